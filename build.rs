@@ -1,0 +1,36 @@
+//! Compiles the protocol without an installed protoc, and keeps its descriptors for server reflection.
+
+use std::path::PathBuf;
+
+const SOURCES: [&str; 4] = [
+    "invitation/v1/invitation.proto",
+    "invitation/v1/directory.proto",
+    "invitation/v1/error.proto",
+    // Served by reflection, so that grpcurl prints error details decoded.
+    "google/rpc/error_details.proto",
+];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=migrations");
+
+    let mut compiler = protox::Compiler::new(["proto"])?;
+    compiler.include_imports(true).include_source_info(true);
+    compiler.open_files(SOURCES)?;
+
+    // The encoded set keeps custom options such as field_behavior; the struct below drops them.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "cargo speaks to build scripts through the environment"
+    )]
+    let out_dir = PathBuf::from(std::env::var("OUT_DIR")?);
+    let descriptors = out_dir.join("descriptors.bin");
+    std::fs::write(descriptors, compiler.encode_file_descriptor_set())?;
+
+    tonic_prost_build::configure()
+        .extern_path(".google.rpc", "::tonic_types::pb")
+        // Messages carry addresses, tokens and notes: without Debug none can slip into a log.
+        .skip_debug([".invitation.v1"])
+        .compile_fds(compiler.file_descriptor_set())?;
+    Ok(())
+}

@@ -1,0 +1,4 @@
+//! Bulk invitations over gRPC.
+
+pub mod domain;
+pub mod proto;

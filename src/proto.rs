@@ -1,0 +1,8 @@
+//! The generated protocol. It knows nothing of the rest, and nothing but `grpc` and `cli` knows it.
+
+#![expect(clippy::all, clippy::pedantic, reason = "generated code")]
+
+tonic::include_proto!("invitation.v1");
+
+/// The encoded descriptors of every served file, options and comments included, for server reflection.
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
