@@ -1,6 +1,11 @@
 //! The generated protocol. It knows nothing of the rest, and nothing but `grpc` and `cli` knows it.
 
-#![expect(clippy::all, clippy::pedantic, reason = "generated code")]
+#![expect(
+    clippy::all,
+    clippy::allow_attributes,
+    clippy::pedantic,
+    reason = "generated code"
+)]
 
 tonic::include_proto!("invitation.v1");
 
