@@ -2,4 +2,22 @@
 //!
 //! Knows no async, no SQL, no protocol, no mail and no configuration. Time and chance come in as parameters.
 
+pub mod display_name;
 pub mod email_address;
+pub mod expiry;
+pub mod ids;
+pub mod invitation;
+pub mod keyring;
+pub mod link;
+pub mod locale;
+pub mod membership;
+pub mod metadata;
+pub mod new_invitation;
+pub mod organization;
+pub mod personal_message;
+pub mod reason;
+pub mod redirect_url;
+pub mod role;
+
+pub mod token;
+pub mod user;

@@ -1,0 +1,72 @@
+//! When an invitation expires: never too soon to be read, never so late that it is an entrance forgotten.
+
+use time::{Duration, OffsetDateTime};
+
+use super::reason::Reason;
+
+/// Shortest life.
+pub const TTL_MIN: Duration = Duration::hours(1);
+/// Longest life.
+pub const TTL_MAX: Duration = Duration::days(365);
+/// Life of an invitation that names none.
+pub const TTL_DEFAULT: Duration = Duration::days(30);
+
+/// What a caller asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// The default.
+    Default,
+    /// So long from now.
+    Ttl(Duration),
+    /// At this time.
+    At(OffsetDateTime),
+    /// A value that is no duration or time at all.
+    Malformed,
+}
+
+impl Expiry {
+    /// The time of expiry, to the microsecond, which is what the store keeps.
+    pub fn resolve(self, now: OffsetDateTime) -> Result<OffsetDateTime, Reason> {
+        let ttl = match self {
+            Self::Default => TTL_DEFAULT,
+            Self::Ttl(ttl) => ttl,
+            Self::At(time) => time - now,
+            Self::Malformed => return Err(Reason::ExpiryOutOfRange),
+        };
+        if (TTL_MIN..=TTL_MAX).contains(&ttl) {
+            let expires_at = now + ttl;
+            Ok(expires_at - Duration::nanoseconds(i64::from(expires_at.nanosecond() % 1_000)))
+        } else {
+            Err(Reason::ExpiryOutOfRange)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_hour_to_a_year_is_allowed() {
+        let now = time::macros::datetime!(2026-11-22 18:48 UTC);
+        assert_eq!(Expiry::Default.resolve(now), Ok(now + Duration::days(30)));
+        assert_eq!(Expiry::Ttl(TTL_MIN).resolve(now), Ok(now + TTL_MIN));
+        assert_eq!(Expiry::At(now + TTL_MAX).resolve(now), Ok(now + TTL_MAX));
+        let refused = [
+            Expiry::Ttl(Duration::ZERO),
+            Expiry::Ttl(Duration::seconds(-1)),
+            Expiry::Ttl(TTL_MIN - Duration::nanoseconds(1)),
+            Expiry::Ttl(Duration::days(366)),
+            Expiry::Ttl(Duration::MAX),
+            Expiry::At(now - Duration::days(1)),
+            Expiry::Malformed,
+        ];
+        for expiry in refused {
+            assert_eq!(
+                expiry.resolve(now),
+                Err(Reason::ExpiryOutOfRange),
+                "{expiry:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The ring of master keys: the first signs, all verify. Every purpose derives a key of its own.
+//!
+//! Reads the text of a keys file; where the file lies is the configuration's business.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hkdf::Hkdf;
+use sha2::Sha256;
+
+/// Length of a master key and of every derived key, in octets.
+pub const KEY_OCTETS: usize = 32;
+
+/// What a derived key is for. A key of one purpose says nothing about another's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Tokens of invitations.
+    Accept,
+    /// Page tokens.
+    Page,
+    /// A value that tells whether two processes hold the same key under one id, and nothing else.
+    Check,
+}
+
+impl Purpose {
+    const fn info(self) -> &'static [u8] {
+        match self {
+            Self::Accept => b"invitations/accept/v1",
+            Self::Page => b"invitations/page/v1",
+            Self::Check => b"invitations/check/v1",
+        }
+    }
+}
+
+/// The ring. Prints its key ids and never a key.
+#[derive(Clone)]
+pub struct Keyring {
+    active: u8,
+    masters: BTreeMap<u8, [u8; KEY_OCTETS]>,
+}
+
+/// Why a keys file cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum KeyringError {
+    /// There is no key in it.
+    #[error("the keys file holds no key; make one with `invitations key new`")]
+    Empty,
+    /// A line is not `KID BASE64URL`.
+    #[error("line {0} of the keys file is not a key id from 0 to 255 and 32 octets in base64url")]
+    Malformed(usize),
+    /// A key id stands twice.
+    #[error("line {0} of the keys file repeats a key id")]
+    Repeated(usize),
+}
+
+impl Keyring {
+    /// Reads lines of `KID BASE64URL`, the signing key first; `#` starts a comment.
+    pub fn parse(text: &str) -> Result<Self, KeyringError> {
+        let mut active = None;
+        let mut masters = BTreeMap::new();
+        for (number, line) in (1..).zip(text.lines()) {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            if line.is_empty() {
+                continue;
+            }
+            let (kid, master) = parse_line(line).ok_or(KeyringError::Malformed(number))?;
+            if masters.insert(kid, master).is_some() {
+                return Err(KeyringError::Repeated(number));
+            }
+            active.get_or_insert(kid);
+        }
+        active
+            .map(|active| Self { active, masters })
+            .ok_or(KeyringError::Empty)
+    }
+
+    /// The id of the key that signs.
+    #[must_use]
+    pub const fn active(&self) -> u8 {
+        self.active
+    }
+
+    /// The ids of all keys.
+    pub fn key_ids(&self) -> impl Iterator<Item = u8> {
+        self.masters.keys().copied()
+    }
+
+    /// The key of a purpose (RFC 5869, no salt), or `None` if the ring has no such id.
+    #[must_use]
+    pub fn derive(&self, kid: u8, purpose: Purpose) -> Option<[u8; KEY_OCTETS]> {
+        let master = self.masters.get(&kid)?;
+        let mut key = [0; KEY_OCTETS];
+        Hkdf::<Sha256>::new(None, master)
+            .expand(purpose.info(), &mut key)
+            .expect("32 octets are within what HKDF-SHA256 gives");
+        Some(key)
+    }
+}
+
+impl fmt::Debug for Keyring {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Keyring")
+            .field("active", &self.active)
+            .field("key_ids", &self.masters.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+fn parse_line(line: &str) -> Option<(u8, [u8; KEY_OCTETS])> {
+    let (kid, encoded) = line.split_once(char::is_whitespace)?;
+    let master = URL_SAFE_NO_PAD.decode(encoded.trim()).ok()?;
+    Some((kid.parse().ok()?, master.try_into().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_key_signs_and_nothing_prints_a_key() {
+        let text = "# ring\n7 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n\n1 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE # old\n";
+        let ring = Keyring::parse(text).unwrap();
+        assert_eq!(ring.active(), 7);
+        assert_eq!(ring.key_ids().collect::<Vec<_>>(), [1, 7]);
+        assert_eq!(
+            format!("{ring:?}"),
+            "Keyring { active: 7, key_ids: [1, 7], .. }"
+        );
+        assert_ne!(
+            ring.derive(7, Purpose::Accept),
+            ring.derive(7, Purpose::Page)
+        );
+        assert_eq!(ring.derive(2, Purpose::Accept), None);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_meant_is_refused() {
+        assert_eq!(
+            Keyring::parse("# nothing").unwrap_err(),
+            KeyringError::Empty
+        );
+        assert_eq!(
+            Keyring::parse("1 short").unwrap_err(),
+            KeyringError::Malformed(1)
+        );
+        assert_eq!(
+            Keyring::parse("256 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA").unwrap_err(),
+            KeyringError::Malformed(1)
+        );
+        let line = "1 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n";
+        assert_eq!(
+            Keyring::parse(&line.repeat(2)).unwrap_err(),
+            KeyringError::Repeated(2)
+        );
+    }
+}

@@ -1,0 +1,58 @@
+//! The inviter's personal note: plain text in a mail that carries our name.
+
+use super::display_name::{contains_link, is_hidden, is_host_name};
+use super::reason::Reason;
+
+/// Longest message, in characters.
+pub const MESSAGE_CHARACTERS_MAX: usize = 500;
+
+/// Checks a note: at most 500 characters, no control characters but line feeds and tabs, no link.
+///
+/// A bare `host.tld` passes, because "see you.Ada" is how people type; with a path or a port behind it, it is a link.
+pub fn parse(input: &str) -> Result<String, Reason> {
+    let text = input.replace("\r\n", "\n");
+    let message = text.trim();
+    let is_too_long = message.chars().count() > MESSAGE_CHARACTERS_MAX;
+    let is_hiding = message
+        .chars()
+        .any(|character| is_hidden(character) && !matches!(character, '\n' | '\t'));
+    let is_linking = contains_link(message)
+        || message
+            .split_whitespace()
+            .any(|word| word.contains(['/', ':']) && is_host_name(word));
+    if is_too_long || is_hiding || is_linking {
+        return Err(Reason::MessageInvalid);
+    }
+    Ok(message.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_keeps_its_lines() {
+        assert_eq!(
+            parse(" Hi!\r\nSee you.Ada \n").as_deref(),
+            Ok("Hi!\nSee you.Ada")
+        );
+        assert!(parse(&"é".repeat(500)).is_ok());
+        assert!(parse("Meet at 10:30, room 3/4 (not e.g. 5)").is_ok());
+    }
+
+    #[test]
+    fn a_note_carries_no_link_and_hides_nothing() {
+        let long = "x".repeat(501);
+        for note in [
+            &long,
+            "a\0b",
+            "\u{202e}x",
+            "see https://evil.example",
+            "WWW.evil.example",
+            "evil.example/login",
+            "a\rb",
+        ] {
+            assert_eq!(parse(note), Err(Reason::MessageInvalid), "{note:?}");
+        }
+    }
+}

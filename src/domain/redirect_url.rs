@@ -1,0 +1,140 @@
+//! Redirect URLs: where an application sends people after accepting, and how a careless one becomes an open redirect.
+
+use url::{Host, Url};
+
+use super::reason::Reason;
+
+/// Longest URL, in octets.
+pub const REDIRECT_URL_OCTETS_MAX: usize = 2_048;
+
+/// Checks a redirect URL: absolute, https (http for loopback alone), without user information, of an origin that is
+/// exactly one of `origins`.
+pub fn parse(input: &str, origins: &[String]) -> Result<String, Reason> {
+    let url = parse_web_url(input).ok_or(Reason::RedirectUrlInvalid)?;
+    let origin = url.origin().ascii_serialization();
+    if origins.contains(&origin) {
+        Ok(url.into())
+    } else {
+        Err(Reason::RedirectUrlInvalid)
+    }
+}
+
+/// Checks an origin of an organization's list and brings it into canonical form, such as `https://app.example.com`.
+pub fn parse_origin(input: &str) -> Result<String, Reason> {
+    let url = parse_web_url(input).ok_or(Reason::FieldInvalid)?;
+    let is_origin = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
+    if is_origin {
+        Ok(url.origin().ascii_serialization())
+    } else {
+        Err(Reason::FieldInvalid)
+    }
+}
+
+fn parse_web_url(input: &str) -> Option<Url> {
+    // The URL standard drops tabs and line feeds and takes a backslash for a slash: two readers, two meanings.
+    let is_plain = input.len() <= REDIRECT_URL_OCTETS_MAX
+        && input
+            .bytes()
+            .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
+    if !is_plain {
+        return None;
+    }
+    let url = Url::parse(input).ok()?;
+    let is_allowed_scheme = match url.scheme() {
+        "https" => true,
+        "http" => url.host().is_some_and(|host| is_loopback(&host)),
+        _ => false,
+    };
+    (is_allowed_scheme && has_plain_authority(input)).then_some(url)
+}
+
+/// Whether the authority as written is a host and a port and nothing else: the parser forgives `https:host`,
+/// `https:///host` and an empty user name, other readers do not.
+fn has_plain_authority(input: &str) -> bool {
+    input
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split(['/', '?', '#']).next())
+        .is_some_and(|authority| !authority.is_empty() && !authority.contains('@'))
+}
+
+fn is_loopback(host: &Host<&str>) -> bool {
+    match host {
+        Host::Domain(name) => *name == "localhost",
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origins() -> Vec<String> {
+        vec![
+            "https://app.example.com".to_owned(),
+            "http://localhost:3000".to_owned(),
+        ]
+    }
+
+    #[test]
+    fn listed_origins_pass_with_any_path_and_query() {
+        for url in [
+            "https://app.example.com/welcome?x=1#y",
+            "https://APP.example.com:443/",
+            "http://localhost:3000/join",
+        ] {
+            assert!(parse(url, &origins()).is_ok(), "{url}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        let long = format!("https://app.example.com/{}", "x".repeat(2_025));
+        let cases = [
+            "",
+            "javascript:alert(1)",
+            "data:text/html,x",
+            "https://evil.example",
+            "//evil.example",
+            "/welcome",
+            "https://app.example.com.evil.example",
+            "https://app.example.com@evil.example",
+            "https://u:p@app.example.com/",
+            "https://@app.example.com/",
+            "http://app.example.com",
+            "https:\\\\app.example.com",
+            "https://app.example.com:8443/",
+            "https://app.example.com/\n",
+            "https:app.example.com",
+            "https:///app.example.com/",
+            &long,
+        ];
+        for url in cases {
+            assert_eq!(
+                parse(url, &origins()),
+                Err(Reason::RedirectUrlInvalid),
+                "{url}"
+            );
+        }
+        assert_eq!(
+            parse("https://app.example.com/", &[]),
+            Err(Reason::RedirectUrlInvalid)
+        );
+    }
+
+    #[test]
+    fn an_origin_has_no_path() {
+        assert_eq!(
+            parse_origin("https://App.Example.com/").as_deref(),
+            Ok("https://app.example.com")
+        );
+        for bad in [
+            "https://app.example.com/x",
+            "app.example.com",
+            "http://app.example.com",
+            "*",
+        ] {
+            assert_eq!(parse_origin(bad), Err(Reason::FieldInvalid), "{bad}");
+        }
+    }
+}

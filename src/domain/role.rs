@@ -1,0 +1,57 @@
+//! Roles: names an organization gives to what its members may do. Only `admin` means something to this service.
+
+/// Longest role, in octets.
+pub const ROLE_OCTETS_MAX: usize = 64;
+
+/// The name of a role: 1 to 64 of a-z, 0-9, `_`, `:`, `.` and `-`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Role(String);
+
+impl Role {
+    /// The role whose members may invite.
+    pub const ADMIN: &'static str = "admin";
+    /// The default role of an organization that names none.
+    pub const MEMBER: &'static str = "member";
+
+    /// Parses a role; `None` if it breaks the grammar.
+    #[must_use]
+    pub fn parse(input: &str) -> Option<Self> {
+        let is_allowed = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_:.-".contains(&byte)
+        };
+        let is_role =
+            !input.is_empty() && input.len() <= ROLE_OCTETS_MAX && input.bytes().all(is_allowed);
+        is_role.then(|| Self(input.to_owned()))
+    }
+
+    /// The role as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The role as text, owned.
+    #[must_use]
+    pub fn into_string(self) -> String {
+        self.0
+    }
+
+    /// Whether its members may invite.
+    #[must_use]
+    pub fn is_admin(&self) -> bool {
+        self.0 == Self::ADMIN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_is_one_plain_name() {
+        assert!(Role::parse("billing:read-only").is_some());
+        for bad in ["", "Owner", "owner,member", "a b", "rôle", &"r".repeat(65)] {
+            assert!(Role::parse(bad).is_none(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,310 @@
+//! The secret in an invitation's link: derived from the row and a key, stored nowhere, believed in nothing.
+//!
+//! ```text
+//! msg    "invitations/accept/v1\0" ‖ SHA-256(organization_id) ‖ id[16] ‖ u32be(generation) ‖ nonce[16]
+//!        ‖ SHA-256(email_normalized)
+//! token  "inv1_" ‖ base64url-nopad( 0x01 ‖ kid[1] ‖ id[16] ‖ HMAC-SHA256(K[kid], msg)[32] )
+//! ```
+//!
+//! A token says which row and key to look at, and proves itself against them. Organization, address and role come from
+//! the row.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use uuid::Uuid;
+
+use super::keyring::{KEY_OCTETS, Keyring, Purpose};
+
+/// Length of a token, in characters.
+pub const TOKEN_CHARACTERS: usize = 72;
+/// Length of a nonce, in octets.
+pub const NONCE_OCTETS: usize = 16;
+
+const PREFIX: &str = "inv1_";
+const VERSION: u8 = 1;
+const CONTEXT: &[u8] = b"invitations/accept/v1\0";
+const MAC_OCTETS: usize = 32;
+const PAYLOAD_OCTETS: usize = 2 + 16 + MAC_OCTETS;
+
+/// What of a row a token is bound to: change any of it, and every older token is dead.
+#[derive(Clone, Copy)]
+pub struct TokenSubject<'a> {
+    /// The organization.
+    pub organization_id: &'a str,
+    /// The invitation.
+    pub invitation_id: Uuid,
+    /// Counts the rotations of the link.
+    pub generation: u32,
+    /// Chance, new for each generation: the key alone forges nothing.
+    pub nonce: [u8; NONCE_OCTETS],
+    /// The normal form of the address.
+    pub email_normalized: &'a str,
+}
+
+/// A token as it came in: well formed, and nothing more is known of it.
+#[derive(Clone)]
+pub struct Token {
+    version: u8,
+    kid: u8,
+    invitation_id: Uuid,
+    mac: [u8; MAC_OCTETS],
+}
+
+/// The text is not of the shape of a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the token is malformed")]
+pub struct MalformedToken;
+
+impl Token {
+    /// Derives the token of a subject, or `None` if the ring lacks the key.
+    #[must_use]
+    pub fn derive(ring: &Keyring, kid: u8, subject: &TokenSubject<'_>) -> Option<Self> {
+        Some(Self {
+            version: VERSION,
+            kid,
+            invitation_id: subject.invitation_id,
+            mac: mac(&ring.derive(kid, Purpose::Accept)?, subject),
+        })
+    }
+
+    /// Reads a token: exact length and prefix, canonical base64url. Says nothing about whether it is genuine.
+    pub fn parse(text: &str) -> Result<Self, MalformedToken> {
+        if text.len() != TOKEN_CHARACTERS {
+            return Err(MalformedToken);
+        }
+        let encoded = text.strip_prefix(PREFIX).ok_or(MalformedToken)?;
+        let payload = URL_SAFE_NO_PAD
+            .decode(encoded)
+            .map_err(|_| MalformedToken)?;
+        let payload: [u8; PAYLOAD_OCTETS] = payload.try_into().map_err(|_| MalformedToken)?;
+        let token = Self::from_payload(&payload);
+        // Trailing bits that decode to nothing would give one token several spellings.
+        if token.reveal() == text {
+            Ok(token)
+        } else {
+            Err(MalformedToken)
+        }
+    }
+
+    /// The row to look at.
+    #[must_use]
+    pub const fn invitation_id(&self) -> Uuid {
+        self.invitation_id
+    }
+
+    /// Whether the token is the one of this subject, under the key the row names. Takes the same time either way.
+    #[must_use]
+    pub fn is_of(&self, ring: &Keyring, row_kid: u8, subject: &TokenSubject<'_>) -> bool {
+        let key = ring.derive(row_kid, Purpose::Accept);
+        let expected = mac(&key.unwrap_or([0; KEY_OCTETS]), subject);
+        let is_same = self.mac.ct_eq(&expected)
+            & self.kid.ct_eq(&row_kid)
+            & self.version.ct_eq(&VERSION)
+            & self
+                .invitation_id
+                .as_bytes()
+                .ct_eq(subject.invitation_id.as_bytes());
+        bool::from(is_same) && key.is_some()
+    }
+
+    /// Does the work of [`Token::is_of`] for a row that is not there, so that time tells nothing.
+    pub fn reject(&self, ring: &Keyring) {
+        let nobody = TokenSubject {
+            organization_id: "",
+            invitation_id: Uuid::nil(),
+            generation: 0,
+            nonce: [0; NONCE_OCTETS],
+            email_normalized: "",
+        };
+        let _ = self.is_of(ring, ring.active(), &nobody);
+    }
+
+    /// The token as text. It is a secret: only the mail and a caller that may have links see it.
+    #[must_use]
+    pub fn reveal(&self) -> String {
+        let mut payload = [0; PAYLOAD_OCTETS];
+        payload[0] = self.version;
+        payload[1] = self.kid;
+        payload[2..18].copy_from_slice(self.invitation_id.as_bytes());
+        payload[18..].copy_from_slice(&self.mac);
+        format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(payload))
+    }
+
+    fn from_payload(payload: &[u8; PAYLOAD_OCTETS]) -> Self {
+        let mut id = [0; 16];
+        id.copy_from_slice(&payload[2..18]);
+        let mut mac = [0; MAC_OCTETS];
+        mac.copy_from_slice(&payload[18..]);
+        Self {
+            version: payload[0],
+            kid: payload[1],
+            invitation_id: Uuid::from_bytes(id),
+            mac,
+        }
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("[redacted]")
+    }
+}
+
+fn mac(key: &[u8; KEY_OCTETS], subject: &TokenSubject<'_>) -> [u8; MAC_OCTETS] {
+    Hmac::<Sha256>::new_from_slice(key)
+        .expect("HMAC takes keys of any length")
+        .chain_update(CONTEXT)
+        .chain_update(Sha256::digest(subject.organization_id))
+        .chain_update(subject.invitation_id.as_bytes())
+        .chain_update(subject.generation.to_be_bytes())
+        .chain_update(subject.nonce)
+        .chain_update(Sha256::digest(subject.email_normalized))
+        .finalize()
+        .into_bytes()
+        .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring() -> Keyring {
+        Keyring::parse("1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n2 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE").unwrap()
+    }
+
+    fn subject() -> TokenSubject<'static> {
+        TokenSubject {
+            organization_id: "acme",
+            invitation_id: uuid::uuid!("019aacd0-0000-7000-8000-000000000001"),
+            generation: 1,
+            nonce: *b"0123456789abcdef",
+            email_normalized: "ada@example.com",
+        }
+    }
+
+    #[test]
+    fn every_test_vector_is_met() {
+        let vectors: serde_json::Value =
+            serde_json::from_str(include_str!("token_vectors.json")).unwrap();
+        let ring = Keyring::parse(vectors["keys"].as_str().unwrap()).unwrap();
+        for vector in vectors["vectors"].as_array().unwrap() {
+            let text = |name: &str| vector[name].as_str().unwrap();
+            let mut nonce = [0; NONCE_OCTETS];
+            for (octet, hex) in nonce.iter_mut().zip(text("nonce").as_bytes().chunks(2)) {
+                *octet = u8::from_str_radix(std::str::from_utf8(hex).unwrap(), 16).unwrap();
+            }
+            let subject = TokenSubject {
+                organization_id: text("organization_id"),
+                invitation_id: text("invitation_id").parse().unwrap(),
+                generation: u32::try_from(vector["generation"].as_u64().unwrap()).unwrap(),
+                nonce,
+                email_normalized: text("email_normalized"),
+            };
+            let kid = u8::try_from(vector["kid"].as_u64().unwrap()).unwrap();
+            let token = Token::derive(&ring, kid, &subject).unwrap();
+            assert_eq!(token.reveal(), text("token"));
+            assert_eq!(token.reveal().len(), TOKEN_CHARACTERS);
+            assert!(
+                Token::parse(text("token"))
+                    .unwrap()
+                    .is_of(&ring, kid, &subject)
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_with_any_one_bit_flipped_is_refused() {
+        let token = Token::derive(&ring(), 1, &subject()).unwrap();
+        let payload = URL_SAFE_NO_PAD
+            .decode(&token.reveal()[PREFIX.len()..])
+            .unwrap();
+        for bit in 0..PAYLOAD_OCTETS * 8 {
+            let mut flipped = payload.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let text = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(flipped));
+            assert!(
+                !Token::parse(&text).unwrap().is_of(&ring(), 1, &subject()),
+                "bit {bit}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_is_bound_to_everything_in_its_subject() {
+        let ring = ring();
+        let token = Token::derive(&ring, 1, &subject()).unwrap();
+        assert!(token.is_of(&ring, 1, &subject()));
+        let others = [
+            TokenSubject {
+                organization_id: "other",
+                ..subject()
+            },
+            TokenSubject {
+                invitation_id: Uuid::nil(),
+                ..subject()
+            },
+            TokenSubject {
+                generation: 2,
+                ..subject()
+            },
+            TokenSubject {
+                nonce: [0; NONCE_OCTETS],
+                ..subject()
+            },
+            TokenSubject {
+                email_normalized: "eve@example.com",
+                ..subject()
+            },
+        ];
+        for other in others {
+            assert!(!token.is_of(&ring, 1, &other));
+        }
+        assert!(
+            !token.is_of(&ring, 2, &subject()),
+            "another key of the ring"
+        );
+        assert!(
+            !token.is_of(&ring, 3, &subject()),
+            "a key that is not loaded"
+        );
+    }
+
+    #[test]
+    fn whatever_is_not_exactly_a_token_is_malformed() {
+        let token = Token::derive(&ring(), 1, &subject()).unwrap().reveal();
+        let decorated = [
+            String::new(),
+            token[..71].to_owned(),
+            format!("{token}A"),
+            format!("{token}\n"),
+            format!(" {token}"),
+            token.replace("inv1_", "inv2_"),
+            format!("{}=", &token[..71]),
+            format!("{}%", &token[..71]),
+            "x".repeat(1 << 20),
+            "eyJhbGciOiJub25lIn0.e30.".to_owned(),
+        ];
+        for text in decorated {
+            assert!(Token::parse(&text).is_err());
+        }
+        // The last character holds two bits that decode to nothing; only zeros are canonical.
+        let last = token.chars().last().unwrap();
+        let other_spellings = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+            .chars()
+            .filter(|character| *character != last)
+            .filter(|character| Token::parse(&format!("{}{character}", &token[..71])).is_ok())
+            .count();
+        assert_eq!(other_spellings, 15);
+    }
+
+    #[test]
+    fn printing_a_token_prints_nothing_of_it() {
+        let token = Token::derive(&ring(), 1, &subject()).unwrap();
+        assert_eq!(format!("{token:?}"), "[redacted]");
+    }
+}
