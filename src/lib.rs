@@ -1,4 +1,8 @@
 //! Bulk invitations over gRPC.
 
+pub mod clock;
 pub mod domain;
+pub mod entropy;
 pub mod proto;
+pub mod shutdown;
+pub mod store;

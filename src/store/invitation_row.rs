@@ -1,0 +1,170 @@
+//! How rows become invitations: the one shape in which they are read.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::domain::invitation::{
+    AcceptPolicy, Delivery, DeliveryState, Invitation, InvitationState, StateName,
+};
+use crate::domain::reason::Reason;
+
+struct Row {
+    id: Uuid,
+    organization_id: String,
+    organization_name: String,
+    email: String,
+    role: String,
+    state: String,
+    ended_at: Option<OffsetDateTime>,
+    ended_by_user_id: Option<String>,
+    inviter_user_id: String,
+    inviter_name: String,
+    invited_user_id: Option<String>,
+    redirect_url: String,
+    public_metadata: Option<Value>,
+    private_metadata: Option<Value>,
+    locale: String,
+    message: String,
+    batch_id: Uuid,
+    accept_policy: String,
+    created_at: OffsetDateTime,
+    updated_at: OffsetDateTime,
+    expires_at: OffsetDateTime,
+    last_accept_error: Option<String>,
+    delivery_state: String,
+    delivery_attempts: i32,
+    delivery_error: Option<String>,
+    delivery_reply_code: Option<i16>,
+    queued_at: Option<OffsetDateTime>,
+    next_attempt_at: Option<OffsetDateTime>,
+    sent_at: Option<OffsetDateTime>,
+    sending_attempts: Option<i32>,
+}
+
+/// Returns those of an organization's invitations that exist, in the order of the ids.
+pub async fn get_many(
+    connection: &mut PgConnection,
+    organization_id: &str,
+    ids: &[Uuid],
+    now: OffsetDateTime,
+) -> Result<Vec<Invitation>, StoreError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"-- store::invitation_row::get_many
+        SELECT i.id AS "id!", i.organization_id AS "organization_id!", o.name AS "organization_name!",
+               i.email AS "email!", i.role AS "role!", i.state AS "state!", i.ended_at AS "ended_at?",
+               i.ended_by_user_id AS "ended_by_user_id?", i.inviter_user_id AS "inviter_user_id!",
+               coalesce(inviter.name, '') AS "inviter_name!",
+               (SELECT min(e.user_id) FROM user_emails e WHERE e.email_normalized = i.email_normalized)
+                   AS "invited_user_id?",
+               i.redirect_url AS "redirect_url!", i.public_metadata AS "public_metadata?",
+               i.private_metadata AS "private_metadata?", i.locale AS "locale!", i.message AS "message!",
+               i.batch_id AS "batch_id!", i.accept_policy AS "accept_policy!", i.created_at AS "created_at!",
+               i.updated_at AS "updated_at!", i.expires_at AS "expires_at!",
+               i.last_accept_error AS "last_accept_error?", i.delivery_state AS "delivery_state!",
+               i.delivery_attempts AS "delivery_attempts!", i.delivery_error AS "delivery_error?",
+               i.delivery_reply_code AS "delivery_reply_code?", i.queued_at AS "queued_at?",
+               i.next_attempt_at AS "next_attempt_at?", i.sent_at AS "sent_at?", x.attempts AS "sending_attempts?"
+          FROM invitations i
+          JOIN organizations o ON o.id = i.organization_id
+          LEFT JOIN users inviter ON inviter.id = i.inviter_user_id
+          LEFT JOIN outbox x
+            ON x.invitation_id = i.id AND x.send_seq = i.send_seq AND x.organization_id = i.organization_id
+               AND x.state = 'sending'
+         WHERE i.id = ANY($2) AND i.organization_id = $1"#,
+        organization_id,
+        ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut found: HashMap<Uuid, Invitation> = HashMap::with_capacity(rows.len());
+    for row in rows {
+        found.insert(row.id, row.into_invitation(now)?);
+    }
+    Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+}
+
+impl Row {
+    fn into_invitation(self, now: OffsetDateTime) -> Result<Invitation, StoreError> {
+        let state = self.life(now)?;
+        let delivery = self.delivery()?;
+        Ok(Invitation {
+            id: self.id,
+            organization_id: self.organization_id,
+            organization_name: self.organization_name,
+            email: self.email,
+            role: self.role,
+            state,
+            inviter_user_id: self.inviter_user_id,
+            inviter_name: self.inviter_name,
+            invited_user_id: self.invited_user_id,
+            redirect_url: self.redirect_url,
+            public_metadata: self.public_metadata,
+            private_metadata: self.private_metadata,
+            locale: self.locale,
+            message: self.message,
+            batch_id: self.batch_id,
+            accept_policy: AcceptPolicy::from_name(&self.accept_policy)
+                .ok_or(StoreError::Inconsistent("invitations.accept_policy"))?,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            expires_at: self.expires_at,
+            last_accept_error: self
+                .last_accept_error
+                .as_deref()
+                .and_then(Reason::from_code),
+            delivery,
+        })
+    }
+
+    fn life(&self, now: OffsetDateTime) -> Result<InvitationState, StoreError> {
+        let name = StateName::from_name(&self.state)
+            .ok_or(StoreError::Inconsistent("invitations.state"))?;
+        let ended_at = || {
+            self.ended_at
+                .ok_or(StoreError::Inconsistent("invitations.ended_at"))
+        };
+        Ok(match name {
+            StateName::Pending if self.expires_at <= now => InvitationState::Expired,
+            StateName::Pending => InvitationState::Pending,
+            StateName::Accepted => InvitationState::Accepted {
+                at: ended_at()?,
+                by_user_id: self.ended_by_user_id.clone().unwrap_or_default(),
+            },
+            StateName::Declined => InvitationState::Declined { at: ended_at()? },
+            StateName::Revoked => InvitationState::Revoked {
+                at: ended_at()?,
+                by_user_id: self.ended_by_user_id.clone(),
+            },
+            StateName::Expired => InvitationState::Expired,
+        })
+    }
+
+    fn delivery(&self) -> Result<Delivery, StoreError> {
+        let settled = DeliveryState::from_name(&self.delivery_state)
+            .ok_or(StoreError::Inconsistent("invitations.delivery_state"))?;
+        let attempts = self.sending_attempts.unwrap_or(self.delivery_attempts);
+        let is_sending = self.sending_attempts.is_some();
+        Ok(Delivery {
+            state: if is_sending {
+                DeliveryState::Sending
+            } else {
+                settled
+            },
+            attempts: u32::try_from(attempts)
+                .map_err(|_| StoreError::Inconsistent("invitations.delivery_attempts"))?,
+            last_error: self.delivery_error.clone(),
+            last_reply_code: self
+                .delivery_reply_code
+                .and_then(|code| u16::try_from(code).ok()),
+            queued_at: self.queued_at,
+            next_attempt_at: self.next_attempt_at.filter(|_| !is_sending),
+            sent_at: self.sent_at,
+        })
+    }
+}

@@ -1,0 +1,629 @@
+//! The `invitations` table: making, ending and finding. How a row becomes an [`Invitation`](crate::domain::invitation::Invitation) stands in
+//! `invitation_row`.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::domain::ids::OrganizationId;
+use crate::domain::invitation::{DeliveryState, StateName};
+use crate::domain::new_invitation::NewInvitation;
+use crate::domain::reason::Reason;
+use crate::domain::token::{NONCE_OCTETS, TokenSubject};
+
+/// What is the same for every invitation of a call.
+#[derive(Debug, Clone, Copy)]
+pub struct BatchRow<'a> {
+    /// The organization.
+    pub organization_id: &'a OrganizationId,
+    /// The call.
+    pub batch_id: Uuid,
+    /// The key its tokens are derived with.
+    pub key_id: u8,
+    /// Now.
+    pub now: OffsetDateTime,
+}
+
+/// An invitation to write. Not `Debug`: it holds an address.
+#[derive(Clone)]
+pub struct InvitationRow {
+    /// Its id.
+    pub id: Uuid,
+    /// Its chance.
+    pub nonce: [u8; NONCE_OCTETS],
+    /// Everything else.
+    pub item: NewInvitation,
+}
+
+/// Writes invitations and the mails they owe, in one statement over arrays; returns the ids that were written.
+///
+/// An address that is pending already is passed over. Rows must come sorted by their normalized address: two batches
+/// that overlap would otherwise lock each other's rows in opposite order.
+pub async fn insert_many(
+    connection: &mut PgConnection,
+    batch: BatchRow<'_>,
+    rows: &[InvitationRow],
+) -> Result<Vec<Uuid>, StoreError> {
+    debug_assert!(
+        rows.is_sorted_by_key(|row| row.item.email.normalized()),
+        "unsorted batches deadlock"
+    );
+    let column = |of: fn(&NewInvitation) -> &str| -> Vec<&str> {
+        rows.iter().map(|row| of(&row.item)).collect()
+    };
+    let json = |of: fn(&NewInvitation) -> Option<&str>| -> Vec<Option<&str>> {
+        rows.iter().map(|row| of(&row.item)).collect()
+    };
+    let ids: Vec<Uuid> = rows.iter().map(|row| row.id).collect();
+    let nonces: Vec<&[u8]> = rows.iter().map(|row| row.nonce.as_slice()).collect();
+    let expiries: Vec<OffsetDateTime> = rows.iter().map(|row| row.item.expires_at).collect();
+    let notifications: Vec<bool> = rows.iter().map(|row| row.item.notify).collect();
+    let written = sqlx::query_scalar!(
+        r#"-- store::invitations::insert_many
+        WITH written AS (
+            INSERT INTO invitations
+                   (organization_id, batch_id, key_id, created_at, updated_at, id, nonce, expires_at, email,
+                    email_normalized, role, inviter_user_id, locale, redirect_url, message, accept_policy,
+                    public_metadata, private_metadata, state, generation, delivery_attempts, send_seq, delivery_state,
+                    queued_at, next_attempt_at)
+            SELECT $1, $2, $3, $4, $4, id, nonce, expires_at, email, email_normalized, role, inviter_user_id, locale,
+                   redirect_url, message, accept_policy, public_metadata::jsonb, private_metadata::jsonb,
+                   'pending', 1, 0,
+                   CASE WHEN notify THEN 1 ELSE 0 END,
+                   CASE WHEN notify THEN 'queued' ELSE 'not_requested' END,
+                   CASE WHEN notify THEN $4::timestamptz END,
+                   CASE WHEN notify THEN $4::timestamptz END
+              FROM UNNEST($5::uuid[], $6::bytea[], $7::timestamptz[], $8::text[], $9::text[], $10::text[],
+                          $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[],
+                          $18::boolean[])
+                   AS t (id, nonce, expires_at, email, email_normalized, role, inviter_user_id, locale, redirect_url,
+                         message, accept_policy, public_metadata, private_metadata, notify)
+                ON CONFLICT (organization_id, email_normalized) WHERE state = 'pending' DO NOTHING
+            RETURNING id, send_seq
+        ), owed AS (
+            INSERT INTO outbox
+                   (invitation_id, organization_id, send_seq, state, attempts, created_at, next_attempt_at)
+            SELECT id, $1, send_seq, 'queued', 0, $4, $4 FROM written WHERE send_seq = 1
+        )
+        SELECT id FROM written"#,
+        batch.organization_id.as_str(),
+        batch.batch_id,
+        i16::from(batch.key_id),
+        batch.now,
+        &ids,
+        &nonces as &[&[u8]],
+        &expiries,
+        &column(|item| item.email.given()) as &[&str],
+        &column(|item| item.email.normalized()) as &[&str],
+        &column(|item| item.role.as_str()) as &[&str],
+        &column(|item| item.inviter_user_id.as_str()) as &[&str],
+        &column(|item| &item.locale) as &[&str],
+        &column(|item| &item.redirect_url) as &[&str],
+        &column(|item| &item.message) as &[&str],
+        &column(|item| item.accept_policy.as_str()) as &[&str],
+        &json(|item| item.public_metadata.as_deref()) as &[Option<&str>],
+        &json(|item| item.private_metadata.as_deref()) as &[Option<&str>],
+        &notifications,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(written)
+}
+
+/// What is known of an address in an organization. Not `Debug`: it holds an address.
+pub struct KnownAddress {
+    /// The address.
+    pub email_normalized: String,
+    /// Its invitation in the state pending, expired or not.
+    pub pending_id: Option<Uuid>,
+    /// When that expires.
+    pub pending_expires_at: Option<OffsetDateTime>,
+    /// A user who owns the address.
+    pub user_id: Option<String>,
+    /// Whether such a user is a member of the organization.
+    pub is_member: bool,
+}
+
+/// What is known of addresses; those of which nothing is known are left out.
+pub async fn known_addresses(
+    connection: &mut PgConnection,
+    organization_id: &OrganizationId,
+    emails_normalized: &[String],
+) -> Result<Vec<KnownAddress>, StoreError> {
+    let known = sqlx::query_as!(
+        KnownAddress,
+        r#"-- store::invitations::known_addresses
+        WITH asked AS (
+            SELECT email_normalized COLLATE "C" AS email_normalized FROM UNNEST($2::text[]) AS t (email_normalized)
+        ), owner AS (
+            SELECT e.email_normalized, min(e.user_id) AS user_id, bool_or(m.user_id IS NOT NULL) AS is_member
+              FROM asked
+              JOIN user_emails e USING (email_normalized)
+              LEFT JOIN memberships m ON m.organization_id = $1 AND m.user_id = e.user_id
+             GROUP BY e.email_normalized
+        )
+        SELECT asked.email_normalized AS "email_normalized!",
+               i.id AS "pending_id?",
+               i.expires_at AS "pending_expires_at?",
+               owner.user_id AS "user_id?",
+               coalesce(owner.is_member, false) AS "is_member!"
+          FROM asked
+          LEFT JOIN invitations i
+            ON i.organization_id = $1 AND i.email_normalized = asked.email_normalized AND i.state = 'pending'
+          LEFT JOIN owner ON owner.email_normalized = asked.email_normalized
+         WHERE i.id IS NOT NULL OR owner.user_id IS NOT NULL"#,
+        organization_id.as_str(),
+        emails_normalized,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(known)
+}
+
+/// How pending invitations end without becoming memberships.
+#[derive(Debug, Clone, Copy)]
+pub enum End<'a> {
+    /// Their person said no.
+    Declined,
+    /// They were taken back.
+    Revoked {
+        /// By whom, if they were named.
+        by_user_id: Option<&'a str>,
+    },
+    /// Their time ran out.
+    Expired,
+}
+
+/// Names of invitations to act on: id and organization.
+pub type Target = (Uuid, String);
+
+/// Ends those of the invitations that are pending and cancels their queued mails, in one statement; returns the ids.
+pub async fn end_many(
+    connection: &mut PgConnection,
+    targets: &[Target],
+    end: End<'_>,
+    now: OffsetDateTime,
+) -> Result<Vec<Uuid>, StoreError> {
+    let (state, ended_at, by_user_id) = match end {
+        End::Declined => (StateName::Declined, Some(now), None),
+        End::Revoked { by_user_id } => (StateName::Revoked, Some(now), by_user_id),
+        End::Expired => (StateName::Expired, None, None),
+    };
+    let (ids, organization_ids): (Vec<Uuid>, Vec<String>) = targets.iter().cloned().unzip();
+    let ended = sqlx::query_scalar!(
+        r#"-- store::invitations::end_many
+        WITH target AS (
+            SELECT id, organization_id COLLATE "C" AS organization_id
+              FROM UNNEST($1::uuid[], $2::text[]) AS t (id, organization_id)
+        ), ended AS (
+            UPDATE invitations AS i
+               SET state = $3, ended_at = $4, ended_by_user_id = $5, updated_at = $6, next_attempt_at = NULL,
+                   delivery_state = CASE WHEN i.delivery_state IN ('queued', 'deferred') THEN 'canceled'
+                                         ELSE i.delivery_state END
+              FROM target
+             WHERE i.id = target.id AND i.organization_id = target.organization_id AND i.state = 'pending'
+            RETURNING i.id, i.organization_id, i.send_seq
+        ), canceled AS (
+            UPDATE outbox AS o SET state = 'canceled'
+              FROM ended
+             WHERE o.invitation_id = ended.id AND o.send_seq = ended.send_seq
+               AND o.organization_id = ended.organization_id AND o.state = 'queued'
+        )
+        SELECT id FROM ended"#,
+        &ids,
+        &organization_ids,
+        state.as_str(),
+        ended_at,
+        by_user_id,
+        now,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ended)
+}
+
+/// The pending invitations of organizations, or those of one inviter alone.
+pub async fn pending_of(
+    connection: &mut PgConnection,
+    organization_ids: &[String],
+    inviter_user_id: Option<&str>,
+) -> Result<Vec<Target>, StoreError> {
+    let targets = sqlx::query!(
+        "-- store::invitations::pending_of
+        SELECT id, organization_id
+          FROM invitations
+         WHERE organization_id = ANY($1) AND state = 'pending' AND ($2::text IS NULL OR inviter_user_id = $2)
+         ORDER BY organization_id, email_normalized",
+        organization_ids,
+        inviter_user_id,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(targets
+        .into_iter()
+        .map(|row| (row.id, row.organization_id))
+        .collect())
+}
+
+/// Locks invitations whose time ran out, at most `limit`, passing over those that others hold.
+pub async fn lock_expired(
+    connection: &mut PgConnection,
+    now: OffsetDateTime,
+    limit: i64,
+) -> Result<Vec<Target>, StoreError> {
+    let targets = sqlx::query!(
+        "-- store::invitations::lock_expired
+        SELECT id, organization_id
+          FROM invitations
+         WHERE state = 'pending' AND expires_at <= $1
+         ORDER BY expires_at
+         LIMIT $2
+           FOR UPDATE SKIP LOCKED",
+        now,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(targets
+        .into_iter()
+        .map(|row| (row.id, row.organization_id))
+        .collect())
+}
+
+/// An invitation to mail again.
+#[derive(Debug, Clone, Copy)]
+pub struct Resending {
+    /// Which.
+    pub id: Uuid,
+    /// When it expires now.
+    pub expires_at: OffsetDateTime,
+    /// New chance, if older links must die.
+    pub nonce: Option<[u8; NONCE_OCTETS]>,
+}
+
+/// Makes invitations pending anew with a later expiry and queues a mail for each; a mail that is still queued is
+/// replaced. Only pending and expired ones move; returns their ids.
+///
+/// # Errors
+///
+/// `Conflict(InvitationsPending)` where a newer invitation of the address is pending.
+pub async fn resend_many(
+    connection: &mut PgConnection,
+    organization_id: &OrganizationId,
+    items: &[Resending],
+    key_id: u8,
+    now: OffsetDateTime,
+) -> Result<Vec<Uuid>, StoreError> {
+    let ids: Vec<Uuid> = items.iter().map(|item| item.id).collect();
+    let expiries: Vec<OffsetDateTime> = items.iter().map(|item| item.expires_at).collect();
+    let nonces: Vec<Option<&[u8]>> = items
+        .iter()
+        .map(|item| item.nonce.as_ref().map(<[u8; 16]>::as_slice))
+        .collect();
+    let resent = sqlx::query_scalar!(
+        "-- store::invitations::resend_many
+        WITH item AS (
+            SELECT id, expires_at, nonce FROM UNNEST($2::uuid[], $3::timestamptz[], $4::bytea[])
+                   AS t (id, expires_at, nonce)
+        ), resent AS (
+            UPDATE invitations AS i
+               SET state = 'pending', expires_at = item.expires_at, updated_at = $6, send_seq = i.send_seq + 1,
+                   generation = i.generation + CASE WHEN item.nonce IS NULL THEN 0 ELSE 1 END,
+                   nonce = coalesce(item.nonce, i.nonce),
+                   key_id = CASE WHEN item.nonce IS NULL THEN i.key_id ELSE $5 END,
+                   delivery_state = 'queued', delivery_attempts = 0, delivery_error = NULL, delivery_reply_code = NULL,
+                   queued_at = $6, next_attempt_at = $6, sent_at = NULL
+              FROM item
+             WHERE i.id = item.id AND i.organization_id = $1 AND i.state IN ('pending', 'expired')
+            RETURNING i.id, i.send_seq
+        ), replaced AS (
+            UPDATE outbox AS o SET state = 'canceled'
+              FROM resent
+             WHERE o.invitation_id = resent.id AND o.organization_id = $1 AND o.state = 'queued'
+        ), owed AS (
+            INSERT INTO outbox
+                   (invitation_id, organization_id, send_seq, state, attempts, created_at, next_attempt_at)
+            SELECT id, $1, send_seq, 'queued', 0, $6, $6 FROM resent
+        )
+        SELECT id FROM resent",
+        organization_id.as_str(),
+        &ids,
+        &expiries,
+        &nonces as &[Option<&[u8]>],
+        i16::from(key_id),
+        now,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(resent)
+}
+
+/// What decides over a token or an action on one invitation. Not `Debug`: it holds an address.
+pub struct Subject {
+    /// The invitation.
+    pub id: Uuid,
+    /// The organization.
+    pub organization_id: String,
+    /// Whether that was deleted.
+    pub is_organization_deleted: bool,
+    /// Counts the rotations of the link.
+    pub generation: i32,
+    /// Its chance.
+    pub nonce: Vec<u8>,
+    /// The key its token is derived with.
+    pub key_id: i16,
+    /// The invited address.
+    pub email_normalized: String,
+    /// The state's name in the store.
+    pub state: String,
+    /// When it expires.
+    pub expires_at: OffsetDateTime,
+    /// Who accepted or revoked it.
+    pub ended_by_user_id: Option<String>,
+}
+
+impl Subject {
+    /// The state as whoever reads now sees it.
+    pub fn state(&self, now: OffsetDateTime) -> Result<StateName, StoreError> {
+        match StateName::from_name(&self.state) {
+            Some(StateName::Pending) if self.expires_at <= now => Ok(StateName::Expired),
+            Some(state) => Ok(state),
+            None => Err(StoreError::Inconsistent("invitations.state")),
+        }
+    }
+
+    /// The key its token is derived with.
+    pub fn key_id(&self) -> Result<u8, StoreError> {
+        u8::try_from(self.key_id).map_err(|_| StoreError::Inconsistent("invitations.key_id"))
+    }
+
+    /// What its token is bound to.
+    pub fn token_subject(&self) -> Result<TokenSubject<'_>, StoreError> {
+        Ok(TokenSubject {
+            organization_id: &self.organization_id,
+            invitation_id: self.id,
+            generation: u32::try_from(self.generation)
+                .map_err(|_| StoreError::Inconsistent("invitations.generation"))?,
+            nonce: self
+                .nonce
+                .as_slice()
+                .try_into()
+                .map_err(|_| StoreError::Inconsistent("invitations.nonce"))?,
+            email_normalized: &self.email_normalized,
+        })
+    }
+}
+
+/// Finds what a token claims to be of. The only look-up without an organization: the token names none.
+pub async fn find_subject(
+    connection: &mut PgConnection,
+    id: Uuid,
+) -> Result<Option<Subject>, StoreError> {
+    let subject = sqlx::query_as!(
+        Subject,
+        r#"-- store::invitations::find_subject
+        SELECT i.id AS "id!", i.organization_id AS "organization_id!",
+               o.deleted_at IS NOT NULL AS "is_organization_deleted!", i.generation AS "generation!",
+               i.nonce AS "nonce!", i.key_id AS "key_id!", i.email_normalized AS "email_normalized!",
+               i.state AS "state!", i.expires_at AS "expires_at!", i.ended_by_user_id AS "ended_by_user_id?"
+          FROM invitations i
+          JOIN organizations o ON o.id = i.organization_id
+         WHERE i.id = $1"#,
+        id,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(subject)
+}
+
+/// Finds many at once, of one organization: what deriving their links takes.
+pub async fn find_subjects(
+    connection: &mut PgConnection,
+    organization_id: &OrganizationId,
+    ids: &[Uuid],
+) -> Result<Vec<Subject>, StoreError> {
+    let subjects = sqlx::query_as!(
+        Subject,
+        r#"-- store::invitations::find_subjects
+        SELECT i.id, i.organization_id, false AS "is_organization_deleted!", i.generation, i.nonce, i.key_id,
+               i.email_normalized, i.state, i.expires_at, i.ended_by_user_id
+          FROM invitations i
+         WHERE i.id = ANY($2) AND i.organization_id = $1"#,
+        organization_id.as_str(),
+        ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(subjects)
+}
+
+/// Locks one invitation of an organization until the transaction ends.
+pub async fn lock_subject(
+    connection: &mut PgConnection,
+    organization_id: &str,
+    id: Uuid,
+) -> Result<Option<Subject>, StoreError> {
+    let subject = sqlx::query_as!(
+        Subject,
+        r#"-- store::invitations::lock_subject
+        SELECT i.id AS "id!", i.organization_id AS "organization_id!",
+               o.deleted_at IS NOT NULL AS "is_organization_deleted!", i.generation AS "generation!",
+               i.nonce AS "nonce!", i.key_id AS "key_id!", i.email_normalized AS "email_normalized!",
+               i.state AS "state!", i.expires_at AS "expires_at!", i.ended_by_user_id AS "ended_by_user_id?"
+          FROM invitations i
+          JOIN organizations o ON o.id = i.organization_id
+         WHERE i.id = $2 AND i.organization_id = $1
+           FOR UPDATE OF i"#,
+        organization_id,
+        id,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(subject)
+}
+
+/// An attempt to accept. Not `Debug`: it holds addresses.
+pub struct Acceptance<'a> {
+    /// The invitation's row, its token verified.
+    pub subject: &'a Subject,
+    /// Who accepts.
+    pub user_id: &'a str,
+    /// Their name, if the directory does not know them.
+    pub user_name: &'a str,
+    /// Addresses the caller has verified, beside those the directory knows.
+    pub emails_normalized: &'a [String],
+    /// Now.
+    pub now: OffsetDateTime,
+}
+
+/// What an attempt to accept came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// Whether this attempt won the invitation.
+    pub is_claimed: bool,
+    /// Whether that made a new membership; if not, the user was a member already.
+    pub is_joined: bool,
+}
+
+/// Accepts, in one statement: claims the invitation if everything still holds, makes the membership, adds a user whom
+/// the directory does not know, and cancels queued mail. Of any number at once, one claims.
+pub async fn accept(
+    connection: &mut PgConnection,
+    acceptance: &Acceptance<'_>,
+) -> Result<Accepted, StoreError> {
+    let row = sqlx::query!(
+        r#"-- store::invitations::accept
+        WITH claimed AS (
+            UPDATE invitations AS i
+               SET state = 'accepted', ended_at = $7, ended_by_user_id = $4, updated_at = $7, next_attempt_at = NULL,
+                   last_accept_error = NULL,
+                   delivery_state = CASE WHEN i.delivery_state IN ('queued', 'deferred') THEN 'canceled'
+                                         ELSE i.delivery_state END
+             WHERE i.id = $2 AND i.organization_id = $1 AND i.generation = $3
+               AND i.state = 'pending' AND i.expires_at > $7
+               AND (i.accept_policy = 'any_email'
+                    OR i.email_normalized = ANY($6)
+                    OR EXISTS (SELECT FROM user_emails e
+                                WHERE e.email_normalized = i.email_normalized AND e.user_id = $4))
+               AND EXISTS (SELECT FROM organizations o
+                            WHERE o.id = $1 AND o.deleted_at IS NULL
+                              AND (NOT o.recheck_inviter
+                                   OR EXISTS (SELECT FROM memberships m
+                                               WHERE m.organization_id = $1 AND m.user_id = i.inviter_user_id
+                                                 AND m.role = 'admin')))
+            RETURNING i.role, i.public_metadata, i.private_metadata, i.send_seq
+        ), joined AS (
+            INSERT INTO memberships
+                   (organization_id, user_id, role, public_metadata, private_metadata, invitation_id, created_at,
+                    updated_at)
+            SELECT $1, $4, role, public_metadata, private_metadata, $2, $7, $7 FROM claimed
+                ON CONFLICT (organization_id, user_id) DO NOTHING
+            RETURNING user_id
+        ), introduced AS (
+            INSERT INTO users (id, name, created_at, updated_at)
+            SELECT $4, $5, $7, $7 FROM claimed
+                ON CONFLICT (id) DO NOTHING
+            RETURNING id
+        ), proven AS (
+            INSERT INTO user_emails (email_normalized, user_id)
+            SELECT DISTINCT email_normalized, introduced.id
+              FROM introduced, UNNEST($6::text[]) AS t (email_normalized)
+                ON CONFLICT DO NOTHING
+        ), canceled AS (
+            UPDATE outbox AS o SET state = 'canceled'
+              FROM claimed
+             WHERE o.invitation_id = $2 AND o.send_seq = claimed.send_seq AND o.organization_id = $1
+               AND o.state = 'queued'
+        )
+        SELECT EXISTS (SELECT FROM claimed) AS "is_claimed!", EXISTS (SELECT FROM joined) AS "is_joined!""#,
+        acceptance.subject.organization_id,
+        acceptance.subject.id,
+        acceptance.subject.generation,
+        acceptance.user_id,
+        acceptance.user_name,
+        acceptance.emails_normalized,
+        acceptance.now,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Accepted {
+        is_claimed: row.is_claimed,
+        is_joined: row.is_joined,
+    })
+}
+
+/// Keeps why an attempt to accept was refused, for the organization to see.
+pub async fn set_last_accept_error(
+    connection: &mut PgConnection,
+    subject: &Subject,
+    reason: Reason,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::invitations::set_last_accept_error
+        UPDATE invitations SET last_accept_error = $3
+         WHERE id = $2 AND organization_id = $1 AND state = 'pending' AND last_accept_error IS DISTINCT FROM $3",
+        subject.organization_id,
+        subject.id,
+        reason.code(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// What a list of invitations is narrowed to. Not `Debug`: it may hold an address.
+#[derive(Default)]
+pub struct ListFilter {
+    /// Only those in this state.
+    pub state: Option<StateName>,
+    /// Only those whose latest mail is in this state.
+    pub delivery_state: Option<DeliveryState>,
+    /// Only those for this address.
+    pub email_normalized: Option<String>,
+    /// Only those of this inviter.
+    pub inviter_user_id: Option<String>,
+    /// Only those of this call.
+    pub batch_id: Option<Uuid>,
+}
+
+/// The ids of an organization's invitations, newest first, those older than `before` alone, at most `limit`.
+pub async fn list_ids(
+    connection: &mut PgConnection,
+    organization_id: &OrganizationId,
+    filter: &ListFilter,
+    before: Option<Uuid>,
+    limit: i64,
+    now: OffsetDateTime,
+) -> Result<Vec<Uuid>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        "-- store::invitations::list_ids
+        SELECT i.id
+          FROM invitations i
+         WHERE i.organization_id = $1 AND i.id < $2
+           AND ($3::text IS NULL
+                OR $3 = CASE WHEN i.state = 'pending' AND i.expires_at <= $8 THEN 'expired' ELSE i.state END)
+           AND ($4::text IS NULL
+                OR $4 = CASE WHEN EXISTS (SELECT FROM outbox x
+                                           WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
+                                             AND x.organization_id = i.organization_id AND x.state = 'sending')
+                             THEN 'sending' ELSE i.delivery_state END)
+           AND ($5::text IS NULL OR i.email_normalized = $5)
+           AND ($6::text IS NULL OR i.inviter_user_id = $6)
+           AND ($7::uuid IS NULL OR i.batch_id = $7)
+         ORDER BY i.id DESC
+         LIMIT $9",
+        organization_id.as_str(),
+        before.unwrap_or(Uuid::max()),
+        filter.state.map(StateName::as_str),
+        filter.delivery_state.map(DeliveryState::as_str),
+        filter.email_normalized,
+        filter.inviter_user_id,
+        filter.batch_id,
+        now,
+        limit,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids)
+}

@@ -1,0 +1,182 @@
+//! Postgres: the only place that knows SQL. One file for each table, each function beside its statement.
+//!
+//! A statement that changes more than one table stands in the file of the table it decides on. Times, ids and chance
+//! come in as parameters. Knows no protocol, no mail and no use case.
+
+mod error;
+pub mod idempotency_keys;
+pub mod invitation_row;
+pub mod invitations;
+pub mod memberships;
+pub mod organizations;
+pub mod outbox;
+pub mod signing_keys;
+pub mod users;
+
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::{Connection as _, PgConnection, PgPool};
+
+pub use error::{Constraint, StoreError, Transient};
+
+use crate::{entropy, shutdown};
+
+/// How often a transaction that lost against others is tried, the first time included.
+const TRANSACTION_ATTEMPTS_MAX: u32 = 4;
+/// The pause after the first lost try; it doubles each time, and half of it is chance.
+const TRANSACTION_PAUSE: Duration = Duration::from_millis(10);
+
+/// How the store connects.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreConfig {
+    /// Most connections held at once.
+    pub connections_max: u32,
+    /// How long a call waits for a connection before it answers that the service is overloaded.
+    pub acquire_timeout: Duration,
+    /// How long one statement may run.
+    pub statement_timeout: Duration,
+    /// How long one statement waits for a row that another transaction holds.
+    pub lock_timeout: Duration,
+}
+
+/// The database, through a pool of connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pool: PgPool,
+}
+
+impl Store {
+    /// Prepares a pool over a `postgres://` URL. Connects lazily, so that a database that is away is a matter of
+    /// health and not of start-up.
+    pub fn new(url: &str, config: StoreConfig) -> Result<Self, StoreError> {
+        let millis = |duration: Duration| format!("{}ms", duration.as_millis());
+        let options = PgConnectOptions::from_str(url)?
+            .application_name("invitations")
+            .options([
+                ("statement_timeout", millis(config.statement_timeout)),
+                ("lock_timeout", millis(config.lock_timeout)),
+                // A connection that forgot its transaction loses it instead of poisoning whoever comes next.
+                ("idle_in_transaction_session_timeout", "10s".to_owned()),
+                ("timezone", "UTC".to_owned()),
+            ]);
+        let pool = PgPoolOptions::new()
+            .max_connections(config.connections_max)
+            .acquire_timeout(config.acquire_timeout)
+            .connect_lazy_with(options);
+        Ok(Self { pool })
+    }
+
+    /// Brings the schema up to date.
+    pub async fn migrate(url: &str) -> Result<(), StoreError> {
+        // A connection of its own, without the statement timeout: an index on a large table takes as long as it takes.
+        let mut connection = PgConnection::connect(url).await?;
+        sqlx::migrate!().run(&mut connection).await?;
+        Ok(connection.close().await?)
+    }
+
+    /// Whether the schema is the one this program was built for. A newer one is fine: old and new programs run side by
+    /// side during a deployment.
+    pub async fn is_migrated(&self) -> Result<bool, StoreError> {
+        let newest = sqlx::migrate!()
+            .iter()
+            .map(|migration| migration.version)
+            .max();
+        let applied = sqlx::query_scalar::<_, Option<i64>>(
+            "-- store::is_migrated\nSELECT max(version) FROM _sqlx_migrations WHERE success",
+        )
+        .fetch_one(&self.pool)
+        .await;
+        match applied {
+            Ok(applied) => Ok(applied >= newest),
+            // No table yet: nothing was ever migrated.
+            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => {
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Asks the database for a sign of life.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("-- store::ping\nSELECT 1")
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// Runs a named unit of work on one connection, without a transaction of its own: for one statement, or for
+    /// several that need not agree. Tried again when it lost against others.
+    ///
+    /// Runs in a task of its own: when a caller goes away, the statement still ends and its connection goes back clean.
+    pub async fn run<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
+    where
+        F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Transient + Send + 'static,
+    {
+        let pool = self.pool.clone();
+        shutdown::detached(name, async move {
+            retried(name, || async {
+                let mut connection = pool.acquire().await.map_err(StoreError::from)?;
+                work(&mut connection).await
+            })
+            .await
+        })
+        .await
+    }
+
+    /// Runs a named transaction: committed if `work` answers `Ok`, rolled back otherwise, tried again when it lost
+    /// against others.
+    ///
+    /// Runs in a task of its own. A caller's cancellation drops only the wait for it: a `BEGIN` that is cut off
+    /// half-way would leave the connection inside a transaction that swallows the next borrower's writes.
+    pub async fn with_tx<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
+    where
+        F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Transient + Send + 'static,
+    {
+        let pool = self.pool.clone();
+        shutdown::detached(name, async move {
+            retried(name, || async {
+                let mut transaction = pool.begin().await.map_err(StoreError::from)?;
+                let output = work(&mut transaction).await?;
+                transaction.commit().await.map_err(StoreError::from)?;
+                Ok(output)
+            })
+            .await
+        })
+        .await
+    }
+
+    /// Ends every connection; waits for those that are lent out.
+    pub async fn close(&self) {
+        self.pool.close().await;
+    }
+}
+
+async fn retried<T, E, W>(name: &'static str, work: impl Fn() -> W) -> Result<T, E>
+where
+    W: Future<Output = Result<T, E>>,
+    E: Transient,
+{
+    let mut attempt = 1;
+    loop {
+        match work().await {
+            Err(error) if error.is_transient() && attempt < TRANSACTION_ATTEMPTS_MAX => {
+                tracing::debug!(
+                    transaction = name,
+                    attempt,
+                    "the transaction lost against others"
+                );
+                let pause = TRANSACTION_PAUSE * 2_u32.pow(attempt - 1);
+                tokio::time::sleep(entropy::jittered(pause, 0.5)).await;
+                attempt += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}

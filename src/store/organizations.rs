@@ -1,0 +1,135 @@
+//! The `organizations` table.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+
+use super::StoreError;
+use crate::domain::ids::OrganizationId;
+use crate::domain::organization::Organization;
+
+/// An organization and whether it was deleted.
+pub struct StoredOrganization {
+    /// The organization.
+    pub organization: Organization,
+    /// Whether it was deleted.
+    pub is_deleted: bool,
+}
+
+/// Adds or replaces organizations; tells for each, in order, whether it was added.
+pub async fn upsert_many(
+    connection: &mut PgConnection,
+    organizations: &[Organization],
+    now: OffsetDateTime,
+) -> Result<Vec<String>, StoreError> {
+    // Lists cannot be unnested as lists of lists, so they travel as JSON.
+    let rows: Vec<serde_json::Value> = organizations
+        .iter()
+        .map(|organization| {
+            serde_json::json!({
+                "id": organization.id.as_str(),
+                "name": organization.name,
+                "roles": organization.roles,
+                "default_role": organization.default_role,
+                "allowed_email_domains": organization.allowed_email_domains,
+                "redirect_origins": organization.redirect_origins,
+                "locale": organization.locale,
+                "recheck_inviter": organization.recheck_inviter,
+            })
+        })
+        .collect();
+    let added = sqlx::query_scalar!(
+        r#"-- store::organizations::upsert_many
+        WITH item AS (
+            SELECT value ->> 'id' AS id,
+                   value ->> 'name' AS name,
+                   ARRAY(SELECT jsonb_array_elements_text(value -> 'roles')) AS roles,
+                   value ->> 'default_role' AS default_role,
+                   ARRAY(SELECT jsonb_array_elements_text(value -> 'allowed_email_domains')) AS domains,
+                   ARRAY(SELECT jsonb_array_elements_text(value -> 'redirect_origins')) AS origins,
+                   value ->> 'locale' AS locale,
+                   (value ->> 'recheck_inviter')::boolean AS recheck_inviter
+              FROM jsonb_array_elements($1::jsonb) AS value
+             ORDER BY 1
+        ), written AS (
+            INSERT INTO organizations
+                   (id, name, roles, default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter,
+                    created_at, updated_at)
+            SELECT id, name, roles, default_role, domains, origins, locale, recheck_inviter, $2, $2 FROM item
+                ON CONFLICT (id) DO UPDATE
+               SET name = excluded.name, roles = excluded.roles, default_role = excluded.default_role,
+                   allowed_email_domains = excluded.allowed_email_domains,
+                   redirect_origins = excluded.redirect_origins, locale = excluded.locale,
+                   recheck_inviter = excluded.recheck_inviter, updated_at = excluded.updated_at, deleted_at = NULL
+            RETURNING id, (xmax = 0) AS is_added
+        )
+        SELECT id FROM written WHERE is_added"#,
+        serde_json::Value::Array(rows),
+        now,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(added)
+}
+
+/// The organization, deleted or not.
+pub async fn get(
+    connection: &mut PgConnection,
+    id: &OrganizationId,
+) -> Result<Option<StoredOrganization>, StoreError> {
+    let ids = [id.as_str().to_owned()];
+    Ok(get_many(connection, &ids).await?.pop())
+}
+
+/// Those of the organizations that exist, deleted or not, in no order.
+pub async fn get_many(
+    connection: &mut PgConnection,
+    ids: &[String],
+) -> Result<Vec<StoredOrganization>, StoreError> {
+    let rows = sqlx::query!(
+        "-- store::organizations::get_many
+        SELECT id, name, roles, default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter,
+               deleted_at
+          FROM organizations
+         WHERE id = ANY($1)",
+        ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let id = OrganizationId::parse(&row.id)
+                .ok_or(StoreError::Inconsistent("organizations.id"))?;
+            let organization = Organization {
+                id,
+                name: row.name,
+                roles: row.roles,
+                default_role: row.default_role,
+                allowed_email_domains: row.allowed_email_domains,
+                redirect_origins: row.redirect_origins,
+                locale: row.locale,
+                recheck_inviter: row.recheck_inviter,
+            };
+            Ok(StoredOrganization {
+                organization,
+                is_deleted: row.deleted_at.is_some(),
+            })
+        })
+        .collect()
+}
+
+/// Marks an organization as deleted; `false` if it is not known.
+pub async fn mark_deleted(
+    connection: &mut PgConnection,
+    id: &OrganizationId,
+    now: OffsetDateTime,
+) -> Result<bool, StoreError> {
+    let marked = sqlx::query!(
+        "-- store::organizations::mark_deleted
+        UPDATE organizations SET deleted_at = coalesce(deleted_at, $2) WHERE id = $1",
+        id.as_str(),
+        now,
+    )
+    .execute(connection)
+    .await?;
+    Ok(marked.rows_affected() == 1)
+}
