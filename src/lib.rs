@@ -4,5 +4,6 @@ pub mod clock;
 pub mod domain;
 pub mod entropy;
 pub mod proto;
+pub mod service;
 pub mod shutdown;
 pub mod store;

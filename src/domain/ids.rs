@@ -1,6 +1,7 @@
 //! Identifiers: those other systems gave to organizations and users, and those this service makes.
 
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
 use time::OffsetDateTime;
 use uuid::{ContextV7, Timestamp, Uuid};
@@ -66,20 +67,21 @@ fn is_external_id(input: &str) -> bool {
 ///
 /// Ascending ids keep a batch together in every index and make "newest first" a walk along the primary key.
 #[derive(Debug, Default)]
-pub struct IdSource(ContextV7);
+pub struct IdSource(Mutex<ContextV7>);
 
 impl IdSource {
     /// A source of its own.
     #[must_use]
     pub fn new() -> Self {
-        Self(ContextV7::new())
+        Self(Mutex::new(ContextV7::new()))
     }
 
     /// The next id at the given time.
     #[must_use]
     pub fn next(&self, now: OffsetDateTime) -> Uuid {
         let seconds = u64::try_from(now.unix_timestamp()).unwrap_or(0);
-        Uuid::new_v7(Timestamp::from_unix(&self.0, seconds, now.nanosecond()))
+        let context = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        Uuid::new_v7(Timestamp::from_unix(&*context, seconds, now.nanosecond()))
     }
 }
 

@@ -105,6 +105,18 @@ impl StateName {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|state| state.as_str() == name)
     }
+
+    /// Why an invitation in this state cannot be taken, or `None` if it can.
+    #[must_use]
+    pub const fn refusal(self) -> Option<Reason> {
+        match self {
+            Self::Pending => None,
+            Self::Accepted => Some(Reason::AlreadyAccepted),
+            Self::Declined => Some(Reason::Declined),
+            Self::Revoked => Some(Reason::Revoked),
+            Self::Expired => Some(Reason::Expired),
+        }
+    }
 }
 
 impl InvitationState {
@@ -117,18 +129,6 @@ impl InvitationState {
             Self::Declined { .. } => StateName::Declined,
             Self::Revoked { .. } => StateName::Revoked,
             Self::Expired => StateName::Expired,
-        }
-    }
-
-    /// Why an invitation in this state cannot be taken, or `None` if it can.
-    #[must_use]
-    pub const fn refusal(&self) -> Option<Reason> {
-        match self {
-            Self::Pending => None,
-            Self::Accepted { .. } => Some(Reason::AlreadyAccepted),
-            Self::Declined { .. } => Some(Reason::Declined),
-            Self::Revoked { .. } => Some(Reason::Revoked),
-            Self::Expired => Some(Reason::Expired),
         }
     }
 }

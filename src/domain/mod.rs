@@ -2,6 +2,7 @@
 //!
 //! Knows no async, no SQL, no protocol, no mail and no configuration. Time and chance come in as parameters.
 
+pub mod access;
 pub mod display_name;
 pub mod email_address;
 pub mod expiry;

@@ -11,6 +11,7 @@ use crate::domain::invitation::{DeliveryState, StateName};
 use crate::domain::new_invitation::NewInvitation;
 use crate::domain::reason::Reason;
 use crate::domain::token::{NONCE_OCTETS, TokenSubject};
+use crate::domain::user::User;
 
 /// What is the same for every invitation of a call.
 #[derive(Debug, Clone, Copy)]
@@ -551,6 +552,32 @@ pub async fn accept(
         is_claimed: row.is_claimed,
         is_joined: row.is_joined,
     })
+}
+
+/// Whether the user may take the invitation as far as addresses go: by the directory, by what the caller has verified,
+/// or because anybody may.
+pub async fn is_owned_by(
+    connection: &mut PgConnection,
+    subject: &Subject,
+    user: &User,
+) -> Result<bool, StoreError> {
+    let is_owned = sqlx::query_scalar!(
+        r#"-- store::invitations::is_owned_by
+        SELECT EXISTS (
+               SELECT FROM invitations i
+                WHERE i.id = $2 AND i.organization_id = $1
+                  AND (i.accept_policy = 'any_email'
+                       OR i.email_normalized = ANY($4)
+                       OR EXISTS (SELECT FROM user_emails e
+                                   WHERE e.email_normalized = i.email_normalized AND e.user_id = $3))) AS "is_owned!""#,
+        subject.organization_id,
+        subject.id,
+        user.id.as_str(),
+        &user.emails_normalized,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(is_owned)
 }
 
 /// Keeps why an attempt to accept was refused, for the organization to see.

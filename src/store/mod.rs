@@ -18,11 +18,14 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::{Connection as _, PgPool};
 
 pub use error::{Constraint, StoreError, Transient};
 
 use crate::{entropy, shutdown};
+
+/// A connection, lent to a unit of work. Its callers know no driver.
+pub type Connection = sqlx::PgConnection;
 
 /// How often a transaction that lost against others is tried, the first time included.
 const TRANSACTION_ATTEMPTS_MAX: u32 = 4;
@@ -72,7 +75,7 @@ impl Store {
     /// Brings the schema up to date.
     pub async fn migrate(url: &str) -> Result<(), StoreError> {
         // A connection of its own, without the statement timeout: an index on a large table takes as long as it takes.
-        let mut connection = PgConnection::connect(url).await?;
+        let mut connection = Connection::connect(url).await?;
         sqlx::migrate!().run(&mut connection).await?;
         Ok(connection.close().await?)
     }
@@ -113,7 +116,7 @@ impl Store {
     /// Runs in a task of its own: when a caller goes away, the statement still ends and its connection goes back clean.
     pub async fn run<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
     where
-        F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + Sync + 'static,
+        F: for<'c> Fn(&'c mut Connection) -> BoxFuture<'c, Result<T, E>> + Send + Sync + 'static,
         T: Send + 'static,
         E: From<StoreError> + Transient + Send + 'static,
     {
@@ -135,7 +138,7 @@ impl Store {
     /// half-way would leave the connection inside a transaction that swallows the next borrower's writes.
     pub async fn with_tx<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
     where
-        F: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, E>> + Send + Sync + 'static,
+        F: for<'c> Fn(&'c mut Connection) -> BoxFuture<'c, Result<T, E>> + Send + Sync + 'static,
         T: Send + 'static,
         E: From<StoreError> + Transient + Send + 'static,
     {

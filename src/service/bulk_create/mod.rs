@@ -1,0 +1,223 @@
+//! BulkCreate: many invitations into one organization, in one transaction, with one result each.
+//!
+//! The number of statements is the same for one item and for ten thousand: the request is checked in memory
+//! ([`plan`]), the database is asked once about all inviters and once about all addresses, and everything is written
+//! by one statement for each kind of outcome ([`write`](self::write)).
+
+mod answer;
+mod plan;
+mod write;
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::domain::ids::OrganizationId;
+use crate::domain::invitation::Invitation;
+use crate::domain::new_invitation::ItemInput;
+use crate::domain::reason::{Reason, Violation};
+use crate::store::idempotency_keys::{self, RequestKey};
+use crate::store::{Connection, organizations};
+
+use super::sweep::REQUEST_ID_TTL;
+use super::{Service, ServiceError, snapshot};
+
+/// What to do with an address that has a pending invitation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnExisting {
+    /// The item fails.
+    #[default]
+    Fail,
+    /// The pending one is returned.
+    Return,
+    /// The pending one is sent again.
+    Resend,
+    /// The pending one is revoked and a new one made.
+    Replace,
+}
+
+/// A request. Not `Debug`: it holds addresses and notes.
+pub struct BulkCreate {
+    /// The name of the caller; request ids are theirs.
+    pub caller: String,
+    /// Makes the call safe to repeat.
+    pub request_id: Option<Uuid>,
+    /// SHA-256 of everything that was asked, without the request id and `validate_only`.
+    pub request_hash: [u8; 32],
+    /// The organization.
+    pub organization_id: OrganizationId,
+    /// Who invites, for items that name nobody.
+    pub inviter_user_id: String,
+    /// The items.
+    pub items: Vec<ItemInput>,
+    /// What to do with addresses that are invited already.
+    pub on_existing: OnExisting,
+    /// Whether one failing item fails the call.
+    pub atomic: bool,
+    /// Whether to answer as the call would, and do nothing.
+    pub validate_only: bool,
+    /// Whether to return links.
+    pub return_link: bool,
+}
+
+/// What became of one item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// A new invitation was made.
+    Created,
+    /// The pending one was returned.
+    Existing,
+    /// The pending one was sent again.
+    Resent,
+    /// A new one took the place of the pending one.
+    Replaced,
+    /// Nothing was done.
+    Failed,
+}
+
+/// The result of one item. Not `Debug`: it may hold an address and a link.
+#[derive(Clone)]
+pub struct ItemResult {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// The invitation, for every outcome but a failure that has none.
+    pub invitation: Option<Invitation>,
+    /// Why it failed: every violation, the most important first.
+    pub violations: Vec<Violation>,
+    /// For a duplicate, the place of the first one.
+    pub first_index: Option<usize>,
+    /// The link, if it was asked for.
+    pub link: Option<String>,
+}
+
+/// The answer.
+pub struct Batch {
+    /// The call; nil if it was a dry run.
+    pub id: Uuid,
+    /// One for each item, in the order of the request.
+    pub results: Vec<ItemResult>,
+}
+
+impl Service {
+    /// Makes invitations. See the protocol for what a caller sees.
+    pub async fn bulk_create(&self, request: BulkCreate) -> Result<Batch, ServiceError> {
+        let service = self.clone();
+        let request = Arc::new(request);
+        let shared = Arc::clone(&request);
+        let batch = self
+            .store
+            .with_tx("bulk_create", move |connection| {
+                let (service, request) = (service.clone(), Arc::clone(&shared));
+                Box::pin(async move { service.bulk_create_once(connection, &request).await })
+            })
+            .await?;
+        if !request.validate_only {
+            self.mail_queued.notify_one();
+        }
+        Ok(batch)
+    }
+
+    async fn bulk_create_once(
+        &self,
+        connection: &mut Connection,
+        request: &BulkCreate,
+    ) -> Result<Batch, ServiceError> {
+        let key = request.key();
+        if let Some(key) = &key
+            && let Some(batch) = self.replay(connection, request, key).await?
+        {
+            return Ok(batch);
+        }
+        let organization = organizations::get(connection, &request.organization_id)
+            .await?
+            .filter(|stored| !stored.is_deleted)
+            .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?
+            .organization;
+        let plan = self.plan(connection, request, &organization).await?;
+        if request.atomic {
+            plan.require_success()?;
+        }
+        let batch = if request.validate_only {
+            self.foretell(connection, request, &plan).await?
+        } else {
+            self.write(connection, request, &plan).await?
+        };
+        if let Some(key) = key.filter(|_| !request.validate_only) {
+            let response = snapshot::encode(&batch)?;
+            idempotency_keys::set_response(connection, &key, &response).await?;
+        }
+        Ok(batch)
+    }
+
+    /// The answer of an earlier call with this request id, or `None` if this is the first; then the id is claimed for
+    /// this transaction, so that a twin in flight waits for it.
+    async fn replay(
+        &self,
+        connection: &mut Connection,
+        request: &BulkCreate,
+        key: &RequestKey,
+    ) -> Result<Option<Batch>, ServiceError> {
+        let now = self.clock.now();
+        let forget_before = now - REQUEST_ID_TTL;
+        if !request.validate_only
+            && idempotency_keys::claim(connection, key, &request.request_hash, now, forget_before)
+                .await?
+        {
+            return Ok(None);
+        }
+        let Some(stored) = idempotency_keys::get(connection, key, forget_before).await? else {
+            // A dry run with a fresh id; or the earlier call was forgotten this moment, and the next try will see that.
+            return if request.validate_only {
+                Ok(None)
+            } else {
+                Err(ServiceError::Raced)
+            };
+        };
+        if stored.request_hash != request.request_hash {
+            return Err(ServiceError::Refused(Reason::RequestIdReused));
+        }
+        let response = stored.response.ok_or(ServiceError::Corrupt(
+            "a committed request id has no response",
+        ))?;
+        let mut batch =
+            snapshot::decode(connection, &request.organization_id, &response, now).await?;
+        if request.return_link {
+            self.add_links(connection, &request.organization_id, &mut batch.results)
+                .await?;
+        }
+        Ok(Some(batch))
+    }
+}
+
+impl BulkCreate {
+    fn key(&self) -> Option<RequestKey> {
+        self.request_id.map(|request_id| RequestKey {
+            organization_id: self.organization_id.as_str().to_owned(),
+            caller: self.caller.clone(),
+            method: "BulkCreate",
+            request_id,
+        })
+    }
+}
+
+impl ItemResult {
+    pub(super) fn failed(violations: Vec<Violation>) -> Self {
+        Self {
+            outcome: Outcome::Failed,
+            invitation: None,
+            violations,
+            first_index: None,
+            link: None,
+        }
+    }
+
+    pub(super) fn done(outcome: Outcome, invitation: Invitation) -> Self {
+        Self {
+            outcome,
+            invitation: Some(invitation),
+            violations: Vec::new(),
+            first_index: None,
+            link: None,
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! Carrying a plan out: one statement for each kind of step, all in the caller's transaction.
+
+use std::collections::{HashMap, HashSet};
+
+use uuid::Uuid;
+
+use crate::domain::reason::{Reason, Violation};
+use crate::entropy;
+use crate::store::Connection;
+use crate::store::invitations::{self, BatchRow, End, InvitationRow, Resending, Target};
+
+use super::plan::{Plan, Step};
+use super::{Batch, BulkCreate, OnExisting};
+use crate::domain::token::NONCE_OCTETS;
+use crate::service::{Service, ServiceError};
+
+/// What writing came to, beside the plan.
+pub(super) struct Written {
+    /// The call.
+    pub(super) batch_id: Uuid,
+    /// The ids of new invitations by the place of their item.
+    pub(super) ids: HashMap<usize, Uuid>,
+    /// Pending invitations that another call made between our look and our write, by the place of the item.
+    pub(super) overtaken: HashMap<usize, Uuid>,
+}
+
+impl Service {
+    /// Writes everything a plan asks for and answers.
+    pub(super) async fn write(
+        &self,
+        connection: &mut Connection,
+        request: &BulkCreate,
+        plan: &Plan,
+    ) -> Result<Batch, ServiceError> {
+        self.end_predecessors(connection, request, plan).await?;
+        self.send_again(connection, request, plan).await?;
+        let written = self.insert(connection, request, plan).await?;
+        if request.atomic && !written.overtaken.is_empty() {
+            return Err(overtaken_items(&written));
+        }
+        self.answer(connection, request, plan, &written).await
+    }
+
+    /// Makes room: writes down what has expired, and revokes what is to be replaced.
+    async fn end_predecessors(
+        &self,
+        connection: &mut Connection,
+        request: &BulkCreate,
+        plan: &Plan,
+    ) -> Result<(), ServiceError> {
+        let target = |id: Uuid| -> Target { (id, request.organization_id.as_str().to_owned()) };
+        if !plan.stale.is_empty() {
+            let stale: Vec<Target> = plan.stale.iter().copied().map(target).collect();
+            invitations::end_many(connection, &stale, End::Expired, plan.now).await?;
+        }
+        let replaced: Vec<Target> = plan
+            .steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Replace(_, id) => Some(target(*id)),
+                _ => None,
+            })
+            .collect();
+        if !replaced.is_empty() {
+            let end = End::Revoked { by_user_id: None };
+            let ended = invitations::end_many(connection, &replaced, end, plan.now).await?;
+            if ended.len() != replaced.len() {
+                return Err(ServiceError::Raced);
+            }
+        }
+        Ok(())
+    }
+
+    async fn send_again(
+        &self,
+        connection: &mut Connection,
+        request: &BulkCreate,
+        plan: &Plan,
+    ) -> Result<(), ServiceError> {
+        let items: Vec<Resending> = plan
+            .steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Resend(item, id) => Some(Resending {
+                    id: *id,
+                    expires_at: item.expires_at,
+                    nonce: None,
+                }),
+                _ => None,
+            })
+            .collect();
+        if items.is_empty() {
+            return Ok(());
+        }
+        let key_id = self.keyring.active();
+        let resent = invitations::resend_many(
+            connection,
+            &request.organization_id,
+            &items,
+            key_id,
+            plan.now,
+        )
+        .await?;
+        if resent.len() == items.len() {
+            Ok(())
+        } else {
+            Err(ServiceError::Raced)
+        }
+    }
+
+    async fn insert(
+        &self,
+        connection: &mut Connection,
+        request: &BulkCreate,
+        plan: &Plan,
+    ) -> Result<Written, ServiceError> {
+        let batch = BatchRow {
+            organization_id: &request.organization_id,
+            batch_id: self.ids.next(plan.now),
+            key_id: self.keyring.active(),
+            now: plan.now,
+        };
+        let rows = self.rows(plan);
+        let mut ids: HashMap<usize, Uuid> =
+            rows.iter().map(|row| (row.item.index, row.id)).collect();
+        if rows.is_empty() {
+            return Ok(Written {
+                batch_id: batch.batch_id,
+                ids,
+                overtaken: HashMap::new(),
+            });
+        }
+        let inserted = invitations::insert_many(connection, batch, &rows).await?;
+        let mut overtaken = HashMap::new();
+        if inserted.len() < rows.len() {
+            let inserted: HashSet<Uuid> = inserted.into_iter().collect();
+            let losers: Vec<&InvitationRow> = rows
+                .iter()
+                .filter(|row| !inserted.contains(&row.id))
+                .collect();
+            overtaken = self.overtakers(connection, request, &losers).await?;
+            ids.retain(|_, id| inserted.contains(id));
+        }
+        Ok(Written {
+            batch_id: batch.batch_id,
+            ids,
+            overtaken,
+        })
+    }
+
+    /// The rows of new invitations, sorted by address, ids ascending in the order of the request.
+    fn rows(&self, plan: &Plan) -> Vec<InvitationRow> {
+        let items: Vec<_> = plan
+            .steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Create(item) | Step::Replace(item, _) => Some(item),
+                _ => None,
+            })
+            .collect();
+        let mut chance = vec![0; items.len() * NONCE_OCTETS];
+        entropy::fill(&mut chance);
+        let (nonces, _) = chance.as_chunks::<NONCE_OCTETS>();
+        let mut rows: Vec<InvitationRow> = items
+            .into_iter()
+            .zip(nonces)
+            .map(|(item, nonce)| InvitationRow {
+                id: self.ids.next(plan.now),
+                nonce: *nonce,
+                item: item.clone(),
+            })
+            .collect();
+        rows.sort_unstable_by(|one, other| {
+            one.item
+                .email
+                .normalized()
+                .cmp(other.item.email.normalized())
+        });
+        rows
+    }
+
+    /// What is pending now for addresses that another call invited between our look and our write.
+    async fn overtakers(
+        &self,
+        connection: &mut Connection,
+        request: &BulkCreate,
+        losers: &[&InvitationRow],
+    ) -> Result<HashMap<usize, Uuid>, ServiceError> {
+        // What to do with them was decided for what we saw; where that was more than returning them, look again.
+        if matches!(
+            request.on_existing,
+            OnExisting::Resend | OnExisting::Replace
+        ) {
+            return Err(ServiceError::Raced);
+        }
+        let emails: Vec<String> = losers
+            .iter()
+            .map(|row| row.item.email.normalized().to_owned())
+            .collect();
+        let known =
+            invitations::known_addresses(connection, &request.organization_id, &emails).await?;
+        let pending: HashMap<String, Uuid> = known
+            .into_iter()
+            .filter_map(|address| Some((address.email_normalized, address.pending_id?)))
+            .collect();
+        losers
+            .iter()
+            .map(|row| {
+                let id = pending.get(row.item.email.normalized()).copied();
+                // Made and ended within the same moment.
+                id.map(|id| (row.item.index, id)).ok_or(ServiceError::Raced)
+            })
+            .collect()
+    }
+}
+
+fn overtaken_items(written: &Written) -> ServiceError {
+    let mut indexes: Vec<usize> = written.overtaken.keys().copied().collect();
+    indexes.sort_unstable();
+    let violation = Violation::new("email", Reason::AlreadyInvited);
+    ServiceError::ItemsFailed(
+        indexes
+            .into_iter()
+            .map(|index| super::plan::at_item(index, &violation))
+            .collect(),
+    )
+}

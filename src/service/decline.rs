@@ -1,0 +1,51 @@
+//! Decline: the invited person says no.
+
+use crate::domain::access::Access;
+use crate::domain::invitation::{Invitation, StateName};
+use crate::domain::token::Token;
+use crate::store::Connection;
+use crate::store::invitations::{self, End};
+
+use super::{Service, ServiceError};
+
+impl Service {
+    /// Declines an invitation; again is fine.
+    pub async fn decline(&self, token: Token, access: Access) -> Result<Invitation, ServiceError> {
+        let service = self.clone();
+        self.store
+            .with_tx("decline", move |connection| {
+                let (service, token, access) = (service.clone(), token.clone(), access.clone());
+                Box::pin(async move { service.decline_once(connection, &token, &access).await })
+            })
+            .await
+    }
+
+    async fn decline_once(
+        &self,
+        connection: &mut Connection,
+        token: &Token,
+        access: &Access,
+    ) -> Result<Invitation, ServiceError> {
+        let verified = self.verify(connection, token, access).await?;
+        let now = self.clock.now();
+        // Locked and looked at again: an acceptance may have come between.
+        let subject = invitations::lock_subject(connection, &verified.organization_id, verified.id)
+            .await?
+            .filter(|subject| subject.generation == verified.generation)
+            .ok_or(ServiceError::Raced)?;
+        match subject.state(now)? {
+            StateName::Pending => {
+                let target = (subject.id, subject.organization_id.clone());
+                invitations::end_many(connection, &[target], End::Declined, now).await?;
+            }
+            StateName::Declined => {}
+            other => {
+                return Err(other
+                    .refusal()
+                    .map_or(ServiceError::Raced, ServiceError::Refused));
+            }
+        }
+        self.read(connection, &subject.organization_id, subject.id)
+            .await
+    }
+}

@@ -1,0 +1,84 @@
+//! How a use case refuses: in business words, with a restricted kind.
+
+use crate::domain::reason::{Kind, Reason, Violation};
+use crate::store::{StoreError, Transient};
+
+/// A refusal of a whole call. Nothing was done.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// Fields of the request are malformed; the first violation gives the reason.
+    #[error("the request breaks rules")]
+    Invalid(Vec<Violation>),
+    /// Items of an atomic call failed, each with all its violations.
+    #[error("items failed and the call is atomic")]
+    ItemsFailed(Vec<Violation>),
+    /// Refused for one reason.
+    #[error("{}", .0.sentence())]
+    Refused(Reason),
+    /// Another call was quicker; the same one may work in a moment.
+    #[error("another call changed the same rows")]
+    Raced,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What this service wrote itself cannot be read back.
+    #[error("stored data is corrupt: {0}")]
+    Corrupt(&'static str),
+}
+
+impl ServiceError {
+    /// A malformed field.
+    pub fn invalid(field: impl Into<String>, reason: Reason) -> Self {
+        Self::Invalid(vec![Violation::new(field, reason)])
+    }
+
+    /// The reason on the wire.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Invalid(violations) => violations
+                .first()
+                .map_or(Reason::FieldInvalid, |violation| violation.reason),
+            Self::ItemsFailed(_) => Reason::ItemsFailed,
+            Self::Refused(reason) => *reason,
+            Self::Raced | Self::Store(StoreError::Contended(_)) => Reason::Conflict,
+            Self::Store(StoreError::Unavailable(_)) => Reason::Overloaded,
+            Self::Store(_) | Self::Corrupt(_) => Reason::Internal,
+        }
+    }
+
+    /// What sort of refusal it is. An atomic call fails as a malformed one if any item is malformed.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Invalid(_) => Kind::Invalid,
+            Self::ItemsFailed(violations)
+                if violations
+                    .iter()
+                    .any(|violation| violation.reason.kind() == Kind::Invalid) =>
+            {
+                Kind::Invalid
+            }
+            other => other.reason().kind(),
+        }
+    }
+
+    /// Every violation it names.
+    #[must_use]
+    pub fn violations(&self) -> &[Violation] {
+        match self {
+            Self::Invalid(violations) | Self::ItemsFailed(violations) => violations,
+            _ => &[],
+        }
+    }
+}
+
+impl Transient for ServiceError {
+    fn is_transient(&self) -> bool {
+        match self {
+            Self::Raced => true,
+            Self::Store(error) => error.is_transient(),
+            _ => false,
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! List: the invitations of an organization in pages, newest first.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::domain::ids::OrganizationId;
+use crate::domain::invitation::Invitation;
+use crate::domain::reason::Reason;
+use crate::store::invitations::{self, ListFilter};
+use crate::store::{invitation_row, organizations};
+
+use super::{Service, ServiceError};
+
+/// A page to read.
+pub struct List {
+    /// The organization.
+    pub organization_id: OrganizationId,
+    /// What it is narrowed to.
+    pub filter: ListFilter,
+    /// The last id of the page before.
+    pub before: Option<Uuid>,
+    /// At most so many.
+    pub page_size: usize,
+}
+
+impl Service {
+    /// Returns a page, and whether there is another one.
+    pub async fn list(&self, request: List) -> Result<(Vec<Invitation>, bool), ServiceError> {
+        let service = self.clone();
+        let request = Arc::new(request);
+        self.store
+            .run("list", move |connection| {
+                let (service, request) = (service.clone(), Arc::clone(&request));
+                Box::pin(async move {
+                    let now = service.clock.now();
+                    organizations::get(connection, &request.organization_id)
+                        .await?
+                        .filter(|stored| !stored.is_deleted)
+                        .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
+                    // One more than asked for tells whether there is another page.
+                    let limit = i64::try_from(request.page_size + 1).unwrap_or(i64::MAX);
+                    let mut ids = invitations::list_ids(
+                        connection,
+                        &request.organization_id,
+                        &request.filter,
+                        request.before,
+                        limit,
+                        now,
+                    )
+                    .await?;
+                    let has_more = ids.len() > request.page_size;
+                    ids.truncate(request.page_size);
+                    let page = invitation_row::get_many(
+                        connection,
+                        request.organization_id.as_str(),
+                        &ids,
+                        now,
+                    )
+                    .await?;
+                    Ok((page, has_more))
+                })
+            })
+            .await
+    }
+}

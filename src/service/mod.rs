@@ -1,0 +1,80 @@
+//! The use cases, one file for each verb of the API.
+//!
+//! Each checks what only the database can tell, runs one named transaction and answers in domain words. Knows SQL only
+//! through the store; knows no protocol and no mail. Whether a caller may call at all was decided before.
+
+mod accept;
+pub mod bulk_create;
+mod decline;
+mod delete;
+mod error;
+mod get;
+mod keys;
+mod list;
+mod memberships;
+mod preview;
+mod resend;
+mod revoke;
+mod snapshot;
+mod subject;
+mod sweep;
+mod upsert;
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::sync::Notify;
+
+use crate::clock::Clock;
+use crate::domain::ids::IdSource;
+use crate::domain::keyring::Keyring;
+use crate::domain::link::LinkTemplate;
+use crate::store::Store;
+
+pub use accept::{Accept, AcceptOutcome};
+pub use delete::Deleted;
+pub use error::ServiceError;
+pub use keys::KeyringMismatch;
+pub use list::List;
+pub use preview::Preview;
+pub use resend::Resend;
+pub use upsert::{UpsertOutcome, Upserted};
+
+/// The use cases with all they need. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    store: Store,
+    clock: Arc<dyn Clock>,
+    ids: Arc<IdSource>,
+    keyring: Arc<Keyring>,
+    links: Arc<LinkTemplate>,
+    mail_queued: Arc<Notify>,
+}
+
+impl Service {
+    /// Puts the use cases together. `mail_queued` is notified whenever a call has queued mail, so that a worker in the
+    /// same process need not wait for its next poll.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        keyring: Arc<Keyring>,
+        links: Arc<LinkTemplate>,
+        mail_queued: Arc<Notify>,
+    ) -> Self {
+        Self {
+            store,
+            clock,
+            ids: Arc::new(IdSource::new()),
+            keyring,
+            links,
+            mail_queued,
+        }
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Service").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,87 @@
+//! Resend: a new mail for an invitation that still can be taken, or expired before it was.
+
+use uuid::Uuid;
+
+use crate::domain::expiry::Expiry;
+use crate::domain::ids::OrganizationId;
+use crate::domain::invitation::{Invitation, StateName};
+use crate::domain::reason::Reason;
+use crate::entropy;
+use crate::store::invitations::{self, Resending};
+use crate::store::{Connection, Constraint, StoreError};
+
+use super::{Service, ServiceError};
+
+/// What to mail again.
+#[derive(Debug, Clone)]
+pub struct Resend {
+    /// The organization.
+    pub organization_id: OrganizationId,
+    /// The invitation.
+    pub id: Uuid,
+    /// Whether links that were mailed before stop working.
+    pub rotate_token: bool,
+    /// When it expires now.
+    pub expiry: Expiry,
+}
+
+impl Service {
+    /// Mails an invitation again and renews its expiry.
+    pub async fn resend(&self, request: Resend) -> Result<Invitation, ServiceError> {
+        let service = self.clone();
+        let invitation = self
+            .store
+            .with_tx("resend", move |connection| {
+                let (service, request) = (service.clone(), request.clone());
+                Box::pin(async move { service.resend_once(connection, &request).await })
+            })
+            .await?;
+        self.mail_queued.notify_one();
+        Ok(invitation)
+    }
+
+    async fn resend_once(
+        &self,
+        connection: &mut Connection,
+        request: &Resend,
+    ) -> Result<Invitation, ServiceError> {
+        let now = self.clock.now();
+        let expires_at = request
+            .expiry
+            .resolve(now)
+            .map_err(|reason| ServiceError::invalid("ttl", reason))?;
+        let subject = self
+            .lock(connection, &request.organization_id, request.id)
+            .await?;
+        if subject.is_organization_deleted {
+            return Err(ServiceError::Refused(Reason::OrganizationInactive));
+        }
+        let state = subject.state(now)?;
+        let is_expired = state == StateName::Expired;
+        if let Some(reason) = state.refusal().filter(|_| !is_expired) {
+            return Err(ServiceError::Refused(reason));
+        }
+        let resending = Resending {
+            id: request.id,
+            expires_at,
+            nonce: (request.rotate_token || is_expired).then(entropy::random_bytes),
+        };
+        let key_id = self.keyring.active();
+        invitations::resend_many(
+            connection,
+            &request.organization_id,
+            &[resending],
+            key_id,
+            now,
+        )
+        .await
+        .map_err(|error| match error {
+            StoreError::Conflict(Constraint::InvitationsPending, _) => {
+                ServiceError::Refused(Reason::AlreadyInvited)
+            }
+            other => other.into(),
+        })?;
+        self.read(connection, request.organization_id.as_str(), request.id)
+            .await
+    }
+}

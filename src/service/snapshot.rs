@@ -1,0 +1,245 @@
+//! The answer of a call as it is kept for repetitions: what can change since, and nothing that names a person.
+//!
+//! Addresses, notes, metadata and links are left out and read back from the rows: what is erased there is gone here too.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::ServiceError;
+use super::bulk_create::{Batch, ItemResult, Outcome};
+use crate::domain::ids::OrganizationId;
+use crate::domain::invitation::{Delivery, DeliveryState, Invitation, InvitationState};
+use crate::domain::reason::{Reason, Violation};
+use crate::store::{Connection, invitation_row};
+
+const UNREADABLE: ServiceError = ServiceError::Corrupt("a stored response cannot be read");
+
+#[derive(Serialize, Deserialize)]
+struct StoredBatch {
+    id: Uuid,
+    results: Vec<StoredResult>,
+}
+
+/// Names are short, because ten thousand of these are one row.
+#[derive(Serialize, Deserialize)]
+struct StoredResult {
+    #[serde(rename = "o")]
+    outcome: StoredOutcome,
+    #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+    invitation: Option<StoredInvitation>,
+    #[serde(rename = "v", default, skip_serializing_if = "Vec::is_empty")]
+    violations: Vec<(String, String)>,
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    first_index: Option<usize>,
+}
+
+#[derive(Serialize, Deserialize, Clone, Copy)]
+enum StoredOutcome {
+    #[serde(rename = "c")]
+    Created,
+    #[serde(rename = "e")]
+    Existing,
+    #[serde(rename = "s")]
+    Resent,
+    #[serde(rename = "r")]
+    Replaced,
+    #[serde(rename = "f")]
+    Failed,
+}
+
+/// Always of a pending invitation. Times in microseconds since the epoch.
+#[derive(Serialize, Deserialize)]
+struct StoredInvitation {
+    #[serde(rename = "i")]
+    id: Uuid,
+    #[serde(rename = "r")]
+    role: String,
+    #[serde(rename = "o")]
+    organization_name: String,
+    #[serde(rename = "n")]
+    inviter_name: String,
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    invited_user_id: Option<String>,
+    #[serde(rename = "x")]
+    expires_at: i64,
+    #[serde(rename = "u")]
+    updated_at: i64,
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    last_accept_error: Option<String>,
+    #[serde(rename = "d")]
+    delivery: StoredDelivery,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredDelivery {
+    #[serde(rename = "s")]
+    state: String,
+    #[serde(rename = "a")]
+    attempts: u32,
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+    last_error: Option<String>,
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    last_reply_code: Option<u16>,
+    #[serde(rename = "t")]
+    times: [Option<i64>; 3],
+}
+
+/// The stored form of an answer.
+pub(super) fn encode(batch: &Batch) -> Result<Vec<u8>, ServiceError> {
+    let stored = StoredBatch {
+        id: batch.id,
+        results: batch.results.iter().map(StoredResult::new).collect(),
+    };
+    serde_json::to_vec(&stored).map_err(|_| UNREADABLE)
+}
+
+/// An answer, as it was given, read back with what was left out of it.
+pub(super) async fn decode(
+    connection: &mut Connection,
+    organization_id: &OrganizationId,
+    response: &[u8],
+    now: OffsetDateTime,
+) -> Result<Batch, ServiceError> {
+    let stored: StoredBatch = serde_json::from_slice(response).map_err(|_| UNREADABLE)?;
+    let ids: Vec<Uuid> = stored
+        .results
+        .iter()
+        .filter_map(|result| Some(result.invitation.as_ref()?.id))
+        .collect();
+    let found = invitation_row::get_many(connection, organization_id.as_str(), &ids, now).await?;
+    let mut found: HashMap<Uuid, Invitation> = found
+        .into_iter()
+        .map(|invitation| (invitation.id, invitation))
+        .collect();
+    let results = stored
+        .results
+        .into_iter()
+        .map(|result| result.restore(&mut found))
+        .collect::<Result<_, _>>()?;
+    Ok(Batch {
+        id: stored.id,
+        results,
+    })
+}
+
+impl StoredResult {
+    fn new(result: &ItemResult) -> Self {
+        let violation =
+            |violation: &Violation| (violation.field.clone(), violation.reason.code().to_owned());
+        Self {
+            outcome: match result.outcome {
+                Outcome::Created => StoredOutcome::Created,
+                Outcome::Existing => StoredOutcome::Existing,
+                Outcome::Resent => StoredOutcome::Resent,
+                Outcome::Replaced => StoredOutcome::Replaced,
+                Outcome::Failed => StoredOutcome::Failed,
+            },
+            invitation: result.invitation.as_ref().map(StoredInvitation::new),
+            violations: result.violations.iter().map(violation).collect(),
+            first_index: result.first_index,
+        }
+    }
+
+    fn restore(self, found: &mut HashMap<Uuid, Invitation>) -> Result<ItemResult, ServiceError> {
+        let invitation = match self.invitation {
+            None => None,
+            Some(stored) => found
+                .remove(&stored.id)
+                .map(|row| stored.restore(row))
+                .transpose()?,
+        };
+        let violations = self
+            .violations
+            .into_iter()
+            .map(|(field, code)| {
+                Ok(Violation::new(
+                    field,
+                    Reason::from_code(&code).ok_or(UNREADABLE)?,
+                ))
+            })
+            .collect::<Result<_, ServiceError>>()?;
+        Ok(ItemResult {
+            outcome: match self.outcome {
+                StoredOutcome::Created => Outcome::Created,
+                StoredOutcome::Existing => Outcome::Existing,
+                StoredOutcome::Resent => Outcome::Resent,
+                StoredOutcome::Replaced => Outcome::Replaced,
+                StoredOutcome::Failed => Outcome::Failed,
+            },
+            invitation,
+            violations,
+            first_index: self.first_index,
+            link: None,
+        })
+    }
+}
+
+impl StoredInvitation {
+    fn new(invitation: &Invitation) -> Self {
+        let delivery = &invitation.delivery;
+        let times = [
+            delivery.queued_at,
+            delivery.next_attempt_at,
+            delivery.sent_at,
+        ];
+        Self {
+            id: invitation.id,
+            role: invitation.role.clone(),
+            organization_name: invitation.organization_name.clone(),
+            inviter_name: invitation.inviter_name.clone(),
+            invited_user_id: invitation.invited_user_id.clone(),
+            expires_at: micros(invitation.expires_at),
+            updated_at: micros(invitation.updated_at),
+            last_accept_error: invitation
+                .last_accept_error
+                .map(|reason| reason.code().to_owned()),
+            delivery: StoredDelivery {
+                state: delivery.state.as_str().to_owned(),
+                attempts: delivery.attempts,
+                last_error: delivery.last_error.clone(),
+                last_reply_code: delivery.last_reply_code,
+                times: times.map(|time| time.map(micros)),
+            },
+        }
+    }
+
+    /// The invitation as it was: what can change from here, what cannot from its row.
+    fn restore(self, row: Invitation) -> Result<Invitation, ServiceError> {
+        let [queued_at, next_attempt_at, sent_at] = self.delivery.times;
+        let optional = |time: Option<i64>| time.map(from_micros).transpose();
+        Ok(Invitation {
+            role: self.role,
+            organization_name: self.organization_name,
+            state: InvitationState::Pending,
+            inviter_name: self.inviter_name,
+            invited_user_id: self.invited_user_id,
+            expires_at: from_micros(self.expires_at)?,
+            updated_at: from_micros(self.updated_at)?,
+            last_accept_error: self
+                .last_accept_error
+                .as_deref()
+                .and_then(Reason::from_code),
+            delivery: Delivery {
+                state: DeliveryState::from_name(&self.delivery.state).ok_or(UNREADABLE)?,
+                attempts: self.delivery.attempts,
+                last_error: self.delivery.last_error,
+                last_reply_code: self.delivery.last_reply_code,
+                queued_at: optional(queued_at)?,
+                next_attempt_at: optional(next_attempt_at)?,
+                sent_at: optional(sent_at)?,
+            },
+            ..row
+        })
+    }
+}
+
+fn micros(time: OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX)
+}
+
+fn from_micros(micros: i64) -> Result<OffsetDateTime, ServiceError> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000).map_err(|_| UNREADABLE)
+}

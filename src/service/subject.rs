@@ -1,0 +1,81 @@
+//! From a token or an id to the row it means: the checks every such use case starts with.
+
+use uuid::Uuid;
+
+use super::{Service, ServiceError};
+use crate::domain::access::Access;
+use crate::domain::ids::OrganizationId;
+use crate::domain::invitation::Invitation;
+use crate::domain::reason::Reason;
+use crate::domain::token::Token;
+use crate::store::invitations::{self, Subject};
+use crate::store::{Connection, invitation_row};
+
+impl Service {
+    /// The row of a genuine token.
+    ///
+    /// # Errors
+    ///
+    /// `TOKEN_INVALID`, the same in content and in time, for an unknown id, a wrong secret and an organization the
+    /// caller may not act for; `ORGANIZATION_INACTIVE` once the token has proven itself.
+    pub(super) async fn verify(
+        &self,
+        connection: &mut Connection,
+        token: &Token,
+        access: &Access,
+    ) -> Result<Subject, ServiceError> {
+        let Some(subject) = invitations::find_subject(connection, token.invitation_id()).await?
+        else {
+            token.reject(&self.keyring);
+            return Err(ServiceError::Refused(Reason::TokenInvalid));
+        };
+        let is_genuine = token.is_of(&self.keyring, subject.key_id()?, &subject.token_subject()?);
+        if !is_genuine || !access.allows(&subject.organization_id) {
+            return Err(ServiceError::Refused(Reason::TokenInvalid));
+        }
+        if subject.is_organization_deleted {
+            return Err(ServiceError::Refused(Reason::OrganizationInactive));
+        }
+        Ok(subject)
+    }
+
+    /// Locks an invitation of an organization.
+    pub(super) async fn lock(
+        &self,
+        connection: &mut Connection,
+        organization_id: &OrganizationId,
+        id: Uuid,
+    ) -> Result<Subject, ServiceError> {
+        invitations::lock_subject(connection, organization_id.as_str(), id)
+            .await?
+            .ok_or(ServiceError::Refused(Reason::InvitationNotFound))
+    }
+
+    /// Reads an invitation back as it is now.
+    pub(super) async fn read(
+        &self,
+        connection: &mut Connection,
+        organization_id: &str,
+        id: Uuid,
+    ) -> Result<Invitation, ServiceError> {
+        let found =
+            invitation_row::get_many(connection, organization_id, &[id], self.clock.now()).await?;
+        found
+            .into_iter()
+            .next()
+            .ok_or(ServiceError::Refused(Reason::InvitationNotFound))
+    }
+
+    /// The link of an invitation.
+    pub(super) fn link(
+        &self,
+        subject: &Subject,
+        redirect_url: &str,
+    ) -> Result<String, ServiceError> {
+        let token = Token::derive(&self.keyring, subject.key_id()?, &subject.token_subject()?)
+            .ok_or(ServiceError::Corrupt(
+                "a row names a key that is not loaded",
+            ))?;
+        Ok(self.links.link(&token, redirect_url))
+    }
+}

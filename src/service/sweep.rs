@@ -1,0 +1,44 @@
+//! Sweep: what time alone brings about. Expiry is true at once for whoever reads; the sweeper writes it down.
+
+use time::Duration;
+
+use crate::store::idempotency_keys;
+use crate::store::invitations::{self, End};
+
+use super::{Service, ServiceError};
+
+/// How long a request id is remembered.
+pub(super) const REQUEST_ID_TTL: Duration = Duration::hours(24);
+/// Most rows of one transaction, so that no lock lasts.
+const SWEEP_ROWS_MAX: i64 = 500;
+
+impl Service {
+    /// Ends some of the invitations whose time ran out and cancels their mail; returns how many. Zero means that none
+    /// is left, or that another replica is at it.
+    pub async fn expire_due(&self) -> Result<usize, ServiceError> {
+        let service = self.clone();
+        self.store
+            .with_tx("expire_due", move |connection| {
+                let service = service.clone();
+                Box::pin(async move {
+                    let now = service.clock.now();
+                    let due = invitations::lock_expired(connection, now, SWEEP_ROWS_MAX).await?;
+                    let ended = invitations::end_many(connection, &due, End::Expired, now).await?;
+                    Ok(ended.len())
+                })
+            })
+            .await
+    }
+
+    /// Forgets some of the request ids that are old enough; returns how many.
+    pub async fn forget_requests(&self) -> Result<u64, ServiceError> {
+        let forget_before = self.clock.now() - REQUEST_ID_TTL;
+        self.store
+            .run("forget_requests", move |connection| {
+                Box::pin(async move {
+                    Ok(idempotency_keys::forget(connection, forget_before, SWEEP_ROWS_MAX).await?)
+                })
+            })
+            .await
+    }
+}
