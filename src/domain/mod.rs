@@ -3,3 +3,4 @@
 //! Knows no async, no SQL, no protocol, no mail and no configuration. Time and chance come in as parameters.
 
 pub mod email_address;
+pub mod scope;

@@ -1,0 +1,111 @@
+//! The command line of the one binary: the client commands, and the tools an operator needs.
+//!
+//! Knows clap and the generated client, and nothing of the server's inside: a client command sees what any other
+//! client sees. `serve` and `migrate` are only parsed here; `main` runs them.
+//!
+//! In reading order: [`failure`] is how commands end, [`connection`], [`retry`] and [`status`] are how they speak to
+//! the server, [`send`] is the main one with [`people`], [`chunks`], [`follow`], [`progress`] and [`report`], and
+//! [`accept`], [`directory`], [`health`], [`caller`] and [`key`] are one command each.
+
+pub mod accept;
+pub mod caller;
+pub mod chunks;
+pub mod connection;
+pub mod directory;
+pub mod failure;
+pub mod follow;
+pub mod health;
+pub mod key;
+pub mod metadata;
+pub mod people;
+pub mod progress;
+pub mod report;
+pub mod retry;
+pub mod secret_file;
+pub mod send;
+pub mod status;
+pub mod table;
+pub mod visible;
+
+use std::io::Write;
+
+use self::failure::{Exit, Failure};
+
+const AFTER_HELP: &str = "\
+The usual order:
+  invitations key new --keys-file keys              a master key that links are derived from
+  invitations caller new demo --scope invitations:write --scope invitations:read --scope directory:write \\
+      --callers-file callers.toml --token-file token   who may call
+  invitations migrate                               the database's tables
+  invitations serve                                 the server
+  invitations health --wait 30s                     until it is ready
+  invitations directory apply directory.json        tell it of organizations, users and memberships
+  invitations send people.csv --organization acme --inviter u-1 --token-file token
+  invitations accept --link 'https://app.example.com/join#token=inv1_...' --user-id u-2 --user-email ada@example.com
+
+Client commands find the server by --server (INVITATIONS_SERVER) and name themselves by --token-file
+(INVITATIONS_TOKEN_FILE). Results go to stdout, everything else to stderr.
+
+Exit status: 0 done, 1 the call failed or the answer is no, 2 the command line or a file is wrong, 3 done in part.";
+
+/// Bulk invitations over gRPC: made in one call, delivered by mail, turned into memberships exactly once
+#[derive(Debug, clap::Parser)]
+#[command(name = "invitations", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary can do.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Run the server
+    Serve(ServeArgs),
+    /// Bring the database's tables up to date
+    Migrate(MigrateArgs),
+    /// Everything that needs no configuration of the server.
+    #[command(flatten)]
+    Tool(Box<Tool>),
+}
+
+/// Placeholder for the server's configuration.
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {}
+
+/// Placeholder for the server's configuration.
+#[derive(Debug, clap::Args)]
+pub struct MigrateArgs {}
+
+/// The commands that this module runs.
+#[derive(Debug, clap::Subcommand)]
+pub enum Tool {
+    #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
+    Send(send::SendArgs),
+    #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
+    Accept(accept::AcceptArgs),
+    #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
+    Health(health::HealthArgs),
+    /// Tell the service of organizations, users and memberships
+    #[command(subcommand)]
+    Directory(directory::DirectoryCommand),
+    /// Make callers of the API
+    #[command(subcommand)]
+    Caller(caller::CallerCommand),
+    /// Make master keys for invitation links
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    // `Inbox(inbox::InboxArgs)` goes here.
+}
+
+/// Runs a command; results go to `out`.
+pub async fn run(tool: &Tool, out: &mut dyn Write) -> Result<Exit, Failure> {
+    match tool {
+        Tool::Send(args) => send::run(args, out).await,
+        Tool::Accept(args) => accept::run(args, out).await,
+        Tool::Health(args) => health::run(args, out).await,
+        Tool::Directory(command) => directory::run(command, out).await,
+        Tool::Caller(command) => caller::run(command, out),
+        Tool::Key(command) => key::run(command, out),
+    }
+}
