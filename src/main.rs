@@ -41,6 +41,9 @@ fn run_tool(tool: &Tool) -> ExitCode {
         Err(failure) => {
             if !failure.is_broken_pipe() {
                 eprintln!("error: {}", with_causes(&failure));
+                if let Some(advice) = failure.advice() {
+                    eprintln!("  {advice}");
+                }
             }
             failure.exit_code()
         }

@@ -27,7 +27,7 @@ const QUERY_KEY: &str = "invitation_token";
 /// Accepting again for the same user shows the same membership.
 #[derive(Debug, Clone, clap::Args)]
 #[command(
-    after_help = "Example:\n  invitations accept --link 'https://app.example.com/join#token=inv1_...' \
+    after_help = "Example:\n  invitations accept --link 'https://app.example.com/join#token=inv1_...' \\\n      \
                         --user-id u-2 --user-email ada@example.com"
 )]
 pub struct AcceptArgs {

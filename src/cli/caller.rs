@@ -20,8 +20,8 @@ use crate::entropy::random_bytes;
 const TOKEN_PREFIX: &str = "invc_";
 
 const AFTER_HELP: &str = "\
-The token is shown once: on stdout, or written to --token-file. It cannot be read back from the callers file, which
-holds its SHA-256 hash. The server reads the callers file when it starts.
+The token is shown once: on stdout, or written to --token-file. It cannot be read back from the
+callers file, which holds its SHA-256 hash. The server reads the callers file when it starts.
 
 Scopes:
   invitations:write  make, end, resend and accept invitations
@@ -31,7 +31,8 @@ Scopes:
   directory:read     read memberships, and learn who has an account
 
 Example:
-  invitations caller new onboarding --scope invitations:write,invitations:read --organization acme \\
+  invitations caller new onboarding --organization acme \\
+      --scope invitations:write,invitations:read \\
       --callers-file callers.toml --token-file onboarding.token";
 
 /// What can be done with callers.

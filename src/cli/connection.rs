@@ -233,11 +233,8 @@ mod tests {
             .connect()
             .await
             .unwrap_err();
-        assert!(
-            failure
-                .to_string()
-                .starts_with("no answer from http://127.0.0.1:1\n")
-        );
+        assert_eq!(failure.to_string(), "no answer from http://127.0.0.1:1");
+        assert!(failure.advice().is_some());
         let failure = ServerArgs::for_tests("https://x")
             .connect()
             .await

@@ -23,16 +23,20 @@ use crate::proto::{
 };
 
 const AFTER_HELP: &str = "\
-The file is a JSON object with up to three lists, with the field names of invitation/v1/directory.proto. They are added
-or replaced in this order, so that memberships find their organization and user:
+The file is a JSON object of up to three lists, whose items have the field names of
+invitation/v1/directory.proto. They are added or replaced in this order:
   {
-    \"organizations\": [{\"id\": \"acme\", \"name\": \"Acme\", \"redirect_origins\": [\"https://app.example.com\"]}],
-    \"users\":         [{\"id\": \"u-1\", \"name\": \"Ada\", \"verified_emails\": [\"ada@example.com\"]}],
-    \"memberships\":   [{\"organization_id\": \"acme\", \"user_id\": \"u-1\", \"role\": \"admin\"}]
+    \"organizations\": [{\"id\": \"acme\", \"name\": \"Acme\"}],
+    \"users\": [{\"id\": \"u-1\", \"name\": \"Ada\", \"verified_emails\": [\"ada@example.com\"]}],
+    \"memberships\": [{\"organization_id\": \"acme\", \"user_id\": \"u-1\", \"role\": \"admin\"}]
   }
 Every field of an item is replaced; one that is left out becomes empty. Nothing is deleted.
 
-Exit status: 0 all applied, 1 a call failed, 2 the file is wrong and nothing was sent, 3 some items were refused.
+Exit status:
+  0  all items were applied
+  1  a call failed
+  2  the command line or the file is wrong; nothing was sent
+  3  some items were refused
 
 Example:
   invitations directory apply directory.json --token-file token";

@@ -44,10 +44,7 @@ pub enum Failure {
         source: io::Error,
     },
     /// Nobody answers at the address.
-    #[error(
-        "no answer from {address}\n  is the server running there, and is --server (INVITATIONS_SERVER) right?\n  \
-         try: invitations health --server {address} --wait 30s"
-    )]
+    #[error("no answer from {address}")]
     Away {
         /// The address that was tried.
         address: String,
@@ -80,6 +77,18 @@ impl Failure {
             Self::Usage(_) | Self::File { .. } => 2,
             Self::Away { .. } | Self::Refused(_) | Self::Output(_) => 1,
         })
+    }
+
+    /// What to try, where there is something to try.
+    #[must_use]
+    pub const fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Away { .. } => Some(
+                "is the server running there? choose another with --server (INVITATIONS_SERVER), or wait for it with \
+                 invitations health --wait 30s",
+            ),
+            _ => None,
+        }
     }
 
     /// Whether the reader of the output went away, as `| head` does: no reason to complain.

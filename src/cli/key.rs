@@ -14,13 +14,15 @@ use super::secret_file;
 use crate::entropy::random_bytes;
 
 const AFTER_HELP: &str = "\
-A keys file holds one key in a line, \"KID BASE64URL\"; lines that begin with # are comments. The first key signs new
-links, all of them verify. So a key is replaced in three steps, and no link breaks:
-  1. add the new key as the last line of the file of every server, and restart them: they verify it now
-  2. move it to the first line everywhere: they sign with it now
-  3. remove the old key once no pending invitation was signed with it; a server that misses a key refuses to start
+A keys file holds one key in a line, \"KID BASE64URL\"; lines that begin with # are comments.
+The FIRST key signs new links, all of them verify. So a key is replaced in three steps, and no
+link breaks:
+  1. add the new key as the last line on every server, and restart them: they verify it
+  2. move it to the first line everywhere, and restart them: they sign with it
+  3. remove the old key when no pending invitation was signed with it any more; until then
+     a server without it refuses to start
 
-Whoever has a key and the database can make links: keep the file as you keep the database's password.
+Whoever has a key and the database can make links: keep the file as safe as a password.
 
 Example:
   invitations key new --keys-file keys";

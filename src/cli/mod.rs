@@ -13,6 +13,8 @@ pub mod chunks;
 pub mod connection;
 pub mod directory;
 pub mod failure;
+#[cfg(test)]
+mod fake_server;
 pub mod follow;
 pub mod health;
 pub mod key;
@@ -33,20 +35,32 @@ use self::failure::{Exit, Failure};
 
 const AFTER_HELP: &str = "\
 The usual order:
-  invitations key new --keys-file keys              a master key that links are derived from
-  invitations caller new demo --scope invitations:write --scope invitations:read --scope directory:write \\
-      --callers-file callers.toml --token-file token   who may call
-  invitations migrate                               the database's tables
-  invitations serve                                 the server
-  invitations health --wait 30s                     until it is ready
-  invitations directory apply directory.json        tell it of organizations, users and memberships
-  invitations send people.csv --organization acme --inviter u-1 --token-file token
-  invitations accept --link 'https://app.example.com/join#token=inv1_...' --user-id u-2 --user-email ada@example.com
+  1. a master key, which links are derived from
+       invitations key new --keys-file keys
+  2. somebody who may call
+       invitations caller new demo --callers-file callers.toml --token-file token \\
+           --scope invitations:write,invitations:read,directory:write
+  3. the database's tables, and the server
+       invitations migrate
+       invitations serve
+  4. what the server has to know of organizations, users and memberships
+       export INVITATIONS_TOKEN_FILE=token
+       invitations health --wait 30s
+       invitations directory apply directory.json
+  5. people into an organization, by mail
+       invitations send people.csv --organization acme --inviter u-1
+  6. one of them comes
+       invitations accept --link 'https://app.example.com/join#token=inv1_...' \\
+           --user-id u-2 --user-email ada@example.com
 
-Client commands find the server by --server (INVITATIONS_SERVER) and name themselves by --token-file
-(INVITATIONS_TOKEN_FILE). Results go to stdout, everything else to stderr.
+Client commands find the server by --server (INVITATIONS_SERVER) and say who calls by
+--token-file (INVITATIONS_TOKEN_FILE). Results go to stdout, everything else to stderr.
 
-Exit status: 0 done, 1 the call failed or the answer is no, 2 the command line or a file is wrong, 3 done in part.";
+Exit status:
+  0  done
+  1  the call failed, or the answer is no
+  2  the command line or a file is wrong
+  3  done in part; the output says what was not";
 
 /// Bulk invitations over gRPC: made in one call, delivered by mail, turned into memberships exactly once
 #[derive(Debug, clap::Parser)]

@@ -184,8 +184,9 @@ impl Columns {
             } else {
                 ""
             };
+            let cells = if found == 1 { "cell" } else { "cells" };
             return Err(format!(
-                "has {found} cells, the header has {expected}{hint}"
+                "has {found} {cells}, the header has {expected}{hint}"
             ));
         }
         let mut item = NewInvitation {
@@ -339,7 +340,7 @@ mod tests {
             found[0].starts_with("line 2: ttl \"soon\" is no duration"),
             "{found:?}"
         );
-        assert_eq!(found[1], "line 5: has 1 cells, the header has 2");
+        assert_eq!(found[1], "line 5: has 1 cell, the header has 2");
         assert!(
             found[2].starts_with("line 6: has 3 cells, the header has 2 (text"),
             "{found:?}"

@@ -36,9 +36,9 @@ The file is CSV in UTF-8 with a header line. Columns, in any order:
   locale           language of the mail, such as de or pt-BR
   message          a personal note in the mail
   ttl              how long the invitation lasts, such as 7d
-An empty cell is not set, and takes the value of the option of its name. Cells are sent exactly as they stand.
+An empty cell takes the value of the option of its name. Cells are sent exactly as they stand.
 
-A call is repeated up to 5 times where that helps, under a request id, so that nobody is invited twice.
+A call is repeated up to 5 times where that helps, under one request id: nobody is invited twice.
 
 Exit status:
   0  every row was taken (created, existing, resent or replaced) and no mail failed
@@ -48,7 +48,7 @@ Exit status:
 A mail that is deferred or still waiting when the waiting ends has not failed.
 
 Example:
-  invitations send people.csv --organization acme --inviter u-1 --ttl 14d --token-file token";
+  invitations send people.csv --organization acme --inviter u-1 --ttl 14d";
 
 /// Invite the people of a CSV file, wait for their mails, and tell what happened to whom
 #[derive(Debug, Clone, clap::Args)]
@@ -373,5 +373,144 @@ impl Existing {
             Self::Resend => OnExisting::Resend,
             Self::Replace => OnExisting::Replace,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::fake_server::{FakeServer, TOKEN, serve};
+    use crate::cli::secret_file::tests::Folder;
+    use clap::Parser;
+    use std::collections::HashSet;
+    use std::sync::Arc;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: SendArgs,
+    }
+
+    /// Runs `send` on this file against this service.
+    async fn send(
+        server: &Arc<FakeServer>,
+        file: &str,
+        more: &[&str],
+    ) -> (Result<Exit, Failure>, String) {
+        let folder = Folder::new();
+        let path = folder.file("people.csv");
+        fs::write(&path, file).unwrap();
+        let (address, serving) = serve(Arc::clone(server));
+        let path = path.to_str().unwrap();
+        let mut line = vec!["send", path, "--organization", "acme", "--server", &address];
+        if !more.contains(&"--token") {
+            line.extend(["--token", TOKEN]);
+        }
+        line.extend(more);
+        let args = Line::parse_from(line).args;
+        let mut out = Vec::new();
+        let result = tokio::select! {
+            result = run(&args, &mut out) => result,
+            end = serving => panic!("the service ended: {end:?}"),
+        };
+        (result, String::from_utf8(out).unwrap())
+    }
+
+    fn server(mails_per_look: usize) -> Arc<FakeServer> {
+        Arc::new(FakeServer {
+            mails_per_look,
+            ..FakeServer::default()
+        })
+    }
+
+    #[tokio::test]
+    async fn a_file_is_sent_and_its_mails_are_followed() {
+        let server = server(2);
+        *server.refusals.lock().unwrap() = 1;
+        let file = "email\na@b.co\nplain\nA@b.co\t\nc@d.co\ngone@d.co\n";
+        let (result, out) = send(&server, file, &[]).await;
+        assert_eq!(result.unwrap(), Exit::Partly);
+        let last = out.lines().last().unwrap();
+        assert_eq!(
+            last,
+            "invited 3 of 5: 3 created, 0 existing, 0 resent, 0 replaced, 2 refused; \
+             2 mails sent, 0 deferred, 1 failed, 0 waiting, 0 canceled"
+        );
+        for part in [
+            "A@b.co\\t",
+            "(line 2)",
+            "550 5.1.1 no such user here",
+            "1 DUPLICATE_IN_REQUEST",
+        ] {
+            assert!(out.contains(part), "{part}: {out}");
+        }
+        let ids = server.request_ids.lock().unwrap();
+        assert_eq!(ids.len(), 2, "one call, made again once");
+        assert_eq!(ids[0], ids[1], "under the same id");
+    }
+
+    #[tokio::test]
+    async fn all_good_rows_end_with_success() {
+        let (result, out) = send(&server(10), "email\na@b.co\n", &["--all"]).await;
+        assert_eq!(result.unwrap(), Exit::Done, "{out}");
+        assert!(out.contains("invitation-0"), "{out}");
+    }
+
+    #[tokio::test]
+    async fn waiting_ends_with_its_time() {
+        let (result, out) = send(&server(0), "email\na@b.co\n", &["--wait-timeout", "100ms"]).await;
+        assert_eq!(result.unwrap(), Exit::Done);
+        assert!(out.contains("1 waiting"), "{out}");
+        let (result, out) = send(&server(0), "email\na@b.co\n", &["--no-wait"]).await;
+        assert_eq!(result.unwrap(), Exit::Done);
+        assert!(out.ends_with("1 mails queued, not waited for\n"), "{out}");
+    }
+
+    #[tokio::test]
+    async fn a_long_file_makes_several_calls_with_ids_of_their_own() {
+        let mut file = "email\n".to_owned();
+        for index in 0..10_001 {
+            let _ = writeln!(file, "p{index}@b.co");
+        }
+        let id = "0192f0c1-2d3e-7a4b-8c5d-6e7f80910111";
+        let options = ["--no-wait", "--request-id", id];
+        let (first, second) = (server(0), server(0));
+        assert_eq!(send(&first, &file, &options).await.0.unwrap(), Exit::Done);
+        assert_eq!(send(&second, &file, &options).await.0.unwrap(), Exit::Done);
+        let ids = first.request_ids.lock().unwrap().clone();
+        assert_eq!((ids.len(), ids[0].as_str()), (2, id));
+        assert_eq!(ids.iter().collect::<HashSet<_>>().len(), 2);
+        assert_eq!(ids, *second.request_ids.lock().unwrap());
+
+        let (result, _) = send(&first, &file, &["--atomic"]).await;
+        assert!(matches!(result, Err(Failure::Usage(_))));
+        assert_eq!(
+            first.request_ids.lock().unwrap().len(),
+            2,
+            "nothing was sent"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_wrong_token_is_told() {
+        let (result, out) = send(&server(0), "email\na@b.co\n", &["--token", "invc_bad"]).await;
+        let message = result.unwrap_err().to_string();
+        assert!(
+            message.starts_with("BulkCreate failed: UNAUTHENTICATED"),
+            "{message}"
+        );
+        assert!(message.contains("--token-file"), "{message}");
+        assert_eq!(out, "");
+    }
+
+    #[test]
+    fn violations_of_an_atomic_call_name_their_lines() {
+        let chunk =
+            people::read(b"email\n\na@b.co\nplain\n", &Defaults::default()).unwrap_or_default();
+        let text = "BulkCreate failed: x\n  invitations[1].email: is no address\n  other: y";
+        assert_eq!(
+            with_lines(text, &chunk),
+            "BulkCreate failed: x\n  line 4: invitations[1].email: is no address\n  other: y"
+        );
     }
 }
