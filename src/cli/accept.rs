@@ -25,7 +25,7 @@ const QUERY_KEY: &str = "invitation_token";
 /// Accept an invitation for a user and show the membership
 ///
 /// Accepting again for the same user shows the same membership.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Clone, clap::Args)]
 #[command(
     after_help = "Example:\n  invitations accept --link 'https://app.example.com/join#token=inv1_...' \\\n      \
                         --user-id u-2 --user-email ada@example.com"
@@ -54,7 +54,7 @@ pub struct AcceptArgs {
     connection: ConnectionArgs,
 }
 
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Clone, clap::Args)]
 #[group(required = true, multiple = false)]
 struct TokenSource {
     /// The link from the mail

@@ -267,6 +267,7 @@ fn write_report(tallies: &[(&'static str, Tally)], out: &mut dyn Write) -> Resul
     }
     writeln!(out, "{}", counts.trim_fmt())?;
     if !items.is_empty() {
+        table::never_wrap(&mut items, 3);
         writeln!(out, "\n{}", items.trim_fmt())?;
     }
     writeln!(out, "\napplied {applied} of {total}")?;

@@ -63,7 +63,7 @@ Exit status:
   3  done in part; the output says what was not";
 
 /// Bulk invitations over gRPC: made in one call, delivered by mail, turned into memberships exactly once
-#[derive(Debug, clap::Parser)]
+#[derive(clap::Parser)]
 #[command(name = "invitations", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 pub struct Cli {
     /// What to do.
@@ -72,7 +72,7 @@ pub struct Cli {
 }
 
 /// What the binary can do.
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 pub enum Command {
     /// Run the server
     Serve(ServeArgs),
@@ -92,7 +92,7 @@ pub struct ServeArgs {}
 pub struct MigrateArgs {}
 
 /// The commands that this module runs.
-#[derive(Debug, clap::Subcommand)]
+#[derive(clap::Subcommand)]
 pub enum Tool {
     #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
     Send(send::SendArgs),
@@ -121,5 +121,39 @@ pub async fn run(tool: &Tool, out: &mut dyn Write) -> Result<Exit, Failure> {
         Tool::Directory(command) => directory::run(command, out).await,
         Tool::Caller(command) => caller::run(command, out),
         Tool::Key(command) => key::run(command, out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_command_lines_are_refused() {
+        for line in [
+            "send",
+            "send people.csv",
+            "send people.csv --organization acme --on-existing explode",
+            "send people.csv --organization acme --ttl soon",
+            "send people.csv --organization acme --request-id 7",
+            "send people.csv --organization acme --token a --token-file b",
+            "accept --user-id u",
+            "accept --link x",
+            "accept --user-id u --link x --token-stdin",
+            "caller new demo",
+            "caller new demo --scope root",
+            "caller new demo --scope directory:read --force",
+            "key new --kid 256",
+            "health --token x",
+        ] {
+            let words = std::iter::once("invitations").chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+        }
     }
 }

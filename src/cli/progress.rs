@@ -9,7 +9,7 @@ use super::report::MailCounts;
 
 /// The least time between two plain lines, so that a log stays readable.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
-const TEMPLATE: &str = "mails [{bar:40}] {pos}/{len} {msg} ({elapsed})";
+const TEMPLATE: &str = "mails [{bar:40}] {pos}/{len}{msg} ({elapsed})";
 
 /// How far the mails are.
 pub enum Progress {
@@ -40,8 +40,8 @@ impl Progress {
     pub fn show(&mut self, counts: MailCounts) {
         match self {
             Self::Bar(bar) => {
-                bar.set_message(remarks(counts));
                 bar.set_position(counts.settled() as u64);
+                bar.set_message(remarks(counts));
             }
             Self::Lines { last } => {
                 let is_due = last.is_none_or(|(shown, at)| {

@@ -187,6 +187,7 @@ pub fn write(rows: &[Row], manner: Manner, out: &mut dyn Write) -> io::Result<()
                 explanation(row),
             ]);
         }
+        table::never_wrap(&mut people, 2);
         writeln!(out, "\n{}", people.trim_fmt())?;
     }
     writeln!(out, "\n{}", last_line(rows, manner))

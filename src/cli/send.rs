@@ -51,7 +51,7 @@ Example:
   invitations send people.csv --organization acme --inviter u-1 --ttl 14d";
 
 /// Invite the people of a CSV file, wait for their mails, and tell what happened to whom
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Clone, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 #[expect(
     clippy::struct_excessive_bools,

@@ -2,7 +2,9 @@
 //!
 //! Where stdout is no terminal, lines are as long as they need to be, so that `grep` and `cut` see whole rows.
 
-use comfy_table::{Cell, CellAlignment, ContentArrangement, LineStyle, Table, TableStyle};
+use comfy_table::{
+    Cell, CellAlignment, ColumnConstraint, ContentArrangement, LineStyle, Table, TableStyle,
+};
 
 /// A table with this header and no rows yet; the columns at these places hold numbers.
 #[must_use]
@@ -18,6 +20,13 @@ pub fn with_header<const N: usize>(header: [&str; N], number_columns: &[usize]) 
         }
     }
     table
+}
+
+/// Keeps the words of this column in one piece, however narrow the terminal is: they are codes that people search for.
+pub fn never_wrap(table: &mut Table, column: usize) {
+    if let Some(column) = table.column_mut(column) {
+        column.set_constraint(ColumnConstraint::ContentWidth);
+    }
 }
 
 /// A table of names and values, without a header.
