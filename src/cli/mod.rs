@@ -4,8 +4,8 @@
 //! client sees. `serve` and `migrate` are only parsed here; `main` runs them.
 //!
 //! In reading order: [`failure`] is how commands end, [`connection`], [`retry`] and [`status`] are how they speak to
-//! the server, [`send`] is the main one with [`people`], [`chunks`], [`follow`], [`progress`] and [`report`], and
-//! [`accept`], [`directory`], [`health`], [`caller`] and [`key`] are one command each.
+//! the server, [`send`] is the main one with [`people`], [`chunks`], [`results`], [`follow`], [`progress`] and
+//! [`report`], and [`accept`], [`directory`], [`health`], [`caller`] and [`key`] are one command each.
 
 pub mod accept;
 pub mod caller;
@@ -22,6 +22,7 @@ pub mod metadata;
 pub mod people;
 pub mod progress;
 pub mod report;
+pub mod results;
 pub mod retry;
 pub mod secret_file;
 pub mod send;

@@ -13,16 +13,15 @@ use uuid::Uuid;
 use super::chunks;
 use super::connection::{Connection, ConnectionArgs};
 use super::failure::{Exit, Failure};
-use super::follow::{follow, mail};
+use super::follow::follow;
 use super::people::{self, Defaults, Person};
-use super::report::{self, Manner, Outcome, Row};
+use super::report::{self, Manner, Row};
+use super::results::{rows_of, with_lines};
 use super::retry::retrying;
-use super::status::{reason_name, refused, summary};
+use super::status::{refused, summary};
 use crate::entropy::random_bytes;
 use crate::proto::invitation_service_client::InvitationServiceClient;
-use crate::proto::{
-    BulkCreateRequest, BulkCreateResponse, BulkCreateResult, CreateOutcome, ItemError, OnExisting,
-};
+use crate::proto::{BulkCreateRequest, OnExisting};
 
 /// Problems of a file that are told before the rest is only counted.
 const PROBLEMS_SHOWN_MAX: usize = 20;
@@ -251,99 +250,6 @@ fn call_failure(
     Failure::Refused(text)
 }
 
-/// Names the line of the file beside each field of an item, such as `invitations[3].email`.
-fn with_lines(text: &str, chunk: &[Person]) -> String {
-    let lines = text.lines().map(|line| {
-        let index = line
-            .trim_start()
-            .strip_prefix("invitations[")
-            .and_then(|rest| rest.split_once(']'))
-            .and_then(|(index, _)| index.parse::<usize>().ok());
-        match index.and_then(|index| chunk.get(index)) {
-            Some(person) => format!("  line {}: {}", person.line, line.trim_start()),
-            None => line.to_owned(),
-        }
-    });
-    lines.collect::<Vec<_>>().join("\n")
-}
-
-/// Puts the results beside the rows they are about.
-fn rows_of(chunk: &[Person], response: BulkCreateResponse) -> Result<Vec<Row>, String> {
-    let count = response.results.len();
-    if count != chunk.len() {
-        return Err(format!(
-            "the service answered {} rows with {count} results",
-            chunk.len()
-        ));
-    }
-    let mut rows: Vec<Option<Row>> = vec![None; count];
-    for result in response.results {
-        let index = usize::try_from(result.index).ok();
-        let place = index.and_then(|index| Some((rows.get_mut(index)?, chunk.get(index)?)));
-        let Some((slot, person)) = place else {
-            return Err(
-                "the service answered with a result for a row that was not sent".to_owned(),
-            );
-        };
-        *slot = Some(row_of(chunk, person, &response.batch_id, result));
-    }
-    let rows: Option<Vec<Row>> = rows.into_iter().collect();
-    rows.ok_or_else(|| {
-        "the service answered twice for one row and not at all for another".to_owned()
-    })
-}
-
-fn row_of(chunk: &[Person], person: &Person, batch_id: &str, result: BulkCreateResult) -> Row {
-    let outcome = match result.outcome() {
-        CreateOutcome::Created => Outcome::Created,
-        CreateOutcome::Existing => Outcome::Existing,
-        CreateOutcome::Resent => Outcome::Resent,
-        CreateOutcome::Replaced => Outcome::Replaced,
-        CreateOutcome::Failed | CreateOutcome::Unspecified => {
-            let error = result.error.unwrap_or_default();
-            Outcome::Refused {
-                reason: reason_name(error.reason),
-                sentence: sentence(&error, chunk),
-            }
-        }
-    };
-    let is_mailed = matches!(
-        outcome,
-        Outcome::Created | Outcome::Resent | Outcome::Replaced
-    );
-    let invitation = result.invitation.unwrap_or_default();
-    Row {
-        line: person.line,
-        email: person.item.email.clone(),
-        mail: is_mailed.then(|| mail(&invitation)).flatten(),
-        batch_id: if invitation.batch_id.is_empty() {
-            batch_id.to_owned()
-        } else {
-            invitation.batch_id
-        },
-        invitation_id: invitation.id,
-        outcome,
-    }
-}
-
-/// Every violation in one sentence; where the service points to another row, its line.
-fn sentence(error: &ItemError, chunk: &[Person]) -> String {
-    let mut sentence = if error.violations.len() > 1 {
-        let violations = error.violations.iter();
-        let violations =
-            violations.map(|violation| format!("{}: {}", violation.field, violation.message));
-        violations.collect::<Vec<_>>().join("; ")
-    } else {
-        error.message.clone()
-    };
-    let first = error.metadata.get("first_index");
-    let first = first.and_then(|index| chunk.get(index.parse::<usize>().ok()?));
-    if let Some(first) = first {
-        let _ = write!(sentence, " (line {})", first.line);
-    }
-    sentence
-}
-
 fn new_request_id() -> Uuid {
     uuid::Builder::from_random_bytes(random_bytes()).into_uuid()
 }
@@ -501,16 +407,5 @@ mod tests {
         );
         assert!(message.contains("--token-file"), "{message}");
         assert_eq!(out, "");
-    }
-
-    #[test]
-    fn violations_of_an_atomic_call_name_their_lines() {
-        let chunk =
-            people::read(b"email\n\na@b.co\nplain\n", &Defaults::default()).unwrap_or_default();
-        let text = "BulkCreate failed: x\n  invitations[1].email: is no address\n  other: y";
-        assert_eq!(
-            with_lines(text, &chunk),
-            "BulkCreate failed: x\n  line 4: invitations[1].email: is no address\n  other: y"
-        );
     }
 }

@@ -34,7 +34,7 @@ pub fn describe(call: &str, server: &ServerArgs, status: &Status) -> String {
         let _ = write!(
             text,
             "\n  {}: {}{}",
-            violation.field,
+            visible(&violation.field),
             visible(&violation.description),
             parenthesized(&violation.reason),
         );
@@ -47,7 +47,7 @@ pub fn describe(call: &str, server: &ServerArgs, status: &Status) -> String {
         let _ = write!(
             text,
             "\n  {}: {}",
-            violation.subject,
+            visible(&violation.subject),
             visible(&violation.description)
         );
     }
@@ -55,7 +55,7 @@ pub fn describe(call: &str, server: &ServerArgs, status: &Status) -> String {
         let _ = write!(
             text,
             "\n  {}: {}",
-            violation.subject,
+            visible(&violation.subject),
             visible(&violation.description)
         );
     }
