@@ -1,5 +1,7 @@
 //! Bulk invitations over gRPC.
 
+pub mod callers_file;
+pub mod cli;
 pub mod clock;
 pub mod domain;
 pub mod entropy;

@@ -1,3 +1,66 @@
-//! The one binary.
+//! The one binary: reads the command line, runs the command, turns its end into an exit status.
 
-fn main() {}
+use std::error::Error;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use invitations::cli::failure::Failure;
+use invitations::cli::{self, Cli, Command, Tool};
+
+/// The exit status of a fault that no command foresees.
+const EXIT_FAULT: u8 = 1;
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Serve(_) | Command::Migrate(_) => {
+            eprintln!("error: not wired up yet");
+            ExitCode::from(EXIT_FAULT)
+        }
+        Command::Tool(tool) => run_tool(&tool),
+    }
+}
+
+fn run_tool(tool: &Tool) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: cannot start: {error}");
+            return ExitCode::from(EXIT_FAULT);
+        }
+    };
+    let mut stdout = io::stdout().lock();
+    let result = runtime
+        .block_on(cli::run(tool, &mut stdout))
+        .and_then(|exit| stdout.flush().map(|()| exit).map_err(Failure::from));
+    match result {
+        Ok(exit) => exit.into(),
+        Err(failure) => {
+            if !failure.is_broken_pipe() {
+                eprintln!("error: {}", with_causes(&failure));
+                if let Some(advice) = failure.advice() {
+                    eprintln!("  {advice}");
+                }
+            }
+            failure.exit_code()
+        }
+    }
+}
+
+/// The error and what caused it, leaving out a cause that the one before has told already.
+fn with_causes(error: &dyn Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !told.contains(&text) {
+            told.push_str(": ");
+            told.push_str(&text);
+        }
+        cause = error.source();
+    }
+    told
+}

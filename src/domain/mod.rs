@@ -19,6 +19,6 @@ pub mod personal_message;
 pub mod reason;
 pub mod redirect_url;
 pub mod role;
-
+pub mod scope;
 pub mod token;
 pub mod user;

@@ -1,0 +1,244 @@
+//! The way to the server: address, bearer token, deadlines and message limits, the same for every client command.
+//!
+//! Speaks cleartext HTTP/2 alone; TLS is the mesh's or a proxy's business. It knows no method of the service.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+use super::failure::Failure;
+use crate::proto::directory_service_client::DirectoryServiceClient;
+use crate::proto::invitation_service_client::InvitationServiceClient;
+
+/// How long to wait for a connection: a server that is up answers at once, and one that is not should be told of soon.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Largest request, as the service has it.
+const SEND_OCTETS_MAX: usize = 16 * 1024 * 1024;
+/// Largest response: results repeat what was sent and add to it.
+const RECEIVE_OCTETS_MAX: usize = 32 * 1024 * 1024;
+
+/// Where the server is, and how long to wait for it.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ServerArgs {
+    /// Address of the server
+    #[arg(
+        long,
+        env = "INVITATIONS_SERVER",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:50051"
+    )]
+    server: String,
+    /// How long each call may take, such as 60s or 2m
+    #[arg(long, value_name = "TIME", default_value = "60s")]
+    timeout: humantime::Duration,
+}
+
+/// Where the server is, and who calls.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub struct ConnectionArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+    /// File that holds the bearer token; one of --token-file and --token is needed
+    #[arg(
+        long,
+        env = "INVITATIONS_TOKEN_FILE",
+        value_name = "FILE",
+        conflicts_with = "token"
+    )]
+    token_file: Option<PathBuf>,
+    /// The bearer token itself; other users of this machine can see it in the list of processes, a file is better
+    #[arg(
+        long,
+        env = "INVITATIONS_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
+    token: Option<SecretString>,
+}
+
+/// Puts the bearer token and the deadline on every call.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    authorization: MetadataValue<Ascii>,
+    timeout: Duration,
+}
+
+/// A connection that puts [`Credentials`] on every call.
+pub type Connection = InterceptedService<Channel, Credentials>;
+
+impl Interceptor for Credentials {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let authorization = self.authorization.clone();
+        request
+            .metadata_mut()
+            .insert("authorization", authorization);
+        request.set_timeout(self.timeout);
+        Ok(request)
+    }
+}
+
+impl ServerArgs {
+    /// The address, as given.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.server
+    }
+
+    /// How long each call may take.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout.into()
+    }
+
+    /// Connects, so that a server that is away is found out before anything else.
+    pub async fn connect(&self) -> Result<Channel, Failure> {
+        let endpoint = self.endpoint()?;
+        endpoint.connect().await.map_err(|source| Failure::Away {
+            address: self.server.clone(),
+            source,
+        })
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, Failure> {
+        if !self.server.starts_with("http://") {
+            let message = format!(
+                "--server must be an address like http://127.0.0.1:50051, not {:?}: this client speaks cleartext, TLS \
+                 is for a proxy or mesh to add",
+                self.server
+            );
+            return Err(Failure::Usage(message));
+        }
+        let endpoint = Endpoint::from_shared(self.server.clone())
+            .map_err(|error| Failure::Usage(format!("--server {:?}: {error}", self.server)))?;
+        Ok(endpoint.connect_timeout(CONNECT_TIMEOUT))
+    }
+
+    /// A server at this address.
+    #[cfg(test)]
+    pub(crate) fn for_tests(address: &str) -> Self {
+        Self {
+            server: address.to_owned(),
+            timeout: Duration::from_secs(10).into(),
+        }
+    }
+}
+
+impl ConnectionArgs {
+    /// Where the server is.
+    #[must_use]
+    pub const fn server(&self) -> &ServerArgs {
+        &self.server
+    }
+
+    /// A connected client of the invitation service.
+    pub async fn invitations(&self) -> Result<InvitationServiceClient<Connection>, Failure> {
+        let credentials = self.credentials()?;
+        let channel = self.server.connect().await?;
+        Ok(
+            InvitationServiceClient::with_interceptor(channel, credentials)
+                .max_encoding_message_size(SEND_OCTETS_MAX)
+                .max_decoding_message_size(RECEIVE_OCTETS_MAX),
+        )
+    }
+
+    /// A connected client of the directory service.
+    pub async fn directory(&self) -> Result<DirectoryServiceClient<Connection>, Failure> {
+        let credentials = self.credentials()?;
+        let channel = self.server.connect().await?;
+        Ok(
+            DirectoryServiceClient::with_interceptor(channel, credentials)
+                .max_encoding_message_size(SEND_OCTETS_MAX)
+                .max_decoding_message_size(RECEIVE_OCTETS_MAX),
+        )
+    }
+
+    fn credentials(&self) -> Result<Credentials, Failure> {
+        let token = match (&self.token, &self.token_file) {
+            (Some(token), _) => token.clone(),
+            (None, Some(path)) => fs::read_to_string(path)
+                .map_err(|source| Failure::file("read", path, source))?
+                .into(),
+            (None, None) => {
+                let message = "a token is needed: give --token-file (INVITATIONS_TOKEN_FILE) or --token \
+                               (INVITATIONS_TOKEN); invitations caller new makes one";
+                return Err(Failure::Usage(message.to_owned()));
+            }
+        };
+        // A file ends with a line break, and a variable filled from one may too.
+        let token = token.expose_secret().trim();
+        let is_sendable = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        let header = is_sendable.then(|| MetadataValue::try_from(format!("Bearer {token}")));
+        let Some(Ok(mut authorization)) = header else {
+            let message = "the token must be one word of visible ASCII characters, as invitations caller new makes it";
+            return Err(Failure::Usage(message.to_owned()));
+        };
+        // Keeps it out of Debug output and out of HTTP/2 header compression tables.
+        authorization.set_sensitive(true);
+        Ok(Credentials {
+            authorization,
+            timeout: self.server.timeout(),
+        })
+    }
+
+    /// A caller at this address.
+    #[cfg(test)]
+    pub(crate) fn for_tests(address: &str, token: Option<&str>) -> Self {
+        Self {
+            server: ServerArgs::for_tests(address),
+            token_file: None,
+            token: token.map(SecretString::from),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_one_word() {
+        for (token, is_good) in [
+            (Some("invc_abc"), true),
+            (Some("invc_abc\n"), true),
+            (Some(""), false),
+            (Some("two words"), false),
+            (Some("a\nb"), false),
+            (Some("é"), false),
+            (None, false),
+        ] {
+            let args = ConnectionArgs::for_tests("http://127.0.0.1:1", token);
+            assert_eq!(args.credentials().is_ok(), is_good, "{token:?}");
+        }
+    }
+
+    #[test]
+    fn the_token_is_never_printed() {
+        let args = ConnectionArgs::for_tests("http://127.0.0.1:1", Some("invc_abc"));
+        let shown = format!("{args:?} {:?}", args.credentials().unwrap());
+        assert!(!shown.contains("invc_abc"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_is_away_is_named() {
+        let failure = ServerArgs::for_tests("http://127.0.0.1:1")
+            .connect()
+            .await
+            .unwrap_err();
+        assert_eq!(failure.to_string(), "no answer from http://127.0.0.1:1");
+        assert!(failure.advice().is_some());
+        let failure = ServerArgs::for_tests("https://x")
+            .connect()
+            .await
+            .unwrap_err();
+        assert!(failure.to_string().contains("cleartext"), "{failure}");
+    }
+}

@@ -1,0 +1,217 @@
+//! An invitation service that keeps nothing, for the tests of the client commands.
+//!
+//! It knows three kinds of rows: good ones, addresses without an at sign, and repeated ones. Its mails get on a little
+//! with every look. It is no model of the service's rules.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tonic::transport::server::TcpIncoming;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::proto::invitation_service_server::{InvitationService, InvitationServiceServer};
+use crate::proto::{
+    AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkCreateResult,
+    CreateOutcome, DeclineRequest, DeclineResponse, Delivery, DeliveryState, ErrorReason,
+    GetRequest, GetResponse, Invitation, ItemError, ListRequest, ListResponse, PreviewRequest,
+    PreviewResponse, ResendRequest, ResendResponse, RevokeRequest, RevokeResponse,
+};
+
+/// The one token it knows.
+pub(crate) const TOKEN: &str = "invc_good";
+/// The batch of everything it makes.
+const BATCH_ID: &str = "batch-1";
+
+/// The service.
+#[derive(Default)]
+pub(crate) struct FakeServer {
+    /// How many calls of `BulkCreate` to refuse before the first is answered.
+    pub(crate) refusals: Mutex<u32>,
+    /// The `request_id` of every call of `BulkCreate`.
+    pub(crate) request_ids: Mutex<Vec<String>>,
+    /// How many invitations each look finds out of the queue; 0 leaves them all there.
+    pub(crate) mails_per_look: usize,
+    /// Everything it made.
+    pub(crate) invitations: Mutex<Vec<Invitation>>,
+}
+
+/// Serves on a free port as long as the future is polled; the address is told first.
+pub(crate) fn serve(
+    server: std::sync::Arc<FakeServer>,
+) -> (
+    String,
+    impl Future<Output = Result<(), tonic::transport::Error>>,
+) {
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let incoming = TcpIncoming::bind(any).expect("a free port");
+    let address = format!("http://{}", incoming.local_addr().expect("it is bound"));
+    let serving = tonic::transport::Server::builder()
+        .add_service(InvitationServiceServer::from_arc(server))
+        .serve_with_incoming(incoming);
+    (address, serving)
+}
+
+fn check_token<T>(request: &Request<T>) -> Result<(), Status> {
+    let expected = format!("Bearer {TOKEN}");
+    match request.metadata().get("authorization") {
+        Some(value) if *value == expected.as_str() => Ok(()),
+        _ => Err(Status::unauthenticated("the credentials are not valid")),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn refused(reason: ErrorReason, message: &str) -> BulkCreateResult {
+    BulkCreateResult {
+        outcome: CreateOutcome::Failed.into(),
+        error: Some(ItemError {
+            reason: reason.into(),
+            message: message.to_owned(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+fn created(id: usize, email: &str) -> BulkCreateResult {
+    BulkCreateResult {
+        outcome: CreateOutcome::Created.into(),
+        invitation: Some(Invitation {
+            id: format!("invitation-{id}"),
+            email: email.to_owned(),
+            batch_id: BATCH_ID.to_owned(),
+            delivery: Some(Delivery {
+                state: DeliveryState::Queued.into(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+        ..Default::default()
+    }
+}
+
+#[tonic::async_trait]
+impl InvitationService for FakeServer {
+    async fn bulk_create(
+        &self,
+        request: Request<BulkCreateRequest>,
+    ) -> Result<Response<BulkCreateResponse>, Status> {
+        check_token(&request)?;
+        let request = request.into_inner();
+        lock(&self.request_ids).push(request.request_id);
+        let mut refusals = lock(&self.refusals);
+        if *refusals > 0 {
+            *refusals -= 1;
+            let mut details = ErrorDetails::with_retry_info(Some(Duration::from_millis(100)));
+            details.set_error_info("OVERLOADED", "invitation.v1", HashMap::new());
+            let message = "the service is busy";
+            return Err(Status::with_error_details(
+                Code::Unavailable,
+                message,
+                details,
+            ));
+        }
+        let mut stored = lock(&self.invitations);
+        let mut results = Vec::new();
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        for (index, item) in request.invitations.iter().enumerate() {
+            let email = item.email.trim_matches([' ', '\t']).to_ascii_lowercase();
+            let mut result = if !email.contains('@') {
+                refused(
+                    ErrorReason::EmailInvalid,
+                    "the address is not one that mail can reach",
+                )
+            } else if let Some(first) = seen.get(&email) {
+                let mut result = refused(
+                    ErrorReason::DuplicateInRequest,
+                    "the address stands earlier in this request",
+                );
+                if let Some(error) = &mut result.error {
+                    error
+                        .metadata
+                        .insert("first_index".to_owned(), first.to_string());
+                }
+                result
+            } else {
+                created(stored.len(), &email)
+            };
+            seen.entry(email).or_insert(index);
+            stored.extend(result.invitation.clone());
+            result.index = i32::try_from(index).unwrap_or(i32::MAX);
+            result.email.clone_from(&item.email);
+            results.push(result);
+        }
+        Ok(Response::new(BulkCreateResponse {
+            batch_id: BATCH_ID.to_owned(),
+            results,
+            ..Default::default()
+        }))
+    }
+
+    async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
+        check_token(&request)?;
+        let mut stored = lock(&self.invitations);
+        let queued = stored
+            .iter_mut()
+            .filter_map(|invitation| {
+                let fails = invitation.email.starts_with("gone");
+                Some((fails, invitation.delivery.as_mut()?))
+            })
+            .filter(|(_, delivery)| delivery.state() == DeliveryState::Queued);
+        for (fails, delivery) in queued.take(self.mails_per_look) {
+            if fails {
+                delivery.set_state(DeliveryState::Failed);
+                delivery.last_error = "550 5.1.1 no such user here".to_owned();
+            } else {
+                delivery.set_state(DeliveryState::Sent);
+            }
+        }
+        let start: usize = request.get_ref().page_token.parse().unwrap_or(0);
+        let size = usize::try_from(request.get_ref().page_size).unwrap_or(0);
+        let invitations: Vec<_> = stored.iter().skip(start).take(size).cloned().collect();
+        let next = start + invitations.len();
+        let next_page_token = if next < stored.len() {
+            next.to_string()
+        } else {
+            String::new()
+        };
+        Ok(Response::new(ListResponse {
+            invitations,
+            next_page_token,
+        }))
+    }
+
+    async fn get(&self, _: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
+        Err(Status::unimplemented("no command calls it"))
+    }
+
+    async fn preview(
+        &self,
+        _: Request<PreviewRequest>,
+    ) -> Result<Response<PreviewResponse>, Status> {
+        Err(Status::unimplemented("no command calls it"))
+    }
+
+    async fn accept(&self, _: Request<AcceptRequest>) -> Result<Response<AcceptResponse>, Status> {
+        Err(Status::unimplemented("no test calls it"))
+    }
+
+    async fn decline(
+        &self,
+        _: Request<DeclineRequest>,
+    ) -> Result<Response<DeclineResponse>, Status> {
+        Err(Status::unimplemented("no command calls it"))
+    }
+
+    async fn revoke(&self, _: Request<RevokeRequest>) -> Result<Response<RevokeResponse>, Status> {
+        Err(Status::unimplemented("no command calls it"))
+    }
+
+    async fn resend(&self, _: Request<ResendRequest>) -> Result<Response<ResendResponse>, Status> {
+        Err(Status::unimplemented("no command calls it"))
+    }
+}

@@ -1,0 +1,160 @@
+//! The command line of the one binary: the client commands, and the tools an operator needs.
+//!
+//! Knows clap and the generated client, and nothing of the server's inside: a client command sees what any other
+//! client sees. `serve` and `migrate` are only parsed here; `main` runs them.
+//!
+//! In reading order: [`failure`] is how commands end, [`connection`], [`retry`] and [`status`] are how they speak to
+//! the server, [`send`] is the main one with [`people`], [`chunks`], [`results`], [`follow`], [`progress`] and
+//! [`report`], and [`accept`], [`directory`], [`health`], [`caller`] and [`key`] are one command each.
+
+pub mod accept;
+pub mod caller;
+pub mod chunks;
+pub mod connection;
+pub mod directory;
+pub mod failure;
+#[cfg(test)]
+mod fake_server;
+pub mod follow;
+pub mod health;
+pub mod key;
+pub mod metadata;
+pub mod people;
+pub mod progress;
+pub mod report;
+pub mod results;
+pub mod retry;
+pub mod secret_file;
+pub mod send;
+pub mod status;
+pub mod table;
+pub mod visible;
+
+use std::io::Write;
+
+use self::failure::{Exit, Failure};
+
+const AFTER_HELP: &str = "\
+The usual order:
+  1. a master key, which links are derived from
+       invitations key new --keys-file keys
+  2. somebody who may call
+       invitations caller new demo --callers-file callers.toml --token-file token \\
+           --scope invitations:write,invitations:read,directory:write
+  3. the database's tables, and the server
+       invitations migrate
+       invitations serve
+  4. what the server has to know of organizations, users and memberships
+       export INVITATIONS_TOKEN_FILE=token
+       invitations health --wait 30s
+       invitations directory apply directory.json
+  5. people into an organization, by mail
+       invitations send people.csv --organization acme --inviter u-1
+  6. one of them comes
+       invitations accept --link 'https://app.example.com/join#token=inv1_...' \\
+           --user-id u-2 --user-email ada@example.com
+
+Client commands find the server by --server (INVITATIONS_SERVER) and say who calls by
+--token-file (INVITATIONS_TOKEN_FILE). Results go to stdout, everything else to stderr.
+
+Exit status:
+  0  done
+  1  the call failed, or the answer is no
+  2  the command line or a file is wrong
+  3  done in part; the output says what was not";
+
+/// Bulk invitations over gRPC: made in one call, delivered by mail, turned into memberships exactly once
+#[derive(clap::Parser)]
+#[command(name = "invitations", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the binary can do.
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Run the server
+    Serve(ServeArgs),
+    /// Bring the database's tables up to date
+    Migrate(MigrateArgs),
+    /// Everything that needs no configuration of the server.
+    #[command(flatten)]
+    Tool(Box<Tool>),
+}
+
+/// Placeholder for the server's configuration.
+#[derive(Debug, clap::Args)]
+pub struct ServeArgs {}
+
+/// Placeholder for the server's configuration.
+#[derive(Debug, clap::Args)]
+pub struct MigrateArgs {}
+
+/// The commands that this module runs.
+#[derive(clap::Subcommand)]
+pub enum Tool {
+    #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
+    Send(send::SendArgs),
+    #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
+    Accept(accept::AcceptArgs),
+    #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
+    Health(health::HealthArgs),
+    /// Tell the service of organizations, users and memberships
+    #[command(subcommand)]
+    Directory(directory::DirectoryCommand),
+    /// Make callers of the API
+    #[command(subcommand)]
+    Caller(caller::CallerCommand),
+    /// Make master keys for invitation links
+    #[command(subcommand)]
+    Key(key::KeyCommand),
+    // `Inbox(inbox::InboxArgs)` goes here.
+}
+
+/// Runs a command; results go to `out`.
+pub async fn run(tool: &Tool, out: &mut dyn Write) -> Result<Exit, Failure> {
+    match tool {
+        Tool::Send(args) => send::run(args, out).await,
+        Tool::Accept(args) => accept::run(args, out).await,
+        Tool::Health(args) => health::run(args, out).await,
+        Tool::Directory(command) => directory::run(command, out).await,
+        Tool::Caller(command) => caller::run(command, out),
+        Tool::Key(command) => key::run(command, out),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, Parser};
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn wrong_command_lines_are_refused() {
+        for line in [
+            "send",
+            "send people.csv",
+            "send people.csv --organization acme --on-existing explode",
+            "send people.csv --organization acme --ttl soon",
+            "send people.csv --organization acme --request-id 7",
+            "send people.csv --organization acme --token a --token-file b",
+            "accept --user-id u",
+            "accept --link x",
+            "accept --user-id u --link x --token-stdin",
+            "caller new demo",
+            "caller new demo --scope root",
+            "caller new demo --scope directory:read --force",
+            "key new --kid 256",
+            "health --token x",
+        ] {
+            let words = std::iter::once("invitations").chain(line.split(' '));
+            assert!(Cli::try_parse_from(words).is_err(), "{line}");
+        }
+    }
+}

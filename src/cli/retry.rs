@@ -1,0 +1,127 @@
+//! Makes a call again when the service says that this helps.
+//!
+//! Only for calls that are safe to repeat: reads, upserts, and `BulkCreate` with a `request_id`. It never repeats what
+//! was refused for what it asks.
+
+use std::time::Duration;
+
+use tonic::{Code, Response, Status};
+use tonic_types::StatusExt;
+
+use super::status::{is_timeout, summary};
+use crate::entropy::random_bytes;
+
+/// How often a call is made again: with the delays below that outlasts a restart of the server.
+pub const RETRIES_MAX: u32 = 5;
+/// The delay before the first repetition; it doubles each time.
+const DELAY_FIRST: Duration = Duration::from_millis(500);
+/// The longest delay, be it ours or the one that the service asks for.
+const DELAY_MAX: Duration = Duration::from_secs(30);
+
+/// Makes a call until it is answered for good, at most [`RETRIES_MAX`] times more; says on stderr that it does.
+pub async fn retrying<T>(
+    name: &str,
+    mut call: impl AsyncFnMut() -> Result<Response<T>, Status>,
+) -> Result<T, Status> {
+    let mut retries = 0;
+    loop {
+        let status = match call().await {
+            Ok(response) => return Ok(response.into_inner()),
+            Err(status) => status,
+        };
+        let Some(delay) = delay_before_retry(&status, retries) else {
+            return Err(status);
+        };
+        retries += 1;
+        eprintln!(
+            "{name}: {}; retry {retries} of {RETRIES_MAX} in {:.1} s",
+            summary(&status),
+            delay.as_secs_f64()
+        );
+        tokio::time::sleep(delay).await;
+    }
+}
+
+/// Whether the same call may fare better later.
+#[must_use]
+pub fn is_retryable(status: &Status) -> bool {
+    let is_rate_limit =
+        || status.code() == Code::ResourceExhausted && status.get_details_retry_info().is_some();
+    matches!(status.code(), Code::Unavailable | Code::Aborted)
+        || is_timeout(status)
+        || is_rate_limit()
+}
+
+/// The delay after so many retries, or `None` where another one is of no use.
+fn delay_before_retry(status: &Status, retries: u32) -> Option<Duration> {
+    if retries == RETRIES_MAX || !is_retryable(status) {
+        return None;
+    }
+    let asked = status
+        .get_details_retry_info()
+        .and_then(|info| info.retry_delay);
+    let own = DELAY_FIRST.saturating_mul(1 << retries);
+    // Half of the delay is chance, so that clients that failed together do not come back together.
+    let chance = f64::from(u16::from_be_bytes(random_bytes())) / f64::from(u16::MAX);
+    let own = own.mul_f64(0.5 + 0.5 * chance);
+    Some(asked.map_or(own, |asked| asked.max(own)).min(DELAY_MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::ErrorDetails;
+
+    #[test]
+    fn only_what_may_help_is_tried_again() {
+        for (status, is_tried) in [
+            (Status::unavailable(""), true),
+            (Status::aborted(""), true),
+            (Status::deadline_exceeded(""), true),
+            (Status::cancelled("Timeout expired"), true),
+            (Status::cancelled("by somebody"), false),
+            (Status::invalid_argument(""), false),
+            (Status::unauthenticated(""), false),
+            (Status::resource_exhausted("no delay given"), false),
+            (Status::internal(""), false),
+        ] {
+            assert_eq!(
+                delay_before_retry(&status, 0).is_some(),
+                is_tried,
+                "{status:?}"
+            );
+            assert_eq!(delay_before_retry(&status, RETRIES_MAX), None, "{status:?}");
+        }
+    }
+
+    #[test]
+    fn the_delay_grows_and_honors_what_the_service_asks() {
+        let status = Status::unavailable("");
+        for (retries, least, most) in [(0, 250, 500), (1, 500, 1000), (4, 4000, 8000)] {
+            let delay = delay_before_retry(&status, retries).unwrap().as_millis();
+            assert!((least..=most).contains(&delay), "{retries}: {delay}");
+        }
+        let asks = |seconds| {
+            let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(seconds)));
+            let status = Status::with_error_details(Code::ResourceExhausted, "", details);
+            delay_before_retry(&status, 0).unwrap()
+        };
+        assert_eq!(asks(7), Duration::from_secs(7));
+        assert_eq!(asks(3600), DELAY_MAX);
+    }
+
+    #[tokio::test]
+    async fn a_call_is_made_until_it_is_answered() {
+        let mut calls = 0;
+        let answer = retrying("Test", async || {
+            calls += 1;
+            if calls < 2 {
+                Err(Status::aborted("busy"))
+            } else {
+                Ok(Response::new(calls))
+            }
+        })
+        .await;
+        assert_eq!(answer.unwrap(), 2);
+    }
+}
