@@ -186,7 +186,7 @@ async fn dial(host: &str, port: u16, limit: Duration) -> Result<TcpStream, SendE
         .await
         .map_err(|_| down("the name was not resolved in time"))?
         .map_err(|_| down("the name was not resolved"))?;
-    let mut last = "the name has no address".to_owned();
+    let mut last = down("the name has no address");
     for address in found {
         match timeout(limit, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
@@ -196,11 +196,11 @@ async fn dial(host: &str, port: u16, limit: Duration) -> Result<TcpStream, SendE
                     .map_err(|error| down(&error.to_string()))?;
                 return Ok(stream);
             }
-            Ok(Err(error)) => last = error.to_string(),
-            Err(_) => last = "no connection in time".to_owned(),
+            Ok(Err(error)) => last = down(&error.to_string()),
+            Err(_) => last = down("no connection in time"),
         }
     }
-    Err(down(&last))
+    Err(last)
 }
 
 /// Bounds a step of the opening. Whatever fails there is the lane's fault.

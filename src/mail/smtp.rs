@@ -145,7 +145,7 @@ impl Default for SmtpTimeouts {
             greeting: Duration::from_secs(30),
             command: Duration::from_secs(30),
             data: Duration::from_secs(30),
-            body: Duration::from_secs(120),
+            body: Duration::from_mins(2),
         }
     }
 }
@@ -154,7 +154,7 @@ impl Default for SmtpLimits {
     fn default() -> Self {
         Self {
             messages_per_connection: 100,
-            connection_max_age: Duration::from_secs(300),
+            connection_max_age: Duration::from_mins(5),
             idle_close: Duration::from_secs(30),
         }
     }

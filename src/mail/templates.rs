@@ -33,7 +33,7 @@ pub struct TemplateError {
 }
 
 impl TemplateError {
-    fn new(place: &str, reason: impl ToString) -> Self {
+    fn new(place: &str, reason: &impl ToString) -> Self {
         Self {
             place: place.to_owned(),
             reason: reason.to_string(),
@@ -42,7 +42,7 @@ impl TemplateError {
 
     /// Keeps the kind alone: what `minijinja` says more may quote a value.
     fn of_rendering(place: &str, error: &minijinja::Error) -> Self {
-        Self::new(place, error.kind())
+        Self::new(place, &error.kind())
     }
 }
 
@@ -118,17 +118,17 @@ impl Templates {
         let mut locales = BTreeMap::new();
         for source in sources {
             let locale: Locale =
-                toml::from_str(source).map_err(|error| TemplateError::new("locale", error))?;
+                toml::from_str(source).map_err(|error| TemplateError::new("locale", &error))?;
             for (part, template) in locale.templates()? {
                 let name = format!("{}/{part}", locale.language);
                 environment
                     .add_template_owned(name.clone(), template)
-                    .map_err(|error| TemplateError::new(&name, error))?;
+                    .map_err(|error| TemplateError::new(&name, &error))?;
             }
             locales.insert(locale.language.clone(), locale);
         }
         if !locales.contains_key(LOCALE_FALLBACK) {
-            return Err(TemplateError::new(LOCALE_FALLBACK, "missing"));
+            return Err(TemplateError::new(LOCALE_FALLBACK, &"missing"));
         }
         Ok(Self {
             environment,
@@ -214,7 +214,7 @@ impl Locale {
     fn templates(&self) -> Result<[(&'static str, String); 4], TemplateError> {
         let mjml = self.set_into("invitation.mjml", LAYOUT_MJML)?;
         let html = mrml::parse(mjml)
-            .map_err(|error| TemplateError::new("invitation.mjml", error))?
+            .map_err(|error| TemplateError::new("invitation.mjml", &error))?
             .element
             .render(&RenderOptions {
                 disable_comments: true,
@@ -222,7 +222,7 @@ impl Locale {
                 // Empty: the defaults would link to a font server, which then knows who opens which mail.
                 fonts: std::collections::HashMap::new(),
             })
-            .map_err(|error| TemplateError::new("invitation.mjml", error))?;
+            .map_err(|error| TemplateError::new("invitation.mjml", &error))?;
         Ok([
             ("date", self.date.clone()),
             ("subject", self.subject.clone()),
@@ -246,7 +246,10 @@ impl Locale {
             None => Ok(filled),
             Some(at) => {
                 let name: String = filled[at..].chars().take(40).collect();
-                Err(TemplateError::new(place, format!("no sentence for {name}")))
+                Err(TemplateError::new(
+                    place,
+                    &format!("no sentence for {name}"),
+                ))
             }
         }
     }
