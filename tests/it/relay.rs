@@ -49,7 +49,7 @@ pub(crate) enum Act {
 
 /// How the relay speaks TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Tls {
+pub(crate) enum Encryption {
     None,
     StartTls,
     Implicit,
@@ -117,7 +117,7 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// Listens on a free port of localhost.
-    pub(crate) async fn start(tls: Tls) -> Self {
+    pub(crate) async fn start(tls: Encryption) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
@@ -199,18 +199,10 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
 type Stream = BufReader<Box<dyn Duplex>>;
 
-/// What is to happen after an act.
-#[derive(PartialEq, Eq)]
-enum Then {
-    GoOn,
-    Refused,
-    Close,
-}
-
 #[derive(Clone)]
 struct Conversation {
     state: Arc<Mutex<State>>,
-    tls: Tls,
+    tls: Encryption,
     acceptor: TlsAcceptor,
 }
 
@@ -221,20 +213,15 @@ impl Conversation {
             state.seen.push(Seen::default());
             state.seen.len() - 1
         };
-        let mut is_encrypted = self.tls == Tls::Implicit;
+        let mut is_encrypted = self.tls == Encryption::Implicit;
         let boxed: Box<dyn Duplex> = if is_encrypted {
             Box::new(self.acceptor.accept(tcp).await?)
         } else {
             Box::new(tcp)
         };
         let mut stream = BufReader::new(boxed);
-        if self
-            .act(&mut stream, On::Greeting, "220 relay.test ESMTP")
-            .await?
-            == Then::Close
-        {
-            return Ok(());
-        }
+        self.act(&mut stream, On::Greeting, "220 relay.test ESMTP")
+            .await?;
         let mut rcpt = String::new();
         while let Some(line) = self.read_line(&mut stream, number).await? {
             let line = String::from_utf8_lossy(&line).trim_end().to_owned();
@@ -253,26 +240,17 @@ impl Conversation {
             if on == On::Rcpt {
                 line.clone_into(&mut rcpt);
             }
-            let then = self.act(&mut stream, on, &proper).await?;
-            match (then, on) {
-                (Then::Close, _) | (_, On::Quit) => return Ok(()),
-                (Then::GoOn, On::StartTls) => {
-                    self.mark_encrypted(number);
-                    let tls = self.acceptor.accept(stream.into_inner()).await?;
-                    stream = BufReader::new(Box::new(tls));
-                    is_encrypted = true;
-                }
-                (Then::GoOn, On::Data) => {
-                    if !self.read_message(&mut stream, number, &rcpt).await?
-                        || self
-                            .act(&mut stream, On::Message, "250 2.0.0 queued")
-                            .await?
-                            == Then::Close
-                    {
-                        return Ok(());
-                    }
-                }
-                _ => {}
+            let is_agreed = self.act(&mut stream, on, &proper).await?;
+            if is_agreed && on == On::StartTls {
+                self.mark_encrypted(number);
+                let tls = self.acceptor.accept(stream.into_inner()).await?;
+                stream = BufReader::new(Box::new(tls));
+                is_encrypted = true;
+            }
+            if is_agreed && on == On::Data {
+                self.read_message(&mut stream, number, &rcpt).await?;
+                self.act(&mut stream, On::Message, "250 2.0.0 queued")
+                    .await?;
             }
         }
         Ok(())
@@ -285,7 +263,7 @@ impl Conversation {
 
     fn ehlo(&self, is_encrypted: bool) -> String {
         let mut lines = vec!["250-relay.test", "250-8BITMIME"];
-        if self.tls == Tls::StartTls && !is_encrypted {
+        if self.tls == Encryption::StartTls && !is_encrypted {
             lines.push("250-STARTTLS");
         }
         // Offered in the clear as well, so that only the client's own care keeps the password off the wire.
@@ -294,30 +272,29 @@ impl Conversation {
         lines.join("\r\n")
     }
 
-    async fn act(&self, stream: &mut Stream, on: On, proper: &str) -> io::Result<Then> {
+    /// Answers as scripted, or properly; whether that was a yes. Closing is an error, which ends the conversation.
+    async fn act(&self, stream: &mut Stream, on: On, proper: &str) -> io::Result<bool> {
         let scripted = {
             let mut state = self.state.lock().unwrap();
             state.script.entry(on).or_default().pop_front()
         };
-        let (reply, then) = match scripted {
-            None => (proper.to_owned(), Then::GoOn),
-            Some(Act::Say(reply)) => (reply, Then::GoOn),
+        let is_last = matches!(scripted, Some(Act::SayAndClose(_))) || on == On::Quit;
+        let reply = match scripted {
+            None => proper.to_owned(),
+            Some(Act::Say(reply) | Act::SayAndClose(reply)) => reply,
             Some(Act::SayLate(pause, reply)) => {
                 tokio::time::sleep(pause).await;
-                (reply, Then::GoOn)
+                reply
             }
-            Some(Act::SayAndClose(reply)) => (reply, Then::Close),
-            Some(Act::Close) => return Ok(Then::Close),
-            Some(Act::Silence) => return Ok(Then::Refused),
+            Some(Act::Close) => return Err(io::Error::other("closed as scripted")),
+            Some(Act::Silence) => return Ok(false),
         };
         stream.write_all(format!("{reply}\r\n").as_bytes()).await?;
         stream.flush().await?;
-        let is_refusal = reply.starts_with(['4', '5']);
-        Ok(if then == Then::GoOn && is_refusal {
-            Then::Refused
-        } else {
-            then
-        })
+        if is_last {
+            return Err(io::Error::other("closed after the reply"));
+        }
+        Ok(reply.starts_with(['2', '3']))
     }
 
     async fn read_line(&self, stream: &mut Stream, number: usize) -> io::Result<Option<Vec<u8>>> {
@@ -328,22 +305,17 @@ impl Conversation {
         Ok((!line.is_empty()).then_some(line))
     }
 
-    /// Reads up to the final dot; false if the client went away before it.
-    async fn read_message(
-        &self,
-        stream: &mut Stream,
-        number: usize,
-        rcpt: &str,
-    ) -> io::Result<bool> {
+    /// Reads up to the final dot, or until the client goes away.
+    async fn read_message(&self, stream: &mut Stream, number: usize, rcpt: &str) -> io::Result<()> {
         let mut wire = Vec::new();
         while let Some(line) = self.read_line(stream, number).await? {
             if line == b".\r\n" {
                 let rcpt = rcpt.to_owned();
                 self.state.lock().unwrap().taken.push(Taken { rcpt, wire });
-                return Ok(true);
+                return Ok(());
             }
             wire.extend_from_slice(&line);
         }
-        Ok(false)
+        Err(io::ErrorKind::UnexpectedEof.into())
     }
 }

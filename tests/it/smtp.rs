@@ -11,7 +11,7 @@ use invitations::mail::smtp::{
 use invitations::mail::transport::{Session, Transport};
 use time::macros::datetime;
 
-use crate::relay::{Act, On, Relay, Tls};
+use crate::relay::{Act, Encryption, On, Relay};
 
 const PASSWORD: &str = "hunter2-hunter2";
 /// For replies that must arrive: long enough for a busy machine.
@@ -92,7 +92,7 @@ fn recipients(relay: &Relay) -> Vec<String> {
 
 #[tokio::test]
 async fn a_mail_is_delivered_byte_for_byte() {
-    let relay = Relay::start(Tls::None).await;
+    let relay = Relay::start(Encryption::None).await;
     relay.says(
         On::Message,
         "250 2.0.0 Ok <reader1@example.com> queued as 4Fx",
@@ -120,7 +120,7 @@ async fn lines_that_begin_with_a_dot_are_stuffed() {
     };
     let dots = lines(mail.bytes(), b".");
     assert!(dots > 0 && lines(mail.bytes(), b"..") == 0);
-    let relay = Relay::start(Tls::None).await;
+    let relay = Relay::start(Encryption::None).await;
     plain(&relay).send(&mail).await.unwrap();
     let wire = relay.taken().remove(0).wire;
     assert_eq!(lines(&wire, b".."), dots);
@@ -129,7 +129,7 @@ async fn lines_that_begin_with_a_dot_are_stuffed() {
 
 #[tokio::test]
 async fn a_refused_recipient_costs_no_connection() {
-    let relay = Relay::start(Tls::None).await;
+    let relay = Relay::start(Encryption::None).await;
     relay
         .says(On::Rcpt, "450 4.2.0 greylisted")
         .says(On::Rcpt, "550 5.1.1 <reader2@example.com> unknown");
@@ -155,7 +155,7 @@ async fn a_refused_recipient_costs_no_connection() {
 
 #[tokio::test]
 async fn a_refused_message_costs_no_connection() {
-    let relay = Relay::start(Tls::None).await;
+    let relay = Relay::start(Encryption::None).await;
     relay
         .says(On::Data, "451 4.3.0 later")
         .says(On::Message, "554 5.7.1 spam")
@@ -183,7 +183,7 @@ async fn a_late_reply_is_never_credited_to_the_next_mail() {
         (On::Data, Stage::Data, Fate::Retry),
         (On::Message, Stage::FinalReply, Fate::Retry),
     ] {
-        let relay = Relay::start(Tls::None).await;
+        let relay = Relay::start(Encryption::None).await;
         let late = "550 5.1.1 meant for the first".to_owned();
         relay.next(on, Act::SayLate(IMPATIENCE * 2, late));
         let mut session = impatient(&relay);
@@ -197,7 +197,7 @@ async fn a_late_reply_is_never_credited_to_the_next_mail() {
 
 #[tokio::test]
 async fn an_abandoned_send_leaves_no_connection_behind() {
-    let relay = Relay::start(Tls::None).await;
+    let relay = Relay::start(Encryption::None).await;
     relay.next(On::Data, Act::Silence);
     let mut session = plain(&relay);
     let abandoned = tokio::time::timeout(IMPATIENCE, session.send(&mail(1))).await;
@@ -211,7 +211,7 @@ async fn an_abandoned_send_leaves_no_connection_behind() {
 #[tokio::test]
 async fn only_250_after_the_dot_is_success() {
     for reply in ["354 go on", "251 forwarded", "220 hello"] {
-        let relay = Relay::start(Tls::None).await;
+        let relay = Relay::start(Encryption::None).await;
         relay.says(On::Message, reply);
         let mut session = plain(&relay);
         let error = fails(&mut session, &mail(1)).await;
@@ -228,7 +228,7 @@ async fn a_positive_reply_out_of_turn_ends_the_connection() {
         (On::Rcpt, "354 go on"),
         (On::Data, "250 ok"),
     ] {
-        let relay = Relay::start(Tls::None).await;
+        let relay = Relay::start(Encryption::None).await;
         relay.says(on, reply);
         let mut session = plain(&relay);
         let error = fails(&mut session, &mail(1)).await;
@@ -241,7 +241,7 @@ async fn a_positive_reply_out_of_turn_ends_the_connection() {
 #[tokio::test]
 async fn a_server_that_closes_down_takes_the_lane_with_it() {
     for on in [On::Greeting, On::Mail, On::Rcpt, On::Data, On::Message] {
-        let relay = Relay::start(Tls::None).await;
+        let relay = Relay::start(Encryption::None).await;
         relay.next(on, Act::SayAndClose("421 4.3.2 closing".to_owned()));
         let mut session = plain(&relay);
         let error = fails(&mut session, &mail(1)).await;
@@ -264,12 +264,12 @@ async fn a_fault_before_the_recipient_is_the_lanes() {
         (On::Mail, "451 4.3.0 later"),
         (On::Greeting, "HTTP/1.1 400 Bad Request"),
     ] {
-        let relay = Relay::start(Tls::None).await;
+        let relay = Relay::start(Encryption::None).await;
         relay.next(on, Act::SayAndClose(reply.to_owned()));
         let error = fails(&mut plain(&relay), &mail(1)).await;
         assert_eq!(error.fate, Fate::LaneDown, "{on:?} {reply}");
     }
-    let relay = Relay::start(Tls::None).await;
+    let relay = Relay::start(Encryption::None).await;
     let mut session = plain(&relay);
     drop(relay);
     let error = fails(&mut session, &mail(1)).await;
@@ -278,7 +278,7 @@ async fn a_fault_before_the_recipient_is_the_lanes() {
 
 #[tokio::test]
 async fn a_connection_lost_after_the_dot_is_ambiguous_and_before_it_is_not() {
-    let relay = Relay::start(Tls::None).await;
+    let relay = Relay::start(Encryption::None).await;
     relay
         .next(On::Rcpt, Act::Close)
         .next(On::Message, Act::Close);
@@ -301,7 +301,7 @@ async fn a_connection_lost_after_the_dot_is_ambiguous_and_before_it_is_not() {
 
 #[tokio::test]
 async fn a_server_that_spoke_unasked_gets_no_further_command() {
-    let relay = Relay::start(Tls::None).await;
+    let relay = Relay::start(Encryption::None).await;
     relay.says(
         On::Message,
         "250 2.0.0 queued\r\n250 2.0.0 and the next one too",
@@ -315,7 +315,7 @@ async fn a_server_that_spoke_unasked_gets_no_further_command() {
 
 #[tokio::test]
 async fn a_kept_connection_that_was_closed_meanwhile_is_replaced() {
-    let relay = Relay::start(Tls::None).await;
+    let relay = Relay::start(Encryption::None).await;
     relay
         .says(On::Mail, "250 2.1.0 ok")
         .next(On::Mail, Act::Close)
@@ -334,7 +334,7 @@ async fn a_kept_connection_that_was_closed_meanwhile_is_replaced() {
 
 #[tokio::test]
 async fn a_connection_is_used_up_by_count_age_and_idleness() {
-    let relay = Relay::start(Tls::None).await;
+    let relay = Relay::start(Encryption::None).await;
     let mut session = plain(&relay);
     let mail = mail(1);
     for _ in 0..101 {
@@ -353,7 +353,7 @@ async fn a_connection_is_used_up_by_count_age_and_idleness() {
         (|limits: &mut SmtpLimits| limits.connection_max_age = Duration::ZERO) as fn(&mut _),
         |limits: &mut SmtpLimits| limits.idle_close = Duration::ZERO,
     ] {
-        let relay = Relay::start(Tls::None).await;
+        let relay = Relay::start(Encryption::None).await;
         let mut config = config(&relay, SmtpTls::None);
         exhaust(&mut config.limits);
         let mut session = open(config);
@@ -366,8 +366,8 @@ async fn a_connection_is_used_up_by_count_age_and_idleness() {
 #[tokio::test]
 async fn both_ways_of_tls_deliver_and_sign_in_encrypted() {
     for (relay_tls, tls) in [
-        (Tls::StartTls, SmtpTls::StartTls),
-        (Tls::Implicit, SmtpTls::Implicit),
+        (Encryption::StartTls, SmtpTls::StartTls),
+        (Encryption::Implicit, SmtpTls::Implicit),
     ] {
         let relay = Relay::start(relay_tls).await;
         let mut session = open(config(&relay, tls));
@@ -388,7 +388,7 @@ async fn both_ways_of_tls_deliver_and_sign_in_encrypted() {
 
 #[tokio::test]
 async fn a_wrong_password_is_the_lanes_fault() {
-    let relay = Relay::start(Tls::StartTls).await;
+    let relay = Relay::start(Encryption::StartTls).await;
     relay.says(On::Auth, "535 5.7.8 authentication failed");
     let error = fails(&mut open(config(&relay, SmtpTls::StartTls)), &mail(1)).await;
     assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Auth));
@@ -398,7 +398,7 @@ async fn a_wrong_password_is_the_lanes_fault() {
 
 #[tokio::test]
 async fn no_password_travels_where_tls_is_stripped() {
-    let relay = Relay::start(Tls::None).await;
+    let relay = Relay::start(Encryption::None).await;
     let error = fails(&mut open(config(&relay, SmtpTls::StartTls)), &mail(1)).await;
     assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Tls));
     assert_eq!(relay.seen()[0].verbs(), ["EHLO"]);
@@ -412,7 +412,7 @@ async fn no_password_travels_where_tls_is_stripped() {
 
 #[tokio::test]
 async fn words_slipped_in_before_tls_are_not_believed_after_it() {
-    let relay = Relay::start(Tls::StartTls).await;
+    let relay = Relay::start(Encryption::StartTls).await;
     relay.says(
         On::StartTls,
         "220 go ahead\r\n250-evil.test\r\n250 AUTH PLAIN",
@@ -425,8 +425,8 @@ async fn words_slipped_in_before_tls_are_not_believed_after_it() {
 #[tokio::test]
 async fn a_certificate_nobody_vouches_for_is_refused() {
     for (relay_tls, tls) in [
-        (Tls::StartTls, SmtpTls::StartTls),
-        (Tls::Implicit, SmtpTls::Implicit),
+        (Encryption::StartTls, SmtpTls::StartTls),
+        (Encryption::Implicit, SmtpTls::Implicit),
     ] {
         let relay = Relay::start(relay_tls).await;
         let stranger = Relay::start(relay_tls).await;
@@ -444,7 +444,7 @@ async fn a_certificate_nobody_vouches_for_is_refused() {
 
 #[tokio::test]
 async fn a_hello_name_cannot_smuggle_a_command() {
-    let relay = Relay::start(Tls::None).await;
+    let relay = Relay::start(Encryption::None).await;
     for name in [
         "",
         "a b",
