@@ -5,6 +5,7 @@ pub mod cli;
 pub mod clock;
 pub mod domain;
 pub mod entropy;
+pub mod mail;
 pub mod proto;
 pub mod service;
 pub mod shutdown;

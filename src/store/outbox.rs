@@ -274,17 +274,26 @@ pub async fn settle(
     Ok(is_settled)
 }
 
-/// Extends the leases a worker holds; returns how many it still held.
-pub async fn extend_leases(connection: &mut PgConnection, lease: Lease) -> Result<u64, StoreError> {
+/// Extends a lease; `false` if it was lost.
+pub async fn extend_lease(
+    connection: &mut PgConnection,
+    key: &MailKey,
+    lease: Lease,
+) -> Result<bool, StoreError> {
     let extended = sqlx::query!(
-        "-- store::outbox::extend_leases
-        UPDATE outbox SET lease_until = $2 WHERE state = 'sending' AND lease_token = $1",
+        "-- store::outbox::extend_lease
+        UPDATE outbox SET lease_until = $5
+         WHERE invitation_id = $1 AND send_seq = $2 AND organization_id = $3
+           AND lease_token = $4 AND state = 'sending'",
+        key.invitation_id,
+        key.send_seq,
+        key.organization_id,
         lease.token,
         lease.until,
     )
     .execute(connection)
     .await?;
-    Ok(extended.rows_affected())
+    Ok(extended.rows_affected() == 1)
 }
 
 /// Queues again what dead workers held, at most `limit`; returns how many.

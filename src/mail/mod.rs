@@ -1,0 +1,20 @@
+//! Mail: composing an invitation and handing it to a relay or a folder.
+//!
+//! This is the only place that knows `lettre`. It turns one [`message::InvitationMail`] into bytes that are the same
+//! every time ([`message::Composer`]) and carries them over a lane's own connection ([`transport::Session`]); each
+//! failure says what becomes of the message ([`outcome::Fate`]). It knows no queue, no store and no clock: when to
+//! send, whether to try again and what to write down belong to whoever holds the session.
+//!
+//! In reading order: `untrusted` tames other people's text, `templates` words the mail, `message` builds it,
+//! `outcome` names what can happen to it, `transport` chooses between `smtp` and `file`, and `connection` is what
+//! `smtp` holds between two messages.
+
+mod connection;
+pub mod file;
+pub mod message;
+pub mod outcome;
+pub mod smtp;
+mod stream;
+mod templates;
+pub mod transport;
+mod untrusted;

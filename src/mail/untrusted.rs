@@ -1,0 +1,89 @@
+//! Other people's text, made fit to stand in a mail.
+//!
+//! Names and notes were checked where they came in; this is the second lock, so it repairs instead of refusing: a
+//! mail that could not be made would only fail again. It does not escape anything, which is the templates' work.
+
+/// Makes one line of a name: no control and no direction-changing character, single spaces.
+pub(super) fn clean_line(text: &str) -> String {
+    let spaced: String = text
+        .chars()
+        .filter(|character| !is_bidi_control(*character))
+        .map(|character| {
+            if is_break(character) || character.is_control() {
+                ' '
+            } else {
+                character
+            }
+        })
+        .collect();
+    spaced.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Makes the lines of a note: breaks are kept, blank lines at both ends are not.
+pub(super) fn clean_lines(text: &str) -> Vec<String> {
+    let unified = text.replace("\r\n", "\n");
+    let lines: Vec<String> = unified.split(is_break).map(clean_line).collect();
+    let is_filled = |line: &String| !line.is_empty();
+    let Some(first) = lines.iter().position(is_filled) else {
+        return Vec::new();
+    };
+    let last = lines.iter().rposition(is_filled).unwrap_or(first);
+    lines[first..=last].to_vec()
+}
+
+/// Cuts a text to a number of characters, the last of which is then an ellipsis.
+pub(super) fn truncate(text: &str, chars_max: usize) -> String {
+    if text.chars().count() <= chars_max {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(chars_max.saturating_sub(1)).collect();
+    // A joiner or a variation selector at the cut would lean on the ellipsis.
+    let kept = kept.trim_end_matches([' ', '\u{200d}', '\u{fe0f}']);
+    format!("{kept}…")
+}
+
+fn is_break(character: char) -> bool {
+    matches!(
+        character,
+        '\n' | '\r' | '\u{b}' | '\u{c}' | '\u{85}' | '\u{2028}' | '\u{2029}'
+    )
+}
+
+/// Embeddings, overrides and isolates (UAX #9 §2). The marks U+200E and U+200F are harmless and stay.
+fn is_bidi_control(character: char) -> bool {
+    matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_becomes_one_clean_line() {
+        let cases = [
+            ("Acme", "Acme"),
+            (" A\r\nBcc: x@y.zz ", "A Bcc: x@y.zz"),
+            ("A\0B\tC", "A B C"),
+            ("safe\u{202e}gnp.exe", "safegnp.exe"),
+            ("\u{2028}x\u{2029}y", "x y"),
+            ("شركة\u{200f}", "شركة\u{200f}"),
+        ];
+        for (input, expected) in cases {
+            assert_eq!(clean_line(input), expected, "{input:?}");
+        }
+    }
+
+    #[test]
+    fn a_note_keeps_its_lines() {
+        assert_eq!(clean_lines("\r\n a\r\n\rb\n\n"), ["a", "", "b"]);
+        assert!(clean_lines(" \n\t\r\n").is_empty());
+    }
+
+    #[test]
+    fn cutting_counts_characters_and_leaves_no_joiner() {
+        assert_eq!(truncate("abc", 3), "abc");
+        assert_eq!(truncate("abcd", 3), "ab…");
+        assert_eq!(truncate("a👩\u{200d}💻", 3), "a👩…");
+        assert_eq!(truncate("a👩\u{200d}💻x", 4), "a👩…");
+    }
+}
