@@ -3,6 +3,7 @@
 pub mod callers_file;
 pub mod cli;
 pub mod clock;
+pub mod delivery;
 pub mod domain;
 pub mod entropy;
 pub mod mail;

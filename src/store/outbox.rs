@@ -168,8 +168,6 @@ pub enum Settlement {
     },
     /// Nobody wants it any more.
     Canceled,
-    /// It goes back as if it had not been claimed: its worker stops.
-    Released,
 }
 
 struct SettledColumns<'a> {
@@ -213,7 +211,6 @@ impl Settlement {
                     code(reply_code),
                 ),
                 Self::Canceled => ("canceled", 1, None, Some("canceled"), None, None),
-                Self::Released => ("queued", 1, None, None, None, None),
             };
         SettledColumns {
             outbox_state,

@@ -1,0 +1,77 @@
+//! When to try a mail again, and when to give it up.
+
+use time::{Duration, OffsetDateTime};
+
+use crate::entropy;
+
+/// Most counted attempts.
+pub(super) const ATTEMPTS_MAX: i32 = 18;
+/// Longest time a mail is tried for.
+const GIVE_UP_AFTER: Duration = Duration::hours(48);
+/// A mail that comes later than this before its invitation expires is of no use.
+const USEFUL_BEFORE_EXPIRY: Duration = Duration::hours(1);
+/// How far chance shortens a wait, so that mails that failed together do not come back together.
+const JITTER: f64 = 0.2;
+
+/// The waits after the first, second, … counted attempt; the last repeats. Greylisting is over within the first three.
+const WAITS: [Duration; 8] = [
+    Duration::seconds(30),
+    Duration::minutes(2),
+    Duration::minutes(5),
+    Duration::minutes(15),
+    Duration::minutes(30),
+    Duration::hours(1),
+    Duration::hours(2),
+    Duration::hours(4),
+];
+
+/// When to try again after `attempts` counted attempts, or `None` to give up.
+pub(super) fn next_attempt_at(
+    attempts: i32,
+    queued_at: OffsetDateTime,
+    expires_at: OffsetDateTime,
+    now: OffsetDateTime,
+) -> Option<OffsetDateTime> {
+    if attempts >= ATTEMPTS_MAX {
+        return None;
+    }
+    let index = usize::try_from(attempts.max(1) - 1).unwrap_or(0);
+    let wait = WAITS[index.min(WAITS.len() - 1)];
+    let next = now + entropy::jittered(wait.unsigned_abs(), JITTER);
+    let last = (queued_at + GIVE_UP_AFTER).min(expires_at - USEFUL_BEFORE_EXPIRY);
+    (next <= last).then_some(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: OffsetDateTime = time::macros::datetime!(2026-11-22 18:48 UTC);
+
+    #[test]
+    fn waits_grow_and_end() {
+        let far = NOW + Duration::days(30);
+        for (attempts, wait) in (1..).zip(WAITS) {
+            let next = next_attempt_at(attempts, NOW, far, NOW).unwrap();
+            assert!(
+                (wait * 0.8..=wait).contains(&(next - NOW)),
+                "attempt {attempts}"
+            );
+        }
+        assert!(next_attempt_at(17, NOW, far, NOW).is_some());
+        assert_eq!(next_attempt_at(18, NOW, far, NOW), None);
+        assert_eq!(
+            next_attempt_at(9, NOW - Duration::hours(47), far, NOW),
+            None
+        );
+    }
+
+    #[test]
+    fn a_mail_that_would_come_too_late_is_given_up() {
+        assert_eq!(
+            next_attempt_at(1, NOW, NOW + Duration::minutes(60), NOW),
+            None
+        );
+        assert!(next_attempt_at(1, NOW, NOW + Duration::minutes(61), NOW).is_some());
+    }
+}

@@ -1,0 +1,67 @@
+//! Queues again what dead workers held. Any replica may, and a dead replica needs no other rescue.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::store::{Store, StoreError, outbox};
+
+/// How often to look.
+const REAP_INTERVAL: Duration = Duration::from_secs(10);
+/// Most mails of one statement.
+const REAP_ROWS_MAX: i64 = 500;
+
+/// Looks for leases that ran out.
+#[derive(Debug, Clone)]
+pub struct Reaper {
+    store: Store,
+    clock: Arc<dyn Clock>,
+}
+
+impl Reaper {
+    /// A reaper over a store.
+    #[must_use]
+    pub const fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
+        Self { store, clock }
+    }
+
+    /// Reaps until told to stop.
+    pub async fn run(self, stopping: CancellationToken) {
+        loop {
+            match self.reap().await {
+                Ok(0) => {}
+                Ok(count) => {
+                    tracing::warn!(mail.count = count, "queued mails of dead workers again")
+                }
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "cannot look for dead workers"
+                ),
+            }
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = tokio::time::sleep(REAP_INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Queues again all mails whose lease ran out; returns how many.
+    pub async fn reap(&self) -> Result<u64, StoreError> {
+        let mut total = 0;
+        loop {
+            let now = self.clock.now();
+            let count = self
+                .store
+                .run("outbox.reap", move |connection| {
+                    Box::pin(outbox::requeue_expired(connection, now, REAP_ROWS_MAX))
+                })
+                .await?;
+            total += count;
+            if count == 0 {
+                return Ok(total);
+            }
+        }
+    }
+}
