@@ -6,6 +6,7 @@ pub mod clock;
 pub mod delivery;
 pub mod domain;
 pub mod entropy;
+pub mod grpc;
 pub mod mail;
 pub mod proto;
 pub mod service;

@@ -40,6 +40,8 @@ pub use preview::Preview;
 pub use resend::Resend;
 pub use upsert::{UpsertOutcome, Upserted};
 
+pub use crate::store::invitations::ListFilter;
+
 /// The use cases with all they need. Cheap to clone.
 #[derive(Clone)]
 pub struct Service {
@@ -70,6 +72,11 @@ impl Service {
             links,
             mail_queued,
         }
+    }
+
+    /// Asks the database for a sign of life.
+    pub async fn ping(&self) -> Result<(), ServiceError> {
+        Ok(self.store.ping().await?)
     }
 }
 

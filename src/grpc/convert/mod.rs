@@ -1,0 +1,9 @@
+//! Between the protocol's words and the domain's. Checks nothing but what a protocol type can hold and a domain type
+//! cannot.
+
+pub(super) mod bulk;
+pub(super) mod directory;
+pub(super) mod error;
+pub(super) mod invitation;
+pub(super) mod metadata;
+pub(super) mod times;

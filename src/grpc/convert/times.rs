@@ -1,0 +1,52 @@
+//! Times and durations.
+
+use prost_types::{Duration, Timestamp};
+use time::OffsetDateTime;
+
+use crate::domain::expiry::Expiry;
+
+/// A time on the wire.
+pub(in crate::grpc) fn timestamp(time: OffsetDateTime) -> Timestamp {
+    Timestamp {
+        seconds: time.unix_timestamp(),
+        nanos: i32::try_from(time.nanosecond()).unwrap_or(0),
+    }
+}
+
+/// An expiry from a duration. Protobuf wants both parts of one sign and less than a second of nanoseconds.
+pub(in crate::grpc) fn expiry_of_ttl(ttl: Duration) -> Expiry {
+    let is_one_sign = i64::from(ttl.nanos) * ttl.seconds.signum() >= 0;
+    if ttl.nanos.unsigned_abs() >= 1_000_000_000 || !is_one_sign {
+        return Expiry::Malformed;
+    }
+    Expiry::Ttl(time::Duration::new(ttl.seconds, ttl.nanos))
+}
+
+/// An expiry from a time.
+pub(in crate::grpc) fn expiry_of_time(time: Timestamp) -> Expiry {
+    let nanos = u32::try_from(time.nanos)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000);
+    OffsetDateTime::from_unix_timestamp(time.seconds)
+        .ok()
+        .and_then(|seconds| seconds.replace_nanosecond(nanos?).ok())
+        .map_or(Expiry::Malformed, Expiry::At)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn malformed_times_are_told_apart_from_early_and_late_ones() {
+        let ttl = |seconds, nanos| expiry_of_ttl(Duration { seconds, nanos });
+        assert_eq!(ttl(3_600, 0), Expiry::Ttl(time::Duration::HOUR));
+        assert_eq!(ttl(1, 1_000_000_000), Expiry::Malformed);
+        assert_eq!(ttl(1, -1), Expiry::Malformed);
+        assert!(matches!(ttl(i64::MAX, 999_999_999), Expiry::Ttl(_)));
+        let at = |seconds, nanos| expiry_of_time(Timestamp { seconds, nanos });
+        assert_eq!(at(0, 0), Expiry::At(OffsetDateTime::UNIX_EPOCH));
+        assert_eq!(at(i64::MAX, 0), Expiry::Malformed);
+        assert_eq!(at(0, -1), Expiry::Malformed);
+    }
+}

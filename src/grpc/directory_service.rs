@@ -1,0 +1,309 @@
+//! `DirectoryService`: what other systems tell of organizations, users and memberships.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::callers::Caller;
+use super::convert::directory;
+use super::gate::{Gate, Pace, organization};
+use super::invitation_service::page_size;
+use super::{page_token, status};
+use crate::domain::access::Access;
+use crate::domain::ids::UserId;
+use crate::domain::keyring::Keyring;
+use crate::domain::reason::{Reason, Violation};
+use crate::domain::scope::Scope;
+use crate::proto::directory_service_server::DirectoryService;
+use crate::proto::{
+    DeleteMembershipRequest, DeleteMembershipResponse, DeleteOrganizationRequest,
+    DeleteOrganizationResponse, DeleteUserRequest, DeleteUserResponse, GetMembershipRequest,
+    GetMembershipResponse, ListMembershipsRequest, ListMembershipsResponse,
+    UpsertMembershipsRequest, UpsertMembershipsResponse, UpsertOrganizationsRequest,
+    UpsertOrganizationsResponse, UpsertUsersRequest, UpsertUsersResponse,
+};
+use crate::service::Service;
+
+/// The service behind the protocol.
+pub(super) struct DirectoryApi {
+    service: Service,
+    gate: Gate,
+    keyring: Arc<Keyring>,
+}
+
+impl DirectoryApi {
+    /// Puts a use case behind each method.
+    pub(super) const fn new(service: Service, gate: Gate, keyring: Arc<Keyring>) -> Self {
+        Self {
+            service,
+            gate,
+            keyring,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl DirectoryService for DirectoryApi {
+    async fn upsert_organizations(
+        &self,
+        request: Request<UpsertOrganizationsRequest>,
+    ) -> Result<Response<UpsertOrganizationsResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: UpsertOrganizationsRequest| {
+            directory::check_length("organizations", message.organizations.len())
+                .map_err(status::invalid)?;
+            let inputs = message
+                .organizations
+                .into_iter()
+                .map(directory::organization)
+                .collect();
+            let results = self
+                .service
+                .upsert_organizations(inputs, caller.access.clone())
+                .await;
+            let (results, failed_count) =
+                directory::upserted(results.map_err(|error| status::from_service(&error))?);
+            Ok(UpsertOrganizationsResponse {
+                results,
+                failed_count,
+            })
+        };
+        self.gate
+            .pass(
+                "UpsertOrganizations",
+                Scope::DirectoryWrite,
+                Pace::Bulk,
+                request,
+                work,
+            )
+            .await
+    }
+
+    async fn upsert_users(
+        &self,
+        request: Request<UpsertUsersRequest>,
+    ) -> Result<Response<UpsertUsersResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: UpsertUsersRequest| {
+            require_every_organization(&caller)?;
+            directory::check_length("users", message.users.len()).map_err(status::invalid)?;
+            let inputs = message.users.iter().map(directory::user).collect();
+            let results = self.service.upsert_users(inputs).await;
+            let (results, failed_count) =
+                directory::upserted(results.map_err(|error| status::from_service(&error))?);
+            Ok(UpsertUsersResponse {
+                results,
+                failed_count,
+            })
+        };
+        self.gate
+            .pass(
+                "UpsertUsers",
+                Scope::DirectoryWrite,
+                Pace::Bulk,
+                request,
+                work,
+            )
+            .await
+    }
+
+    async fn upsert_memberships(
+        &self,
+        request: Request<UpsertMembershipsRequest>,
+    ) -> Result<Response<UpsertMembershipsResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: UpsertMembershipsRequest| {
+            directory::check_length("memberships", message.memberships.len())
+                .map_err(status::invalid)?;
+            let inputs = message
+                .memberships
+                .into_iter()
+                .map(directory::membership_input)
+                .collect();
+            let results = self
+                .service
+                .upsert_memberships(inputs, caller.access.clone())
+                .await;
+            let (results, failed_count) =
+                directory::upserted(results.map_err(|error| status::from_service(&error))?);
+            Ok(UpsertMembershipsResponse {
+                results,
+                failed_count,
+            })
+        };
+        self.gate
+            .pass(
+                "UpsertMemberships",
+                Scope::DirectoryWrite,
+                Pace::Bulk,
+                request,
+                work,
+            )
+            .await
+    }
+
+    async fn get_membership(
+        &self,
+        request: Request<GetMembershipRequest>,
+    ) -> Result<Response<GetMembershipResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: GetMembershipRequest| {
+            let organization_id = organization(&caller, &message.organization_id)?;
+            let user_id = user_id(&message.user_id)?;
+            let found = self.service.get_membership(organization_id, user_id).await;
+            let membership =
+                directory::membership(found.map_err(|error| status::from_service(&error))?);
+            Ok(GetMembershipResponse {
+                membership: Some(membership),
+            })
+        };
+        self.gate
+            .pass(
+                "GetMembership",
+                Scope::DirectoryRead,
+                Pace::Quick,
+                request,
+                work,
+            )
+            .await
+    }
+
+    async fn list_memberships(
+        &self,
+        request: Request<ListMembershipsRequest>,
+    ) -> Result<Response<ListMembershipsResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: ListMembershipsRequest| {
+            let organization_id = organization(&caller, &message.organization_id)?;
+            let page_size = page_size(message.page_size)?;
+            let list = format!("memberships\0{organization_id}").into_bytes();
+            let after = match message.page_token.as_str() {
+                "" => String::new(),
+                token => cursor(&self.keyring, &list, token)?,
+            };
+            let found = self
+                .service
+                .list_memberships(organization_id, after, page_size)
+                .await;
+            let (page, has_more) = found.map_err(|error| status::from_service(&error))?;
+            let last = page.last().filter(|_| has_more);
+            let next_page_token = last
+                .map(|last| page_token::seal(&self.keyring, &list, last.user_id.as_bytes()))
+                .unwrap_or_default();
+            let memberships = page.into_iter().map(directory::membership).collect();
+            Ok(ListMembershipsResponse {
+                memberships,
+                next_page_token,
+            })
+        };
+        self.gate
+            .pass(
+                "ListMemberships",
+                Scope::DirectoryRead,
+                Pace::Quick,
+                request,
+                work,
+            )
+            .await
+    }
+
+    async fn delete_organization(
+        &self,
+        request: Request<DeleteOrganizationRequest>,
+    ) -> Result<Response<DeleteOrganizationResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: DeleteOrganizationRequest| {
+            let organization_id = organization(&caller, &message.organization_id)?;
+            let deleted = self.service.delete_organization(organization_id).await;
+            let deleted = deleted.map_err(|error| status::from_service(&error))?;
+            Ok(DeleteOrganizationResponse {
+                revoked_invitation_count: count(deleted.revoked_invitations),
+                deleted_membership_count: count(deleted.memberships),
+            })
+        };
+        self.gate
+            .pass(
+                "DeleteOrganization",
+                Scope::DirectoryWrite,
+                Pace::Bulk,
+                request,
+                work,
+            )
+            .await
+    }
+
+    async fn delete_user(
+        &self,
+        request: Request<DeleteUserRequest>,
+    ) -> Result<Response<DeleteUserResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: DeleteUserRequest| {
+            require_every_organization(&caller)?;
+            let user_id = user_id(&message.user_id)?;
+            let deleted = self.service.delete_user(user_id).await;
+            let deleted = deleted.map_err(|error| status::from_service(&error))?;
+            Ok(DeleteUserResponse {
+                revoked_invitation_count: count(deleted.revoked_invitations),
+                deleted_membership_count: count(deleted.memberships),
+            })
+        };
+        self.gate
+            .pass(
+                "DeleteUser",
+                Scope::DirectoryWrite,
+                Pace::Bulk,
+                request,
+                work,
+            )
+            .await
+    }
+
+    async fn delete_membership(
+        &self,
+        request: Request<DeleteMembershipRequest>,
+    ) -> Result<Response<DeleteMembershipResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: DeleteMembershipRequest| {
+            let organization_id = organization(&caller, &message.organization_id)?;
+            let user_id = user_id(&message.user_id)?;
+            let deleted = self
+                .service
+                .delete_membership(organization_id, user_id)
+                .await;
+            let deleted = deleted.map_err(|error| status::from_service(&error))?;
+            Ok(DeleteMembershipResponse {
+                revoked_invitation_count: count(deleted.revoked_invitations),
+            })
+        };
+        self.gate
+            .pass(
+                "DeleteMembership",
+                Scope::DirectoryWrite,
+                Pace::Bulk,
+                request,
+                work,
+            )
+            .await
+    }
+}
+
+/// Users belong to no organization: whoever is limited to some may not change them.
+fn require_every_organization(caller: &Caller) -> Result<(), Status> {
+    match caller.access {
+        Access::Every => Ok(()),
+        Access::Only(_) => Err(status::refused(Reason::OrganizationDenied)),
+    }
+}
+
+fn user_id(input: &str) -> Result<UserId, Status> {
+    UserId::parse(input).ok_or_else(|| {
+        let reason = if input.is_empty() {
+            Reason::FieldRequired
+        } else {
+            Reason::FieldInvalid
+        };
+        status::invalid(vec![Violation::new("user_id", reason)])
+    })
+}
+
+fn cursor(keyring: &Keyring, list: &[u8], token: &str) -> Result<String, Status> {
+    page_token::open(keyring, list, token)
+        .and_then(|cursor| String::from_utf8(cursor).map_err(|_| Reason::PageTokenInvalid))
+        .map_err(|reason| status::invalid(vec![Violation::new("page_token", reason)]))
+}
+
+fn count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,43 @@
+//! Every limit of the server, by name and with its reason.
+
+use std::time::Duration;
+
+/// Largest request, in octets: ten thousand items with small metadata. tonic answers OUT_OF_RANGE beyond.
+pub const REQUEST_OCTETS_MAX: usize = 16 * 1024 * 1024;
+/// Largest answer, in octets: ten thousand results, each with its invitation.
+pub const RESPONSE_OCTETS_MAX: usize = 32 * 1024 * 1024;
+/// Longest header list, in octets.
+pub const HEADER_LIST_OCTETS_MAX: u32 = 16 * 1024;
+/// Most calls at once on one connection; tonic sends none.
+pub const CONCURRENT_STREAMS_MAX: u32 = 128;
+/// Resets caused by a peer's errors before the connection ends; tonic takes any number (RUSTSEC-2024-0003).
+pub const LOCAL_ERROR_RESETS_MAX: usize = 1_024;
+/// Resets of streams nobody has looked at yet before the connection ends (CVE-2023-44487).
+pub const PENDING_ACCEPT_RESETS_MAX: usize = 20;
+/// How often a silent peer is asked for a sign of life, and how long it may take to give one.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// See [`KEEPALIVE_INTERVAL`].
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Age at which a connection is asked to come anew, so that load spreads over new replicas. With a grace period beside
+/// it tonic cuts calls off instead of letting them end, so there is none.
+pub const CONNECTION_AGE_MAX: Duration = Duration::from_secs(15 * 60);
+/// How far chance shortens that age, so that connections made together do not come back together.
+pub const CONNECTION_AGE_JITTER: f64 = 0.1;
+/// Calls at work at once over all connections; what comes beyond is told to try again.
+pub const CALLS_AT_ONCE_MAX: usize = 64;
+/// How long a bulk call may take.
+pub const BULK_CALL_DURATION_MAX: Duration = Duration::from_secs(30);
+/// How long any other call may take.
+pub const CALL_DURATION_MAX: Duration = Duration::from_secs(5);
+/// The server answers so much before the caller's deadline, so that the answer is its own.
+pub const DEADLINE_MARGIN: Duration = Duration::from_millis(5);
+/// How long a caller is asked to wait before it tries again, at most.
+pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
+/// How far chance shortens that wait.
+pub const RETRY_DELAY_JITTER: f64 = 0.75;
+/// Field violations named in one status: details travel in a header of about 8 KiB, and the rest is counted.
+pub const VIOLATIONS_IN_STATUS_MAX: usize = 40;
+/// Page size where none is asked for.
+pub const PAGE_SIZE_DEFAULT: usize = 100;
+/// Largest page.
+pub const PAGE_SIZE_MAX: usize = 1_000;

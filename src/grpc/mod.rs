@@ -1,0 +1,20 @@
+//! The gRPC surface: the only place, besides the command line's client, that knows tonic and prost.
+//!
+//! A call goes through [`gate`] (who calls, with which scope, how long, how many at once), is turned into domain words
+//! by [`convert`], runs one use case, and is turned back; [`status`] is the one place where refusals become codes.
+//! Knows no SQL, no store and no mail.
+
+mod callers;
+mod convert;
+mod directory_service;
+mod gate;
+mod health;
+mod invitation_service;
+pub mod limits;
+mod page_token;
+mod server;
+mod status;
+
+pub use callers::Callers;
+pub use health::Health;
+pub use server::{GrpcConfig, Server};

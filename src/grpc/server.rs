@@ -1,0 +1,136 @@
+//! The server: services, limits, and an end that comes in bounded time.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_stream::wrappers::TcpListenerStream;
+use tokio_util::sync::CancellationToken;
+
+use super::callers::Callers;
+use super::directory_service::DirectoryApi;
+use super::gate::Gate;
+use super::health::Health;
+use super::invitation_service::InvitationApi;
+use super::limits::{
+    CONCURRENT_STREAMS_MAX, CONNECTION_AGE_JITTER, CONNECTION_AGE_MAX, HEADER_LIST_OCTETS_MAX,
+    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LOCAL_ERROR_RESETS_MAX, PENDING_ACCEPT_RESETS_MAX,
+    REQUEST_OCTETS_MAX, RESPONSE_OCTETS_MAX,
+};
+use crate::domain::keyring::Keyring;
+use crate::entropy;
+use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto::directory_service_server::DirectoryServiceServer;
+use crate::proto::invitation_service_server::InvitationServiceServer;
+use crate::service::Service;
+
+/// How the server listens.
+#[derive(Debug, Clone, Copy)]
+pub struct GrpcConfig {
+    /// Where.
+    pub listen: SocketAddr,
+    /// Whether it tells callers its protocol.
+    pub reflection: bool,
+    /// How long calls in flight may take to end when the process does.
+    pub drain_timeout: Duration,
+}
+
+/// A server that listens, and serves when it is told to.
+pub struct Server {
+    listener: TcpListener,
+    config: GrpcConfig,
+    router: tonic::transport::server::Router,
+    health: Health,
+}
+
+impl Server {
+    /// Listens, NOT_SERVING.
+    pub async fn bind(
+        config: GrpcConfig,
+        service: Service,
+        callers: Callers,
+        keyring: Arc<Keyring>,
+    ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
+        let listener = TcpListener::bind(config.listen).await?;
+        let gate = Gate::new(callers);
+        let (health, health_service) = Health::new().await;
+        let invitations = InvitationServiceServer::new(InvitationApi::new(
+            service.clone(),
+            gate.clone(),
+            Arc::clone(&keyring),
+        ))
+        .max_decoding_message_size(REQUEST_OCTETS_MAX)
+        .max_encoding_message_size(RESPONSE_OCTETS_MAX);
+        let directory = DirectoryServiceServer::new(DirectoryApi::new(service, gate, keyring))
+            .max_decoding_message_size(REQUEST_OCTETS_MAX)
+            .max_encoding_message_size(RESPONSE_OCTETS_MAX);
+        let mut router = tonic::transport::Server::builder()
+            .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
+            .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS_MAX))
+            .http2_max_pending_accept_reset_streams(Some(PENDING_ACCEPT_RESETS_MAX))
+            .http2_max_header_list_size(HEADER_LIST_OCTETS_MAX)
+            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+            .max_connection_age(entropy::jittered(CONNECTION_AGE_MAX, CONNECTION_AGE_JITTER))
+            .add_service(tonic_health::pb::health_server::HealthServer::new(
+                health_service,
+            ))
+            .add_service(invitations)
+            .add_service(directory);
+        if config.reflection {
+            router = router
+                .add_service(reflection().build_v1()?)
+                .add_service(reflection().build_v1alpha()?);
+        }
+        Ok(Self {
+            listener,
+            config,
+            router,
+            health,
+        })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// What tells callers whether to come.
+    #[must_use]
+    pub const fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Serves until told to stop, then lets calls in flight end for as long as the configuration gives them. A peer
+    /// that is silent would hold a graceful end for ever.
+    pub async fn run(self, stopping: CancellationToken) -> Result<(), tonic::transport::Error> {
+        // TCP_NODELAY is tonic's default for its own listeners only.
+        let incoming =
+            tokio_stream::StreamExt::map(TcpListenerStream::new(self.listener), |stream| {
+                stream.inspect(|stream| {
+                    let _ = stream.set_nodelay(true);
+                })
+            });
+        let serving = self
+            .router
+            .serve_with_incoming_shutdown(incoming, stopping.clone().cancelled_owned());
+        let overdue = async {
+            stopping.cancelled().await;
+            tokio::time::sleep(self.config.drain_timeout).await;
+        };
+        tokio::select! {
+            ended = serving => ended,
+            () = overdue => {
+                tracing::warn!("connections did not end in time and are cut off");
+                Ok(())
+            }
+        }
+    }
+}
+
+fn reflection() -> tonic_reflection::server::Builder<'static> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+}

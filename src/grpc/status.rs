@@ -1,0 +1,156 @@
+//! The one place where refusals become statuses: code, reason, details. Failures of the service are logged here, once.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::time::Duration;
+
+use tonic::metadata::MetadataValue;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
+
+use super::limits::{RETRY_DELAY_JITTER, RETRY_DELAY_MAX, VIOLATIONS_IN_STATUS_MAX};
+use crate::domain::reason::{Kind, Reason, Violation};
+use crate::entropy;
+use crate::service::ServiceError;
+
+/// The domain of every reason (AIP-193).
+const DOMAIN: &str = "invitation.v1";
+
+/// The status code of a kind of refusal.
+pub(super) const fn code(kind: Kind) -> Code {
+    match kind {
+        Kind::Invalid => Code::InvalidArgument,
+        Kind::Unauthenticated => Code::Unauthenticated,
+        Kind::Denied => Code::PermissionDenied,
+        Kind::NotFound => Code::NotFound,
+        Kind::Exists => Code::AlreadyExists,
+        Kind::Precondition => Code::FailedPrecondition,
+        Kind::Aborted => Code::Aborted,
+        Kind::Unavailable => Code::Unavailable,
+        Kind::Deadline => Code::DeadlineExceeded,
+        Kind::Internal => Code::Internal,
+    }
+}
+
+/// A refusal for one reason.
+pub(super) fn refused(reason: Reason) -> Status {
+    build(reason, reason.kind(), &[], [])
+}
+
+/// A refusal for one reason, with a fact a program can use.
+pub(super) fn refused_with(reason: Reason, name: &str, value: &str) -> Status {
+    build(reason, reason.kind(), &[], [(name, value.to_owned())])
+}
+
+/// A malformed request.
+pub(super) fn invalid(violations: Vec<Violation>) -> Status {
+    from_service(&ServiceError::Invalid(violations))
+}
+
+/// The refusal of a use case. Driver text goes to the log and never on the wire.
+pub(super) fn from_service(error: &ServiceError) -> Status {
+    let reason = error.reason();
+    match error.kind() {
+        Kind::Internal => tracing::error!(
+            error = error as &dyn Error,
+            cause = error.source(),
+            "a call failed"
+        ),
+        Kind::Unavailable => {
+            tracing::warn!(error = error as &dyn Error, "the database is unavailable")
+        }
+        _ => tracing::debug!(error.reason = reason.code(), "a call was refused"),
+    }
+    let violations = error.violations();
+    let count = (!violations.is_empty()).then(|| ("violation_count", violations.len().to_string()));
+    build(reason, error.kind(), violations, count)
+}
+
+fn build<'a>(
+    reason: Reason,
+    kind: Kind,
+    violations: &[Violation],
+    facts: impl IntoIterator<Item = (&'a str, String)>,
+) -> Status {
+    let facts: HashMap<String, String> = facts
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect();
+    let mut details = ErrorDetails::with_error_info(reason.code(), DOMAIN, facts);
+    if !violations.is_empty() {
+        let fields: Vec<FieldViolation> = violations
+            .iter()
+            .take(VIOLATIONS_IN_STATUS_MAX)
+            .map(|violation| {
+                let mut field = FieldViolation::new(&violation.field, violation.reason.sentence());
+                violation.reason.code().clone_into(&mut field.reason);
+                field
+            })
+            .collect();
+        details.set_bad_request(fields);
+    }
+    let delay = matches!(kind, Kind::Aborted | Kind::Unavailable)
+        .then(|| entropy::jittered(RETRY_DELAY_MAX, RETRY_DELAY_JITTER));
+    if delay.is_some() {
+        details.set_retry_info(delay);
+    }
+    let mut status = Status::with_error_details(code(kind), reason.sentence(), details);
+    if let Some(delay) = delay.filter(|_| kind == Kind::Unavailable) {
+        push_back(&mut status, delay);
+    }
+    status
+}
+
+/// Tells clients that retry by themselves how long to wait (gRFC A6).
+fn push_back(status: &mut Status, delay: Duration) {
+    let millis = u32::try_from(delay.as_millis()).unwrap_or(u32::MAX);
+    status
+        .metadata_mut()
+        .insert("grpc-retry-pushback-ms", MetadataValue::from(millis));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_violation_is_named_or_counted() {
+        let violations: Vec<_> = (0..1_000)
+            .map(|index| {
+                Violation::new(format!("invitations[{index}].email"), Reason::EmailInvalid)
+            })
+            .collect();
+        let status = from_service(&ServiceError::ItemsFailed(violations));
+        assert_eq!(status.code(), Code::InvalidArgument);
+        let details = status.get_error_details();
+        assert_eq!(details.error_info().unwrap().reason, "ITEMS_FAILED");
+        assert_eq!(
+            details.error_info().unwrap().metadata["violation_count"],
+            "1000"
+        );
+        assert_eq!(
+            details.bad_request().unwrap().field_violations.len(),
+            VIOLATIONS_IN_STATUS_MAX
+        );
+        // In base64 that has to fit into what clients take as headers.
+        assert!(
+            status.details().len() < 6 * 1_024,
+            "{}",
+            status.details().len()
+        );
+    }
+
+    #[test]
+    fn whatever_may_work_in_a_moment_says_when_to_try_again() {
+        for reason in [Reason::Conflict, Reason::Overloaded] {
+            let status = refused(reason);
+            let delay = status
+                .get_error_details()
+                .retry_info()
+                .unwrap()
+                .retry_delay
+                .unwrap();
+            assert!((Duration::from_millis(500)..=RETRY_DELAY_MAX).contains(&delay));
+        }
+    }
+}
