@@ -20,8 +20,9 @@ use tokio::time::{Instant, timeout};
 
 use super::message::ComposedMail;
 use super::outcome::{Accepted, Fate, SendError, Stage, masked};
-use super::smtp::{Route, SmtpLimits, SmtpTimeouts, TlsSetup};
+use super::smtp::{Route, SmtpLimits, SmtpTimeouts};
 use super::stream::{ImplicitTls, LineByLine};
+use super::tls::TlsSetup;
 
 /// How long QUIT may take: it is a courtesy, and a shutdown waits for it.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
