@@ -6,6 +6,7 @@
 
 use std::fmt::Display;
 use std::future::Future;
+use std::io;
 use std::mem;
 use std::time::Duration;
 
@@ -222,7 +223,7 @@ async fn within<T, E: Into<OpeningError>>(
 
 enum OpeningError {
     Smtp(SmtpError),
-    Io(std::io::Error),
+    Io(io::Error),
 }
 
 impl From<SmtpError> for OpeningError {
@@ -231,8 +232,8 @@ impl From<SmtpError> for OpeningError {
     }
 }
 
-impl From<std::io::Error> for OpeningError {
-    fn from(error: std::io::Error) -> Self {
+impl From<io::Error> for OpeningError {
+    fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
@@ -268,9 +269,16 @@ fn expect(stage: Stage, expected: &[u16], response: &Response) -> Result<(), Fai
 
 fn judge(stage: Stage, error: &SmtpError) -> Failure {
     let Some(code) = error.status().map(u16::from) else {
-        return Failure {
-            error: SendError::broken(stage, &error.to_string()),
-            left: Left::HungUp,
+        return if is_garbled(error) {
+            Failure {
+                error: SendError::garbled(stage),
+                left: Left::OutOfStep,
+            }
+        } else {
+            Failure {
+                error: SendError::broken(stage, &error.to_string()),
+                left: Left::HungUp,
+            }
         };
     };
     let text = std::error::Error::source(error).map_or_else(String::new, ToString::to_string);
@@ -281,6 +289,13 @@ fn judge(stage: Stage, error: &SmtpError) -> Failure {
         Left::OutOfStep
     };
     Failure { error, left }
+}
+
+/// Whether a reply came that is not UTF-8: `lettre` then shows neither text nor code.
+fn is_garbled(error: &SmtpError) -> bool {
+    std::error::Error::source(error)
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
 }
 
 fn text_of(response: &Response) -> String {
