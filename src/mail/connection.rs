@@ -4,6 +4,7 @@
 //! reply means are decided here, because its own `send` credits a late reply to the next message. A connection says of
 //! itself whether it is still in step; keeping or dropping it is the session's business.
 
+use std::error::Error as _;
 use std::fmt::Display;
 use std::future::Future;
 use std::io;
@@ -276,12 +277,12 @@ fn judge(stage: Stage, error: &SmtpError) -> Failure {
             }
         } else {
             Failure {
-                error: SendError::broken(stage, &error.to_string()),
+                error: SendError::broken(stage, &cause_of(error)),
                 left: Left::HungUp,
             }
         };
     };
-    let text = std::error::Error::source(error).map_or_else(String::new, ToString::to_string);
+    let text = error.source().map_or_else(String::new, ToString::to_string);
     let error = SendError::reply(stage, code, &text);
     let left = if stage >= Stage::RcptTo && code != 421 {
         Left::InStep
@@ -293,9 +294,22 @@ fn judge(stage: Stage, error: &SmtpError) -> Failure {
 
 /// Whether a reply came that is not UTF-8: `lettre` then shows neither text nor code.
 fn is_garbled(error: &SmtpError) -> bool {
-    std::error::Error::source(error)
+    error
+        .source()
         .and_then(|source| source.downcast_ref::<io::Error>())
         .is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
+}
+
+/// The innermost cause, such as what is wrong with a certificate; the layers above it only repeat themselves.
+fn cause_of(error: &SmtpError) -> String {
+    if error.is_response() {
+        return "the server hung up or sent no SMTP reply".to_owned();
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 fn text_of(response: &Response) -> String {

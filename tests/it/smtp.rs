@@ -462,6 +462,8 @@ async fn a_certificate_nobody_vouches_for_is_refused() {
         for config in [unknown, misnamed] {
             let error = fails(&mut open(config), &mail(1)).await;
             assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Tls));
+            let is_explained = error.text.starts_with("invalid peer certificate");
+            assert!(is_explained, "{}", error.text);
         }
         assert!(relay.taken().is_empty());
     }
