@@ -4,8 +4,10 @@
 //! reply means are decided here, because its own `send` credits a late reply to the next message. A connection says of
 //! itself whether it is still in step; keeping or dropping it is the session's business.
 
+use std::error::Error as _;
 use std::fmt::Display;
 use std::future::Future;
+use std::io;
 use std::mem;
 use std::time::Duration;
 
@@ -20,8 +22,9 @@ use tokio::time::{Instant, timeout};
 
 use super::message::ComposedMail;
 use super::outcome::{Accepted, Fate, SendError, Stage, masked};
-use super::smtp::{Route, SmtpLimits, SmtpTimeouts, TlsSetup};
+use super::smtp::{Route, SmtpLimits, SmtpTimeouts};
 use super::stream::{ImplicitTls, LineByLine};
+use super::tls::TlsSetup;
 
 /// How long QUIT may take: it is a courtesy, and a shutdown waits for it.
 const QUIT_TIMEOUT: Duration = Duration::from_secs(2);
@@ -221,7 +224,7 @@ async fn within<T, E: Into<OpeningError>>(
 
 enum OpeningError {
     Smtp(SmtpError),
-    Io(std::io::Error),
+    Io(io::Error),
 }
 
 impl From<SmtpError> for OpeningError {
@@ -230,8 +233,8 @@ impl From<SmtpError> for OpeningError {
     }
 }
 
-impl From<std::io::Error> for OpeningError {
-    fn from(error: std::io::Error) -> Self {
+impl From<io::Error> for OpeningError {
+    fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
 }
@@ -267,12 +270,19 @@ fn expect(stage: Stage, expected: &[u16], response: &Response) -> Result<(), Fai
 
 fn judge(stage: Stage, error: &SmtpError) -> Failure {
     let Some(code) = error.status().map(u16::from) else {
-        return Failure {
-            error: SendError::broken(stage, &error.to_string()),
-            left: Left::HungUp,
+        return if is_garbled(error) {
+            Failure {
+                error: SendError::garbled(stage),
+                left: Left::OutOfStep,
+            }
+        } else {
+            Failure {
+                error: SendError::broken(stage, &cause_of(error)),
+                left: Left::HungUp,
+            }
         };
     };
-    let text = std::error::Error::source(error).map_or_else(String::new, ToString::to_string);
+    let text = error.source().map_or_else(String::new, ToString::to_string);
     let error = SendError::reply(stage, code, &text);
     let left = if stage >= Stage::RcptTo && code != 421 {
         Left::InStep
@@ -280,6 +290,26 @@ fn judge(stage: Stage, error: &SmtpError) -> Failure {
         Left::OutOfStep
     };
     Failure { error, left }
+}
+
+/// Whether a reply came that is not UTF-8: `lettre` then shows neither text nor code.
+fn is_garbled(error: &SmtpError) -> bool {
+    error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
+}
+
+/// The innermost cause, such as what is wrong with a certificate; the layers above it only repeat themselves.
+fn cause_of(error: &SmtpError) -> String {
+    if error.is_response() {
+        return "the server hung up or sent no SMTP reply".to_owned();
+    }
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
 }
 
 fn text_of(response: &Response) -> String {

@@ -78,6 +78,12 @@ fn hostile_texts() -> Vec<String> {
 }
 
 #[test]
+fn a_composer_is_shared_between_threads() {
+    fn is_shared<T: Send + Sync>(_: &T) {}
+    is_shared(&composer());
+}
+
+#[test]
 fn the_same_invitation_gives_the_same_bytes() {
     let first = composer().compose(&invitation()).unwrap();
     let again = composer().compose(&invitation()).unwrap();

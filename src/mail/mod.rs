@@ -6,8 +6,8 @@
 //! send, whether to try again and what to write down belong to whoever holds the session.
 //!
 //! In reading order: `untrusted` tames other people's text, `templates` words the mail, `message` builds it,
-//! `outcome` names what can happen to it, `transport` chooses between `smtp` and `file`, and `connection` is what
-//! `smtp` holds between two messages.
+//! `outcome` names what can happen to it, `transport` chooses between `smtp` and `file`, and `connection`, over `tls`
+//! and `stream`, is what `smtp` holds between two messages.
 
 mod connection;
 pub mod file;
@@ -16,5 +16,6 @@ pub mod outcome;
 pub mod smtp;
 mod stream;
 mod templates;
+mod tls;
 pub mod transport;
 mod untrusted;

@@ -105,14 +105,13 @@ impl SendError {
     }
 
     /// The server did not answer in time.
-    ///
-    /// At RCPT and DATA that costs an attempt: a recipient the relay stalls on must not hold a lane for ever.
     pub(super) fn timed_out(stage: Stage) -> Self {
-        let fate = match stage {
-            Stage::RcptTo | Stage::Data | Stage::FinalReply => Fate::Retry,
-            _ => Fate::LaneDown,
-        };
-        Self::fault(fate, stage, "no reply in time")
+        Self::fault(fate_of_silence(stage), stage, "no reply in time")
+    }
+
+    /// The server's reply could not be read.
+    pub(super) fn garbled(stage: Stage) -> Self {
+        Self::fault(fate_of_silence(stage), stage, "the reply is not text")
     }
 
     /// The server hung up or spoke nonsense.
@@ -162,6 +161,16 @@ fn fate_of_reply(stage: Stage, code: u16, enhanced: Option<EnhancedCode>) -> Fat
         (500..=599, Some(EnhancedCode(5, 2, 2))) | (552, None) => Fate::Retry,
         (500..=599, _) => Fate::Discard,
         _ => Fate::Retry,
+    }
+}
+
+/// The fate where the server is there but its judgement is not known.
+///
+/// From RCPT on that costs an attempt: a mail the relay stalls on must not hold a lane for ever.
+fn fate_of_silence(stage: Stage) -> Fate {
+    match stage {
+        Stage::RcptTo | Stage::Data | Stage::FinalReply => Fate::Retry,
+        _ => Fate::LaneDown,
     }
 }
 

@@ -10,18 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lettre::transport::smtp::authentication::Credentials;
-use lettre::transport::smtp::client::{Certificate, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::pem::PemObject;
-use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 use super::connection::{Connection, Failure, Left};
 use super::message::ComposedMail;
 use super::outcome::{Accepted, SendError, Stage};
+use super::tls::TlsSetup;
 
 /// How the conversation is encrypted. Certificates are always verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,15 +107,6 @@ pub(super) struct Route {
     pub(super) hello: ClientId,
     pub(super) timeouts: SmtpTimeouts,
     limits: SmtpLimits,
-}
-
-pub(super) enum TlsSetup {
-    None,
-    StartTls(TlsParameters),
-    Implicit {
-        connector: TlsConnector,
-        name: ServerName<'static>,
-    },
 }
 
 /// One lane's conversation with the relay.
@@ -277,59 +264,6 @@ impl fmt::Debug for SmtpSession {
 /// of the relay or the mail, so one fresh connection is tried.
 fn was_stale(failure: &Failure) -> bool {
     failure.left == Left::HungUp && failure.error.stage == Stage::MailFrom
-}
-
-impl TlsSetup {
-    fn prepare(config: &SmtpConfig) -> Result<Self, SmtpConfigError> {
-        match config.tls {
-            SmtpTls::None => Ok(Self::None),
-            SmtpTls::StartTls => start_tls(config).map(Self::StartTls),
-            SmtpTls::Implicit => {
-                let connector = TlsConnector::from(Arc::new(client_config(config)?));
-                let name = server_name(&config.host)?;
-                Ok(Self::Implicit { connector, name })
-            }
-        }
-    }
-}
-
-fn server_name(host: &str) -> Result<ServerName<'static>, SmtpConfigError> {
-    ServerName::try_from(host.to_owned()).map_err(|_| SmtpConfigError::Host)
-}
-
-fn start_tls(config: &SmtpConfig) -> Result<TlsParameters, SmtpConfigError> {
-    server_name(&config.host)?;
-    let mut parameters = TlsParameters::builder(config.host.clone());
-    if let Some(pem) = &config.extra_roots_pem {
-        let certificate = Certificate::from_pem(pem.as_bytes()).map_err(unreadable)?;
-        parameters = parameters.add_root_certificate(certificate);
-    }
-    parameters.build().map_err(unreadable)
-}
-
-fn client_config(config: &SmtpConfig) -> Result<ClientConfig, SmtpConfigError> {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(pem) = &config.extra_roots_pem {
-        for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            let certificate = certificate.map_err(unreadable)?;
-            roots.add(certificate).map_err(unreadable)?;
-        }
-    }
-    if roots.is_empty() {
-        return Err(SmtpConfigError::Roots("the store is empty".to_owned()));
-    }
-    Ok(
-        ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(unreadable)?
-            .with_root_certificates(roots)
-            .with_no_client_auth(),
-    )
-}
-
-fn unreadable(error: impl fmt::Display) -> SmtpConfigError {
-    SmtpConfigError::Roots(error.to_string())
 }
 
 /// A hello name goes into a command line, so nothing but a name or an address may pass.

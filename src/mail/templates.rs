@@ -158,6 +158,7 @@ impl Templates {
         let html = context! {
             organization => isolated(&content.organization),
             inviter => content.inviter.as_deref().map(isolated),
+            address => isolated(content.address),
             // Percent-encoded already (the composer saw to it), so that only the ampersand needs an entity.
             link => Value::from_safe_string(content.link.replace('&', "&amp;")),
             ..plain.clone()

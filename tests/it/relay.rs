@@ -37,6 +37,8 @@ pub(crate) enum On {
 pub(crate) enum Act {
     /// Answers with these lines; the last line end is added.
     Say(String),
+    /// Answers with these octets as they are.
+    SayOctets(Vec<u8>),
     /// Answers after a while.
     SayLate(Duration, String),
     /// Answers and closes the connection.
@@ -282,6 +284,11 @@ impl Conversation {
         let reply = match scripted {
             None => proper.to_owned(),
             Some(Act::Say(reply) | Act::SayAndClose(reply)) => reply,
+            Some(Act::SayOctets(octets)) => {
+                stream.write_all(&octets).await?;
+                stream.flush().await?;
+                return Ok(false);
+            }
             Some(Act::SayLate(pause, reply)) => {
                 tokio::time::sleep(pause).await;
                 reply

@@ -99,7 +99,10 @@ async fn a_mail_is_delivered_byte_for_byte() {
     );
     let mut session = plain(&relay);
     assert_eq!(session.idle_deadline(), None);
-    let accepted = session.send(&mail(1)).await.unwrap();
+    // In a task of its own, as a lane has it: the future must be able to move between threads.
+    let lane = tokio::spawn(async move { (session.send(&mail(1)).await, session) });
+    let (accepted, mut session) = lane.await.unwrap();
+    let accepted = accepted.unwrap();
     assert_eq!(accepted.reply, "2.0.0 Ok <[address]> queued as 4Fx");
     assert!(session.idle_deadline().is_some());
     session.close().await;
@@ -277,6 +280,28 @@ async fn a_fault_before_the_recipient_is_the_lanes() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_greet_is_given_up_in_time() {
+    let relay = Relay::start(Encryption::None).await;
+    relay.next(On::Greeting, Act::Silence);
+    let mut config = config(&relay, SmtpTls::None);
+    config.timeouts.greeting = IMPATIENCE;
+    let error = fails(&mut open(config), &mail(1)).await;
+    assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Greeting));
+}
+
+#[tokio::test]
+async fn a_reply_that_is_not_text_costs_an_attempt_and_the_connection() {
+    let relay = Relay::start(Encryption::None).await;
+    let latin_1 = b"550 5.1.1 Empf\xe4nger unbekannt\r\n".to_vec();
+    relay.next(On::Rcpt, Act::SayOctets(latin_1));
+    let mut session = plain(&relay);
+    let error = fails(&mut session, &mail(1)).await;
+    assert_eq!((error.fate, error.stage), (Fate::Retry, Stage::RcptTo));
+    is_delivered(&mut session, 2).await;
+    assert_eq!(relay.seen().len(), 2);
+}
+
+#[tokio::test]
 async fn a_connection_lost_after_the_dot_is_ambiguous_and_before_it_is_not() {
     let relay = Relay::start(Encryption::None).await;
     relay
@@ -437,6 +462,8 @@ async fn a_certificate_nobody_vouches_for_is_refused() {
         for config in [unknown, misnamed] {
             let error = fails(&mut open(config), &mail(1)).await;
             assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Tls));
+            let is_explained = error.text.starts_with("invalid peer certificate");
+            assert!(is_explained, "{}", error.text);
         }
         assert!(relay.taken().is_empty());
     }
