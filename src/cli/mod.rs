@@ -1,0 +1,3 @@
+//! The command line. For now the inbox alone.
+
+pub mod inbox;
