@@ -4,7 +4,7 @@
 .PHONY: help run test lint sqlx proto clean-data
 
 help: ## shows this list
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-18s %s\n' "  $$name" "$$text"; done
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-20s %s\n' "  $$name" "$$text"; done
 
 run: ## builds, starts everything, invites 280 people, accepts one and goes on serving (ONCE=1: ends then)
 	@ONCE='$(ONCE)' scripts/run
