@@ -140,3 +140,57 @@ fn print(line: &str) -> anyhow::Result<()> {
     writeln!(out, "{line}")?;
     Ok(out.flush()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::inbox::mailbox::Envelope;
+
+    #[derive(Debug, Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        inbox: InboxArgs,
+    }
+
+    #[test]
+    fn the_folder_may_stand_before_or_behind_the_question() {
+        for line in [
+            ["inbox", "--directory", "d", "count"],
+            ["inbox", "count", "--directory", "d"],
+        ] {
+            let args = Arguments::try_parse_from(line).unwrap().inbox;
+            assert_eq!(args.directory, PathBuf::from("d"));
+            assert!(matches!(args.question, Some(Question::Count)));
+        }
+        let args = Arguments::try_parse_from(["inbox"]).unwrap().inbox;
+        assert!(args.smtp_listen.ip().is_loopback() && args.http_listen.ip().is_loopback());
+    }
+
+    #[tokio::test]
+    async fn the_link_is_the_one_of_the_newest_mail_to_the_address() {
+        let directory = std::env::temp_dir().join(format!("inbox-cli-{}", std::process::id()));
+        std::fs::remove_dir_all(&directory).ok();
+        let mailbox = Mailbox::open(directory.clone()).unwrap();
+        for (recipient, token) in [
+            ("a@b.co", "inv1_old"),
+            ("a@b.co", "inv1_new"),
+            ("x@xn--bcher-kva.example", "inv1_other"),
+        ] {
+            let envelope = Envelope {
+                sender: String::new(),
+                recipients: vec![recipient.to_owned()],
+            };
+            let mail = format!("Subject: x\r\n\r\nhttps://b.co/#token={token}\r\n");
+            mailbox.store(&envelope, mail.as_bytes()).await.unwrap();
+        }
+        let found = link(directory.clone(), "A@B.co").await.unwrap();
+        assert_eq!(found, "https://b.co/#token=inv1_new");
+        let found = link(directory.clone(), "x@bücher.example").await.unwrap();
+        assert_eq!(found, "https://b.co/#token=inv1_other");
+        assert!(link(directory.clone(), "nobody@b.co").await.is_err());
+        std::fs::remove_dir_all(&directory).unwrap();
+        assert!(link(directory, "a@b.co").await.is_err());
+    }
+}

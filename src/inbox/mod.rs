@@ -1,7 +1,7 @@
 //! `invitations inbox`: a mail server for development that delivers nothing and shows everything.
 //!
-//! A mail comes in by [`smtp`] (which reads the [`wire`] and understands each [`command`]), is kept as one file by the
-//! [`mailbox`], and is looked at in a browser through [`web`], which shows what [`letter`] makes of it.
+//! A mail comes in by `smtp` (which reads the `wire` and understands each `command`), is kept as one file by the
+//! [`mailbox`], and is looked at in a browser through `web`, which shows what [`letter`] makes of it.
 //!
 //! It deliberately knows nothing of invitations but the look of their links, asks nobody for a password, speaks no
 //! TLS and relays to nobody. So it belongs on the loopback interface, where it listens unless it is told otherwise.
@@ -90,4 +90,61 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     })?;
     listener.set_nonblocking(true)?;
     Ok(listener)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    use super::mailbox::tests::Folder;
+    use super::*;
+
+    async fn exchange(address: SocketAddr, request: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_by_mail_is_shown_in_the_browser_until_the_inbox_is_stopped() {
+        let folder = Folder::new("whole");
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        let config = InboxConfig {
+            smtp_listen: any_port,
+            http_listen: any_port,
+            directory: folder.path(),
+        };
+        let inbox = Inbox::bind(config).unwrap();
+        let (smtp, http) = (inbox.smtp_addr(), inbox.http_addr());
+        let stop = CancellationToken::new();
+        let visit = async {
+            let mail = "HELO me\r\nMAIL FROM:<>\r\nRCPT TO:<a@b.co>\r\nDATA\r\nSubject: Hi\r\n\r\n.\r\nQUIT\r\n";
+            let replies = exchange(smtp, mail).await;
+            let get = "GET /api/mails HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+            let page = exchange(http, get).await;
+            stop.cancel();
+            (replies, page)
+        };
+        let (ended, (replies, page)) = tokio::join!(inbox.run(stop.clone()), visit);
+        ended.unwrap();
+        assert!(replies.contains("\r\n250 kept as "), "{replies}");
+        assert!(page.contains(r#""to":["a@b.co"],"subject":"Hi""#), "{page}");
+    }
+
+    #[test]
+    fn a_port_that_is_taken_is_named() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let folder = Folder::new("taken");
+        let address = taken.local_addr().unwrap();
+        let config = InboxConfig {
+            smtp_listen: address,
+            http_listen: address,
+            directory: folder.path(),
+        };
+        let error = Inbox::bind(config).unwrap_err().to_string();
+        assert!(error.contains(&address.to_string()), "{error}");
+    }
 }
