@@ -1,14 +1,22 @@
-//! Bulk invitations over gRPC.
+//! Bulk invitations over gRPC: made in one call, delivered by mail, turned into memberships exactly once.
+//!
+//! In reading order: [`domain`] holds the rules, [`store`] the SQL, [`service`] the use cases, [`grpc`] the surface,
+//! [`mail`] and [`delivery`] get the mails out, [`app`] puts it all together. [`cli`] is the command line around it and
+//! [`inbox`] a development mail server. `ARCHITECTURE.md` says who may know whom.
 
+pub mod app;
 pub mod callers_file;
 pub mod cli;
 pub mod clock;
+pub mod config;
 pub mod delivery;
 pub mod domain;
 pub mod entropy;
 pub mod grpc;
+pub mod inbox;
 pub mod mail;
 pub mod proto;
 pub mod service;
 pub mod shutdown;
 pub mod store;
+pub mod telemetry;

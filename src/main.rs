@@ -7,25 +7,50 @@ use std::process::ExitCode;
 use clap::Parser;
 use invitations::cli::failure::Failure;
 use invitations::cli::{self, Cli, Command, Tool};
+use invitations::config::Config;
+use invitations::{app, telemetry};
+use tokio::runtime::{Builder, Runtime};
 
 /// The exit status of a fault that no command foresees.
 const EXIT_FAULT: u8 = 1;
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Serve(_) | Command::Migrate(_) => {
-            eprintln!("error: not wired up yet");
-            ExitCode::from(EXIT_FAULT)
-        }
+        Command::Serve(config) => run_service(|runtime| serve(runtime, &config)),
+        Command::Migrate(config) => run_service(|runtime| runtime.block_on(app::migrate(&config))),
+        Command::Inbox(args) => run_service(|runtime| runtime.block_on(cli::inbox::run(args))),
         Command::Tool(tool) => run_tool(&tool),
     }
 }
 
-fn run_tool(tool: &Tool) -> ExitCode {
-    let runtime = match tokio::runtime::Builder::new_current_thread()
+fn serve(runtime: &Runtime, config: &Config) -> anyhow::Result<()> {
+    telemetry::start(&config.log, config.log_format)?;
+    let settings = config.load()?;
+    runtime.block_on(app::serve(settings))
+}
+
+fn run_service(service: impl FnOnce(&Runtime) -> anyhow::Result<()>) -> ExitCode {
+    let ended = Builder::new_multi_thread()
         .enable_all()
         .build()
-    {
+        .map_err(anyhow::Error::from)
+        .and_then(|runtime| {
+            let ended = service(&runtime);
+            // What was abandoned in a bounded shutdown must not hold the process.
+            runtime.shutdown_background();
+            ended
+        });
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(EXIT_FAULT)
+        }
+    }
+}
+
+fn run_tool(tool: &Tool) -> ExitCode {
+    let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: cannot start: {error}");

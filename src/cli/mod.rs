@@ -1,7 +1,7 @@
 //! The command line of the one binary: the client commands, and the tools an operator needs.
 //!
 //! Knows clap and the generated client, and nothing of the server's inside: a client command sees what any other
-//! client sees. `serve` and `migrate` are only parsed here; `main` runs them.
+//! client sees. `serve`, `migrate` and `inbox` are only parsed here; `main` runs them.
 //!
 //! In reading order: [`failure`] is how commands end, [`connection`], [`retry`] and [`status`] are how they speak to
 //! the server, [`send`] is the main one with [`people`], [`chunks`], [`results`], [`follow`], [`progress`] and
@@ -17,6 +17,7 @@ pub mod failure;
 mod fake_server;
 pub mod follow;
 pub mod health;
+pub mod inbox;
 pub mod key;
 pub mod metadata;
 pub mod people;
@@ -33,6 +34,7 @@ pub mod visible;
 use std::io::Write;
 
 use self::failure::{Exit, Failure};
+use crate::config::{Config, MigrateConfig};
 
 const AFTER_HELP: &str = "\
 The usual order:
@@ -75,22 +77,16 @@ pub struct Cli {
 /// What the binary can do.
 #[derive(clap::Subcommand)]
 pub enum Command {
-    /// Run the server
-    Serve(ServeArgs),
+    /// Run the server: the API, the delivery of mails, or both
+    Serve(Box<Config>),
     /// Bring the database's tables up to date
-    Migrate(MigrateArgs),
+    Migrate(MigrateConfig),
+    #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
+    Inbox(inbox::InboxArgs),
     /// Everything that needs no configuration of the server.
     #[command(flatten)]
     Tool(Box<Tool>),
 }
-
-/// Placeholder for the server's configuration.
-#[derive(Debug, clap::Args)]
-pub struct ServeArgs {}
-
-/// Placeholder for the server's configuration.
-#[derive(Debug, clap::Args)]
-pub struct MigrateArgs {}
 
 /// The commands that this module runs.
 #[derive(clap::Subcommand)]
@@ -110,7 +106,6 @@ pub enum Tool {
     /// Make master keys for invitation links
     #[command(subcommand)]
     Key(key::KeyCommand),
-    // `Inbox(inbox::InboxArgs)` goes here.
 }
 
 /// Runs a command; results go to `out`.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic_health::pb::health_server::HealthServer;
 
 use super::callers::Callers;
 use super::directory_service::DirectoryApi;
@@ -30,6 +31,8 @@ use crate::service::Service;
 pub struct GrpcConfig {
     /// Where.
     pub listen: SocketAddr,
+    /// Whether it answers calls, or health checks alone.
+    pub serves_api: bool,
     /// Whether it tells callers its protocol.
     pub reflection: bool,
     /// How long calls in flight may take to end when the process does.
@@ -53,31 +56,25 @@ impl Server {
         keyring: Arc<Keyring>,
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let listener = TcpListener::bind(config.listen).await?;
-        let gate = Gate::new(callers);
         let (health, health_service) = Health::new().await;
-        let invitations = InvitationServiceServer::new(InvitationApi::new(
-            service.clone(),
-            gate.clone(),
-            Arc::clone(&keyring),
-        ))
-        .max_decoding_message_size(REQUEST_OCTETS_MAX)
-        .max_encoding_message_size(RESPONSE_OCTETS_MAX);
-        let directory = DirectoryServiceServer::new(DirectoryApi::new(service, gate, keyring))
-            .max_decoding_message_size(REQUEST_OCTETS_MAX)
-            .max_encoding_message_size(RESPONSE_OCTETS_MAX);
-        let mut router = tonic::transport::Server::builder()
-            .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
-            .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS_MAX))
-            .http2_max_pending_accept_reset_streams(Some(PENDING_ACCEPT_RESETS_MAX))
-            .http2_max_header_list_size(HEADER_LIST_OCTETS_MAX)
-            .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .max_connection_age(entropy::jittered(CONNECTION_AGE_MAX, CONNECTION_AGE_JITTER))
-            .add_service(tonic_health::pb::health_server::HealthServer::new(
-                health_service,
-            ))
-            .add_service(invitations)
-            .add_service(directory);
+        let mut router = limited().add_service(HealthServer::new(health_service));
+        if config.serves_api {
+            let gate = Gate::new(callers);
+            let invitations =
+                InvitationApi::new(service.clone(), gate.clone(), Arc::clone(&keyring));
+            let directory = DirectoryApi::new(service, gate, keyring);
+            router = router
+                .add_service(
+                    InvitationServiceServer::new(invitations)
+                        .max_decoding_message_size(REQUEST_OCTETS_MAX)
+                        .max_encoding_message_size(RESPONSE_OCTETS_MAX),
+                )
+                .add_service(
+                    DirectoryServiceServer::new(directory)
+                        .max_decoding_message_size(REQUEST_OCTETS_MAX)
+                        .max_encoding_message_size(RESPONSE_OCTETS_MAX),
+                );
+        }
         if config.reflection {
             router = router
                 .add_service(reflection().build_v1()?)
@@ -127,6 +124,17 @@ impl Server {
             }
         }
     }
+}
+
+fn limited() -> tonic::transport::Server {
+    tonic::transport::Server::builder()
+        .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
+        .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS_MAX))
+        .http2_max_pending_accept_reset_streams(Some(PENDING_ACCEPT_RESETS_MAX))
+        .http2_max_header_list_size(HEADER_LIST_OCTETS_MAX)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_connection_age(entropy::jittered(CONNECTION_AGE_MAX, CONNECTION_AGE_JITTER))
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

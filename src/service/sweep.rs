@@ -13,9 +13,16 @@ pub(super) const REQUEST_ID_TTL: Duration = Duration::hours(24);
 const SWEEP_ROWS_MAX: i64 = 500;
 
 impl Service {
+    /// Sweeps until nothing is left for now.
+    pub async fn sweep(&self) -> Result<(), ServiceError> {
+        while self.expire_due().await? > 0 {}
+        while self.forget_requests().await? > 0 {}
+        Ok(())
+    }
+
     /// Ends some of the invitations whose time ran out and cancels their mail; returns how many. Zero means that none
     /// is left, or that another replica is at it.
-    pub async fn expire_due(&self) -> Result<usize, ServiceError> {
+    async fn expire_due(&self) -> Result<usize, ServiceError> {
         let service = self.clone();
         self.store
             .with_tx("expire_due", move |connection| {
@@ -31,7 +38,7 @@ impl Service {
     }
 
     /// Forgets some of the request ids that are old enough; returns how many.
-    pub async fn forget_requests(&self) -> Result<u64, ServiceError> {
+    async fn forget_requests(&self) -> Result<u64, ServiceError> {
         let forget_before = self.clock.now() - REQUEST_ID_TTL;
         self.store
             .run("forget_requests", move |connection| {

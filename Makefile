@@ -1,0 +1,30 @@
+# The commands of the project. Each is a script that can be read and run by itself.
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint sqlx proto clean-data
+
+help: ## shows this list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-20s %s\n' "  $$name" "$$text"; done
+
+run: ## builds, starts everything, invites 280 people, accepts one and goes on serving (ONCE=1: ends then)
+	@ONCE='$(ONCE)' scripts/run
+
+test: ## runs all tests on a Postgres of their own (ARGS='...' for cargo test)
+	@scripts/test $(ARGS)
+
+lint: ## checks format, lints and scripts
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- --deny warnings
+	@if command -v shellcheck >/dev/null; then shellcheck scripts/*; else echo 'shellcheck is not installed, scripts not checked'; fi
+
+sqlx: ## writes .sqlx anew after a query or a migration changed
+	scripts/sqlx
+
+proto: ## checks the protocol with buf
+	buf lint
+	buf format --diff --exit-code
+
+clean-data: ## stops the private Postgres clusters and deletes .data with all mails, keys and tokens
+	scripts/postgres remove
+	scripts/postgres remove --fast
+	rm -rf .data

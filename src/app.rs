@@ -1,0 +1,213 @@
+//! The composition root: the only file that knows every component. It knows no business rule.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use secrecy::ExposeSecret as _;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{MigrateConfig, Role, Settings};
+use crate::delivery::{Mailroom, Reaper, Worker};
+use crate::grpc::Server;
+use crate::service::Service;
+use crate::shutdown::{self, Tasks};
+use crate::store::Store;
+
+/// How often to ask whether the database is there and migrated, at start.
+const READY_POLL_INTERVAL: Duration = Duration::from_millis(500);
+/// Longest time from the first signal to the end of the process, beside the announced delay.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
+
+/// Brings the schema up to date.
+pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
+    Store::migrate(config.database_url.expose_secret())
+        .await
+        .context("cannot migrate the database")
+}
+
+/// Serves until SIGTERM or SIGINT; a second one ends the process at once.
+pub async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let most = settings.drain_delay
+        + settings.grpc.drain_timeout
+        + settings.delivery.drain_timeout
+        + STOP_MARGIN;
+    let stopping = CancellationToken::new();
+    let serving = run(settings, stopping.clone());
+    tokio::pin!(serving);
+    tokio::select! {
+        ended = &mut serving => return ended,
+        signal = shutdown::requested() => signal?,
+    }
+    tracing::info!("stopping");
+    stopping.cancel();
+    tokio::select! {
+        ended = &mut serving => ended,
+        signal = shutdown::requested() => { signal?; bail!("stopped at once by a second signal") }
+        () = tokio::time::sleep(most) => bail!("stopping took too long"),
+    }
+}
+
+/// Everything between start and stop, in order.
+async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<()> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let keyring = Arc::new(settings.keyring.clone());
+    let links = Arc::new(settings.links.clone());
+    let mail_queued = Arc::new(Notify::new());
+    let store = Store::new(settings.database_url(), settings.store)
+        .context("cannot use the database URL")?;
+    let service = Service::new(
+        store.clone(),
+        Arc::clone(&clock),
+        Arc::clone(&keyring),
+        Arc::clone(&links),
+        Arc::clone(&mail_queued),
+    );
+    let server = Server::bind(
+        settings.grpc,
+        service.clone(),
+        settings.callers.clone(),
+        Arc::clone(&keyring),
+    )
+    .await
+    .map_err(|error| {
+        anyhow!(error).context(format!("cannot listen at {}", settings.grpc.listen))
+    })?;
+    let health = server.health().clone();
+    tracing::info!(server.address = %server.local_addr()?, server.role = ?settings.role, "listening");
+
+    // Calls and background work end one after the other, so each has its own signal.
+    let closing = CancellationToken::new();
+    let answering = server.run(closing.clone());
+    tokio::pin!(answering);
+    let ready = wait_until_ready(&store, &service);
+    tokio::select! {
+        ended = &mut answering => return Ok(ended?),
+        () = stopping.cancelled() => return Ok(()),
+        ready = ready => ready?,
+    }
+
+    let tasks = Tasks::new();
+    tasks.spawn(
+        "health",
+        health
+            .clone()
+            .watch(service.clone(), tasks.stopping().clone()),
+    );
+    let (drain_delay, drain_timeout) = (settings.drain_delay, settings.delivery.drain_timeout);
+    if settings.role != Role::Api {
+        spawn_background(
+            &tasks,
+            settings,
+            &store,
+            &service,
+            &clock,
+            &keyring,
+            &links,
+            &mail_queued,
+        );
+    }
+    tracing::info!("serving");
+    tokio::select! {
+        ended = &mut answering => return Ok(ended?),
+        () = stopping.cancelled() => {}
+    }
+
+    health.drain().await;
+    tokio::select! {
+        ended = &mut answering => ended?,
+        () = tokio::time::sleep(drain_delay) => {}
+    }
+    closing.cancel();
+    let (answered, is_stopped) = tokio::join!(answering, tasks.stop(drain_timeout + STOP_MARGIN));
+    answered?;
+    if !is_stopped {
+        bail!("background work did not end in time");
+    }
+    store.close().await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Waits for the database and its schema, and refuses keys that do not fit it.
+async fn wait_until_ready(store: &Store, service: &Service) -> anyhow::Result<()> {
+    let mut is_told = false;
+    loop {
+        let obstacle = match store.is_migrated().await {
+            Ok(true) => break,
+            Ok(false) => anyhow!("the database is not migrated; run `invitations migrate`"),
+            Err(error) => anyhow!(error),
+        };
+        if !is_told {
+            tracing::warn!(
+                obstacle = format!("{obstacle:#}"),
+                "not ready to serve, waiting"
+            );
+            is_told = true;
+        }
+        tokio::time::sleep(READY_POLL_INTERVAL).await;
+    }
+    service
+        .check_keys()
+        .await
+        .context("cannot check the keys")??;
+    Ok(())
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "a composition root hands everything to everybody"
+)]
+fn spawn_background(
+    tasks: &Tasks,
+    settings: Settings,
+    store: &Store,
+    service: &Service,
+    clock: &Arc<dyn Clock>,
+    keyring: &Arc<crate::domain::keyring::Keyring>,
+    links: &Arc<crate::domain::link::LinkTemplate>,
+    mail_queued: &Arc<Notify>,
+) {
+    let mailroom = Mailroom {
+        store: store.clone(),
+        clock: Arc::clone(clock),
+        keyring: Arc::clone(keyring),
+        links: Arc::clone(links),
+        composer: settings.composer,
+        message_id_domain: settings.message_id_domain,
+    };
+    let worker = Worker::new(
+        mailroom,
+        settings.transport,
+        settings.delivery,
+        Arc::clone(mail_queued),
+    );
+    tasks.spawn("worker", worker.run(tasks.stopping().clone()));
+    tasks.spawn(
+        "reaper",
+        Reaper::new(store.clone(), Arc::clone(clock)).run(tasks.stopping().clone()),
+    );
+    tasks.spawn(
+        "sweeper",
+        sweep(
+            service.clone(),
+            settings.sweep_interval,
+            tasks.stopping().clone(),
+        ),
+    );
+}
+
+/// Sweeps until told to stop.
+async fn sweep(service: Service, interval: Duration, stopping: CancellationToken) {
+    loop {
+        if let Err(error) = service.sweep().await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "cannot sweep");
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = tokio::time::sleep(interval) => {}
+        }
+    }
+}

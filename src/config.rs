@@ -1,0 +1,504 @@
+//! The configuration: one struct whose doc comments are the manual. Nobody else reads the environment.
+//!
+//! [`Config::load`] reads the files it names, checks everything and reports every problem at once.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use secrecy::{ExposeSecret as _, SecretString};
+
+use crate::callers_file::CallersFile;
+use crate::delivery::DeliveryConfig;
+use crate::domain::keyring::Keyring;
+use crate::domain::link::{LinkMode, LinkTemplate};
+use crate::grpc::{Callers, GrpcConfig};
+use crate::mail::file::FileTransport;
+use crate::mail::message::{Composer, Sender};
+use crate::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
+use crate::mail::transport::Transport;
+use crate::store::StoreConfig;
+
+/// A lease is extended four times in its life; a shorter one would be lost to a busy machine.
+const LEASE_DURATION_MIN: Duration = Duration::from_secs(2);
+
+/// What one process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Role {
+    /// Answer calls and deliver mails.
+    All,
+    /// Answer calls alone.
+    Api,
+    /// Deliver mails alone, and answer health checks.
+    Worker,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, one JSON object a line.
+    Json,
+}
+
+/// How mails leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MailTransport {
+    /// To a relay.
+    Smtp,
+    /// Into a folder, one .eml file each. For development.
+    File,
+}
+
+/// How the conversation with the relay is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TlsMode {
+    /// From the first octet, usually on port 465.
+    Implicit,
+    /// By STARTTLS, which the relay must offer, usually on port 587.
+    Starttls,
+    /// Not at all: for a relay on the same host alone.
+    None,
+}
+
+/// What the mailed link looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LinkStyle {
+    /// The base with the token in its fragment, which reaches no log.
+    Fragment,
+    /// The invitation's `redirect_url` with `invitation_token` in its query, where it has one.
+    Redirect,
+}
+
+/// The settings of `migrate`.
+#[derive(Debug, Clone, Args)]
+pub struct MigrateConfig {
+    /// Where the database is: a postgres:// URL
+    #[arg(long, env = "INVITATIONS_DATABASE_URL", hide_env_values = true)]
+    pub database_url: SecretString,
+}
+
+/// The settings of `serve`.
+#[derive(Debug, Clone, Args)]
+pub struct Config {
+    /// What this process does
+    #[arg(long, env = "INVITATIONS_ROLE", value_enum, default_value = "all")]
+    pub role: Role,
+    /// Where to answer calls
+    #[arg(long, env = "INVITATIONS_LISTEN", default_value = "127.0.0.1:50051")]
+    pub listen: SocketAddr,
+    /// Whether callers may ask for the protocol (gRPC reflection), as grpcurl does
+    #[arg(long, env = "INVITATIONS_REFLECTION", default_value_t = true, action = clap::ArgAction::Set)]
+    pub reflection: bool,
+    /// File of callers: names, token hashes, scopes (see `invitations caller new`)
+    #[arg(long, env = "INVITATIONS_CALLERS_FILE")]
+    pub callers_file: PathBuf,
+    /// File of master keys: the first signs, all verify (see `invitations key new`)
+    #[arg(long, env = "INVITATIONS_KEYS_FILE")]
+    pub keys_file: PathBuf,
+    /// Where mailed links lead: a page of your application
+    #[arg(long, env = "INVITATIONS_LINK_BASE_URL")]
+    pub link_base_url: String,
+    /// What mailed links look like
+    #[arg(
+        long,
+        env = "INVITATIONS_LINK_STYLE",
+        value_enum,
+        default_value = "fragment"
+    )]
+    pub link_style: LinkStyle,
+
+    /// Where the database is: a postgres:// URL
+    #[arg(long, env = "INVITATIONS_DATABASE_URL", hide_env_values = true)]
+    pub database_url: SecretString,
+    /// Most connections to the database
+    #[arg(
+        long,
+        env = "INVITATIONS_DATABASE_CONNECTIONS_MAX",
+        default_value_t = 16
+    )]
+    pub database_connections_max: u32,
+    /// How long a call waits for one of them before it answers UNAVAILABLE
+    #[arg(long, env = "INVITATIONS_DATABASE_ACQUIRE_TIMEOUT", default_value = "500ms", value_parser = humantime::parse_duration)]
+    pub database_acquire_timeout: Duration,
+    /// How long one statement may run; a batch of 10,000 takes about half a second
+    #[arg(long, env = "INVITATIONS_DATABASE_STATEMENT_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub database_statement_timeout: Duration,
+    /// How long one statement waits for a row that another call holds
+    #[arg(long, env = "INVITATIONS_DATABASE_LOCK_TIMEOUT", default_value = "2s", value_parser = humantime::parse_duration)]
+    pub database_lock_timeout: Duration,
+
+    /// How mails leave
+    #[arg(
+        long,
+        env = "INVITATIONS_MAIL_TRANSPORT",
+        value_enum,
+        default_value = "smtp"
+    )]
+    pub mail_transport: MailTransport,
+    /// Who mails come from: your product, as `Name <address>`
+    #[arg(long, env = "INVITATIONS_MAIL_FROM")]
+    pub mail_from: String,
+    /// Where bounces go; the address of `mail-from` if not set
+    #[arg(long, env = "INVITATIONS_MAIL_ENVELOPE_FROM")]
+    pub mail_envelope_from: Option<String>,
+    /// Folder of the file transport
+    #[arg(long, env = "INVITATIONS_MAIL_FOLDER")]
+    pub mail_folder: Option<PathBuf>,
+    /// The relay: a host name or an IP address
+    #[arg(long, env = "INVITATIONS_SMTP_HOST", default_value = "localhost")]
+    pub smtp_host: String,
+    /// Its port
+    #[arg(long, env = "INVITATIONS_SMTP_PORT", default_value_t = 465)]
+    pub smtp_port: u16,
+    /// How the conversation is encrypted; certificates are always verified
+    #[arg(
+        long,
+        env = "INVITATIONS_SMTP_TLS",
+        value_enum,
+        default_value = "implicit"
+    )]
+    pub smtp_tls: TlsMode,
+    /// User name at the relay; needs TLS
+    #[arg(long, env = "INVITATIONS_SMTP_USERNAME", requires = "smtp_password")]
+    pub smtp_username: Option<String>,
+    /// Password at the relay
+    #[arg(
+        long,
+        env = "INVITATIONS_SMTP_PASSWORD",
+        hide_env_values = true,
+        requires = "smtp_username"
+    )]
+    pub smtp_password: Option<SecretString>,
+    /// What this host calls itself in EHLO; the domain of `mail-from` if not set
+    #[arg(long, env = "INVITATIONS_SMTP_HELLO_NAME")]
+    pub smtp_hello_name: Option<String>,
+    /// File of certificates (PEM) to trust beside the system's
+    #[arg(long, env = "INVITATIONS_SMTP_ROOTS_FILE")]
+    pub smtp_roots_file: Option<PathBuf>,
+    /// Mails sent at once, each over a connection of its own
+    #[arg(long, env = "INVITATIONS_SMTP_CONNECTIONS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub smtp_connections: u16,
+    /// How long the relay may take to answer for a whole message; too short makes duplicates (RFC 1047)
+    #[arg(long, env = "INVITATIONS_SMTP_REPLY_TIMEOUT", default_value = "120s", value_parser = humantime::parse_duration)]
+    pub smtp_reply_timeout: Duration,
+    /// How long a relay that failed is left alone; doubles up to 10 minutes
+    #[arg(long, env = "INVITATIONS_SMTP_PAUSE", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub smtp_pause: Duration,
+    /// How long a mail belongs to the worker that claimed it, unless that asks for more; after a crash the mail waits
+    /// so long
+    #[arg(long, env = "INVITATIONS_LEASE_DURATION", default_value = "120s", value_parser = humantime::parse_duration)]
+    pub lease_duration: Duration,
+    /// How often to look for mails that are due; calls in the same process wake the worker at once
+    #[arg(long, env = "INVITATIONS_POLL_INTERVAL", default_value = "1s", value_parser = humantime::parse_duration)]
+    pub poll_interval: Duration,
+    /// How often to write down which invitations have expired
+    #[arg(long, env = "INVITATIONS_SWEEP_INTERVAL", default_value = "30s", value_parser = humantime::parse_duration)]
+    pub sweep_interval: Duration,
+
+    /// After SIGTERM: how long to answer calls while health says NOT_SERVING, so that callers learn of it
+    #[arg(long, env = "INVITATIONS_DRAIN_DELAY", default_value = "5s", value_parser = humantime::parse_duration)]
+    pub drain_delay: Duration,
+    /// After that: how long calls and mails in flight may take to end
+    #[arg(long, env = "INVITATIONS_DRAIN_TIMEOUT", default_value = "20s", value_parser = humantime::parse_duration)]
+    pub drain_timeout: Duration,
+    /// What to log: levels by target, as `tracing` spells them
+    #[arg(long, env = "INVITATIONS_LOG", default_value = "info")]
+    pub log: String,
+    /// How log lines look
+    #[arg(
+        long,
+        env = "INVITATIONS_LOG_FORMAT",
+        value_enum,
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// A configuration that was checked, with everything its files hold.
+pub struct Settings {
+    /// What this process does.
+    pub role: Role,
+    /// How to answer calls.
+    pub grpc: GrpcConfig,
+    /// Who may call.
+    pub callers: Callers,
+    /// The keys.
+    pub keyring: Keyring,
+    /// Where links lead.
+    pub links: LinkTemplate,
+    /// Where the database is.
+    pub database_url: SecretString,
+    /// How to connect to it.
+    pub store: StoreConfig,
+    /// How mails leave.
+    pub transport: Transport,
+    /// Who writes them.
+    pub composer: Composer,
+    /// The right-hand side of message ids.
+    pub message_id_domain: String,
+    /// How mails are delivered.
+    pub delivery: DeliveryConfig,
+    /// How often to sweep.
+    pub sweep_interval: Duration,
+    /// How long to answer calls while health says NOT_SERVING.
+    pub drain_delay: Duration,
+}
+
+/// Everything that is wrong with a configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration cannot be used:\n  {}", .0.join("\n  "))]
+pub struct ConfigError(pub Vec<String>);
+
+impl Config {
+    /// Reads the files and checks everything.
+    ///
+    /// # Errors
+    ///
+    /// Every problem at once, each naming its setting.
+    pub fn load(&self) -> Result<Settings, ConfigError> {
+        let mut problems = Vec::new();
+        let keyring = read(&self.keys_file, "keys-file", Keyring::parse)
+            .map_err(|problem| problems.push(problem));
+        let callers = read(&self.callers_file, "callers-file", CallersFile::parse)
+            .map_err(|problem| problems.push(problem));
+        let links = self.links().map_err(|problem| problems.push(problem));
+        let sender = self.sender().map_err(|problem| problems.push(problem));
+        let transport = self.transport().map_err(|problem| problems.push(problem));
+        if self.lease_duration < LEASE_DURATION_MIN {
+            problems.push("lease-duration: a lease under 2s is lost to a busy machine".to_owned());
+        }
+        if self.database_connections_max < 2 {
+            problems.push(
+                "database-connections-max: calls and mails need two connections at least"
+                    .to_owned(),
+            );
+        }
+        let (Ok(keyring), Ok(callers), Ok(links), Ok(sender), Ok(transport)) =
+            (keyring, callers, links, sender, transport)
+        else {
+            return Err(ConfigError(problems));
+        };
+        let composer =
+            Composer::new(sender).map_err(|error| problems.push(format!("templates: {error}")));
+        match composer {
+            Ok(composer) if problems.is_empty() => {
+                Ok(self.settings(keyring, Callers::new(callers), links, composer, transport))
+            }
+            _ => Err(ConfigError(problems)),
+        }
+    }
+
+    fn settings(
+        &self,
+        keyring: Keyring,
+        callers: Callers,
+        links: LinkTemplate,
+        composer: Composer,
+        transport: Transport,
+    ) -> Settings {
+        Settings {
+            role: self.role,
+            grpc: GrpcConfig {
+                listen: self.listen,
+                serves_api: self.role != Role::Worker,
+                reflection: self.reflection,
+                drain_timeout: self.drain_timeout,
+            },
+            callers,
+            keyring,
+            links,
+            database_url: self.database_url.clone(),
+            store: StoreConfig {
+                connections_max: self.database_connections_max,
+                acquire_timeout: self.database_acquire_timeout,
+                statement_timeout: self.database_statement_timeout,
+                lock_timeout: self.database_lock_timeout,
+            },
+            transport,
+            composer,
+            message_id_domain: self.mail_domain().to_owned(),
+            delivery: DeliveryConfig {
+                connections: usize::from(self.smtp_connections),
+                lease_duration: self.lease_duration,
+                poll_interval: self.poll_interval,
+                drain_timeout: self.drain_timeout,
+                lane_pause: self.smtp_pause,
+            },
+            sweep_interval: self.sweep_interval,
+            drain_delay: self.drain_delay,
+        }
+    }
+
+    fn links(&self) -> Result<LinkTemplate, String> {
+        let mode = match self.link_style {
+            LinkStyle::Fragment => LinkMode::Fragment,
+            LinkStyle::Redirect => LinkMode::Redirect,
+        };
+        LinkTemplate::new(&self.link_base_url, mode)
+            .ok_or_else(|| "link-base-url: not an http(s) URL without a fragment".to_owned())
+    }
+
+    /// The parts of `Name <address>`.
+    fn mail_from(&self) -> Option<(&str, &str)> {
+        let (name, rest) = self.mail_from.split_once('<')?;
+        Some((name.trim(), rest.trim().strip_suffix('>')?))
+    }
+
+    fn mail_domain(&self) -> &str {
+        self.mail_from()
+            .and_then(|(_, address)| address.rsplit_once('@'))
+            .map_or("localhost", |(_, domain)| domain)
+    }
+
+    fn sender(&self) -> Result<Sender, String> {
+        let (name, address) = self
+            .mail_from()
+            .ok_or_else(|| "mail-from: not of the form `Name <address>`".to_owned())?;
+        Sender::parse(name, address, self.mail_envelope_from.as_deref())
+            .map_err(|error| format!("mail-from, mail-envelope-from: {error}"))
+    }
+
+    fn transport(&self) -> Result<Transport, String> {
+        match self.mail_transport {
+            MailTransport::File => self
+                .mail_folder
+                .as_ref()
+                .map(|folder| Transport::File(FileTransport::new(folder)))
+                .ok_or_else(|| "mail-folder: the file transport needs one".to_owned()),
+            MailTransport::Smtp => {
+                let extra_roots_pem = self
+                    .smtp_roots_file
+                    .as_ref()
+                    .map(|file| read_text(file, "smtp-roots-file"));
+                let config = SmtpConfig {
+                    host: self.smtp_host.clone(),
+                    port: self.smtp_port,
+                    tls: match self.smtp_tls {
+                        TlsMode::Implicit => SmtpTls::Implicit,
+                        TlsMode::Starttls => SmtpTls::StartTls,
+                        TlsMode::None => SmtpTls::None,
+                    },
+                    extra_roots_pem: extra_roots_pem.transpose()?,
+                    credentials: self.smtp_username.clone().zip(self.smtp_password.clone()),
+                    hello_name: self
+                        .smtp_hello_name
+                        .clone()
+                        .unwrap_or_else(|| self.mail_domain().to_owned()),
+                    timeouts: SmtpTimeouts {
+                        body: self.smtp_reply_timeout,
+                        ..SmtpTimeouts::default()
+                    },
+                    limits: SmtpLimits::default(),
+                };
+                SmtpTransport::new(config)
+                    .map(Transport::Smtp)
+                    .map_err(|error| format!("smtp-*: {error}"))
+            }
+        }
+    }
+}
+
+impl Settings {
+    /// The database's URL, for the one place that connects.
+    #[must_use]
+    pub fn database_url(&self) -> &str {
+        self.database_url.expose_secret()
+    }
+}
+
+fn read<T, E: std::fmt::Display>(
+    file: &Path,
+    setting: &str,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, String> {
+    let text = read_text(file, setting)?;
+    parse(&text).map_err(|error| format!("{setting} {}: {error}", file.display()))
+}
+
+fn read_text(file: &Path, setting: &str) -> Result<String, String> {
+    std::fs::read_to_string(file).map_err(|error| format!("{setting} {}: {error}", file.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let arguments = [
+            "serve",
+            "--callers-file",
+            "/nowhere/callers",
+            "--keys-file",
+            "/nowhere/keys",
+            "--link-base-url",
+            "x",
+            "--database-url",
+            "postgres://localhost/",
+            "--mail-from",
+            "nobody",
+            "--mail-transport",
+            "file",
+            "--lease-duration",
+            "1s",
+            "--database-connections-max",
+            "1",
+        ];
+        let config = Arguments::try_parse_from(arguments)
+            .map_err(|error| error.to_string())
+            .unwrap()
+            .config;
+        let problems = config.load().map(|_| ()).unwrap_err().0;
+        let settings: Vec<_> = problems
+            .iter()
+            .map(|problem| problem.split([':', ' ', ',']).next().unwrap())
+            .collect();
+        let expected = [
+            "keys-file",
+            "callers-file",
+            "link-base-url",
+            "mail-from",
+            "mail-folder",
+            "lease-duration",
+            "database-connections-max",
+        ];
+        assert_eq!(settings, expected);
+    }
+
+    #[test]
+    fn printing_a_configuration_prints_no_secret() {
+        let arguments = [
+            "serve",
+            "--callers-file",
+            "c",
+            "--keys-file",
+            "k",
+            "--link-base-url",
+            "https://example.com",
+            "--database-url",
+            "postgres://user:canary@localhost/",
+            "--mail-from",
+            "A <a@b.co>",
+            "--smtp-username",
+            "u",
+            "--smtp-password",
+            "canary",
+        ];
+        let config = Arguments::try_parse_from(arguments)
+            .map_err(|error| error.to_string())
+            .unwrap()
+            .config;
+        assert!(!format!("{config:?}").contains("canary"));
+    }
+}

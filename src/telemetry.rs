@@ -1,0 +1,48 @@
+//! Logging: where lines go, what they look like, and what never gets into them.
+
+use std::panic;
+
+use tracing::{Level, Metadata};
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, FilterFn};
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::LogFormat;
+
+/// Libraries that print headers, credentials or whole messages when they are asked for detail.
+const TALKATIVE: [&str; 6] = ["h2", "hyper", "lettre", "rustls", "tonic", "tower"];
+
+/// The filter cannot be read.
+#[derive(Debug, thiserror::Error)]
+#[error("log: {0}")]
+pub struct TelemetryError(String);
+
+/// Starts logging to standard error.
+pub fn start(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::try_new(filter).map_err(|error| TelemetryError(error.to_string()))?;
+    // No setting turns this off: at debug level those would put tokens and addresses into the log.
+    let filter = filter.and(FilterFn::new(is_discreet));
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = match format {
+        LogFormat::Text => layer.boxed(),
+        LogFormat::Json => layer.json().boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(layer.with_filter(filter))
+        .try_init()
+        .map_err(|error| TelemetryError(error.to_string()))?;
+    // A panic's message may hold whatever was being worked on; its place tells the developer enough.
+    panic::set_hook(Box::new(|panic| {
+        let location = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        tracing::error!(panic.location = location, "a task panicked");
+    }));
+    Ok(())
+}
+
+fn is_discreet(metadata: &Metadata<'_>) -> bool {
+    let library = metadata.target().split("::").next().unwrap_or_default();
+    *metadata.level() <= Level::INFO || !TALKATIVE.contains(&library)
+}
