@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// Longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(600);
+const PAUSE_MAX: Duration = Duration::from_mins(10);
 
 /// The state of the way to the relay, shared by all attempts of a worker.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ mod tests {
         );
         tokio::time::advance(Duration::from_secs(31)).await;
         assert_eq!(lane.closed_until(), None);
-        assert_eq!(lane.failed(), Duration::from_secs(60));
+        assert_eq!(lane.failed(), Duration::from_mins(1));
         lane.works();
         assert_eq!(lane.closed_until(), None);
         assert_eq!(lane.failed(), Duration::from_secs(30));

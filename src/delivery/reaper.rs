@@ -33,7 +33,7 @@ impl Reaper {
             match self.reap().await {
                 Ok(0) => {}
                 Ok(count) => {
-                    tracing::warn!(mail.count = count, "queued mails of dead workers again")
+                    tracing::warn!(mail.count = count, "queued mails of dead workers again");
                 }
                 Err(error) => tracing::warn!(
                     error = &error as &dyn std::error::Error,

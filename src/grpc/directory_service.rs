@@ -181,8 +181,9 @@ impl DirectoryService for DirectoryApi {
                 .list_memberships(organization_id, after, page_size)
                 .await;
             let (page, has_more) = found.map_err(|error| status::from_service(&error))?;
-            let last = page.last().filter(|_| has_more);
-            let next_page_token = last
+            let next_page_token = page
+                .last()
+                .filter(|_| has_more)
                 .map(|last| page_token::seal(&self.keyring, &list, last.user_id.as_bytes()))
                 .unwrap_or_default();
             let memberships = page.into_iter().map(directory::membership).collect();

@@ -121,8 +121,9 @@ impl InvitationService for InvitationApi {
                 .list(request)
                 .await
                 .map_err(|error| status::from_service(&error))?;
-            let last = page.last().filter(|_| has_more);
-            let next_page_token = last
+            let next_page_token = page
+                .last()
+                .filter(|_| has_more)
                 .map(|last| page_token::seal(&self.keyring, &list, last.id.as_bytes()))
                 .unwrap_or_default();
             let may_see_accounts = caller.holds(Scope::DirectoryRead);

@@ -57,7 +57,7 @@ pub(super) fn from_service(error: &ServiceError) -> Status {
             "a call failed"
         ),
         Kind::Unavailable => {
-            tracing::warn!(error = error as &dyn Error, "the database is unavailable")
+            tracing::warn!(error = error as &dyn Error, "the database is unavailable");
         }
         _ => tracing::debug!(error.reason = reason.code(), "a call was refused"),
     }

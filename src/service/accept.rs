@@ -103,16 +103,12 @@ impl Service {
         if state == StateName::Accepted && is_same_user {
             return Ok(());
         }
-        let reason = match state.refusal() {
-            Some(reason) => reason,
-            None => {
-                let is_mismatch = !invitations::is_owned_by(connection, &subject, user).await?;
-                if is_mismatch {
-                    Reason::EmailMismatch
-                } else {
-                    Reason::InviterNotAdmin
-                }
-            }
+        let reason = if let Some(reason) = state.refusal() {
+            reason
+        } else if invitations::is_owned_by(connection, &subject, user).await? {
+            Reason::InviterNotAdmin
+        } else {
+            Reason::EmailMismatch
         };
         invitations::set_last_accept_error(connection, &subject, reason).await?;
         Err(ServiceError::Refused(reason))

@@ -288,8 +288,15 @@ mod tests {
         let (mut results, accepted) = settle_duplicates(checked, "id");
         mark_written(&mut results, &accepted, &HashSet::from(["b"]));
         let outcomes: Vec<_> = results.iter().map(|result| result.outcome).collect();
-        use UpsertOutcome::{Created, Failed, Updated};
-        assert_eq!(outcomes, [Updated, Failed, Failed, Created]);
+        assert_eq!(
+            outcomes,
+            [
+                UpsertOutcome::Updated,
+                UpsertOutcome::Failed,
+                UpsertOutcome::Failed,
+                UpsertOutcome::Created
+            ]
+        );
         assert_eq!(results[2].first_index, Some(0));
         assert_eq!(accepted, [(0, "a", 1), (3, "b", 3)]);
     }
