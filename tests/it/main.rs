@@ -1,9 +1,18 @@
-//! Integration tests: one binary, one file per feature.
+//! Integration tests: one binary, one file for each feature, all through what callers and mail servers see.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
+    clippy::print_stdout,
     reason = "tests start tasks and read clocks of their own, and a panic is how a harness fails"
 )]
 
+mod accept;
+mod bulk_create;
+mod database;
+mod delivery;
+mod harness;
+mod idempotency;
+mod layering;
+mod life;
 mod relay;
 mod smtp;

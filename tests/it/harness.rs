@@ -1,0 +1,520 @@
+//! The world a test lives in: the service on a real socket, a real Postgres, a real SMTP conversation, and a clock that
+//! stands still until it is moved. A test sees what a caller and a mail server see.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use invitations::callers_file::{CallerEntry, CallersFile};
+use invitations::clock::{Clock, MockClock};
+use invitations::delivery::{DeliveryConfig, Mailroom, Reaper, Worker};
+use invitations::domain::keyring::Keyring;
+use invitations::domain::link::{LinkMode, LinkTemplate};
+use invitations::domain::scope::Scope;
+use invitations::grpc::{Callers, GrpcConfig, Server};
+use invitations::mail::message::{Composer, Sender};
+use invitations::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
+use invitations::mail::transport::Transport;
+use invitations::proto::directory_service_client::DirectoryServiceClient;
+use invitations::proto::invitation_service_client::InvitationServiceClient;
+use invitations::proto::{
+    AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkCreateResult,
+    CreateOutcome, ErrorReason, GetRequest, Invitation, Membership, NewInvitation, Organization,
+    UpsertMembershipsRequest, UpsertOrganizationsRequest, UpsertUsersRequest, User,
+};
+use invitations::service::Service;
+use invitations::store::{Store, StoreConfig};
+use mail_parser::MessageParser;
+use sha2::{Digest as _, Sha256};
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+use tonic_types::StatusExt as _;
+
+use crate::database::Database;
+use crate::relay::{Encryption, Relay};
+
+/// The organization of most tests; its admin is `ada`, its other member `grace` (`grace@example.com`).
+pub(crate) const ACME: &str = "acme";
+/// An organization of somebody else; its admin is `eve`.
+pub(crate) const OTHER: &str = "other";
+/// When every test begins.
+pub(crate) const START: OffsetDateTime = time::macros::datetime!(2026-11-22 18:48 UTC);
+/// A ring that signs with key 1.
+pub(crate) const KEYS: &str = "1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n";
+
+pub(crate) type Invitations = InvitationServiceClient<InterceptedService<Channel, Bearer>>;
+pub(crate) type Directory = DirectoryServiceClient<InterceptedService<Channel, Bearer>>;
+
+/// Sends a token with each call.
+#[derive(Clone)]
+pub(crate) struct Bearer(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(value) = &self.0 {
+            request
+                .metadata_mut()
+                .insert("authorization", value.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// A mail as its reader sees it.
+pub(crate) struct Mail {
+    pub(crate) to: String,
+    pub(crate) subject: String,
+    pub(crate) message_id: String,
+    pub(crate) text: String,
+    pub(crate) html: String,
+    pub(crate) raw: Vec<u8>,
+}
+
+impl Mail {
+    /// The token in its link.
+    pub(crate) fn token(&self) -> String {
+        let start = self.text.find("#token=").unwrap() + "#token=".len();
+        self.text[start..]
+            .split_whitespace()
+            .next()
+            .unwrap()
+            .to_owned()
+    }
+}
+
+/// The service and everything around it.
+pub(crate) struct World {
+    pub(crate) clock: Arc<MockClock>,
+    pub(crate) relay: Relay,
+    pub(crate) service: Service,
+    worker: Worker,
+    reaper: Reaper,
+    channel: Channel,
+    database: Database,
+    stopping: CancellationToken,
+    may_leave_mail: bool,
+}
+
+impl World {
+    /// A world with the organizations, the admins and the member above.
+    pub(crate) async fn start() -> Self {
+        let database = Database::create().await;
+        let relay = Relay::start(Encryption::None).await;
+        let clock = Arc::new(MockClock::new(START));
+        let keyring = Arc::new(Keyring::parse(KEYS).unwrap());
+        let links = Arc::new(
+            LinkTemplate::new("https://app.example.com/join", LinkMode::Fragment).unwrap(),
+        );
+        let store = Store::new(&database.url(), store_config()).unwrap();
+        let as_clock = || Arc::clone(&clock) as Arc<dyn Clock>;
+        let mail_queued = Arc::new(Notify::new());
+        let service = Service::new(
+            store.clone(),
+            as_clock(),
+            Arc::clone(&keyring),
+            Arc::clone(&links),
+            Arc::clone(&mail_queued),
+        );
+        let server = Server::bind(
+            grpc_config(),
+            service.clone(),
+            callers(),
+            Arc::clone(&keyring),
+        )
+        .await
+        .unwrap();
+        let address = server.local_addr().unwrap();
+        let stopping = CancellationToken::new();
+        tokio::spawn(server.run(stopping.clone()));
+        let channel = Endpoint::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect_lazy();
+        let sender = Sender::parse("Invitations", "invitations@example.com", None).unwrap();
+        let mailroom = Mailroom {
+            store: store.clone(),
+            clock: as_clock(),
+            keyring,
+            links,
+            composer: Composer::new(sender).unwrap(),
+            message_id_domain: "example.com".to_owned(),
+        };
+        let world = Self {
+            worker: Worker::new(mailroom, transport(&relay), delivery_config(), mail_queued),
+            reaper: Reaper::new(store, as_clock()),
+            clock,
+            relay,
+            service,
+            channel,
+            database,
+            stopping,
+            may_leave_mail: false,
+        };
+        world.populate().await;
+        world
+    }
+
+    async fn populate(&self) {
+        let organization = |id: &str, name: &str| Organization {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            redirect_origins: vec!["https://app.example.com".to_owned()],
+            ..Default::default()
+        };
+        let organizations = vec![
+            organization(ACME, "Acme Engines"),
+            organization(OTHER, "Other Works"),
+        ];
+        let request = UpsertOrganizationsRequest { organizations };
+        let failed = self
+            .directory()
+            .upsert_organizations(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .failed_count;
+        assert_eq!(failed, 0);
+        self.add_user("ada", "Ada Lovelace", &["ada@example.com"])
+            .await;
+        self.add_user("grace", "Grace Hopper", &["grace@example.com"])
+            .await;
+        self.add_user("eve", "Eve", &["eve@example.com"]).await;
+        self.add_member(ACME, "ada", "admin").await;
+        self.add_member(ACME, "grace", "member").await;
+        self.add_member(OTHER, "eve", "admin").await;
+    }
+
+    /// A client that may do everything.
+    pub(crate) fn client(&self) -> Invitations {
+        self.client_of("all")
+    }
+
+    /// A client of another caller; see [`callers`].
+    pub(crate) fn client_of(&self, caller: &str) -> Invitations {
+        InvitationServiceClient::with_interceptor(self.channel.clone(), bearer(caller))
+            .max_encoding_message_size(64 << 20)
+            .max_decoding_message_size(64 << 20)
+    }
+
+    /// A directory client that may do everything.
+    pub(crate) fn directory(&self) -> Directory {
+        self.directory_of("all")
+    }
+
+    /// A directory client of another caller.
+    pub(crate) fn directory_of(&self, caller: &str) -> Directory {
+        DirectoryServiceClient::with_interceptor(self.channel.clone(), bearer(caller))
+    }
+
+    /// The bare way to the server.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// A look at the database, past the service.
+    pub(crate) async fn database(&self) -> PgConnection {
+        self.database.connect().await
+    }
+
+    /// Says that mail may be left in the queue when the test ends.
+    pub(crate) fn may_leave_mail(&mut self) {
+        self.may_leave_mail = true;
+    }
+
+    /// Delivers everything that is due; returns how many mails were tried.
+    pub(crate) async fn deliver_all(&mut self) -> usize {
+        self.worker.deliver_all().await.unwrap()
+    }
+
+    /// Queues again what dead workers held; returns how many.
+    pub(crate) async fn reap(&self) -> u64 {
+        self.reaper.reap().await.unwrap()
+    }
+
+    /// Every mail that arrived, in the order it did.
+    pub(crate) fn mailbox(&self) -> Vec<Mail> {
+        self.relay
+            .taken()
+            .iter()
+            .map(|taken| read(&taken.rcpt, taken.unstuffed()))
+            .collect()
+    }
+
+    /// The newest mail to an address.
+    pub(crate) fn mail_to(&self, address: &str) -> Mail {
+        self.mailbox()
+            .into_iter()
+            .rfind(|mail| mail.to == address)
+            .unwrap()
+    }
+
+    /// Invites addresses into ACME on behalf of `ada`.
+    pub(crate) async fn invite(&self, emails: &[&str]) -> BulkCreateResponse {
+        self.client()
+            .bulk_create(invite_request(emails))
+            .await
+            .unwrap()
+            .into_inner()
+    }
+
+    /// Invites one address, delivers its mail and returns the invitation and the token.
+    pub(crate) async fn invite_one(&mut self, email: &str) -> (Invitation, String) {
+        let invitation = created(&self.invite(&[email]).await.results[0]);
+        self.deliver_all().await;
+        let token = self.mail_to(email).token();
+        (invitation, token)
+    }
+
+    /// Reads an invitation of ACME back.
+    pub(crate) async fn get(&self, invitation_id: &str) -> Invitation {
+        let request = GetRequest {
+            organization_id: ACME.to_owned(),
+            invitation_id: invitation_id.to_owned(),
+        };
+        self.client()
+            .get(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .invitation
+            .unwrap()
+    }
+
+    /// Accepts as a user whose verified address is the given one.
+    pub(crate) async fn accept(
+        &self,
+        token: &str,
+        user_id: &str,
+        email: &str,
+    ) -> Result<AcceptResponse, Status> {
+        let request = accept_request(token, user_id, email);
+        self.client()
+            .accept(request)
+            .await
+            .map(tonic::Response::into_inner)
+    }
+
+    /// Tells the directory of a user.
+    pub(crate) async fn add_user(&self, id: &str, name: &str, emails: &[&str]) {
+        let user = User {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            verified_emails: emails.iter().map(|email| (*email).to_owned()).collect(),
+        };
+        let request = UpsertUsersRequest { users: vec![user] };
+        assert_eq!(
+            self.directory()
+                .upsert_users(request)
+                .await
+                .unwrap()
+                .into_inner()
+                .failed_count,
+            0
+        );
+    }
+
+    /// Tells the directory of a membership.
+    pub(crate) async fn add_member(&self, organization_id: &str, user_id: &str, role: &str) {
+        let membership = Membership {
+            organization_id: organization_id.to_owned(),
+            user_id: user_id.to_owned(),
+            role: role.to_owned(),
+            ..Default::default()
+        };
+        let request = UpsertMembershipsRequest {
+            memberships: vec![membership],
+        };
+        assert_eq!(
+            self.directory()
+                .upsert_memberships(request)
+                .await
+                .unwrap()
+                .into_inner()
+                .failed_count,
+            0
+        );
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stopping.cancel();
+        if self.may_leave_mail || std::thread::panicking() {
+            return;
+        }
+        let url = self.database.url();
+        let left = std::thread::spawn(move || {
+            tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap()
+                .block_on(async {
+                    let mut database = <PgConnection as sqlx::Connection>::connect(&url)
+                        .await
+                        .unwrap();
+                    sqlx::query_scalar::<_, i64>(
+                        "SELECT count(*) FROM outbox WHERE state IN ('queued', 'sending')",
+                    )
+                    .fetch_one(&mut database)
+                    .await
+                    .unwrap()
+                })
+        });
+        assert_eq!(
+            left.join().unwrap(),
+            0,
+            "mails were left in the queue; deliver them or say may_leave_mail"
+        );
+    }
+}
+
+/// A request that invites addresses into ACME on behalf of `ada`.
+pub(crate) fn invite_request(emails: &[&str]) -> BulkCreateRequest {
+    BulkCreateRequest {
+        organization_id: ACME.to_owned(),
+        inviter_user_id: "ada".to_owned(),
+        invitations: emails.iter().map(|email| item(email)).collect(),
+        ..Default::default()
+    }
+}
+
+/// An item with nothing but an address.
+pub(crate) fn item(email: &str) -> NewInvitation {
+    NewInvitation {
+        email: email.to_owned(),
+        ..Default::default()
+    }
+}
+
+/// A request to accept as a user whose verified address is the given one.
+pub(crate) fn accept_request(token: &str, user_id: &str, email: &str) -> AcceptRequest {
+    AcceptRequest {
+        token: token.to_owned(),
+        user_id: user_id.to_owned(),
+        user_emails: vec![email.to_owned()],
+        user_name: String::new(),
+    }
+}
+
+/// The invitation of a result that made one.
+pub(crate) fn created(result: &BulkCreateResult) -> Invitation {
+    assert_eq!(
+        result.outcome(),
+        CreateOutcome::Created,
+        "{:?}",
+        result.error.as_ref().map(|error| &error.message)
+    );
+    result.invitation.clone().unwrap()
+}
+
+/// The reason an item failed for.
+pub(crate) fn item_reason(result: &BulkCreateResult) -> ErrorReason {
+    assert_eq!(result.outcome(), CreateOutcome::Failed);
+    result.error.as_ref().unwrap().reason()
+}
+
+/// The reason a call was refused for.
+pub(crate) fn reason<T>(answer: Result<T, Status>) -> String {
+    let status = answer.err().expect("the call was expected to be refused");
+    let details = status.get_error_details();
+    let info = details
+        .error_info()
+        .expect("every refusal carries ErrorInfo");
+    assert_eq!(info.domain, "invitation.v1");
+    info.reason.clone()
+}
+
+fn read(rcpt: &str, raw: Vec<u8>) -> Mail {
+    let message = MessageParser::default().parse(&raw).unwrap();
+    let (text, html) = (
+        message.body_text(0).unwrap().into_owned(),
+        message.body_html(0).unwrap().into_owned(),
+    );
+    let subject = message.subject().unwrap().to_owned();
+    let message_id = message.message_id().unwrap().to_owned();
+    Mail {
+        to: rcpt.to_owned(),
+        subject,
+        message_id,
+        text,
+        html,
+        raw,
+    }
+}
+
+/// Callers by name; the token of each is its name.
+fn callers() -> Callers {
+    let caller = |name: &str, scopes: &[Scope], organizations: Option<&str>| CallerEntry {
+        name: name.to_owned(),
+        token_sha256: Sha256::digest(name).into(),
+        scopes: scopes.to_vec(),
+        organizations: organizations.map(|id| vec![id.to_owned()]),
+    };
+    Callers::new(CallersFile {
+        callers: vec![
+            caller("all", &Scope::ALL, None),
+            caller("acme-only", &Scope::ALL, Some(ACME)),
+            caller("other-only", &Scope::ALL, Some(OTHER)),
+            caller("writer", &[Scope::InvitationsWrite], None),
+            caller("reader", &[Scope::InvitationsRead], None),
+            caller(
+                "directory",
+                &[Scope::DirectoryRead, Scope::DirectoryWrite],
+                None,
+            ),
+        ],
+    })
+}
+
+fn bearer(caller: &str) -> Bearer {
+    Bearer((!caller.is_empty()).then(|| format!("Bearer {caller}").parse().unwrap()))
+}
+
+/// Generous where a busy machine could make a test fail that found nothing wrong.
+fn store_config() -> StoreConfig {
+    StoreConfig {
+        connections_max: 8,
+        acquire_timeout: Duration::from_secs(20),
+        statement_timeout: Duration::from_secs(20),
+        lock_timeout: Duration::from_secs(10),
+    }
+}
+
+fn grpc_config() -> GrpcConfig {
+    GrpcConfig {
+        listen: "127.0.0.1:0".parse().unwrap(),
+        serves_api: true,
+        reflection: true,
+        drain_timeout: Duration::from_secs(1),
+    }
+}
+
+fn delivery_config() -> DeliveryConfig {
+    DeliveryConfig {
+        connections: 4,
+        lease_duration: Duration::from_secs(120),
+        poll_interval: Duration::from_secs(1),
+        drain_timeout: Duration::from_secs(5),
+        // The clock of a test does not move by itself, and neither should its relay stay closed.
+        lane_pause: Duration::ZERO,
+    }
+}
+
+fn transport(relay: &Relay) -> Transport {
+    let config = SmtpConfig {
+        host: "127.0.0.1".to_owned(),
+        port: relay.port(),
+        tls: SmtpTls::None,
+        extra_roots_pem: None,
+        credentials: None,
+        hello_name: "invitations.example.com".to_owned(),
+        timeouts: SmtpTimeouts::default(),
+        limits: SmtpLimits::default(),
+    };
+    Transport::Smtp(SmtpTransport::new(config).unwrap())
+}
