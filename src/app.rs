@@ -9,10 +9,11 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{MigrateConfig, Role, Settings};
+use crate::config::{MigrateConfig, Role};
 use crate::delivery::{Mailroom, Reaper, Worker};
 use crate::grpc::Server;
 use crate::service::Service;
+use crate::settings::Settings;
 use crate::shutdown::{self, Tasks};
 use crate::store::Store;
 

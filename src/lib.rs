@@ -17,6 +17,7 @@ pub mod inbox;
 pub mod mail;
 pub mod proto;
 pub mod service;
+pub mod settings;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;

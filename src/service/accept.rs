@@ -8,7 +8,7 @@ use crate::domain::membership::Membership;
 use crate::domain::reason::Reason;
 use crate::domain::token::Token;
 use crate::domain::user::User;
-use crate::store::invitations::{self, Acceptance, Subject};
+use crate::store::subjects::{self, Acceptance, Subject};
 use crate::store::{Connection, memberships};
 
 use super::{Service, ServiceError};
@@ -66,7 +66,7 @@ impl Service {
             emails_normalized: &request.user.emails_normalized,
             now: self.clock.now(),
         };
-        let accepted = invitations::accept(connection, &acceptance).await?;
+        let accepted = subjects::accept(connection, &acceptance).await?;
         if !accepted.is_claimed {
             self.explain(connection, &subject, &request.user).await?;
         }
@@ -89,7 +89,7 @@ impl Service {
         verified: &Subject,
         user: &User,
     ) -> Result<(), ServiceError> {
-        let subject = invitations::find_subject(connection, verified.id)
+        let subject = subjects::find(connection, verified.id)
             .await?
             .ok_or(ServiceError::Refused(Reason::TokenInvalid))?;
         if subject.generation != verified.generation {
@@ -105,12 +105,12 @@ impl Service {
         }
         let reason = if let Some(reason) = state.refusal() {
             reason
-        } else if invitations::is_owned_by(connection, &subject, user).await? {
+        } else if subjects::is_owned_by(connection, &subject, user).await? {
             Reason::InviterNotAdmin
         } else {
             Reason::EmailMismatch
         };
-        invitations::set_last_accept_error(connection, &subject, reason).await?;
+        subjects::set_last_accept_error(connection, &subject, reason).await?;
         Err(ServiceError::Refused(reason))
     }
 }

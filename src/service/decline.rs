@@ -3,8 +3,8 @@
 use crate::domain::access::Access;
 use crate::domain::invitation::{Invitation, StateName};
 use crate::domain::token::Token;
-use crate::store::Connection;
 use crate::store::invitations::{self, End};
+use crate::store::{Connection, subjects};
 
 use super::{Service, ServiceError};
 
@@ -29,7 +29,7 @@ impl Service {
         let verified = self.verify(connection, token, access).await?;
         let now = self.clock.now();
         // Locked and looked at again: an acceptance may have come between.
-        let subject = invitations::lock_subject(connection, &verified.organization_id, verified.id)
+        let subject = subjects::lock(connection, &verified.organization_id, verified.id)
             .await?
             .filter(|subject| subject.generation == verified.generation)
             .ok_or(ServiceError::Raced)?;

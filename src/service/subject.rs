@@ -8,7 +8,7 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
 use crate::domain::reason::Reason;
 use crate::domain::token::Token;
-use crate::store::invitations::{self, Subject};
+use crate::store::subjects::{self, Subject};
 use crate::store::{Connection, invitation_row};
 
 impl Service {
@@ -24,8 +24,7 @@ impl Service {
         token: &Token,
         access: &Access,
     ) -> Result<Subject, ServiceError> {
-        let Some(subject) = invitations::find_subject(connection, token.invitation_id()).await?
-        else {
+        let Some(subject) = subjects::find(connection, token.invitation_id()).await? else {
             token.reject(&self.keyring);
             return Err(ServiceError::Refused(Reason::TokenInvalid));
         };
@@ -46,7 +45,7 @@ impl Service {
         organization_id: &OrganizationId,
         id: Uuid,
     ) -> Result<Subject, ServiceError> {
-        invitations::lock_subject(connection, organization_id.as_str(), id)
+        subjects::lock(connection, organization_id.as_str(), id)
             .await?
             .ok_or(ServiceError::Refused(Reason::InvitationNotFound))
     }

@@ -11,6 +11,7 @@ pub mod memberships;
 pub mod organizations;
 pub mod outbox;
 pub mod signing_keys;
+pub mod subjects;
 pub mod users;
 
 use std::str::FromStr as _;

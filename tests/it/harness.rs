@@ -438,7 +438,12 @@ fn read(rcpt: &str, raw: Vec<u8>) -> Mail {
     let subject = message.subject().unwrap().to_owned();
     let message_id = message.message_id().unwrap().to_owned();
     Mail {
-        to: rcpt.to_owned(),
+        to: rcpt
+            .trim_start_matches("RCPT TO:<")
+            .split('>')
+            .next()
+            .unwrap()
+            .to_owned(),
         subject,
         message_id,
         text,

@@ -8,7 +8,7 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{Delivery, Invitation, InvitationState};
 use crate::domain::new_invitation::NewInvitation;
 use crate::domain::reason::{Reason, Violation};
-use crate::store::invitations;
+use crate::store::subjects;
 use crate::store::{Connection, invitation_row};
 
 use super::plan::{Plan, Step};
@@ -101,7 +101,7 @@ impl Service {
             .filter(|result| result.outcome != Outcome::Failed)
             .filter_map(|result| Some(result.invitation.as_ref()?.id))
             .collect();
-        let subjects = invitations::find_subjects(connection, organization_id, &ids).await?;
+        let subjects = subjects::find_many(connection, organization_id, &ids).await?;
         let subjects: HashMap<Uuid, _> = subjects
             .iter()
             .map(|subject| (subject.id, subject))

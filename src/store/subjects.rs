@@ -1,0 +1,270 @@
+//! One invitation as what decides over it: the row behind a token, and what becomes of an attempt to accept it.
+//!
+//! Statements on the `invitations` table; those that make, end and list many stand in `invitations`.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::domain::ids::OrganizationId;
+use crate::domain::invitation::StateName;
+use crate::domain::reason::Reason;
+use crate::domain::token::TokenSubject;
+use crate::domain::user::User;
+
+/// What decides over a token or an action on one invitation. Not `Debug`: it holds an address.
+pub struct Subject {
+    /// The invitation.
+    pub id: Uuid,
+    /// The organization.
+    pub organization_id: String,
+    /// Whether that was deleted.
+    pub is_organization_deleted: bool,
+    /// Counts the rotations of the link.
+    pub generation: i32,
+    /// Its chance.
+    pub nonce: Vec<u8>,
+    /// The key its token is derived with.
+    pub key_id: i16,
+    /// The invited address.
+    pub email_normalized: String,
+    /// The state's name in the store.
+    pub state: String,
+    /// When it expires.
+    pub expires_at: OffsetDateTime,
+    /// Who accepted or revoked it.
+    pub ended_by_user_id: Option<String>,
+}
+
+impl Subject {
+    /// The state as whoever reads now sees it.
+    pub fn state(&self, now: OffsetDateTime) -> Result<StateName, StoreError> {
+        match StateName::from_name(&self.state) {
+            Some(StateName::Pending) if self.expires_at <= now => Ok(StateName::Expired),
+            Some(state) => Ok(state),
+            None => Err(StoreError::Inconsistent("invitations.state")),
+        }
+    }
+
+    /// The key its token is derived with.
+    pub fn key_id(&self) -> Result<u8, StoreError> {
+        u8::try_from(self.key_id).map_err(|_| StoreError::Inconsistent("invitations.key_id"))
+    }
+
+    /// What its token is bound to.
+    pub fn token_subject(&self) -> Result<TokenSubject<'_>, StoreError> {
+        Ok(TokenSubject {
+            organization_id: &self.organization_id,
+            invitation_id: self.id,
+            generation: u32::try_from(self.generation)
+                .map_err(|_| StoreError::Inconsistent("invitations.generation"))?,
+            nonce: self
+                .nonce
+                .as_slice()
+                .try_into()
+                .map_err(|_| StoreError::Inconsistent("invitations.nonce"))?,
+            email_normalized: &self.email_normalized,
+        })
+    }
+}
+
+/// Finds what a token claims to be of. The only look-up without an organization: the token names none.
+pub async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Option<Subject>, StoreError> {
+    let subject = sqlx::query_as!(
+        Subject,
+        r#"-- store::subjects::find
+        SELECT i.id AS "id!", i.organization_id AS "organization_id!",
+               o.deleted_at IS NOT NULL AS "is_organization_deleted!", i.generation AS "generation!",
+               i.nonce AS "nonce!", i.key_id AS "key_id!", i.email_normalized AS "email_normalized!",
+               i.state AS "state!", i.expires_at AS "expires_at!", i.ended_by_user_id AS "ended_by_user_id?"
+          FROM invitations i
+          JOIN organizations o ON o.id = i.organization_id
+         WHERE i.id = $1"#,
+        id,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(subject)
+}
+
+/// Finds many at once, of one organization: what deriving their links takes.
+pub async fn find_many(
+    connection: &mut PgConnection,
+    organization_id: &OrganizationId,
+    ids: &[Uuid],
+) -> Result<Vec<Subject>, StoreError> {
+    let subjects = sqlx::query_as!(
+        Subject,
+        r#"-- store::subjects::find_many
+        SELECT i.id, i.organization_id, false AS "is_organization_deleted!", i.generation, i.nonce, i.key_id,
+               i.email_normalized, i.state, i.expires_at, i.ended_by_user_id
+          FROM invitations i
+         WHERE i.id = ANY($2) AND i.organization_id = $1"#,
+        organization_id.as_str(),
+        ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(subjects)
+}
+
+/// Locks one invitation of an organization until the transaction ends.
+pub async fn lock(
+    connection: &mut PgConnection,
+    organization_id: &str,
+    id: Uuid,
+) -> Result<Option<Subject>, StoreError> {
+    let subject = sqlx::query_as!(
+        Subject,
+        r#"-- store::subjects::lock
+        SELECT i.id AS "id!", i.organization_id AS "organization_id!",
+               o.deleted_at IS NOT NULL AS "is_organization_deleted!", i.generation AS "generation!",
+               i.nonce AS "nonce!", i.key_id AS "key_id!", i.email_normalized AS "email_normalized!",
+               i.state AS "state!", i.expires_at AS "expires_at!", i.ended_by_user_id AS "ended_by_user_id?"
+          FROM invitations i
+          JOIN organizations o ON o.id = i.organization_id
+         WHERE i.id = $2 AND i.organization_id = $1
+           FOR UPDATE OF i"#,
+        organization_id,
+        id,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(subject)
+}
+
+/// An attempt to accept. Not `Debug`: it holds addresses.
+pub struct Acceptance<'a> {
+    /// The invitation's row, its token verified.
+    pub subject: &'a Subject,
+    /// Who accepts.
+    pub user_id: &'a str,
+    /// Their name, if the directory does not know them.
+    pub user_name: &'a str,
+    /// Addresses the caller has verified, beside those the directory knows.
+    pub emails_normalized: &'a [String],
+    /// Now.
+    pub now: OffsetDateTime,
+}
+
+/// What an attempt to accept came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// Whether this attempt won the invitation.
+    pub is_claimed: bool,
+    /// Whether that made a new membership; if not, the user was a member already.
+    pub is_joined: bool,
+}
+
+/// Accepts, in one statement: claims the invitation if everything still holds, makes the membership, adds a user whom
+/// the directory does not know, and cancels queued mail. Of any number at once, one claims.
+pub async fn accept(
+    connection: &mut PgConnection,
+    acceptance: &Acceptance<'_>,
+) -> Result<Accepted, StoreError> {
+    let row = sqlx::query!(
+        r#"-- store::subjects::accept
+        WITH claimed AS (
+            UPDATE invitations AS i
+               SET state = 'accepted', ended_at = $7, ended_by_user_id = $4, updated_at = $7, next_attempt_at = NULL,
+                   last_accept_error = NULL,
+                   delivery_state = CASE WHEN i.delivery_state IN ('queued', 'deferred') THEN 'canceled'
+                                         ELSE i.delivery_state END
+             WHERE i.id = $2 AND i.organization_id = $1 AND i.generation = $3
+               AND i.state = 'pending' AND i.expires_at > $7
+               AND (i.accept_policy = 'any_email'
+                    OR i.email_normalized = ANY($6)
+                    OR EXISTS (SELECT FROM user_emails e
+                                WHERE e.email_normalized = i.email_normalized AND e.user_id = $4))
+               AND EXISTS (SELECT FROM organizations o
+                            WHERE o.id = $1 AND o.deleted_at IS NULL
+                              AND (NOT o.recheck_inviter
+                                   OR EXISTS (SELECT FROM memberships m
+                                               WHERE m.organization_id = $1 AND m.user_id = i.inviter_user_id
+                                                 AND m.role = 'admin')))
+            RETURNING i.role, i.public_metadata, i.private_metadata, i.send_seq
+        ), joined AS (
+            INSERT INTO memberships
+                   (organization_id, user_id, role, public_metadata, private_metadata, invitation_id, created_at,
+                    updated_at)
+            SELECT $1, $4, role, public_metadata, private_metadata, $2, $7, $7 FROM claimed
+                ON CONFLICT (organization_id, user_id) DO NOTHING
+            RETURNING user_id
+        ), introduced AS (
+            INSERT INTO users (id, name, created_at, updated_at)
+            SELECT $4, $5, $7, $7 FROM claimed
+                ON CONFLICT (id) DO NOTHING
+            RETURNING id
+        ), proven AS (
+            INSERT INTO user_emails (email_normalized, user_id)
+            SELECT DISTINCT email_normalized, introduced.id
+              FROM introduced, UNNEST($6::text[]) AS t (email_normalized)
+                ON CONFLICT DO NOTHING
+        ), canceled AS (
+            UPDATE outbox AS o SET state = 'canceled'
+              FROM claimed
+             WHERE o.invitation_id = $2 AND o.send_seq = claimed.send_seq AND o.organization_id = $1
+               AND o.state = 'queued'
+        )
+        SELECT EXISTS (SELECT FROM claimed) AS "is_claimed!", EXISTS (SELECT FROM joined) AS "is_joined!""#,
+        acceptance.subject.organization_id,
+        acceptance.subject.id,
+        acceptance.subject.generation,
+        acceptance.user_id,
+        acceptance.user_name,
+        acceptance.emails_normalized,
+        acceptance.now,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(Accepted {
+        is_claimed: row.is_claimed,
+        is_joined: row.is_joined,
+    })
+}
+
+/// Whether the user may take the invitation as far as addresses go: by the directory, by what the caller has verified,
+/// or because anybody may.
+pub async fn is_owned_by(
+    connection: &mut PgConnection,
+    subject: &Subject,
+    user: &User,
+) -> Result<bool, StoreError> {
+    let is_owned = sqlx::query_scalar!(
+        r#"-- store::subjects::is_owned_by
+        SELECT EXISTS (
+               SELECT FROM invitations i
+                WHERE i.id = $2 AND i.organization_id = $1
+                  AND (i.accept_policy = 'any_email'
+                       OR i.email_normalized = ANY($4)
+                       OR EXISTS (SELECT FROM user_emails e
+                                   WHERE e.email_normalized = i.email_normalized AND e.user_id = $3))) AS "is_owned!""#,
+        subject.organization_id,
+        subject.id,
+        user.id.as_str(),
+        &user.emails_normalized,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(is_owned)
+}
+
+/// Keeps why an attempt to accept was refused, for the organization to see.
+pub async fn set_last_accept_error(
+    connection: &mut PgConnection,
+    subject: &Subject,
+    reason: Reason,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::subjects::set_last_accept_error
+        UPDATE invitations SET last_accept_error = $3
+         WHERE id = $2 AND organization_id = $1 AND state = 'pending' AND last_accept_error IS DISTINCT FROM $3",
+        subject.organization_id,
+        subject.id,
+        reason.code(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
