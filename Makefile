@@ -21,8 +21,8 @@ sqlx: ## writes .sqlx anew after a query or a migration changed
 	scripts/sqlx
 
 proto: ## checks the protocol with buf
-	buf lint
-	buf format --diff --exit-code
+	scripts/buf lint
+	scripts/buf format --diff --exit-code
 
 clean-data: ## stops the private Postgres clusters and deletes .data with all mails, keys and tokens
 	scripts/postgres remove
