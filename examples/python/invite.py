@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""Invites people in two ways that callers of other invitation APIs know, over BulkCreate.
+
+simple  addresses and roles; the answer is split into those who were invited and those who were not
+full    per person a role, an inviter, a redirect URL, metadata and an expiry; all or nobody
+"""
+
+import argparse
+import json
+import sys
+import urllib.parse
+import uuid
+
+import grpc
+from google.protobuf import duration_pb2, json_format, struct_pb2
+
+from client import Client, explain, invitation_pb2, reason_name
+
+EXIT_REFUSED = 1
+EXIT_PARTLY = 3
+
+
+def invite_simply(client: Client, organization_id: str, inviter_user_id: str, people: list[dict]) -> dict:
+    """Invites people given by `email` and `role`. One bad address does no harm to the others."""
+    request = invitation_pb2.BulkCreateRequest(
+        # Lets the channel try again: the second answer is the first one, and nobody gets two mails.
+        request_id=str(uuid.uuid4()),
+        organization_id=organization_id,
+        inviter_user_id=inviter_user_id,
+        invitations=[
+            invitation_pb2.NewInvitation(email=person["email"], role=person.get("role", "")) for person in people
+        ],
+    )
+    answer = client.call(client.invitations.BulkCreate, request)
+    successful, failed = [], []
+    for result in answer.results:
+        invitation = project_invitation(result.invitation) if result.HasField("invitation") else None
+        if result.outcome == invitation_pb2.CREATE_OUTCOME_FAILED:
+            error = f"{reason_name(result.error.reason)}: {result.error.message}"
+            failed.append({"email": result.email, "success": False, "error": error, "invitation": invitation})
+        else:
+            successful.append(invitation)
+    return {"successful": successful, "failed": failed}
+
+
+def invite_fully(client: Client, organization_id: str, people: list[dict]) -> list[dict]:
+    """Invites people with everything an invitation can carry, and returns their links. All are invited or nobody."""
+    request = invitation_pb2.BulkCreateRequest(
+        request_id=str(uuid.uuid4()),
+        organization_id=organization_id,
+        invitations=[new_invitation(person) for person in people],
+        atomic=True,
+        return_link=True,
+    )
+    answer = client.call(client.invitations.BulkCreate, request)
+    return [organization_invitation(result) for result in answer.results]
+
+
+def accept(client: Client, link: str, user_id: str, email: str) -> dict:
+    """Accepts an invitation for a user who has proven to own the address, and returns the membership."""
+    request = invitation_pb2.AcceptRequest(token=token_of(link), user_id=user_id, user_emails=[email])
+    answer = client.call(client.invitations.Accept, request)
+    membership = json_format.MessageToDict(answer.membership, preserving_proto_field_name=True)
+    for name in ("public_metadata", "private_metadata"):
+        membership[name] = metadata(getattr(answer.membership, name))
+    return membership
+
+
+def new_invitation(person: dict) -> invitation_pb2.NewInvitation:
+    item = invitation_pb2.NewInvitation(
+        email=person["email_address"],
+        role=person.get("role", ""),
+        inviter_user_id=person["inviter_user_id"],
+        redirect_url=person.get("redirect_url", ""),
+        notify=person.get("notify", True),
+    )
+    item.public_metadata.update(person.get("public_metadata", {}))
+    item.private_metadata.update(person.get("private_metadata", {}))
+    if days := person.get("expires_in_days"):
+        item.ttl.CopyFrom(duration_pb2.Duration(seconds=days * 24 * 60 * 60))
+    return item
+
+
+def project_invitation(invitation: invitation_pb2.Invitation) -> dict:
+    return {
+        "id": invitation.id,
+        "invited_email": invitation.email,
+        "project_id": invitation.organization_id,
+        "project_name": invitation.organization_name,
+        "created_at": invitation.create_time.ToJsonString(),
+        "registered": invitation.registered,
+        "expires_at": invitation.expire_time.ToJsonString(),
+        "role": invitation.role,
+        "inviter_name": invitation.inviter_name,
+        "invited_profile_id": invitation.invited_user_id or None,
+    }
+
+
+def organization_invitation(result: invitation_pb2.BulkCreateResult) -> dict:
+    invitation = result.invitation
+    state = invitation_pb2.InvitationState.Name(invitation.state)
+    return {
+        "id": invitation.id,
+        "email_address": invitation.email,
+        "role": invitation.role,
+        "role_name": invitation.role,
+        "organization_id": invitation.organization_id,
+        "inviter_id": invitation.inviter_user_id,
+        "public_inviter_data": {"user_id": invitation.inviter_user_id, "name": invitation.inviter_name},
+        "status": state.removeprefix("INVITATION_STATE_").lower(),
+        "public_metadata": metadata(invitation.public_metadata),
+        "private_metadata": metadata(invitation.private_metadata),
+        "url": result.link,
+        "expires_at": invitation.expire_time.ToJsonString(),
+        "created_at": invitation.create_time.ToJsonString(),
+        "updated_at": invitation.update_time.ToJsonString(),
+    }
+
+
+def metadata(struct: struct_pb2.Struct) -> dict:
+    """A Struct as JSON. It keeps every number as a float; those that are whole become whole again."""
+
+    def plain(value):
+        if isinstance(value, dict):
+            return {name: plain(item) for name, item in value.items()}
+        if isinstance(value, list):
+            return [plain(item) for item in value]
+        return int(value) if isinstance(value, float) and value.is_integer() else value
+
+    return plain(json_format.MessageToDict(struct))
+
+
+def token_of(link: str) -> str:
+    """The token stands in the link's fragment, or in its query where the server links to redirect URLs."""
+    url = urllib.parse.urlsplit(link)
+    named = urllib.parse.parse_qs(url.fragment).get("token") or urllib.parse.parse_qs(url.query)["invitation_token"]
+    return named[0]
+
+
+def print_json(value) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="INVITATIONS_SERVER says where the service is (127.0.0.1:50051), INVITATIONS_TOKEN_FILE or\n"
+        "INVITATIONS_TOKEN who calls. Status: 0 done, 1 refused, 3 done in part.",
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    simple = commands.add_parser("simple", help='a file of {"invitations": [{"email", "role"}]}')
+    simple.add_argument("organization")
+    simple.add_argument("file", type=argparse.FileType(encoding="utf-8"), help="- for standard input")
+    simple.add_argument("--inviter", required=True, help="the admin who invites")
+    full = commands.add_parser("full", help="a file of [{email_address, role, inviter_user_id, …}]")
+    full.add_argument("organization")
+    full.add_argument("file", type=argparse.FileType(encoding="utf-8"), help="- for standard input")
+    full.add_argument("--accept", metavar="USER", help="then accept the first invitation as this user")
+    arguments = parser.parse_args()
+
+    client, body = Client.from_environment(), json.load(arguments.file)
+    try:
+        if arguments.command == "simple":
+            answer = invite_simply(client, arguments.organization, arguments.inviter, body["invitations"])
+            print_json(answer)
+            return EXIT_PARTLY if answer["failed"] else 0
+        invited = invite_fully(client, arguments.organization, body)
+        print_json(invited)
+        if arguments.accept:
+            print_json(accept(client, invited[0]["url"], arguments.accept, invited[0]["email_address"]))
+        return 0
+    except grpc.RpcError as error:
+        print(explain(error), file=sys.stderr)
+        return EXIT_REFUSED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
