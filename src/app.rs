@@ -203,8 +203,12 @@ fn spawn_background(
 /// Sweeps until told to stop.
 async fn sweep(service: Service, interval: Duration, stopping: CancellationToken) {
     loop {
-        if let Err(error) = service.sweep().await {
-            tracing::warn!(error = &error as &dyn std::error::Error, "cannot sweep");
+        // A sweep that is left alone ends its current batch and no more.
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            swept = service.sweep() => if let Err(error) = swept {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot sweep");
+            },
         }
         tokio::select! {
             () = stopping.cancelled() => return,

@@ -1,5 +1,6 @@
 //! Logging: where lines go, what they look like, and what never gets into them.
 
+use std::io::IsTerminal as _;
 use std::panic;
 
 use tracing::{Level, Metadata};
@@ -22,7 +23,9 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(filter).map_err(|error| TelemetryError(error.to_string()))?;
     // No setting turns this off: at debug level those would put tokens and addresses into the log.
     let filter = filter.and(FilterFn::new(is_discreet));
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer()
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     let layer = match format {
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().boxed(),

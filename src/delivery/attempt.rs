@@ -141,8 +141,13 @@ impl Mailroom {
             tokio::select! {
                 outcome = &mut sending => return outcome.map(|_| ()),
                 _ = beats.tick() => {
-                    if let Err(error) = self.extend(job).await {
-                        tracing::warn!(error = &error as &dyn Error, "cannot extend the lease of a mail");
+                    match self.extend(job).await {
+                        Ok(true) => {}
+                        // What is on the wire cannot be recalled; settling will find the lease lost too.
+                        Ok(false) => tracing::warn!("the lease of a mail was lost while it was sent"),
+                        Err(error) => {
+                            tracing::warn!(error = &error as &dyn Error, "cannot extend the lease of a mail");
+                        }
                     }
                 }
             }

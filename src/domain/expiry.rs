@@ -25,6 +25,15 @@ pub enum Expiry {
 }
 
 impl Expiry {
+    /// The field that asks for it.
+    #[must_use]
+    pub const fn field(self) -> &'static str {
+        match self {
+            Self::At(_) => "expire_time",
+            Self::Default | Self::Ttl(_) | Self::Malformed => "ttl",
+        }
+    }
+
     /// The time of expiry, to the microsecond, which is what the store keeps.
     pub fn resolve(self, now: OffsetDateTime) -> Result<OffsetDateTime, Reason> {
         let ttl = match self {

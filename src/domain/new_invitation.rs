@@ -241,15 +241,6 @@ impl Draft {
     }
 }
 
-impl Expiry {
-    const fn field(self) -> &'static str {
-        match self {
-            Self::At(_) => "expire_time",
-            Self::Default | Self::Ttl(_) | Self::Malformed => "ttl",
-        }
-    }
-}
-
 fn is_domain_allowed(address: &EmailAddress, organization: &Organization) -> bool {
     let allowed = &organization.allowed_email_domains;
     allowed.is_empty() || allowed.iter().any(|domain| domain == address.domain())

@@ -80,7 +80,7 @@ macro_rules! reasons {
 // A table reads better than four matches that must agree.
 reasons! {
     EmailInvalid "EMAIL_INVALID" Invalid "the address is not one this service mails to";
-    EmailUnsupported "EMAIL_UNSUPPORTED" Invalid "the local part of the address holds characters outside ascii";
+    EmailUnsupported "EMAIL_UNSUPPORTED" Invalid "the local part of the address holds characters outside ASCII";
     DuplicateInRequest "DUPLICATE_IN_REQUEST" Exists "the same item stands earlier in this request";
     AlreadyInvited "ALREADY_INVITED" Exists "a pending invitation exists for the address";
     AlreadyMember "ALREADY_MEMBER" Exists "the address belongs to a member";
@@ -88,10 +88,10 @@ reasons! {
     RoleNotGrantable "ROLE_NOT_GRANTABLE" Denied "the inviter may not grant this role";
     InviterNotFound "INVITER_NOT_FOUND" NotFound "the inviter is not known";
     InviterNotAdmin "INVITER_NOT_ADMIN" Precondition "the inviter is not an admin member of the organization";
-    RedirectUrlInvalid "REDIRECT_URL_INVALID" Invalid "the redirect url is malformed or its origin is not on the organization's list";
+    RedirectUrlInvalid "REDIRECT_URL_INVALID" Invalid "the redirect URL is malformed or its origin is not on the organization's list";
     ExpiryOutOfRange "EXPIRY_OUT_OF_RANGE" Invalid "the invitation must expire between 1 hour and 365 days from now";
-    MetadataTooLarge "METADATA_TOO_LARGE" Invalid "the metadata is over 8 kib as json or nested deeper than 16";
-    LocaleInvalid "LOCALE_INVALID" Invalid "the locale is not a bcp 47 language tag";
+    MetadataTooLarge "METADATA_TOO_LARGE" Invalid "the metadata is over 8 KiB as JSON or nested deeper than 16";
+    LocaleInvalid "LOCALE_INVALID" Invalid "the locale is not a BCP 47 language tag";
     MessageInvalid "MESSAGE_INVALID" Invalid "the message is over 500 characters, or holds control characters or a link";
     DomainNotAllowed "DOMAIN_NOT_ALLOWED" Precondition "the organization does not invite people of this mail domain";
     NameInvalid "NAME_INVALID" Invalid "the name is empty, over 100 characters, or holds control characters";
@@ -100,7 +100,7 @@ reasons! {
     TooManyItems "TOO_MANY_ITEMS" Invalid "the list holds over 10,000 items";
     FieldRequired "FIELD_REQUIRED" Invalid "the field is required";
     FieldInvalid "FIELD_INVALID" Invalid "the field is malformed";
-    RequestIdInvalid "REQUEST_ID_INVALID" Invalid "the request id is not a uuid";
+    RequestIdInvalid "REQUEST_ID_INVALID" Invalid "the request id is not a UUID";
     RequestIdReused "REQUEST_ID_REUSED" Precondition "the request id was used for a different request";
     PageTokenInvalid "PAGE_TOKEN_INVALID" Invalid "the page token was changed or belongs to another list";
     ItemsFailed "ITEMS_FAILED" Precondition "items failed and the call is atomic, so nothing was done";

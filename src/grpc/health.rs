@@ -1,8 +1,10 @@
 //! Health: readiness by the database's signs of life. It says nothing about liveness: a database that is away is no
 //! reason to restart the fleet.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
@@ -28,6 +30,8 @@ const NAMES: [&str; 3] = [
 #[derive(Clone)]
 pub struct Health {
     reporter: HealthReporter,
+    /// Whether the process is on its way out; then nothing says SERVING any more.
+    is_draining: Arc<Mutex<bool>>,
 }
 
 impl Health {
@@ -35,13 +39,17 @@ impl Health {
     pub(super) async fn new() -> (Self, HealthService) {
         let reporter = HealthReporter::new();
         let service = HealthService::from_health_reporter(reporter.clone());
-        let health = Self { reporter };
+        let health = Self {
+            reporter,
+            is_draining: Arc::default(),
+        };
         health.set(ServingStatus::NotServing).await;
         (health, service)
     }
 
     /// Says that calls should go elsewhere from now on.
     pub async fn drain(&self) {
+        *self.is_draining.lock().await = true;
         self.set(ServingStatus::NotServing).await;
     }
 
@@ -62,7 +70,7 @@ impl Health {
                 streak + 1
             };
             let needed = if is_serving { MISSES_MAX } else { HITS_MIN };
-            if streak >= needed && !stopping.is_cancelled() {
+            if streak >= needed {
                 is_serving = is_alive;
                 streak = 0;
                 tracing::warn!(
@@ -80,6 +88,13 @@ impl Health {
     }
 
     async fn set(&self, status: ServingStatus) {
+        // Held over the change, so that a drain that begins in the middle of it has the last word.
+        let is_draining = self.is_draining.lock().await;
+        let status = if *is_draining {
+            ServingStatus::NotServing
+        } else {
+            status
+        };
         for name in NAMES {
             self.reporter.set_service_status(name, status).await;
         }

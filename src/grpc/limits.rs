@@ -21,7 +21,7 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Age at which a connection is asked to come anew, so that load spreads over new replicas. With a grace period beside
 /// it tonic cuts calls off instead of letting them end, so there is none.
 pub const CONNECTION_AGE_MAX: Duration = Duration::from_mins(15);
-/// How far chance shortens that age, so that connections made together do not come back together.
+/// How far chance shortens that age, once for each process, so that replicas do not ask in step.
 pub const CONNECTION_AGE_JITTER: f64 = 0.1;
 /// Calls at work at once over all connections; what comes beyond is told to try again.
 pub const CALLS_AT_ONCE_MAX: usize = 64;

@@ -1,7 +1,7 @@
 //! The gRPC surface: the only place, besides the command line's client, that knows tonic and prost.
 //!
-//! A call goes through [`gate`] (who calls, with which scope, how long, how many at once), is turned into domain words
-//! by [`convert`], runs one use case, and is turned back; [`status`] is the one place where refusals become codes.
+//! A call goes through `gate` (who calls, with which scope, how long, how many at once), is turned into domain words
+//! by `convert`, runs one use case, and is turned back; `status` is the one place where refusals become codes.
 //! Knows no SQL, no store and no mail.
 
 mod callers;

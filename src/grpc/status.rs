@@ -9,6 +9,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use super::limits::{RETRY_DELAY_JITTER, RETRY_DELAY_MAX, VIOLATIONS_IN_STATUS_MAX};
+use crate::domain::new_invitation::ITEMS_MAX;
 use crate::domain::reason::{Kind, Reason, Violation};
 use crate::entropy;
 use crate::service::ServiceError;
@@ -63,7 +64,13 @@ pub(super) fn from_service(error: &ServiceError) -> Status {
     }
     let violations = error.violations();
     let count = (!violations.is_empty()).then(|| ("violation_count", violations.len().to_string()));
-    build(reason, error.kind(), violations, count)
+    let limit = (reason == Reason::TooManyItems).then(|| ("limit", ITEMS_MAX.to_string()));
+    build(
+        reason,
+        error.kind(),
+        violations,
+        count.into_iter().chain(limit),
+    )
 }
 
 fn build<'a>(

@@ -304,3 +304,23 @@ fn every_address_of_the_grammar_is_taken() {
         assert_eq!(composed.recipient().to_string(), mail.to.mailbox());
     }
 }
+
+#[test]
+fn every_redirect_url_the_domain_accepts_can_be_mailed() {
+    let origins = ["https://app.example.com".to_owned()];
+    let longest = format!("https://app.example.com/?x={}", "y".repeat(2_020));
+    for url in [
+        "https://app.example.com/o'brien",
+        "https://app.example.com/?a={b}|c^",
+        "https://app.example.com/%20?q=a+b&c=`d`#e",
+        &longest,
+    ] {
+        let url = crate::domain::redirect_url::parse(url, &origins).unwrap();
+        let token = format!("invitation_token={}", "x".repeat(72));
+        let link = match url.split_once('#') {
+            Some((url, fragment)) => format!("{url}&{token}#{fragment}"),
+            None => format!("{url}?{token}"),
+        };
+        assert!(is_link(&link), "{link}");
+    }
+}

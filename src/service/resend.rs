@@ -49,7 +49,7 @@ impl Service {
         let expires_at = request
             .expiry
             .resolve(now)
-            .map_err(|reason| ServiceError::invalid("ttl", reason))?;
+            .map_err(|reason| ServiceError::invalid(request.expiry.field(), reason))?;
         let subject = self
             .lock(connection, &request.organization_id, request.id)
             .await?;

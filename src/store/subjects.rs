@@ -69,7 +69,8 @@ impl Subject {
     }
 }
 
-/// Finds what a token claims to be of. The only look-up without an organization: the token names none.
+/// Finds what a token claims to be of. Looks without an organization, because a token names none; the caller's
+/// right to the one it finds is asked afterwards.
 pub async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Option<Subject>, StoreError> {
     let subject = sqlx::query_as!(
         Subject,

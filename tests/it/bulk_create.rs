@@ -282,29 +282,49 @@ async fn every_violation_of_every_item_is_told_at_once() {
                 ("email", ErrorReason::AlreadyMember)
             ])
     );
+}
 
-    // An atomic call says the same in its details, and does nothing.
-    let atomic = BulkCreateRequest {
+#[tokio::test]
+async fn an_atomic_call_names_every_violation_in_its_status() {
+    let world = World::start().await;
+    let items = vec![
+        NewInvitation {
+            role: "root".to_owned(),
+            ..item("plain")
+        },
+        item("fine@b.co"),
+        NewInvitation {
+            message: "www.evil.example".to_owned(),
+            ..item("GRACE@example.com")
+        },
+    ];
+    let request = BulkCreateRequest {
+        invitations: items,
         atomic: true,
-        ..request
+        ..invite_request(&[])
     };
-    let status = world.client().bulk_create(atomic).await.err().unwrap();
+    let status = world.client().bulk_create(request).await.err().unwrap();
     assert_eq!(status.code(), Code::InvalidArgument);
     let details = status.get_error_details();
     assert_eq!(details.error_info().unwrap().reason, "ITEMS_FAILED");
     assert_eq!(
         details.error_info().unwrap().metadata["violation_count"],
-        "14"
+        "4"
     );
-    let fields = &details.bad_request().unwrap().field_violations;
-    assert_eq!(
-        (fields[0].field.as_str(), fields[0].reason.as_str()),
-        ("invitations[0].email", "EMAIL_INVALID")
-    );
-    assert_eq!(
-        (fields[13].field.as_str(), fields[13].reason.as_str()),
-        ("invitations[2].email", "ALREADY_MEMBER")
-    );
+    let named: Vec<_> = details
+        .bad_request()
+        .unwrap()
+        .field_violations
+        .iter()
+        .map(|violation| (violation.field.as_str(), violation.reason.as_str()))
+        .collect();
+    let expected = [
+        ("invitations[0].email", "EMAIL_INVALID"),
+        ("invitations[0].role", "ROLE_UNKNOWN"),
+        ("invitations[2].message", "MESSAGE_INVALID"),
+        ("invitations[2].email", "ALREADY_MEMBER"),
+    ];
+    assert_eq!(named, expected);
 }
 
 #[tokio::test]

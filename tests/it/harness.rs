@@ -211,11 +211,6 @@ impl World {
         DirectoryServiceClient::with_interceptor(self.channel.clone(), bearer(caller))
     }
 
-    /// The bare way to the server.
-    pub(crate) fn channel(&self) -> Channel {
-        self.channel.clone()
-    }
-
     /// A look at the database, past the service.
     pub(crate) async fn database(&self) -> PgConnection {
         self.database.connect().await
@@ -502,7 +497,7 @@ fn grpc_config() -> GrpcConfig {
 fn delivery_config() -> DeliveryConfig {
     DeliveryConfig {
         connections: 4,
-        lease_duration: Duration::from_secs(120),
+        lease_duration: Duration::from_mins(2),
         poll_interval: Duration::from_secs(1),
         drain_timeout: Duration::from_secs(5),
         // The clock of a test does not move by itself, and neither should its relay stay closed.

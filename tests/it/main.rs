@@ -2,7 +2,6 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    clippy::print_stdout,
     reason = "tests start tasks and read clocks of their own, and a panic is how a harness fails"
 )]
 
