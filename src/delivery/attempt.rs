@@ -44,7 +44,7 @@ pub struct Mailroom {
     pub message_id_domain: String,
 }
 
-/// A mail that was claimed, with what it is written from; `None` if the row is gone.
+/// A mail that was claimed, with what it is written from; `None` if the invitation or its organization is gone.
 pub(super) struct Job {
     pub(super) claimed: ClaimedMail,
     pub(super) lease_token: Uuid,

@@ -1,9 +1,11 @@
 //! What every call passes: who calls, whether they may, how many at once, and how long it may take.
 
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use tokio::sync::Semaphore;
 use tonic::metadata::MetadataMap;
 use tonic::{Request, Response, Status};
@@ -66,8 +68,10 @@ impl Gate {
         let time_left = time_left(request.metadata(), pace);
         let span = tracing::info_span!("call", rpc.method = method, caller.name = caller.name);
         let work = work(caller, request.into_inner()).instrument(span);
-        match tokio::time::timeout(time_left, work).await {
-            Ok(answer) => answer.map(Response::new),
+        match tokio::time::timeout(time_left, AssertUnwindSafe(work).catch_unwind()).await {
+            Ok(Ok(answer)) => answer.map(Response::new),
+            // Told to the log by the panic hook; without this the caller would see a call that was cancelled.
+            Ok(Err(_)) => Err(status::refused(Reason::Internal)),
             Err(_) => Err(status::refused(Reason::DeadlineExceeded)),
         }
     }

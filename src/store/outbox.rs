@@ -118,7 +118,8 @@ pub struct MailContent {
     pub key_id: i16,
 }
 
-/// What claimed mails are written from, read right before they are sent: whatever ended since they were queued shows.
+/// What claimed mails are written from, read right before they are sent: whatever ended since they were queued shows,
+/// and nothing is written for an organization that was deleted.
 pub async fn contents(
     connection: &mut PgConnection,
     ids: &[Uuid],
@@ -133,7 +134,7 @@ pub async fn contents(
                i.redirect_url AS "redirect_url!", i.state AS "state!", i.expires_at AS "expires_at!",
                i.generation AS "generation!", i.nonce AS "nonce!", i.key_id AS "key_id!"
           FROM invitations i
-          JOIN organizations o ON o.id = i.organization_id
+          JOIN organizations o ON o.id = i.organization_id AND o.deleted_at IS NULL
           LEFT JOIN users inviter ON inviter.id = i.inviter_user_id
          WHERE i.id = ANY($1)"#,
         ids,

@@ -15,3 +15,4 @@ mod layering;
 mod life;
 mod relay;
 mod smtp;
+mod statements;

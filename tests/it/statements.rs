@@ -1,0 +1,68 @@
+//! How many statements a call takes: the same whatever its size.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use invitations::proto::{BulkCreateRequest, OnExisting};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use crate::harness::{World, invite_request};
+
+/// Counts what sqlx says of the statements it runs.
+struct Counter(Arc<AtomicUsize>);
+
+impl Subscriber for Counter {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target() == "sqlx::query"
+    }
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+    fn event(&self, _: &Event<'_>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+    fn enter(&self, _: &Id) {}
+    fn exit(&self, _: &Id) {}
+}
+
+// One thread for everything, so that the counter sees the server's side too.
+#[tokio::test(flavor = "current_thread")]
+async fn a_batch_of_any_size_takes_the_same_number_of_statements() {
+    let mut world = World::start().await;
+    world.may_leave_mail();
+    let count = Arc::new(AtomicUsize::new(0));
+    let _guard = tracing::subscriber::set_default(Counter(Arc::clone(&count)));
+    let mut counts = Vec::new();
+    for size in [1, 10, 1_000] {
+        let emails: Vec<String> = (0..size)
+            .map(|number| format!("person{number}@batch{size}.example"))
+            .collect();
+        let mut emails: Vec<&str> = emails.iter().map(String::as_str).collect();
+        emails.push("broken");
+        for on_existing in [
+            OnExisting::Fail,
+            OnExisting::Fail,
+            OnExisting::Resend,
+            OnExisting::Replace,
+        ] {
+            let request = BulkCreateRequest {
+                request_id: uuid::Uuid::new_v4().to_string(),
+                on_existing: on_existing.into(),
+                return_link: true,
+                ..invite_request(&emails)
+            };
+            let before = count.load(Ordering::SeqCst);
+            world.client().bulk_create(request).await.unwrap();
+            counts.push(count.load(Ordering::SeqCst) - before);
+        }
+    }
+    let (one, rest) = counts.split_at(4);
+    assert!(
+        one[0] > 3 && one.iter().all(|count| *count <= 12),
+        "{counts:?}"
+    );
+    assert!(rest.chunks(4).all(|chunk| chunk == one), "{counts:?}");
+}
