@@ -9,6 +9,12 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use secrecy::SecretString;
 
+// The headings of `serve --help`.
+const CALLS: &str = "Calls";
+const DATABASE: &str = "Database";
+const MAIL: &str = "Mail";
+const STOPPING: &str = "Stopping and logging";
+
 /// What one process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Role {
@@ -70,25 +76,25 @@ pub struct MigrateConfig {
 #[derive(Debug, Clone, Args)]
 pub struct Config {
     /// What this process does
-    #[arg(long, env = "INVITATIONS_ROLE", value_enum, default_value = "all")]
+    #[arg(help_heading = CALLS, long, env = "INVITATIONS_ROLE", value_enum, default_value = "all")]
     pub role: Role,
     /// Where to answer calls
-    #[arg(long, env = "INVITATIONS_LISTEN", default_value = "127.0.0.1:50051")]
+    #[arg(help_heading = CALLS, long, env = "INVITATIONS_LISTEN", default_value = "127.0.0.1:50051")]
     pub listen: SocketAddr,
     /// Whether callers may ask for the protocol (gRPC reflection), as grpcurl does
-    #[arg(long, env = "INVITATIONS_REFLECTION", default_value_t = true, action = clap::ArgAction::Set)]
+    #[arg(help_heading = CALLS, long, env = "INVITATIONS_REFLECTION", default_value_t = true, action = clap::ArgAction::Set)]
     pub reflection: bool,
     /// File of callers: names, token hashes, scopes (see `invitations caller new`)
-    #[arg(long, env = "INVITATIONS_CALLERS_FILE")]
+    #[arg(help_heading = CALLS, long, env = "INVITATIONS_CALLERS_FILE")]
     pub callers_file: PathBuf,
     /// File of master keys: the first signs, all verify (see `invitations key new`)
-    #[arg(long, env = "INVITATIONS_KEYS_FILE")]
+    #[arg(help_heading = CALLS, long, env = "INVITATIONS_KEYS_FILE")]
     pub keys_file: PathBuf,
     /// Where mailed links lead: a page of your application
-    #[arg(long, env = "INVITATIONS_LINK_BASE_URL")]
+    #[arg(help_heading = CALLS, long, env = "INVITATIONS_LINK_BASE_URL")]
     pub link_base_url: String,
     /// What mailed links look like
-    #[arg(
+    #[arg(help_heading = CALLS,
         long,
         env = "INVITATIONS_LINK_STYLE",
         value_enum,
@@ -97,27 +103,27 @@ pub struct Config {
     pub link_style: LinkStyle,
 
     /// Where the database is: a postgres:// URL
-    #[arg(long, env = "INVITATIONS_DATABASE_URL", hide_env_values = true)]
+    #[arg(help_heading = DATABASE, long, env = "INVITATIONS_DATABASE_URL", hide_env_values = true)]
     pub database_url: SecretString,
     /// Most connections to the database
-    #[arg(
+    #[arg(help_heading = DATABASE,
         long,
         env = "INVITATIONS_DATABASE_CONNECTIONS_MAX",
         default_value_t = 16
     )]
     pub database_connections_max: u32,
     /// How long a call waits for one of them before it answers UNAVAILABLE
-    #[arg(long, env = "INVITATIONS_DATABASE_ACQUIRE_TIMEOUT", default_value = "500ms", value_parser = humantime::parse_duration)]
+    #[arg(help_heading = DATABASE, long, env = "INVITATIONS_DATABASE_ACQUIRE_TIMEOUT", default_value = "500ms", value_parser = humantime::parse_duration)]
     pub database_acquire_timeout: Duration,
     /// How long one statement may run; a batch of 10,000 takes about half a second
-    #[arg(long, env = "INVITATIONS_DATABASE_STATEMENT_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(help_heading = DATABASE, long, env = "INVITATIONS_DATABASE_STATEMENT_TIMEOUT", default_value = "5s", value_parser = humantime::parse_duration)]
     pub database_statement_timeout: Duration,
     /// How long one statement waits for a row that another call holds
-    #[arg(long, env = "INVITATIONS_DATABASE_LOCK_TIMEOUT", default_value = "2s", value_parser = humantime::parse_duration)]
+    #[arg(help_heading = DATABASE, long, env = "INVITATIONS_DATABASE_LOCK_TIMEOUT", default_value = "2s", value_parser = humantime::parse_duration)]
     pub database_lock_timeout: Duration,
 
     /// How mails leave
-    #[arg(
+    #[arg(help_heading = MAIL,
         long,
         env = "INVITATIONS_MAIL_TRANSPORT",
         value_enum,
@@ -125,22 +131,22 @@ pub struct Config {
     )]
     pub mail_transport: MailTransport,
     /// Who mails come from: your product, as `Name <address>`
-    #[arg(long, env = "INVITATIONS_MAIL_FROM")]
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_MAIL_FROM")]
     pub mail_from: String,
     /// Where bounces go; the address of `mail-from` if not set
-    #[arg(long, env = "INVITATIONS_MAIL_ENVELOPE_FROM")]
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_MAIL_ENVELOPE_FROM")]
     pub mail_envelope_from: Option<String>,
     /// Folder of the file transport
-    #[arg(long, env = "INVITATIONS_MAIL_FOLDER")]
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_MAIL_FOLDER")]
     pub mail_folder: Option<PathBuf>,
     /// The relay: a host name or an IP address
-    #[arg(long, env = "INVITATIONS_SMTP_HOST", default_value = "localhost")]
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_SMTP_HOST", default_value = "localhost")]
     pub smtp_host: String,
     /// Its port
-    #[arg(long, env = "INVITATIONS_SMTP_PORT", default_value_t = 465)]
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_SMTP_PORT", default_value_t = 465)]
     pub smtp_port: u16,
     /// How the conversation is encrypted; certificates are always verified
-    #[arg(
+    #[arg(help_heading = MAIL,
         long,
         env = "INVITATIONS_SMTP_TLS",
         value_enum,
@@ -148,10 +154,10 @@ pub struct Config {
     )]
     pub smtp_tls: TlsMode,
     /// User name at the relay; needs TLS
-    #[arg(long, env = "INVITATIONS_SMTP_USERNAME", requires = "smtp_password")]
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_SMTP_USERNAME", requires = "smtp_password")]
     pub smtp_username: Option<String>,
     /// Password at the relay
-    #[arg(
+    #[arg(help_heading = MAIL,
         long,
         env = "INVITATIONS_SMTP_PASSWORD",
         hide_env_values = true,
@@ -159,42 +165,42 @@ pub struct Config {
     )]
     pub smtp_password: Option<SecretString>,
     /// What this host calls itself in EHLO; the domain of `mail-from` if not set
-    #[arg(long, env = "INVITATIONS_SMTP_HELLO_NAME")]
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_SMTP_HELLO_NAME")]
     pub smtp_hello_name: Option<String>,
     /// File of certificates (PEM) to trust beside the system's
-    #[arg(long, env = "INVITATIONS_SMTP_ROOTS_FILE")]
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_SMTP_ROOTS_FILE")]
     pub smtp_roots_file: Option<PathBuf>,
     /// Mails sent at once, each over a connection of its own
-    #[arg(long, env = "INVITATIONS_SMTP_CONNECTIONS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_SMTP_CONNECTIONS", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub smtp_connections: u16,
     /// How long the relay may take to answer for a whole message; too short makes duplicates (RFC 1047)
-    #[arg(long, env = "INVITATIONS_SMTP_REPLY_TIMEOUT", default_value = "120s", value_parser = humantime::parse_duration)]
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_SMTP_REPLY_TIMEOUT", default_value = "120s", value_parser = humantime::parse_duration)]
     pub smtp_reply_timeout: Duration,
     /// How long a relay that failed is left alone; doubles up to 10 minutes
-    #[arg(long, env = "INVITATIONS_SMTP_PAUSE", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_SMTP_PAUSE", default_value = "30s", value_parser = humantime::parse_duration)]
     pub smtp_pause: Duration,
     /// How long a mail belongs to the worker that claimed it, unless that asks for more; after a crash the mail waits
     /// so long
-    #[arg(long, env = "INVITATIONS_LEASE_DURATION", default_value = "120s", value_parser = humantime::parse_duration)]
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_LEASE_DURATION", default_value = "120s", value_parser = humantime::parse_duration)]
     pub lease_duration: Duration,
     /// How often to look for mails that are due; calls in the same process wake the worker at once
-    #[arg(long, env = "INVITATIONS_POLL_INTERVAL", default_value = "1s", value_parser = humantime::parse_duration)]
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_POLL_INTERVAL", default_value = "1s", value_parser = humantime::parse_duration)]
     pub poll_interval: Duration,
     /// How often to write down which invitations have expired
-    #[arg(long, env = "INVITATIONS_SWEEP_INTERVAL", default_value = "30s", value_parser = humantime::parse_duration)]
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_SWEEP_INTERVAL", default_value = "30s", value_parser = humantime::parse_duration)]
     pub sweep_interval: Duration,
 
     /// After SIGTERM: how long to answer calls while health says NOT_SERVING, so that callers learn of it
-    #[arg(long, env = "INVITATIONS_DRAIN_DELAY", default_value = "5s", value_parser = humantime::parse_duration)]
+    #[arg(help_heading = STOPPING, long, env = "INVITATIONS_DRAIN_DELAY", default_value = "5s", value_parser = humantime::parse_duration)]
     pub drain_delay: Duration,
     /// After that: how long calls and mails in flight may take to end
-    #[arg(long, env = "INVITATIONS_DRAIN_TIMEOUT", default_value = "20s", value_parser = humantime::parse_duration)]
+    #[arg(help_heading = STOPPING, long, env = "INVITATIONS_DRAIN_TIMEOUT", default_value = "20s", value_parser = humantime::parse_duration)]
     pub drain_timeout: Duration,
     /// What to log: levels by target, as `tracing` spells them
-    #[arg(long, env = "INVITATIONS_LOG", default_value = "info")]
+    #[arg(help_heading = STOPPING, long, env = "INVITATIONS_LOG", default_value = "info")]
     pub log: String,
     /// How log lines look
-    #[arg(
+    #[arg(help_heading = STOPPING,
         long,
         env = "INVITATIONS_LOG_FORMAT",
         value_enum,

@@ -17,7 +17,7 @@ use crate::inbox::letter::Letter;
 use crate::inbox::mailbox::Mailbox;
 use crate::inbox::{Inbox, InboxConfig};
 
-/// Takes mails for development: keeps each in a file, delivers none, and shows them in a browser.
+/// Take mails for development: keep each in a file, deliver none, show them in a browser
 #[derive(Debug, Args)]
 pub struct InboxArgs {
     /// Where it takes mails by SMTP; port 0 means any free one.
@@ -52,13 +52,13 @@ pub struct InboxArgs {
 
 #[derive(Debug, Subcommand)]
 enum Question {
-    /// Prints the invitation's link in the newest mail to an address.
+    /// Print the invitation's link in the newest mail to an address
     Link {
         /// Whom the mail was sent to.
         #[arg(long, value_name = "EMAIL")]
         to: String,
     },
-    /// Prints how many mails there are for how many addresses.
+    /// Print how many mails there are for how many addresses
     Count,
 }
 

@@ -60,8 +60,7 @@ impl DirectoryService for DirectoryApi {
                 .service
                 .upsert_organizations(inputs, caller.access.clone())
                 .await;
-            let (results, failed_count) =
-                directory::upserted(results.map_err(|error| status::from_service(&error))?);
+            let (results, failed_count) = directory::upserted(results?);
             Ok(UpsertOrganizationsResponse {
                 results,
                 failed_count,
@@ -87,8 +86,7 @@ impl DirectoryService for DirectoryApi {
             directory::check_length("users", message.users.len()).map_err(status::invalid)?;
             let inputs = message.users.iter().map(directory::user).collect();
             let results = self.service.upsert_users(inputs).await;
-            let (results, failed_count) =
-                directory::upserted(results.map_err(|error| status::from_service(&error))?);
+            let (results, failed_count) = directory::upserted(results?);
             Ok(UpsertUsersResponse {
                 results,
                 failed_count,
@@ -121,8 +119,7 @@ impl DirectoryService for DirectoryApi {
                 .service
                 .upsert_memberships(inputs, caller.access.clone())
                 .await;
-            let (results, failed_count) =
-                directory::upserted(results.map_err(|error| status::from_service(&error))?);
+            let (results, failed_count) = directory::upserted(results?);
             Ok(UpsertMembershipsResponse {
                 results,
                 failed_count,
@@ -147,8 +144,7 @@ impl DirectoryService for DirectoryApi {
             let organization_id = organization(&caller, &message.organization_id)?;
             let user_id = user_id(&message.user_id)?;
             let found = self.service.get_membership(organization_id, user_id).await;
-            let membership =
-                directory::membership(found.map_err(|error| status::from_service(&error))?);
+            let membership = directory::membership(found?);
             Ok(GetMembershipResponse {
                 membership: Some(membership),
             })
@@ -180,7 +176,7 @@ impl DirectoryService for DirectoryApi {
                 .service
                 .list_memberships(organization_id, after, page_size)
                 .await;
-            let (page, has_more) = found.map_err(|error| status::from_service(&error))?;
+            let (page, has_more) = found?;
             let next_page_token = page
                 .last()
                 .filter(|_| has_more)
@@ -209,8 +205,7 @@ impl DirectoryService for DirectoryApi {
     ) -> Result<Response<DeleteOrganizationResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: DeleteOrganizationRequest| {
             let organization_id = organization(&caller, &message.organization_id)?;
-            let deleted = self.service.delete_organization(organization_id).await;
-            let deleted = deleted.map_err(|error| status::from_service(&error))?;
+            let deleted = self.service.delete_organization(organization_id).await?;
             Ok(DeleteOrganizationResponse {
                 revoked_invitation_count: count(deleted.revoked_invitations),
                 deleted_membership_count: count(deleted.memberships),
@@ -234,8 +229,7 @@ impl DirectoryService for DirectoryApi {
         let work = async |caller: Arc<Caller>, message: DeleteUserRequest| {
             require_every_organization(&caller)?;
             let user_id = user_id(&message.user_id)?;
-            let deleted = self.service.delete_user(user_id).await;
-            let deleted = deleted.map_err(|error| status::from_service(&error))?;
+            let deleted = self.service.delete_user(user_id).await?;
             Ok(DeleteUserResponse {
                 revoked_invitation_count: count(deleted.revoked_invitations),
                 deleted_membership_count: count(deleted.memberships),
@@ -262,8 +256,7 @@ impl DirectoryService for DirectoryApi {
             let deleted = self
                 .service
                 .delete_membership(organization_id, user_id)
-                .await;
-            let deleted = deleted.map_err(|error| status::from_service(&error))?;
+                .await?;
             Ok(DeleteMembershipResponse {
                 revoked_invitation_count: count(deleted.revoked_invitations),
             })

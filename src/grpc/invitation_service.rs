@@ -62,11 +62,7 @@ impl InvitationService for InvitationApi {
                 .collect();
             let request =
                 bulk::request(message, &caller.name, organization_id).map_err(status::invalid)?;
-            let batch = self
-                .service
-                .bulk_create(request)
-                .await
-                .map_err(|error| status::from_service(&error))?;
+            let batch = self.service.bulk_create(request).await?;
             Ok(bulk::response(
                 batch,
                 emails,
@@ -88,8 +84,7 @@ impl InvitationService for InvitationApi {
         let work = async |caller: Arc<Caller>, message: GetRequest| {
             let organization_id = organization(&caller, &message.organization_id)?;
             let id = invitation_id(&message.invitation_id)?;
-            let found = self.service.get(organization_id, id).await;
-            let found = found.map_err(|error| status::from_service(&error))?;
+            let found = self.service.get(organization_id, id).await?;
             let invitation = invitation::invitation(found, caller.holds(Scope::DirectoryRead));
             Ok(GetResponse {
                 invitation: Some(invitation),
@@ -116,11 +111,7 @@ impl InvitationService for InvitationApi {
                 before,
                 page_size,
             };
-            let (page, has_more) = self
-                .service
-                .list(request)
-                .await
-                .map_err(|error| status::from_service(&error))?;
+            let (page, has_more) = self.service.list(request).await?;
             let next_page_token = page
                 .last()
                 .filter(|_| has_more)
@@ -148,9 +139,7 @@ impl InvitationService for InvitationApi {
         let work = async |caller: Arc<Caller>, message: PreviewRequest| {
             let token = token(&message.token)?;
             let found = self.service.preview(token, caller.access.clone()).await;
-            Ok(invitation::preview(
-                found.map_err(|error| status::from_service(&error))?,
-            ))
+            Ok(invitation::preview(found?))
         };
         self.gate
             .pass(
@@ -169,8 +158,7 @@ impl InvitationService for InvitationApi {
     ) -> Result<Response<AcceptResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: AcceptRequest| {
             let request = accept(&message)?;
-            let outcome = self.service.accept(request, caller.access.clone()).await;
-            let outcome = outcome.map_err(|error| status::from_service(&error))?;
+            let outcome = self.service.accept(request, caller.access.clone()).await?;
             let may_see_accounts = caller.holds(Scope::DirectoryRead);
             Ok(AcceptResponse {
                 membership: Some(directory::membership(outcome.membership)),
@@ -195,8 +183,7 @@ impl InvitationService for InvitationApi {
     ) -> Result<Response<DeclineResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: DeclineRequest| {
             let token = token(&message.token)?;
-            let declined = self.service.decline(token, caller.access.clone()).await;
-            let declined = declined.map_err(|error| status::from_service(&error))?;
+            let declined = self.service.decline(token, caller.access.clone()).await?;
             let invitation = invitation::invitation(declined, caller.holds(Scope::DirectoryRead));
             Ok(DeclineResponse {
                 invitation: Some(invitation),
@@ -221,8 +208,7 @@ impl InvitationService for InvitationApi {
             let organization_id = organization(&caller, &message.organization_id)?;
             let id = invitation_id(&message.invitation_id)?;
             let by_user_id = optional_user_id(&message.user_id)?;
-            let revoked = self.service.revoke(organization_id, id, by_user_id).await;
-            let revoked = revoked.map_err(|error| status::from_service(&error))?;
+            let revoked = self.service.revoke(organization_id, id, by_user_id).await?;
             let invitation = invitation::invitation(revoked, caller.holds(Scope::DirectoryRead));
             Ok(RevokeResponse {
                 invitation: Some(invitation),
@@ -254,11 +240,7 @@ impl InvitationService for InvitationApi {
                     Some(resend_request::Expiry::ExpireTime(time)) => times::expiry_of_time(time),
                 },
             };
-            let resent = self
-                .service
-                .resend(request)
-                .await
-                .map_err(|error| status::from_service(&error))?;
+            let resent = self.service.resend(request).await?;
             let invitation = invitation::invitation(resent, caller.holds(Scope::DirectoryRead));
             Ok(ResendResponse {
                 invitation: Some(invitation),

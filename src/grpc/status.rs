@@ -48,8 +48,14 @@ pub(super) fn invalid(violations: Vec<Violation>) -> Status {
     from_service(&ServiceError::Invalid(violations))
 }
 
+impl From<ServiceError> for Status {
+    fn from(error: ServiceError) -> Self {
+        from_service(&error)
+    }
+}
+
 /// The refusal of a use case. Driver text goes to the log and never on the wire.
-pub(super) fn from_service(error: &ServiceError) -> Status {
+fn from_service(error: &ServiceError) -> Status {
     let reason = error.reason();
     match error.kind() {
         Kind::Internal => tracing::error!(
