@@ -1,7 +1,7 @@
 # The commands of the project. Each is a script that can be read and run by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint sqlx proto clean-data
+.PHONY: help run test bench lint sqlx proto clean-data
 
 help: ## shows this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-20s %s\n' "  $$name" "$$text"; done
@@ -11,6 +11,9 @@ run: ## builds, starts everything, invites 280 people, accepts one and goes on s
 
 test: ## runs all tests on a Postgres of their own (ARGS='...' for cargo test)
 	@scripts/test $(ARGS)
+
+bench: ## measures BulkCreate beside the same statement sent by psql (ARGS='1000' for one size)
+	@scripts/bench $(ARGS)
 
 lint: ## checks format, lints and scripts
 	cargo fmt --check

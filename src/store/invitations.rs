@@ -125,6 +125,10 @@ pub struct KnownAddress {
 }
 
 /// What is known of addresses; those of which nothing is known are left out.
+///
+/// Each address is looked up by itself: a subquery with a limit or an aggregate is never turned into a join. As a join
+/// this would be planned by guesses at how many addresses are asked for and how many people the organization has
+/// invited, and a wrong guess reads the whole organization for every call, or for every address.
 pub async fn known_addresses(
     connection: &mut PgConnection,
     organization_id: &OrganizationId,
@@ -133,24 +137,24 @@ pub async fn known_addresses(
     let known = sqlx::query_as!(
         KnownAddress,
         r#"-- store::invitations::known_addresses
-        WITH asked AS (
-            SELECT email_normalized COLLATE "C" AS email_normalized FROM UNNEST($2::text[]) AS t (email_normalized)
-        ), owner AS (
-            SELECT e.email_normalized, min(e.user_id) AS user_id, bool_or(m.user_id IS NOT NULL) AS is_member
-              FROM asked
-              JOIN user_emails e USING (email_normalized)
-              LEFT JOIN memberships m ON m.organization_id = $1 AND m.user_id = e.user_id
-             GROUP BY e.email_normalized
-        )
         SELECT asked.email_normalized AS "email_normalized!",
                i.id AS "pending_id?",
                i.expires_at AS "pending_expires_at?",
                owner.user_id AS "user_id?",
                coalesce(owner.is_member, false) AS "is_member!"
-          FROM asked
-          LEFT JOIN invitations i
-            ON i.organization_id = $1 AND i.email_normalized = asked.email_normalized AND i.state = 'pending'
-          LEFT JOIN owner ON owner.email_normalized = asked.email_normalized
+          FROM UNNEST($2::text[]) AS asked (email_normalized)
+          LEFT JOIN LATERAL (
+               SELECT id, expires_at
+                 FROM invitations
+                WHERE organization_id = $1 AND email_normalized = asked.email_normalized COLLATE "C"
+                  AND state = 'pending'
+                LIMIT 1) AS i ON true
+         CROSS JOIN LATERAL (
+               SELECT min(e.user_id) AS user_id,
+                      bool_or(EXISTS (SELECT FROM memberships m
+                                       WHERE m.organization_id = $1 AND m.user_id = e.user_id)) AS is_member
+                 FROM user_emails e
+                WHERE e.email_normalized = asked.email_normalized COLLATE "C") AS owner
          WHERE i.id IS NOT NULL OR owner.user_id IS NOT NULL"#,
         organization_id.as_str(),
         emails_normalized,

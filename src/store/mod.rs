@@ -65,6 +65,8 @@ impl Store {
                 // A connection that forgot its transaction loses it instead of poisoning whoever comes next.
                 ("idle_in_transaction_session_timeout", "10s".to_owned()),
                 ("timezone", "UTC".to_owned()),
+                // Every statement is short; compiling one of ten thousand addresses takes longer than running it.
+                ("jit", "off".to_owned()),
             ]);
         let pool = PgPoolOptions::new()
             .max_connections(config.connections_max)

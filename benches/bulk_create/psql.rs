@@ -1,0 +1,168 @@
+//! The same statement by psql: one session, literals in place of the parameters, and its own clock.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use invitations::domain::new_invitation::NewInvitation;
+use tempfile::TempDir;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::people::{Batch, KEY_ID};
+
+/// Where the statement stands, so that this one cannot be another.
+const SOURCE: &str = include_str!("../../src/store/invitations.rs");
+const STATEMENT_START: &str = "-- store::invitations::insert_many\n";
+const STATEMENT_END: &str = "\"#";
+
+/// A session.
+pub(crate) struct Psql {
+    child: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+    folder: TempDir,
+}
+
+impl Psql {
+    /// Opens one.
+    pub(crate) fn start(url: &str) -> anyhow::Result<Self> {
+        let mut child = Command::new("psql")
+            .args(["-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", url])
+            // The decimal point of its times.
+            .env("LC_ALL", "C.UTF-8")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start psql")?;
+        let input = child.stdin.take().context("psql has no input")?;
+        let output = child.stdout.take().context("psql has no output")?;
+        Ok(Self {
+            child,
+            input,
+            output: BufReader::new(output).lines(),
+            folder: TempDir::new()?,
+        })
+    }
+
+    /// Runs a statement and returns the time psql prints: from sending it to having received the last row.
+    pub(crate) fn time(&mut self, statement: &str) -> anyhow::Result<Duration> {
+        let file = self.folder.path().join("statement.sql");
+        fs::write(&file, statement)?;
+        // The rows go nowhere. psql keeps its lines back until it prints rows of a query, hence the last one.
+        write!(
+            self.input,
+            "\\o /dev/null\n\\timing on\n\\i {}\n\\timing off\n\\o\nSELECT 'done';\n",
+            file.display()
+        )?;
+        self.input.flush()?;
+        let mut time = None;
+        for line in &mut self.output {
+            let line = line?;
+            if line == "done" {
+                return time.context("psql told no time");
+            }
+            if let Some(words) = line.strip_prefix("Time: ") {
+                let millis = words.split(' ').next().unwrap_or_default();
+                let millis: f64 = millis.parse().context("psql's time is no number")?;
+                time = Some(Duration::from_secs_f64(millis / 1_000.0));
+            }
+        }
+        bail!("psql ended; what it said is above");
+    }
+
+    /// Ends the session.
+    pub(crate) fn stop(mut self) -> anyhow::Result<()> {
+        drop(self.input);
+        ensure!(self.child.wait()?.success(), "psql failed");
+        Ok(())
+    }
+}
+
+/// The statement of `insert_many` with the batch's values as literals.
+pub(crate) fn statement(batch: &Batch) -> anyhow::Result<String> {
+    let (_, rest) = SOURCE
+        .split_once(STATEMENT_START)
+        .context("the statement is not where it was")?;
+    let (template, _) = rest
+        .split_once(STATEMENT_END)
+        .context("the statement has no end")?;
+    fill(template, &literals(batch)?)
+}
+
+/// Puts the literals in the places of `$1`, `$2` and so on.
+fn fill(template: &str, literals: &[String]) -> anyhow::Result<String> {
+    let mut parts = template.split('$');
+    let mut filled = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, rest) = part.split_at(digits);
+        let number: usize = number.parse().context("a dollar without a number")?;
+        let literal = number.checked_sub(1).and_then(|index| literals.get(index));
+        filled.push_str(literal.with_context(|| format!("nothing is known of ${number}"))?);
+        filled.push_str(rest);
+    }
+    filled.push_str(";\n");
+    Ok(filled)
+}
+
+/// In the order in which `insert_many` binds its parameters.
+fn literals(batch: &Batch) -> anyhow::Result<Vec<String>> {
+    let rows = &batch.rows;
+    let texts =
+        |of: fn(&NewInvitation) -> &str| array(rows.iter().map(|row| quoted(of(&row.item))));
+    let json = |of: fn(&NewInvitation) -> Option<&str>| {
+        let element = |text: Option<&str>| text.map_or_else(|| "NULL".to_owned(), quoted);
+        array(rows.iter().map(|row| element(of(&row.item))))
+    };
+    let expiries = rows
+        .iter()
+        .map(|row| Ok(quoted(&timestamp(row.item.expires_at)?)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(vec![
+        format!("'{}'::text", batch.organization_id),
+        format!("'{}'::uuid", batch.id),
+        format!("{KEY_ID}::smallint"),
+        format!("'{}'::timestamptz", timestamp(batch.now)?),
+        array(rows.iter().map(|row| row.id.to_string())),
+        array(rows.iter().map(|row| bytes(&row.nonce))),
+        array(expiries.into_iter()),
+        texts(|item| item.email.given()),
+        texts(|item| item.email.normalized()),
+        texts(|item| item.role.as_str()),
+        texts(|item| item.inviter_user_id.as_str()),
+        texts(|item| &item.locale),
+        texts(|item| &item.redirect_url),
+        texts(|item| &item.message),
+        texts(|item| item.accept_policy.as_str()),
+        json(|item| item.public_metadata.as_deref()),
+        json(|item| item.private_metadata.as_deref()),
+        array(rows.iter().map(|row| row.item.notify.to_string())),
+    ])
+}
+
+/// An array of elements that are spelled as the inside of an array's literal wants them.
+fn array(elements: impl Iterator<Item = String>) -> String {
+    let elements: Vec<String> = elements.collect();
+    format!("'{{{}}}'", elements.join(",").replace('\'', "''"))
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
+fn bytes(octets: &[u8]) -> String {
+    let mut hex = String::from("\"\\\\x");
+    for octet in octets {
+        let _ = write!(hex, "{octet:02x}");
+    }
+    hex.push('"');
+    hex
+}
+
+fn timestamp(time: OffsetDateTime) -> anyhow::Result<String> {
+    Ok(time.format(&Rfc3339)?)
+}
