@@ -85,7 +85,7 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
     tokio::pin!(answering);
     let ready = wait_until_ready(&store, &service);
     tokio::select! {
-        ended = &mut answering => return Ok(ended?),
+        ended = &mut answering => return by_itself(ended),
         () = stopping.cancelled() => return Ok(()),
         ready = ready => ready?,
     }
@@ -112,13 +112,13 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
     }
     tracing::info!("serving");
     tokio::select! {
-        ended = &mut answering => return Ok(ended?),
+        ended = &mut answering => return by_itself(ended),
         () = stopping.cancelled() => {}
     }
 
     health.drain().await;
     tokio::select! {
-        ended = &mut answering => ended?,
+        ended = &mut answering => return by_itself(ended),
         () = tokio::time::sleep(drain_delay) => {}
     }
     closing.cancel();
@@ -130,6 +130,12 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
     store.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// The server ends when it is told to; anything else is a fault.
+fn by_itself(ended: Result<(), tonic::transport::Error>) -> anyhow::Result<()> {
+    ended?;
+    bail!("the server ended by itself")
 }
 
 /// Waits for the database and its schema, and refuses keys that do not fit it.

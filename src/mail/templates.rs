@@ -20,7 +20,18 @@ const TEXT_COLUMNS_MAX: usize = 74;
 /// The locale that stands in for every other.
 const LOCALE_FALLBACK: &str = "en";
 
-const LOCALES: &[&str] = &[include_str!("../../templates/en.toml")];
+const LOCALES: &[&str] = &[
+    include_str!("../../templates/en.toml"),
+    include_str!("../../templates/ar.toml"),
+    include_str!("../../templates/de.toml"),
+    include_str!("../../templates/es.toml"),
+    include_str!("../../templates/fr.toml"),
+    include_str!("../../templates/ja.toml"),
+    include_str!("../../templates/pt-BR.toml"),
+    include_str!("../../templates/zh-Hans.toml"),
+];
+/// Parts of tags whose readers do not read simplified characters.
+const TRADITIONAL_CHINESE: [&str; 4] = ["hant", "tw", "hk", "mo"];
 const LAYOUT_MJML: &str = include_str!("../../templates/invitation.mjml");
 const LAYOUT_TEXT: &str = include_str!("../../templates/invitation.txt");
 
@@ -125,7 +136,7 @@ impl Templates {
                     .add_template_owned(name.clone(), template)
                     .map_err(|error| TemplateError::new(&name, &error))?;
             }
-            locales.insert(locale.language.clone(), locale);
+            locales.insert(locale.language.to_ascii_lowercase(), locale);
         }
         if !locales.contains_key(LOCALE_FALLBACK) {
             return Err(TemplateError::new(LOCALE_FALLBACK, &"missing"));
@@ -136,7 +147,7 @@ impl Templates {
         })
     }
 
-    /// Renders one mail. A locale nobody wrote gets its language, then English.
+    /// Renders one mail in the locale that fits best.
     pub(super) fn render(
         &self,
         locale: &str,
@@ -179,12 +190,26 @@ impl Templates {
         self.part(locale, "subject", context! { organization })
     }
 
+    /// The locale of a tag, else the one of its language, in whatever region or script that is written here, else
+    /// English.
     fn locale(&self, wanted: &str) -> &Locale {
         let wanted = wanted.to_ascii_lowercase();
         let language = wanted.split('-').next().unwrap_or_default();
-        [wanted.as_str(), language, LOCALE_FALLBACK]
-            .iter()
-            .find_map(|tag| self.locales.get(*tag))
+        let is_unreadable = language == "zh"
+            && wanted
+                .split('-')
+                .any(|part| TRADITIONAL_CHINESE.contains(&part));
+        let of_language = || {
+            self.locales
+                .iter()
+                .find(|(tag, _)| tag.split('-').next() == Some(language))
+                .filter(|_| !is_unreadable)
+                .map(|(_, locale)| locale)
+        };
+        self.locales
+            .get(&wanted)
+            .or_else(of_language)
+            .or_else(|| self.locales.get(LOCALE_FALLBACK))
             .expect("compile() refuses to go without the fallback")
     }
 
@@ -295,11 +320,66 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_locale_reads_english_and_a_region_its_language() {
+    fn everybody_reads_the_locale_that_fits_best() {
         let templates = Templates::compile().unwrap();
-        for locale in ["en", "EN-gb", "de-DE", "", "../etc"] {
-            let rendered = templates.render(locale, &content()).unwrap();
-            assert_eq!(rendered.subject, "Invitation to join Northwind", "{locale}");
+        let cases = [
+            ("en", "en"),
+            ("EN-gb", "en"),
+            ("", "en"),
+            ("../etc", "en"),
+            ("nl", "en"),
+            ("de", "de"),
+            ("de-AT", "de"),
+            ("pt-BR", "pt-BR"),
+            ("pt", "pt-BR"),
+            ("pt-PT", "pt-BR"),
+            ("zh-hans", "zh-Hans"),
+            ("zh-CN", "zh-Hans"),
+            ("zh", "zh-Hans"),
+            ("zh-Hant", "en"),
+            ("zh-TW", "en"),
+            ("ar-EG", "ar"),
+            ("ja", "ja"),
+            ("es-419", "es"),
+            ("fr-CA", "fr"),
+        ];
+        for (wanted, language) in cases {
+            assert_eq!(templates.locale(wanted).language, language, "{wanted}");
+        }
+    }
+
+    #[test]
+    fn every_locale_says_everything_in_both_parts() {
+        let templates = Templates::compile().unwrap();
+        assert_eq!(templates.locales.len(), LOCALES.len());
+        let content = Content {
+            inviter: Some("Ada Lovelace".to_owned()),
+            note_lines: vec!["See you on Monday.".to_owned()],
+            ..content()
+        };
+        for locale in templates.locales.values() {
+            let rendered = templates.render(&locale.language, &content).unwrap();
+            assert!(
+                rendered.subject.contains("Northwind"),
+                "{}",
+                locale.language
+            );
+            for part in [&rendered.html, &rendered.text] {
+                for word in [
+                    "Northwind",
+                    "Ada Lovelace",
+                    "member",
+                    "See you on Monday.",
+                    "alice@example.com",
+                    "2026",
+                    "18:48",
+                ] {
+                    assert!(part.contains(word), "{word} in {}", locale.language);
+                }
+            }
+            for line in rendered.text.lines().filter(|line| *line != content.link) {
+                assert!(line.chars().count() <= 78, "{line}");
+            }
         }
     }
 
