@@ -8,6 +8,7 @@
 
 mod accept;
 mod bulk_create;
+mod callers;
 mod database;
 mod delivery;
 mod harness;
@@ -16,3 +17,4 @@ mod layering;
 mod life;
 mod relay;
 mod smtp;
+mod wire;
