@@ -16,5 +16,6 @@ mod idempotency;
 mod layering;
 mod life;
 mod relay;
+mod server;
 mod smtp;
 mod wire;
