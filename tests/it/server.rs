@@ -292,3 +292,57 @@ async fn no_error_repeats_what_it_was_given() {
     }
     assert!(refused > 100, "{refused}");
 }
+
+#[tokio::test]
+async fn every_malformed_field_of_a_call_is_named_at_once() {
+    let world = World::start().await;
+    for (method, expected) in [
+        (
+            "InvitationService/Get",
+            &["organization_id", "invitation_id"][..],
+        ),
+        (
+            "InvitationService/Revoke",
+            &["organization_id", "invitation_id", "user_id"],
+        ),
+        (
+            "InvitationService/Resend",
+            &["organization_id", "invitation_id"],
+        ),
+        (
+            "InvitationService/BulkCreate",
+            &["organization_id", "request_id"],
+        ),
+        (
+            "InvitationService/Accept",
+            &["token", "user_id", "user_name", "user_emails[0]"],
+        ),
+        (
+            "DirectoryService/GetMembership",
+            &["organization_id", "user_id"],
+        ),
+        (
+            "DirectoryService/DeleteMembership",
+            &["organization_id", "user_id"],
+        ),
+        (
+            "DirectoryService/ListMemberships",
+            &["organization_id", "page_token"],
+        ),
+    ] {
+        let path = format!("/invitation.v1.{method}");
+        let methods = wire::methods();
+        let method = methods.iter().find(|method| method.path == path).unwrap();
+        let message = wire::filled(&method.input, "a\nb", "a\nb");
+        let status = wire::call(world.address(), &path, &[AS_ALL], &message)
+            .await
+            .unwrap_err();
+        let details = status.get_error_details();
+        let violations = &details.bad_request().unwrap().field_violations;
+        let fields: Vec<_> = violations
+            .iter()
+            .map(|violation| &violation.field)
+            .collect();
+        assert_eq!(fields, expected, "{path}");
+    }
+}
