@@ -7,12 +7,10 @@ use tonic::{Request, Response, Status};
 use super::callers::Caller;
 use super::convert::directory;
 use super::gate::{Gate, Pace, organization};
-use super::invitation_service::page_size;
-use super::{page_token, status};
+use super::{fields, page_token, status};
 use crate::domain::access::Access;
-use crate::domain::ids::UserId;
 use crate::domain::keyring::Keyring;
-use crate::domain::reason::{Reason, Violation};
+use crate::domain::reason::Reason;
 use crate::domain::scope::Scope;
 use crate::proto::directory_service_server::DirectoryService;
 use crate::proto::{
@@ -141,8 +139,11 @@ impl DirectoryService for DirectoryApi {
         request: Request<GetMembershipRequest>,
     ) -> Result<Response<GetMembershipResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: GetMembershipRequest| {
-            let organization_id = organization(&caller, &message.organization_id)?;
-            let user_id = user_id(&message.user_id)?;
+            let (organization_id, user_id) = fields::both(
+                organization(&caller, &message.organization_id)?,
+                fields::user_id(&message.user_id),
+            )
+            .map_err(status::invalid)?;
             let found = self.service.get_membership(organization_id, user_id).await;
             let membership = directory::membership(found?);
             Ok(GetMembershipResponse {
@@ -165,13 +166,18 @@ impl DirectoryService for DirectoryApi {
         request: Request<ListMembershipsRequest>,
     ) -> Result<Response<ListMembershipsResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: ListMembershipsRequest| {
-            let organization_id = organization(&caller, &message.organization_id)?;
-            let page_size = page_size(message.page_size)?;
-            let list = format!("memberships\0{organization_id}").into_bytes();
-            let after = match message.page_token.as_str() {
-                "" => String::new(),
-                token => cursor(&self.keyring, &list, token)?,
-            };
+            let list = format!("memberships\0{}", message.organization_id).into_bytes();
+            let (organization_id, (page_size, after)) = fields::both(
+                organization(&caller, &message.organization_id)?,
+                fields::both(
+                    fields::page_size(message.page_size),
+                    fields::cursor(&self.keyring, &list, &message.page_token, |cursor| {
+                        String::from_utf8(cursor).ok()
+                    }),
+                ),
+            )
+            .map_err(status::invalid)?;
+            let after = after.unwrap_or_default();
             let found = self
                 .service
                 .list_memberships(organization_id, after, page_size)
@@ -205,6 +211,7 @@ impl DirectoryService for DirectoryApi {
     ) -> Result<Response<DeleteOrganizationResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: DeleteOrganizationRequest| {
             let organization_id = organization(&caller, &message.organization_id)?;
+            let organization_id = organization_id.map_err(status::invalid)?;
             let deleted = self.service.delete_organization(organization_id).await?;
             Ok(DeleteOrganizationResponse {
                 revoked_invitation_count: count(deleted.revoked_invitations),
@@ -228,7 +235,7 @@ impl DirectoryService for DirectoryApi {
     ) -> Result<Response<DeleteUserResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: DeleteUserRequest| {
             require_every_organization(&caller)?;
-            let user_id = user_id(&message.user_id)?;
+            let user_id = fields::user_id(&message.user_id).map_err(status::invalid)?;
             let deleted = self.service.delete_user(user_id).await?;
             Ok(DeleteUserResponse {
                 revoked_invitation_count: count(deleted.revoked_invitations),
@@ -251,8 +258,11 @@ impl DirectoryService for DirectoryApi {
         request: Request<DeleteMembershipRequest>,
     ) -> Result<Response<DeleteMembershipResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: DeleteMembershipRequest| {
-            let organization_id = organization(&caller, &message.organization_id)?;
-            let user_id = user_id(&message.user_id)?;
+            let (organization_id, user_id) = fields::both(
+                organization(&caller, &message.organization_id)?,
+                fields::user_id(&message.user_id),
+            )
+            .map_err(status::invalid)?;
             let deleted = self
                 .service
                 .delete_membership(organization_id, user_id)
@@ -279,23 +289,6 @@ fn require_every_organization(caller: &Caller) -> Result<(), Status> {
         Access::Every => Ok(()),
         Access::Only(_) => Err(status::refused(Reason::OrganizationDenied)),
     }
-}
-
-fn user_id(input: &str) -> Result<UserId, Status> {
-    UserId::parse(input).ok_or_else(|| {
-        let reason = if input.is_empty() {
-            Reason::FieldRequired
-        } else {
-            Reason::FieldInvalid
-        };
-        status::invalid(vec![Violation::new("user_id", reason)])
-    })
-}
-
-fn cursor(keyring: &Keyring, list: &[u8], token: &str) -> Result<String, Status> {
-    page_token::open(keyring, list, token)
-        .and_then(|cursor| String::from_utf8(cursor).map_err(|_| Reason::PageTokenInvalid))
-        .map_err(|reason| status::invalid(vec![Violation::new("page_token", reason)]))
 }
 
 fn count(count: u64) -> i64 {

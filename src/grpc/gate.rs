@@ -12,12 +12,13 @@ use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use super::callers::{Caller, Callers};
+use super::fields::Field;
 use super::limits::{
     BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALLS_AT_ONCE_MAX, DEADLINE_MARGIN,
 };
-use super::status;
+use super::{fields, status};
 use crate::domain::ids::OrganizationId;
-use crate::domain::reason::{Reason, Violation};
+use crate::domain::reason::Reason;
 use crate::domain::scope::Scope;
 
 /// How long a method may take.
@@ -90,20 +91,17 @@ pub(super) fn require_scope(caller: &Caller, scope: Scope) -> Result<(), Status>
     }
 }
 
-/// The organization a call is for. Permission comes before existence: a foreign one is refused as an unknown one is.
-pub(super) fn organization(caller: &Caller, input: &str) -> Result<OrganizationId, Status> {
-    let id = OrganizationId::parse(input).ok_or_else(|| {
-        let reason = if input.is_empty() {
-            Reason::FieldRequired
-        } else {
-            Reason::FieldInvalid
-        };
-        status::invalid(vec![Violation::new("organization_id", reason)])
-    })?;
-    if caller.access.allows(id.as_str()) {
-        Ok(id)
-    } else {
-        Err(status::refused(Reason::OrganizationDenied))
+/// The organization a call is for, or what is wrong with its name.
+///
+/// Permission comes before existence and before what is wrong with other fields: a foreign one is refused as an unknown
+/// one is.
+pub(super) fn organization(caller: &Caller, input: &str) -> Result<Field<OrganizationId>, Status> {
+    let id = fields::organization_id(input);
+    match &id {
+        Ok(id) if !caller.access.allows(id.as_str()) => {
+            Err(status::refused(Reason::OrganizationDenied))
+        }
+        _ => Ok(id),
     }
 }
 

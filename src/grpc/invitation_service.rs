@@ -9,14 +9,11 @@ use uuid::Uuid;
 use super::callers::Caller;
 use super::convert::{bulk, directory, invitation, times};
 use super::gate::{Gate, Pace, organization, require_scope};
-use super::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
-use super::{page_token, status};
+use super::{fields, page_token, status};
 use crate::domain::expiry::Expiry;
-use crate::domain::ids::UserId;
 use crate::domain::keyring::Keyring;
-use crate::domain::reason::{Reason, Violation};
+use crate::domain::reason::Violation;
 use crate::domain::scope::Scope;
-use crate::domain::token::Token;
 use crate::domain::user::User;
 use crate::proto::invitation_service_server::InvitationService;
 use crate::proto::{
@@ -82,8 +79,11 @@ impl InvitationService for InvitationApi {
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: GetRequest| {
-            let organization_id = organization(&caller, &message.organization_id)?;
-            let id = invitation_id(&message.invitation_id)?;
+            let (organization_id, id) = fields::both(
+                organization(&caller, &message.organization_id)?,
+                fields::invitation_id(&message.invitation_id),
+            )
+            .map_err(status::invalid)?;
             let found = self.service.get(organization_id, id).await?;
             let invitation = invitation::invitation(found, caller.holds(Scope::DirectoryRead));
             Ok(GetResponse {
@@ -97,14 +97,21 @@ impl InvitationService for InvitationApi {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: ListRequest| {
-            let organization_id = organization(&caller, &message.organization_id)?;
-            let page_size = page_size(message.page_size)?;
-            let filter = invitation::filter(&message).map_err(status::invalid)?;
             let list = list_name(&message);
-            let before = match message.page_token.as_str() {
-                "" => None,
-                token => Some(cursor(&self.keyring, &list, token)?),
-            };
+            let (organization_id, page) = fields::both(
+                organization(&caller, &message.organization_id)?,
+                fields::both(
+                    fields::page_size(message.page_size),
+                    fields::both(
+                        invitation::filter(&message),
+                        fields::cursor(&self.keyring, &list, &message.page_token, |cursor| {
+                            Uuid::from_slice(&cursor).ok()
+                        }),
+                    ),
+                ),
+            )
+            .map_err(status::invalid)?;
+            let (page_size, (filter, before)) = page;
             let request = List {
                 organization_id,
                 filter,
@@ -137,7 +144,7 @@ impl InvitationService for InvitationApi {
         request: Request<PreviewRequest>,
     ) -> Result<Response<PreviewResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: PreviewRequest| {
-            let token = token(&message.token)?;
+            let token = fields::token(&message.token).map_err(status::invalid)?;
             let found = self.service.preview(token, caller.access.clone()).await;
             Ok(invitation::preview(found?))
         };
@@ -157,7 +164,7 @@ impl InvitationService for InvitationApi {
         request: Request<AcceptRequest>,
     ) -> Result<Response<AcceptResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: AcceptRequest| {
-            let request = accept(&message)?;
+            let request = accept(&message).map_err(status::invalid)?;
             let outcome = self.service.accept(request, caller.access.clone()).await?;
             let may_see_accounts = caller.holds(Scope::DirectoryRead);
             Ok(AcceptResponse {
@@ -182,7 +189,7 @@ impl InvitationService for InvitationApi {
         request: Request<DeclineRequest>,
     ) -> Result<Response<DeclineResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: DeclineRequest| {
-            let token = token(&message.token)?;
+            let token = fields::token(&message.token).map_err(status::invalid)?;
             let declined = self.service.decline(token, caller.access.clone()).await?;
             let invitation = invitation::invitation(declined, caller.holds(Scope::DirectoryRead));
             Ok(DeclineResponse {
@@ -205,9 +212,14 @@ impl InvitationService for InvitationApi {
         request: Request<RevokeRequest>,
     ) -> Result<Response<RevokeResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: RevokeRequest| {
-            let organization_id = organization(&caller, &message.organization_id)?;
-            let id = invitation_id(&message.invitation_id)?;
-            let by_user_id = optional_user_id(&message.user_id)?;
+            let (organization_id, (id, by_user_id)) = fields::both(
+                organization(&caller, &message.organization_id)?,
+                fields::both(
+                    fields::invitation_id(&message.invitation_id),
+                    fields::optional_user_id(&message.user_id),
+                ),
+            )
+            .map_err(status::invalid)?;
             let revoked = self.service.revoke(organization_id, id, by_user_id).await?;
             let invitation = invitation::invitation(revoked, caller.holds(Scope::DirectoryRead));
             Ok(RevokeResponse {
@@ -230,9 +242,14 @@ impl InvitationService for InvitationApi {
         request: Request<ResendRequest>,
     ) -> Result<Response<ResendResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: ResendRequest| {
+            let (organization_id, id) = fields::both(
+                organization(&caller, &message.organization_id)?,
+                fields::invitation_id(&message.invitation_id),
+            )
+            .map_err(status::invalid)?;
             let request = Resend {
-                organization_id: organization(&caller, &message.organization_id)?,
-                id: invitation_id(&message.invitation_id)?,
+                organization_id,
+                id,
                 rotate_token: message.rotate_token,
                 expiry: match message.expiry {
                     None => Expiry::Default,
@@ -258,67 +275,16 @@ impl InvitationService for InvitationApi {
     }
 }
 
-/// Coerces a page size to its range; a negative one is refused (AIP-158).
-pub(super) fn page_size(input: i32) -> Result<usize, Status> {
-    match usize::try_from(input) {
-        Ok(0) => Ok(PAGE_SIZE_DEFAULT),
-        Ok(size) => Ok(size.min(PAGE_SIZE_MAX)),
-        Err(_) => Err(status::invalid(vec![Violation::new(
-            "page_size",
-            Reason::FieldInvalid,
-        )])),
-    }
-}
-
-fn token(input: &str) -> Result<Token, Status> {
-    Token::parse(input)
-        .map_err(|_| status::invalid(vec![Violation::new("token", Reason::TokenMalformed)]))
-}
-
-/// The token and the user, every violation at once.
-fn accept(message: &AcceptRequest) -> Result<Accept, Status> {
-    let fields = ["user_id", "user_name", "user_emails"];
-    let token = Token::parse(&message.token);
+/// The token and the user.
+fn accept(message: &AcceptRequest) -> Result<Accept, Vec<Violation>> {
     let user = User::parse(
         &message.user_id,
         &message.user_name,
         &message.user_emails,
-        fields,
+        ["user_id", "user_name", "user_emails"],
     );
-    match (token, user) {
-        (Ok(token), Ok(user)) => Ok(Accept { token, user }),
-        (token, user) => {
-            let malformed = token
-                .err()
-                .map(|_| Violation::new("token", Reason::TokenMalformed));
-            Err(status::invalid(
-                malformed
-                    .into_iter()
-                    .chain(user.err().unwrap_or_default())
-                    .collect(),
-            ))
-        }
-    }
-}
-
-fn invitation_id(input: &str) -> Result<Uuid, Status> {
-    Uuid::try_parse(input).map_err(|_| {
-        let reason = if input.is_empty() {
-            Reason::FieldRequired
-        } else {
-            Reason::FieldInvalid
-        };
-        status::invalid(vec![Violation::new("invitation_id", reason)])
-    })
-}
-
-fn optional_user_id(input: &str) -> Result<Option<UserId>, Status> {
-    if input.is_empty() {
-        return Ok(None);
-    }
-    UserId::parse(input)
-        .map(Some)
-        .ok_or_else(|| status::invalid(vec![Violation::new("user_id", Reason::FieldInvalid)]))
+    let (token, user) = fields::both(fields::token(&message.token), user)?;
+    Ok(Accept { token, user })
 }
 
 /// Which list a request asks for: everything but where in it.
@@ -331,10 +297,4 @@ fn list_name(request: &ListRequest) -> Vec<u8> {
     };
     name.extend(request.encode_to_vec());
     name
-}
-
-fn cursor(keyring: &Keyring, list: &[u8], token: &str) -> Result<Uuid, Status> {
-    page_token::open(keyring, list, token)
-        .and_then(|cursor| Uuid::from_slice(&cursor).map_err(|_| Reason::PageTokenInvalid))
-        .map_err(|reason| status::invalid(vec![Violation::new("page_token", reason)]))
 }

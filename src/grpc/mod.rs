@@ -7,6 +7,7 @@
 mod callers;
 mod convert;
 mod directory_service;
+mod fields;
 mod gate;
 mod health;
 mod invitation_service;

@@ -406,7 +406,7 @@ async fn looking_at_a_link_changes_nothing() {
             token: token.clone(),
         };
         let shown = world
-            .client_of("reader")
+            .client_of("only-invitations:read")
             .preview(request)
             .await
             .unwrap()

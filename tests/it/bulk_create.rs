@@ -569,7 +569,12 @@ async fn links_are_returned_to_callers_that_may_have_them_alone() {
     request.invitations[0].notify = Some(false);
     request.return_link = true;
     assert_eq!(
-        reason(world.client_of("writer").bulk_create(request.clone()).await),
+        reason(
+            world
+                .client_of("only-invitations:write")
+                .bulk_create(request.clone())
+                .await
+        ),
         "SCOPE_MISSING"
     );
     let results = world

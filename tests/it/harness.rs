@@ -1,6 +1,7 @@
 //! The world a test lives in: the service on a real socket, a real Postgres, a real SMTP conversation, and a clock that
 //! stands still until it is moved. A test sees what a caller and a mail server see.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,6 +96,7 @@ pub(crate) struct World {
     pub(crate) service: Service,
     worker: Worker,
     reaper: Reaper,
+    address: SocketAddr,
     channel: Channel,
     database: Database,
     stopping: CancellationToken,
@@ -150,6 +152,7 @@ impl World {
             clock,
             relay,
             service,
+            address,
             channel,
             database,
             stopping,
@@ -209,6 +212,16 @@ impl World {
     /// A directory client of another caller.
     pub(crate) fn directory_of(&self, caller: &str) -> Directory {
         DirectoryServiceClient::with_interceptor(self.channel.clone(), bearer(caller))
+    }
+
+    /// The bare way to the server, without a token.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
+    }
+
+    /// Where the server listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// A look at the database, past the service.
@@ -455,20 +468,18 @@ fn callers() -> Callers {
         scopes: scopes.to_vec(),
         organizations: organizations.map(|id| vec![id.to_owned()]),
     };
-    Callers::new(CallersFile {
-        callers: vec![
-            caller("all", &Scope::ALL, None),
-            caller("acme-only", &Scope::ALL, Some(ACME)),
-            caller("other-only", &Scope::ALL, Some(OTHER)),
-            caller("writer", &[Scope::InvitationsWrite], None),
-            caller("reader", &[Scope::InvitationsRead], None),
-            caller(
-                "directory",
-                &[Scope::DirectoryRead, Scope::DirectoryWrite],
-                None,
-            ),
-        ],
-    })
+    let mut callers = vec![
+        caller("all", &Scope::ALL, None),
+        caller("acme-only", &Scope::ALL, Some(ACME)),
+        caller("other-only", &Scope::ALL, Some(OTHER)),
+    ];
+    for scope in Scope::ALL {
+        let others = Scope::ALL.into_iter().filter(|other| *other != scope);
+        let others: Vec<_> = others.collect();
+        callers.push(caller(&format!("only-{scope}"), &[scope], None));
+        callers.push(caller(&format!("all-but-{scope}"), &others, None));
+    }
+    Callers::new(CallersFile { callers })
 }
 
 fn bearer(caller: &str) -> Bearer {

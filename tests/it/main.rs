@@ -7,12 +7,18 @@
 
 mod accept;
 mod bulk_create;
+mod callers;
 mod database;
 mod delivery;
+mod directory;
 mod harness;
 mod idempotency;
 mod layering;
 mod life;
+mod list;
+mod memberships;
 mod relay;
+mod server;
 mod smtp;
 mod statements;
+mod wire;

@@ -9,6 +9,7 @@ use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::new_invitation::{ITEMS_MAX, ItemInput};
 use crate::domain::reason::{Reason, Violation};
+use crate::grpc::fields::Field;
 use crate::proto::{self, new_invitation};
 use crate::service::bulk_create::{Batch, BulkCreate, ItemResult, OnExisting, Outcome};
 
@@ -16,9 +17,12 @@ use crate::service::bulk_create::{Batch, BulkCreate, ItemResult, OnExisting, Out
 pub(in crate::grpc) fn request(
     input: proto::BulkCreateRequest,
     caller: &str,
-    organization_id: OrganizationId,
-) -> Result<BulkCreate, Vec<Violation>> {
-    let mut violations = Vec::new();
+    organization_id: Field<OrganizationId>,
+) -> Field<BulkCreate> {
+    let (organization_id, mut violations) = match organization_id {
+        Ok(id) => (Some(id), Vec::new()),
+        Err(violations) => (None, violations),
+    };
     let mut refuse = |field: &str, reason| violations.push(Violation::new(field, reason));
     if input.invitations.is_empty() {
         refuse("invitations", Reason::ItemsEmpty);
@@ -34,9 +38,9 @@ pub(in crate::grpc) fn request(
     if on_existing.is_none() {
         refuse("on_existing", Reason::FieldInvalid);
     }
-    if !violations.is_empty() {
+    let Some(organization_id) = organization_id.filter(|_| violations.is_empty()) else {
         return Err(violations);
-    }
+    };
     Ok(BulkCreate {
         caller: caller.to_owned(),
         request_id,

@@ -1,0 +1,360 @@
+//! Who may call what, for whom, and what they are told.
+
+use invitations::proto::{
+    BulkCreateRequest, DeclineRequest, DeleteMembershipRequest, DeleteOrganizationRequest,
+    DeleteUserRequest, GetMembershipRequest, GetRequest, Invitation, ListMembershipsRequest,
+    ListRequest, Membership, Organization, ResendRequest, RevokeRequest, UpsertMembershipsRequest,
+    UpsertOrganizationsRequest, UpsertUsersRequest, User,
+};
+use prost::Message;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::harness::{ACME, OTHER, World, accept_request, invite_request, item, reason};
+use crate::wire;
+
+/// How many methods the two services have; a new one is covered by itself.
+const METHODS: usize = 16;
+const UNKNOWN_ID: &str = "019aacd0-0000-7000-8000-000000000001";
+
+async fn call(world: &World, path: &str, token: &str, message: &[u8]) -> Result<Vec<u8>, Status> {
+    let authorization = format!("Bearer {token}");
+    let headers = [("authorization", authorization.as_str())];
+    wire::call(world.address(), path, &headers, message).await
+}
+
+/// Calls a method of `InvitationService` with a typed message, as somebody.
+async fn invitations(
+    world: &World,
+    token: &str,
+    method: &str,
+    message: &impl Message,
+) -> Result<Vec<u8>, Status> {
+    let path = format!("/invitation.v1.InvitationService/{method}");
+    call(world, &path, token, &message.encode_to_vec()).await
+}
+
+/// Calls a method of `DirectoryService` with a typed message, as somebody.
+async fn directory(
+    world: &World,
+    token: &str,
+    method: &str,
+    message: &impl Message,
+) -> Result<Vec<u8>, Status> {
+    let path = format!("/invitation.v1.DirectoryService/{method}");
+    call(world, &path, token, &message.encode_to_vec()).await
+}
+
+#[tokio::test]
+async fn no_method_answers_a_stranger() {
+    let world = World::start().await;
+    let strangers: [&[(&str, &str)]; 5] = [
+        &[],
+        &[("authorization", "Basic YWxsOmFsbA==")],
+        &[("authorization", "Bearer nobody")],
+        &[("authorization", "all")],
+        &[
+            ("authorization", "Bearer all"),
+            ("authorization", "Bearer all"),
+        ],
+    ];
+    let methods = wire::methods();
+    assert_eq!(methods.len(), METHODS);
+    for method in methods {
+        for headers in strangers {
+            let answer = wire::call(world.address(), &method.path, headers, &[]).await;
+            let code = answer.as_ref().err().map(Status::code);
+            let told = (code, reason(answer));
+            let expected = (
+                Some(Code::Unauthenticated),
+                "CREDENTIALS_INVALID".to_owned(),
+            );
+            assert_eq!(told, expected, "{} {headers:?}", method.path);
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_method_asks_for_the_scope_its_comment_names() {
+    let world = World::start().await;
+    for method in wire::methods() {
+        let token = format!("all-but-{}", method.scope);
+        let status = call(&world, &method.path, &token, &[]).await.unwrap_err();
+        let info = status.get_error_details().error_info().cloned().unwrap();
+        assert_eq!(status.code(), Code::PermissionDenied, "{}", method.path);
+        assert_eq!(info.reason, "SCOPE_MISSING", "{}", method.path);
+        assert_eq!(info.metadata["scope"], method.scope, "{}", method.path);
+        // And for no other: whoever holds that one alone is let through to the next question.
+        let token = format!("only-{}", method.scope);
+        let answer = call(&world, &method.path, &token, &[]).await;
+        assert_ne!(
+            answer.unwrap_err().code(),
+            Code::PermissionDenied,
+            "{}",
+            method.path
+        );
+    }
+    let request = BulkCreateRequest {
+        return_link: true,
+        ..invite_request(&["a@b.co"])
+    };
+    let answer = invitations(&world, "all-but-invitations:link", "BulkCreate", &request).await;
+    let status = answer.unwrap_err();
+    let info = status.get_error_details().error_info().cloned().unwrap();
+    assert_eq!(info.metadata["scope"], "invitations:link");
+}
+
+#[tokio::test]
+async fn a_foreign_organization_is_refused_as_an_unknown_one_is() {
+    let world = World::start().await;
+    let methods = wire::methods();
+    let concerned = methods
+        .iter()
+        .filter(|method| wire::names_organization(&method.input));
+    let mut count = 0;
+    for method in concerned {
+        count += 1;
+        let mut told = Vec::new();
+        for organization_id in [ACME, "unknown"] {
+            let message = wire::filled(&method.input, "x", organization_id);
+            let answer = call(&world, &method.path, "other-only", &message).await;
+            let status = answer.unwrap_err();
+            assert_eq!(status.code(), Code::PermissionDenied, "{}", method.path);
+            told.push((status.message().to_owned(), status.details().to_vec()));
+            let reason = reason(Err::<(), _>(status));
+            assert_eq!(reason, "ORGANIZATION_DENIED", "{}", method.path);
+        }
+        assert_eq!(told[0], told[1], "{}", method.path);
+    }
+    assert_eq!(count, 9);
+}
+
+#[tokio::test]
+async fn whoever_may_see_everything_is_told_what_is_not_there() {
+    let world = World::start().await;
+    let (organization_id, invitation_id) = ("unknown".to_owned(), UNKNOWN_ID.to_owned());
+    let user_id = "ada".to_owned();
+    let bulk_create = BulkCreateRequest {
+        organization_id: organization_id.clone(),
+        ..invite_request(&["a@b.co"])
+    };
+    let list = ListRequest {
+        organization_id: organization_id.clone(),
+        ..Default::default()
+    };
+    let get = GetRequest {
+        organization_id: organization_id.clone(),
+        invitation_id: invitation_id.clone(),
+    };
+    let revoke = RevokeRequest {
+        organization_id: organization_id.clone(),
+        invitation_id: invitation_id.clone(),
+        user_id: String::new(),
+    };
+    let resend = ResendRequest {
+        organization_id: organization_id.clone(),
+        invitation_id,
+        ..Default::default()
+    };
+    let list_memberships = ListMembershipsRequest {
+        organization_id: organization_id.clone(),
+        ..Default::default()
+    };
+    let get_membership = GetMembershipRequest {
+        organization_id: organization_id.clone(),
+        user_id: user_id.clone(),
+    };
+    let delete_membership = DeleteMembershipRequest {
+        organization_id: organization_id.clone(),
+        user_id,
+    };
+    let delete_organization = DeleteOrganizationRequest { organization_id };
+    let all = "all";
+    for (answer, expected) in [
+        (
+            invitations(&world, all, "BulkCreate", &bulk_create).await,
+            "ORGANIZATION_NOT_FOUND",
+        ),
+        (
+            invitations(&world, all, "List", &list).await,
+            "ORGANIZATION_NOT_FOUND",
+        ),
+        (
+            invitations(&world, all, "Get", &get).await,
+            "INVITATION_NOT_FOUND",
+        ),
+        (
+            invitations(&world, all, "Revoke", &revoke).await,
+            "INVITATION_NOT_FOUND",
+        ),
+        (
+            invitations(&world, all, "Resend", &resend).await,
+            "INVITATION_NOT_FOUND",
+        ),
+        (
+            directory(&world, all, "ListMemberships", &list_memberships).await,
+            "ORGANIZATION_NOT_FOUND",
+        ),
+        (
+            directory(&world, all, "GetMembership", &get_membership).await,
+            "MEMBERSHIP_NOT_FOUND",
+        ),
+        (
+            directory(&world, all, "DeleteMembership", &delete_membership).await,
+            "MEMBERSHIP_NOT_FOUND",
+        ),
+        (
+            directory(&world, all, "DeleteOrganization", &delete_organization).await,
+            "ORGANIZATION_NOT_FOUND",
+        ),
+    ] {
+        let code = answer.as_ref().err().map(Status::code);
+        assert_eq!(
+            (code, reason(answer).as_str()),
+            (Some(Code::NotFound), expected)
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_limited_caller_changes_nothing_outside_its_organizations() {
+    let world = World::start().await;
+    let user = |id: &str| User {
+        id: id.to_owned(),
+        ..Default::default()
+    };
+    let users = UpsertUsersRequest {
+        users: vec![user("ada")],
+    };
+    let user_id = "ada".to_owned();
+    let user = DeleteUserRequest { user_id };
+    for answer in [
+        directory(&world, "acme-only", "UpsertUsers", &users).await,
+        directory(&world, "acme-only", "DeleteUser", &user).await,
+    ] {
+        let code = answer.as_ref().err().map(Status::code);
+        let told = (code, reason(answer));
+        assert_eq!(
+            told,
+            (
+                Some(Code::PermissionDenied),
+                "ORGANIZATION_DENIED".to_owned()
+            )
+        );
+    }
+
+    let organization = |id: &str| Organization {
+        id: id.to_owned(),
+        name: "Renamed".to_owned(),
+        ..Default::default()
+    };
+    let organizations = UpsertOrganizationsRequest {
+        organizations: vec![organization(ACME), organization(OTHER), organization("new")],
+    };
+    let mut client = world.directory_of("acme-only");
+    let answer = client.upsert_organizations(organizations).await.unwrap();
+    assert_eq!(errors(answer.into_inner().results), ["", DENIED, DENIED]);
+    let membership = |organization_id: &str| Membership {
+        organization_id: organization_id.to_owned(),
+        user_id: "grace".to_owned(),
+        ..Default::default()
+    };
+    let memberships = UpsertMembershipsRequest {
+        memberships: vec![membership(ACME), membership(OTHER), membership("new")],
+    };
+    let answer = client.upsert_memberships(memberships).await.unwrap();
+    assert_eq!(errors(answer.into_inner().results), ["", DENIED, DENIED]);
+    let mut database = world.database().await;
+    let seen: (String, i64, i64) = sqlx::query_as(
+        "SELECT (SELECT name FROM organizations WHERE id = 'other'), (SELECT count(*) FROM organizations),
+                (SELECT count(*) FROM memberships)",
+    )
+    .fetch_one(&mut database)
+    .await
+    .unwrap();
+    assert_eq!(seen, ("Other Works".to_owned(), 2, 3));
+}
+
+const DENIED: &str = "ERROR_REASON_ORGANIZATION_DENIED";
+
+fn errors(results: Vec<invitations::proto::UpsertResult>) -> Vec<&'static str> {
+    let reason_of = |error: invitations::proto::ItemError| error.reason().as_str_name();
+    results
+        .into_iter()
+        .map(|result| result.error.map(reason_of).unwrap_or_default())
+        .collect()
+}
+
+#[tokio::test]
+async fn who_has_an_account_is_told_to_readers_of_the_directory_alone() {
+    for (caller, sees) in [("all", true), ("all-but-directory:read", false)] {
+        let mut world = World::start().await;
+        world.add_user("known", "Known", &["a@b.co"]).await;
+        let check = |method: &str, invitation: Invitation| {
+            let told = (
+                invitation.inviter_name.as_str(),
+                invitation.registered,
+                invitation.invited_user_id.as_str(),
+            );
+            let expected = if sees {
+                ("Ada Lovelace", true, "known")
+            } else {
+                ("", false, "")
+            };
+            assert_eq!(told, expected, "{method} as {caller}");
+            invitation
+        };
+        let mut client = world.client_of(caller);
+        let request = BulkCreateRequest {
+            invitations: vec![item("a@b.co"), item("c@b.co")],
+            ..invite_request(&[])
+        };
+        // The first answer has the invitation that was made, the second one the invitation that was in the way.
+        let mut ids = Vec::new();
+        for _ in 0..2 {
+            let answer = client.bulk_create(request.clone()).await.unwrap();
+            let mut results = answer.into_inner().results;
+            let first = results.swap_remove(0).invitation.unwrap();
+            ids.push(check("BulkCreate", first).id);
+        }
+        assert_eq!(ids[0], ids[1]);
+        let request = GetRequest {
+            organization_id: ACME.to_owned(),
+            invitation_id: ids.remove(0),
+        };
+        let id = request.invitation_id.clone();
+        let answer = client.get(request).await.unwrap();
+        check("Get", answer.into_inner().invitation.unwrap());
+        let request = ListRequest {
+            organization_id: ACME.to_owned(),
+            email: "a@b.co".to_owned(),
+            ..Default::default()
+        };
+        let answer = client.list(request).await.unwrap();
+        check("List", answer.into_inner().invitations.remove(0));
+        let request = ResendRequest {
+            organization_id: ACME.to_owned(),
+            invitation_id: id.clone(),
+            ..Default::default()
+        };
+        let answer = client.resend(request).await.unwrap();
+        check("Resend", answer.into_inner().invitation.unwrap());
+        world.deliver_all().await;
+        let token = world.mail_to("a@b.co").token();
+        let request = accept_request(&token, "known", "a@b.co");
+        let answer = client.accept(request).await.unwrap();
+        check("Accept", answer.into_inner().invitation.unwrap());
+
+        world.add_user("known", "Known", &["c@b.co"]).await;
+        let token = world.mail_to("c@b.co").token();
+        let answer = client.decline(DeclineRequest { token }).await.unwrap();
+        let declined = check("Decline", answer.into_inner().invitation.unwrap());
+        let request = RevokeRequest {
+            organization_id: ACME.to_owned(),
+            invitation_id: declined.id,
+            user_id: String::new(),
+        };
+        let answer = client.revoke(request).await.unwrap();
+        check("Revoke", answer.into_inner().invitation.unwrap());
+    }
+}
