@@ -19,6 +19,7 @@ mod life;
 mod list;
 mod memberships;
 mod process;
+mod readme;
 mod relay;
 mod server;
 mod site;
