@@ -78,8 +78,9 @@ fn violations(result: &UpsertResult) -> Vec<String> {
 
 #[tokio::test]
 async fn an_item_that_fails_leaves_the_others_done() {
-    let world = World::start().await;
     use UpsertOutcome::{Created, Failed, Updated};
+
+    let world = World::start().await;
     let organizations = vec![
         organization("new", "New"),
         organization(ACME, "Acme"),

@@ -500,7 +500,7 @@ fn grpc_config() -> GrpcConfig {
 fn delivery_config() -> DeliveryConfig {
     DeliveryConfig {
         connections: 4,
-        lease_duration: Duration::from_secs(120),
+        lease_duration: Duration::from_mins(2),
         poll_interval: Duration::from_secs(1),
         drain_timeout: Duration::from_secs(5),
         // The clock of a test does not move by itself, and neither should its relay stay closed.

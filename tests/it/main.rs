@@ -2,11 +2,11 @@
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    clippy::print_stdout,
     reason = "tests start tasks and read clocks of their own, and a panic is how a harness fails"
 )]
 
 mod accept;
+mod accounts;
 mod bulk_create;
 mod callers;
 mod database;
@@ -20,6 +20,7 @@ mod list;
 mod memberships;
 mod process;
 mod readme;
+mod refusals;
 mod relay;
 mod server;
 mod site;
