@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::panic;
 
 use tracing::{Level, Metadata};
-use tracing_subscriber::filter::{EnvFilter, FilterExt as _, FilterFn};
+use tracing_subscriber::filter::{EnvFilter, FilterFn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -21,8 +21,7 @@ pub struct TelemetryError(String);
 /// Starts logging to standard error.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(filter).map_err(|error| TelemetryError(error.to_string()))?;
-    // No setting turns this off: at debug level those would put tokens and addresses into the log.
-    let filter = filter.and(FilterFn::new(is_discreet));
+    // Escape codes are for eyes: in a file or a collector they keep `name=value` from being found.
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
@@ -30,8 +29,13 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().boxed(),
     };
+    // Filters of the whole registry, not of the layer: a layer's filter remembers its last answer, and when sqlx only
+    // asks whether it may log, the next line of somebody else would be dropped for it.
     tracing_subscriber::registry()
-        .with(layer.with_filter(filter))
+        .with(filter)
+        // No setting turns this off: at debug level those would put tokens and addresses into the log.
+        .with(FilterFn::new(is_discreet))
+        .with(layer)
         .try_init()
         .map_err(|error| TelemetryError(error.to_string()))?;
     // A panic's message may hold whatever was being worked on; its place tells the developer enough.

@@ -6,6 +6,7 @@
 
 mod callers;
 mod convert;
+mod deadline;
 mod directory_service;
 mod fields;
 mod gate;

@@ -8,8 +8,10 @@ use tokio::net::TcpListener;
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic_health::pb::health_server::HealthServer;
+use tower::layer::util::{Identity, Stack};
 
 use super::callers::Callers;
+use super::deadline::DeadlineLayer;
 use super::directory_service::DirectoryApi;
 use super::gate::Gate;
 use super::health::Health;
@@ -25,6 +27,9 @@ use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::directory_service_server::DirectoryServiceServer;
 use crate::proto::invitation_service_server::InvitationServiceServer;
 use crate::service::Service;
+
+/// What the server answers, with a deadline around it.
+type Router = tonic::transport::server::Router<Stack<DeadlineLayer, Identity>>;
 
 /// How the server listens.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +48,7 @@ pub struct GrpcConfig {
 pub struct Server {
     listener: TcpListener,
     config: GrpcConfig,
-    router: tonic::transport::server::Router,
+    router: Router,
     health: Health,
 }
 
@@ -126,7 +131,7 @@ impl Server {
     }
 }
 
-fn limited() -> tonic::transport::Server {
+fn limited() -> tonic::transport::Server<Stack<DeadlineLayer, Identity>> {
     tonic::transport::Server::builder()
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
         .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS_MAX))
@@ -135,6 +140,7 @@ fn limited() -> tonic::transport::Server {
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_connection_age(entropy::jittered(CONNECTION_AGE_MAX, CONNECTION_AGE_JITTER))
+        .layer(DeadlineLayer)
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

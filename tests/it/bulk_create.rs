@@ -233,13 +233,8 @@ async fn every_violation_of_every_item_is_told_at_once() {
         invitations: items,
         ..invite_request(&[])
     };
-    let results = world
-        .client()
-        .bulk_create(request.clone())
-        .await
-        .unwrap()
-        .into_inner()
-        .results;
+    let answer = world.client().bulk_create(request.clone()).await.unwrap();
+    let results = answer.into_inner().results;
     let told = |index: usize| -> Vec<(String, ErrorReason)> {
         let violations = &results[index].error.as_ref().unwrap().violations;
         violations

@@ -35,6 +35,18 @@ impl Database {
         Self { name }
     }
 
+    /// A database nobody has migrated.
+    pub(crate) async fn create_empty() -> Self {
+        let name = format!("test_{}", Uuid::new_v4().simple());
+        let statement = format!("CREATE DATABASE {name}");
+        admin()
+            .await
+            .execute(AssertSqlSafe(statement))
+            .await
+            .unwrap();
+        Self { name }
+    }
+
     /// Its URL.
     pub(crate) fn url(&self) -> String {
         url_of(&self.name)

@@ -158,38 +158,8 @@ impl World {
             stopping,
             may_leave_mail: false,
         };
-        world.populate().await;
+        populate(&world.directory()).await;
         world
-    }
-
-    async fn populate(&self) {
-        let organization = |id: &str, name: &str| Organization {
-            id: id.to_owned(),
-            name: name.to_owned(),
-            redirect_origins: vec!["https://app.example.com".to_owned()],
-            ..Default::default()
-        };
-        let organizations = vec![
-            organization(ACME, "Acme Engines"),
-            organization(OTHER, "Other Works"),
-        ];
-        let request = UpsertOrganizationsRequest { organizations };
-        let failed = self
-            .directory()
-            .upsert_organizations(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .failed_count;
-        assert_eq!(failed, 0);
-        self.add_user("ada", "Ada Lovelace", &["ada@example.com"])
-            .await;
-        self.add_user("grace", "Grace Hopper", &["grace@example.com"])
-            .await;
-        self.add_user("eve", "Eve", &["eve@example.com"]).await;
-        self.add_member(ACME, "ada", "admin").await;
-        self.add_member(ACME, "grace", "member").await;
-        self.add_member(OTHER, "eve", "admin").await;
     }
 
     /// A client that may do everything.
@@ -309,43 +279,12 @@ impl World {
 
     /// Tells the directory of a user.
     pub(crate) async fn add_user(&self, id: &str, name: &str, emails: &[&str]) {
-        let user = User {
-            id: id.to_owned(),
-            name: name.to_owned(),
-            verified_emails: emails.iter().map(|email| (*email).to_owned()).collect(),
-        };
-        let request = UpsertUsersRequest { users: vec![user] };
-        assert_eq!(
-            self.directory()
-                .upsert_users(request)
-                .await
-                .unwrap()
-                .into_inner()
-                .failed_count,
-            0
-        );
+        add_user(&self.directory(), id, name, emails).await;
     }
 
     /// Tells the directory of a membership.
     pub(crate) async fn add_member(&self, organization_id: &str, user_id: &str, role: &str) {
-        let membership = Membership {
-            organization_id: organization_id.to_owned(),
-            user_id: user_id.to_owned(),
-            role: role.to_owned(),
-            ..Default::default()
-        };
-        let request = UpsertMembershipsRequest {
-            memberships: vec![membership],
-        };
-        assert_eq!(
-            self.directory()
-                .upsert_memberships(request)
-                .await
-                .unwrap()
-                .into_inner()
-                .failed_count,
-            0
-        );
+        add_member(&self.directory(), organization_id, user_id, role).await;
     }
 }
 
@@ -379,6 +318,58 @@ impl Drop for World {
             "mails were left in the queue; deliver them or say may_leave_mail"
         );
     }
+}
+
+/// Tells of the organizations, the admins and the member above.
+pub(crate) async fn populate(directory: &Directory) {
+    let organization = |id: &str, name: &str| Organization {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        redirect_origins: vec!["https://app.example.com".to_owned()],
+        ..Default::default()
+    };
+    let organizations = vec![
+        organization(ACME, "Acme Engines"),
+        organization(OTHER, "Other Works"),
+    ];
+    let request = UpsertOrganizationsRequest { organizations };
+    let answer = directory.clone().upsert_organizations(request).await;
+    assert_eq!(answer.unwrap().into_inner().failed_count, 0);
+    for (id, name) in [
+        ("ada", "Ada Lovelace"),
+        ("grace", "Grace Hopper"),
+        ("eve", "Eve"),
+    ] {
+        add_user(directory, id, name, &[&format!("{id}@example.com")]).await;
+    }
+    add_member(directory, ACME, "ada", "admin").await;
+    add_member(directory, ACME, "grace", "member").await;
+    add_member(directory, OTHER, "eve", "admin").await;
+}
+
+async fn add_user(directory: &Directory, id: &str, name: &str, emails: &[&str]) {
+    let user = User {
+        id: id.to_owned(),
+        name: name.to_owned(),
+        verified_emails: emails.iter().map(|email| (*email).to_owned()).collect(),
+    };
+    let request = UpsertUsersRequest { users: vec![user] };
+    let answer = directory.clone().upsert_users(request).await;
+    assert_eq!(answer.unwrap().into_inner().failed_count, 0);
+}
+
+async fn add_member(directory: &Directory, organization_id: &str, user_id: &str, role: &str) {
+    let membership = Membership {
+        organization_id: organization_id.to_owned(),
+        user_id: user_id.to_owned(),
+        role: role.to_owned(),
+        ..Default::default()
+    };
+    let request = UpsertMembershipsRequest {
+        memberships: vec![membership],
+    };
+    let answer = directory.clone().upsert_memberships(request).await;
+    assert_eq!(answer.unwrap().into_inner().failed_count, 0);
 }
 
 /// A request that invites addresses into ACME on behalf of `ada`.
@@ -482,7 +473,8 @@ fn callers() -> Callers {
     Callers::new(CallersFile { callers })
 }
 
-fn bearer(caller: &str) -> Bearer {
+/// Sends this token.
+pub(crate) fn bearer(caller: &str) -> Bearer {
     Bearer((!caller.is_empty()).then(|| format!("Bearer {caller}").parse().unwrap()))
 }
 

@@ -6,6 +6,7 @@
 )]
 
 mod accept;
+mod accounts;
 mod bulk_create;
 mod callers;
 mod database;
@@ -17,8 +18,12 @@ mod layering;
 mod life;
 mod list;
 mod memberships;
+mod process;
+mod readme;
+mod refusals;
 mod relay;
 mod server;
+mod site;
 mod smtp;
 mod statements;
 mod wire;

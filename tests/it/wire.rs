@@ -30,6 +30,24 @@ pub(crate) async fn call(
     headers: &[(&str, &str)],
     message: &[u8],
 ) -> Result<Vec<u8>, Status> {
+    exchange(address, path, headers, Some(message)).await
+}
+
+/// Begins a call and never sends its message.
+pub(crate) async fn call_without_end(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+) -> Result<Vec<u8>, Status> {
+    exchange(address, path, headers, None).await
+}
+
+async fn exchange(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    message: Option<&[u8]>,
+) -> Result<Vec<u8>, Status> {
     let stream = TcpStream::connect(address).await.unwrap();
     let (client, connection) = client::handshake(stream).await.unwrap();
     let connection = tokio::spawn(connection);
@@ -42,7 +60,9 @@ pub(crate) async fn call(
     let mut client = client.ready().await.unwrap();
     let request = request.body(()).unwrap();
     let (response, mut sending) = client.send_request(request, false).unwrap();
-    sending.send_data(frame(message), true).unwrap();
+    if let Some(message) = message {
+        sending.send_data(frame(message), true).unwrap();
+    }
     let (head, mut body) = response.await.unwrap().into_parts();
     let mut octets = Vec::new();
     while let Some(data) = body.data().await {

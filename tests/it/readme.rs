@@ -1,0 +1,49 @@
+//! The README's table of settings, kept by the code's own help.
+
+use std::fmt::Write as _;
+
+use clap::{Arg, CommandFactory as _};
+use invitations::cli::Cli;
+
+const BEGIN: &str = "<!-- settings -->\n";
+const END: &str = "<!-- /settings -->";
+
+#[test]
+fn the_readme_has_every_setting_as_the_help_has_it() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let found = readme
+        .split_once(BEGIN)
+        .and_then(|(_, rest)| rest.split_once(END))
+        .map(|(table, _)| table);
+    let expected = table();
+    assert!(
+        found == Some(expected.as_str()),
+        "what stands between the marks of the README should be:\n\n{BEGIN}{expected}{END}\n"
+    );
+}
+
+fn table() -> String {
+    let command = Cli::command();
+    let serve = command.find_subcommand("serve").unwrap();
+    let mut table = "| setting | default | what |\n|---|---|---|\n".to_owned();
+    for argument in serve.get_arguments() {
+        let Some(variable) = argument.get_env() else {
+            continue;
+        };
+        let variable = variable.to_str().unwrap();
+        let help = argument.get_help().unwrap().to_string().replace('|', "\\|");
+        let default = default(argument);
+        writeln!(table, "| `{variable}` | {default} | {help} |").unwrap();
+    }
+    table
+}
+
+fn default(argument: &Arg) -> String {
+    if argument.is_required_set() {
+        return "`required`".to_owned();
+    }
+    let values = argument.get_default_values().iter();
+    let values: Vec<_> = values.map(|value| value.to_str().unwrap()).collect();
+    values.join(" ")
+}
