@@ -164,6 +164,17 @@ impl Store {
     }
 }
 
+/// Has the statements of this transaction planned for the values and tables they meet, not by a plan that is kept.
+///
+/// A plan that was made when a table was empty may read all of it, and lasts until the table is analyzed: for thousands
+/// of addresses that is too long. Planning costs single statements more than it is worth to them.
+pub async fn plan_afresh(connection: &mut Connection) -> Result<(), StoreError> {
+    sqlx::query("-- store::plan_afresh\nSET LOCAL plan_cache_mode = force_custom_plan")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 async fn retried<T, E, W>(name: &'static str, work: impl Fn() -> W) -> Result<T, E>
 where
     W: Future<Output = Result<T, E>>,

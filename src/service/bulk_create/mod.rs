@@ -17,7 +17,7 @@ use crate::domain::invitation::Invitation;
 use crate::domain::new_invitation::ItemInput;
 use crate::domain::reason::{Reason, Violation};
 use crate::store::idempotency_keys::{self, RequestKey};
-use crate::store::{Connection, organizations};
+use crate::store::{self, Connection, organizations};
 
 use super::sweep::REQUEST_ID_TTL;
 use super::{Service, ServiceError, snapshot};
@@ -128,6 +128,7 @@ impl Service {
         {
             return Ok(batch);
         }
+        store::plan_afresh(connection).await?;
         let organization = organizations::get(connection, &request.organization_id)
             .await?
             .filter(|stored| !stored.is_deleted)
