@@ -76,7 +76,8 @@ impl Gate {
         };
         let span = tracing::info_span!("call", rpc.method = method, caller.name = caller.name);
         let work = work(caller, request.into_inner()).instrument(span);
-        match tokio::time::timeout(pace.duration_max(), AssertUnwindSafe(work).catch_unwind()).await {
+        match tokio::time::timeout(pace.duration_max(), AssertUnwindSafe(work).catch_unwind()).await
+        {
             Ok(Ok(answer)) => answer.map(Response::new),
             // Told to the log by the panic hook; without this the caller would see a call that was cancelled.
             Ok(Err(_)) => Err(status::refused(Reason::Internal)),
