@@ -182,6 +182,9 @@ pub enum End<'a> {
 pub type Target = (Uuid, String);
 
 /// Ends those of the invitations that are pending and cancels their queued mails, in one statement; returns the ids.
+///
+/// Rows are locked in the order of their addresses, as every statement that locks many does: batches that overlap wait
+/// for each other instead of deadlocking.
 pub async fn end_many(
     connection: &mut PgConnection,
     targets: &[Target],
@@ -197,8 +200,12 @@ pub async fn end_many(
     let ended = sqlx::query_scalar!(
         r#"-- store::invitations::end_many
         WITH target AS (
-            SELECT id, organization_id COLLATE "C" AS organization_id
+            SELECT i.id, i.organization_id
               FROM UNNEST($1::uuid[], $2::text[]) AS t (id, organization_id)
+              JOIN invitations i ON i.id = t.id AND i.organization_id = t.organization_id COLLATE "C"
+             WHERE i.state = 'pending'
+             ORDER BY i.organization_id, i.email_normalized
+               FOR NO KEY UPDATE OF i
         ), ended AS (
             UPDATE invitations AS i
                SET state = $3, ended_at = $4, ended_by_user_id = $5, updated_at = $6, next_attempt_at = NULL,
@@ -286,7 +293,7 @@ pub struct Resending {
 }
 
 /// Makes invitations pending anew with a later expiry and queues a mail for each; a mail that is still queued is
-/// replaced. Only pending and expired ones move; returns their ids.
+/// replaced. Only pending and expired ones move; returns their ids. Locks as [`end_many`] does.
 ///
 /// # Errors
 ///
@@ -307,8 +314,12 @@ pub async fn resend_many(
     let resent = sqlx::query_scalar!(
         "-- store::invitations::resend_many
         WITH item AS (
-            SELECT id, expires_at, nonce FROM UNNEST($2::uuid[], $3::timestamptz[], $4::bytea[])
-                   AS t (id, expires_at, nonce)
+            SELECT t.id, t.expires_at, t.nonce
+              FROM UNNEST($2::uuid[], $3::timestamptz[], $4::bytea[]) AS t (id, expires_at, nonce)
+              JOIN invitations i ON i.id = t.id AND i.organization_id = $1
+             WHERE i.state IN ('pending', 'expired')
+             ORDER BY i.email_normalized
+               FOR NO KEY UPDATE OF i
         ), resent AS (
             UPDATE invitations AS i
                SET state = 'pending', expires_at = item.expires_at, updated_at = $6, send_seq = i.send_seq + 1,
@@ -380,7 +391,8 @@ pub async fn list_ids(
                              THEN 'sending' ELSE i.delivery_state END)
            AND ($5::text IS NULL OR i.email_normalized = $5)
            AND ($6::text IS NULL OR i.inviter_user_id = $6)
-           AND ($7::uuid IS NULL OR i.batch_id = $7)
+           -- A call draws its own id before those of its invitations, so the walk ends where the batch begins.
+           AND ($7::uuid IS NULL OR (i.batch_id = $7 AND i.id > $7))
          ORDER BY i.id DESC
          LIMIT $9",
         organization_id.as_str(),

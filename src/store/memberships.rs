@@ -113,6 +113,9 @@ pub async fn list(
 }
 
 /// What the directory knows of people named as inviters: those it does not know are left out.
+///
+/// Their memberships stay until the transaction ends: whoever removes one waits, and then finds the invitations that
+/// were made in its name.
 pub async fn inviters(
     connection: &mut PgConnection,
     organization_id: &OrganizationId,
@@ -120,9 +123,16 @@ pub async fn inviters(
 ) -> Result<HashMap<String, Inviter>, StoreError> {
     let rows = sqlx::query!(
         r#"-- store::memberships::inviters
-        SELECT u.id, u.name, coalesce(m.role = $3, false) AS "is_admin!"
+        WITH membership AS (
+            SELECT user_id, role
+              FROM memberships
+             WHERE organization_id = $1 AND user_id = ANY($2)
+             ORDER BY user_id
+               FOR KEY SHARE
+        )
+        SELECT u.id, u.name, coalesce(membership.role = $3, false) AS "is_admin!"
           FROM users u
-          LEFT JOIN memberships m ON m.organization_id = $1 AND m.user_id = u.id
+          LEFT JOIN membership ON membership.user_id = u.id
          WHERE u.id = ANY($2)"#,
         organization_id.as_str(),
         user_ids,

@@ -117,7 +117,22 @@ pub async fn get_many(
         .collect()
 }
 
-/// Marks an organization as deleted; `false` if it is not known.
+/// Returns the organization as [`get`] does and keeps it from being deleted until the transaction ends.
+pub async fn hold(
+    connection: &mut PgConnection,
+    id: &OrganizationId,
+) -> Result<Option<StoredOrganization>, StoreError> {
+    sqlx::query!(
+        r#"-- store::organizations::hold
+        SELECT id FROM organizations WHERE id = $1 FOR KEY SHARE"#,
+        id.as_str(),
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    get(connection, id).await
+}
+
+/// Marks an organization as deleted; `false` if it is not known. Waits for calls that hold it.
 pub async fn mark_deleted(
     connection: &mut PgConnection,
     id: &OrganizationId,
@@ -125,7 +140,8 @@ pub async fn mark_deleted(
 ) -> Result<bool, StoreError> {
     let marked = sqlx::query!(
         "-- store::organizations::mark_deleted
-        UPDATE organizations SET deleted_at = coalesce(deleted_at, $2) WHERE id = $1",
+        WITH held AS (SELECT id FROM organizations WHERE id = $1 FOR UPDATE)
+        UPDATE organizations AS o SET deleted_at = coalesce(o.deleted_at, $2) FROM held WHERE o.id = held.id",
         id.as_str(),
         now,
     )

@@ -226,6 +226,8 @@ impl Settlement {
 
 /// Settles one attempt and tells the invitation, in one statement; `false` if the lease was lost, and then nothing
 /// changes: whoever holds it now decides.
+///
+/// Locks the invitation before its mail, as whoever ends or resends an invitation does.
 pub async fn settle(
     connection: &mut PgConnection,
     key: &MailKey,
@@ -236,19 +238,24 @@ pub async fn settle(
     let columns = settlement.columns();
     let is_settled = sqlx::query_scalar!(
         r#"-- store::outbox::settle
-        WITH settled AS (
+        WITH target AS (
+            SELECT FROM invitations WHERE id = $1 AND organization_id = $3 FOR NO KEY UPDATE
+        ), settled AS (
             UPDATE outbox
                SET state = $5, lease_token = NULL, lease_until = NULL, attempts = attempts - $6,
                    next_attempt_at = coalesce($7, next_attempt_at)
              WHERE invitation_id = $1 AND send_seq = $2 AND organization_id = $3
                AND lease_token = $4 AND state = 'sending'
+               AND (SELECT count(*) FROM target) >= 0
             RETURNING attempts
         ), told AS (
             UPDATE invitations AS i
-               SET delivery_state = coalesce($8, i.delivery_state), delivery_attempts = settled.attempts,
+               SET delivery_state = CASE WHEN $8 = 'deferred' AND i.state <> 'pending' THEN 'canceled'
+                                         ELSE coalesce($8, i.delivery_state) END,
+                   delivery_attempts = settled.attempts,
                    delivery_error = coalesce($9, i.delivery_error),
                    delivery_reply_code = CASE WHEN $9::text IS NULL THEN i.delivery_reply_code ELSE $10 END,
-                   next_attempt_at = CASE WHEN $5 = 'queued' THEN coalesce($7, i.next_attempt_at) END,
+                   next_attempt_at = CASE WHEN $5 = 'queued' AND i.state = 'pending' THEN $7 END,
                    sent_at = CASE WHEN $8 = 'sent' THEN $11 ELSE i.sent_at END,
                    updated_at = $11
               FROM settled

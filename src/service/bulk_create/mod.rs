@@ -129,7 +129,7 @@ impl Service {
             return Ok(batch);
         }
         store::plan_afresh(connection).await?;
-        let organization = organizations::get(connection, &request.organization_id)
+        let organization = organizations::hold(connection, &request.organization_id)
             .await?
             .filter(|stored| !stored.is_deleted)
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?

@@ -114,6 +114,7 @@ impl Service {
         request: &BulkCreate,
         plan: &Plan,
     ) -> Result<Written, ServiceError> {
+        // Drawn before the ids of its invitations: a list of the batch ends where it begins.
         let batch = BatchRow {
             organization_id: &request.organization_id,
             batch_id: self.ids.next(plan.now),
