@@ -140,19 +140,17 @@ fn by_itself(ended: Result<(), tonic::transport::Error>) -> anyhow::Result<()> {
 
 /// Waits for the database and its schema, and refuses keys that do not fit it.
 async fn wait_until_ready(store: &Store, service: &Service) -> anyhow::Result<()> {
-    let mut is_told = false;
+    let mut told = String::new();
     loop {
         let obstacle = match store.is_migrated().await {
             Ok(true) => break,
             Ok(false) => anyhow!("the database is not migrated; run `invitations migrate`"),
             Err(error) => anyhow!(error),
         };
-        if !is_told {
-            tracing::warn!(
-                obstacle = format!("{obstacle:#}"),
-                "not ready to serve, waiting"
-            );
-            is_told = true;
+        let obstacle = format!("{obstacle:#}");
+        if obstacle != told {
+            tracing::warn!(obstacle, "not ready to serve, waiting");
+            told = obstacle;
         }
         tokio::time::sleep(READY_POLL_INTERVAL).await;
     }

@@ -72,6 +72,7 @@ impl Config {
         let links = self.links().map_err(|problem| problems.push(problem));
         let sender = self.sender().map_err(|problem| problems.push(problem));
         let transport = self.transport().map_err(|problem| problems.push(problem));
+        problems.extend(self.zero_durations());
         if self.lease_duration < LEASE_DURATION_MIN {
             problems.push("lease-duration: a lease under 2s is lost to a busy machine".to_owned());
         }
@@ -135,6 +136,26 @@ impl Config {
             sweep_interval: self.sweep_interval,
             drain_delay: self.drain_delay,
         }
+    }
+
+    /// Durations that must not be zero: without a pause a loop would never rest, without a limit a statement never end.
+    fn zero_durations(&self) -> impl Iterator<Item = String> {
+        let durations = [
+            ("database-acquire-timeout", self.database_acquire_timeout),
+            (
+                "database-statement-timeout",
+                self.database_statement_timeout,
+            ),
+            ("database-lock-timeout", self.database_lock_timeout),
+            ("smtp-reply-timeout", self.smtp_reply_timeout),
+            ("smtp-pause", self.smtp_pause),
+            ("poll-interval", self.poll_interval),
+            ("sweep-interval", self.sweep_interval),
+        ];
+        durations
+            .into_iter()
+            .filter(|(_, duration)| duration.is_zero())
+            .map(|(setting, _)| format!("{setting}: must not be zero"))
     }
 
     fn links(&self) -> Result<LinkTemplate, String> {

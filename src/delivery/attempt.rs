@@ -18,13 +18,15 @@ use crate::domain::keyring::Keyring;
 use crate::domain::link::LinkTemplate;
 use crate::domain::token::{Token, TokenSubject};
 use crate::mail::message::{ComposedMail, Composer, InvitationMail};
-use crate::mail::outcome::{Fate, SendError};
+use crate::mail::outcome::{Fate, SendError, Stage};
 use crate::mail::transport::Session;
 use crate::store::outbox::{self, ClaimedMail, Lease, MailContent, Settlement};
 use crate::store::{Store, StoreError};
 
 /// How often a mail that made its renderer panic is tried.
 const PANICS_MAX: i32 = 3;
+/// How long a mail waits for a key that is not loaded.
+const MISSING_KEY_PAUSE: Duration = Duration::from_mins(1);
 /// The pause between tries to settle while the database is away.
 const SETTLE_PAUSE: Duration = Duration::from_millis(200);
 
@@ -85,6 +87,19 @@ impl Mailroom {
         if job.claimed.attempts > backoff::ATTEMPTS_MAX {
             return Err(dead("given up after too many attempts"));
         }
+        if !self.holds_key(content) {
+            // Another process made it with a key that this one was not given yet.
+            tracing::error!(
+                key.id = content.key_id,
+                "mails wait for a key that is not loaded"
+            );
+            return Err(Settlement::Deferred {
+                next_attempt_at: self.clock.now() + MISSING_KEY_PAUSE,
+                is_counted: false,
+                error: "a key is not loaded".to_owned(),
+                reply_code: None,
+            });
+        }
         let mail = self
             .mail(content, &job.claimed)
             .ok_or_else(|| dead("the stored invitation cannot be mailed"))?;
@@ -97,6 +112,11 @@ impl Mailroom {
             Err(_) if job.claimed.attempts >= PANICS_MAX => Err(dead("writing the mail panicked")),
             Err(_) => Err(self.retry_later(job, "writing the mail panicked".to_owned(), None)),
         }
+    }
+
+    fn holds_key(&self, content: &MailContent) -> bool {
+        u8::try_from(content.key_id)
+            .is_ok_and(|kid| self.keyring.key_ids().any(|loaded| loaded == kid))
     }
 
     fn mail(&self, content: &MailContent, claimed: &ClaimedMail) -> Option<InvitationMail> {
@@ -198,21 +218,38 @@ impl Mailroom {
                     reply_code: error.reply_code,
                 }
             }
-            Fate::LaneDown => {
-                let pause = lane.failed();
-                tracing::warn!(
-                    lane.pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-                    mail.stage = ?error.stage,
-                    mail.reply_code = error.reply_code,
-                    "the relay cannot be used; no mail loses an attempt"
-                );
-                Settlement::Deferred {
-                    next_attempt_at: self.clock.now() + pause,
-                    is_counted: false,
-                    error: error.text,
-                    reply_code: error.reply_code,
-                }
-            }
+            Fate::LaneDown => self.leave_lane(job, error, lane),
+        }
+    }
+
+    /// The relay failed: it is left alone for a while. Only what happened once the recipient was named can be the
+    /// mail's own doing, and costs an attempt.
+    fn leave_lane(&self, job: &Job, error: SendError, lane: &Lane) -> Settlement {
+        let pause = lane.failed();
+        tracing::warn!(
+            lane.pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            mail.stage = ?error.stage,
+            mail.reply_code = error.reply_code,
+            "the relay cannot be used"
+        );
+        let now = self.clock.now();
+        if matches!(
+            error.stage,
+            Stage::RcptTo | Stage::Data | Stage::Body | Stage::FinalReply
+        ) {
+            return self.retry_later(job, error.text, error.reply_code);
+        }
+        if now > job.claimed.created_at + backoff::GIVE_UP_AFTER {
+            return Settlement::Dead {
+                error: error.text,
+                reply_code: error.reply_code,
+            };
+        }
+        Settlement::Deferred {
+            next_attempt_at: now + pause,
+            is_counted: false,
+            error: error.text,
+            reply_code: error.reply_code,
         }
     }
 

@@ -6,8 +6,8 @@ use crate::entropy;
 
 /// Most counted attempts.
 pub(super) const ATTEMPTS_MAX: i32 = 18;
-/// Longest time a mail is tried for.
-const GIVE_UP_AFTER: Duration = Duration::hours(48);
+/// Longest time a mail is tried for, whether its attempts count or not.
+pub(super) const GIVE_UP_AFTER: Duration = Duration::hours(48);
 /// A mail that comes later than this before its invitation expires is of no use.
 const USEFUL_BEFORE_EXPIRY: Duration = Duration::hours(1);
 /// How far chance shortens a wait, so that mails that failed together do not come back together.

@@ -38,7 +38,14 @@ impl Lane {
 
     /// The relay took a mail, or refused one for the mail's own sake: it works.
     pub(super) fn works(&self) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::default();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        // What was in flight when the relay failed says nothing about the relay since.
+        if state
+            .closed_until
+            .is_none_or(|until| until <= Instant::now())
+        {
+            *state = State::default();
+        }
     }
 
     /// The relay failed; returns how long it is left alone now. Failures of mails in flight at once count as one.
@@ -72,6 +79,12 @@ mod tests {
         tokio::time::advance(Duration::from_secs(31)).await;
         assert_eq!(lane.closed_until(), None);
         assert_eq!(lane.failed(), Duration::from_mins(1));
+        lane.works();
+        assert!(
+            lane.closed_until().is_some(),
+            "a success in flight does not open it"
+        );
+        tokio::time::advance(Duration::from_secs(61)).await;
         lane.works();
         assert_eq!(lane.closed_until(), None);
         assert_eq!(lane.failed(), Duration::from_secs(30));

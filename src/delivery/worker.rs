@@ -22,6 +22,11 @@ use crate::store::outbox::{self, ClaimedMail, Lease, MailContent};
 /// How far chance shortens the wait for the next look, so that replicas do not look in step.
 const POLL_JITTER: f64 = 0.2;
 
+/// How often to try to read what claimed mails are written from.
+const CONTENTS_TRIES_MAX: u32 = 10;
+/// The pause between those tries.
+const CONTENTS_PAUSE: Duration = Duration::from_secs(1);
+
 /// Drains the outbox over a number of connections.
 pub struct Worker {
     mailroom: Arc<Mailroom>,
@@ -110,7 +115,7 @@ impl Worker {
             return Ok(0);
         }
         let count = claimed.len();
-        let contents = self.contents(&claimed).await?;
+        let contents = self.contents_of(&claimed).await?;
         for mail in claimed {
             let job = Job {
                 content: contents.get(&mail.key.invitation_id).map(Arc::clone),
@@ -135,6 +140,21 @@ impl Worker {
                 Box::pin(outbox::claim(connection, limit, lease, now))
             })
             .await
+    }
+
+    /// Reads what claimed mails are written from, and tries a little: giving up leaves them to their leases.
+    async fn contents_of(
+        &self,
+        claimed: &[ClaimedMail],
+    ) -> Result<HashMap<Uuid, Arc<MailContent>>, StoreError> {
+        let mut tries = 1;
+        loop {
+            match self.contents(claimed).await {
+                Err(_) if tries < CONTENTS_TRIES_MAX => tries += 1,
+                outcome => return outcome,
+            }
+            tokio::time::sleep(CONTENTS_PAUSE).await;
+        }
     }
 
     async fn contents(

@@ -15,7 +15,7 @@ pub fn parse(input: &str) -> Result<String, Reason> {
     if name.chars().any(is_hidden) || name.contains(['<', '>']) {
         return Err(Reason::NameInvalid);
     }
-    if contains_link(name) || name.split_whitespace().any(is_host_name) {
+    if contains_link(name) || words(name).any(is_host_name) {
         return Err(Reason::NameContainsLink);
     }
     Ok(name.to_owned())
@@ -24,9 +24,11 @@ pub fn parse(input: &str) -> Result<String, Reason> {
 /// Control characters, and those that turn the direction of text around or hide in it.
 pub(super) fn is_hidden(character: char) -> bool {
     character.is_control()
-        || matches!(character,
-            '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2028}' | '\u{2029}'
-            | '\u{2066}'..='\u{2069}' | '\u{061C}' | '\u{FEFF}')
+        || matches!(
+            character,
+            '\u{AD}' | '\u{61C}' | '\u{200B}' | '\u{200E}' | '\u{200F}' | '\u{2028}'..='\u{202E}'
+                | '\u{2060}'..='\u{2064}' | '\u{2066}'..='\u{2069}' | '\u{FEFF}'
+        )
 }
 
 /// Whether text holds what a mail client turns into a link: a scheme, or `www.`.
@@ -35,30 +37,35 @@ pub(super) fn contains_link(text: &str) -> bool {
     lowered.contains("://") || lowered.contains("www.") || lowered.contains("mailto:")
 }
 
-/// Whether a word is a dotted host name: two labels or more, the last of two letters or more.
+/// The pieces of text that could be host names: runs of letters, digits, dots, hyphens and underscores. The dots of
+/// other scripts count too (UTS #46 maps them).
+pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|character: char| {
+        !character.is_alphanumeric() && !matches!(character, '-' | '_') && !is_dot(character)
+    })
+}
+
+/// Whether a word is a dotted host name or an IPv4 address: two labels or more, the last of two letters or more, an
+/// A-label, or four numbers in all.
 pub(super) fn is_host_name(word: &str) -> bool {
-    let host = word
-        .split(['/', ':', '?', '#'])
-        .next()
-        .unwrap_or_default()
-        .trim_matches(|character: char| !character.is_alphanumeric());
-    let Some((rest, tld)) = host.rsplit_once('.') else {
+    let labels: Vec<&str> = word
+        .trim_matches(|character: char| !character.is_alphanumeric())
+        .split(is_dot)
+        .collect();
+    let [_, .., tld] = labels.as_slice() else {
         return false;
     };
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label
-                .chars()
-                .all(|character| character.is_alphanumeric() || character == '-')
+    let is_number = |label: &&str| {
+        !label.is_empty() && label.len() <= 3 && label.bytes().all(|byte| byte.is_ascii_digit())
     };
-    tld.chars().count() >= 2
-        && tld.chars().all(char::is_alphabetic)
-        && rest
-            .rsplit('@')
-            .next()
-            .unwrap_or(rest)
-            .split('.')
-            .all(is_label)
+    let is_address = labels.len() == 4 && labels.iter().all(is_number);
+    let is_name = tld.chars().count() >= 2 && tld.chars().all(char::is_alphabetic)
+        || tld.to_ascii_lowercase().starts_with("xn--");
+    is_address || is_name && labels.iter().all(|label| !label.is_empty())
+}
+
+const fn is_dot(character: char) -> bool {
+    matches!(character, '.' | '\u{3002}' | '\u{FF0E}' | '\u{FF61}')
 }
 
 #[cfg(test)]
@@ -75,6 +82,8 @@ mod tests {
             "O'Brien",
             "🚀 Rockets",
             "St. Mary",
+            "Release 1.2.3",
+            "e.g. Acme",
         ] {
             assert_eq!(parse(name).as_deref(), Ok(name));
         }
@@ -100,6 +109,12 @@ mod tests {
             "Acme (evil.example)",
             "www.evil",
             "call me at eve@evil.example",
+            "Win at evil.com,now",
+            "see(evil.com)",
+            "foo_bar.evil.com",
+            "evil.xn--p1ai",
+            "1.2.3.4",
+            "evil。com",
         ] {
             assert_eq!(parse(name), Err(Reason::NameContainsLink), "{name:?}");
         }

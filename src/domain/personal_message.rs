@@ -1,6 +1,6 @@
 //! The inviter's personal note: plain text in a mail that carries our name.
 
-use super::display_name::{contains_link, is_hidden, is_host_name};
+use super::display_name::{contains_link, is_hidden, is_host_name, words};
 use super::reason::Reason;
 
 /// Longest message, in characters.
@@ -16,14 +16,19 @@ pub fn parse(input: &str) -> Result<String, Reason> {
     let is_hiding = message
         .chars()
         .any(|character| is_hidden(character) && !matches!(character, '\n' | '\t'));
-    let is_linking = contains_link(message)
-        || message
-            .split_whitespace()
-            .any(|word| word.contains(['/', ':']) && is_host_name(word));
+    let is_linking = contains_link(message) || names_a_page(message);
     if is_too_long || is_hiding || is_linking {
         return Err(Reason::MessageInvalid);
     }
     Ok(message.to_owned())
+}
+
+/// Whether a host name stands in it with a path or a port behind it.
+fn names_a_page(message: &str) -> bool {
+    words(message).any(|word| {
+        let end = word.as_ptr() as usize - message.as_ptr() as usize + word.len();
+        is_host_name(word) && message[end..].starts_with(['/', ':'])
+    })
 }
 
 #[cfg(test)]

@@ -59,11 +59,21 @@ impl Service {
         access: &Access,
     ) -> Result<AcceptOutcome, ServiceError> {
         let subject = self.verify(connection, &request.token, access).await?;
+        let emails = &request.user.emails_normalized;
+        // A caller for some organizations must not say for all whose an address is; the invited one is proven by the
+        // link.
+        let invited = std::slice::from_ref(&subject.email_normalized);
+        let emails_to_keep = match access {
+            Access::Every => emails.as_slice(),
+            Access::Only(_) if emails.contains(&subject.email_normalized) => invited,
+            Access::Only(_) => &[],
+        };
         let acceptance = Acceptance {
             subject: &subject,
             user_id: request.user.id.as_str(),
             user_name: &request.user.name,
-            emails_normalized: &request.user.emails_normalized,
+            emails_normalized: emails,
+            emails_to_keep,
             now: self.clock.now(),
         };
         let accepted = subjects::accept(connection, &acceptance).await?;
@@ -105,10 +115,13 @@ impl Service {
         }
         let reason = if let Some(reason) = state.refusal() {
             reason
-        } else if subjects::is_owned_by(connection, &subject, user).await? {
+        } else if !subjects::is_owned_by(connection, &subject, user).await? {
+            Reason::EmailMismatch
+        } else if !subjects::is_inviter_trusted(connection, &subject).await? {
             Reason::InviterNotAdmin
         } else {
-            Reason::EmailMismatch
+            // It changed between the attempt and this look, and may succeed now.
+            return Err(ServiceError::Raced);
         };
         subjects::set_last_accept_error(connection, &subject, reason).await?;
         Err(ServiceError::Refused(reason))

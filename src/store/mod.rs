@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgPool};
+use sqlx::{Connection as _, PgConnection, PgPool};
 
 pub use error::{Constraint, StoreError, Transient};
 
@@ -93,7 +93,8 @@ impl Store {
         let applied = sqlx::query_scalar::<_, Option<i64>>(
             "-- store::is_migrated\nSELECT max(version) FROM _sqlx_migrations WHERE success",
         )
-        .fetch_one(&self.pool)
+        // Not through the pool, which would keep the reason for itself and say that it waited in vain.
+        .fetch_one(&mut PgConnection::connect_with(&self.pool.connect_options()).await?)
         .await;
         match applied {
             Ok(applied) => Ok(applied >= newest),

@@ -145,6 +145,8 @@ pub struct Acceptance<'a> {
     pub user_name: &'a str,
     /// Addresses the caller has verified, beside those the directory knows.
     pub emails_normalized: &'a [String],
+    /// Those of them that the directory takes on for a user whom it does not know.
+    pub emails_to_keep: &'a [String],
     /// Now.
     pub now: OffsetDateTime,
 }
@@ -200,7 +202,7 @@ pub async fn accept(
         ), proven AS (
             INSERT INTO user_emails (email_normalized, user_id)
             SELECT DISTINCT email_normalized, introduced.id
-              FROM introduced, UNNEST($6::text[]) AS t (email_normalized)
+              FROM introduced, UNNEST($8::text[]) AS t (email_normalized)
                 ON CONFLICT DO NOTHING
         ), canceled AS (
             UPDATE outbox AS o SET state = 'canceled'
@@ -216,6 +218,7 @@ pub async fn accept(
         acceptance.user_name,
         acceptance.emails_normalized,
         acceptance.now,
+        acceptance.emails_to_keep,
     )
     .fetch_one(connection)
     .await?;
@@ -249,6 +252,27 @@ pub async fn is_owned_by(
     .fetch_one(connection)
     .await?;
     Ok(is_owned)
+}
+
+/// Whether the inviter still may invite, as far as the organization asks for that.
+pub async fn is_inviter_trusted(
+    connection: &mut PgConnection,
+    subject: &Subject,
+) -> Result<bool, StoreError> {
+    let is_trusted = sqlx::query_scalar!(
+        r#"-- store::subjects::is_inviter_trusted
+        SELECT EXISTS (
+               SELECT FROM invitations i
+                 JOIN organizations o ON o.id = i.organization_id
+                 LEFT JOIN memberships m ON m.organization_id = $1 AND m.user_id = i.inviter_user_id
+                WHERE i.id = $2 AND i.organization_id = $1
+                  AND (NOT o.recheck_inviter OR m.role = 'admin')) AS "is_trusted!""#,
+        subject.organization_id,
+        subject.id,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(is_trusted)
 }
 
 /// Keeps why an attempt to accept was refused, for the organization to see.
