@@ -11,6 +11,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{MigrateConfig, Role};
 use crate::delivery::{Mailroom, Reaper, Worker};
+use crate::domain::keyring::Keyring;
+use crate::domain::link::LinkTemplate;
 use crate::grpc::Server;
 use crate::service::Service;
 use crate::settings::Settings;
@@ -66,18 +68,8 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
         Arc::clone(&links),
         Arc::clone(&mail_queued),
     );
-    let server = Server::bind(
-        settings.grpc,
-        service.clone(),
-        settings.callers.clone(),
-        Arc::clone(&keyring),
-    )
-    .await
-    .map_err(|error| {
-        anyhow!(error).context(format!("cannot listen at {}", settings.grpc.listen))
-    })?;
+    let server = listen(&settings, &service, &keyring).await?;
     let health = server.health().clone();
-    tracing::info!(server.address = %server.local_addr()?, server.role = ?settings.role, "listening");
 
     // Calls and background work end one after the other, so each has its own signal.
     let closing = CancellationToken::new();
@@ -132,6 +124,20 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
     Ok(())
 }
 
+async fn listen(
+    settings: &Settings,
+    service: &Service,
+    keyring: &Arc<Keyring>,
+) -> anyhow::Result<Server> {
+    let callers = settings.callers.clone();
+    let server = Server::bind(settings.grpc, service.clone(), callers, Arc::clone(keyring))
+        .await
+        .map_err(|error| anyhow!(error))
+        .with_context(|| format!("cannot listen at {}", settings.grpc.listen))?;
+    tracing::info!(server.address = %server.local_addr()?, server.role = ?settings.role, "listening");
+    Ok(server)
+}
+
 /// The server ends when it is told to; anything else is a fault.
 fn by_itself(ended: Result<(), tonic::transport::Error>) -> anyhow::Result<()> {
     ended?;
@@ -171,8 +177,8 @@ fn spawn_background(
     store: &Store,
     service: &Service,
     clock: &Arc<dyn Clock>,
-    keyring: &Arc<crate::domain::keyring::Keyring>,
-    links: &Arc<crate::domain::link::LinkTemplate>,
+    keyring: &Arc<Keyring>,
+    links: &Arc<LinkTemplate>,
     mail_queued: &Arc<Notify>,
 ) {
     let mailroom = Mailroom {

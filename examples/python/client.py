@@ -24,9 +24,12 @@ except ModuleNotFoundError as missing:
 
 CALL_SECONDS = 30  # the server gives a bulk call no more
 MESSAGE_OCTETS_MAX = 32 * 1024 * 1024  # ten thousand results with their invitations
-# A refusal with these codes means that nothing was done. The server says how long to wait.
+# These codes mean that nothing was done, but for a database that went away in the moment of a commit: then a second
+# BulkCreate finds everybody invited already, and a second Resend would mail somebody twice. The server says how long to
+# wait.
 RETRY = {
     "methodConfig": [
+        {"name": [{"service": "invitation.v1.InvitationService", "method": "Resend"}]},
         {
             "name": [{"service": "invitation.v1.InvitationService"}, {"service": "invitation.v1.DirectoryService"}],
             "retryPolicy": {

@@ -125,20 +125,9 @@ impl Draft {
         if role.is_none() {
             refuse("role", Reason::RoleUnknown);
         }
-        let inviter = if input.inviter_user_id.is_empty() {
-            default_inviter
-        } else {
-            &input.inviter_user_id
-        };
-        let inviter_user_id = UserId::parse(inviter);
-        if inviter_user_id.is_none() {
-            let reason = if inviter.is_empty() {
-                Reason::FieldRequired
-            } else {
-                Reason::InviterNotFound
-            };
-            refuse("inviter_user_id", reason);
-        }
+        let inviter_user_id = parse_inviter(&input.inviter_user_id, default_inviter)
+            .inspect_err(|reason| refuse("inviter_user_id", *reason))
+            .ok();
         let redirect_url = parse_redirect_url(&input.redirect_url, organization)
             .inspect_err(|reason| refuse("redirect_url", *reason))
             .unwrap_or_default();
@@ -258,6 +247,19 @@ fn parse_role(input: &str, organization: &Organization) -> Option<Role> {
         .iter()
         .any(|known| known == role.as_str())
         .then_some(role)
+}
+
+fn parse_inviter(input: &str, default_inviter: &str) -> Result<UserId, Reason> {
+    let inviter = if input.is_empty() {
+        default_inviter
+    } else {
+        input
+    };
+    UserId::parse(inviter).ok_or(if inviter.is_empty() {
+        Reason::FieldRequired
+    } else {
+        Reason::InviterNotFound
+    })
 }
 
 fn parse_redirect_url(input: &str, organization: &Organization) -> Result<String, Reason> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::sync::Semaphore;
+use tonic::service::Interceptor;
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
@@ -54,7 +55,8 @@ impl Gate {
         }
     }
 
-    /// Lets a call through, or refuses it: first for who calls, then for what they may do, then for want of room.
+    /// Lets a call through, or refuses it: first for who calls, which was asked before its message was read, then for
+    /// what they may do, then for want of room.
     pub(super) async fn pass<M, T, W>(
         &self,
         method: &'static str,
@@ -66,9 +68,10 @@ impl Gate {
     where
         W: Future<Output = Result<T, Status>>,
     {
-        let caller = self
-            .callers
-            .authenticate(request.metadata())
+        let caller = request
+            .extensions()
+            .get::<Arc<Caller>>()
+            .cloned()
             .ok_or_else(|| status::refused(Reason::CredentialsInvalid))?;
         require_scope(&caller, scope)?;
         let Ok(_place) = self.places.try_acquire() else {
@@ -83,6 +86,18 @@ impl Gate {
             Ok(Err(_)) => Err(status::refused(Reason::Internal)),
             Err(_) => Err(status::refused(Reason::DeadlineExceeded)),
         }
+    }
+}
+
+impl Interceptor for Gate {
+    /// Asks who calls before anything of the message is read: strangers get no memory.
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let caller = self
+            .callers
+            .authenticate(request.metadata())
+            .ok_or_else(|| status::refused(Reason::CredentialsInvalid))?;
+        request.extensions_mut().insert(caller);
+        Ok(request)
     }
 }
 

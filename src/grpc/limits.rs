@@ -6,6 +6,10 @@ use std::time::Duration;
 pub const REQUEST_OCTETS_MAX: usize = 16 * 1024 * 1024;
 /// Largest answer, in octets: ten thousand results, each with its invitation.
 pub const RESPONSE_OCTETS_MAX: usize = 32 * 1024 * 1024;
+/// Most connections at once; further ones wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 512;
+/// How long a new connection may take to begin speaking HTTP/2.
+pub const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest header list, in octets.
 pub const HEADER_LIST_OCTETS_MAX: u32 = 16 * 1024;
 /// Most calls at once on one connection; tonic sends none.

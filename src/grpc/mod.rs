@@ -5,6 +5,7 @@
 //! Knows no SQL, no store and no mail.
 
 mod callers;
+mod connection;
 mod convert;
 mod deadline;
 mod directory_service;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 use tonic_health::pb::health_server::HealthServer;
 use tower::layer::util::{Identity, Stack};
 
 use super::callers::Callers;
+use super::connection;
 use super::deadline::DeadlineLayer;
 use super::directory_service::DirectoryApi;
 use super::gate::Gate;
@@ -65,20 +66,20 @@ impl Server {
         let mut router = limited().add_service(HealthServer::new(health_service));
         if config.serves_api {
             let gate = Gate::new(callers);
-            let invitations =
-                InvitationApi::new(service.clone(), gate.clone(), Arc::clone(&keyring));
-            let directory = DirectoryApi::new(service, gate, keyring);
+            let invitations = InvitationServiceServer::new(InvitationApi::new(
+                service.clone(),
+                gate.clone(),
+                Arc::clone(&keyring),
+            ))
+            .max_decoding_message_size(REQUEST_OCTETS_MAX)
+            .max_encoding_message_size(RESPONSE_OCTETS_MAX);
+            let directory =
+                DirectoryServiceServer::new(DirectoryApi::new(service, gate.clone(), keyring))
+                    .max_decoding_message_size(REQUEST_OCTETS_MAX)
+                    .max_encoding_message_size(RESPONSE_OCTETS_MAX);
             router = router
-                .add_service(
-                    InvitationServiceServer::new(invitations)
-                        .max_decoding_message_size(REQUEST_OCTETS_MAX)
-                        .max_encoding_message_size(RESPONSE_OCTETS_MAX),
-                )
-                .add_service(
-                    DirectoryServiceServer::new(directory)
-                        .max_decoding_message_size(REQUEST_OCTETS_MAX)
-                        .max_encoding_message_size(RESPONSE_OCTETS_MAX),
-                );
+                .add_service(InterceptedService::new(invitations, gate.clone()))
+                .add_service(InterceptedService::new(directory, gate));
         }
         if config.reflection {
             router = router
@@ -107,16 +108,10 @@ impl Server {
     /// Serves until told to stop, then lets calls in flight end for as long as the configuration gives them. A peer
     /// that is silent would hold a graceful end for ever.
     pub async fn run(self, stopping: CancellationToken) -> Result<(), tonic::transport::Error> {
-        // TCP_NODELAY is tonic's default for its own listeners only.
-        let incoming =
-            tokio_stream::StreamExt::map(TcpListenerStream::new(self.listener), |stream| {
-                stream.inspect(|stream| {
-                    let _ = stream.set_nodelay(true);
-                })
-            });
-        let serving = self
-            .router
-            .serve_with_incoming_shutdown(incoming, stopping.clone().cancelled_owned());
+        let serving = self.router.serve_with_incoming_shutdown(
+            connection::incoming(self.listener),
+            stopping.clone().cancelled_owned(),
+        );
         let overdue = async {
             stopping.cancelled().await;
             tokio::time::sleep(self.config.drain_timeout).await;

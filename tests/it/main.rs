@@ -19,6 +19,7 @@ mod life;
 mod list;
 mod memberships;
 mod process;
+mod races;
 mod readme;
 mod refusals;
 mod relay;

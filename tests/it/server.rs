@@ -87,7 +87,7 @@ macro_rules! reflect {
             message_request: Some(question),
         });
         let answers = ServerReflectionClient::new($world.channel())
-            .server_reflection_info(tokio_stream::iter(questions))
+            .server_reflection_info(futures::stream::iter(questions))
             .await
             .unwrap()
             .into_inner();

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use serde_json::Value;
 use uuid::Uuid;
 
 use crate::domain::ids::OrganizationId;
@@ -15,6 +16,10 @@ use super::plan::{Plan, Step};
 use super::write::Written;
 use super::{Batch, BulkCreate, ItemResult, OnExisting, Outcome};
 use crate::service::{Service, ServiceError};
+
+/// Most metadata of existing invitations in one answer, in octets of JSON. With what a request of 16 MiB can ask for,
+/// an answer stays within the 32 MiB that a message may have.
+const EXISTING_METADATA_OCTETS_MAX: usize = 4 * 1024 * 1024;
 
 impl Service {
     /// The answer of a call that has been carried out.
@@ -42,6 +47,7 @@ impl Service {
                 _ => settled(step, &existing),
             })
             .collect();
+        shorten(&mut results);
         if request.return_link {
             self.add_links(connection, &request.organization_id, &mut results)
                 .await?;
@@ -62,7 +68,7 @@ impl Service {
         let existing = self
             .read_existing(connection, request, &existing_ids(plan))
             .await?;
-        let results = plan
+        let mut results: Vec<ItemResult> = plan
             .steps
             .iter()
             .map(|step| match step {
@@ -83,6 +89,7 @@ impl Service {
                 _ => settled(step, &existing),
             })
             .collect();
+        shorten(&mut results);
         Ok(Batch {
             id: Uuid::nil(),
             results,
@@ -190,6 +197,29 @@ impl Plan {
             expires_at: item.expires_at,
             last_accept_error: None,
             delivery: Delivery::starting(self.now, item.notify),
+        }
+    }
+}
+
+/// Leaves the metadata of existing invitations out where there is too much of it: what was committed must be
+/// answerable.
+pub(super) fn shorten(results: &mut [ItemResult]) {
+    let octets = |value: &Option<Value>| value.as_ref().map_or(0, |json| json.to_string().len());
+    let mut existing: Vec<&mut Invitation> = results
+        .iter_mut()
+        .filter(|result| !matches!(result.outcome, Outcome::Created | Outcome::Replaced))
+        .filter_map(|result| result.invitation.as_mut())
+        .collect();
+    let total: usize = existing
+        .iter()
+        .map(|invitation| {
+            octets(&invitation.public_metadata) + octets(&invitation.private_metadata)
+        })
+        .sum();
+    if total > EXISTING_METADATA_OCTETS_MAX {
+        for invitation in &mut existing {
+            invitation.public_metadata = None;
+            invitation.private_metadata = None;
         }
     }
 }

@@ -182,6 +182,7 @@ impl Service {
         ))?;
         let mut batch =
             snapshot::decode(connection, &request.organization_id, &response, now).await?;
+        answer::shorten(&mut batch.results);
         if request.return_link {
             self.add_links(connection, &request.organization_id, &mut batch.results)
                 .await?;

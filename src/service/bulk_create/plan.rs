@@ -95,39 +95,16 @@ impl Service {
             })
             .filter_map(|address| address.pending_id)
             .collect();
-        let known: HashMap<&str, &KnownAddress> = known
-            .iter()
-            .map(|address| (address.email_normalized.as_str(), address))
-            .collect();
         let owners = known
             .iter()
-            .filter_map(|(email, address)| Some(((*email).to_owned(), address.user_id.clone()?)))
-            .collect();
-        let mut first_of: HashMap<String, usize> = HashMap::with_capacity(emails.len());
-        let steps = drafts
-            .into_iter()
-            .enumerate()
-            .map(|(index, draft)| {
-                let email = draft.email().map(|email| email.normalized().to_owned());
-                let address = email
-                    .as_ref()
-                    .and_then(|email| known.get(email.as_str()).copied());
-                let first = email.map_or(index, |email| *first_of.entry(email).or_insert(index));
-                let first_index = (first != index).then_some(first);
-                decide(
-                    draft,
-                    &inviters,
-                    address,
-                    first_index,
-                    request.on_existing,
-                    now,
-                )
+            .filter_map(|address| {
+                Some((address.email_normalized.clone(), address.user_id.clone()?))
             })
             .collect();
         Ok(Plan {
             organization: organization.clone(),
             now,
-            steps,
+            steps: steps(drafts, &inviters, &known, request.on_existing, now),
             inviters,
             owners,
             stale,
@@ -166,6 +143,34 @@ pub(super) fn at_item(index: usize, violation: &Violation) -> Violation {
         format!("invitations[{index}].{}", violation.field),
         violation.reason,
     )
+}
+
+/// One step for each item, in the order of the request.
+fn steps(
+    drafts: Vec<Draft>,
+    inviters: &HashMap<String, Inviter>,
+    known: &[KnownAddress],
+    on_existing: OnExisting,
+    now: OffsetDateTime,
+) -> Vec<Step> {
+    let known: HashMap<&str, &KnownAddress> = known
+        .iter()
+        .map(|address| (address.email_normalized.as_str(), address))
+        .collect();
+    let mut first_of: HashMap<String, usize> = HashMap::with_capacity(drafts.len());
+    drafts
+        .into_iter()
+        .enumerate()
+        .map(|(index, draft)| {
+            let email = draft.email().map(|email| email.normalized().to_owned());
+            let address = email
+                .as_ref()
+                .and_then(|email| known.get(email.as_str()).copied());
+            let first = email.map_or(index, |email| *first_of.entry(email).or_insert(index));
+            let first_index = (first != index).then_some(first);
+            decide(draft, inviters, address, first_index, on_existing, now)
+        })
+        .collect()
 }
 
 fn decide(
