@@ -18,6 +18,8 @@ mod layering;
 mod life;
 mod list;
 mod memberships;
+mod organizations;
+mod pages;
 mod process;
 mod races;
 mod readme;

@@ -263,6 +263,10 @@ async fn no_log_level_shows_an_address_a_note_or_a_secret() {
 
     let log = running.log();
     assert!(log.contains("DEBUG sqlx::query"), "{log}");
+    // Libraries that print whatever they are given are not asked at all.
+    for library in [" h2::", " hyper::", " lettre::", " tonic::", " tower::"] {
+        assert!(!log.contains(library), "{library} at a level below INFO");
+    }
     let secrets = [
         "canary",
         "Canary",
