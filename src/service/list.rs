@@ -8,7 +8,7 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
 use crate::domain::reason::Reason;
 use crate::store::invitations::{self, ListFilter};
-use crate::store::{invitation_row, organizations};
+use crate::store::{self, invitation_row, organizations};
 
 use super::{Service, ServiceError};
 
@@ -30,10 +30,12 @@ impl Service {
         let service = self.clone();
         let request = Arc::new(request);
         self.store
-            .run("list", move |connection| {
+            .with_tx("list", move |connection| {
                 let (service, request) = (service.clone(), Arc::clone(&request));
                 Box::pin(async move {
                     let now = service.clock.now();
+                    // One plan for every combination of filters would read the whole organization for each page.
+                    store::plan_afresh(connection).await?;
                     organizations::get(connection, &request.organization_id)
                         .await?
                         .filter(|stored| !stored.is_deleted)

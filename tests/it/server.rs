@@ -254,3 +254,23 @@ async fn the_call_that_finds_no_room_is_told_to_come_back() {
         .await
         .unwrap();
 }
+
+#[tokio::test]
+async fn a_peer_that_says_nothing_is_let_go() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let world = World::start().await;
+    let mut silent = tokio::net::TcpStream::connect(world.address())
+        .await
+        .unwrap();
+    let mut halting = tokio::net::TcpStream::connect(world.address())
+        .await
+        .unwrap();
+    halting.write_all(b"PRI * HTTP/2.0").await.unwrap();
+    for peer in [&mut silent, &mut halting] {
+        let mut said = Vec::new();
+        let ended =
+            tokio::time::timeout(Duration::from_secs(20), peer.read_to_end(&mut said)).await;
+        assert!(ended.is_ok(), "the connection is still open");
+    }
+}
