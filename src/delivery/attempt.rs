@@ -143,6 +143,8 @@ impl Mailroom {
             link: SecretString::from(self.links.link(&token, &content.redirect_url)),
             expires_at: content.expires_at,
             locale: content.locale.clone(),
+            envelope_from: None,
+            unsubscribe_url: None,
         })
     }
 

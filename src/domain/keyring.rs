@@ -20,6 +20,12 @@ pub enum Purpose {
     Accept,
     /// Page tokens.
     Page,
+    /// Tags that stand for addresses in the suppression list.
+    AddressTag,
+    /// Links that stop mails to an address.
+    Unsubscribe,
+    /// Addresses that bounces come back to.
+    Bounce,
     /// A value that tells whether two processes hold the same key under one id, and nothing else.
     Check,
 }
@@ -29,6 +35,9 @@ impl Purpose {
         match self {
             Self::Accept => b"invitations/accept/v1",
             Self::Page => b"invitations/page/v1",
+            Self::AddressTag => b"invitations/address-tag/v1",
+            Self::Unsubscribe => b"invitations/unsubscribe/v1",
+            Self::Bounce => b"invitations/bounce/v1",
             Self::Check => b"invitations/check/v1",
         }
     }

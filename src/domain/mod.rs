@@ -3,6 +3,8 @@
 //! Knows no async, no SQL, no protocol, no mail and no configuration. Time and chance come in as parameters.
 
 pub mod access;
+pub mod address_tag;
+pub mod bounce_address;
 pub mod display_name;
 pub mod email_address;
 pub mod expiry;
@@ -21,4 +23,5 @@ pub mod redirect_url;
 pub mod role;
 pub mod scope;
 pub mod token;
+pub mod unsubscribe_token;
 pub mod user;

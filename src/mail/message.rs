@@ -50,6 +50,10 @@ pub struct InvitationMail {
     pub expires_at: OffsetDateTime,
     /// Language tag (BCP 47); one that nobody wrote a locale for reads English.
     pub locale: String,
+    /// Where bounces of this mail go; the sender's envelope address if not set.
+    pub envelope_from: Option<String>,
+    /// What the reader may press to get no more mail: an https URL that takes a POST (RFC 8058).
+    pub unsubscribe_url: Option<SecretString>,
 }
 
 /// Who mails come from: the product, never the organization that invites.
@@ -95,6 +99,27 @@ pub enum ComposeError {
     /// The mail library refused the message.
     #[error("the mail library refused the message")]
     Message,
+}
+
+/// A mail in words, for ways out that build their own messages. Not `Debug`: it holds an address and a link.
+#[derive(Clone)]
+pub struct Letter {
+    /// Identifies the mail, without angle brackets.
+    pub message_id: String,
+    /// When the mail was asked for.
+    pub date: OffsetDateTime,
+    /// The sender as `Name <address>`, encoded where needed.
+    pub from: String,
+    /// The one recipient.
+    pub to: String,
+    /// At most 78 characters, not encoded.
+    pub subject: String,
+    /// The text part.
+    pub text: String,
+    /// The HTML part.
+    pub html: String,
+    /// Headers besides, as name and ASCII value.
+    pub headers: Vec<(&'static str, String)>,
 }
 
 /// A mail that is ready for the wire. `Debug` says its size and nothing else.
@@ -151,38 +176,61 @@ impl Composer {
         })
     }
 
-    /// Composes one mail: multipart/alternative, quoted-printable, ASCII throughout.
-    pub fn compose(&self, mail: &InvitationMail) -> Result<ComposedMail, ComposeError> {
+    /// Writes one mail in words: the same mail that [`compose`](Self::compose) makes bytes of.
+    pub fn write(&self, mail: &InvitationMail) -> Result<Letter, ComposeError> {
         if !is_message_id(&mail.message_id) {
             return Err(ComposeError::MessageId);
         }
-        let to = mail
+        header_date(mail.date)?;
+        let rendered = self.render(mail)?;
+        Ok(Letter {
+            message_id: mail.message_id.clone(),
+            date: mail.date,
+            from: self.sender.from.to_string(),
+            to: mail.to.mailbox().to_owned(),
+            subject: rendered.subject,
+            text: rendered.text,
+            html: rendered.html,
+            headers: headers(mail)?,
+        })
+    }
+
+    /// Composes one mail: multipart/alternative, quoted-printable, ASCII throughout.
+    pub fn compose(&self, mail: &InvitationMail) -> Result<ComposedMail, ComposeError> {
+        let letter = self.write(mail)?;
+        let to = letter
             .to
-            .mailbox()
             .parse::<Address>()
             .map_err(|_| ComposeError::Address)?;
-        let rendered = self.render(mail)?;
-        let envelope = Envelope::new(Some(self.sender.envelope_from.clone()), vec![to.clone()])
+        let envelope_from = match &mail.envelope_from {
+            Some(address) => parse_address(address).ok_or(ComposeError::Address)?,
+            None => self.sender.envelope_from.clone(),
+        };
+        let envelope = Envelope::new(Some(envelope_from), vec![to.clone()])
             .map_err(|_| ComposeError::Address)?;
-        let message = Message::builder()
+        let builder = Message::builder()
             .from(self.sender.from.clone())
             .to(Mailbox::new(None, to))
-            .subject(rendered.subject)
-            .date(header_date(mail.date)?)
-            .message_id(Some(format!("<{}>", mail.message_id)))
-            .raw_header(fixed_header("Auto-Submitted", "auto-generated"))
-            .raw_header(fixed_header("X-Auto-Response-Suppress", "All"))
-            .envelope(envelope.clone())
+            .subject(letter.subject)
+            .date(header_date(letter.date)?)
+            .message_id(Some(format!("<{}>", letter.message_id)))
+            .envelope(envelope.clone());
+        let message = letter
+            .headers
+            .into_iter()
+            .fold(builder, |builder, (name, value)| {
+                builder.raw_header(fixed_header(name, value))
+            })
             .multipart(
                 MultiPart::alternative()
-                    .boundary(boundary(&mail.message_id))
-                    .singlepart(part(ContentType::TEXT_PLAIN, rendered.text))
-                    .singlepart(part(ContentType::TEXT_HTML, rendered.html)),
+                    .boundary(boundary(&letter.message_id))
+                    .singlepart(part(ContentType::TEXT_PLAIN, letter.text))
+                    .singlepart(part(ContentType::TEXT_HTML, letter.html)),
             )
             .map_err(|_| ComposeError::Message)?;
         Ok(ComposedMail {
             envelope,
-            message_id: mail.message_id.clone(),
+            message_id: letter.message_id,
             bytes: message.formatted(),
         })
     }
@@ -251,8 +299,26 @@ fn part(content_type: ContentType, body: String) -> SinglePart {
         .body(body)
 }
 
-fn fixed_header(name: &'static str, value: &str) -> HeaderValue {
-    HeaderValue::new(HeaderName::new_from_ascii_str(name), value.to_owned())
+/// What every mail says beside who, what and when: that a machine wrote it, and how to get no more.
+fn headers(mail: &InvitationMail) -> Result<Vec<(&'static str, String)>, ComposeError> {
+    let mut headers = vec![
+        ("Auto-Submitted", "auto-generated".to_owned()),
+        ("X-Auto-Response-Suppress", "All".to_owned()),
+    ];
+    if let Some(url) = &mail.unsubscribe_url {
+        let url = url.expose_secret();
+        if !is_link(url) {
+            return Err(ComposeError::Link);
+        }
+        headers.push(("List-Unsubscribe", format!("<{url}>")));
+        let one_click = "List-Unsubscribe=One-Click".to_owned();
+        headers.push(("List-Unsubscribe-Post", one_click));
+    }
+    Ok(headers)
+}
+
+fn fixed_header(name: &'static str, value: String) -> HeaderValue {
+    HeaderValue::new(HeaderName::new_from_ascii_str(name), value)
 }
 
 /// Contains `=_`, which neither quoted-printable nor base64 can (RFC 2045 §6.7).

@@ -30,6 +30,8 @@ pub(in crate::mail) fn invitation() -> InvitationMail {
             .into(),
         expires_at: datetime!(2026-12-22 18:48 UTC),
         locale: "en".to_owned(),
+        envelope_from: None,
+        unsubscribe_url: None,
     }
 }
 

@@ -36,6 +36,8 @@ fn mail_with_note(number: u32, note: &str) -> ComposedMail {
         link: "https://app.acme.example/i#token".to_owned().into(),
         expires_at: datetime!(2026-12-22 19:00 UTC),
         locale: "en".to_owned(),
+        envelope_from: None,
+        unsubscribe_url: None,
     };
     Composer::new(sender).unwrap().compose(&mail).unwrap()
 }

@@ -1,0 +1,84 @@
+-- What became of mails, what organizations say in them, reminders, and batches of providers that take many at once.
+
+ALTER TABLE organizations
+    ADD COLUMN reminder_lead_seconds integer NOT NULL DEFAULT 0,
+    ADD COLUMN logo_url              text    NOT NULL DEFAULT '',
+    ADD COLUMN brand_color           text    NOT NULL DEFAULT '',
+    ADD COLUMN support_email         text    NOT NULL DEFAULT '';
+COMMENT ON COLUMN organizations.reminder_lead_seconds IS 'How long before expiry its invitations are mailed once more; 0 for never';
+COMMENT ON COLUMN organizations.logo_url IS 'https URL of a picture for the head of its mails; may be empty';
+COMMENT ON COLUMN organizations.brand_color IS 'Color of its mails as #rrggbb; empty for the service''s own';
+COMMENT ON COLUMN organizations.support_email IS 'Address that readers of its mails may write to; may be empty';
+
+ALTER TABLE invitations
+    ADD COLUMN remind_at             timestamptz,
+    ADD COLUMN reminder_lead_seconds integer NOT NULL DEFAULT 0;
+CREATE INDEX invitations_remind_at_idx ON invitations (remind_at) WHERE state = 'pending' AND remind_at IS NOT NULL;
+COMMENT ON COLUMN invitations.remind_at IS 'When its reminder is due; null if none is, or if it was queued';
+COMMENT ON COLUMN invitations.reminder_lead_seconds IS 'How long before expiry it is mailed once more; 0 for never';
+
+ALTER TABLE outbox
+    ADD COLUMN batch_id    uuid,
+    ADD COLUMN batch_index integer,
+    ADD COLUMN kind        text NOT NULL DEFAULT 'invitation',
+    ADD CONSTRAINT outbox_kind_check CHECK (kind IN ('invitation', 'reminder')),
+    ADD CONSTRAINT outbox_batch_check CHECK ((batch_id IS NULL) = (batch_index IS NULL)
+                                             AND (batch_id IS NULL OR state = 'sending'));
+CREATE INDEX outbox_batch_id_idx ON outbox (batch_id, batch_index) WHERE batch_id IS NOT NULL;
+CREATE INDEX outbox_dead_idx ON outbox (organization_id, invitation_id) WHERE state = 'dead';
+COMMENT ON COLUMN outbox.batch_id IS 'The provider batch it travels in; such a mail is leased to its batch';
+COMMENT ON COLUMN outbox.batch_index IS 'Its place in that batch, from 0';
+COMMENT ON COLUMN outbox.kind IS 'invitation or reminder';
+
+CREATE TABLE mail_batches (
+    id              uuid        NOT NULL,
+    lease_token     uuid        NOT NULL,
+    created_at      timestamptz NOT NULL,
+    next_attempt_at timestamptz NOT NULL,
+    lease_until     timestamptz NOT NULL,
+    attempts        integer     NOT NULL,
+    lane            text        NOT NULL,
+    CONSTRAINT mail_batches_pkey PRIMARY KEY (id)
+);
+CREATE INDEX mail_batches_lane_idx ON mail_batches (lane, next_attempt_at);
+COMMENT ON TABLE mail_batches IS 'Calls to a provider whose outcome is not written down yet: who is in them never changes, so that a repetition is the same call';
+COMMENT ON COLUMN mail_batches.id IS 'The idempotency key of the call';
+COMMENT ON COLUMN mail_batches.lease_token IS 'Fencing token of the worker that holds it';
+COMMENT ON COLUMN mail_batches.created_at IS 'When it was put together';
+COMMENT ON COLUMN mail_batches.next_attempt_at IS 'Not to be tried before';
+COMMENT ON COLUMN mail_batches.lease_until IS 'When the worker that holds it counts as dead';
+COMMENT ON COLUMN mail_batches.attempts IS 'How often it was tried, counted before each attempt';
+COMMENT ON COLUMN mail_batches.lane IS 'The lane that was called; no other repeats it';
+
+CREATE TABLE suppressions (
+    created_at      timestamptz NOT NULL,
+    expires_at      timestamptz,
+    key_id          smallint    NOT NULL,
+    organization_id text COLLATE "C" NOT NULL,
+    reason          text        NOT NULL,
+    address_tag     bytea       NOT NULL,
+    CONSTRAINT suppressions_pkey PRIMARY KEY (organization_id, address_tag),
+    CONSTRAINT suppressions_reason_check
+        CHECK (reason IN ('hard_bounce', 'complaint', 'unsubscribed', 'declined', 'manual')),
+    CONSTRAINT suppressions_address_tag_check CHECK (octet_length(address_tag) = 32)
+);
+CREATE INDEX suppressions_expires_at_idx ON suppressions (expires_at) WHERE expires_at IS NOT NULL;
+COMMENT ON TABLE suppressions IS 'Addresses that get no mail, as keyed hashes: the list names nobody';
+COMMENT ON COLUMN suppressions.created_at IS 'When it was added, or last confirmed';
+COMMENT ON COLUMN suppressions.expires_at IS 'When it ends by itself; null for never';
+COMMENT ON COLUMN suppressions.key_id IS 'Which key of the ring the hash is made with';
+COMMENT ON COLUMN suppressions.organization_id IS 'The organization whose mails it stops; empty for those of all';
+COMMENT ON COLUMN suppressions.reason IS 'hard_bounce, complaint, unsubscribed, declined or manual';
+COMMENT ON COLUMN suppressions.address_tag IS 'HMAC-SHA256 of the normalized address';
+
+CREATE TABLE feedback_events (
+    created_at timestamptz NOT NULL,
+    source     text COLLATE "C" NOT NULL,
+    event_id   text COLLATE "C" NOT NULL,
+    CONSTRAINT feedback_events_pkey PRIMARY KEY (source, event_id)
+);
+CREATE INDEX feedback_events_created_at_idx ON feedback_events (created_at);
+COMMENT ON TABLE feedback_events IS 'Reports of mail providers that were taken, so that a repeated one changes nothing; kept for a week';
+COMMENT ON COLUMN feedback_events.created_at IS 'When it was taken';
+COMMENT ON COLUMN feedback_events.source IS 'Who reported: resend, postmark or dsn';
+COMMENT ON COLUMN feedback_events.event_id IS 'The reporter''s own id of the report';

@@ -1,0 +1,127 @@
+//! Bounce addresses: the envelope sender of one mail, which says which mail it was and proves that we sent it.
+//!
+//! A bounce comes back to the address it was sent from (RFC 5321 §4.5.5). Whoever never got the mail does not know its
+//! envelope sender and cannot make one up, so a forged bounce concerns no invitation and suppresses nobody.
+
+use data_encoding::BASE32_NOPAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use uuid::Uuid;
+
+use super::keyring::{Keyring, Purpose};
+
+/// Longest local part of the mailbox bounces are delivered to: the rest of the 64 octets (RFC 5321 §4.5.3.1.1) is ours.
+pub const MAILBOX_LOCAL_OCTETS_MAX: usize = 64 - 1 - DETAIL_CHARS;
+/// Length of what stands behind the plus sign, in characters.
+const DETAIL_CHARS: usize = 50;
+/// Length of the proof, in octets; 80 bits cannot be tried out by mail.
+const PROOF_OCTETS: usize = 10;
+/// Key id, invitation and number of the mail.
+const SIGNED_OCTETS: usize = 1 + 16 + 4;
+
+/// One mail of an invitation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SentMail {
+    /// The invitation.
+    pub invitation_id: Uuid,
+    /// Which of its mails, from 1.
+    pub send_seq: i32,
+}
+
+impl SentMail {
+    /// The envelope sender of this mail, for bounces to `mailbox`; `None` if that has no room for it.
+    ///
+    /// In lower case: mail servers on the way back may change the case of a local part.
+    #[must_use]
+    pub fn bounce_address(&self, keyring: &Keyring, mailbox: &str) -> Option<String> {
+        let (local, domain) = mailbox.rsplit_once('@')?;
+        if local.len() > MAILBOX_LOCAL_OCTETS_MAX {
+            return None;
+        }
+        let mut octets = vec![keyring.active()];
+        octets.extend_from_slice(self.invitation_id.as_bytes());
+        octets.extend_from_slice(&self.send_seq.to_be_bytes());
+        let proof = proof(keyring, keyring.active(), &octets)?;
+        octets.extend_from_slice(&proof);
+        let detail = BASE32_NOPAD.encode(&octets).to_ascii_lowercase();
+        Some(format!("{local}+{detail}@{domain}"))
+    }
+
+    /// The mail that a bounce address belongs to, if it is genuine.
+    #[must_use]
+    pub fn of_bounce_address(keyring: &Keyring, address: &str) -> Option<Self> {
+        let (local, _) = address.rsplit_once('@')?;
+        let (_, detail) = local.rsplit_once('+')?;
+        if detail.len() != DETAIL_CHARS {
+            return None;
+        }
+        let octets = BASE32_NOPAD
+            .decode(detail.to_ascii_uppercase().as_bytes())
+            .ok()?;
+        let (signed, claimed) = octets.split_at_checked(SIGNED_OCTETS)?;
+        let expected = proof(keyring, signed[0], signed)?;
+        let is_genuine = bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_slice(), claimed));
+        is_genuine.then(|| Self {
+            invitation_id: Uuid::from_slice(&signed[1..17]).expect("16 octets"),
+            send_seq: i32::from_be_bytes(signed[17..].try_into().expect("4 octets")),
+        })
+    }
+}
+
+fn proof(keyring: &Keyring, kid: u8, signed: &[u8]) -> Option<[u8; PROOF_OCTETS]> {
+    let key = keyring.derive(kid, Purpose::Bounce)?;
+    let mac = Hmac::<Sha256>::new_from_slice(&key)
+        .expect("HMAC takes keys of any length")
+        .chain_update(signed)
+        .finalize()
+        .into_bytes();
+    mac.first_chunk().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::email_address::EmailAddress;
+
+    #[test]
+    fn an_address_names_its_mail_unless_a_character_of_it_changed() {
+        let keyring = Keyring::parse("1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n").unwrap();
+        let mail = SentMail {
+            invitation_id: Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0001),
+            send_seq: 3,
+        };
+        let address = mail
+            .bounce_address(&keyring, "bounces@mail.example.com")
+            .unwrap();
+        assert!(EmailAddress::parse(&address).is_ok(), "{address}");
+        assert_eq!(SentMail::of_bounce_address(&keyring, &address), Some(mail));
+        let shouted = address.to_ascii_uppercase();
+        assert_eq!(SentMail::of_bounce_address(&keyring, &shouted), Some(mail));
+        let start = address.find('+').unwrap() + 1;
+        for at in start..start + DETAIL_CHARS {
+            let other = if &address[at..=at] == "a" { "b" } else { "a" };
+            let forged = format!("{}{other}{}", &address[..at], &address[at + 1..]);
+            assert_eq!(SentMail::of_bounce_address(&keyring, &forged), None);
+        }
+        for forged in ["", "bounces@mail.example.com", "bounces+x@mail.example.com"] {
+            assert_eq!(SentMail::of_bounce_address(&keyring, forged), None);
+        }
+    }
+
+    #[test]
+    fn a_mailbox_with_a_long_name_is_refused() {
+        let keyring = Keyring::parse("1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n").unwrap();
+        let mail = SentMail {
+            invitation_id: Uuid::nil(),
+            send_seq: 1,
+        };
+        assert!(
+            mail.bounce_address(&keyring, "abcdefghijklm@example.com")
+                .is_some()
+        );
+        assert_eq!(
+            mail.bounce_address(&keyring, "abcdefghijklmn@example.com"),
+            None
+        );
+    }
+}

@@ -1,0 +1,82 @@
+//! Unsubscribe tokens: what a mail carries so that its reader, and nobody else, can stop further mail to the address.
+//!
+//! A token holds the address's tag and a proof, so that it works without looking anything up, for as long as its key
+//! is in the ring, and names nobody.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use super::address_tag::{AddressTag, TAG_OCTETS};
+use super::keyring::{Keyring, Purpose};
+
+/// Length of a token, in characters.
+pub const TOKEN_CHARS: usize = 67;
+/// First octet of every token of this form.
+const VERSION: u8 = 1;
+/// Length of the proof, in octets.
+const PROOF_OCTETS: usize = 16;
+
+/// The token for a tag.
+#[must_use]
+pub fn seal(keyring: &Keyring, tag: &AddressTag) -> Option<String> {
+    let mut octets = vec![VERSION, tag.key_id];
+    octets.extend_from_slice(&tag.octets);
+    let proof = proof(keyring, tag.key_id, &octets)?;
+    octets.extend_from_slice(&proof);
+    Some(URL_SAFE_NO_PAD.encode(octets))
+}
+
+/// The tag of a genuine token.
+#[must_use]
+pub fn open(keyring: &Keyring, token: &str) -> Option<AddressTag> {
+    if token.len() != TOKEN_CHARS {
+        return None;
+    }
+    let octets = URL_SAFE_NO_PAD.decode(token).ok()?;
+    let (signed, claimed) = octets.split_at_checked(2 + TAG_OCTETS)?;
+    let (version, key_id) = (signed[0], signed[1]);
+    let expected = proof(keyring, key_id, signed)?;
+    let is_genuine = version == VERSION
+        && bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_slice(), claimed));
+    is_genuine.then(|| AddressTag {
+        key_id,
+        octets: signed[2..].try_into().expect("split at the tag's length"),
+    })
+}
+
+fn proof(keyring: &Keyring, kid: u8, signed: &[u8]) -> Option<[u8; PROOF_OCTETS]> {
+    let key = keyring.derive(kid, Purpose::Unsubscribe)?;
+    let mac = Hmac::<Sha256>::new_from_slice(&key)
+        .expect("HMAC takes keys of any length")
+        .chain_update(signed)
+        .finalize()
+        .into_bytes();
+    mac.first_chunk().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::address_tag::Tagger;
+    use crate::domain::email_address::EmailAddress;
+
+    #[test]
+    fn a_token_opens_unless_a_bit_of_it_changed() {
+        let keyring = Keyring::parse("1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n").unwrap();
+        let address = EmailAddress::parse("alice@example.com").unwrap();
+        let tag = Tagger::new(&keyring).tag(&address);
+        let token = seal(&keyring, &tag).unwrap();
+        assert_eq!(token.len(), TOKEN_CHARS);
+        assert_eq!(open(&keyring, &token), Some(tag));
+        let octets = URL_SAFE_NO_PAD.decode(&token).unwrap();
+        for bit in 0..octets.len() * 8 {
+            let mut forged = octets.clone();
+            forged[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(open(&keyring, &URL_SAFE_NO_PAD.encode(forged)), None);
+        }
+        assert_eq!(open(&keyring, &token[1..]), None);
+        assert_eq!(open(&keyring, ""), None);
+    }
+}
