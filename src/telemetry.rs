@@ -11,7 +11,16 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::config::LogFormat;
 
 /// Libraries that print headers, credentials or whole messages when they are asked for detail.
-const TALKATIVE: [&str; 6] = ["h2", "hyper", "lettre", "rustls", "tonic", "tower"];
+const TALKATIVE: [&str; 8] = [
+    "h2",
+    "hyper",
+    "hyper_util",
+    "lettre",
+    "reqwest",
+    "rustls",
+    "tonic",
+    "tower",
+];
 
 /// The filter cannot be read.
 #[derive(Debug, thiserror::Error)]

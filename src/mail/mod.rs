@@ -1,4 +1,4 @@
-//! Mail: composing an invitation and handing it to a relay or a folder.
+//! Mail: composing an invitation and handing it to a relay, a provider or a folder.
 //!
 //! This is the only place that knows `lettre`. It turns one [`message::InvitationMail`] into bytes that are the same
 //! every time ([`message::Composer`]) and carries them over a lane's own connection ([`transport::Session`]); each
@@ -7,12 +7,16 @@
 //!
 //! In reading order: `untrusted` tames other people's text, `templates` words the mail, `message` builds it,
 //! `outcome` names what can happen to it, `transport` chooses between `smtp` and `file`, and `connection`, over `tls`
-//! and `stream`, is what `smtp` holds between two messages.
+//! and `stream`, is what `smtp` holds between two messages. Beside them, `provider` hands many mails at once to an HTTP
+//! API, in the words of `resend` or `postmark`.
 
 mod connection;
 pub mod file;
 pub mod message;
 pub mod outcome;
+mod postmark;
+pub mod provider;
+mod resend;
 pub mod smtp;
 mod stream;
 mod templates;

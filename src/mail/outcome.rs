@@ -6,6 +6,8 @@
 
 /// Longest kept text of a reply, in characters.
 pub const REPLY_CHARS_MAX: usize = 300;
+/// Postmark's code for a recipient it has marked as inactive (<https://postmarkapp.com/developer/api/overview>).
+pub(super) const INACTIVE_RECIPIENT: u16 = 406;
 /// What stands where a reply named an address.
 const ADDRESS_MASK: &str = "[address]";
 
@@ -50,6 +52,8 @@ pub enum Stage {
     FinalReply,
     /// Writing a file.
     File,
+    /// The answer of an HTTP provider: to the whole call or to one mail in it.
+    Provider,
 }
 
 /// An enhanced status code (RFC 3463): class, subject, detail.
@@ -104,6 +108,14 @@ impl SendError {
         }
     }
 
+    /// A provider's no: its HTTP status for a whole call, its own code for one mail, or no code at all.
+    pub(super) fn provider(fate: Fate, code: Option<u16>, text: &str) -> Self {
+        Self {
+            reply_code: code,
+            ..Self::fault(fate, Stage::Provider, text)
+        }
+    }
+
     /// The server did not answer in time.
     pub(super) fn timed_out(stage: Stage) -> Self {
         Self::fault(fate_of_silence(stage), stage, "no reply in time")
@@ -130,10 +142,18 @@ impl SendError {
         self.stage == Stage::FinalReply && self.reply_code.is_none_or(|code| code < 400)
     }
 
-    /// Whether the server asks for less mail: 421, 432, 4.7.x, 4.5.3.
+    /// Whether the provider writes to this address no more, because mail to it bounced or its reader complained.
+    #[must_use]
+    pub fn is_inactive_recipient(&self) -> bool {
+        self.stage == Stage::Provider
+            && self.fate == Fate::Discard
+            && self.reply_code == Some(INACTIVE_RECIPIENT)
+    }
+
+    /// Whether the server asks for less mail: 421, 432, 4.7.x, 4.5.3, and 429 of HTTP.
     #[must_use]
     pub fn is_throttle(&self) -> bool {
-        matches!(self.reply_code, Some(421 | 432))
+        matches!(self.reply_code, Some(421 | 429 | 432))
             || matches!(
                 self.enhanced_code,
                 Some(EnhancedCode(4, 7, _) | EnhancedCode(4, 5, 3))

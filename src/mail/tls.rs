@@ -1,4 +1,4 @@
-//! TLS towards a relay, prepared once at start.
+//! TLS towards a relay or a provider, prepared once at start.
 //!
 //! `rustls` with the system's certificates, whose verification cannot be turned off. STARTTLS is `lettre`'s and takes
 //! its own form of the same setup; implicit TLS is around the stream before `lettre` sees it.
@@ -31,7 +31,10 @@ impl TlsSetup {
             SmtpTls::None => Ok(Self::None),
             SmtpTls::StartTls => start_tls(config).map(Self::StartTls),
             SmtpTls::Implicit => {
-                let connector = TlsConnector::from(Arc::new(client_config(config)?));
+                let roots = roots(config.extra_roots_pem.as_deref());
+                let client = roots.and_then(client_config);
+                let client = client.map_err(SmtpConfigError::Roots)?;
+                let connector = TlsConnector::from(Arc::new(client));
                 let name = server_name(&config.host)?;
                 Ok(Self::Implicit { connector, name })
             }
@@ -53,22 +56,28 @@ fn start_tls(config: &SmtpConfig) -> Result<TlsParameters, SmtpConfigError> {
     parameters.build().map_err(unreadable)
 }
 
-fn client_config(config: &SmtpConfig) -> Result<ClientConfig, SmtpConfigError> {
+/// The system's certificates and those in PEM besides; never none.
+pub(super) fn roots(extra_roots_pem: Option<&str>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-    if let Some(pem) = &config.extra_roots_pem {
+    if let Some(pem) = extra_roots_pem {
         for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
-            let certificate = certificate.map_err(unreadable)?;
-            roots.add(certificate).map_err(unreadable)?;
+            let certificate = certificate.map_err(|error| error.to_string())?;
+            roots.add(certificate).map_err(|error| error.to_string())?;
         }
     }
     if roots.is_empty() {
-        return Err(SmtpConfigError::Roots("the store is empty".to_owned()));
+        return Err("the store is empty".to_owned());
     }
+    Ok(roots)
+}
+
+/// A client that trusts these certificates.
+pub(super) fn client_config(roots: RootCertStore) -> Result<ClientConfig, String> {
     Ok(
         ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .map_err(unreadable)?
+            .map_err(|error| error.to_string())?
             .with_root_certificates(roots)
             .with_no_client_auth(),
     )

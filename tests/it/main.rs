@@ -21,6 +21,8 @@ mod memberships;
 mod organizations;
 mod pages;
 mod process;
+mod provider;
+mod provider_mail;
 mod races;
 mod readme;
 mod refusals;

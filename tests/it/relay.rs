@@ -183,7 +183,8 @@ impl Drop for Relay {
     }
 }
 
-fn acceptor() -> (TlsAcceptor, String) {
+/// TLS as `localhost`, and the certificate it shows in PEM.
+pub(crate) fn acceptor() -> (TlsAcceptor, String) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
@@ -196,7 +197,8 @@ fn acceptor() -> (TlsAcceptor, String) {
     (TlsAcceptor::from(Arc::new(config)), cert.pem())
 }
 
-trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+/// A connection, encrypted or not.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
 
 type Stream = BufReader<Box<dyn Duplex>>;
