@@ -189,12 +189,7 @@ fn spawn_background(
         composer: settings.composer,
         message_id_domain: settings.message_id_domain,
     };
-    let worker = Worker::new(
-        mailroom,
-        settings.transport,
-        settings.delivery,
-        Arc::clone(mail_queued),
-    );
+    let worker = Worker::new(mailroom, settings.delivery, Arc::clone(mail_queued));
     tasks.spawn("worker", worker.run(tasks.stopping().clone()));
     tasks.spawn(
         "reaper",

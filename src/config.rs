@@ -44,6 +44,15 @@ pub enum MailTransport {
     File,
 }
 
+/// What to do with a mail that may or may not have been accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MailAmbiguous {
+    /// Send the same mail again: it may arrive twice, and is never lost.
+    Retry,
+    /// Give it up until somebody requeues it: it never arrives twice.
+    Hold,
+}
+
 /// How the conversation with the relay is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TlsMode {
@@ -122,6 +131,10 @@ pub struct Config {
     #[arg(help_heading = DATABASE, long, env = "INVITATIONS_DATABASE_LOCK_TIMEOUT", default_value = "2s", value_parser = humantime::parse_duration)]
     pub database_lock_timeout: Duration,
 
+    /// File of lanes, for more than one relay or a provider's HTTP API (see docs/delivery.md); takes the place of
+    /// `mail-transport` and the `smtp` settings
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_LANES_FILE")]
+    pub lanes_file: Option<PathBuf>,
     /// How mails leave
     #[arg(help_heading = MAIL,
         long,
@@ -176,9 +189,18 @@ pub struct Config {
     /// How long the relay may take to answer for a whole message; too short makes duplicates (RFC 1047)
     #[arg(help_heading = MAIL, long, env = "INVITATIONS_SMTP_REPLY_TIMEOUT", default_value = "120s", value_parser = humantime::parse_duration)]
     pub smtp_reply_timeout: Duration,
+    /// Most mails a second; without it as fast as the relay takes them
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_SMTP_RATE_MAX")]
+    pub smtp_rate_max: Option<f64>,
+    /// Most mails on their way to one recipient domain at once, for relays that pass such limits on
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_SMTP_DOMAIN_IN_FLIGHT_MAX")]
+    pub smtp_domain_in_flight_max: Option<usize>,
     /// How long a relay that failed is left alone; doubles up to 10 minutes
     #[arg(help_heading = MAIL, long, env = "INVITATIONS_SMTP_PAUSE", default_value = "30s", value_parser = humantime::parse_duration)]
     pub smtp_pause: Duration,
+    /// What to do with a mail that a relay may or may not have taken, because its last reply never came
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_MAIL_AMBIGUOUS", value_enum, default_value = "retry")]
+    pub mail_ambiguous: MailAmbiguous,
     /// How long a mail belongs to the worker that claimed it, unless that asks for more; after a crash the mail waits
     /// so long
     #[arg(help_heading = MAIL, long, env = "INVITATIONS_LEASE_DURATION", default_value = "120s", value_parser = humantime::parse_duration)]

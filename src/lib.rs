@@ -14,6 +14,7 @@ pub mod domain;
 pub mod entropy;
 pub mod grpc;
 pub mod inbox;
+pub mod lanes_file;
 pub mod mail;
 pub mod proto;
 pub mod service;

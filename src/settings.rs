@@ -8,11 +8,12 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::callers_file::CallersFile;
-use crate::config::{Config, LinkStyle, MailTransport, Role, TlsMode};
-use crate::delivery::DeliveryConfig;
+use crate::config::{Config, LinkStyle, MailAmbiguous, MailTransport, Role, TlsMode};
+use crate::delivery::{Ambiguous, DeliveryConfig, DomainCaps, LaneConfig, Route};
 use crate::domain::keyring::Keyring;
 use crate::domain::link::{LinkMode, LinkTemplate};
 use crate::grpc::{Callers, GrpcConfig};
+use crate::lanes_file;
 use crate::mail::file::FileTransport;
 use crate::mail::message::{Composer, Sender};
 use crate::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
@@ -21,6 +22,9 @@ use crate::store::StoreConfig;
 
 /// A lease is extended four times in its life; a shorter one would be lost to a busy machine.
 const LEASE_DURATION_MIN: Duration = Duration::from_secs(2);
+
+/// What logs call the one lane that needs no lanes file.
+const LANE_NAME: &str = "smtp";
 
 /// A configuration that was checked, with everything its files hold.
 pub struct Settings {
@@ -38,8 +42,6 @@ pub struct Settings {
     pub database_url: SecretString,
     /// How to connect to it.
     pub store: StoreConfig,
-    /// How mails leave.
-    pub transport: Transport,
     /// Who writes them.
     pub composer: Composer,
     /// The right-hand side of message ids.
@@ -71,7 +73,7 @@ impl Config {
             .map_err(|problem| problems.push(problem));
         let links = self.links().map_err(|problem| problems.push(problem));
         let sender = self.sender().map_err(|problem| problems.push(problem));
-        let transport = self.transport().map_err(|problem| problems.push(problem));
+        let lanes = self.lanes().map_err(|found| problems.extend(found));
         problems.extend(self.zero_durations());
         if self.lease_duration < LEASE_DURATION_MIN {
             problems.push("lease-duration: a lease under 2s is lost to a busy machine".to_owned());
@@ -82,8 +84,8 @@ impl Config {
                     .to_owned(),
             );
         }
-        let (Ok(keyring), Ok(callers), Ok(links), Ok(sender), Ok(transport)) =
-            (keyring, callers, links, sender, transport)
+        let (Ok(keyring), Ok(callers), Ok(links), Ok(sender), Ok(lanes)) =
+            (keyring, callers, links, sender, lanes)
         else {
             return Err(ConfigError(problems));
         };
@@ -91,7 +93,7 @@ impl Config {
             Composer::new(sender).map_err(|error| problems.push(format!("templates: {error}")));
         match composer {
             Ok(composer) if problems.is_empty() => {
-                Ok(self.settings(keyring, Callers::new(callers), links, composer, transport))
+                Ok(self.settings(keyring, Callers::new(callers), links, composer, lanes))
             }
             _ => Err(ConfigError(problems)),
         }
@@ -103,7 +105,7 @@ impl Config {
         callers: Callers,
         links: LinkTemplate,
         composer: Composer,
-        transport: Transport,
+        lanes: Vec<LaneConfig>,
     ) -> Settings {
         Settings {
             role: self.role,
@@ -123,15 +125,17 @@ impl Config {
                 statement_timeout: self.database_statement_timeout,
                 lock_timeout: self.database_lock_timeout,
             },
-            transport,
             composer,
             message_id_domain: self.mail_domain().to_owned(),
             delivery: DeliveryConfig {
-                connections: usize::from(self.smtp_connections),
+                lanes,
                 lease_duration: self.lease_duration,
                 poll_interval: self.poll_interval,
                 drain_timeout: self.drain_timeout,
-                lane_pause: self.smtp_pause,
+                ambiguous: match self.mail_ambiguous {
+                    MailAmbiguous::Retry => Ambiguous::Retry,
+                    MailAmbiguous::Hold => Ambiguous::Hold,
+                },
             },
             sweep_interval: self.sweep_interval,
             drain_delay: self.drain_delay,
@@ -187,6 +191,46 @@ impl Config {
             .map_err(|error| format!("mail-from, mail-envelope-from: {error}"))
     }
 
+    /// The lanes of the lanes file, or the one that the `smtp` settings describe.
+    fn lanes(&self) -> Result<Vec<LaneConfig>, Vec<String>> {
+        if let Some(file) = &self.lanes_file {
+            let text = read_text(file, "lanes-file").map_err(|problem| vec![problem])?;
+            let place = |problem| format!("lanes-file {}: {problem}", file.display());
+            return lanes_file::parse(&text, self.hello_name())
+                .map_err(|problems| problems.into_iter().map(place).collect());
+        }
+        let is_rate = |rate: f64| rate.is_finite() && rate > 0.0;
+        if !self.smtp_rate_max.is_none_or(is_rate) {
+            return Err(vec!["smtp-rate-max: must be above zero".to_owned()]);
+        }
+        if self.smtp_domain_in_flight_max == Some(0) {
+            return Err(vec![
+                "smtp-domain-in-flight-max: must not be zero".to_owned(),
+            ]);
+        }
+        let transport = self.transport().map_err(|problem| vec![problem])?;
+        Ok(vec![LaneConfig {
+            name: LANE_NAME.to_owned(),
+            weight: 1,
+            route: Route::Each {
+                transport,
+                connections: usize::from(self.smtp_connections),
+            },
+            rate_max: self.smtp_rate_max,
+            domain_caps: DomainCaps {
+                in_flight_max: self.smtp_domain_in_flight_max,
+                rate_max: None,
+            },
+            pause: self.smtp_pause,
+        }])
+    }
+
+    fn hello_name(&self) -> &str {
+        self.smtp_hello_name
+            .as_deref()
+            .unwrap_or_else(|| self.mail_domain())
+    }
+
     fn transport(&self) -> Result<Transport, String> {
         match self.mail_transport {
             MailTransport::File => self
@@ -209,10 +253,7 @@ impl Config {
                     },
                     extra_roots_pem: extra_roots_pem.transpose()?,
                     credentials: self.smtp_username.clone().zip(self.smtp_password.clone()),
-                    hello_name: self
-                        .smtp_hello_name
-                        .clone()
-                        .unwrap_or_else(|| self.mail_domain().to_owned()),
+                    hello_name: self.hello_name().to_owned(),
                     timeouts: SmtpTimeouts {
                         body: self.smtp_reply_timeout,
                         ..SmtpTimeouts::default()

@@ -1,205 +1,80 @@
-//! One attempt at one mail: look, render, send, settle.
+//! One attempt at one mail: look, write, send, settle.
 
 use std::error::Error;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
-use tokio::time::{Instant, interval_at};
-use uuid::Uuid;
-
 use super::backoff;
-use super::lane::Lane;
-use crate::clock::Clock;
-use crate::domain::email_address::EmailAddress;
-use crate::domain::invitation::StateName;
-use crate::domain::keyring::Keyring;
-use crate::domain::link::LinkTemplate;
-use crate::domain::token::{Token, TokenSubject};
-use crate::mail::message::{ComposedMail, Composer, InvitationMail};
+use super::lane::{Lane, Lanes, shortest_pause};
+use super::mailroom::{Job, Mailroom};
+use super::settler::Settler;
+use crate::mail::message::Composer;
 use crate::mail::outcome::{Fate, SendError, Stage};
 use crate::mail::transport::Session;
-use crate::store::outbox::{self, ClaimedMail, Lease, MailContent, Settlement};
-use crate::store::{Store, StoreError};
+use crate::store::settlements::Settlement;
 
-/// How often a mail that made its renderer panic is tried.
-const PANICS_MAX: i32 = 3;
-/// How long a mail waits for a key that is not loaded.
-const MISSING_KEY_PAUSE: Duration = Duration::from_mins(1);
-/// The pause between tries to settle while the database is away.
-const SETTLE_PAUSE: Duration = Duration::from_millis(200);
-
-/// What every attempt needs.
-pub struct Mailroom {
-    /// Where mails come from and are settled.
-    pub store: Store,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Derives the tokens: a mail that is tried twice carries the same link twice.
-    pub keyring: Arc<Keyring>,
-    /// Makes links of them.
-    pub links: Arc<LinkTemplate>,
-    /// Writes the mails.
-    pub composer: Composer,
-    /// The right-hand side of message ids.
-    pub message_id_domain: String,
+/// What to do with a mail that may or may not have been accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ambiguous {
+    /// Send it again as the same mail: it may arrive twice, and is never lost.
+    Retry,
+    /// Give it up for a person to look at: it arrives once at most, and may be lost.
+    Hold,
 }
 
-/// A mail that was claimed, with what it is written from; `None` if the invitation or its organization is gone.
-pub(super) struct Job {
-    pub(super) claimed: ClaimedMail,
-    pub(super) lease_token: Uuid,
-    pub(super) lease_duration: Duration,
-    pub(super) content: Option<Arc<MailContent>>,
+/// What an attempt works with.
+#[derive(Clone)]
+pub(super) struct Desk {
+    pub(super) mailroom: Arc<Mailroom>,
+    pub(super) settler: Settler,
+    pub(super) lanes: Lanes,
+    pub(super) ambiguous: Ambiguous,
 }
 
-impl Mailroom {
+impl Desk {
     /// Tries a mail once and settles it. Returns the session for the next one.
     pub(super) async fn attempt(&self, mut session: Session, job: Job, lane: &Lane) -> Session {
-        let settlement = match self.compose(&job) {
-            Ok(mail) => {
-                let outcome = self.send_under_lease(&mut session, &mail, &job).await;
-                self.judge(outcome, &job, lane)
+        // Its domain, while it is known: refreshing may find the invitation gone.
+        let domain = job.domain().to_owned();
+        match self.mailroom.refresh(vec![job]).await {
+            Ok(jobs) => {
+                for job in jobs {
+                    let settlement = match self.mailroom.write(&job, Composer::compose) {
+                        Ok(mail) => {
+                            let outcome = session.send(&mail).await.map(|_| ());
+                            self.judge(outcome, &job, lane)
+                        }
+                        Err(settlement) => settlement,
+                    };
+                    self.settler.settle(job.settled(settlement)).await;
+                }
             }
-            Err(settlement) => settlement,
-        };
-        self.settle(&job, &settlement).await;
+            // Its lease runs out, and somebody tries it again.
+            Err(error) => tracing::warn!(
+                error = &error as &dyn Error,
+                "cannot look at a mail once more before it is sent"
+            ),
+        }
+        lane.domains.leave(&domain);
         session
     }
 
-    /// Renders the mail, or says how it is settled without being sent.
-    fn compose(&self, job: &Job) -> Result<ComposedMail, Settlement> {
-        let dead = |error: &str| Settlement::Dead {
-            error: error.to_owned(),
-            reply_code: None,
-        };
-        let Some(content) = &job.content else {
-            return Err(Settlement::Canceled);
-        };
-        let is_wanted = content.state == StateName::Pending.as_str()
-            && content.expires_at > self.clock.now()
-            && content.send_seq == job.claimed.key.send_seq;
-        if !is_wanted {
-            return Err(Settlement::Canceled);
-        }
-        // A worker that dies of a mail never comes to count its own failure; the claim did.
-        if job.claimed.attempts > backoff::ATTEMPTS_MAX {
-            return Err(dead("given up after too many attempts"));
-        }
-        if !self.holds_key(content) {
-            // Another process made it with a key that this one was not given yet.
-            tracing::error!(
-                key.id = content.key_id,
-                "mails wait for a key that is not loaded"
-            );
-            return Err(Settlement::Deferred {
-                next_attempt_at: self.clock.now() + MISSING_KEY_PAUSE,
-                is_counted: false,
-                error: "a key is not loaded".to_owned(),
-                reply_code: None,
-            });
-        }
-        let mail = self
-            .mail(content, &job.claimed)
-            .ok_or_else(|| dead("the stored invitation cannot be mailed"))?;
-        match catch_unwind(AssertUnwindSafe(|| self.composer.compose(&mail))) {
-            Ok(Ok(mail)) => Ok(mail),
-            Ok(Err(error)) => {
-                tracing::error!(invitation.id = %content.invitation_id, error = &error as &dyn Error, "cannot write the mail");
-                Err(dead("the mail cannot be written"))
-            }
-            Err(_) if job.claimed.attempts >= PANICS_MAX => Err(dead("writing the mail panicked")),
-            Err(_) => Err(self.retry_later(job, "writing the mail panicked".to_owned(), None)),
-        }
-    }
-
-    fn holds_key(&self, content: &MailContent) -> bool {
-        u8::try_from(content.key_id)
-            .is_ok_and(|kid| self.keyring.key_ids().any(|loaded| loaded == kid))
-    }
-
-    fn mail(&self, content: &MailContent, claimed: &ClaimedMail) -> Option<InvitationMail> {
-        let subject = TokenSubject {
-            organization_id: &content.organization_id,
-            invitation_id: content.invitation_id,
-            generation: u32::try_from(content.generation).ok()?,
-            nonce: content.nonce.as_slice().try_into().ok()?,
-            email_normalized: &content.email_normalized,
-        };
-        let token = Token::derive(&self.keyring, u8::try_from(content.key_id).ok()?, &subject)?;
-        let non_empty = |text: &String| (!text.is_empty()).then(|| text.clone());
-        Some(InvitationMail {
-            message_id: format!(
-                "inv.{}.{}.{}@{}",
-                content.invitation_id, content.generation, content.send_seq, self.message_id_domain
-            ),
-            date: claimed.created_at,
-            to: EmailAddress::from_stored(&content.email)?,
-            organization_name: content.organization_name.clone(),
-            inviter_name: non_empty(&content.inviter_name),
-            role: content.role.clone(),
-            note: non_empty(&content.message),
-            link: SecretString::from(self.links.link(&token, &content.redirect_url)),
-            expires_at: content.expires_at,
-            locale: content.locale.clone(),
-            envelope_from: None,
-            unsubscribe_url: None,
-        })
-    }
-
-    /// Sends, and asks for more time while the relay takes its own.
-    async fn send_under_lease(
-        &self,
-        session: &mut Session,
-        mail: &ComposedMail,
-        job: &Job,
-    ) -> Result<(), SendError> {
-        let sending = session.send(mail);
-        tokio::pin!(sending);
-        let heartbeat = job.lease_duration / 4;
-        let mut beats = interval_at(Instant::now() + heartbeat, heartbeat);
-        loop {
-            tokio::select! {
-                outcome = &mut sending => return outcome.map(|_| ()),
-                _ = beats.tick() => {
-                    match self.extend(job).await {
-                        Ok(true) => {}
-                        // What is on the wire cannot be recalled; settling will find the lease lost too.
-                        Ok(false) => tracing::warn!("the lease of a mail was lost while it was sent"),
-                        Err(error) => {
-                            tracing::warn!(error = &error as &dyn Error, "cannot extend the lease of a mail");
-                        }
-                    }
-                }
-            }
-        }
-    }
-
-    async fn extend(&self, job: &Job) -> Result<bool, StoreError> {
-        let key = job.claimed.key.clone();
-        let lease = Lease {
-            token: job.lease_token,
-            until: self.clock.now() + job.lease_duration,
-        };
-        self.store
-            .run("outbox.extend_lease", move |connection| {
-                let key = key.clone();
-                Box::pin(async move { outbox::extend_lease(connection, &key, lease).await })
-            })
-            .await
-    }
-
     /// What an outcome means for the mail, and for the lane.
-    fn judge(&self, outcome: Result<(), SendError>, job: &Job, lane: &Lane) -> Settlement {
+    pub(super) fn judge(
+        &self,
+        outcome: Result<(), SendError>,
+        job: &Job,
+        lane: &Lane,
+    ) -> Settlement {
         let error = match outcome {
             Ok(()) => {
-                lane.works();
+                lane.breaker.judged(false);
                 return Settlement::Sent;
             }
             Err(error) => error,
         };
         tracing::info!(
+            lane.name,
             invitation.id = %job.claimed.key.invitation_id,
             mail.attempt = job.claimed.attempts,
             mail.stage = ?error.stage,
@@ -208,33 +83,56 @@ impl Mailroom {
             mail.is_ambiguous = error.is_ambiguous(),
             "a mail was not accepted"
         );
+        if error.is_throttle() {
+            lane.pace.slow_down();
+        }
+        if error.is_ambiguous() && self.ambiguous == Ambiguous::Hold {
+            return dead(error);
+        }
         match error.fate {
             Fate::Retry => {
-                lane.works();
+                Self::heed(&error, lane);
                 self.retry_later(job, error.text, error.reply_code)
             }
             Fate::Discard => {
-                lane.works();
-                Settlement::Dead {
-                    error: error.text,
-                    reply_code: error.reply_code,
-                }
+                Self::heed(&error, lane);
+                dead(error)
             }
-            Fate::LaneDown => self.leave_lane(job, error, lane),
+            Fate::LaneDown => {
+                Self::leave_lane(&error, lane);
+                self.without_lane(job, error)
+            }
         }
     }
 
-    /// The relay failed: it is left alone for a while. Only what happened once the recipient was named can be the
-    /// mail's own doing, and costs an attempt.
-    fn leave_lane(&self, job: &Job, error: SendError, lane: &Lane) -> Settlement {
-        let pause = lane.failed();
+    /// The relay judged a mail, so it works; unless it has come to refuse whatever we send.
+    fn heed(error: &SendError, lane: &Lane) {
+        let _ = error;
+        if let Some(pause) = lane.breaker.judged(false) {
+            tracing::error!(
+                lane.name,
+                lane.pause_ms = millis(pause),
+                "the relay refuses most mails for policy; it is left alone"
+            );
+        }
+    }
+
+    /// The relay failed: it is left alone for a while.
+    pub(super) fn leave_lane(error: &SendError, lane: &Lane) {
+        let pause = lane.breaker.failed();
         tracing::warn!(
-            lane.pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            lane.name,
+            lane.pause_ms = millis(pause),
             mail.stage = ?error.stage,
             mail.reply_code = error.reply_code,
             "the relay cannot be used"
         );
-        let now = self.clock.now();
+    }
+
+    /// What becomes of a mail whose lane failed: another lane may have it at once. Only what happened once the recipient
+    /// was named can be the mail's own doing, and costs an attempt.
+    pub(super) fn without_lane(&self, job: &Job, error: SendError) -> Settlement {
+        let now = self.mailroom.clock.now();
         if matches!(
             error.stage,
             Stage::RcptTo | Stage::Data | Stage::Body | Stage::FinalReply
@@ -242,21 +140,29 @@ impl Mailroom {
             return self.retry_later(job, error.text, error.reply_code);
         }
         if now > job.claimed.created_at + backoff::GIVE_UP_AFTER {
-            return Settlement::Dead {
-                error: error.text,
-                reply_code: error.reply_code,
-            };
+            return dead(error);
         }
         Settlement::Deferred {
-            next_attempt_at: now + pause,
+            next_attempt_at: now + shortest_pause(&self.lanes),
             is_counted: false,
             error: error.text,
             reply_code: error.reply_code,
         }
     }
 
+    /// A mail that may have been accepted, with nobody to say so.
+    pub(super) fn doubtful(&self, job: &Job, text: &str) -> Settlement {
+        match self.ambiguous {
+            Ambiguous::Retry => self.retry_later(job, text.to_owned(), None),
+            Ambiguous::Hold => Settlement::Dead {
+                error: text.to_owned(),
+                reply_code: None,
+            },
+        }
+    }
+
     fn retry_later(&self, job: &Job, error: String, reply_code: Option<u16>) -> Settlement {
-        let now = self.clock.now();
+        let now = self.mailroom.clock.now();
         let expires_at = job
             .content
             .as_ref()
@@ -276,36 +182,15 @@ impl Mailroom {
             None => Settlement::Dead { error, reply_code },
         }
     }
+}
 
-    /// Settles, and goes on trying for as long as the lease may hold: what was sent and not settled is sent again.
-    async fn settle(&self, job: &Job, settlement: &Settlement) {
-        let give_up_at = Instant::now() + job.lease_duration;
-        loop {
-            let (key, lease_token, now) =
-                (job.claimed.key.clone(), job.lease_token, self.clock.now());
-            let settlement = settlement.clone();
-            let settled = self
-                .store
-                .run("outbox.settle", move |connection| {
-                    let (key, settlement) = (key.clone(), settlement.clone());
-                    Box::pin(async move {
-                        outbox::settle(connection, &key, lease_token, &settlement, now).await
-                    })
-                })
-                .await;
-            let invitation_id = job.claimed.key.invitation_id;
-            match settled {
-                Ok(true) => return,
-                Ok(false) => {
-                    tracing::warn!(invitation.id = %invitation_id, "the lease of a mail was lost before it was settled");
-                    return;
-                }
-                Err(error) if Instant::now() >= give_up_at => {
-                    tracing::error!(invitation.id = %invitation_id, error = &error as &dyn Error, "cannot settle a mail");
-                    return;
-                }
-                Err(_) => tokio::time::sleep(SETTLE_PAUSE).await,
-            }
-        }
+fn dead(error: SendError) -> Settlement {
+    Settlement::Dead {
+        error: error.text,
+        reply_code: error.reply_code,
     }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,92 +1,90 @@
-//! Whether the relay may be used: after a fault that concerns the relay and not a mail, it is left alone for a while.
+//! A lane: one way out, with what it may be asked for and what is known of it.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Longest pause.
-const PAUSE_MAX: Duration = Duration::from_mins(10);
+use super::breaker::Breaker;
+use super::domain_limit::{DomainCaps, DomainLimit};
+use super::pace::Pace;
+use crate::mail::provider::ProviderTransport;
+use crate::mail::transport::Transport;
 
-/// The state of the way to the relay, shared by all attempts of a worker.
+/// How a lane carries mails.
+#[derive(Debug, Clone)]
+pub enum Route {
+    /// One mail at a time over each of a number of connections.
+    Each {
+        /// Where to.
+        transport: Transport,
+        /// Mails sent at once, each over a connection of its own.
+        connections: usize,
+    },
+    /// Many mails in one call.
+    Batches {
+        /// To whom.
+        provider: ProviderTransport,
+        /// Calls made at once.
+        calls: usize,
+    },
+}
+
+/// One way out, as configured.
+#[derive(Debug, Clone)]
+pub struct LaneConfig {
+    /// What logs and batches call it; unique.
+    pub name: String,
+    /// Its share of the mails where several lanes have room; 0 for a spare, which is used while no other lane works.
+    pub weight: u32,
+    /// How it carries them.
+    pub route: Route,
+    /// Most mails a second.
+    pub rate_max: Option<f64>,
+    /// Caps for each recipient domain.
+    pub domain_caps: DomainCaps,
+    /// How long to leave it alone after it failed; doubles with each failure in a row.
+    pub pause: Duration,
+}
+
+/// What is known of a lane, shared by everything that sends over it.
 #[derive(Debug)]
 pub(super) struct Lane {
-    first_pause: Duration,
-    state: Mutex<State>,
+    pub(super) name: String,
+    pub(super) weight: u32,
+    pub(super) breaker: Breaker,
+    pub(super) pace: Pace,
+    pub(super) domains: DomainLimit,
 }
 
-#[derive(Debug, Default)]
-struct State {
-    failures: u32,
-    closed_until: Option<Instant>,
-}
+/// All lanes of a worker.
+pub(super) type Lanes = Arc<[Arc<Lane>]>;
 
 impl Lane {
-    /// An open lane.
-    pub(super) fn new(first_pause: Duration) -> Self {
+    pub(super) fn new(config: &LaneConfig) -> Self {
         Self {
-            first_pause,
-            state: Mutex::default(),
+            name: config.name.clone(),
+            weight: config.weight,
+            breaker: Breaker::new(config.pause),
+            pace: Pace::new(config.rate_max),
+            domains: DomainLimit::new(config.domain_caps),
         }
     }
 
-    /// Until when the relay is left alone; `None` if it may be used.
-    pub(super) fn closed_until(&self) -> Option<Instant> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.closed_until.filter(|until| *until > Instant::now())
-    }
-
-    /// The relay took a mail, or refused one for the mail's own sake: it works.
-    pub(super) fn works(&self) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // What was in flight when the relay failed says nothing about the relay since.
-        if state
-            .closed_until
-            .is_none_or(|until| until <= Instant::now())
-        {
-            *state = State::default();
-        }
-    }
-
-    /// The relay failed; returns how long it is left alone now. Failures of mails in flight at once count as one.
-    pub(super) fn failed(&self) -> Duration {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        if let Some(until) = state.closed_until.filter(|until| *until > now) {
-            return until - now;
-        }
-        let pause = (self.first_pause * 2_u32.saturating_pow(state.failures)).min(PAUSE_MAX);
-        state.failures = (state.failures + 1).min(16);
-        state.closed_until = Some(now + pause);
-        pause
+    pub(super) fn is_open(&self) -> bool {
+        self.breaker.closed_until().is_none()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn pauses_double_until_the_relay_works_again() {
-        let lane = Lane::new(Duration::from_secs(30));
-        assert_eq!(lane.closed_until(), None);
-        assert_eq!(lane.failed(), Duration::from_secs(30));
-        assert_eq!(
-            lane.failed(),
-            Duration::from_secs(30),
-            "another mail of the same moment"
-        );
-        tokio::time::advance(Duration::from_secs(31)).await;
-        assert_eq!(lane.closed_until(), None);
-        assert_eq!(lane.failed(), Duration::from_mins(1));
-        lane.works();
-        assert!(
-            lane.closed_until().is_some(),
-            "a success in flight does not open it"
-        );
-        tokio::time::advance(Duration::from_secs(61)).await;
-        lane.works();
-        assert_eq!(lane.closed_until(), None);
-        assert_eq!(lane.failed(), Duration::from_secs(30));
-    }
+/// How long until some lane may be used; zero if one may be now.
+pub(super) fn shortest_pause(lanes: &[Arc<Lane>]) -> Duration {
+    let now = Instant::now();
+    lanes
+        .iter()
+        .map(|lane| {
+            let until = lane.breaker.closed_until();
+            until.map_or(Duration::ZERO, |until| until - now)
+        })
+        .min()
+        .unwrap_or_default()
 }

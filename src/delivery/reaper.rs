@@ -6,10 +6,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::store::{Store, StoreError, outbox};
+use crate::store::{Store, StoreError, mail_batches, outbox};
 
 /// How often to look.
 const REAP_INTERVAL: Duration = Duration::from_secs(10);
+/// When a call to a provider that nobody repeated is taken for lost: no provider remembers its key longer.
+const BATCH_AGE_MAX: Duration = Duration::from_hours(24);
 /// Most mails of one statement.
 const REAP_ROWS_MAX: i64 = 500;
 
@@ -47,9 +49,10 @@ impl Reaper {
         }
     }
 
-    /// Queues again all mails whose lease ran out; returns how many.
+    /// Queues again all mails whose lease ran out, and those of calls that nobody repeats; returns how many mails, or
+    /// calls.
     pub async fn reap(&self) -> Result<u64, StoreError> {
-        let mut total = 0;
+        let mut total = self.reap_batches().await?;
         loop {
             let now = self.clock.now();
             let count = self
@@ -63,5 +66,19 @@ impl Reaper {
                 return Ok(total);
             }
         }
+    }
+
+    /// A call is repeated by its own lane; one whose lane was taken out of the configuration is nobody's.
+    async fn reap_batches(&self) -> Result<u64, StoreError> {
+        let now = self.clock.now();
+        self.store
+            .run("mail_batches.reap", move |connection| {
+                Box::pin(mail_batches::requeue_abandoned(
+                    connection,
+                    now - BATCH_AGE_MAX,
+                    now,
+                ))
+            })
+            .await
     }
 }

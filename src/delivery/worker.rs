@@ -1,87 +1,139 @@
-//! The worker: claims exactly as many mails as it can send at once.
+//! The worker: claims about as many mails as it can send at once, and keeps every lane busy.
+//!
+//! One task looks after all of it; whatever waits for the database or a relay runs in a task of its own and comes back
+//! to it.
 
-use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::DeliveryConfig;
-use super::attempt::{Job, Mailroom};
-use super::lane::Lane;
+use super::attempt::Desk;
+use super::lane::{Lane, Lanes, Route};
+use super::look::{Found, Look};
+use super::mailroom::{Job, Mailroom};
+use super::settler::{Settler, SettlerTask};
+use super::stock::{Held, Stock};
 use crate::entropy;
-use crate::mail::transport::{Session, Transport};
+use crate::mail::transport::Session;
 use crate::store::StoreError;
-use crate::store::outbox::{self, ClaimedMail, Lease, MailContent};
+use crate::store::outbox::{self, MailKey};
+use crate::store::settlements::{self, Settled, Settlement};
 
 /// How far chance shortens the wait for the next look, so that replicas do not look in step.
 const POLL_JITTER: f64 = 0.2;
+/// How often to look whether a domain that had its share has room again.
+const DOMAIN_PAUSE: Duration = Duration::from_millis(100);
+/// How long mails wait that were claimed for a domain that had its share, so that others come to their turn.
+const DOMAIN_RELEASE_PAUSE: Duration = Duration::from_secs(2);
 
-/// How often to try to read what claimed mails are written from.
-const CONTENTS_TRIES_MAX: u32 = 10;
-/// The pause between those tries.
-const CONTENTS_PAUSE: Duration = Duration::from_secs(1);
-
-/// Drains the outbox over a number of connections.
+/// Drains the outbox over a number of lanes.
 pub struct Worker {
-    mailroom: Arc<Mailroom>,
+    desk: Desk,
     config: DeliveryConfig,
     mail_queued: Arc<Notify>,
+    slots: Vec<Slot>,
+    stock: Stock,
+    held: Held,
+    running: JoinSet<Done>,
+    /// The settler's task; ends with the worker.
+    _background: JoinSet<()>,
+    is_claiming: bool,
+    /// Whether another look may find mails that are due.
+    may_have_more: bool,
+    poll_at: Instant,
+    beat_at: Instant,
+    given_back_at: Instant,
+}
+
+/// A lane and what of it is idle.
+struct Slot {
     lane: Arc<Lane>,
+    route: Route,
     /// One for each connection that no attempt uses.
-    idle: Vec<Session>,
-    attempts: JoinSet<Session>,
-    transport: Transport,
+    sessions: Vec<Session>,
+    /// Calls that may be made beside those that are.
+    calls: usize,
+    /// Mails it was given, by its weight: who has least is next.
+    given: f64,
+}
+
+/// What comes back to the worker.
+enum Done {
+    /// What one look found, and the lanes that a call was kept free at.
+    Claimed(Result<Found, StoreError>, Vec<usize>),
+    /// A mail was tried.
+    Sent {
+        slot: usize,
+        session: Session,
+        mail: (MailKey, Uuid),
+    },
+    /// A call was made.
+    Called {
+        slot: usize,
+        mails: Vec<(MailKey, Uuid)>,
+    },
+    /// Leases were extended or given back.
+    Minded,
 }
 
 impl Worker {
-    /// A worker; `mail_queued` wakes it before its next poll.
+    /// A worker; `mail_queued` wakes it before its next poll. Needs a runtime around it.
     #[must_use]
-    pub fn new(
-        mailroom: Mailroom,
-        transport: Transport,
-        config: DeliveryConfig,
-        mail_queued: Arc<Notify>,
-    ) -> Self {
+    pub fn new(mailroom: Mailroom, config: DeliveryConfig, mail_queued: Arc<Notify>) -> Self {
+        let slots: Vec<Slot> = config
+            .lanes
+            .iter()
+            .map(|config| Slot::new(Arc::new(Lane::new(config)), config.route.clone()))
+            .collect();
+        let lanes: Lanes = slots.iter().map(|slot| Arc::clone(&slot.lane)).collect();
+        let (settler, task) = Settler::new(
+            mailroom.store.clone(),
+            Arc::clone(&mailroom.clock),
+            config.lease_duration,
+        );
+        let mut background = JoinSet::new();
+        background.spawn(SettlerTask::run(task));
         Self {
-            mailroom: Arc::new(mailroom),
+            desk: Desk {
+                mailroom: Arc::new(mailroom),
+                settler,
+                lanes,
+                ambiguous: config.ambiguous,
+            },
+            beat_at: Instant::now() + config.lease_duration / 4,
             config,
             mail_queued,
-            lane: Arc::new(Lane::new(config.lane_pause)),
-            idle: (0..config.connections).map(|_| transport.open()).collect(),
-            attempts: JoinSet::new(),
-            transport,
+            slots,
+            stock: Stock::default(),
+            held: Held::default(),
+            running: JoinSet::new(),
+            _background: background,
+            is_claiming: false,
+            may_have_more: true,
+            poll_at: Instant::now(),
+            given_back_at: Instant::now(),
         }
     }
 
-    /// Works until told to stop, then lets what is in flight end.
+    /// Works until told to stop, then lets what is in flight end and gives back the rest.
     pub async fn run(mut self, stopping: CancellationToken) {
         while !stopping.is_cancelled() {
-            let claimed = match self.dispatch().await {
-                Ok(claimed) => claimed,
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn Error, "cannot claim mails");
-                    0
-                }
-            };
-            let has_more = claimed > 0;
-            let wait = entropy::jittered(self.config.poll_interval, POLL_JITTER);
-            let wait = self
-                .lane
-                .closed_until()
-                .map_or(wait, |until| wait.max(until - Instant::now()));
+            self.go_on();
+            let wake_at = self.wake_at();
             tokio::select! {
                 () = stopping.cancelled() => {}
-                Some(ended) = self.attempts.join_next() => self.take_back(ended),
-                () = self.mail_queued.notified(), if !self.idle.is_empty() && self.lane.closed_until().is_none() => {}
-                () = tokio::time::sleep(if has_more && !self.idle.is_empty() { Duration::ZERO } else { wait }) => {
-                    self.close_idle().await;
+                Some(ended) = self.running.join_next() => {
+                    self.take_back(ended);
                 }
+                () = self.mail_queued.notified(), if !self.may_have_more => self.may_have_more = true,
+                () = tokio::time::sleep_until(wake_at) => self.close_idle().await,
             }
         }
         self.drain().await;
@@ -90,106 +142,317 @@ impl Worker {
     /// Sends everything that is due now, and returns how many mails were tried. What tests use to see the queue empty.
     pub async fn deliver_all(&mut self) -> Result<usize, StoreError> {
         let mut total = 0;
+        self.may_have_more = true;
         loop {
-            let claimed = self.dispatch().await?;
-            total += claimed;
-            match self.attempts.join_next().await {
-                Some(ended) => self.take_back(ended),
-                None if claimed == 0 => return Ok(total),
-                None => {}
+            self.go_on();
+            match self.running.join_next().await {
+                Some(Ok(Done::Claimed(Err(error), _))) => {
+                    self.is_claiming = false;
+                    return Err(error);
+                }
+                Some(ended) => {
+                    let tried = self.take_back(ended);
+                    total += tried;
+                    // What was given back for another try may be due at once.
+                    self.may_have_more |= tried > 0;
+                }
+                None if self.stock.is_empty() => return Ok(total),
+                None => tokio::time::sleep_until(self.wake_at()).await,
             }
         }
     }
 
-    /// Claims a mail for each idle connection and starts an attempt at each.
-    async fn dispatch(&mut self) -> Result<usize, StoreError> {
-        if self.idle.is_empty() || self.lane.closed_until().is_some() {
-            return Ok(0);
+    /// Starts whatever can be started.
+    fn go_on(&mut self) {
+        let now = Instant::now();
+        if now >= self.beat_at {
+            self.beat_at = now + self.config.lease_duration / 4;
+            self.beat();
         }
-        let lease = Lease {
-            token: Uuid::from_bytes(entropy::random_bytes()),
-            until: self.mailroom.clock.now() + self.config.lease_duration,
-        };
-        let claimed = self.claim(lease).await?;
-        if claimed.is_empty() {
-            return Ok(0);
+        if now >= self.poll_at {
+            self.poll_at = now + entropy::jittered(self.config.poll_interval, POLL_JITTER);
+            self.may_have_more = true;
         }
-        let count = claimed.len();
-        let contents = self.contents_of(&claimed).await?;
-        for mail in claimed {
-            let job = Job {
-                content: contents.get(&mail.key.invitation_id).map(Arc::clone),
-                claimed: mail,
-                lease_token: lease.token,
-                lease_duration: self.config.lease_duration,
-            };
-            let session = self.idle.pop().unwrap_or_else(|| self.transport.open());
-            let (mailroom, lane) = (Arc::clone(&self.mailroom), Arc::clone(&self.lane));
-            self.attempts
-                .spawn(async move { mailroom.attempt(session, job, &lane).await });
-        }
-        Ok(count)
+        self.hand_out();
+        self.look();
     }
 
-    async fn claim(&self, lease: Lease) -> Result<Vec<ClaimedMail>, StoreError> {
-        let limit = i64::try_from(self.idle.len()).unwrap_or(i64::MAX);
-        let now = self.mailroom.clock.now();
-        self.mailroom
-            .store
-            .run("outbox.claim", move |connection| {
-                Box::pin(outbox::claim(connection, limit, lease, now))
-            })
-            .await
-    }
-
-    /// Reads what claimed mails are written from, and tries a little: giving up leaves them to their leases.
-    async fn contents_of(
-        &self,
-        claimed: &[ClaimedMail],
-    ) -> Result<HashMap<Uuid, Arc<MailContent>>, StoreError> {
-        let mut tries = 1;
-        loop {
-            match self.contents(claimed).await {
-                Err(_) if tries < CONTENTS_TRIES_MAX => tries += 1,
-                outcome => return outcome,
-            }
-            tokio::time::sleep(CONTENTS_PAUSE).await;
-        }
-    }
-
-    async fn contents(
-        &self,
-        claimed: &[ClaimedMail],
-    ) -> Result<HashMap<Uuid, Arc<MailContent>>, StoreError> {
-        let ids: Arc<[Uuid]> = claimed.iter().map(|mail| mail.key.invitation_id).collect();
-        let contents = self
-            .mailroom
-            .store
-            .run("outbox.contents", move |connection| {
-                let ids = Arc::clone(&ids);
-                Box::pin(async move { outbox::contents(connection, &ids).await })
-            })
-            .await?;
-        Ok(contents
+    /// When there is something to do even if nothing comes back.
+    fn wake_at(&self) -> Instant {
+        let now = Instant::now();
+        let lanes = self.slots.iter().filter_map(|slot| {
+            let closed_until = slot.lane.breaker.closed_until();
+            closed_until.or_else(|| slot.lane.pace.next_at().filter(|_| !self.stock.is_empty()))
+        });
+        let crowded = (!self.stock.is_empty()).then(|| now + DOMAIN_PAUSE);
+        [self.poll_at, self.beat_at]
             .into_iter()
-            .map(|content| (content.invitation_id, Arc::new(content)))
-            .collect())
+            .chain(lanes)
+            .chain(crowded)
+            .min()
+            .unwrap_or(now)
     }
 
-    fn take_back(&mut self, ended: Result<Session, tokio::task::JoinError>) {
-        self.idle.push(ended.unwrap_or_else(|error| {
-            // The lease of its mail runs out, and the reaper queues it again.
-            tracing::error!(
-                error = &error as &dyn Error,
-                "an attempt at a mail panicked"
-            );
-            self.transport.open()
-        }));
+    /// Hands mails to lanes while there are both. What cannot go to any lane for now is given back, so that others come
+    /// to their turn.
+    fn hand_out(&mut self) {
+        let mut is_passed = vec![false; self.slots.len()];
+        while !self.stock.is_empty() {
+            let Some(index) = self.next_slot(&is_passed) else {
+                break;
+            };
+            let slot = &mut self.slots[index];
+            let most = slot.lane.pace.room(slot.mails_at_once());
+            let jobs = self.stock.take(most, &slot.lane);
+            if jobs.is_empty() {
+                is_passed[index] = true;
+                continue;
+            }
+            slot.lane.pace.spend(jobs.len());
+            slot.given += jobs_f64(&jobs) / f64::from(slot.lane.weight.max(1));
+            self.start(index, jobs);
+        }
+        self.level();
+        let is_any_open = self.slots.iter().any(|slot| slot.lane.is_open());
+        if !is_any_open {
+            self.give_back(Duration::ZERO);
+        } else if is_passed.contains(&true)
+            && self.stock.len() >= self.stock_max()
+            && self.given_back_at.elapsed() >= DOMAIN_PAUSE
+        {
+            self.given_back_at = Instant::now();
+            self.give_back(DOMAIN_RELEASE_PAUSE);
+        }
+    }
+
+    /// The lane that is owed the next mail, of those that have room; a spare only while every other lane is closed.
+    fn next_slot(&self, is_passed: &[bool]) -> Option<usize> {
+        let is_regular = |slot: &&Slot| slot.lane.weight > 0 && slot.lane.is_open();
+        let needs_spare = !self.slots.iter().any(|slot| is_regular(&slot));
+        self.slots
+            .iter()
+            .enumerate()
+            .filter(|(index, slot)| {
+                !is_passed[*index]
+                    && slot.lane.is_open()
+                    && (slot.lane.weight > 0 || needs_spare)
+                    && slot.has_room()
+                    && slot.lane.pace.room(1) > 0
+            })
+            .min_by(|(_, one), (_, other)| one.given.total_cmp(&other.given))
+            .map(|(index, _)| index)
+    }
+
+    /// Keeps the lanes' counts near zero, so that one that was closed is not owed everything it missed.
+    fn level(&mut self) {
+        let least = self
+            .slots
+            .iter()
+            .filter(|slot| slot.lane.is_open())
+            .map(|slot| slot.given)
+            .fold(f64::INFINITY, f64::min);
+        if least.is_finite() {
+            for slot in &mut self.slots {
+                slot.given = (slot.given - least).max(0.0);
+            }
+        }
+    }
+
+    fn start(&mut self, index: usize, mut jobs: Vec<Job>) {
+        let slot = &mut self.slots[index];
+        match &slot.route {
+            Route::Each { transport, .. } => {
+                let session = slot.sessions.pop().unwrap_or_else(|| transport.open());
+                let (desk, lane) = (self.desk.clone(), Arc::clone(&slot.lane));
+                let Some(job) = jobs.pop() else { return };
+                self.running.spawn(async move {
+                    let mail = job.held();
+                    let session = desk.attempt(session, job, &lane).await;
+                    Done::Sent {
+                        slot: index,
+                        session,
+                        mail,
+                    }
+                });
+            }
+            Route::Batches { provider, .. } => {
+                slot.calls -= 1;
+                let counter = self
+                    .desk
+                    .counter(&slot.lane, provider, self.config.lease_duration);
+                self.running.spawn(async move {
+                    let mails = jobs.iter().map(Job::held).collect();
+                    counter.send(jobs).await;
+                    Done::Called { slot: index, mails }
+                });
+            }
+        }
+    }
+
+    /// Most mails in stock: what the open lanes could send at once beside what they are sending. More where domains
+    /// have caps, so that one domain's mails do not hide all others.
+    fn stock_max(&self) -> usize {
+        let open = self.slots.iter().filter(|slot| slot.lane.is_open());
+        open.map(|slot| {
+            let factor = if slot.lane.domains.is_capped() { 8 } else { 1 };
+            slot.capacity() * factor
+        })
+        .sum()
+    }
+
+    /// Claims what the stock has room for, once it is half empty.
+    fn look(&mut self) {
+        let room = self.stock_max().saturating_sub(self.stock.len());
+        if self.is_claiming || !self.may_have_more || room == 0 || room * 2 < self.stock_max() {
+            return;
+        }
+        self.is_claiming = true;
+        self.may_have_more = false;
+        let mut lanes = Vec::new();
+        for (index, slot) in self.slots.iter_mut().enumerate() {
+            if matches!(slot.route, Route::Batches { .. }) && slot.lane.is_open() && slot.calls > 0
+            {
+                slot.calls -= 1;
+                lanes.push((index, slot.lane.name.clone()));
+            }
+        }
+        let look = Look {
+            mailroom: Arc::clone(&self.desk.mailroom),
+            held: self.held.clone(),
+            lease_duration: self.config.lease_duration,
+        };
+        self.running.spawn(async move {
+            let reserved = lanes.iter().map(|(index, _)| *index).collect();
+            Done::Claimed(look.find(room, lanes).await, reserved)
+        });
+    }
+
+    /// Takes back what a task used, and returns how many mails it tried.
+    fn take_back(&mut self, ended: Result<Done, JoinError>) -> usize {
+        match ended {
+            Ok(Done::Claimed(outcome, reserved)) => {
+                self.is_claiming = false;
+                for index in reserved {
+                    self.slots[index].calls += 1;
+                }
+                match outcome {
+                    Ok(found) => self.take_in(found),
+                    Err(error) => {
+                        tracing::warn!(error = &error as &dyn Error, "cannot claim mails");
+                    }
+                }
+                0
+            }
+            Ok(Done::Sent {
+                slot,
+                session,
+                mail,
+            }) => {
+                self.held.remove([&mail]);
+                self.slots[slot].sessions.push(session);
+                1
+            }
+            Ok(Done::Called { slot, mails }) => {
+                self.held.remove(&mails);
+                self.slots[slot].calls += 1;
+                mails.len()
+            }
+            Ok(Done::Minded) => 0,
+            Err(error) => {
+                // The leases of its mails run out, and the reaper queues them again.
+                tracing::error!(
+                    error = &error as &dyn Error,
+                    "an attempt at a mail panicked"
+                );
+                1
+            }
+        }
+    }
+
+    fn take_in(&mut self, found: Found) {
+        self.may_have_more |= found.is_full;
+        self.stock.add(found.jobs);
+        for (index, left, lease_token) in found.left {
+            let slot = &mut self.slots[index];
+            let Route::Batches { provider, .. } = &slot.route else {
+                continue;
+            };
+            slot.calls -= 1;
+            // Another may be left.
+            self.may_have_more = true;
+            let counter = self
+                .desk
+                .counter(&slot.lane, provider, self.config.lease_duration);
+            self.running.spawn(async move {
+                counter.repeat(left, lease_token).await;
+                Done::Called {
+                    slot: index,
+                    mails: Vec::new(),
+                }
+            });
+        }
+    }
+
+    /// Extends the leases of everything that is held.
+    fn beat(&mut self) {
+        let held: Arc<[_]> = self.held.all().into();
+        if held.is_empty() {
+            return;
+        }
+        let until = self.desk.mailroom.clock.now() + self.config.lease_duration;
+        let store = self.desk.mailroom.store.clone();
+        self.running.spawn(async move {
+            let extended = store
+                .run("outbox.extend_leases", move |connection| {
+                    let held = Arc::clone(&held);
+                    Box::pin(async move { outbox::extend_leases(connection, &held, until).await })
+                })
+                .await;
+            if let Err(error) = extended {
+                tracing::warn!(
+                    error = &error as &dyn Error,
+                    "cannot extend the leases of mails"
+                );
+            }
+            Done::Minded
+        });
+    }
+
+    /// Gives everything in stock back to the queue, for after a pause.
+    fn give_back(&mut self, pause: Duration) {
+        let jobs = self.stock.take_all();
+        if jobs.is_empty() {
+            return;
+        }
+        let now = self.desk.mailroom.clock.now();
+        let next_attempt_at = now + pause;
+        let settled: Arc<[Settled]> = jobs
+            .iter()
+            .map(|job| job.settled(Settlement::Released { next_attempt_at }))
+            .collect();
+        self.held
+            .remove(&jobs.iter().map(Job::held).collect::<Vec<_>>());
+        let store = self.desk.mailroom.store.clone();
+        self.running.spawn(async move {
+            let released = store
+                .with_tx("outbox.release", move |connection| {
+                    let settled = Arc::clone(&settled);
+                    Box::pin(
+                        async move { settlements::settle_many(connection, &settled, now).await },
+                    )
+                })
+                .await;
+            if let Err(error) = released {
+                // Their leases run out.
+                tracing::warn!(error = &error as &dyn Error, "cannot give mails back");
+            }
+            Done::Minded
+        });
     }
 
     async fn close_idle(&mut self) {
         let now = Instant::now();
-        for session in &mut self.idle {
+        for session in self.slots.iter_mut().flat_map(|slot| &mut slot.sessions) {
             if session
                 .idle_deadline()
                 .is_some_and(|deadline| deadline <= now)
@@ -199,19 +462,64 @@ impl Worker {
         }
     }
 
-    /// Lets attempts in flight end, for as long as the process may take. Those that do not lose their lease in time.
+    /// Gives back what was not started and lets the rest end, for as long as the process may take. What does not end in
+    /// time loses its lease in time.
     async fn drain(mut self) {
+        self.give_back(Duration::ZERO);
         let timeout = self.config.drain_timeout;
         let all_ended = async {
-            while let Some(ended) = self.attempts.join_next().await {
+            while let Some(ended) = self.running.join_next().await {
                 self.take_back(ended);
+                self.give_back(Duration::ZERO);
             }
         };
         if tokio::time::timeout(timeout, all_ended).await.is_err() {
             tracing::warn!("mails in flight did not end in time; another worker tries them again");
         }
-        for session in &mut self.idle {
+        for session in self.slots.iter_mut().flat_map(|slot| &mut slot.sessions) {
             session.close().await;
         }
     }
+}
+
+impl Slot {
+    fn new(lane: Arc<Lane>, route: Route) -> Self {
+        let (sessions, calls) = match &route {
+            Route::Each {
+                transport,
+                connections,
+            } => ((0..*connections).map(|_| transport.open()).collect(), 0),
+            Route::Batches { calls, .. } => (Vec::new(), *calls),
+        };
+        Self {
+            lane,
+            route,
+            sessions,
+            calls,
+            given: 0.0,
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        !self.sessions.is_empty() || self.calls > 0
+    }
+
+    fn mails_at_once(&self) -> usize {
+        match &self.route {
+            Route::Each { .. } => 1,
+            Route::Batches { provider, .. } => provider.batch_max(),
+        }
+    }
+
+    /// Mails it can have on their way.
+    fn capacity(&self) -> usize {
+        match &self.route {
+            Route::Each { connections, .. } => *connections,
+            Route::Batches { provider, calls } => provider.batch_max() * calls,
+        }
+    }
+}
+
+fn jobs_f64(jobs: &[Job]) -> f64 {
+    f64::from(u32::try_from(jobs.len()).unwrap_or(u32::MAX))
 }

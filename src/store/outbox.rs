@@ -22,6 +22,8 @@ pub struct MailKey {
 pub struct ClaimedMail {
     /// Which mail.
     pub key: MailKey,
+    /// Whether it reminds of an invitation that was mailed before.
+    pub is_reminder: bool,
     /// How often it was tried, this time included.
     pub attempts: i32,
     /// When it was queued.
@@ -60,7 +62,7 @@ pub async fn claim(
           FROM due
          WHERE o.invitation_id = due.invitation_id AND o.send_seq = due.send_seq
            AND o.organization_id = due.organization_id
-        RETURNING o.invitation_id, o.send_seq, o.organization_id, o.attempts, o.created_at",
+        RETURNING o.invitation_id, o.send_seq, o.organization_id, o.kind, o.attempts, o.created_at",
         limit,
         lease.token,
         lease.until,
@@ -76,6 +78,7 @@ pub async fn claim(
                 send_seq: row.send_seq,
                 organization_id: row.organization_id,
             },
+            is_reminder: row.kind == "reminder",
             attempts: row.attempts,
             created_at: row.created_at,
         })
@@ -144,161 +147,49 @@ pub async fn contents(
     Ok(contents)
 }
 
-/// What became of an attempt.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Settlement {
-    /// The mail server took it.
-    Sent,
-    /// It will be tried again.
-    Deferred {
-        /// When.
-        next_attempt_at: OffsetDateTime,
-        /// Whether the attempt counts; one that never reached the recipient does not.
-        is_counted: bool,
-        /// What was said, without the address.
-        error: String,
-        /// The SMTP reply code.
-        reply_code: Option<u16>,
-    },
-    /// It is given up.
-    Dead {
-        /// What was said, without the address.
-        error: String,
-        /// The SMTP reply code.
-        reply_code: Option<u16>,
-    },
-    /// Nobody wants it any more.
-    Canceled,
-}
-
-struct SettledColumns<'a> {
-    outbox_state: &'static str,
-    uncounted: i32,
-    next_attempt_at: Option<OffsetDateTime>,
-    delivery_state: Option<&'static str>,
-    error: Option<&'a str>,
-    reply_code: Option<i16>,
-}
-
-impl Settlement {
-    fn columns(&self) -> SettledColumns<'_> {
-        let code = |reply_code: &Option<u16>| reply_code.and_then(|code| i16::try_from(code).ok());
-        let (outbox_state, uncounted, next_attempt_at, delivery_state, error, reply_code) =
-            match self {
-                Self::Sent => ("sent", 0, None, Some("sent"), None, None),
-                Self::Deferred {
-                    next_attempt_at,
-                    is_counted,
-                    error,
-                    reply_code,
-                } => {
-                    let uncounted = i32::from(!is_counted);
-                    let delivery_state = Some("deferred");
-                    (
-                        "queued",
-                        uncounted,
-                        Some(*next_attempt_at),
-                        delivery_state,
-                        Some(error.as_str()),
-                        code(reply_code),
-                    )
-                }
-                Self::Dead { error, reply_code } => (
-                    "dead",
-                    0,
-                    None,
-                    Some("failed"),
-                    Some(error.as_str()),
-                    code(reply_code),
-                ),
-                Self::Canceled => ("canceled", 1, None, Some("canceled"), None, None),
-            };
-        SettledColumns {
-            outbox_state,
-            uncounted,
-            next_attempt_at,
-            delivery_state,
-            error,
-            reply_code,
-        }
-    }
-}
-
-/// Settles one attempt and tells the invitation, in one statement; `false` if the lease was lost, and then nothing
-/// changes: whoever holds it now decides.
-///
-/// Locks the invitation before its mail, as whoever ends or resends an invitation does.
-pub async fn settle(
+/// Extends the leases of mails, each while it holds the lease it is named with; returns how many were extended.
+pub async fn extend_leases(
     connection: &mut PgConnection,
-    key: &MailKey,
-    lease_token: Uuid,
-    settlement: &Settlement,
-    now: OffsetDateTime,
-) -> Result<bool, StoreError> {
-    let columns = settlement.columns();
-    let is_settled = sqlx::query_scalar!(
-        r#"-- store::outbox::settle
-        WITH target AS (
-            SELECT FROM invitations WHERE id = $1 AND organization_id = $3 FOR NO KEY UPDATE
-        ), settled AS (
-            UPDATE outbox
-               SET state = $5, lease_token = NULL, lease_until = NULL, attempts = attempts - $6,
-                   next_attempt_at = coalesce($7, next_attempt_at)
-             WHERE invitation_id = $1 AND send_seq = $2 AND organization_id = $3
-               AND lease_token = $4 AND state = 'sending'
-               AND (SELECT count(*) FROM target) >= 0
-            RETURNING attempts
-        ), told AS (
-            UPDATE invitations AS i
-               SET delivery_state = CASE WHEN $8 = 'deferred' AND i.state <> 'pending' THEN 'canceled'
-                                         ELSE coalesce($8, i.delivery_state) END,
-                   delivery_attempts = settled.attempts,
-                   delivery_error = coalesce($9, i.delivery_error),
-                   delivery_reply_code = CASE WHEN $9::text IS NULL THEN i.delivery_reply_code ELSE $10 END,
-                   next_attempt_at = CASE WHEN $5 = 'queued' AND i.state = 'pending' THEN $7 END,
-                   sent_at = CASE WHEN $8 = 'sent' THEN $11 ELSE i.sent_at END,
-                   updated_at = $11
-              FROM settled
-             WHERE i.id = $1 AND i.organization_id = $3 AND i.send_seq = $2
-        )
-        SELECT EXISTS (SELECT FROM settled) AS "is_settled!""#,
-        key.invitation_id,
-        key.send_seq,
-        key.organization_id,
-        lease_token,
-        columns.outbox_state,
-        columns.uncounted,
-        columns.next_attempt_at,
-        columns.delivery_state,
-        columns.error,
-        columns.reply_code,
-        now,
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(is_settled)
-}
-
-/// Extends a lease; `false` if it was lost.
-pub async fn extend_lease(
-    connection: &mut PgConnection,
-    key: &MailKey,
-    lease: Lease,
-) -> Result<bool, StoreError> {
+    held: &[(MailKey, Uuid)],
+    until: OffsetDateTime,
+) -> Result<u64, StoreError> {
+    let keys = KeyColumns::of(held.iter().map(|(key, _)| key));
+    let tokens: Vec<Uuid> = held.iter().map(|(_, token)| *token).collect();
     let extended = sqlx::query!(
-        "-- store::outbox::extend_lease
-        UPDATE outbox SET lease_until = $5
-         WHERE invitation_id = $1 AND send_seq = $2 AND organization_id = $3
-           AND lease_token = $4 AND state = 'sending'",
-        key.invitation_id,
-        key.send_seq,
-        key.organization_id,
-        lease.token,
-        lease.until,
+        "-- store::outbox::extend_leases
+        UPDATE outbox AS o SET lease_until = $5
+          FROM UNNEST($1::uuid[], $2::integer[], $3::text[], $4::uuid[])
+               AS held (invitation_id, send_seq, organization_id, lease_token)
+         WHERE o.invitation_id = held.invitation_id AND o.send_seq = held.send_seq
+           AND o.organization_id = held.organization_id COLLATE \"C\"
+           AND o.lease_token = held.lease_token AND o.state = 'sending' AND o.batch_id IS NULL",
+        &keys.invitation_ids,
+        &keys.send_seqs,
+        &keys.organization_ids as &[&str],
+        &tokens,
+        until,
     )
+    .persistent(false)
     .execute(connection)
     .await?;
-    Ok(extended.rows_affected() == 1)
+    Ok(extended.rows_affected())
+}
+
+/// Keys of many mails, as the arrays that a statement takes.
+pub(super) struct KeyColumns<'a> {
+    pub(super) invitation_ids: Vec<Uuid>,
+    pub(super) send_seqs: Vec<i32>,
+    pub(super) organization_ids: Vec<&'a str>,
+}
+
+impl<'a> KeyColumns<'a> {
+    pub(super) fn of(keys: impl Iterator<Item = &'a MailKey> + Clone) -> Self {
+        Self {
+            invitation_ids: keys.clone().map(|key| key.invitation_id).collect(),
+            send_seqs: keys.clone().map(|key| key.send_seq).collect(),
+            organization_ids: keys.map(|key| key.organization_id.as_str()).collect(),
+        }
+    }
 }
 
 /// Queues again what dead workers held, at most `limit`; returns how many.

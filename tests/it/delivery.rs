@@ -2,6 +2,7 @@
 
 use invitations::proto::{DeliveryState, ListRequest};
 use invitations::store::outbox;
+use invitations::store::settlements::{self, Settled, Settlement};
 use time::Duration;
 use uuid::Uuid;
 
@@ -199,15 +200,13 @@ async fn a_dead_workers_mail_is_sent_by_another_once() {
     assert_eq!(world.mailbox().len(), 1);
 
     // The dead one was only slow: what it has to say comes too late.
-    let settled = outbox::settle(
-        &mut database,
-        &claimed[0].key,
-        dead.token,
-        &outbox::Settlement::Canceled,
-        START,
-    )
-    .await;
-    assert!(!settled.unwrap());
+    let late = Settled {
+        key: claimed[0].key.clone(),
+        lease_token: dead.token,
+        settlement: Settlement::Canceled,
+    };
+    let settled = settlements::settle_many(&mut database, &[late], START).await;
+    assert!(settled.unwrap().is_empty());
     let delivery = world.get(&id).await.delivery.unwrap();
     assert_eq!(
         (delivery.state(), delivery.attempt_count),

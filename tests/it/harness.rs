@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use invitations::callers_file::{CallerEntry, CallersFile};
 use invitations::clock::{Clock, MockClock};
-use invitations::delivery::{DeliveryConfig, Mailroom, Reaper, Worker};
+use invitations::delivery::{
+    Ambiguous, DeliveryConfig, DomainCaps, LaneConfig, Mailroom, Reaper, Route, Worker,
+};
 use invitations::domain::keyring::Keyring;
 use invitations::domain::link::{LinkMode, LinkTemplate};
 use invitations::domain::scope::Scope;
@@ -147,7 +149,7 @@ impl World {
             message_id_domain: "example.com".to_owned(),
         };
         let world = Self {
-            worker: Worker::new(mailroom, transport(&relay), delivery_config(), mail_queued),
+            worker: Worker::new(mailroom, delivery_config(vec![lane(&relay)]), mail_queued),
             reaper: Reaper::new(store, as_clock()),
             clock,
             relay,
@@ -497,14 +499,29 @@ fn grpc_config() -> GrpcConfig {
     }
 }
 
-fn delivery_config() -> DeliveryConfig {
+/// The way to a relay.
+pub(crate) fn lane(relay: &Relay) -> LaneConfig {
+    LaneConfig {
+        name: "relay".to_owned(),
+        weight: 1,
+        route: Route::Each {
+            transport: transport(relay),
+            connections: 4,
+        },
+        rate_max: None,
+        domain_caps: DomainCaps::default(),
+        // The clock of a test does not move by itself, and neither should its relay stay closed.
+        pause: Duration::ZERO,
+    }
+}
+
+fn delivery_config(lanes: Vec<LaneConfig>) -> DeliveryConfig {
     DeliveryConfig {
-        connections: 4,
+        lanes,
         lease_duration: Duration::from_mins(2),
         poll_interval: Duration::from_secs(1),
         drain_timeout: Duration::from_secs(5),
-        // The clock of a test does not move by itself, and neither should its relay stay closed.
-        lane_pause: Duration::ZERO,
+        ambiguous: Ambiguous::Retry,
     }
 }
 

@@ -1,0 +1,417 @@
+//! One call to a provider that takes many mails at once: write, persist who is in it, call, settle.
+//!
+//! Who is in a call is written down before it is made. A call whose outcome nobody knows is made again as it was, by
+//! whoever claims its batch next: a provider that keeps keys does nothing the second time. Where the provider keeps
+//! none, or has forgotten, its mails go back to the queue, and each may arrive twice.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, interval_at};
+use uuid::Uuid;
+
+use super::attempt::{Desk, millis};
+use super::lane::Lane;
+use super::mailroom::Job;
+use crate::entropy;
+use crate::mail::message::{Composer, Letter};
+use crate::mail::outcome::{Accepted, Fate, SendError};
+use crate::mail::provider::{BatchError, BatchOutcome, ProviderLetter, ProviderTransport};
+use crate::store::mail_batches::{self, LeftBatch};
+use crate::store::outbox::Lease;
+use crate::store::settlements::{Settled, Settlement};
+use crate::store::{Store, StoreError};
+
+/// The pause before a call whose outcome is unknown is repeated; doubles each time.
+const REPEAT_PAUSE: Duration = Duration::from_secs(1);
+/// Longest such pause.
+const REPEAT_PAUSE_MAX: Duration = Duration::from_mins(10);
+/// So long before a provider forgets a key the call is not repeated any more: clocks differ.
+const KEY_MARGIN: Duration = Duration::from_hours(1);
+
+/// A lane's way to a provider.
+pub(super) struct Counter {
+    desk: Desk,
+    lane: Arc<Lane>,
+    provider: ProviderTransport,
+    lease_duration: Duration,
+}
+
+impl Desk {
+    /// The way to the provider of a lane.
+    pub(super) fn counter(
+        &self,
+        lane: &Arc<Lane>,
+        provider: &ProviderTransport,
+        lease_duration: Duration,
+    ) -> Counter {
+        Counter {
+            desk: self.clone(),
+            lane: Arc::clone(lane),
+            provider: provider.clone(),
+            lease_duration,
+        }
+    }
+}
+
+/// A call that is written down.
+struct Call {
+    id: Uuid,
+    lease_token: Uuid,
+    attempts: i32,
+    jobs: Vec<Job>,
+    letters: Vec<ProviderLetter>,
+}
+
+impl Counter {
+    /// Sends mails in one call, or in several where the provider cannot take some of them, and settles them.
+    pub(super) async fn send(&self, jobs: Vec<Job>) {
+        let domains: Vec<String> = jobs.iter().map(|job| job.domain().to_owned()).collect();
+        // Halves of a refused call wait their turn here.
+        let mut waiting = vec![jobs];
+        while let Some(jobs) = waiting.pop() {
+            match self.call_with(jobs).await {
+                Ok(None) => {}
+                Ok(Some(mut refused)) => {
+                    let half = refused.split_off(refused.len() / 2);
+                    waiting.extend([half, refused]);
+                }
+                // The leases run out, and somebody tries again.
+                Err(error) => tracing::warn!(
+                    lane.name = self.lane.name,
+                    error = &error as &dyn Error,
+                    "cannot write down a call to a provider"
+                ),
+            }
+        }
+        for domain in domains {
+            self.lane.domains.leave(&domain);
+        }
+    }
+
+    /// Makes a call again that somebody left without knowing what became of it.
+    pub(super) async fn repeat(&self, left: LeftBatch, lease_token: Uuid) {
+        if let Err(error) = self.try_repeat(left, lease_token).await {
+            tracing::warn!(
+                lane.name = self.lane.name,
+                error = &error as &dyn Error,
+                "cannot repeat a call to a provider"
+            );
+        }
+    }
+
+    async fn try_repeat(&self, left: LeftBatch, lease_token: Uuid) -> Result<(), StoreError> {
+        let jobs = self.desk.mailroom.read(left.mails).await?;
+        let age = self.desk.mailroom.clock.now() - left.created_at;
+        let is_kept = self
+            .provider
+            .keeps_keys_for()
+            .is_some_and(|kept| age < kept.saturating_sub(KEY_MARGIN));
+        // As they were, whatever has become of the invitations since: another composition is another call.
+        let letters: Result<Vec<Letter>, Settlement> = jobs
+            .iter()
+            .map(|job| self.desk.mailroom.write_anyway(job, Composer::write))
+            .collect();
+        let mut call = Call {
+            id: left.id,
+            lease_token,
+            attempts: left.attempts,
+            jobs,
+            letters: Vec::new(),
+        };
+        match letters {
+            Ok(letters) if is_kept => {
+                call.letters = with_references(&call.jobs, letters);
+                self.make(call).await.map(|_| ())
+            }
+            _ => {
+                self.dissolve(&call, "the outcome of a call is unknown")
+                    .await
+            }
+        }
+    }
+
+    /// Returns the mails of a call that was refused as a whole for what is in it.
+    async fn call_with(&self, jobs: Vec<Job>) -> Result<Option<Vec<Job>>, StoreError> {
+        let jobs = self.desk.mailroom.refresh(jobs).await?;
+        let mut written = Vec::new();
+        for job in jobs {
+            match self.desk.mailroom.write(&job, Composer::write) {
+                Ok(letter) => written.push((job, letter)),
+                Err(settlement) => self.desk.settler.settle(job.settled(settlement)).await,
+            }
+        }
+        if written.is_empty() {
+            return Ok(None);
+        }
+        let (jobs, letters) = written.into_iter().unzip();
+        let call = self.persist(jobs, letters).await?;
+        if call.jobs.is_empty() {
+            return Ok(None);
+        }
+        self.make(call).await
+    }
+
+    async fn persist(&self, jobs: Vec<Job>, letters: Vec<Letter>) -> Result<Call, StoreError> {
+        let (id, lease) = (Uuid::from_bytes(entropy::random_bytes()), self.lease());
+        let held: Arc<[_]> = jobs.iter().map(Job::held).collect();
+        let (lane, now) = (self.lane.name.clone(), self.desk.mailroom.clock.now());
+        let places = self
+            .store()
+            .run("mail_batches.form", move |connection| {
+                let (held, lane) = (Arc::clone(&held), lane.clone());
+                Box::pin(async move {
+                    mail_batches::form(connection, id, &lane, &held, lease, now).await
+                })
+            })
+            .await?;
+        let is_in = |place: &usize| places.binary_search(place).is_ok();
+        let mut places_of_jobs = 0..jobs.len();
+        let mut kept_jobs = Vec::with_capacity(places.len());
+        let mut kept_letters = Vec::with_capacity(places.len());
+        for (job, letter) in jobs.into_iter().zip(letters) {
+            if places_of_jobs.next().as_ref().is_some_and(is_in) {
+                kept_jobs.push(job);
+                kept_letters.push(letter);
+            }
+        }
+        Ok(Call {
+            id,
+            lease_token: lease.token,
+            attempts: 1,
+            letters: with_references(&kept_jobs, kept_letters),
+            jobs: kept_jobs,
+        })
+    }
+
+    /// Calls and settles. Returns the mails of a call that was refused as a whole for what is in it.
+    async fn make(&self, call: Call) -> Result<Option<Vec<Job>>, StoreError> {
+        let outcome = self.call_under_lease(&call).await;
+        let error = match outcome {
+            Ok(results) => {
+                let settled = self.judge_each(&call, results);
+                self.close(&call, settled).await?;
+                return Ok(None);
+            }
+            Err(error) => error,
+        };
+        tracing::warn!(
+            lane.name = self.lane.name,
+            mail.count = call.jobs.len(),
+            mail.reply_code = error.error.reply_code,
+            call.outcome = ?error.outcome,
+            "a call to a provider failed"
+        );
+        match error.outcome {
+            // The key was used with other octets, such as an older name: that call was taken.
+            BatchOutcome::TakenBefore => {
+                let settled = settled_alike(&call, &Settlement::Sent);
+                self.close(&call, settled).await?;
+                Ok(None)
+            }
+            BatchOutcome::InProgress => self.postpone(&call).await.map(|()| None),
+            BatchOutcome::Unknown => {
+                self.lane.breaker.failed();
+                if self.provider.keeps_keys_for().is_some() {
+                    self.postpone(&call).await.map(|()| None)
+                } else {
+                    self.dissolve(&call, &error.error.text).await.map(|()| None)
+                }
+            }
+            BatchOutcome::NotTaken => self.not_taken(call, error).await,
+        }
+    }
+
+    /// Nobody got anything: the provider is down, wants a pause, or cannot take something that is in the call.
+    async fn not_taken(
+        &self,
+        call: Call,
+        failure: BatchError,
+    ) -> Result<Option<Vec<Job>>, StoreError> {
+        let BatchError {
+            error, retry_after, ..
+        } = failure;
+        let is_throttled = error.reply_code == Some(429);
+        if is_throttled {
+            self.lane.pace.slow_down();
+        }
+        if error.fate == Fate::LaneDown || is_throttled {
+            Desk::leave_lane(&error, &self.lane);
+            let now = self.desk.mailroom.clock.now();
+            let settled = call
+                .jobs
+                .iter()
+                .map(|job| {
+                    let mut settlement = self.desk.without_lane(job, error.clone());
+                    if let (
+                        Settlement::Deferred {
+                            next_attempt_at, ..
+                        },
+                        Some(wait),
+                    ) = (&mut settlement, retry_after)
+                    {
+                        *next_attempt_at = (*next_attempt_at).max(now + wait);
+                    }
+                    job.settled(settlement)
+                })
+                .collect();
+            self.close(&call, settled).await?;
+            return Ok(None);
+        }
+        if call.jobs.len() == 1 {
+            let settled = self.judge_each(&call, vec![Err(error)]);
+            self.close(&call, settled).await?;
+            return Ok(None);
+        }
+        self.take_apart(&call).await?;
+        Ok(Some(call.jobs))
+    }
+
+    fn judge_each(&self, call: &Call, results: Vec<Result<Accepted, SendError>>) -> Vec<Settled> {
+        call.jobs
+            .iter()
+            .zip(results)
+            .map(|(job, result)| {
+                let outcome = result.map(|_| ());
+                job.settled(self.desk.judge(outcome, job, &self.lane))
+            })
+            .collect()
+    }
+
+    /// Gives up knowing: who is still invited goes back to the queue, and may get the mail twice.
+    async fn dissolve(&self, call: &Call, text: &str) -> Result<(), StoreError> {
+        let settled = call
+            .jobs
+            .iter()
+            .map(|job| {
+                let settlement = match self.desk.mailroom.write(job, |_, _| Ok(())) {
+                    Ok(()) => self.desk.doubtful(job, text),
+                    Err(settlement) => settlement,
+                };
+                job.settled(settlement)
+            })
+            .collect();
+        self.close(call, settled).await
+    }
+
+    async fn call_under_lease(
+        &self,
+        call: &Call,
+    ) -> Result<Vec<Result<Accepted, SendError>>, BatchError> {
+        let calling = self.provider.send(call.id, &call.letters);
+        tokio::pin!(calling);
+        let heartbeat = self.lease_duration / 4;
+        let mut beats = interval_at(Instant::now() + heartbeat, heartbeat);
+        loop {
+            tokio::select! {
+                outcome = &mut calling => return outcome,
+                _ = beats.tick() => self.extend(call).await,
+            }
+        }
+    }
+
+    async fn extend(&self, call: &Call) {
+        let (id, lease) = (
+            call.id,
+            Lease {
+                token: call.lease_token,
+                ..self.lease()
+            },
+        );
+        let extended = self
+            .store()
+            .run("mail_batches.extend_lease", move |connection| {
+                Box::pin(mail_batches::extend_lease(connection, id, lease))
+            })
+            .await;
+        match extended {
+            Ok(true) => {}
+            // What is on the wire cannot be recalled; settling will find the lease lost too.
+            Ok(false) => tracing::warn!("the lease of a call was lost while it was made"),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn Error,
+                "cannot extend the lease of a call"
+            ),
+        }
+    }
+
+    async fn close(&self, call: &Call, settled: Vec<Settled>) -> Result<(), StoreError> {
+        let (id, lease_token) = (call.id, call.lease_token);
+        let now = self.desk.mailroom.clock.now();
+        let settled: Arc<[Settled]> = settled.into();
+        let is_held = self
+            .store()
+            .with_tx("mail_batches.settle", move |connection| {
+                let settled = Arc::clone(&settled);
+                Box::pin(async move {
+                    mail_batches::settle(connection, id, lease_token, &settled, now).await
+                })
+            })
+            .await?;
+        if !is_held {
+            tracing::warn!("the lease of a call was lost before it was settled");
+        }
+        Ok(())
+    }
+
+    async fn take_apart(&self, call: &Call) -> Result<(), StoreError> {
+        let (id, lease_token) = (call.id, call.lease_token);
+        let until = self.lease().until;
+        self.store()
+            .with_tx("mail_batches.take_apart", move |connection| {
+                Box::pin(mail_batches::take_apart(connection, id, lease_token, until))
+            })
+            .await
+            .map(|_| ())
+    }
+
+    async fn postpone(&self, call: &Call) -> Result<(), StoreError> {
+        let (id, lease_token) = (call.id, call.lease_token);
+        let now = self.desk.mailroom.clock.now();
+        let doublings = u32::try_from(call.attempts.clamp(1, 16) - 1).unwrap_or(0);
+        let pause = (REPEAT_PAUSE * 2_u32.pow(doublings)).min(REPEAT_PAUSE_MAX);
+        tracing::debug!(call.pause_ms = millis(pause), "a call is to be repeated");
+        let next_attempt_at = now + pause;
+        self.store()
+            .run("mail_batches.postpone", move |connection| {
+                Box::pin(mail_batches::postpone(
+                    connection,
+                    id,
+                    lease_token,
+                    next_attempt_at,
+                    now,
+                ))
+            })
+            .await
+            .map(|_| ())
+    }
+
+    fn lease(&self) -> Lease {
+        Lease {
+            token: Uuid::from_bytes(entropy::random_bytes()),
+            until: self.desk.mailroom.clock.now() + self.lease_duration,
+        }
+    }
+
+    fn store(&self) -> &Store {
+        &self.desk.mailroom.store
+    }
+}
+
+fn with_references(jobs: &[Job], letters: Vec<Letter>) -> Vec<ProviderLetter> {
+    jobs.iter()
+        .zip(letters)
+        .map(|(job, letter)| ProviderLetter {
+            letter,
+            reference: job.reference(),
+        })
+        .collect()
+}
+
+fn settled_alike(call: &Call, settlement: &Settlement) -> Vec<Settled> {
+    call.jobs
+        .iter()
+        .map(|job| job.settled(settlement.clone()))
+        .collect()
+}

@@ -1,0 +1,245 @@
+//! The mailroom: from a claimed mail to its words, or to the reason why there is nothing to send.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::backoff;
+use crate::clock::Clock;
+use crate::domain::bounce_address::SentMail;
+use crate::domain::email_address::EmailAddress;
+use crate::domain::invitation::StateName;
+use crate::domain::keyring::Keyring;
+use crate::domain::link::LinkTemplate;
+use crate::domain::token::{Token, TokenSubject};
+use crate::mail::message::{ComposeError, Composer, InvitationMail};
+use crate::store::outbox::{self, ClaimedMail, MailContent, MailKey};
+use crate::store::settlements::{Settled, Settlement};
+use crate::store::{Store, StoreError};
+
+/// How often a mail that made its renderer panic is tried.
+const PANICS_MAX: i32 = 3;
+/// How long a mail waits for a key that is not loaded.
+const MISSING_KEY_PAUSE: Duration = Duration::from_mins(1);
+/// How long what was read of a mail is believed: whoever ends an invitation wants no mail a moment later.
+const FRESH_FOR: Duration = Duration::from_secs(1);
+
+/// What every attempt needs.
+pub struct Mailroom {
+    /// Where mails come from and are settled.
+    pub store: Store,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Derives the tokens: a mail that is tried twice carries the same link twice.
+    pub keyring: Arc<Keyring>,
+    /// Makes links of them.
+    pub links: Arc<LinkTemplate>,
+    /// Writes the mails.
+    pub composer: Composer,
+    /// The right-hand side of message ids.
+    pub message_id_domain: String,
+}
+
+/// A mail that was claimed, with what it is written from; `None` if the invitation or its organization is gone.
+pub(super) struct Job {
+    pub(super) claimed: ClaimedMail,
+    pub(super) lease_token: Uuid,
+    pub(super) content: Option<Arc<MailContent>>,
+    read_at: Instant,
+}
+
+impl Job {
+    /// The domain it goes to, in A-labels.
+    pub(super) fn domain(&self) -> &str {
+        let email = self
+            .content
+            .as_ref()
+            .map(|content| &content.email_normalized);
+        email
+            .and_then(|email| email.rsplit_once('@'))
+            .map_or("", |(_, domain)| domain)
+    }
+
+    /// Its name and the lease it is held under.
+    pub(super) fn held(&self) -> (MailKey, Uuid) {
+        (self.claimed.key.clone(), self.lease_token)
+    }
+
+    /// What to settle it as.
+    pub(super) fn settled(&self, settlement: Settlement) -> Settled {
+        Settled {
+            key: self.claimed.key.clone(),
+            lease_token: self.lease_token,
+            settlement,
+        }
+    }
+
+    /// Which mail of which invitation it is.
+    pub(super) fn reference(&self) -> SentMail {
+        SentMail {
+            invitation_id: self.claimed.key.invitation_id,
+            send_seq: self.claimed.key.send_seq,
+        }
+    }
+}
+
+impl Mailroom {
+    /// Reads what claimed mails are written from: one statement for all.
+    pub(super) async fn read(
+        &self,
+        claimed: Vec<(ClaimedMail, Uuid)>,
+    ) -> Result<Vec<Job>, StoreError> {
+        if claimed.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Arc<[Uuid]> = claimed
+            .iter()
+            .map(|(mail, _)| mail.key.invitation_id)
+            .collect();
+        let read_at = Instant::now();
+        let contents: HashMap<Uuid, Arc<MailContent>> = self
+            .store
+            .run("outbox.contents", move |connection| {
+                let ids = Arc::clone(&ids);
+                Box::pin(async move { outbox::contents(connection, &ids).await })
+            })
+            .await?
+            .into_iter()
+            .map(|content| (content.invitation_id, Arc::new(content)))
+            .collect();
+        Ok(claimed
+            .into_iter()
+            .map(|(claimed, lease_token)| Job {
+                content: contents.get(&claimed.key.invitation_id).map(Arc::clone),
+                claimed,
+                lease_token,
+                read_at,
+            })
+            .collect())
+    }
+
+    /// Reads jobs again that waited for their turn. Where that fails, they are not sent.
+    pub(super) async fn refresh(&self, jobs: Vec<Job>) -> Result<Vec<Job>, StoreError> {
+        if jobs.iter().all(|job| job.read_at.elapsed() < FRESH_FOR) {
+            return Ok(jobs);
+        }
+        let claimed = jobs
+            .into_iter()
+            .map(|job| (job.claimed, job.lease_token))
+            .collect();
+        self.read(claimed).await
+    }
+
+    /// Writes the mail in the form that a lane takes, or says how it is settled without being sent.
+    pub(super) fn write<T>(
+        &self,
+        job: &Job,
+        compose: impl Fn(&Composer, &InvitationMail) -> Result<T, ComposeError>,
+    ) -> Result<T, Settlement> {
+        let Some(content) = &job.content else {
+            return Err(Settlement::Canceled);
+        };
+        let is_wanted = content.state == StateName::Pending.as_str()
+            && content.expires_at > self.clock.now()
+            && content.send_seq == job.claimed.key.send_seq;
+        if !is_wanted {
+            return Err(Settlement::Canceled);
+        }
+        // A worker that dies of a mail never comes to count its own failure; the claim did.
+        if job.claimed.attempts > backoff::ATTEMPTS_MAX {
+            return Err(dead("given up after too many attempts"));
+        }
+        self.write_anyway(job, compose)
+    }
+
+    /// The same for a mail that may have been sent before, and is written again as it was.
+    pub(super) fn write_anyway<T>(
+        &self,
+        job: &Job,
+        compose: impl Fn(&Composer, &InvitationMail) -> Result<T, ComposeError>,
+    ) -> Result<T, Settlement> {
+        let Some(content) = &job.content else {
+            return Err(Settlement::Canceled);
+        };
+        if !self.holds_key(content) {
+            // Another process made it with a key that this one was not given yet.
+            tracing::error!(
+                key.id = content.key_id,
+                "mails wait for a key that is not loaded"
+            );
+            return Err(Settlement::Deferred {
+                next_attempt_at: self.clock.now() + MISSING_KEY_PAUSE,
+                is_counted: false,
+                error: "a key is not loaded".to_owned(),
+                reply_code: None,
+            });
+        }
+        let mail = self
+            .mail(content, &job.claimed)
+            .ok_or_else(|| dead("the stored invitation cannot be mailed"))?;
+        match catch_unwind(AssertUnwindSafe(|| compose(&self.composer, &mail))) {
+            Ok(Ok(written)) => Ok(written),
+            Ok(Err(error)) => {
+                tracing::error!(invitation.id = %content.invitation_id, error = &error as &dyn Error, "cannot write the mail");
+                Err(dead("the mail cannot be written"))
+            }
+            Err(_) if job.claimed.attempts >= PANICS_MAX => Err(dead("writing the mail panicked")),
+            Err(_) => Err(Settlement::Deferred {
+                next_attempt_at: self.clock.now() + MISSING_KEY_PAUSE,
+                is_counted: true,
+                error: "writing the mail panicked".to_owned(),
+                reply_code: None,
+            }),
+        }
+    }
+
+    fn holds_key(&self, content: &MailContent) -> bool {
+        u8::try_from(content.key_id)
+            .is_ok_and(|kid| self.keyring.key_ids().any(|loaded| loaded == kid))
+    }
+
+    fn mail(&self, content: &MailContent, claimed: &ClaimedMail) -> Option<InvitationMail> {
+        let subject = TokenSubject {
+            organization_id: &content.organization_id,
+            invitation_id: content.invitation_id,
+            generation: u32::try_from(content.generation).ok()?,
+            nonce: content.nonce.as_slice().try_into().ok()?,
+            email_normalized: &content.email_normalized,
+        };
+        let token = Token::derive(&self.keyring, u8::try_from(content.key_id).ok()?, &subject)?;
+        let non_empty = |text: &String| (!text.is_empty()).then(|| text.clone());
+        Some(InvitationMail {
+            message_id: format!(
+                "inv.{}.{}.{}@{}",
+                content.invitation_id,
+                content.generation,
+                claimed.key.send_seq,
+                self.message_id_domain
+            ),
+            date: claimed.created_at,
+            to: EmailAddress::from_stored(&content.email)?,
+            organization_name: content.organization_name.clone(),
+            inviter_name: non_empty(&content.inviter_name),
+            role: content.role.clone(),
+            note: non_empty(&content.message),
+            link: SecretString::from(self.links.link(&token, &content.redirect_url)),
+            expires_at: content.expires_at,
+            locale: content.locale.clone(),
+            envelope_from: None,
+            unsubscribe_url: None,
+        })
+    }
+}
+
+fn dead(error: &str) -> Settlement {
+    Settlement::Dead {
+        error: error.to_owned(),
+        reply_code: None,
+    }
+}

@@ -1,0 +1,192 @@
+//! Settling: what became of attempts at mails, told to the `outbox` and to `invitations` in one statement.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::StoreError;
+use super::outbox::{KeyColumns, MailKey};
+
+/// What became of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Settlement {
+    /// The mail server took it.
+    Sent,
+    /// It will be tried again.
+    Deferred {
+        /// When.
+        next_attempt_at: OffsetDateTime,
+        /// Whether the attempt counts; one that never reached the recipient does not.
+        is_counted: bool,
+        /// What was said, without the address.
+        error: String,
+        /// The SMTP reply code.
+        reply_code: Option<u16>,
+    },
+    /// It is given up.
+    Dead {
+        /// What was said, without the address.
+        error: String,
+        /// The SMTP reply code.
+        reply_code: Option<u16>,
+    },
+    /// The receiving side refused it for good: there is no such mailbox.
+    Bounced {
+        /// What was said, without the address.
+        error: String,
+        /// The SMTP reply code.
+        reply_code: Option<u16>,
+    },
+    /// The address is to get no mail.
+    Suppressed,
+    /// Nobody wants it any more.
+    Canceled,
+    /// It was claimed and not tried: somebody else may, from this time on. Says nothing to the invitation.
+    Released {
+        /// When.
+        next_attempt_at: OffsetDateTime,
+    },
+}
+
+/// A settlement of one mail, by whoever holds this lease of it.
+#[derive(Debug, Clone)]
+pub struct Settled {
+    /// Which mail.
+    pub key: MailKey,
+    /// The lease.
+    pub lease_token: Uuid,
+    /// What became of it.
+    pub settlement: Settlement,
+}
+
+struct Columns<'a> {
+    outbox_state: &'static str,
+    uncounted: i32,
+    next_attempt_at: Option<OffsetDateTime>,
+    delivery_state: Option<&'static str>,
+    error: Option<&'a str>,
+    reply_code: Option<i16>,
+}
+
+impl Settlement {
+    fn columns(&self) -> Columns<'_> {
+        let plain = |outbox_state, uncounted, delivery_state| Columns {
+            outbox_state,
+            uncounted,
+            next_attempt_at: None,
+            delivery_state,
+            error: None,
+            reply_code: None,
+        };
+        let refused = |outbox_state, delivery_state, error, reply_code: &Option<u16>| Columns {
+            error: Some(error),
+            reply_code: reply_code.and_then(|code| i16::try_from(code).ok()),
+            ..plain(outbox_state, 0, Some(delivery_state))
+        };
+        match self {
+            Self::Sent => plain("sent", 0, Some("sent")),
+            Self::Deferred {
+                next_attempt_at,
+                is_counted,
+                error,
+                reply_code,
+            } => Columns {
+                uncounted: i32::from(!is_counted),
+                next_attempt_at: Some(*next_attempt_at),
+                ..refused("queued", "deferred", error.as_str(), reply_code)
+            },
+            Self::Dead { error, reply_code } => refused("dead", "failed", error, reply_code),
+            Self::Bounced { error, reply_code } => refused("dead", "bounced", error, reply_code),
+            Self::Suppressed => plain("canceled", 1, Some("suppressed")),
+            Self::Canceled => plain("canceled", 1, Some("canceled")),
+            Self::Released { next_attempt_at } => Columns {
+                next_attempt_at: Some(*next_attempt_at),
+                ..plain("queued", 1, None)
+            },
+        }
+    }
+}
+
+/// Settles attempts and tells their invitations; returns the mails that were settled. Of one whose lease was lost
+/// nothing changes: whoever holds it now decides.
+///
+/// Locks the invitations before their mails and in the order that everybody locks them in. A report of a bounce may be
+/// quicker than the settlement of its mail, and stays. For use inside a transaction.
+pub async fn settle_many(
+    connection: &mut PgConnection,
+    settled: &[Settled],
+    now: OffsetDateTime,
+) -> Result<Vec<(Uuid, i32)>, StoreError> {
+    super::plan_afresh(&mut *connection).await?;
+    let keys = KeyColumns::of(settled.iter().map(|one| &one.key));
+    let tokens: Vec<Uuid> = settled.iter().map(|one| one.lease_token).collect();
+    let columns: Vec<Columns<'_>> = settled.iter().map(|one| one.settlement.columns()).collect();
+    let outbox_states: Vec<&str> = columns.iter().map(|one| one.outbox_state).collect();
+    let uncounted: Vec<i32> = columns.iter().map(|one| one.uncounted).collect();
+    let next_attempts: Vec<Option<OffsetDateTime>> =
+        columns.iter().map(|one| one.next_attempt_at).collect();
+    let delivery_states: Vec<Option<&str>> = columns.iter().map(|one| one.delivery_state).collect();
+    let errors: Vec<Option<&str>> = columns.iter().map(|one| one.error).collect();
+    let reply_codes: Vec<Option<i16>> = columns.iter().map(|one| one.reply_code).collect();
+    let rows = sqlx::query!(
+        r#"-- store::settlements::settle_many
+        WITH asked AS (
+            SELECT *
+              FROM UNNEST($1::uuid[], $2::integer[], $3::text[], $4::uuid[], $5::text[], $6::integer[],
+                          $7::timestamptz[], $8::text[], $9::text[], $10::smallint[])
+                   AS asked (invitation_id, send_seq, organization_id, lease_token, outbox_state, uncounted,
+                             next_attempt_at, delivery_state, error, reply_code)
+        ), target AS (
+            SELECT
+              FROM asked
+              JOIN invitations i ON i.id = asked.invitation_id
+                                AND i.organization_id = asked.organization_id COLLATE "C"
+             ORDER BY i.organization_id, i.email_normalized
+               FOR NO KEY UPDATE OF i
+        ), settled AS (
+            UPDATE outbox AS o
+               SET state = asked.outbox_state, lease_token = NULL, lease_until = NULL, batch_id = NULL,
+                   batch_index = NULL, attempts = o.attempts - asked.uncounted,
+                   next_attempt_at = coalesce(asked.next_attempt_at, o.next_attempt_at)
+              FROM asked
+             WHERE o.invitation_id = asked.invitation_id AND o.send_seq = asked.send_seq
+               AND o.organization_id = asked.organization_id COLLATE "C"
+               AND o.lease_token = asked.lease_token AND o.state = 'sending'
+               AND (SELECT count(*) FROM target) >= 0
+            RETURNING o.invitation_id, o.send_seq, o.organization_id, o.attempts, o.state, asked.next_attempt_at,
+                      asked.delivery_state, asked.error, asked.reply_code
+        ), told AS (
+            UPDATE invitations AS i
+               SET delivery_state = CASE WHEN s.delivery_state = 'deferred' AND i.state <> 'pending' THEN 'canceled'
+                                         WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
+                                         ELSE s.delivery_state END,
+                   delivery_attempts = s.attempts,
+                   delivery_error = coalesce(s.error, i.delivery_error),
+                   delivery_reply_code = CASE WHEN s.error IS NULL THEN i.delivery_reply_code ELSE s.reply_code END,
+                   next_attempt_at = CASE WHEN s.state = 'queued' AND i.state = 'pending' THEN s.next_attempt_at END,
+                   sent_at = CASE WHEN s.state = 'sent' THEN $11 ELSE i.sent_at END,
+                   updated_at = $11
+              FROM settled s
+             WHERE i.id = s.invitation_id AND i.organization_id = s.organization_id AND i.send_seq = s.send_seq
+               AND s.delivery_state IS NOT NULL
+        )
+        SELECT invitation_id, send_seq FROM settled"#,
+        &keys.invitation_ids,
+        &keys.send_seqs,
+        &keys.organization_ids as &[&str],
+        &tokens,
+        &outbox_states as &[&str],
+        &uncounted,
+        &next_attempts as &[Option<OffsetDateTime>],
+        &delivery_states as &[Option<&str>],
+        &errors as &[Option<&str>],
+        &reply_codes as &[Option<i16>],
+        now,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.invitation_id, row.send_seq))
+        .collect())
+}
