@@ -8,7 +8,7 @@
 //! In reading order: `untrusted` tames other people's text, `templates` words the mail, `message` builds it,
 //! `outcome` names what can happen to it, `transport` chooses between `smtp` and `file`, and `connection`, over `tls`
 //! and `stream`, is what `smtp` holds between two messages. Beside them, `provider` hands many mails at once to an HTTP
-//! API, in the words of `resend` or `postmark`.
+//! API, in the words of `resend` or `postmark`; `provider_fault` says what is known of them when that fails.
 
 mod connection;
 pub mod file;
@@ -16,6 +16,7 @@ pub mod message;
 pub mod outcome;
 mod postmark;
 pub mod provider;
+mod provider_fault;
 mod resend;
 pub mod smtp;
 mod stream;

@@ -10,7 +10,8 @@
 use serde::{Deserialize, Serialize};
 
 use super::outcome::{Accepted, Fate, INACTIVE_RECIPIENT, SendError, Stage, masked};
-use super::provider::{ProviderLetter, Refusal};
+use super::provider::ProviderLetter;
+use super::provider_fault::Refusal;
 
 /// Where the API is.
 pub(super) const BASE_URL: &str = "https://api.postmarkapp.com";
@@ -204,5 +205,49 @@ pub(super) fn refusal(body: &[u8]) -> Refusal {
         outcome: None,
         is_misconfigured: fate(answer.error_code, &answer.message) == Fate::LaneDown,
         text: format!("{} {}", answer.error_code, answer.message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::bounce_address::SentMail;
+    use crate::mail::message::Letter;
+
+    #[test]
+    fn a_mail_is_always_the_same_octets() {
+        let letter = Letter {
+            message_id: "inv.1@acme.example".to_owned(),
+            date: OffsetDateTime::UNIX_EPOCH,
+            from: "Acme <invites@acme.example>".to_owned(),
+            to: "alice@example.com".to_owned(),
+            subject: "Join \"Nörthwind\"".to_owned(),
+            text: "a\nb".to_owned(),
+            html: "<p>a</p>".to_owned(),
+            headers: vec![("Z-Last", "1".to_owned()), ("A-First", "2".to_owned())],
+        };
+        let item = ProviderLetter {
+            letter,
+            reference: SentMail {
+                invitation_id: Uuid::from_u128(1),
+                send_seq: 3,
+            },
+        };
+        // A provider that remembers keys compares these with what an older version of this program sent.
+        let expected = concat!(
+            r#"[{"From":"Acme <invites@acme.example>","To":"alice@example.com","Subject":"Join \"Nörthwind\"","#,
+            r#""HtmlBody":"<p>a</p>","TextBody":"a\nb","#,
+            r#""Headers":[{"Name":"Message-ID","Value":"<inv.1@acme.example>"},"#,
+            r#"{"Name":"X-PM-KeepID","Value":"true"},"#,
+            r#"{"Name":"Z-Last","Value":"1"},{"Name":"A-First","Value":"2"}],"#,
+            r#""TrackOpens":false,"TrackLinks":"None","#,
+            r#""Metadata":{"invitation_id":"00000000-0000-0000-0000-000000000001","send_seq":"3"},"#,
+            r#""MessageStream":"outbound"}]"#,
+        );
+        let octets = body(&[item], "outbound");
+        assert_eq!(String::from_utf8(octets).unwrap(), expected);
     }
 }

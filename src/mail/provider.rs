@@ -6,24 +6,22 @@
 //! compares. There is no retry and no waiting here, no redirect is followed, and the environment's proxies are not
 //! asked; which letters make a batch and what its key is belongs to whoever calls.
 
-use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::Policy;
-use reqwest::{Client, RequestBuilder, Response, StatusCode};
+use reqwest::{Client, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
 use tokio_rustls::rustls::RootCertStore;
 use url::{Host, Url};
 use uuid::Uuid;
 
 use super::message::Letter;
-use super::outcome::{Accepted, Fate, SendError, Stage};
-use super::{postmark, resend, tls};
+use super::outcome::{Accepted, SendError};
+pub use super::provider_fault::{BatchError, BatchOutcome};
+use super::{postmark, provider_fault, resend, tls};
 use crate::domain::bounce_address::SentMail;
 
 /// Longest time for reaching a provider: name, TCP and TLS.
@@ -33,8 +31,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_CLOSE: Duration = Duration::from_secs(20);
 /// Longest answer, in octets: 500 results of some 250, several times over. What is longer is not read to its end.
 const ANSWER_OCTETS_MAX: usize = 1024 * 1024;
-/// Longest wait a provider can ask for; it does not get to stop the mail for days.
-const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 /// What we call ourselves.
 const USER_AGENT: &str = concat!("invitations/", env!("CARGO_PKG_VERSION"));
 
@@ -97,32 +93,6 @@ pub struct ProviderLetter {
     pub reference: SentMail,
 }
 
-/// Why a whole call failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{outcome:?}: {error}")]
-pub struct BatchError {
-    /// What holds for each of its letters. `Retry` with `NotTaken` means that something in this batch cannot be read:
-    /// a part of it may do better.
-    pub error: SendError,
-    /// How long the provider wants to be left alone, if it said so; an hour at most.
-    pub retry_after: Option<Duration>,
-    /// What became of the letters.
-    pub outcome: BatchOutcome,
-}
-
-/// What is known of the letters of a failed call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum BatchOutcome {
-    /// Certainly nobody got one.
-    NotTaken,
-    /// Everybody may have got theirs, or nobody: the call was made and there is no answer that can be believed.
-    Unknown,
-    /// This key was used before, with other octets; what was sent then may have reached its readers.
-    TakenBefore,
-    /// The same call is being worked on.
-    InProgress,
-}
-
 /// A configured provider. Cheap to clone; clones share their connections.
 #[derive(Clone)]
 pub struct ProviderTransport(Arc<Route>);
@@ -134,16 +104,6 @@ struct Route {
     authorization: HeaderValue,
     batch_max: usize,
     message_stream: String,
-}
-
-/// What a provider says of a call that it refuses as a whole.
-pub(super) struct Refusal {
-    /// In its words.
-    pub(super) text: String,
-    /// What that means for the letters, where the HTTP status does not say it.
-    pub(super) outcome: Option<BatchOutcome>,
-    /// Whether no letter at all would be taken.
-    pub(super) is_misconfigured: bool,
 }
 
 impl ProviderKind {
@@ -271,25 +231,24 @@ impl ProviderTransport {
             return Ok(Vec::new());
         }
         if letters.len() > self.0.batch_max {
-            let text = "more mails than one call takes";
-            return Err(BatchError::not_taken(SendError::provider(
-                Fate::Retry,
-                None,
-                text,
-            )));
+            return Err(BatchError::too_many());
         }
         let response = self
             .request(key, letters)
             .send()
             .await
-            .map_err(|error| unanswered(&error))?;
+            .map_err(|error| BatchError::unanswered(&error))?;
         let status = response.status();
-        let retry_after = retry_after(response.headers());
+        let retry_after = provider_fault::retry_after(response.headers());
         let body = read(response).await;
         if !status.is_success() {
             // A no is a no, whether or not its reasons arrive.
             let body = body.unwrap_or_default();
-            return Err(self.refused(status, retry_after, &body));
+            let refusal = match self.0.kind {
+                ProviderKind::Resend => resend::refusal(status.as_u16(), &body),
+                ProviderKind::Postmark => postmark::refusal(&body),
+            };
+            return Err(BatchError::refused(status, retry_after, &refusal));
         }
         let body = body?;
         match self.0.kind {
@@ -308,131 +267,31 @@ impl ProviderTransport {
         let authorization = self.0.authorization.clone();
         match self.0.kind {
             ProviderKind::Resend => request
-                .header(reqwest::header::AUTHORIZATION, authorization)
+                .header(AUTHORIZATION, authorization)
                 .header(resend::KEY_HEADER, key.to_string())
                 .header(resend::VALIDATION_HEADER, resend::VALIDATION)
                 .body(resend::body(letters)),
             ProviderKind::Postmark => request
-                .header(reqwest::header::ACCEPT, "application/json")
+                .header(ACCEPT, "application/json")
                 .header(postmark::TOKEN_HEADER, authorization)
                 .body(postmark::body(letters, &self.0.message_stream)),
         }
     }
-
-    fn refused(
-        &self,
-        status: StatusCode,
-        retry_after: Option<Duration>,
-        body: &[u8],
-    ) -> BatchError {
-        let refusal = match self.0.kind {
-            ProviderKind::Resend => resend::refusal(status.as_u16(), body),
-            ProviderKind::Postmark => postmark::refusal(body),
-        };
-        let outcome = refusal.outcome.unwrap_or(outcome_of(status));
-        let text = match refusal.text.trim() {
-            "" => format!("{}: no reason given", status.as_u16()),
-            text => format!("{}: {text}", status.as_u16()),
-        };
-        let error = if outcome == BatchOutcome::NotTaken {
-            let fate = if refusal.is_misconfigured || concerns_every_call(status) {
-                Fate::LaneDown
-            } else {
-                Fate::Retry
-            };
-            SendError::provider(fate, Some(status.as_u16()), &text)
-        } else {
-            // Without a code, which would say that the letters were judged.
-            SendError::fault(Fate::Retry, Stage::FinalReply, &text)
-        };
-        BatchError {
-            error,
-            retry_after,
-            outcome,
-        }
-    }
-}
-
-impl BatchError {
-    fn not_taken(error: SendError) -> Self {
-        Self {
-            error,
-            retry_after: None,
-            outcome: BatchOutcome::NotTaken,
-        }
-    }
-
-    fn unknown(text: &str) -> Self {
-        Self {
-            error: SendError::fault(Fate::Retry, Stage::FinalReply, text),
-            retry_after: None,
-            outcome: BatchOutcome::Unknown,
-        }
-    }
-}
-
-/// What a status says of the letters. A gateway's 5xx and 408 may hide a provider that did its work, and a conflict is
-/// about a call that was made.
-fn outcome_of(status: StatusCode) -> BatchOutcome {
-    match status.as_u16() {
-        408 | 409 | 500.. => BatchOutcome::Unknown,
-        _ => BatchOutcome::NotTaken,
-    }
-}
-
-/// Whether other letters would fare no better: the key, the place or the pace is wrong, not what was sent.
-fn concerns_every_call(status: StatusCode) -> bool {
-    status.is_redirection()
-        || matches!(
-            status.as_u16(),
-            401 | 402 | 403 | 404 | 405 | 407 | 410 | 415 | 421 | 429
-        )
-}
-
-/// A call without an answer. Only one that never got a connection was certainly not read.
-fn unanswered(error: &reqwest::Error) -> BatchError {
-    if error.is_connect() || error.is_builder() {
-        let text = cause(error);
-        return BatchError::not_taken(SendError::fault(Fate::LaneDown, Stage::Connect, &text));
-    }
-    BatchError::unknown(if error.is_timeout() {
-        "no answer in time"
-    } else {
-        "the connection broke"
-    })
-}
-
-/// The innermost cause, which alone says what happened.
-fn cause(error: &reqwest::Error) -> String {
-    let mut cause = error.source();
-    while let Some(inner) = cause.and_then(std::error::Error::source) {
-        cause = Some(inner);
-    }
-    cause.map_or_else(|| "no connection".to_owned(), ToString::to_string)
 }
 
 async fn read(mut response: Response) -> Result<Vec<u8>, BatchError> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| unanswered(&error))? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| BatchError::unanswered(&error))?
+    {
         if body.len() + chunk.len() > ANSWER_OCTETS_MAX {
             return Err(BatchError::unknown("the answer is too long"));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-/// Seconds, or a date (RFC 9110 §10.2.3), which is told by the provider's own clock.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?;
-    let wait = if let Ok(seconds) = value.parse() {
-        Duration::from_secs(seconds)
-    } else {
-        let date = |text| OffsetDateTime::parse(text, &Rfc2822).ok();
-        let now = date(headers.get(DATE)?.to_str().ok()?)?;
-        Duration::try_from(date(value)? - now).unwrap_or_default()
-    };
-    Some(wait.min(RETRY_AFTER_MAX))
 }
 
 fn authorization(kind: ProviderKind, api_key: &str) -> Option<HeaderValue> {

@@ -12,7 +12,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::outcome::{Accepted, Fate, SendError, Stage, masked};
-use super::provider::{BatchOutcome, ProviderLetter, Refusal};
+use super::provider::ProviderLetter;
+use super::provider_fault::{BatchOutcome, Refusal};
 
 /// Where the API is.
 pub(super) const BASE_URL: &str = "https://api.resend.com";
@@ -181,5 +182,46 @@ pub(super) fn refusal(status: u16, body: &[u8]) -> Refusal {
         is_misconfigured: error.name == "invalid_from_address"
             || fate(&error.message) == Fate::LaneDown,
         text: format!("{} {}", error.name, error.message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::bounce_address::SentMail;
+    use crate::mail::message::Letter;
+
+    #[test]
+    fn a_mail_is_always_the_same_octets() {
+        let letter = Letter {
+            message_id: "inv.1@acme.example".to_owned(),
+            date: OffsetDateTime::UNIX_EPOCH,
+            from: "Acme <invites@acme.example>".to_owned(),
+            to: "alice@example.com".to_owned(),
+            subject: "Join \"Nörthwind\"".to_owned(),
+            text: "a\nb".to_owned(),
+            html: "<p>a</p>".to_owned(),
+            headers: vec![("Z-Last", "1".to_owned()), ("A-First", "2".to_owned())],
+        };
+        let item = ProviderLetter {
+            letter,
+            reference: SentMail {
+                invitation_id: Uuid::from_u128(1),
+                send_seq: 3,
+            },
+        };
+        // A provider that remembers keys compares these with what an older version of this program sent.
+        let expected = concat!(
+            r#"[{"from":"Acme <invites@acme.example>","to":["alice@example.com"],"subject":"Join \"Nörthwind\"","#,
+            r#""html":"<p>a</p>","text":"a\nb","#,
+            r#""headers":{"X-Entity-Ref-ID":"inv.1@acme.example","Z-Last":"1","A-First":"2"},"#,
+            r#""tags":[{"name":"invitation_id","value":"00000000-0000-0000-0000-000000000001"},"#,
+            r#"{"name":"send_seq","value":"3"}]}]"#,
+        );
+        let octets = body(&[item]);
+        assert_eq!(String::from_utf8(octets).unwrap(), expected);
     }
 }

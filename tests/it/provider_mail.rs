@@ -248,6 +248,8 @@ fn unknown(answer: Answer, text: &'static str) -> Fault {
 
 fn faults() -> Vec<Fault> {
     use Fate::{LaneDown, Retry};
+    let elsewhere = vec![("location", "/elsewhere".to_owned())];
+    let moved = Answer::Say(308, elsewhere, String::new());
     let long = format!("[{}]", " ".repeat(2 * 1024 * 1024));
     vec![
         not_taken(say(400, "{}"), Retry, 400, "400: no reason given"),
@@ -257,7 +259,7 @@ fn faults() -> Vec<Fault> {
         not_taken(say(413, ""), Retry, 413, "413: no reason given"),
         not_taken(say(422, ""), Retry, 422, "422: no reason given"),
         not_taken(say(429, ""), LaneDown, 429, "429: no reason given"),
-        not_taken(say(308, ""), LaneDown, 308, "308: no reason given"),
+        not_taken(moved, LaneDown, 308, "308: no reason given"),
         unknown(say(408, ""), "408: no reason given"),
         unknown(say(409, ""), "409: no reason given"),
         unknown(say(500, ""), "500: no reason given"),
