@@ -213,6 +213,7 @@ impl Config {
                         .smtp_hello_name
                         .clone()
                         .unwrap_or_else(|| self.mail_domain().to_owned()),
+                    pipelining: true,
                     timeouts: SmtpTimeouts {
                         body: self.smtp_reply_timeout,
                         ..SmtpTimeouts::default()

@@ -6,13 +6,16 @@
 //! send, whether to try again and what to write down belong to whoever holds the session.
 //!
 //! In reading order: `untrusted` tames other people's text, `templates` words the mail, `message` builds it,
-//! `outcome` names what can happen to it, `transport` chooses between `smtp` and `file`, and `connection`, over `tls`
-//! and `stream`, is what `smtp` holds between two messages.
+//! `outcome` names what can happen to it and `retry_hint` what a server asks for, `transport` chooses between `smtp` and
+//! `file`, and `connection`, over `tls` and `stream`, is what `smtp` holds between two messages; `reply` judges what it
+//! hears.
 
 mod connection;
 pub mod file;
 pub mod message;
 pub mod outcome;
+mod reply;
+mod retry_hint;
 pub mod smtp;
 mod stream;
 mod templates;
