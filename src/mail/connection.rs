@@ -115,7 +115,10 @@ impl Connection {
         if self.has_spoken_unasked() {
             // The next reply would pass for the one to a message that the server has not read.
             return Err(Failure {
-                error: SendError::broken(Stage::Data, "the server spoke before the message"),
+                error: SendError::broken(
+                    Stage::Data,
+                    "the server spoke or hung up before the message",
+                ),
                 left: Left::OutOfStep,
             });
         }

@@ -1,5 +1,6 @@
 //! What the tests of the SMTP session share: a mail, and a lane to a relay that misbehaves.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use invitations::domain::email_address::EmailAddress;
@@ -24,7 +25,10 @@ pub(crate) fn mail(number: u32) -> ComposedMail {
 }
 
 pub(crate) fn mail_with_note(number: u32, note: &str) -> ComposedMail {
-    let sender = Sender::parse("Acme", "invites@acme.example", None).unwrap();
+    static COMPOSER: LazyLock<Composer> = LazyLock::new(|| {
+        let sender = Sender::parse("Acme", "invites@acme.example", None).unwrap();
+        Composer::new(sender).unwrap()
+    });
     let mail = InvitationMail {
         message_id: format!("inv.{number}.1.1@acme.example"),
         date: datetime!(2026-11-22 19:00 UTC),
@@ -39,7 +43,7 @@ pub(crate) fn mail_with_note(number: u32, note: &str) -> ComposedMail {
         envelope_from: None,
         unsubscribe_url: None,
     };
-    Composer::new(sender).unwrap().compose(&mail).unwrap()
+    COMPOSER.compose(&mail).unwrap()
 }
 
 pub(crate) fn config(relay: &Relay, tls: SmtpTls) -> SmtpConfig {

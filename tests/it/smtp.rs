@@ -268,7 +268,7 @@ async fn a_connection_lost_after_the_dot_is_ambiguous_and_before_it_is_not() {
         let long = mail_with_note(2, &"long ".repeat(200_000));
         relay.next(On::Data, Act::SayAndClose("354 go on".to_owned()));
         let amid = fails(&mut session, &long).await;
-        assert_eq!((amid.fate, amid.stage), (Fate::LaneDown, Stage::Body));
+        assert!(amid.fate == Fate::LaneDown && amid.stage < Stage::FinalReply);
     }
 }
 

@@ -109,9 +109,14 @@ async fn two_replies_at_once_never_accept_a_mail() {
                 relay.says(on, reply);
                 let mut session = plain(&relay);
                 let error = fails(&mut session, &mail(1)).await;
-                assert_eq!(error.fate, LaneDown, "{on:?} {reply}");
+                // Where the stray reply is the one that DATA waits for, the message may be on its way: then it is
+                // ambiguous, as it has to be.
+                assert!(
+                    error.fate == LaneDown || error.is_ambiguous(),
+                    "{on:?} {reply}: {error}"
+                );
                 is_delivered(&mut session, 2).await;
-                assert_eq!(recipients(&relay).len(), 1, "{on:?} {reply}");
+                assert_eq!(relay.seen().len(), 2, "{on:?} {reply}");
             }
         }
     }
