@@ -240,6 +240,7 @@ impl Smtp {
             extra_roots_pem: self.roots_file.as_ref().map(read).transpose()?,
             credentials: self.username.zip(self.password),
             hello_name: self.hello_name.unwrap_or_else(|| hello_name.to_owned()),
+            pipelining: self.pipelining,
             timeouts: SmtpTimeouts {
                 body: self.reply_timeout.unwrap_or(timeouts.body),
                 ..timeouts

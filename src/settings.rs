@@ -254,6 +254,7 @@ impl Config {
                     extra_roots_pem: extra_roots_pem.transpose()?,
                     credentials: self.smtp_username.clone().zip(self.smtp_password.clone()),
                     hello_name: self.hello_name().to_owned(),
+                    pipelining: true,
                     timeouts: SmtpTimeouts {
                         body: self.smtp_reply_timeout,
                         ..SmtpTimeouts::default()

@@ -1,11 +1,13 @@
 //! One open SMTP connection and the commands that deliver one mail over it.
 //!
+//! A mail costs four round trips, or two where the server offers PIPELINING (RFC 2920): then all commands up to DATA go
+//! out in one write. Their replies are still read one after the other, each in its own time and judged by its own stage,
+//! and all of them are read before the connection may be used again.
+//!
 //! `lettre` frames the commands and reads the replies; which command comes when, how long it may take and what its
 //! reply means are decided here, because its own `send` credits a late reply to the next message. A connection says of
 //! itself whether it is still in step; keeping or dropping it is the session's business.
 
-use std::error::Error as _;
-use std::fmt::Display;
 use std::future::Future;
 use std::io;
 use std::mem;
@@ -15,13 +17,14 @@ use futures::FutureExt;
 use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::authentication::Mechanism;
 use lettre::transport::smtp::client::{AsyncSmtpConnection, AsyncTokioStream};
-use lettre::transport::smtp::commands::{Data, Mail, Quit, Rcpt};
+use lettre::transport::smtp::commands::{Data, Ehlo, Mail, Quit, Rcpt};
 use lettre::transport::smtp::response::Response;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, timeout};
 
 use super::message::ComposedMail;
 use super::outcome::{Accepted, Fate, SendError, Stage, masked};
+use super::reply::{Failure, Left, blames_certificate, expect, judge, settle, text_of};
 use super::smtp::{Route, SmtpLimits, SmtpTimeouts};
 use super::stream::{ImplicitTls, LineByLine};
 use super::tls::TlsSetup;
@@ -35,25 +38,18 @@ pub(super) struct Connection {
     opened_at: Instant,
     used_at: Instant,
     mails: u32,
+    /// Commands may be sent ahead of replies.
+    is_pipelining: bool,
     /// A transaction was begun and refused; RSET must end it before the next.
     is_reset_due: bool,
 }
 
-/// A mail that was not accepted, and what is left of the connection.
-pub(super) struct Failure {
-    pub(super) error: SendError,
-    pub(super) left: Left,
-}
-
-/// What is left of a connection after a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
-    /// It can go on: the refusal was an orderly reply.
-    InStep,
-    /// The server hung up.
-    HungUp,
-    /// Nobody knows which reply comes next.
-    OutOfStep,
+/// A command, and which replies to it are good.
+struct Command {
+    stage: Stage,
+    line: String,
+    expected: &'static [u16],
+    limit: Duration,
 }
 
 impl Connection {
@@ -63,7 +59,7 @@ impl Connection {
         let tcp = dial(&route.host, route.port, timeouts.connect).await?;
         let stream: Box<dyn AsyncTokioStream> = match &route.tls {
             TlsSetup::None => Box::new(tcp),
-            TlsSetup::StartTls(_) => Box::new(LineByLine(tcp)),
+            TlsSetup::StartTls(_) => Box::new(LineByLine::new(tcp)),
             TlsSetup::Implicit { connector, name } => {
                 let handshake = connector.connect(name.clone(), tcp);
                 let tls = within(timeouts.command, Stage::Tls, handshake).await?;
@@ -75,11 +71,12 @@ impl Connection {
         if let TlsSetup::StartTls(parameters) = &route.tls {
             if !inner.can_starttls() {
                 let text = "the server does not offer STARTTLS";
-                return Err(SendError::fault(Fate::LaneDown, Stage::Tls, text));
+                return Err(SendError::misconfigured(Stage::Tls, text));
             }
             let upgrade = inner.starttls(parameters.clone(), &route.hello);
             within(timeouts.command, Stage::Tls, upgrade).await?;
         }
+        let is_pipelining = route.pipelining && offers_pipelining(&mut inner, route).await?;
         if let Some(credentials) = &route.credentials {
             let mechanisms = [Mechanism::Plain, Mechanism::Login];
             let sign_in = inner.auth(&mechanisms, credentials);
@@ -92,6 +89,7 @@ impl Connection {
             opened_at: now,
             used_at: now,
             mails: 0,
+            is_pipelining,
             is_reset_due: false,
         })
     }
@@ -105,19 +103,25 @@ impl Connection {
         timeouts: &SmtpTimeouts,
     ) -> Result<Accepted, Failure> {
         self.mails += 1;
-        if mem::take(&mut self.is_reset_due) {
-            self.step(Stage::MailFrom, timeouts.command, "RSET\r\n", &[250])
-                .await?;
-        }
-        let from = Mail::new(mail.from().cloned(), Vec::new());
-        self.step(Stage::MailFrom, timeouts.command, from, &[250])
-            .await?;
+        let commands = self.commands(mail, timeouts);
         self.is_reset_due = true;
-        let to = Rcpt::new(mail.recipient().clone(), Vec::new());
-        // 251: not local, will be forwarded (RFC 5321 §4.2.3).
-        self.step(Stage::RcptTo, timeouts.command, to, &[250, 251])
-            .await?;
-        self.step(Stage::Data, timeouts.data, Data, &[354]).await?;
+        if self.is_pipelining {
+            self.pipeline(&commands, timeouts.body).await?;
+        } else {
+            for command in &commands {
+                self.step(command, &command.line).await?;
+            }
+        }
+        if self.has_spoken_unasked() {
+            // The next reply would pass for the one to a message that the server has not read.
+            return Err(Failure {
+                error: SendError::broken(
+                    Stage::Data,
+                    "the server spoke or hung up before the message",
+                ),
+                left: Left::OutOfStep,
+            });
+        }
         let response = self.body(mail.bytes(), timeouts.body).await?;
         self.is_reset_due = false;
         self.used_at = Instant::now();
@@ -133,7 +137,7 @@ impl Connection {
         self.mails < limits.messages_per_connection
             && self.opened_at.elapsed() < limits.connection_max_age
             && self.used_at.elapsed() < limits.idle_close
-            && self.inner.read_response().now_or_never().is_none()
+            && !self.has_spoken_unasked()
     }
 
     pub(super) fn used_at(&self) -> Instant {
@@ -146,16 +150,83 @@ impl Connection {
         let _ = timeout(QUIT_TIMEOUT, self.inner.command(Quit)).await;
     }
 
-    async fn step(
-        &mut self,
-        stage: Stage,
-        limit: Duration,
-        command: impl Display,
-        expected: &[u16],
-    ) -> Result<Response, Failure> {
-        let outcome = timeout(limit, self.inner.command(command)).await;
+    /// Whether a reply is there that nothing asked for, or the end of the connection.
+    fn has_spoken_unasked(&mut self) -> bool {
+        self.inner.read_response().now_or_never().is_some()
+    }
+
+    /// What is to be said before the message.
+    fn commands(&self, mail: &ComposedMail, timeouts: &SmtpTimeouts) -> Vec<Command> {
+        let mut commands = Vec::with_capacity(4);
+        let mut push = |stage, line, expected, limit| {
+            commands.push(Command {
+                stage,
+                line,
+                expected,
+                limit,
+            });
+        };
+        if self.is_reset_due {
+            let line = "RSET\r\n".to_owned();
+            push(Stage::MailFrom, line, &[250][..], timeouts.command);
+        }
+        let line = Mail::new(mail.from().cloned(), Vec::new()).to_string();
+        push(Stage::MailFrom, line, &[250], timeouts.command);
+        let line = Rcpt::new(mail.recipient().clone(), Vec::new()).to_string();
+        // 251: not local, will be forwarded (RFC 5321 §4.2.3).
+        push(Stage::RcptTo, line, &[250, 251], timeouts.command);
+        push(Stage::Data, Data.to_string(), &[354], timeouts.data);
+        commands
+    }
+
+    /// Sends all commands at once and reads all replies, up to the first after which the connection is given up.
+    async fn pipeline(&mut self, commands: &[Command], limit: Duration) -> Result<(), Failure> {
+        let mut batch: String = commands.iter().map(|command| &*command.line).collect();
+        for (at, command) in commands.iter().enumerate() {
+            match self.step(command, &mem::take(&mut batch)).await {
+                Ok(_) => {}
+                Err(refusal) if refusal.left == Left::InStep && command.stage < Stage::Data => {
+                    let left = self.forgo(&commands[at + 1..], limit).await;
+                    return Err(Failure { left, ..refusal });
+                }
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+
+    /// Gets back in step after a refused recipient, with DATA sent already. What is said now is about nobody.
+    ///
+    /// A server with no recipient should refuse DATA. If it says 354 all the same, it gets a lone dot and has to refuse
+    /// that (RFC 2920 §3.1); one that accepts even this cannot be followed.
+    async fn forgo(&mut self, commands: &[Command], limit: Duration) -> Left {
+        for command in commands {
+            match self.step(command, "").await {
+                Ok(_) => {}
+                Err(failure) => return failure.left,
+            }
+        }
+        let dot = Command {
+            stage: Stage::FinalReply,
+            line: ".\r\n".to_owned(),
+            expected: &[],
+            limit,
+        };
+        match self.step(&dot, &dot.line).await {
+            Ok(_) => Left::OutOfStep,
+            Err(failure) => failure.left,
+        }
+    }
+
+    /// Writes something, unless that was done before, and reads the reply to one command.
+    async fn step(&mut self, command: &Command, write: &str) -> Result<Response, Failure> {
+        let outcome = if write.is_empty() {
+            timeout(command.limit, self.inner.read_response()).await
+        } else {
+            timeout(command.limit, self.inner.command(write)).await
+        };
         self.used_at = Instant::now();
-        settle(stage, expected, outcome)
+        settle(command.stage, command.expected, outcome)
     }
 
     async fn body(&mut self, bytes: &[u8], limit: Duration) -> Result<Response, Failure> {
@@ -180,6 +251,24 @@ impl Connection {
         }
         outcome
     }
+}
+
+/// Whether commands may be sent ahead of replies. `lettre` has read EHLO's answer and did not keep this, so it is asked
+/// again, which costs less than the first mail saves. A refused EHLO changes nothing (RFC 5321 §4.1.4).
+async fn offers_pipelining(
+    inner: &mut AsyncSmtpConnection,
+    route: &Route,
+) -> Result<bool, SendError> {
+    let hello = inner.command(Ehlo::new(route.hello.clone()));
+    let response = match within(route.timeouts.command, Stage::Greeting, hello).await {
+        Ok(response) => response,
+        Err(error) if error.reply_code.is_some_and(|code| code != 421) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    expect(Stage::Greeting, &[250], &response).map_err(|failure| failure.error)?;
+    // The first line is the server's name.
+    let mut extensions = response.message().skip(1);
+    Ok(extensions.any(|line| line.trim().eq_ignore_ascii_case("PIPELINING")))
 }
 
 /// Tries every address of a name, each for as long as `limit`.
@@ -216,6 +305,9 @@ async fn within<T, E: Into<OpeningError>>(
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(match error.into() {
             OpeningError::Smtp(error) => judge(stage, &error).error,
+            OpeningError::Io(error) if blames_certificate(&error) => {
+                SendError::misconfigured(stage, &error.to_string())
+            }
             OpeningError::Io(error) => SendError::fault(Fate::LaneDown, stage, &error.to_string()),
         }),
         Err(_) => Err(SendError::timed_out(stage)),
@@ -237,81 +329,4 @@ impl From<io::Error> for OpeningError {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
     }
-}
-
-fn settle(
-    stage: Stage,
-    expected: &[u16],
-    outcome: Result<Result<Response, SmtpError>, tokio::time::error::Elapsed>,
-) -> Result<Response, Failure> {
-    match outcome {
-        Ok(Ok(response)) => {
-            expect(stage, expected, &response)?;
-            Ok(response)
-        }
-        Ok(Err(error)) => Err(judge(stage, &error)),
-        Err(_) => Err(Failure {
-            error: SendError::timed_out(stage),
-            left: Left::OutOfStep,
-        }),
-    }
-}
-
-fn expect(stage: Stage, expected: &[u16], response: &Response) -> Result<(), Failure> {
-    let code = u16::from(response.code());
-    if expected.contains(&code) {
-        return Ok(());
-    }
-    Err(Failure {
-        error: SendError::out_of_step(stage, code, &text_of(response)),
-        left: Left::OutOfStep,
-    })
-}
-
-fn judge(stage: Stage, error: &SmtpError) -> Failure {
-    let Some(code) = error.status().map(u16::from) else {
-        return if is_garbled(error) {
-            Failure {
-                error: SendError::garbled(stage),
-                left: Left::OutOfStep,
-            }
-        } else {
-            Failure {
-                error: SendError::broken(stage, &cause_of(error)),
-                left: Left::HungUp,
-            }
-        };
-    };
-    let text = error.source().map_or_else(String::new, ToString::to_string);
-    let error = SendError::reply(stage, code, &text);
-    let left = if stage >= Stage::RcptTo && code != 421 {
-        Left::InStep
-    } else {
-        Left::OutOfStep
-    };
-    Failure { error, left }
-}
-
-/// Whether a reply came that is not UTF-8: `lettre` then shows neither text nor code.
-fn is_garbled(error: &SmtpError) -> bool {
-    error
-        .source()
-        .and_then(|source| source.downcast_ref::<io::Error>())
-        .is_some_and(|error| error.kind() == io::ErrorKind::InvalidData)
-}
-
-/// The innermost cause, such as what is wrong with a certificate; the layers above it only repeat themselves.
-fn cause_of(error: &SmtpError) -> String {
-    if error.is_response() {
-        return "the server hung up or sent no SMTP reply".to_owned();
-    }
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
-}
-
-fn text_of(response: &Response) -> String {
-    response.message().collect::<Vec<_>>().join(" ")
 }

@@ -6,9 +6,10 @@
 //! send, whether to try again and what to write down belong to whoever holds the session.
 //!
 //! In reading order: `untrusted` tames other people's text, `templates` words the mail, `message` builds it,
-//! `outcome` names what can happen to it, `transport` chooses between `smtp` and `file`, and `connection`, over `tls`
-//! and `stream`, is what `smtp` holds between two messages. Beside them, `provider` hands many mails at once to an HTTP
-//! API, in the words of `resend` or `postmark`; `provider_fault` says what is known of them when that fails.
+//! `outcome` names what can happen to it and `retry_hint` what a server asks for, `transport` chooses between `smtp` and
+//! `file`, and `connection`, over `tls` and `stream`, is what `smtp` holds between two messages; `reply` judges what it
+//! hears. Beside them, `provider` hands many mails at once to an HTTP API, in the words of `resend` or `postmark`;
+//! `provider_fault` says what is known of them when that fails.
 
 mod connection;
 pub mod file;
@@ -17,7 +18,9 @@ pub mod outcome;
 mod postmark;
 pub mod provider;
 mod provider_fault;
+mod reply;
 mod resend;
+mod retry_hint;
 pub mod smtp;
 mod stream;
 mod templates;

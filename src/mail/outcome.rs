@@ -2,7 +2,11 @@
 //!
 //! A reply is judged by the stage it comes at: a 5xx before the recipient was named concerns the lane, not the
 //! message, or one wrong password would discard a whole queue. Texts kept here never hold an address. When to try
-//! again is not decided here.
+//! again is not decided here; what the server asked for is handed on.
+
+use std::time::Duration;
+
+use super::retry_hint;
 
 /// Longest kept text of a reply, in characters.
 pub const REPLY_CHARS_MAX: usize = 300;
@@ -56,6 +60,24 @@ pub enum Stage {
     Provider,
 }
 
+/// What a refusal says about the address, besides what becomes of the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Nothing: no reply, one that another day may change, or one that concerns the lane.
+    None,
+    /// Nobody has this address: 550, 551, 553 or 556 with 5.1.0, .1, .2, .3, .6 or .10. Mail to it only does harm.
+    NoSuchAddress,
+    /// The mailbox is there and shut: 5.2.1. Mail to it only does harm.
+    MailboxDisabled,
+    /// The mailbox takes nothing more for now: 5.2.2, or 552 without an enhanced code.
+    MailboxFull,
+    /// The server will not have this mail: 5.7.x, 554 to the message, or a refusal that does not say why. Many of
+    /// these in a row are the sender's fault and not the recipients'.
+    Policy,
+    /// Any other permanent refusal, such as a message that is too big.
+    Other,
+}
+
 /// An enhanced status code (RFC 3463): class, subject, detail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EnhancedCode(pub u16, pub u16, pub u16);
@@ -74,6 +96,12 @@ pub struct SendError {
     pub enhanced_code: Option<EnhancedCode>,
     /// What the server said, addresses masked and cut to [`REPLY_CHARS_MAX`]; or a fixed sentence.
     pub text: String,
+    /// How long the server asked to be spared, if it said so with a number; a day at most.
+    pub retry_after: Option<Duration>,
+    /// What a new attempt cannot mend and somebody has to; see [`SendError::is_misconfiguration`].
+    is_misconfigured: bool,
+    /// See [`SendError::verdict`]; read before the text was cut.
+    verdict: Verdict,
 }
 
 impl SendError {
@@ -85,6 +113,17 @@ impl SendError {
             reply_code: None,
             enhanced_code: None,
             text: masked(text),
+            retry_after: None,
+            is_misconfigured: false,
+            verdict: Verdict::None,
+        }
+    }
+
+    /// A failure that repeats itself until somebody changes a setting or a certificate.
+    pub(super) fn misconfigured(stage: Stage, text: &str) -> Self {
+        Self {
+            is_misconfigured: true,
+            ..Self::fault(Fate::LaneDown, stage, text)
         }
     }
 
@@ -97,6 +136,12 @@ impl SendError {
             reply_code: Some(code),
             enhanced_code,
             text: masked(text),
+            retry_after: (400..500)
+                .contains(&code)
+                .then(|| retry_hint::find(text))
+                .flatten(),
+            is_misconfigured: stage <= Stage::MailFrom && matches!(code, 530 | 534 | 535 | 538),
+            verdict: verdict_of_reply(stage, code, enhanced_code, text),
         }
     }
 
@@ -150,6 +195,19 @@ impl SendError {
             && self.reply_code == Some(INACTIVE_RECIPIENT)
     }
 
+    /// What the refusal says about the address.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// Whether somebody has to be told at once, because waiting mends nothing: a password that is wrong or missing
+    /// (530, 534, 535, 538), a certificate that is not to be trusted, a relay without the encryption it must have.
+    #[must_use]
+    pub fn is_misconfiguration(&self) -> bool {
+        self.is_misconfigured
+    }
+
     /// Whether the server asks for less mail: 421, 432, 4.7.x, 4.5.3, and 429 of HTTP.
     #[must_use]
     pub fn is_throttle(&self) -> bool {
@@ -182,6 +240,44 @@ fn fate_of_reply(stage: Stage, code: u16, enhanced: Option<EnhancedCode>) -> Fat
         (500..=599, _) => Fate::Discard,
         _ => Fate::Retry,
     }
+}
+
+/// The table of `delivery` once more: what the same reply says about the address.
+///
+/// Whoever is called unknown or disabled here gets no mail any more, so nothing is guessed: it takes the enhanced code,
+/// at RCPT or after the final dot, in a text that does not blame somebody else.
+fn verdict_of_reply(
+    stage: Stage,
+    code: u16,
+    enhanced: Option<EnhancedCode>,
+    text: &str,
+) -> Verdict {
+    if stage < Stage::RcptTo || !(500..600).contains(&code) {
+        return Verdict::None;
+    }
+    let is_about_recipient = matches!(stage, Stage::RcptTo | Stage::FinalReply);
+    match (code, enhanced) {
+        (_, Some(EnhancedCode(5, 2, 2))) | (552, None) => Verdict::MailboxFull,
+        (_, Some(EnhancedCode(5, 1, 7 | 8) | EnhancedCode(5, 7, _))) => Verdict::Policy,
+        (_, Some(EnhancedCode(5, 1 | 2, _))) if blames_sender(text) => Verdict::Policy,
+        (550 | 551 | 553 | 556, Some(EnhancedCode(5, 1, 0..=3 | 6 | 10))) if is_about_recipient => {
+            Verdict::NoSuchAddress
+        }
+        (_, Some(EnhancedCode(5, 2, 1))) if is_about_recipient => Verdict::MailboxDisabled,
+        (550 | 551 | 553, None) => Verdict::Policy,
+        (554, None | Some(EnhancedCode(5, 0 | 6, _))) if stage >= Stage::Data => Verdict::Policy,
+        _ => Verdict::Other,
+    }
+}
+
+/// Whether a reply that bears the code of a bad recipient speaks of the sender or of too much mail instead.
+///
+/// Postfix calls an unknown sender 5.1.0 and says so at RCPT; Google calls too much mail at once 5.2.1.
+fn blames_sender(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    ["sender", "at a rate", "too quickly", "too many"]
+        .iter()
+        .any(|words| text.contains(words))
 }
 
 /// The fate where the server is there but its judgement is not known.
@@ -220,79 +316,5 @@ pub(super) fn masked(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reply_is_judged_by_stage_and_code() {
-        use Fate::{Discard, LaneDown, Retry};
-        let cases = [
-            (Stage::Greeting, 554, "no", LaneDown),
-            (Stage::Auth, 535, "5.7.8 bad credentials", LaneDown),
-            (Stage::MailFrom, 550, "5.7.1 no", LaneDown),
-            (Stage::MailFrom, 451, "4.3.0 later", LaneDown),
-            (Stage::RcptTo, 421, "4.7.0 closing", LaneDown),
-            (Stage::FinalReply, 421, "closing", LaneDown),
-            (Stage::RcptTo, 450, "4.2.0 greylisted", Retry),
-            (Stage::RcptTo, 452, "4.5.3 too many", Retry),
-            (Stage::RcptTo, 550, "5.1.1 no such user", Discard),
-            (Stage::RcptTo, 552, "5.2.2 full", Retry),
-            (Stage::RcptTo, 552, "full", Retry),
-            (Stage::FinalReply, 554, "5.2.2 full", Retry),
-            (Stage::FinalReply, 552, "5.3.4 too big", Discard),
-            (Stage::Data, 503, "bad sequence", Discard),
-            (Stage::FinalReply, 554, "5.7.1 spam", Discard),
-            (Stage::FinalReply, 451, "4.7.1 later", Retry),
-        ];
-        for (stage, code, text, fate) in cases {
-            let error = SendError::reply(stage, code, text);
-            assert_eq!(error.fate, fate, "{stage:?} {code} {text}");
-            assert!(!error.is_ambiguous());
-        }
-    }
-
-    #[test]
-    fn silence_is_ambiguous_only_after_the_final_dot() {
-        let before = SendError::broken(Stage::Body, "gone");
-        let after = SendError::broken(Stage::FinalReply, "gone");
-        assert_eq!(
-            (before.fate, before.is_ambiguous()),
-            (Fate::LaneDown, false)
-        );
-        assert_eq!((after.fate, after.is_ambiguous()), (Fate::Retry, true));
-        let odd = SendError::out_of_step(Stage::FinalReply, 354, "go on");
-        assert_eq!((odd.fate, odd.is_ambiguous()), (Fate::Retry, true));
-        let silent = SendError::timed_out(Stage::RcptTo);
-        assert_eq!((silent.fate, silent.is_ambiguous()), (Fate::Retry, false));
-    }
-
-    #[test]
-    fn throttling_is_told_from_other_refusals() {
-        let is_throttle = |code, text| SendError::reply(Stage::RcptTo, code, text).is_throttle();
-        assert!(is_throttle(421, "bye"));
-        assert!(is_throttle(450, "4.7.28 rate"));
-        assert!(is_throttle(452, "4.5.3 too many recipients"));
-        assert!(!is_throttle(450, "4.2.0 greylisted"));
-        assert!(!is_throttle(550, "5.7.1 policy"));
-    }
-
-    #[test]
-    fn replies_lose_addresses_control_characters_and_length() {
-        let cases = [
-            (
-                "5.1.1 <Alice.O'x+t@Example.com>: unknown",
-                "5.1.1 <[address]>: unknown",
-            ),
-            (
-                "see https://r.example/u?a=alice%40example.com",
-                "see https:[address]",
-            ),
-            ("a\r\n\u{1b}[31mred", "a   [31mred"),
-            ("2.0.0 Ok: queued as 4Fx", "2.0.0 Ok: queued as 4Fx"),
-        ];
-        for (text, expected) in cases {
-            assert_eq!(masked(text), expected, "{text:?}");
-        }
-        assert_eq!(masked(&"x".repeat(5_000)).chars().count(), REPLY_CHARS_MAX);
-    }
-}
+#[path = "outcome_tests.rs"]
+mod tests;

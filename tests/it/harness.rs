@@ -533,6 +533,7 @@ fn transport(relay: &Relay) -> Transport {
         extra_roots_pem: None,
         credentials: None,
         hello_name: "invitations.example.com".to_owned(),
+        pipelining: true,
         timeouts: SmtpTimeouts::default(),
         limits: SmtpLimits::default(),
     };

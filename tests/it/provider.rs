@@ -19,12 +19,13 @@ use http::StatusCode;
 use invitations::domain::bounce_address::SentMail;
 use invitations::mail::provider::ProviderKind;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use url::Url;
 
-use crate::relay::{Duplex, acceptor};
+use crate::relay::acceptor;
 
 /// What the provider does at the next call instead of taking everything.
 #[derive(Debug, Clone)]
@@ -86,6 +87,10 @@ impl Call {
     }
 }
 
+/// A connection, encrypted or not.
+trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
 struct Desk {
     kind: ProviderKind,
     script: VecDeque<Answer>,
@@ -117,7 +122,7 @@ impl ProviderServer {
     async fn serve(kind: ProviderKind, is_encrypted: bool) -> Self {
         let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = tcp.local_addr().unwrap().port();
-        let (acceptor, certificate_pem) = acceptor();
+        let (acceptor, certificate_pem) = acceptor(2100);
         let base_url = if is_encrypted {
             format!("https://localhost:{port}")
         } else {

@@ -1,21 +1,24 @@
 //! A mail relay that does what a test tells it, over real TCP, and remembers every byte it was sent.
 //!
 //! It answers properly unless told otherwise: each stage has a queue of acts, taken one per occurrence over all
-//! connections. It checks nothing; what was said is for the test to judge.
+//! connections. Recipients can be refused by name, or greylisted. It checks nothing but that a message has a recipient;
+//! what was said is for the test to judge.
+
+mod conversation;
 
 use std::collections::{HashMap, VecDeque};
-use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rcgen::{CertifiedKey, generate_simple_self_signed};
-use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::{ServerConfig, crypto};
+
+use conversation::Conversation;
 
 /// Where in the conversation an act happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,10 +46,16 @@ pub(crate) enum Act {
     SayLate(Duration, String),
     /// Answers and closes the connection.
     SayAndClose(String),
+    /// Answers with these octets, each piece in a packet of its own.
+    SayInPieces(Vec<Vec<u8>>),
     /// Closes the connection without a word.
     Close,
-    /// Says nothing and goes on listening.
+    /// Resets the connection, which also takes back what was said and not read yet.
+    Reset,
+    /// Says nothing any more and goes on listening.
     Silence,
+    /// Leaves this answer out, and goes on with the next command.
+    Skip,
 }
 
 /// How the relay speaks TLS.
@@ -64,23 +73,15 @@ pub(crate) struct Seen {
     pub(crate) bytes: Vec<u8>,
     /// How many of them came before the connection was encrypted.
     pub(crate) plain_octets: usize,
+    /// The same bytes as they arrived: what was there when the relay had read all that came before.
+    pub(crate) arrivals: Vec<Vec<u8>>,
+    verbs: Vec<String>,
 }
 
 impl Seen {
     /// The verbs of the commands, in order; message bodies left out.
     pub(crate) fn verbs(&self) -> Vec<String> {
-        let mut in_body = false;
-        let mut verbs = Vec::new();
-        for line in String::from_utf8_lossy(&self.bytes).split_terminator("\r\n") {
-            if in_body {
-                in_body = line != ".";
-                continue;
-            }
-            let verb = line.split([' ', ':']).next().unwrap_or_default();
-            in_body = verb == "DATA";
-            verbs.push(verb.to_owned());
-        }
-        verbs
+        self.verbs.clone()
     }
 }
 
@@ -104,7 +105,13 @@ impl Taken {
 
 #[derive(Default)]
 struct State {
+    offers_pipelining: bool,
     script: HashMap<On, VecDeque<Act>>,
+    /// Replies to recipients that are always refused.
+    refused: HashMap<String, String>,
+    greylisted_times: u32,
+    /// How often each recipient was greylisted.
+    greylisted: HashMap<String, u32>,
     seen: Vec<Seen>,
     taken: Vec<Taken>,
 }
@@ -120,14 +127,24 @@ pub(crate) struct Relay {
 impl Relay {
     /// Listens on a free port of localhost.
     pub(crate) async fn start(tls: Encryption) -> Self {
+        Self::start_with(tls, 2100).await
+    }
+
+    /// The same with a certificate that ended long ago.
+    pub(crate) async fn start_expired(tls: Encryption) -> Self {
+        Self::start_with(tls, 2020).await
+    }
+
+    async fn start_with(tls: Encryption, certificate_ends: i32) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State::default()));
-        let (acceptor, certificate_pem) = acceptor();
+        let (acceptor, certificate_pem) = acceptor(certificate_ends);
         let conversation = Conversation {
             state: Arc::clone(&state),
             tls,
             acceptor,
+            number: 0,
         };
         let listener = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -152,6 +169,25 @@ impl Relay {
     /// The certificate for `localhost` that the relay shows.
     pub(crate) fn certificate_pem(&self) -> &str {
         &self.certificate_pem
+    }
+
+    /// Offers PIPELINING from now on.
+    pub(crate) fn offers_pipelining(&self) -> &Self {
+        self.state.lock().unwrap().offers_pipelining = true;
+        self
+    }
+
+    /// Always gives this answer to a recipient.
+    pub(crate) fn refuses(&self, recipient: &str, reply: &str) -> &Self {
+        let refused = &mut self.state.lock().unwrap().refused;
+        refused.insert(recipient.to_owned(), reply.to_owned());
+        self
+    }
+
+    /// Puts every recipient off so many times before it is taken.
+    pub(crate) fn greylists(&self, times: u32) -> &Self {
+        self.state.lock().unwrap().greylisted_times = times;
+        self
     }
 
     /// Queues an act for the next time a stage is reached.
@@ -184,9 +220,12 @@ impl Drop for Relay {
 }
 
 /// TLS as `localhost`, and the certificate it shows in PEM.
-pub(crate) fn acceptor() -> (TlsAcceptor, String) {
-    let CertifiedKey { cert, signing_key } =
-        generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+pub(crate) fn acceptor(certificate_ends: i32) -> (TlsAcceptor, String) {
+    let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    params.not_before = date_time_ymd(2010, 1, 1);
+    params.not_after = date_time_ymd(certificate_ends, 1, 1);
+    let signing_key = KeyPair::generate().unwrap();
+    let cert = params.self_signed(&signing_key).unwrap();
     let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -195,136 +234,4 @@ pub(crate) fn acceptor() -> (TlsAcceptor, String) {
         .with_single_cert(vec![cert.der().clone()], key)
         .unwrap();
     (TlsAcceptor::from(Arc::new(config)), cert.pem())
-}
-
-/// A connection, encrypted or not.
-pub(crate) trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
-
-type Stream = BufReader<Box<dyn Duplex>>;
-
-#[derive(Clone)]
-struct Conversation {
-    state: Arc<Mutex<State>>,
-    tls: Encryption,
-    acceptor: TlsAcceptor,
-}
-
-impl Conversation {
-    async fn hold(&self, tcp: TcpStream) -> io::Result<()> {
-        let number = {
-            let mut state = self.state.lock().unwrap();
-            state.seen.push(Seen::default());
-            state.seen.len() - 1
-        };
-        let mut is_encrypted = self.tls == Encryption::Implicit;
-        let boxed: Box<dyn Duplex> = if is_encrypted {
-            Box::new(self.acceptor.accept(tcp).await?)
-        } else {
-            Box::new(tcp)
-        };
-        let mut stream = BufReader::new(boxed);
-        self.act(&mut stream, On::Greeting, "220 relay.test ESMTP")
-            .await?;
-        let mut rcpt = String::new();
-        while let Some(line) = self.read_line(&mut stream, number).await? {
-            let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-            let verb = line.split([' ', ':']).next().unwrap_or_default();
-            let (on, proper) = match verb {
-                "EHLO" => (On::Ehlo, self.ehlo(is_encrypted)),
-                "STARTTLS" => (On::StartTls, "220 2.0.0 go ahead".to_owned()),
-                "AUTH" => (On::Auth, "235 2.7.0 welcome".to_owned()),
-                "MAIL" => (On::Mail, "250 2.1.0 ok".to_owned()),
-                "RCPT" => (On::Rcpt, "250 2.1.5 ok".to_owned()),
-                "DATA" => (On::Data, "354 go on".to_owned()),
-                "RSET" => (On::Rset, "250 2.0.0 ok".to_owned()),
-                "QUIT" => (On::Quit, "221 2.0.0 bye".to_owned()),
-                _ => return Err(io::Error::other("an unknown command")),
-            };
-            if on == On::Rcpt {
-                line.clone_into(&mut rcpt);
-            }
-            let is_agreed = self.act(&mut stream, on, &proper).await?;
-            if is_agreed && on == On::StartTls {
-                self.mark_encrypted(number);
-                let tls = self.acceptor.accept(stream.into_inner()).await?;
-                stream = BufReader::new(Box::new(tls));
-                is_encrypted = true;
-            }
-            if is_agreed && on == On::Data {
-                self.read_message(&mut stream, number, &rcpt).await?;
-                self.act(&mut stream, On::Message, "250 2.0.0 queued")
-                    .await?;
-            }
-        }
-        Ok(())
-    }
-
-    fn mark_encrypted(&self, number: usize) {
-        let seen = &mut self.state.lock().unwrap().seen[number];
-        seen.plain_octets = seen.bytes.len();
-    }
-
-    fn ehlo(&self, is_encrypted: bool) -> String {
-        let mut lines = vec!["250-relay.test", "250-8BITMIME"];
-        if self.tls == Encryption::StartTls && !is_encrypted {
-            lines.push("250-STARTTLS");
-        }
-        // Offered in the clear as well, so that only the client's own care keeps the password off the wire.
-        lines.push("250-AUTH PLAIN LOGIN");
-        lines.push("250 SIZE 10000000");
-        lines.join("\r\n")
-    }
-
-    /// Answers as scripted, or properly; whether that was a yes. Closing is an error, which ends the conversation.
-    async fn act(&self, stream: &mut Stream, on: On, proper: &str) -> io::Result<bool> {
-        let scripted = {
-            let mut state = self.state.lock().unwrap();
-            state.script.entry(on).or_default().pop_front()
-        };
-        let is_last = matches!(scripted, Some(Act::SayAndClose(_))) || on == On::Quit;
-        let reply = match scripted {
-            None => proper.to_owned(),
-            Some(Act::Say(reply) | Act::SayAndClose(reply)) => reply,
-            Some(Act::SayOctets(octets)) => {
-                stream.write_all(&octets).await?;
-                stream.flush().await?;
-                return Ok(false);
-            }
-            Some(Act::SayLate(pause, reply)) => {
-                tokio::time::sleep(pause).await;
-                reply
-            }
-            Some(Act::Close) => return Err(io::Error::other("closed as scripted")),
-            Some(Act::Silence) => return Ok(false),
-        };
-        stream.write_all(format!("{reply}\r\n").as_bytes()).await?;
-        stream.flush().await?;
-        if is_last {
-            return Err(io::Error::other("closed after the reply"));
-        }
-        Ok(reply.starts_with(['2', '3']))
-    }
-
-    async fn read_line(&self, stream: &mut Stream, number: usize) -> io::Result<Option<Vec<u8>>> {
-        let mut line = Vec::new();
-        stream.read_until(b'\n', &mut line).await?;
-        let mut state = self.state.lock().unwrap();
-        state.seen[number].bytes.extend_from_slice(&line);
-        Ok((!line.is_empty()).then_some(line))
-    }
-
-    /// Reads up to the final dot, or until the client goes away.
-    async fn read_message(&self, stream: &mut Stream, number: usize, rcpt: &str) -> io::Result<()> {
-        let mut wire = Vec::new();
-        while let Some(line) = self.read_line(stream, number).await? {
-            if line == b".\r\n" {
-                let rcpt = rcpt.to_owned();
-                self.state.lock().unwrap().taken.push(Taken { rcpt, wire });
-                return Ok(());
-            }
-            wire.extend_from_slice(&line);
-        }
-        Err(io::ErrorKind::UnexpectedEof.into())
-    }
 }

@@ -1,0 +1,189 @@
+//! How long a server asks to be spared, read from the words of its reply.
+//!
+//! No standard says how to ask, so only what servers are known to say is understood: some form of "try again" or
+//! "greylisted", and a duration with a unit right after it. Numbers that stand elsewhere, such as the limit that was
+//! passed, mean something else. Nothing found is the usual case.
+
+use std::time::Duration;
+
+/// No server is waited for longer than this.
+const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
+/// Words after which a duration is the one to wait.
+const TRIGGERS: [&str; 9] = [
+    "again",
+    "back",
+    "greylisted",
+    "greylisting",
+    "graylisted",
+    "retry",
+    "retry-after",
+    "retrying",
+    "wait",
+];
+/// Words that may stand between.
+const FILLERS: [&str; 12] = [
+    "about",
+    "after",
+    "another",
+    "approximately",
+    "at",
+    "for",
+    "in",
+    "least",
+    "more",
+    "next",
+    "the",
+    "within",
+];
+
+/// Finds the duration a reply asks for.
+pub(super) fn find(text: &str) -> Option<Duration> {
+    let text = text.to_lowercase();
+    let words: Vec<&str> = text
+        .split_whitespace()
+        .map(|word| word.trim_matches(|character: char| !character.is_ascii_alphanumeric()))
+        .filter(|word| !word.is_empty())
+        .collect();
+    let asked = (0..words.len()).filter(|at| TRIGGERS.contains(&words[*at]));
+    asked
+        .map(|at| &words[at + 1..])
+        .find_map(|rest| {
+            let fillers = rest
+                .iter()
+                .take_while(|word| FILLERS.contains(word))
+                .count();
+            duration(&rest[fillers..])
+        })
+        .filter(|duration| !duration.is_zero())
+        .map(|duration| duration.min(RETRY_AFTER_MAX))
+}
+
+/// Reads the duration that a list of words begins with.
+fn duration(words: &[&str]) -> Option<Duration> {
+    let first = words.first()?;
+    if first.contains(':') {
+        return clock(first);
+    }
+    let mut total = None;
+    let mut rest = words;
+    loop {
+        if let ["and", more @ ..] = rest
+            && total.is_some()
+        {
+            rest = more;
+        }
+        let (part, after) = match rest {
+            ["a" | "an" | "one", unit, after @ ..] if total.is_none() => {
+                (parsed(&format!("1{unit}")), after)
+            }
+            [number, unit, after @ ..] if number.bytes().all(|byte| byte.is_ascii_digit()) => {
+                (parsed(&format!("{number}{unit}")), after)
+            }
+            [joined, after @ ..] => (parsed(joined), after),
+            [] => (None, rest),
+        };
+        let Some(part) = part else {
+            return total;
+        };
+        total = total.unwrap_or(Duration::ZERO).checked_add(part);
+        rest = after;
+    }
+}
+
+/// A number and a unit, without a space. Without a unit it could be anything.
+fn parsed(text: &str) -> Option<Duration> {
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    humantime::parse_duration(text).ok()
+}
+
+/// Hours, minutes and seconds, or the last two, with colons between.
+fn clock(text: &str) -> Option<Duration> {
+    let parts: Option<Vec<u64>> = text.split(':').map(|part| part.parse().ok()).collect();
+    let (hours, minutes, seconds) = match parts?.as_slice() {
+        [hours, minutes, seconds] => (*hours, *minutes, *seconds),
+        [minutes, seconds] => (0, *minutes, *seconds),
+        _ => return None,
+    };
+    if minutes >= 60 || seconds >= 60 {
+        return None;
+    }
+    let hours = hours.checked_mul(3_600)?;
+    hours
+        .checked_add(minutes * 60 + seconds)
+        .map(Duration::from_secs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_servers_say_is_understood() {
+        const MINUTE: u64 = 60;
+        let cases = [
+            ("4.7.1 try again in 5 minutes", 5 * MINUTE),
+            ("Please try again in 300 seconds.", 300),
+            ("4.7.0 retry in 1 hour", 60 * MINUTE),
+            ("greylisted for 00:05:00", 5 * MINUTE),
+            // Postgrey, with its own text and with a common one.
+            (
+                "4.2.0 <[address]>: Recipient address rejected: Greylisted for 300 seconds (see http://x.example/)",
+                300,
+            ),
+            (
+                "4.7.1 Greylisting in action, please come back in 00:04:59",
+                299,
+            ),
+            ("Greylisted: wait at least 10 min", 10 * MINUTE),
+            ("temporarily rejected; try again after 2m", 2 * MINUTE),
+            ("You have been graylisted, retry after 90s", 90),
+            ("Retry-After: 45 s", 45),
+            ("come back in 04:59", 299),
+            ("try again in an hour", 60 * MINUTE),
+            (
+                "try again in about 1 hour and 30 minutes, please",
+                90 * MINUTE,
+            ),
+            ("try again in 1h 30min", 90 * MINUTE),
+            ("try again later. Greylisted for 4 minutes", 4 * MINUTE),
+            (
+                "limit of 100 mails in 1 hour passed, please wait 10 minutes",
+                10 * MINUTE,
+            ),
+            ("try again in 3 days", 24 * 60 * MINUTE),
+            ("try again in 99:00:00", 24 * 60 * MINUTE),
+        ];
+        for (text, seconds) in cases {
+            assert_eq!(find(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_read_into_other_words() {
+        let cases = [
+            "",
+            "4.2.0 <[address]>: Recipient address rejected: Greylisted, see http://postgrey.schweikert.ch/help/300.html",
+            "4.7.1 <[address]>: Recipient address rejected: Greylisted",
+            "4.7.1 Try again later",
+            "4.7.1 Greylisting in action, please come back later",
+            "4.7.500 Server busy. Please try again later from [192.0.2.1]. (S77714)",
+            "4.7.0 [TSS04] Messages from 192.0.2.1 temporarily deferred; see https://x.example/4",
+            "too many messages in 1 hour, try again later",
+            "try again later, you sent 100 mails in 1 hour",
+            "try again in 5",
+            "try again in a few minutes",
+            "try again in 00:99:00",
+            "try again in 1:2:3:4",
+            "try again in 0 seconds",
+            "try again in 99999999999999999999999 seconds",
+            "try again in 18446744073709551615:00:00",
+            "try again in 5 apples",
+            "call 5 minutes",
+        ];
+        for text in cases {
+            assert_eq!(find(text), None, "{text}");
+        }
+    }
+}
