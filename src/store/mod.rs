@@ -4,6 +4,7 @@
 //! come in as parameters. Knows no protocol, no mail and no use case.
 
 mod error;
+pub mod feedback_events;
 pub mod idempotency_keys;
 pub mod invitation_row;
 pub mod invitations;
@@ -12,6 +13,7 @@ pub mod organizations;
 pub mod outbox;
 pub mod signing_keys;
 pub mod subjects;
+pub mod suppressions;
 pub mod users;
 
 use std::str::FromStr as _;

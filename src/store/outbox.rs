@@ -250,7 +250,9 @@ pub async fn settle(
             RETURNING attempts
         ), told AS (
             UPDATE invitations AS i
-               SET delivery_state = CASE WHEN $8 = 'deferred' AND i.state <> 'pending' THEN 'canceled'
+                   -- What the receiving side reported meanwhile is what became of it.
+               SET delivery_state = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
+                                         WHEN $8 = 'deferred' AND i.state <> 'pending' THEN 'canceled'
                                          ELSE coalesce($8, i.delivery_state) END,
                    delivery_attempts = settled.attempts,
                    delivery_error = coalesce($9, i.delivery_error),
