@@ -198,7 +198,7 @@ async fn a_report_that_could_not_be_kept_is_taken_when_it_comes_again() {
     let (invitation, _) = world.invite_one("a@b.co").await;
     let bounce = feedback(&invitation, HardBounce);
     let mut database = world.database().await;
-    sqlx::raw_sql("ALTER TABLE suppressions ADD CONSTRAINT full CHECK (false)")
+    sqlx::raw_sql("ALTER TABLE suppressions ADD CONSTRAINT closed CHECK (false)")
         .execute(&mut database)
         .await
         .unwrap();
@@ -207,7 +207,7 @@ async fn a_report_that_could_not_be_kept_is_taken_when_it_comes_again() {
         delivery(&world, &invitation).await.state(),
         DeliveryState::Sent
     );
-    sqlx::raw_sql("ALTER TABLE suppressions DROP CONSTRAINT full")
+    sqlx::raw_sql("ALTER TABLE suppressions DROP CONSTRAINT closed")
         .execute(&mut database)
         .await
         .unwrap();

@@ -2,13 +2,19 @@
 
 use invitations::domain::address_tag::Tagger;
 use invitations::domain::bounce_address::SentMail;
+use invitations::domain::email_address::EmailAddress;
+use invitations::domain::expiry::Expiry;
+use invitations::domain::ids::OrganizationId;
 use invitations::domain::keyring::Keyring;
 use invitations::domain::suppression::SuppressionReason;
 use invitations::proto::{
-    BulkCreateRequest, BulkCreateResult, CreateOutcome, DeclineRequest, ErrorReason, NewInvitation,
-    OnExisting, ResendRequest, SuppressionServiceAddRequest, SuppressionServiceLiftRequest,
+    BulkCreateRequest, BulkCreateResult, CreateOutcome, DeclineRequest, ErrorReason, ItemViolation,
+    NewInvitation, OnExisting, ResendRequest, SuppressionServiceAddRequest,
+    SuppressionServiceLiftRequest,
 };
-use invitations::service::{Feedback, FeedbackKind, FeedbackSource};
+use invitations::service::{
+    Feedback, FeedbackKind, FeedbackSource, LiftOutcome, LiftSuppressions, ListSuppressions, Resend,
+};
 use invitations::store::suppressions::{self, SuppressionRow};
 use time::Duration;
 use tonic::Code;
@@ -167,7 +173,7 @@ async fn what_else_is_wrong_comes_first() {
     let mut request = invite_request(&["gone@b.co"]);
     request.invitations[0].role = "owner".to_owned();
     let error = bulk_create(&world, request).await[0].error.clone().unwrap();
-    let reasons: Vec<_> = error.violations.iter().map(|one| one.reason()).collect();
+    let reasons: Vec<_> = error.violations.iter().map(ItemViolation::reason).collect();
     assert_eq!(
         reasons,
         [ErrorReason::RoleUnknown, ErrorReason::EmailSuppressed]
@@ -321,9 +327,9 @@ async fn a_suppression_outlives_the_key_it_was_made_with_as_long_as_that_is_in_t
     // The newer key signs, the older one is there to be looked under.
     let rotated = world.service_with_keys(&format!("{KEY_2}{KEYS}"));
     rotated.check_keys().await.unwrap().unwrap();
-    let request = invitations::service::ListSuppressions {
+    let request = ListSuppressions {
         organization_id: None,
-        email: invitations::domain::email_address::EmailAddress::parse("a@b.co").ok(),
+        email: EmailAddress::parse("a@b.co").ok(),
         reason: None,
         after: None,
         page_size: 10,
@@ -339,15 +345,12 @@ async fn a_suppression_outlives_the_key_it_was_made_with_as_long_as_that_is_in_t
         "the suppression list needs key 1, which is not in the keys file"
     );
 
-    let request = invitations::service::LiftSuppressions {
+    let request = LiftSuppressions {
         organization_id: None,
-        emails: vec![Ok(invitations::domain::email_address::EmailAddress::parse(
-            "a@b.co",
-        )
-        .unwrap())],
+        emails: vec![Ok(EmailAddress::parse("a@b.co").unwrap())],
     };
     let lifted = rotated.lift_suppressions(request).await.unwrap();
-    assert_eq!(lifted, [Ok(invitations::service::LiftOutcome::Lifted)]);
+    assert_eq!(lifted, [Ok(LiftOutcome::Lifted)]);
     lost.check_keys().await.unwrap().unwrap();
 }
 
@@ -381,11 +384,11 @@ async fn invitations_are_checked_under_every_key_of_the_ring() {
         event_id: "1".to_owned(),
     };
     newer.record_feedback(&feedback).await.unwrap();
-    let request = || invitations::service::Resend {
-        organization_id: invitations::domain::ids::OrganizationId::parse(ACME).unwrap(),
+    let request = || Resend {
+        organization_id: OrganizationId::parse(ACME).unwrap(),
         id: Uuid::parse_str(&invitation.id).unwrap(),
         rotate_token: false,
-        expiry: invitations::domain::expiry::Expiry::Default,
+        expiry: Expiry::Default,
     };
     for service in [&rotated, &newer] {
         let refused = service.resend(request()).await.err().unwrap();

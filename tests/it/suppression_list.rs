@@ -5,7 +5,7 @@ use invitations::cli::failure::Exit;
 use invitations::cli::{self, Cli, Command};
 use invitations::domain::suppression::SuppressionReason as Reason;
 use invitations::proto::{
-    AddOutcome, AddResult, ErrorReason, LiftOutcome, Suppression, SuppressionReason,
+    AddOutcome, AddResult, ErrorReason, LiftOutcome, LiftResult, Suppression, SuppressionReason,
     SuppressionServiceAddRequest, SuppressionServiceAddResponse, SuppressionServiceLiftRequest,
     SuppressionServiceLiftResponse, SuppressionServiceListRequest, SuppressionServiceListResponse,
 };
@@ -17,6 +17,10 @@ use tonic_types::StatusExt as _;
 
 use crate::harness::{ACME, OTHER, START, World, reason};
 use crate::suppression::{add, lift, row};
+
+use AddOutcome::{Added, Failed, Kept, Updated};
+use LiftOutcome::{Lifted, NotSuppressed};
+use SuppressionReason::{HardBounce, Manual, Unspecified};
 
 fn owned(emails: &[&str]) -> Vec<String> {
     emails.iter().map(|email| (*email).to_owned()).collect()
@@ -78,7 +82,6 @@ async fn each_address_is_answered_in_its_place() {
     assert_eq!(answer.failed_count, 3);
     let indexes: Vec<i32> = answer.results.iter().map(|result| result.index).collect();
     assert_eq!(indexes, [0, 1, 2, 3, 4]);
-    use AddOutcome::{Added, Failed, Updated};
     let expected = [Added, Failed, Failed, Failed, Added];
     assert_eq!(outcomes(&answer.results), expected);
     let errors: Vec<_> = answer
@@ -105,12 +108,7 @@ async fn each_address_is_answered_in_its_place() {
         ..Default::default()
     };
     let answer = lift_as(&world, "all", request).await.unwrap();
-    let lifted: Vec<_> = answer
-        .results
-        .iter()
-        .map(|result| result.outcome())
-        .collect();
-    use LiftOutcome::{Lifted, NotSuppressed};
+    let lifted: Vec<_> = answer.results.iter().map(LiftResult::outcome).collect();
     let expected = [
         LiftOutcome::Failed,
         Lifted,
@@ -136,9 +134,8 @@ async fn the_list_names_nobody() {
         .fetch_one(&mut database)
         .await
         .unwrap();
-    let plain_hash = "lovelace";
     assert!(
-        !stored.contains(plain_hash) && !stored.contains("example"),
+        !stored.contains("lovelace") && !stored.contains("example"),
         "{stored}"
     );
 }
@@ -208,7 +205,6 @@ async fn what_was_added_by_hand_never_shortens_what_is_there() {
         organization_id: String::new(),
         expire_time: Some(timestamp(START + Duration::days(days))),
     };
-    use AddOutcome::{Added, Kept, Updated};
     for (days, expected) in [(2, [Kept, Added]), (1, [Kept, Kept]), (3, [Kept, Updated])] {
         let answer = add_as(&world, "all", request(days)).await.unwrap();
         assert_eq!(outcomes(&answer.results), expected, "{days}");
@@ -276,7 +272,7 @@ async fn a_limited_caller_sees_and_changes_what_is_its_own_alone() {
             organization_id: organization_id.clone(),
             expire_time: None,
         };
-        let listing = SuppressionServiceListRequest {
+        let asking = SuppressionServiceListRequest {
             organization_id: organization_id.clone(),
             ..Default::default()
         };
@@ -286,7 +282,7 @@ async fn a_limited_caller_sees_and_changes_what_is_its_own_alone() {
         };
         let refused = [
             add_as(&world, "acme-only", adding).await.map(drop),
-            list_as(&world, "acme-only", listing).await.map(drop),
+            list_as(&world, "acme-only", asking).await.map(drop),
             lift_as(&world, "acme-only", lifting).await.map(drop),
         ];
         for refused in refused {
@@ -333,7 +329,7 @@ async fn an_organization_that_is_not_there_is_told() {
         organization_id: unknown(),
         expire_time: None,
     };
-    let listing = SuppressionServiceListRequest {
+    let asking = SuppressionServiceListRequest {
         organization_id: unknown(),
         ..Default::default()
     };
@@ -343,7 +339,7 @@ async fn an_organization_that_is_not_there_is_told() {
     };
     let refused = [
         add_as(&world, "all", adding).await.map(drop),
-        list_as(&world, "all", listing).await.map(drop),
+        list_as(&world, "all", asking).await.map(drop),
         lift_as(&world, "all", lifting).await.map(drop),
     ];
     for refused in refused {
@@ -417,7 +413,6 @@ async fn pages_show_each_entry_once_and_filters_narrow_them() {
             ..Default::default()
         }
     };
-    use SuppressionReason::{HardBounce, Manual, Unspecified};
     for (request, expected) in [
         (filter("", "", Unspecified), 751),
         (filter(ACME, "", Unspecified), 251),
