@@ -62,6 +62,8 @@ CREATE TABLE suppressions (
         CHECK (reason IN ('hard_bounce', 'complaint', 'unsubscribed', 'declined', 'manual')),
     CONSTRAINT suppressions_address_tag_check CHECK (octet_length(address_tag) = 32)
 );
+-- One address over all organizations.
+CREATE INDEX suppressions_address_tag_idx ON suppressions (address_tag);
 CREATE INDEX suppressions_expires_at_idx ON suppressions (expires_at) WHERE expires_at IS NOT NULL;
 COMMENT ON TABLE suppressions IS 'Addresses that get no mail, as keyed hashes: the list names nobody';
 COMMENT ON COLUMN suppressions.created_at IS 'When it was added, or last confirmed';

@@ -24,11 +24,12 @@ The token is shown once: on stdout, or written to --token-file. It cannot be rea
 callers file, which holds its SHA-256 hash. The server reads the callers file when it starts.
 
 Scopes:
-  invitations:write  make, end, resend and accept invitations
-  invitations:read   read invitations, as send does while it waits for mails
-  invitations:link   be given the links of new invitations, which are secrets
-  directory:write    tell of organizations, users and memberships
-  directory:read     read memberships, and learn who has an account
+  invitations:write   make, end, resend and accept invitations
+  invitations:read    read invitations, as send does while it waits for mails
+  invitations:link    be given the links of new invitations, which are secrets
+  directory:write     tell of organizations, users and memberships
+  directory:read      read memberships, and learn who has an account
+  suppressions:write  read and change the list of addresses that get no mail
 
 Example:
   invitations caller new onboarding --organization acme \\

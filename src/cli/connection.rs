@@ -16,6 +16,7 @@ use tonic::{Request, Status};
 use super::failure::Failure;
 use crate::proto::directory_service_client::DirectoryServiceClient;
 use crate::proto::invitation_service_client::InvitationServiceClient;
+use crate::proto::suppression_service_client::SuppressionServiceClient;
 
 /// How long to wait for a connection: a server that is up answers at once, and one that is not should be told of soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -156,6 +157,17 @@ impl ConnectionArgs {
         let channel = self.server.connect().await?;
         Ok(
             DirectoryServiceClient::with_interceptor(channel, credentials)
+                .max_encoding_message_size(SEND_OCTETS_MAX)
+                .max_decoding_message_size(RECEIVE_OCTETS_MAX),
+        )
+    }
+
+    /// A connected client of the suppression service.
+    pub async fn suppressions(&self) -> Result<SuppressionServiceClient<Connection>, Failure> {
+        let credentials = self.credentials()?;
+        let channel = self.server.connect().await?;
+        Ok(
+            SuppressionServiceClient::with_interceptor(channel, credentials)
                 .max_encoding_message_size(SEND_OCTETS_MAX)
                 .max_decoding_message_size(RECEIVE_OCTETS_MAX),
         )

@@ -5,7 +5,8 @@
 //!
 //! In reading order: [`failure`] is how commands end, [`connection`], [`retry`] and [`status`] are how they speak to
 //! the server, [`send`] is the main one with [`people`], [`chunks`], [`results`], [`follow`], [`progress`] and
-//! [`report`], and [`accept`], [`directory`], [`health`], [`caller`] and [`key`] are one command each.
+//! [`report`], and [`accept`], [`directory`], [`suppression`], [`health`], [`caller`] and [`key`] are one command
+//! each.
 
 pub mod accept;
 pub mod caller;
@@ -28,6 +29,7 @@ pub mod retry;
 pub mod secret_file;
 pub mod send;
 pub mod status;
+pub mod suppression;
 pub mod table;
 pub mod visible;
 
@@ -100,6 +102,9 @@ pub enum Tool {
     /// Tell the service of organizations, users and memberships
     #[command(subcommand)]
     Directory(directory::DirectoryCommand),
+    /// Say which addresses get no more invitations
+    #[command(subcommand)]
+    Suppression(suppression::SuppressionCommand),
     /// Make callers of the API
     #[command(subcommand)]
     Caller(caller::CallerCommand),
@@ -115,6 +120,7 @@ pub async fn run(tool: &Tool, out: &mut dyn Write) -> Result<Exit, Failure> {
         Tool::Accept(args) => accept::run(args, out).await,
         Tool::Health(args) => health::run(args, out).await,
         Tool::Directory(command) => directory::run(command, out).await,
+        Tool::Suppression(command) => suppression::run(command, out).await,
         Tool::Caller(command) => caller::run(command, out),
         Tool::Key(command) => key::run(command, out),
     }
@@ -147,6 +153,10 @@ mod tests {
             "caller new demo --scope directory:read --force",
             "key new --kid 256",
             "health --token x",
+            "suppression add",
+            "suppression add a@b.co --from file",
+            "suppression lift a@b.co --expires-in 1d",
+            "suppression list --reason bored",
         ] {
             let words = std::iter::once("invitations").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_err(), "{line}");

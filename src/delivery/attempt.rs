@@ -9,9 +9,9 @@ use super::lane::{Lane, Lanes, shortest_pause};
 use super::mailroom::{Job, Mailroom};
 use super::settler::Settler;
 use crate::mail::message::Composer;
-use crate::mail::outcome::{Fate, SendError, Stage};
+use crate::mail::outcome::{Fate, SendError, Stage, Verdict};
 use crate::mail::transport::Session;
-use crate::store::settlements::Settlement;
+use crate::store::settlements::{Settled, Settlement};
 
 /// What to do with a mail that may or may not have been accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,14 +39,14 @@ impl Desk {
         match self.mailroom.refresh(vec![job]).await {
             Ok(jobs) => {
                 for job in jobs {
-                    let settlement = match self.mailroom.write(&job, Composer::compose) {
+                    let settled = match self.mailroom.write(&job, Composer::compose) {
                         Ok(mail) => {
                             let outcome = session.send(&mail).await.map(|_| ());
                             self.judge(outcome, &job, lane)
                         }
-                        Err(settlement) => settlement,
+                        Err(settlement) => job.settled(settlement),
                     };
-                    self.settler.settle(job.settled(settlement)).await;
+                    self.settler.settle(settled).await;
                 }
             }
             // Its lease runs out, and somebody tries it again.
@@ -60,16 +60,11 @@ impl Desk {
     }
 
     /// What an outcome means for the mail, and for the lane.
-    pub(super) fn judge(
-        &self,
-        outcome: Result<(), SendError>,
-        job: &Job,
-        lane: &Lane,
-    ) -> Settlement {
+    pub(super) fn judge(&self, outcome: Result<(), SendError>, job: &Job, lane: &Lane) -> Settled {
         let error = match outcome {
             Ok(()) => {
                 lane.breaker.judged(false);
-                return Settlement::Sent;
+                return job.settled(Settlement::Sent);
             }
             Err(error) => error,
         };
@@ -87,28 +82,45 @@ impl Desk {
             lane.pace.slow_down();
         }
         if error.is_ambiguous() && self.ambiguous == Ambiguous::Hold {
-            return dead(error);
+            return job.settled(dead(error));
         }
         match error.fate {
-            Fate::Retry => {
-                Self::heed(&error, lane);
-                self.retry_later(job, error.text, error.reply_code)
-            }
-            Fate::Discard => {
-                Self::heed(&error, lane);
-                dead(error)
-            }
             Fate::LaneDown => {
                 Self::leave_lane(&error, lane);
-                self.without_lane(job, error)
+                job.settled(self.without_lane(job, error))
+            }
+            Fate::Retry | Fate::Discard => {
+                Self::heed(&error, lane);
+                self.refused(job, error)
             }
         }
     }
 
+    /// What becomes of a mail that was refused for its own sake.
+    fn refused(&self, job: &Job, error: SendError) -> Settled {
+        let is_nobody = matches!(
+            error.verdict(),
+            Verdict::NoSuchAddress | Verdict::MailboxDisabled
+        ) || error.is_inactive_recipient();
+        if is_nobody {
+            return Settled {
+                suppression: self.mailroom.hard_bounce(job),
+                ..job.settled(Settlement::Bounced {
+                    error: error.text,
+                    reply_code: error.reply_code,
+                })
+            };
+        }
+        job.settled(match error.fate {
+            Fate::Discard => dead(error),
+            _ => self.retry_later(job, error),
+        })
+    }
+
     /// The relay judged a mail, so it works; unless it has come to refuse whatever we send.
     fn heed(error: &SendError, lane: &Lane) {
-        let _ = error;
-        if let Some(pause) = lane.breaker.judged(false) {
+        let is_policy_refusal = error.verdict() == Verdict::Policy;
+        if let Some(pause) = lane.breaker.judged(is_policy_refusal) {
             tracing::error!(
                 lane.name,
                 lane.pause_ms = millis(pause),
@@ -120,13 +132,20 @@ impl Desk {
     /// The relay failed: it is left alone for a while.
     pub(super) fn leave_lane(error: &SendError, lane: &Lane) {
         let pause = lane.breaker.failed();
-        tracing::warn!(
-            lane.name,
-            lane.pause_ms = millis(pause),
-            mail.stage = ?error.stage,
-            mail.reply_code = error.reply_code,
-            "the relay cannot be used"
-        );
+        let (stage, reply_code) = (error.stage, error.reply_code);
+        if error.is_misconfiguration() {
+            tracing::error!(
+                lane.name, lane.pause_ms = millis(pause), mail.stage = ?stage, mail.reply_code = reply_code,
+                error = error.text,
+                "the relay cannot be used until somebody mends its settings"
+            );
+        } else {
+            tracing::warn!(
+                lane.name, lane.pause_ms = millis(pause), mail.stage = ?stage, mail.reply_code = reply_code,
+                error = error.text,
+                "the relay cannot be used"
+            );
+        }
     }
 
     /// What becomes of a mail whose lane failed: another lane may have it at once. Only what happened once the recipient
@@ -137,7 +156,7 @@ impl Desk {
             error.stage,
             Stage::RcptTo | Stage::Data | Stage::Body | Stage::FinalReply
         ) {
-            return self.retry_later(job, error.text, error.reply_code);
+            return self.retry_later(job, error);
         }
         if now > job.claimed.created_at + backoff::GIVE_UP_AFTER {
             return dead(error);
@@ -153,7 +172,7 @@ impl Desk {
     /// A mail that may have been accepted, with nobody to say so.
     pub(super) fn doubtful(&self, job: &Job, text: &str) -> Settlement {
         match self.ambiguous {
-            Ambiguous::Retry => self.retry_later(job, text.to_owned(), None),
+            Ambiguous::Retry => self.retry_at(job, backoff::Wait::Usual, text.to_owned(), None),
             Ambiguous::Hold => Settlement::Dead {
                 error: text.to_owned(),
                 reply_code: None,
@@ -161,18 +180,35 @@ impl Desk {
         }
     }
 
-    fn retry_later(&self, job: &Job, error: String, reply_code: Option<u16>) -> Settlement {
+    fn retry_later(&self, job: &Job, error: SendError) -> Settlement {
+        let wait = match (error.verdict(), error.retry_after) {
+            (Verdict::MailboxFull, _) => backoff::Wait::FullMailbox,
+            (_, Some(asked)) => backoff::Wait::Asked(asked),
+            _ => backoff::Wait::Usual,
+        };
+        self.retry_at(job, wait, error.text, error.reply_code)
+    }
+
+    fn retry_at(
+        &self,
+        job: &Job,
+        wait: backoff::Wait,
+        error: String,
+        reply_code: Option<u16>,
+    ) -> Settlement {
         let now = self.mailroom.clock.now();
         let expires_at = job
             .content
             .as_ref()
             .map_or(now, |content| content.expires_at);
-        match backoff::next_attempt_at(
+        let due = backoff::next_attempt_at(
+            wait,
             job.claimed.attempts,
             job.claimed.created_at,
             expires_at,
             now,
-        ) {
+        );
+        match due {
             Some(next_attempt_at) => Settlement::Deferred {
                 next_attempt_at,
                 is_counted: true,

@@ -13,6 +13,22 @@ const USEFUL_BEFORE_EXPIRY: Duration = Duration::hours(1);
 /// How far chance shortens a wait, so that mails that failed together do not come back together.
 const JITTER: f64 = 0.2;
 
+/// The wait for a mailbox that is full: three more tries in a day.
+const FULL_MAILBOX_WAIT: Duration = Duration::hours(8);
+/// Longest time a mail to a full mailbox is tried for.
+const FULL_MAILBOX_GIVE_UP_AFTER: Duration = Duration::hours(24);
+
+/// Why a mail waits, which says how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// As long as it usually does.
+    Usual,
+    /// As long as the server asked for.
+    Asked(std::time::Duration),
+    /// Until somebody empties a mailbox.
+    FullMailbox,
+}
+
 /// The waits after the first, second, … counted attempt; the last repeats. Greylisting is over within the first three.
 const WAITS: [Duration; 8] = [
     Duration::seconds(30),
@@ -27,6 +43,7 @@ const WAITS: [Duration; 8] = [
 
 /// When to try again after `attempts` counted attempts, or `None` to give up.
 pub(super) fn next_attempt_at(
+    wait: Wait,
     attempts: i32,
     queued_at: OffsetDateTime,
     expires_at: OffsetDateTime,
@@ -36,9 +53,15 @@ pub(super) fn next_attempt_at(
         return None;
     }
     let index = usize::try_from(attempts.max(1) - 1).unwrap_or(0);
-    let wait = WAITS[index.min(WAITS.len() - 1)];
-    let next = now + entropy::jittered(wait.unsigned_abs(), JITTER);
-    let last = (queued_at + GIVE_UP_AFTER).min(expires_at - USEFUL_BEFORE_EXPIRY);
+    let usual = entropy::jittered(WAITS[index.min(WAITS.len() - 1)].unsigned_abs(), JITTER);
+    let (pause, give_up_after) = match wait {
+        Wait::Usual => (usual, GIVE_UP_AFTER),
+        // Never sooner than asked for; chance comes on top.
+        Wait::Asked(asked) => (asked + entropy::jittered(asked / 5, 1.0), GIVE_UP_AFTER),
+        Wait::FullMailbox => (FULL_MAILBOX_WAIT.unsigned_abs(), FULL_MAILBOX_GIVE_UP_AFTER),
+    };
+    let next = now + pause;
+    let last = (queued_at + give_up_after).min(expires_at - USEFUL_BEFORE_EXPIRY);
     (next <= last).then_some(next)
 }
 
@@ -52,26 +75,46 @@ mod tests {
     fn waits_grow_and_end() {
         let far = NOW + Duration::days(30);
         for (attempts, wait) in (1..).zip(WAITS) {
-            let next = next_attempt_at(attempts, NOW, far, NOW).unwrap();
+            let next = next_attempt_at(Wait::Usual, attempts, NOW, far, NOW).unwrap();
             assert!(
                 (wait * 0.8..=wait).contains(&(next - NOW)),
                 "attempt {attempts}"
             );
         }
-        assert!(next_attempt_at(17, NOW, far, NOW).is_some());
-        assert_eq!(next_attempt_at(18, NOW, far, NOW), None);
+        assert!(next_attempt_at(Wait::Usual, 17, NOW, far, NOW).is_some());
+        assert_eq!(next_attempt_at(Wait::Usual, 18, NOW, far, NOW), None);
         assert_eq!(
-            next_attempt_at(9, NOW - Duration::hours(47), far, NOW),
+            next_attempt_at(Wait::Usual, 9, NOW - Duration::hours(47), far, NOW),
             None
         );
     }
 
     #[test]
+    fn a_server_that_asks_for_time_gets_it() {
+        let asked = std::time::Duration::from_mins(5);
+        let next = next_attempt_at(Wait::Asked(asked), 1, NOW, NOW + Duration::days(30), NOW);
+        let wait = next.unwrap() - NOW;
+        assert!((Duration::minutes(5)..=Duration::minutes(6)).contains(&wait));
+    }
+
+    #[test]
+    fn a_full_mailbox_is_tried_three_times_more_in_a_day() {
+        let far = NOW + Duration::days(30);
+        let mut at = NOW;
+        let mut tries = 0;
+        while let Some(next) = next_attempt_at(Wait::FullMailbox, tries + 1, NOW, far, at) {
+            at = next;
+            tries += 1;
+        }
+        assert_eq!((tries, at - NOW), (3, Duration::hours(24)));
+    }
+
+    #[test]
     fn a_mail_that_would_come_too_late_is_given_up() {
         assert_eq!(
-            next_attempt_at(1, NOW, NOW + Duration::minutes(60), NOW),
+            next_attempt_at(Wait::Usual, 1, NOW, NOW + Duration::minutes(60), NOW),
             None
         );
-        assert!(next_attempt_at(1, NOW, NOW + Duration::minutes(61), NOW).is_some());
+        assert!(next_attempt_at(Wait::Usual, 1, NOW, NOW + Duration::minutes(61), NOW).is_some());
     }
 }

@@ -274,7 +274,7 @@ impl Counter {
             .zip(results)
             .map(|(job, result)| {
                 let outcome = result.map(|_| ());
-                job.settled(self.desk.judge(outcome, job, &self.lane))
+                self.desk.judge(outcome, job, &self.lane)
             })
             .collect()
     }

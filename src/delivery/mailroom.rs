@@ -1,6 +1,6 @@
 //! The mailroom: from a claimed mail to its words, or to the reason why there is nothing to send.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -12,15 +12,18 @@ use uuid::Uuid;
 
 use super::backoff;
 use crate::clock::Clock;
+use crate::domain::address_tag::{AddressTag, Tagger};
 use crate::domain::bounce_address::SentMail;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::invitation::StateName;
 use crate::domain::keyring::Keyring;
 use crate::domain::link::LinkTemplate;
+use crate::domain::suppression::{EVERY_ORGANIZATION, SuppressionReason};
 use crate::domain::token::{Token, TokenSubject};
 use crate::mail::message::{ComposeError, Composer, InvitationMail};
 use crate::store::outbox::{self, ClaimedMail, MailContent, MailKey};
 use crate::store::settlements::{Settled, Settlement};
+use crate::store::suppressions::{self, SuppressionRow};
 use crate::store::{Store, StoreError};
 
 /// How often a mail that made its renderer panic is tried.
@@ -44,6 +47,8 @@ pub struct Mailroom {
     pub composer: Composer,
     /// The right-hand side of message ids.
     pub message_id_domain: String,
+    /// Finds addresses on the suppression list.
+    pub tagger: Tagger,
 }
 
 /// A mail that was claimed, with what it is written from; `None` if the invitation or its organization is gone.
@@ -51,6 +56,7 @@ pub(super) struct Job {
     pub(super) claimed: ClaimedMail,
     pub(super) lease_token: Uuid,
     pub(super) content: Option<Arc<MailContent>>,
+    is_suppressed: bool,
     read_at: Instant,
 }
 
@@ -77,6 +83,7 @@ impl Job {
             key: self.claimed.key.clone(),
             lease_token: self.lease_token,
             settlement,
+            suppression: None,
         }
     }
 
@@ -113,15 +120,66 @@ impl Mailroom {
             .into_iter()
             .map(|content| (content.invitation_id, Arc::new(content)))
             .collect();
+        let suppressed = self.suppressed_of(contents.values()).await?;
         Ok(claimed
             .into_iter()
             .map(|(claimed, lease_token)| Job {
                 content: contents.get(&claimed.key.invitation_id).map(Arc::clone),
+                is_suppressed: suppressed.contains(&claimed.key.invitation_id),
                 claimed,
                 lease_token,
                 read_at,
             })
             .collect())
+    }
+
+    /// Those of the invitations whose address is to get no mail: one statement for all.
+    async fn suppressed_of(
+        &self,
+        contents: impl Iterator<Item = &Arc<MailContent>> + Send,
+    ) -> Result<HashSet<Uuid>, StoreError> {
+        let asked: Arc<[(String, AddressTag, Uuid)]> = contents
+            .flat_map(|content| {
+                self.tagger
+                    .tags_of_normalized(&content.email_normalized)
+                    .map(|tag| (content.organization_id.clone(), tag, content.invitation_id))
+            })
+            .collect();
+        let (these, now) = (Arc::clone(&asked), self.clock.now());
+        let found = self
+            .store
+            .run("suppressions.find", move |connection| {
+                let these = Arc::clone(&these);
+                Box::pin(async move {
+                    let pairs: Vec<_> = these
+                        .iter()
+                        .map(|(organization_id, tag, _)| (organization_id.as_str(), *tag))
+                        .collect();
+                    suppressions::find(connection, &pairs, now).await
+                })
+            })
+            .await?;
+        let found: HashSet<_> = found
+            .into_iter()
+            .map(|one| (one.organization_id, one.tag))
+            .collect();
+        Ok(asked
+            .iter()
+            .filter(|(id, tag, _)| found.contains(&(id.clone(), tag.octets)))
+            .map(|(.., invitation_id)| *invitation_id)
+            .collect())
+    }
+
+    /// Keeps further mail from an address that does not exist.
+    pub(super) fn hard_bounce(&self, job: &Job) -> Option<SuppressionRow> {
+        let content = job.content.as_ref()?;
+        let reason = SuppressionReason::HardBounce;
+        Some(SuppressionRow {
+            organization_id: EVERY_ORGANIZATION.to_owned(),
+            tag: self.tagger.tag_of_normalized(&content.email_normalized),
+            reason,
+            expires_at: reason.ends_at(self.clock.now()),
+        })
     }
 
     /// Reads jobs again that waited for their turn. Where that fails, they are not sent.
@@ -150,6 +208,9 @@ impl Mailroom {
             && content.send_seq == job.claimed.key.send_seq;
         if !is_wanted {
             return Err(Settlement::Canceled);
+        }
+        if job.is_suppressed {
+            return Err(Settlement::Suppressed);
         }
         // A worker that dies of a mail never comes to count its own failure; the claim did.
         if job.claimed.attempts > backoff::ATTEMPTS_MAX {

@@ -96,7 +96,7 @@ impl SettlerTask {
                 })
                 .await;
             match outcome {
-                Ok(written) => return warn_of_lost(&settled, &written.into_iter().collect()),
+                Ok(written) => return warn_of_lost(&settled, &written),
                 Err(error) if Instant::now() >= give_up_at => {
                     tracing::error!(
                         error = &error as &dyn Error,
@@ -113,7 +113,7 @@ impl SettlerTask {
 
 fn warn_of_lost(settled: &[Settled], written: &HashSet<(uuid::Uuid, i32)>) {
     for one in settled {
-        if !written.contains(&(one.key.invitation_id, one.key.send_seq)) {
+        if !written.contains(&one.key.name()) {
             tracing::warn!(
                 invitation.id = %one.key.invitation_id,
                 "the lease of a mail was lost before it was settled"

@@ -45,7 +45,13 @@ impl Tagger {
     /// The tag under which an address is added.
     #[must_use]
     pub fn tag(&self, address: &EmailAddress) -> AddressTag {
-        self.tags_of_normalized(address.normalized())
+        self.tag_of_normalized(address.normalized())
+    }
+
+    /// The same for an address as the store keeps it.
+    #[must_use]
+    pub fn tag_of_normalized(&self, email_normalized: &str) -> AddressTag {
+        self.tags_of_normalized(email_normalized)
             .next()
             .expect("a ring holds a key")
     }

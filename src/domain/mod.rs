@@ -22,6 +22,7 @@ pub mod reason;
 pub mod redirect_url;
 pub mod role;
 pub mod scope;
+pub mod suppression;
 pub mod token;
 pub mod unsubscribe_token;
 pub mod user;

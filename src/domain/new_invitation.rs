@@ -181,6 +181,12 @@ impl Draft {
         self.inviter_user_id.as_ref()
     }
 
+    /// Whether the person would be mailed.
+    #[must_use]
+    pub const fn is_mailed(&self) -> bool {
+        self.notify
+    }
+
     /// Asks what the directory knows of the inviters, and returns the item if everything holds.
     pub fn finish(
         mut self,

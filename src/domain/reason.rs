@@ -96,6 +96,7 @@ reasons! {
     DomainNotAllowed "DOMAIN_NOT_ALLOWED" Precondition "the organization does not invite people of this mail domain";
     NameInvalid "NAME_INVALID" Invalid "the name is empty, over 100 characters, or holds control characters";
     NameContainsLink "NAME_CONTAINS_LINK" Invalid "the name holds a link or a host name";
+    EmailSuppressed "EMAIL_SUPPRESSED" Precondition "the address bounced, or asked for no more invitations";
     ItemsEmpty "ITEMS_EMPTY" Invalid "the list holds no item";
     TooManyItems "TOO_MANY_ITEMS" Invalid "the list holds over 10,000 items";
     FieldRequired "FIELD_REQUIRED" Invalid "the field is required";

@@ -17,6 +17,7 @@ use super::callers::{Caller, Callers};
 use super::fields::Field;
 use super::limits::{BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALLS_AT_ONCE_MAX};
 use super::{fields, status};
+use crate::domain::access::Access;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
 use crate::domain::scope::Scope;
@@ -126,4 +127,18 @@ pub(super) fn organization(caller: &Caller, input: &str) -> Result<Field<Organiz
         }
         _ => Ok(id),
     }
+}
+
+/// The organization a call is for; `None` for all of them, which only a caller that is not limited may mean.
+pub(super) fn optional_organization(
+    caller: &Caller,
+    input: &str,
+) -> Result<Field<Option<OrganizationId>>, Status> {
+    if input.is_empty() {
+        return match caller.access {
+            Access::Every => Ok(Ok(None)),
+            Access::Only(_) => Err(status::refused(Reason::OrganizationDenied)),
+        };
+    }
+    Ok(organization(caller, input)?.map(Some))
 }

@@ -20,10 +20,11 @@ const MISSES_MAX: u32 = 3;
 /// Signs in a row until it serves again.
 const HITS_MIN: u32 = 2;
 /// What stands for the server as a whole, and the services by their names.
-const NAMES: [&str; 3] = [
+const NAMES: [&str; 4] = [
     "",
     "invitation.v1.InvitationService",
     "invitation.v1.DirectoryService",
+    "invitation.v1.SuppressionService",
 ];
 
 /// Tells whoever asks whether calls should come here.

@@ -190,7 +190,11 @@ impl InvitationService for InvitationApi {
     ) -> Result<Response<DeclineResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: DeclineRequest| {
             let token = fields::token(&message.token).map_err(status::invalid)?;
-            let declined = self.service.decline(token, caller.access.clone()).await?;
+            let access = caller.access.clone();
+            let declined = self
+                .service
+                .decline(token, access, message.suppress)
+                .await?;
             let invitation = invitation::invitation(declined, caller.holds(Scope::DirectoryRead));
             Ok(DeclineResponse {
                 invitation: Some(invitation),

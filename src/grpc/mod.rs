@@ -17,6 +17,7 @@ pub mod limits;
 mod page_token;
 mod server;
 mod status;
+mod suppression_service;
 
 pub use callers::Callers;
 pub use health::Health;

@@ -2,20 +2,30 @@
 
 use crate::domain::access::Access;
 use crate::domain::invitation::{Invitation, StateName};
+use crate::domain::suppression::SuppressionReason;
 use crate::domain::token::Token;
 use crate::store::invitations::{self, End};
 use crate::store::{Connection, subjects};
 
-use super::{Service, ServiceError};
+use super::{Service, ServiceError, feedback};
 
 impl Service {
-    /// Declines an invitation; again is fine.
-    pub async fn decline(&self, token: Token, access: Access) -> Result<Invitation, ServiceError> {
+    /// Declines an invitation; again is fine. With `suppress` the organization may not invite the address any more.
+    pub async fn decline(
+        &self,
+        token: Token,
+        access: Access,
+        suppress: bool,
+    ) -> Result<Invitation, ServiceError> {
         let service = self.clone();
         self.store
             .with_tx("decline", move |connection| {
                 let (service, token, access) = (service.clone(), token.clone(), access.clone());
-                Box::pin(async move { service.decline_once(connection, &token, &access).await })
+                Box::pin(async move {
+                    service
+                        .decline_once(connection, &token, &access, suppress)
+                        .await
+                })
             })
             .await
     }
@@ -25,6 +35,7 @@ impl Service {
         connection: &mut Connection,
         token: &Token,
         access: &Access,
+        suppress: bool,
     ) -> Result<Invitation, ServiceError> {
         let verified = self.verify(connection, token, access).await?;
         let now = self.clock.now();
@@ -44,6 +55,11 @@ impl Service {
                     .refusal()
                     .map_or(ServiceError::Raced, ServiceError::Refused));
             }
+        }
+        if suppress {
+            let tag = self.tagger.tag_of_normalized(&subject.email_normalized);
+            let reason = SuppressionReason::Declined;
+            feedback::suppress(connection, &subject.organization_id, tag, reason, now).await?;
         }
         self.read(connection, &subject.organization_id, subject.id)
             .await

@@ -2,6 +2,7 @@
 
 use crate::domain::keyring::{Keyring, Purpose};
 use crate::store::signing_keys::{self, SigningKeyRow};
+use crate::store::suppressions;
 
 use super::{Service, ServiceError};
 
@@ -14,6 +15,9 @@ pub enum KeyringMismatch {
     /// Pending invitations carry links of a key that is not in the file.
     #[error("pending invitations need key {0}, which is not in the keys file")]
     Missing(i16),
+    /// Suppressed addresses are known by tags of a key that is not in the file: without it they would be mailed again.
+    #[error("the suppression list needs key {0}, which is not in the keys file")]
+    MissingForSuppressions(i16),
 }
 
 impl Service {
@@ -28,13 +32,17 @@ impl Service {
                     let loaded = check_values(&service.keyring);
                     signing_keys::insert_new(connection, &loaded, now).await?;
                     for known in signing_keys::list(connection).await? {
-                        match loaded.iter().find(|key| key.key_id == known.key_id) {
+                        let key_id = known.key_id;
+                        match loaded.iter().find(|key| key.key_id == key_id) {
                             Some(key) if key.check_value == known.check_value => {}
-                            Some(_) => return Ok(Err(KeyringMismatch::Changed(known.key_id))),
-                            None if signing_keys::is_needed(connection, known.key_id, now)
+                            Some(_) => return Ok(Err(KeyringMismatch::Changed(key_id))),
+                            None if signing_keys::is_needed(connection, key_id, now).await? => {
+                                return Ok(Err(KeyringMismatch::Missing(key_id)));
+                            }
+                            None if suppressions::is_key_needed(connection, key_id, now)
                                 .await? =>
                             {
-                                return Ok(Err(KeyringMismatch::Missing(known.key_id)));
+                                return Ok(Err(KeyringMismatch::MissingForSuppressions(key_id)));
                             }
                             None => {}
                         }

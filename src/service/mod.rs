@@ -8,6 +8,7 @@ pub mod bulk_create;
 mod decline;
 mod delete;
 mod error;
+mod feedback;
 mod get;
 mod keys;
 mod list;
@@ -17,6 +18,7 @@ mod resend;
 mod revoke;
 mod snapshot;
 mod subject;
+mod suppressions;
 mod sweep;
 mod upsert;
 
@@ -26,6 +28,7 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::domain::address_tag::Tagger;
 use crate::domain::ids::IdSource;
 use crate::domain::keyring::Keyring;
 use crate::domain::link::LinkTemplate;
@@ -34,13 +37,19 @@ use crate::store::Store;
 pub use accept::{Accept, AcceptOutcome};
 pub use delete::Deleted;
 pub use error::ServiceError;
+pub use feedback::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource};
 pub use keys::KeyringMismatch;
 pub use list::List;
 pub use preview::Preview;
 pub use resend::Resend;
+pub use suppressions::{
+    AddOutcome, AddSuppressions, Addresses, ItemOutcomes, LiftOutcome, LiftSuppressions,
+    ListSuppressions, RefusedAddress,
+};
 pub use upsert::{UpsertOutcome, Upserted};
 
 pub use crate::store::invitations::ListFilter;
+pub use crate::store::suppressions::SuppressionKey;
 
 /// The use cases with all they need. Cheap to clone.
 #[derive(Clone)]
@@ -49,6 +58,7 @@ pub struct Service {
     clock: Arc<dyn Clock>,
     ids: Arc<IdSource>,
     keyring: Arc<Keyring>,
+    tagger: Arc<Tagger>,
     links: Arc<LinkTemplate>,
     mail_queued: Arc<Notify>,
 }
@@ -68,6 +78,7 @@ impl Service {
             store,
             clock,
             ids: Arc::new(IdSource::new()),
+            tagger: Arc::new(Tagger::new(&keyring)),
             keyring,
             links,
             mail_queued,

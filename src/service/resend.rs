@@ -61,6 +61,11 @@ impl Service {
         if let Some(reason) = state.refusal().filter(|_| !is_expired) {
             return Err(ServiceError::Refused(reason));
         }
+        let emails = [subject.email_normalized];
+        let suppressed = self.suppressed(connection, &request.organization_id, &emails);
+        if !suppressed.await?.is_empty() {
+            return Err(ServiceError::Refused(Reason::EmailSuppressed));
+        }
         let resending = Resending {
             id: request.id,
             expires_at,

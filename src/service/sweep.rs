@@ -2,13 +2,15 @@
 
 use time::Duration;
 
-use crate::store::idempotency_keys;
 use crate::store::invitations::{self, End};
+use crate::store::{feedback_events, idempotency_keys, suppressions};
 
 use super::{Service, ServiceError};
 
 /// How long a request id is remembered.
 pub(super) const REQUEST_ID_TTL: Duration = Duration::hours(24);
+/// How long a report of a mail provider is remembered: longer than any of them repeats one.
+const FEEDBACK_EVENT_TTL: Duration = Duration::days(7);
 /// Most rows of one transaction, so that no lock lasts.
 const SWEEP_ROWS_MAX: i64 = 500;
 
@@ -17,6 +19,8 @@ impl Service {
     pub async fn sweep(&self) -> Result<(), ServiceError> {
         while self.expire_due().await? > 0 {}
         while self.forget_requests().await? > 0 {}
+        while self.purge_suppressions().await? > 0 {}
+        while self.forget_feedback().await? > 0 {}
         Ok(())
     }
 
@@ -44,6 +48,29 @@ impl Service {
             .run("forget_requests", move |connection| {
                 Box::pin(async move {
                     Ok(idempotency_keys::forget(connection, forget_before, SWEEP_ROWS_MAX).await?)
+                })
+            })
+            .await
+    }
+    /// Deletes some of the suppressions that have ended; returns how many.
+    async fn purge_suppressions(&self) -> Result<u64, ServiceError> {
+        let now = self.clock.now();
+        self.store
+            .run("purge_suppressions", move |connection| {
+                Box::pin(async move {
+                    Ok(suppressions::purge_expired(connection, now, SWEEP_ROWS_MAX).await?)
+                })
+            })
+            .await
+    }
+
+    /// Forgets some of the reports that are old enough; returns how many.
+    async fn forget_feedback(&self) -> Result<u64, ServiceError> {
+        let forget_before = self.clock.now() - FEEDBACK_EVENT_TTL;
+        self.store
+            .run("forget_feedback", move |connection| {
+                Box::pin(async move {
+                    Ok(feedback_events::purge(connection, forget_before, SWEEP_ROWS_MAX).await?)
                 })
             })
             .await

@@ -149,7 +149,9 @@ impl Row {
         let settled = DeliveryState::from_name(&self.delivery_state)
             .ok_or(StoreError::Inconsistent("invitations.delivery_state"))?;
         let attempts = self.sending_attempts.unwrap_or(self.delivery_attempts);
-        let is_sending = self.sending_attempts.is_some();
+        // What the receiving side said of a mail is true before the worker that holds it has heard of it.
+        let is_reported = matches!(settled, DeliveryState::Bounced | DeliveryState::Complained);
+        let is_sending = self.sending_attempts.is_some() && !is_reported;
         Ok(Delivery {
             state: if is_sending {
                 DeliveryState::Sending
@@ -163,7 +165,7 @@ impl Row {
                 .delivery_reply_code
                 .and_then(|code| u16::try_from(code).ok()),
             queued_at: self.queued_at,
-            next_attempt_at: self.next_attempt_at.filter(|_| !is_sending),
+            next_attempt_at: self.next_attempt_at.filter(|_| !is_sending && !is_reported),
             sent_at: self.sent_at,
         })
     }

@@ -385,7 +385,8 @@ pub async fn list_ids(
            AND ($3::text IS NULL
                 OR $3 = CASE WHEN i.state = 'pending' AND i.expires_at <= $8 THEN 'expired' ELSE i.state END)
            AND ($4::text IS NULL
-                OR $4 = CASE WHEN EXISTS (SELECT FROM outbox x
+                OR $4 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
+                             WHEN EXISTS (SELECT FROM outbox x
                                            WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
                                              AND x.organization_id = i.organization_id AND x.state = 'sending')
                              THEN 'sending' ELSE i.delivery_state END)

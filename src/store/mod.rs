@@ -4,6 +4,7 @@
 //! come in as parameters. Knows no protocol, no mail and no use case.
 
 mod error;
+pub mod feedback_events;
 pub mod idempotency_keys;
 pub mod invitation_row;
 pub mod invitations;
@@ -14,6 +15,7 @@ pub mod outbox;
 pub mod settlements;
 pub mod signing_keys;
 pub mod subjects;
+pub mod suppressions;
 pub mod users;
 
 use std::str::FromStr as _;

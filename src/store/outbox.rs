@@ -17,6 +17,14 @@ pub struct MailKey {
     pub organization_id: String,
 }
 
+impl MailKey {
+    /// What tells it from every other mail.
+    #[must_use]
+    pub const fn name(&self) -> (Uuid, i32) {
+        (self.invitation_id, self.send_seq)
+    }
+}
+
 /// A mail under a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimedMail {

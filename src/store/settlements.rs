@@ -1,11 +1,14 @@
 //! Settling: what became of attempts at mails, told to the `outbox` and to `invitations` in one statement.
 
+use std::collections::HashSet;
+
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::StoreError;
 use super::outbox::{KeyColumns, MailKey};
+use super::suppressions::{self, SuppressionRow};
 
 /// What became of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,6 +60,8 @@ pub struct Settled {
     pub lease_token: Uuid,
     /// What became of it.
     pub settlement: Settlement,
+    /// What to put on the suppression list with it.
+    pub suppression: Option<SuppressionRow>,
 }
 
 struct Columns<'a> {
@@ -116,7 +121,7 @@ pub async fn settle_many(
     connection: &mut PgConnection,
     settled: &[Settled],
     now: OffsetDateTime,
-) -> Result<Vec<(Uuid, i32)>, StoreError> {
+) -> Result<HashSet<(Uuid, i32)>, StoreError> {
     super::plan_afresh(&mut *connection).await?;
     let keys = KeyColumns::of(settled.iter().map(|one| &one.key));
     let tokens: Vec<Uuid> = settled.iter().map(|one| one.lease_token).collect();
@@ -157,13 +162,15 @@ pub async fn settle_many(
                       asked.delivery_state, asked.error, asked.reply_code
         ), told AS (
             UPDATE invitations AS i
-               SET delivery_state = CASE WHEN s.delivery_state = 'deferred' AND i.state <> 'pending' THEN 'canceled'
-                                         WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
+               SET delivery_state = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
+                                         WHEN s.delivery_state = 'deferred' AND i.state <> 'pending' THEN 'canceled'
                                          ELSE s.delivery_state END,
                    delivery_attempts = s.attempts,
                    delivery_error = coalesce(s.error, i.delivery_error),
                    delivery_reply_code = CASE WHEN s.error IS NULL THEN i.delivery_reply_code ELSE s.reply_code END,
-                   next_attempt_at = CASE WHEN s.state = 'queued' AND i.state = 'pending' THEN s.next_attempt_at END,
+                   next_attempt_at = CASE WHEN s.state = 'queued' AND i.state = 'pending'
+                                           AND i.delivery_state NOT IN ('bounced', 'complained')
+                                          THEN s.next_attempt_at END,
                    sent_at = CASE WHEN s.state = 'sent' THEN $11 ELSE i.sent_at END,
                    updated_at = $11
               FROM settled s
@@ -185,8 +192,31 @@ pub async fn settle_many(
     )
     .fetch_all(&mut *connection)
     .await?;
-    Ok(rows
+    let written: HashSet<(Uuid, i32)> = rows
         .into_iter()
         .map(|row| (row.invitation_id, row.send_seq))
-        .collect())
+        .collect();
+    suppress(connection, settled, &written, now).await?;
+    Ok(written)
+}
+
+/// Suppresses what was settled with a suppression; each address once, however many organizations invited it.
+async fn suppress(
+    connection: &mut PgConnection,
+    settled: &[Settled],
+    written: &HashSet<(Uuid, i32)>,
+    now: OffsetDateTime,
+) -> Result<(), StoreError> {
+    let is_written = |one: &&Settled| written.contains(&one.key.name());
+    let mut tags = HashSet::new();
+    let rows: Vec<SuppressionRow> = settled
+        .iter()
+        .filter(is_written)
+        .filter_map(|one| one.suppression.clone())
+        .filter(|row| tags.insert((row.organization_id.clone(), row.tag)))
+        .collect();
+    if !rows.is_empty() {
+        suppressions::upsert_many(connection, &rows, now).await?;
+    }
+    Ok(())
 }

@@ -69,7 +69,13 @@ async fn who_has_an_account_is_told_to_readers_of_the_directory_alone() {
 
         world.add_user("known", "Known", &["c@b.co"]).await;
         let token = world.mail_to("c@b.co").token();
-        let answer = client.decline(DeclineRequest { token }).await.unwrap();
+        let answer = client
+            .decline(DeclineRequest {
+                token,
+                suppress: false,
+            })
+            .await
+            .unwrap();
         let declined = check("Decline", answer.into_inner().invitation.unwrap());
         let request = RevokeRequest {
             organization_id: ACME.to_owned(),

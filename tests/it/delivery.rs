@@ -204,6 +204,7 @@ async fn a_dead_workers_mail_is_sent_by_another_once() {
         key: claimed[0].key.clone(),
         lease_token: dead.token,
         settlement: Settlement::Canceled,
+        suppression: None,
     };
     let settled = settlements::settle_many(&mut database, &[late], START).await;
     assert!(settled.unwrap().is_empty());

@@ -10,6 +10,7 @@ use invitations::clock::{Clock, MockClock};
 use invitations::delivery::{
     Ambiguous, DeliveryConfig, DomainCaps, LaneConfig, Mailroom, Reaper, Route, Worker,
 };
+use invitations::domain::address_tag::Tagger;
 use invitations::domain::keyring::Keyring;
 use invitations::domain::link::{LinkMode, LinkTemplate};
 use invitations::domain::scope::Scope;
@@ -19,6 +20,7 @@ use invitations::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, Smt
 use invitations::mail::transport::Transport;
 use invitations::proto::directory_service_client::DirectoryServiceClient;
 use invitations::proto::invitation_service_client::InvitationServiceClient;
+use invitations::proto::suppression_service_client::SuppressionServiceClient;
 use invitations::proto::{
     AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkCreateResult,
     CreateOutcome, ErrorReason, GetRequest, Invitation, Membership, NewInvitation, Organization,
@@ -53,6 +55,7 @@ pub(crate) const KEYS: &str = "1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n";
 
 pub(crate) type Invitations = InvitationServiceClient<InterceptedService<Channel, Bearer>>;
 pub(crate) type Directory = DirectoryServiceClient<InterceptedService<Channel, Bearer>>;
+pub(crate) type Suppressions = SuppressionServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// Sends a token with each call.
 #[derive(Clone)]
@@ -141,6 +144,7 @@ impl World {
             .connect_lazy();
         let sender = Sender::parse("Invitations", "invitations@example.com", None).unwrap();
         let mailroom = Mailroom {
+            tagger: Tagger::new(&keyring),
             store: store.clone(),
             clock: as_clock(),
             keyring,
@@ -184,6 +188,29 @@ impl World {
     /// A directory client of another caller.
     pub(crate) fn directory_of(&self, caller: &str) -> Directory {
         DirectoryServiceClient::with_interceptor(self.channel.clone(), bearer(caller))
+    }
+
+    /// A client of the suppression list that may do everything.
+    pub(crate) fn suppressions(&self) -> Suppressions {
+        self.suppressions_of("all")
+    }
+
+    /// A client of the suppression list of another caller.
+    pub(crate) fn suppressions_of(&self, caller: &str) -> Suppressions {
+        SuppressionServiceClient::with_interceptor(self.channel.clone(), bearer(caller))
+    }
+
+    /// The use cases of a process that holds other keys, over the same database.
+    pub(crate) fn service_with_keys(&self, keys: &str) -> Service {
+        Service::new(
+            Store::new(&self.database.url(), store_config()).unwrap(),
+            Arc::clone(&self.clock) as Arc<dyn Clock>,
+            Arc::new(Keyring::parse(keys).unwrap()),
+            Arc::new(
+                LinkTemplate::new("https://app.example.com/join", LinkMode::Fragment).unwrap(),
+            ),
+            Arc::new(Notify::new()),
+        )
     }
 
     /// The bare way to the server, without a token.

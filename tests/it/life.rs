@@ -28,6 +28,7 @@ fn resend_request(invitation_id: &str) -> ResendRequest {
 async fn decline(world: &World, token: &str) -> Result<invitations::proto::Invitation, Status> {
     let request = DeclineRequest {
         token: token.to_owned(),
+        suppress: false,
     };
     world
         .client()

@@ -6,4 +6,5 @@ pub(super) mod directory;
 pub(super) mod error;
 pub(super) mod invitation;
 pub(super) mod metadata;
+pub(super) mod suppression;
 pub(super) mod times;

@@ -1,8 +1,8 @@
 //! BulkCreate: many invitations into one organization, in one transaction, with one result each.
 //!
 //! The number of statements is the same for one item and for ten thousand: the request is checked in memory
-//! (`plan`), the database is asked once about all inviters and once about all addresses, and everything is written
-//! by one statement for each kind of outcome (`write`).
+//! (`plan`), the database is asked once about all inviters and twice about all addresses (who they are, which of them
+//! are suppressed), and everything is written by one statement for each kind of outcome (`write`).
 
 mod answer;
 mod plan;

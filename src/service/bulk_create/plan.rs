@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::domain::new_invitation::{Draft, Inviter, NewInvitation};
 use crate::domain::organization::Organization;
 use crate::domain::reason::{Reason, Violation};
+use crate::domain::suppression::SuppressionReason;
 use crate::store::invitations::{self, KnownAddress};
 use crate::store::{Connection, memberships};
 
@@ -49,7 +50,8 @@ pub(super) struct Plan {
 }
 
 impl Service {
-    /// Checks every item and decides. Asks the database once about all inviters and once about all addresses.
+    /// Checks every item and decides. Asks the database once about all inviters, once about all addresses and
+    /// once about all that are suppressed.
     pub(super) async fn plan(
         &self,
         connection: &mut Connection,
@@ -85,6 +87,9 @@ impl Service {
         );
         let known =
             invitations::known_addresses(connection, &request.organization_id, &emails).await?;
+        let suppressed = self
+            .suppressed(connection, &request.organization_id, &emails)
+            .await?;
 
         let stale = known
             .iter()
@@ -104,7 +109,14 @@ impl Service {
         Ok(Plan {
             organization: organization.clone(),
             now,
-            steps: steps(drafts, &inviters, &known, request.on_existing, now),
+            steps: steps(
+                drafts,
+                &inviters,
+                &known,
+                &suppressed,
+                request.on_existing,
+                now,
+            ),
             inviters,
             owners,
             stale,
@@ -150,6 +162,7 @@ fn steps(
     drafts: Vec<Draft>,
     inviters: &HashMap<String, Inviter>,
     known: &[KnownAddress],
+    suppressed: &HashMap<String, SuppressionReason>,
     on_existing: OnExisting,
     now: OffsetDateTime,
 ) -> Vec<Step> {
@@ -166,9 +179,20 @@ fn steps(
             let address = email
                 .as_ref()
                 .and_then(|email| known.get(email.as_str()).copied());
+            let suppression = email
+                .as_ref()
+                .and_then(|email| suppressed.get(email).copied());
             let first = email.map_or(index, |email| *first_of.entry(email).or_insert(index));
             let first_index = (first != index).then_some(first);
-            decide(draft, inviters, address, first_index, on_existing, now)
+            decide(
+                draft,
+                inviters,
+                address,
+                suppression,
+                first_index,
+                on_existing,
+                now,
+            )
         })
         .collect()
 }
@@ -177,6 +201,7 @@ fn decide(
     draft: Draft,
     inviters: &HashMap<String, Inviter>,
     address: Option<&KnownAddress>,
+    suppression: Option<SuppressionReason>,
     first_index: Option<usize>,
     on_existing: OnExisting,
     now: OffsetDateTime,
@@ -188,14 +213,21 @@ fn decide(
                 .is_some_and(|expires_at| expires_at > now)
         })
         .and_then(|address| address.pending_id);
+    let is_mailed =
+        draft.is_mailed() || (pending_id.is_some() && on_existing == OnExisting::Resend);
     let conflict = if first_index.is_some() {
         Some(Reason::DuplicateInRequest)
     } else if address.is_some_and(|address| address.is_member) {
         Some(Reason::AlreadyMember)
     } else if pending_id.is_some() && on_existing == OnExisting::Fail {
         Some(Reason::AlreadyInvited)
-    } else {
+    } else if pending_id.is_some() && on_existing == OnExisting::Return {
         None
+    } else {
+        // Last, so that it is told only where it is what stands in the way: others' mails may have brought it about.
+        suppression
+            .filter(|reason| reason.stops(is_mailed))
+            .map(|_| Reason::EmailSuppressed)
     };
     let checked = draft.finish(inviters);
     let item = match (checked, conflict) {

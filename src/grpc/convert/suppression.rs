@@ -1,0 +1,147 @@
+//! Suppressions: what is asked of the list, its entries, and what became of each address.
+
+use data_encoding::HEXLOWER;
+use time::OffsetDateTime;
+
+use super::{error, times};
+use crate::domain::email_address::EmailAddress;
+use crate::domain::expiry::Expiry;
+use crate::domain::reason::{Reason, Violation};
+use crate::domain::suppression::{Suppression, SuppressionReason};
+use crate::grpc::fields::Field;
+use crate::proto;
+use crate::service::{
+    AddOutcome, Addresses, ItemOutcomes, LiftOutcome, RefusedAddress, SuppressionKey,
+};
+
+/// How much of a tag is shown, in octets: enough to tell entries apart.
+const TAG_SHOWN_OCTETS: usize = 8;
+
+/// Addresses, each of them one or the rule it breaks.
+pub(in crate::grpc) fn addresses(emails: &[String]) -> Addresses {
+    let parse = |email: &String| EmailAddress::parse(email).map_err(Reason::from);
+    emails.iter().map(parse).collect()
+}
+
+/// When a suppression is to end.
+pub(in crate::grpc) fn expiry(
+    input: Option<prost_types::Timestamp>,
+) -> Field<Option<OffsetDateTime>> {
+    match input.map(times::expiry_of_time) {
+        None => Ok(None),
+        Some(Expiry::At(time)) => Ok(Some(time)),
+        Some(_) => Err(vec![Violation::new("expire_time", Reason::FieldInvalid)]),
+    }
+}
+
+/// The address that a list is narrowed to.
+pub(in crate::grpc) fn email_filter(input: &str) -> Field<Option<EmailAddress>> {
+    if input.is_empty() {
+        return Ok(None);
+    }
+    EmailAddress::parse(input)
+        .map(Some)
+        .map_err(|error| vec![Violation::new("email", error.into())])
+}
+
+/// The reason that a list is narrowed to.
+pub(in crate::grpc) fn reason_filter(value: i32) -> Field<Option<SuppressionReason>> {
+    let reason = proto::SuppressionReason::try_from(value)
+        .map_err(|_| vec![Violation::new("reason", Reason::FieldInvalid)])?;
+    Ok(match reason {
+        proto::SuppressionReason::Unspecified => None,
+        proto::SuppressionReason::HardBounce => Some(SuppressionReason::HardBounce),
+        proto::SuppressionReason::Complaint => Some(SuppressionReason::Complaint),
+        proto::SuppressionReason::Unsubscribed => Some(SuppressionReason::Unsubscribed),
+        proto::SuppressionReason::Declined => Some(SuppressionReason::Declined),
+        proto::SuppressionReason::Manual => Some(SuppressionReason::Manual),
+    })
+}
+
+/// An entry on the wire.
+pub(in crate::grpc) fn suppression(input: &Suppression) -> proto::Suppression {
+    let reason = match input.reason {
+        SuppressionReason::HardBounce => proto::SuppressionReason::HardBounce,
+        SuppressionReason::Complaint => proto::SuppressionReason::Complaint,
+        SuppressionReason::Unsubscribed => proto::SuppressionReason::Unsubscribed,
+        SuppressionReason::Declined => proto::SuppressionReason::Declined,
+        SuppressionReason::Manual => proto::SuppressionReason::Manual,
+    };
+    proto::Suppression {
+        organization_id: input.organization_id.clone(),
+        reason: reason.into(),
+        create_time: Some(times::timestamp(input.created_at)),
+        expire_time: input.expires_at.map(times::timestamp),
+        tag: HEXLOWER.encode(&input.tag[..TAG_SHOWN_OCTETS]),
+    }
+}
+
+/// Where an entry stands in the list, for a page token.
+pub(in crate::grpc) fn cursor(last: &Suppression) -> Vec<u8> {
+    [last.tag.as_slice(), last.organization_id.as_bytes()].concat()
+}
+
+/// The place of a page token.
+pub(in crate::grpc) fn key_of_cursor(cursor: &[u8]) -> Option<SuppressionKey> {
+    let (tag, organization_id) = cursor.split_first_chunk()?;
+    Some(SuppressionKey {
+        organization_id: String::from_utf8(organization_id.to_vec()).ok()?,
+        tag: *tag,
+    })
+}
+
+/// What became of the addresses that were added.
+pub(in crate::grpc) fn added(
+    outcomes: ItemOutcomes<AddOutcome>,
+) -> proto::SuppressionServiceAddResponse {
+    let failed_count = failed_count(&outcomes);
+    let results = (0..).zip(outcomes).map(|(index, outcome)| {
+        let (outcome, error) = match outcome {
+            Ok(AddOutcome::Added) => (proto::AddOutcome::Added, None),
+            Ok(AddOutcome::Updated) => (proto::AddOutcome::Updated, None),
+            Ok(AddOutcome::Kept) => (proto::AddOutcome::Kept, None),
+            Err(refused) => (proto::AddOutcome::Failed, Some(item_error(refused))),
+        };
+        proto::AddResult {
+            index,
+            outcome: outcome.into(),
+            error,
+        }
+    });
+    proto::SuppressionServiceAddResponse {
+        results: results.collect(),
+        failed_count,
+    }
+}
+
+/// What became of the addresses that were lifted.
+pub(in crate::grpc) fn lifted(
+    outcomes: ItemOutcomes<LiftOutcome>,
+) -> proto::SuppressionServiceLiftResponse {
+    let failed_count = failed_count(&outcomes);
+    let results = (0..).zip(outcomes).map(|(index, outcome)| {
+        let (outcome, error) = match outcome {
+            Ok(LiftOutcome::Lifted) => (proto::LiftOutcome::Lifted, None),
+            Ok(LiftOutcome::NotSuppressed) => (proto::LiftOutcome::NotSuppressed, None),
+            Err(refused) => (proto::LiftOutcome::Failed, Some(item_error(refused))),
+        };
+        proto::LiftResult {
+            index,
+            outcome: outcome.into(),
+            error,
+        }
+    });
+    proto::SuppressionServiceLiftResponse {
+        results: results.collect(),
+        failed_count,
+    }
+}
+
+fn item_error(refused: RefusedAddress) -> proto::ItemError {
+    error::item_error(&[refused.violation], refused.first_index)
+}
+
+fn failed_count<T>(outcomes: &ItemOutcomes<T>) -> i32 {
+    let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
+    i32::try_from(failed).unwrap_or(i32::MAX)
+}
