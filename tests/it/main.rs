@@ -15,6 +15,7 @@ mod directory;
 mod encryption;
 mod harness;
 mod idempotency;
+mod independent_smtp;
 mod lane;
 mod layering;
 mod life;
