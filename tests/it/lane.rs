@@ -25,14 +25,15 @@ pub(crate) fn mail(number: u32) -> ComposedMail {
 }
 
 pub(crate) fn mail_with_note(number: u32, note: &str) -> ComposedMail {
-    static COMPOSER: LazyLock<Composer> = LazyLock::new(|| {
-        let sender = Sender::parse("Acme", "invites@acme.example", None).unwrap();
-        Composer::new(sender).unwrap()
-    });
-    let mail = InvitationMail {
-        message_id: format!("inv.{number}.1.1@acme.example"),
+    let to = format!("reader{number}@example.com");
+    compose(&invitation(&format!("inv.{number}.1.1"), &to, note))
+}
+
+pub(crate) fn invitation(id: &str, to: &str, note: &str) -> InvitationMail {
+    InvitationMail {
+        message_id: format!("{id}@acme.example"),
         date: datetime!(2026-11-22 19:00 UTC),
-        to: EmailAddress::parse(&format!("reader{number}@example.com")).unwrap(),
+        to: EmailAddress::parse(to).unwrap(),
         organization_name: "Northwind".to_owned(),
         inviter_name: None,
         role: "member".to_owned(),
@@ -42,8 +43,15 @@ pub(crate) fn mail_with_note(number: u32, note: &str) -> ComposedMail {
         locale: "en".to_owned(),
         envelope_from: None,
         unsubscribe_url: None,
-    };
-    COMPOSER.compose(&mail).unwrap()
+    }
+}
+
+pub(crate) fn compose(invitation: &InvitationMail) -> ComposedMail {
+    static COMPOSER: LazyLock<Composer> = LazyLock::new(|| {
+        let sender = Sender::parse("Acme", "invites@acme.example", None).unwrap();
+        Composer::new(sender).unwrap()
+    });
+    COMPOSER.compose(invitation).unwrap()
 }
 
 pub(crate) fn config(relay: &Relay, tls: SmtpTls) -> SmtpConfig {

@@ -16,6 +16,7 @@ mod encryption;
 mod feedback;
 mod harness;
 mod idempotency;
+mod independent_smtp;
 mod lane;
 mod layering;
 mod life;
