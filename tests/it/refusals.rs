@@ -94,6 +94,10 @@ async fn every_malformed_field_of_a_call_is_named_at_once() {
             "DirectoryService/ListMemberships",
             &["organization_id", "page_token"],
         ),
+        (
+            "SuppressionService/List",
+            &["organization_id", "email", "page_token"],
+        ),
     ] {
         let path = format!("/invitation.v1.{method}");
         let methods = wire::methods();
