@@ -18,6 +18,8 @@ pub enum Scope {
     DirectoryWrite,
     /// Read memberships, and learn who has an account.
     DirectoryRead,
+    /// Say which addresses get no mail, and report bounces.
+    SuppressionsWrite,
 }
 
 /// Says that a string names no scope.
@@ -27,12 +29,13 @@ pub struct ScopeError;
 
 impl Scope {
     /// Every scope there is.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::InvitationsWrite,
         Self::InvitationsRead,
         Self::InvitationsLink,
         Self::DirectoryWrite,
         Self::DirectoryRead,
+        Self::SuppressionsWrite,
     ];
 
     /// The scope as files, flags and error details spell it.
@@ -44,6 +47,7 @@ impl Scope {
             Self::InvitationsLink => "invitations:link",
             Self::DirectoryWrite => "directory:write",
             Self::DirectoryRead => "directory:read",
+            Self::SuppressionsWrite => "suppressions:write",
         }
     }
 }
