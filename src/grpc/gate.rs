@@ -17,6 +17,7 @@ use super::callers::{Caller, Callers};
 use super::fields::Field;
 use super::limits::{BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALLS_AT_ONCE_MAX};
 use super::{fields, status};
+use crate::domain::access::Access;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
 use crate::domain::scope::Scope;
@@ -111,6 +112,14 @@ pub(super) fn require_scope(caller: &Caller, scope: Scope) -> Result<(), Status>
             "scope",
             scope.as_str(),
         ))
+    }
+}
+
+/// Refuses a caller that is limited to some organizations, where what is changed belongs to none: users, bounces.
+pub(super) fn require_every_organization(caller: &Caller) -> Result<(), Status> {
+    match caller.access {
+        Access::Every => Ok(()),
+        Access::Only(_) => Err(status::refused(Reason::OrganizationDenied)),
     }
 }
 
