@@ -2,7 +2,7 @@
 //!
 //! How it ends is written for that mail server. Whatever the mail is, it ends with 0 once the service has seen it: any
 //! other status makes the server send a bounce, and this is where bounces go. Whatever an operator or time can mend
-//! ends with 75 (EX_TEMPFAIL of sysexits), so that the mail waits in the server's queue. It makes no call twice: that
+//! ends with 75 (`EX_TEMPFAIL` of sysexits), so that the mail waits in the server's queue. It makes no call twice: that
 //! queue does.
 
 use std::io::{self, Read, Write};

@@ -15,7 +15,7 @@ pub enum Exit {
     Negative,
     /// Some of it was done, and the output says what was not.
     Partly,
-    /// Nothing was done, and the same may work later: EX_TEMPFAIL, which mail servers understand.
+    /// Nothing was done, and the same may work later: `EX_TEMPFAIL`, which mail servers understand.
     Later,
 }
 

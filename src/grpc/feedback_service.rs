@@ -47,7 +47,7 @@ impl FeedbackApi {
         let Ok(dsn) = Dsn::parse(&request.message) else {
             return Ok(BounceOutcome::NotAReport);
         };
-        let Some(feedback) = feedback(mail, &address, dsn) else {
+        let Some(feedback) = feedback(mail, &address, &dsn) else {
             return Ok(BounceOutcome::Ignored);
         };
         Ok(match self.service.record_feedback(&feedback).await? {
@@ -115,7 +115,7 @@ fn check(request: &ReportBounceRequest) -> Field<()> {
 }
 
 /// What a report says of a mail; `None` if nothing went wrong.
-fn feedback(mail: SentMail, address: &str, dsn: Dsn) -> Option<Feedback> {
+fn feedback(mail: SentMail, address: &str, dsn: &Dsn) -> Option<Feedback> {
     let kind = match dsn.verdict() {
         Verdict::Hard => FeedbackKind::HardBounce,
         Verdict::Soft => FeedbackKind::SoftBounce,
@@ -132,7 +132,7 @@ fn feedback(mail: SentMail, address: &str, dsn: Dsn) -> Option<Feedback> {
         text,
         reply_code: dsn.reply_code,
         source: FeedbackSource::Dsn,
-        event_id: event_id(address, &dsn),
+        event_id: event_id(address, dsn),
     })
 }
 

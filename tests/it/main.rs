@@ -7,12 +7,14 @@
 
 mod accept;
 mod accounts;
+mod bounce;
 mod bulk_create;
 mod callers;
 mod database;
 mod delivery;
 mod directory;
 mod harness;
+mod http;
 mod idempotency;
 mod layering;
 mod life;
@@ -29,4 +31,5 @@ mod server;
 mod site;
 mod smtp;
 mod statements;
+mod web;
 mod wire;
