@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     "invitation/v1/invitation.proto",
     "invitation/v1/directory.proto",
     "invitation/v1/suppression.proto",
     "invitation/v1/error.proto",
+    "invitation/v1/feedback.proto",
     // Served by reflection, so that grpcurl prints error details decoded.
     "google/rpc/error_details.proto",
 ];

@@ -14,7 +14,8 @@ use crate::delivery::{Mailroom, Reaper, Worker};
 use crate::domain::address_tag::Tagger;
 use crate::domain::keyring::Keyring;
 use crate::domain::link::LinkTemplate;
-use crate::grpc::Server;
+use crate::grpc::{Health, Server};
+use crate::http;
 use crate::service::Service;
 use crate::settings::Settings;
 use crate::shutdown::{self, Tasks};
@@ -71,11 +72,16 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
     );
     let server = listen(&settings, &service, &keyring).await?;
     let health = server.health().clone();
+    let http = listen_http(&settings, &service, &clock, &health).await?;
 
     // Calls and background work end one after the other, so each has its own signal.
     let closing = CancellationToken::new();
     let answering = server.run(closing.clone());
     tokio::pin!(answering);
+    let tasks = Tasks::new();
+    if let Some(http) = http {
+        tasks.spawn("http", http.run(closing.clone()));
+    }
     let ready = wait_until_ready(&store, &service);
     tokio::select! {
         ended = &mut answering => return by_itself(ended),
@@ -83,7 +89,6 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
         ready = ready => ready?,
     }
 
-    let tasks = Tasks::new();
     tasks.spawn(
         "health",
         health
@@ -137,6 +142,25 @@ async fn listen(
         .with_context(|| format!("cannot listen at {}", settings.grpc.listen))?;
     tracing::info!(server.address = %server.local_addr()?, server.role = ?settings.role, "listening");
     Ok(server)
+}
+
+/// Listens for HTTP, where the settings say so. Whether it serves follows from gRPC health.
+async fn listen_http(
+    settings: &Settings,
+    service: &Service,
+    clock: &Arc<dyn Clock>,
+    health: &Health,
+) -> anyhow::Result<Option<http::Server>> {
+    let Some(config) = settings.http.clone() else {
+        return Ok(None);
+    };
+    let listen = config.listen;
+    let readiness = health.readiness();
+    let server = http::Server::bind(config, service.clone(), Arc::clone(clock), readiness)
+        .await
+        .with_context(|| format!("cannot listen for HTTP at {listen}"))?;
+    tracing::info!(http.address = %server.local_addr()?, "listening for HTTP");
+    Ok(Some(server))
 }
 
 /// The server ends when it is told to; anything else is a fault.

@@ -11,6 +11,7 @@ use secrecy::SecretString;
 
 // The headings of `serve --help`.
 const CALLS: &str = "Calls";
+const HTTP: &str = "Unsubscribing and reports of mail providers";
 const DATABASE: &str = "Database";
 const MAIL: &str = "Mail";
 const STOPPING: &str = "Stopping and logging";
@@ -110,6 +111,19 @@ pub struct Config {
         default_value = "fragment"
     )]
     pub link_style: LinkStyle,
+
+    /// Where to answer HTTP: unsubscribe links, reports of mail providers, /healthz and /readyz
+    #[arg(help_heading = HTTP, long, env = "INVITATIONS_HTTP_LISTEN")]
+    pub http_listen: Option<SocketAddr>,
+    /// Where that is reached from outside, with https; mails carry an unsubscribe link if it is set
+    #[arg(help_heading = HTTP, long, env = "INVITATIONS_PUBLIC_URL")]
+    pub public_url: Option<String>,
+    /// Secret of the webhook at Resend, `whsec_...`; it posts to /webhooks/resend
+    #[arg(help_heading = HTTP, long, env = "INVITATIONS_RESEND_WEBHOOK_SECRET", hide_env_values = true)]
+    pub resend_webhook_secret: Option<SecretString>,
+    /// Password of the webhook at Postmark, whose user is `postmark`; it posts to /webhooks/postmark
+    #[arg(help_heading = HTTP, long, env = "INVITATIONS_POSTMARK_WEBHOOK_PASSWORD", hide_env_values = true)]
+    pub postmark_webhook_password: Option<SecretString>,
 
     /// Where the database is: a postgres:// URL
     #[arg(help_heading = DATABASE, long, env = "INVITATIONS_DATABASE_URL", hide_env_values = true)]
@@ -263,6 +277,12 @@ mod tests {
             "1s",
             "--database-connections-max",
             "1",
+            "--public-url",
+            "http://app.example.com",
+            "--resend-webhook-secret",
+            "whsec_short",
+            "--postmark-webhook-password",
+            "short",
         ];
         let config = Arguments::try_parse_from(arguments)
             .map_err(|error| error.to_string())
@@ -277,6 +297,9 @@ mod tests {
             "keys-file",
             "callers-file",
             "link-base-url",
+            "public-url",
+            "resend-webhook-secret",
+            "postmark-webhook-password",
             "mail-from",
             "mail-folder",
             "lease-duration",
@@ -302,6 +325,10 @@ mod tests {
             "--smtp-username",
             "u",
             "--smtp-password",
+            "canary",
+            "--resend-webhook-secret",
+            "canary",
+            "--postmark-webhook-password",
             "canary",
         ];
         let config = Arguments::try_parse_from(arguments)

@@ -12,7 +12,9 @@ use crate::config::{Config, LinkStyle, MailAmbiguous, MailTransport, Role, TlsMo
 use crate::delivery::{Ambiguous, DeliveryConfig, DomainCaps, LaneConfig, Route};
 use crate::domain::keyring::Keyring;
 use crate::domain::link::{LinkMode, LinkTemplate};
+use crate::domain::public_url::PublicUrl;
 use crate::grpc::{Callers, GrpcConfig};
+use crate::http::{HttpConfig, HttpTimeouts, PostmarkPassword, WebhookSecret};
 use crate::lanes_file;
 use crate::mail::file::FileTransport;
 use crate::mail::message::{Composer, Sender};
@@ -38,6 +40,10 @@ pub struct Settings {
     pub keyring: Keyring,
     /// Where links lead.
     pub links: LinkTemplate,
+    /// How to answer HTTP, if at all.
+    pub http: Option<HttpConfig>,
+    /// Where that is reached from outside, for the links that lead there.
+    pub public_url: Option<PublicUrl>,
     /// Where the database is.
     pub database_url: SecretString,
     /// How to connect to it.
@@ -53,6 +59,9 @@ pub struct Settings {
     /// How long to answer calls while health says NOT_SERVING.
     pub drain_delay: Duration,
 }
+
+/// How to answer HTTP, and where that is reached from outside.
+type Web = (Option<HttpConfig>, Option<PublicUrl>);
 
 /// Everything that is wrong with a configuration.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,6 +81,7 @@ impl Config {
         let callers = read(&self.callers_file, "callers-file", CallersFile::parse)
             .map_err(|problem| problems.push(problem));
         let links = self.links().map_err(|problem| problems.push(problem));
+        let web = self.web().map_err(|found| problems.extend(found));
         let sender = self.sender().map_err(|problem| problems.push(problem));
         let lanes = self.lanes().map_err(|found| problems.extend(found));
         problems.extend(self.zero_durations());
@@ -84,8 +94,8 @@ impl Config {
                     .to_owned(),
             );
         }
-        let (Ok(keyring), Ok(callers), Ok(links), Ok(sender), Ok(lanes)) =
-            (keyring, callers, links, sender, lanes)
+        let (Ok(keyring), Ok(callers), Ok(links), Ok(web), Ok(sender), Ok(lanes)) =
+            (keyring, callers, links, web, sender, lanes)
         else {
             return Err(ConfigError(problems));
         };
@@ -93,7 +103,8 @@ impl Config {
             Composer::new(sender).map_err(|error| problems.push(format!("templates: {error}")));
         match composer {
             Ok(composer) if problems.is_empty() => {
-                Ok(self.settings(keyring, Callers::new(callers), links, composer, lanes))
+                let callers = Callers::new(callers);
+                Ok(self.settings(keyring, callers, links, web, composer, lanes))
             }
             _ => Err(ConfigError(problems)),
         }
@@ -104,6 +115,7 @@ impl Config {
         keyring: Keyring,
         callers: Callers,
         links: LinkTemplate,
+        (http, public_url): Web,
         composer: Composer,
         lanes: Vec<LaneConfig>,
     ) -> Settings {
@@ -118,6 +130,8 @@ impl Config {
             callers,
             keyring,
             links,
+            http,
+            public_url,
             database_url: self.database_url.clone(),
             store: StoreConfig {
                 connections_max: self.database_connections_max,
@@ -169,6 +183,49 @@ impl Config {
         };
         LinkTemplate::new(&self.link_base_url, mode)
             .ok_or_else(|| "link-base-url: not an http(s) URL without a fragment".to_owned())
+    }
+
+    fn web(&self) -> Result<Web, Vec<String>> {
+        let mut problems = Vec::new();
+        let mut problem = |text: String| problems.push(text);
+        let public_url = self.public_url.as_deref().and_then(|text| {
+            PublicUrl::parse(text).or_else(|| {
+                problem(
+                    "public-url: not an https URL (http for this machine alone) without query"
+                        .to_owned(),
+                );
+                None
+            })
+        });
+        let resend = self.resend_webhook_secret.as_ref().and_then(|secret| {
+            WebhookSecret::parse(secret.expose_secret())
+                .map_err(|error| problem(format!("resend-webhook-secret: {error}")))
+                .ok()
+        });
+        let postmark = self
+            .postmark_webhook_password
+            .as_ref()
+            .and_then(|password| {
+                PostmarkPassword::parse(password.expose_secret()).or_else(|| {
+                    problem(
+                        "postmark-webhook-password: not 16 visible ASCII characters or more"
+                            .to_owned(),
+                    );
+                    None
+                })
+            });
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let http = self.http_listen.map(|listen| HttpConfig {
+            listen,
+            serves_api: self.role != Role::Worker,
+            resend,
+            postmark,
+            timeouts: HttpTimeouts::default(),
+            drain_timeout: self.drain_timeout,
+        });
+        Ok((http, public_url))
     }
 
     /// The parts of `Name <address>`.

@@ -29,7 +29,7 @@ Scopes:
   invitations:link    be given the links of new invitations, which are secrets
   directory:write     tell of organizations, users and memberships
   directory:read      read memberships, and learn who has an account
-  suppressions:write  read and change the list of addresses that get no mail
+  suppressions:write  read and change the list of addresses that get no mail, and report bounces
 
 Example:
   invitations caller new onboarding --organization acme \\

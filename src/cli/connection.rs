@@ -15,6 +15,7 @@ use tonic::{Request, Status};
 
 use super::failure::Failure;
 use crate::proto::directory_service_client::DirectoryServiceClient;
+use crate::proto::feedback_service_client::FeedbackServiceClient;
 use crate::proto::invitation_service_client::InvitationServiceClient;
 use crate::proto::suppression_service_client::SuppressionServiceClient;
 
@@ -171,6 +172,16 @@ impl ConnectionArgs {
                 .max_encoding_message_size(SEND_OCTETS_MAX)
                 .max_decoding_message_size(RECEIVE_OCTETS_MAX),
         )
+    }
+
+    /// A connected client of the feedback service.
+    pub async fn feedback(&self) -> Result<FeedbackServiceClient<Connection>, Failure> {
+        let credentials = self.credentials()?;
+        let channel = self.server.connect().await?;
+        Ok(FeedbackServiceClient::with_interceptor(
+            channel,
+            credentials,
+        ))
     }
 
     fn credentials(&self) -> Result<Credentials, Failure> {

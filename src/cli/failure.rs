@@ -15,6 +15,8 @@ pub enum Exit {
     Negative,
     /// Some of it was done, and the output says what was not.
     Partly,
+    /// Nothing was done, and the same may work later: `EX_TEMPFAIL`, which mail servers understand.
+    Later,
 }
 
 impl From<Exit> for ExitCode {
@@ -23,6 +25,7 @@ impl From<Exit> for ExitCode {
             Exit::Done => 0,
             Exit::Negative => 1,
             Exit::Partly => 3,
+            Exit::Later => 75,
         })
     }
 }
@@ -111,6 +114,7 @@ mod tests {
         assert_eq!(shown(Exit::Done.into()), shown(ExitCode::from(0)));
         assert_eq!(shown(Exit::Negative.into()), shown(ExitCode::from(1)));
         assert_eq!(shown(Exit::Partly.into()), shown(ExitCode::from(3)));
+        assert_eq!(shown(Exit::Later.into()), shown(ExitCode::from(75)));
         let usage = Failure::Usage(String::new());
         assert_eq!(shown(usage.exit_code()), shown(ExitCode::from(2)));
         let refused = Failure::Refused(String::new());

@@ -5,10 +5,11 @@
 //!
 //! In reading order: [`failure`] is how commands end, [`connection`], [`retry`] and [`status`] are how they speak to
 //! the server, [`send`] is the main one with [`people`], [`chunks`], [`results`], [`follow`], [`progress`] and
-//! [`report`], and [`accept`], [`directory`], [`suppression`], [`health`], [`caller`] and [`key`] are one command
-//! each.
+//! [`report`], and [`accept`], [`bounce`], [`directory`], [`suppression`], [`health`], [`caller`] and [`key`] are one
+//! command each.
 
 pub mod accept;
+pub mod bounce;
 pub mod caller;
 pub mod chunks;
 pub mod connection;
@@ -65,7 +66,8 @@ Exit status:
   0  done
   1  the call failed, or the answer is no
   2  the command line or a file is wrong
-  3  done in part; the output says what was not";
+  3  done in part; the output says what was not
+  75 not done, and to be tried again (bounce alone)";
 
 /// Bulk invitations over gRPC: made in one call, delivered by mail, turned into memberships exactly once
 #[derive(clap::Parser)]
@@ -98,6 +100,8 @@ pub enum Tool {
     #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
     Accept(accept::AcceptArgs),
     #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
+    Bounce(bounce::BounceArgs),
+    #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
     Health(health::HealthArgs),
     /// Tell the service of organizations, users and memberships
     #[command(subcommand)]
@@ -118,6 +122,7 @@ pub async fn run(tool: &Tool, out: &mut dyn Write) -> Result<Exit, Failure> {
     match tool {
         Tool::Send(args) => send::run(args, out).await,
         Tool::Accept(args) => accept::run(args, out).await,
+        Tool::Bounce(args) => bounce::run(args, out).await,
         Tool::Health(args) => health::run(args, out).await,
         Tool::Directory(command) => directory::run(command, out).await,
         Tool::Suppression(command) => suppression::run(command, out).await,

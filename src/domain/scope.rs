@@ -18,7 +18,7 @@ pub enum Scope {
     DirectoryWrite,
     /// Read memberships, and learn who has an account.
     DirectoryRead,
-    /// Read and change the list of addresses that get no mail.
+    /// Read and change the list of addresses that get no mail, and report bounces.
     SuppressionsWrite,
 }
 

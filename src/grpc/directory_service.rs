@@ -6,11 +6,9 @@ use tonic::{Request, Response, Status};
 
 use super::callers::Caller;
 use super::convert::directory;
-use super::gate::{Gate, Pace, organization};
+use super::gate::{Gate, Pace, organization, require_every_organization};
 use super::{fields, page_token, status};
-use crate::domain::access::Access;
 use crate::domain::keyring::Keyring;
-use crate::domain::reason::Reason;
 use crate::domain::scope::Scope;
 use crate::proto::directory_service_server::DirectoryService;
 use crate::proto::{
@@ -280,14 +278,6 @@ impl DirectoryService for DirectoryApi {
                 work,
             )
             .await
-    }
-}
-
-/// Users belong to no organization: whoever is limited to some may not change them.
-fn require_every_organization(caller: &Caller) -> Result<(), Status> {
-    match caller.access {
-        Access::Every => Ok(()),
-        Access::Only(_) => Err(status::refused(Reason::OrganizationDenied)),
     }
 }
 

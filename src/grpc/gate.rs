@@ -115,6 +115,14 @@ pub(super) fn require_scope(caller: &Caller, scope: Scope) -> Result<(), Status>
     }
 }
 
+/// Refuses a caller that is limited to some organizations, where what is changed belongs to none: users, bounces.
+pub(super) fn require_every_organization(caller: &Caller) -> Result<(), Status> {
+    match caller.access {
+        Access::Every => Ok(()),
+        Access::Only(_) => Err(status::refused(Reason::OrganizationDenied)),
+    }
+}
+
 /// The organization a call is for, or what is wrong with its name.
 ///
 /// Permission comes before existence and before what is wrong with other fields: a foreign one is refused as an unknown

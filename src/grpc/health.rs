@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
@@ -20,11 +20,12 @@ const MISSES_MAX: u32 = 3;
 /// Signs in a row until it serves again.
 const HITS_MIN: u32 = 2;
 /// What stands for the server as a whole, and the services by their names.
-const NAMES: [&str; 4] = [
+const NAMES: [&str; 5] = [
     "",
     "invitation.v1.InvitationService",
     "invitation.v1.DirectoryService",
     "invitation.v1.SuppressionService",
+    "invitation.v1.FeedbackService",
 ];
 
 /// Tells whoever asks whether calls should come here.
@@ -33,6 +34,8 @@ pub struct Health {
     reporter: HealthReporter,
     /// Whether the process is on its way out; then nothing says SERVING any more.
     is_draining: Arc<Mutex<bool>>,
+    /// The same answer for whoever does not ask in gRPC.
+    readiness: watch::Sender<bool>,
 }
 
 impl Health {
@@ -43,9 +46,16 @@ impl Health {
         let health = Self {
             reporter,
             is_draining: Arc::default(),
+            readiness: watch::Sender::new(false),
         };
         health.set(ServingStatus::NotServing).await;
         (health, service)
+    }
+
+    /// Whether it serves, now and whenever that changes.
+    #[must_use]
+    pub fn readiness(&self) -> watch::Receiver<bool> {
+        self.readiness.subscribe()
     }
 
     /// Says that calls should go elsewhere from now on.
@@ -96,6 +106,8 @@ impl Health {
         } else {
             status
         };
+        self.readiness
+            .send_replace(status == ServingStatus::Serving);
         for name in NAMES {
             self.reporter.set_service_status(name, status).await;
         }

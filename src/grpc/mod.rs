@@ -9,6 +9,7 @@ mod connection;
 mod convert;
 mod deadline;
 mod directory_service;
+mod feedback_service;
 mod fields;
 mod gate;
 mod health;

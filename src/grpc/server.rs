@@ -14,6 +14,7 @@ use super::callers::Callers;
 use super::connection;
 use super::deadline::DeadlineLayer;
 use super::directory_service::DirectoryApi;
+use super::feedback_service::FeedbackApi;
 use super::gate::Gate;
 use super::health::Health;
 use super::invitation_service::InvitationApi;
@@ -27,6 +28,7 @@ use crate::domain::keyring::Keyring;
 use crate::entropy;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::directory_service_server::DirectoryServiceServer;
+use crate::proto::feedback_service_server::FeedbackServiceServer;
 use crate::proto::invitation_service_server::InvitationServiceServer;
 use crate::proto::suppression_service_server::SuppressionServiceServer;
 use crate::service::Service;
@@ -82,14 +84,20 @@ impl Server {
             ))
             .max_decoding_message_size(REQUEST_OCTETS_MAX)
             .max_encoding_message_size(RESPONSE_OCTETS_MAX);
-            let suppressions =
-                SuppressionServiceServer::new(SuppressionApi::new(service, gate.clone(), keyring))
-                    .max_decoding_message_size(REQUEST_OCTETS_MAX)
-                    .max_encoding_message_size(RESPONSE_OCTETS_MAX);
+            let suppressions = SuppressionServiceServer::new(SuppressionApi::new(
+                service.clone(),
+                gate.clone(),
+                Arc::clone(&keyring),
+            ))
+            .max_decoding_message_size(REQUEST_OCTETS_MAX)
+            .max_encoding_message_size(RESPONSE_OCTETS_MAX);
+            let feedback =
+                FeedbackServiceServer::new(FeedbackApi::new(service, gate.clone(), keyring));
             router = router
                 .add_service(InterceptedService::new(invitations, gate.clone()))
                 .add_service(InterceptedService::new(directory, gate.clone()))
-                .add_service(InterceptedService::new(suppressions, gate));
+                .add_service(InterceptedService::new(suppressions, gate.clone()))
+                .add_service(InterceptedService::new(feedback, gate));
         }
         if config.reflection {
             router = router

@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use super::retry_hint;
 
-/// Longest kept text of a reply, in characters.
-pub const REPLY_CHARS_MAX: usize = 300;
+pub use crate::domain::enhanced_code::EnhancedCode;
+pub(super) use crate::domain::masking::masked;
+
 /// Postmark's code for a recipient it has marked as inactive (<https://postmarkapp.com/developer/api/overview>).
 pub(super) const INACTIVE_RECIPIENT: u16 = 406;
-/// What stands where a reply named an address.
-const ADDRESS_MASK: &str = "[address]";
 
 /// The relay, or the folder, took the mail.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,10 +77,6 @@ pub enum Verdict {
     Other,
 }
 
-/// An enhanced status code (RFC 3463): class, subject, detail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct EnhancedCode(pub u16, pub u16, pub u16);
-
 /// Why a mail was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{stage:?}: {text}")]
@@ -94,7 +89,7 @@ pub struct SendError {
     pub reply_code: Option<u16>,
     /// The enhanced status code in the reply, if there was one.
     pub enhanced_code: Option<EnhancedCode>,
-    /// What the server said, addresses masked and cut to [`REPLY_CHARS_MAX`]; or a fixed sentence.
+    /// What the server said, addresses masked and cut; or a fixed sentence.
     pub text: String,
     /// How long the server asked to be spared, if it said so with a number; a day at most.
     pub retry_after: Option<Duration>,
@@ -219,16 +214,6 @@ impl SendError {
     }
 }
 
-impl EnhancedCode {
-    /// Reads the code a reply text begins with.
-    fn parse(text: &str) -> Option<Self> {
-        let word = text.split_whitespace().next()?;
-        let mut numbers = word.split('.').map(|part| part.parse::<u16>().ok());
-        let code = Self(numbers.next()??, numbers.next()??, numbers.next()??);
-        (numbers.next().is_none() && matches!(code.0, 2 | 4 | 5)).then_some(code)
-    }
-}
-
 /// The table of `delivery`: fate by stage, code and enhanced code.
 fn fate_of_reply(stage: Stage, code: u16, enhanced: Option<EnhancedCode>) -> Fate {
     if stage < Stage::RcptTo || code == 421 {
@@ -288,31 +273,6 @@ fn fate_of_silence(stage: Stage) -> Fate {
         Stage::RcptTo | Stage::Data | Stage::FinalReply => Fate::Retry,
         _ => Fate::LaneDown,
     }
-}
-
-/// Masks what looks like an address, turns control characters to spaces and cuts.
-pub(super) fn masked(text: &str) -> String {
-    let is_delimiter = |character: char| {
-        character.is_whitespace() || character.is_control() || "<>()[]\",;:\\".contains(character)
-    };
-    let mut kept = String::with_capacity(text.len());
-    for piece in text.split_inclusive(is_delimiter) {
-        let word = piece.trim_end_matches(is_delimiter);
-        // A link in a reply ("to unblock, see ...") carries the address percent-encoded.
-        if word.contains('@') || word.to_ascii_lowercase().contains("%40") {
-            kept.push_str(ADDRESS_MASK);
-        } else {
-            kept.push_str(word);
-        }
-        kept.extend(piece[word.len()..].chars().map(|delimiter| {
-            if delimiter.is_control() {
-                ' '
-            } else {
-                delimiter
-            }
-        }));
-    }
-    super::untrusted::truncate(kept.trim(), REPLY_CHARS_MAX)
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use mrml::prelude::render::RenderOptions;
 use serde::Deserialize;
 use time::{OffsetDateTime, UtcOffset};
 
-use super::untrusted::truncate;
+use crate::domain::masking::truncate;
 
 /// Longest subject, in characters (RFC 5322 §2.1.1 recommends lines of 78).
 pub(super) const SUBJECT_CHARS_MAX: usize = 78;

@@ -31,17 +31,6 @@ pub(super) fn clean_lines(text: &str) -> Vec<String> {
     lines[first..=last].to_vec()
 }
 
-/// Cuts a text to a number of characters, the last of which is then an ellipsis.
-pub(super) fn truncate(text: &str, chars_max: usize) -> String {
-    if text.chars().count() <= chars_max {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(chars_max.saturating_sub(1)).collect();
-    // A joiner or a variation selector at the cut would lean on the ellipsis.
-    let kept = kept.trim_end_matches([' ', '\u{200d}', '\u{fe0f}']);
-    format!("{kept}…")
-}
-
 fn is_break(character: char) -> bool {
     matches!(
         character,
@@ -77,13 +66,5 @@ mod tests {
     fn a_note_keeps_its_lines() {
         assert_eq!(clean_lines("\r\n a\r\n\rb\n\n"), ["a", "", "b"]);
         assert!(clean_lines(" \n\t\r\n").is_empty());
-    }
-
-    #[test]
-    fn cutting_counts_characters_and_leaves_no_joiner() {
-        assert_eq!(truncate("abc", 3), "abc");
-        assert_eq!(truncate("abcd", 3), "ab…");
-        assert_eq!(truncate("a👩\u{200d}💻", 3), "a👩…");
-        assert_eq!(truncate("a👩\u{200d}💻x", 4), "a👩…");
     }
 }

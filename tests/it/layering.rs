@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A folder or file of `src`, and what must not be named in it outside comments and tests.
-const RULES: [(&str, &[&str]); 8] = [
+const RULES: [(&str, &[&str]); 9] = [
     (
         "domain",
         &[
@@ -93,6 +93,22 @@ const RULES: [(&str, &[&str]); 8] = [
             "crate::mail",
             "crate::delivery",
             "crate::config",
+        ],
+    ),
+    (
+        "http",
+        &[
+            "sqlx",
+            "tonic",
+            "prost",
+            "lettre",
+            "clap",
+            "crate::store",
+            "crate::grpc",
+            "crate::mail",
+            "crate::delivery",
+            "crate::config",
+            "crate::proto",
         ],
     ),
     (

@@ -7,6 +7,7 @@
 
 mod accept;
 mod accounts;
+mod bounce;
 mod bulk_create;
 mod callers;
 mod database;
@@ -15,6 +16,7 @@ mod directory;
 mod encryption;
 mod feedback;
 mod harness;
+mod http;
 mod idempotency;
 mod independent_smtp;
 mod lane;
@@ -39,4 +41,5 @@ mod stages;
 mod statements;
 mod suppression;
 mod suppression_list;
+mod web;
 mod wire;

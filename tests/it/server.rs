@@ -60,6 +60,7 @@ async fn health_needs_no_token_and_waits_for_the_database() {
         "",
         "invitation.v1.InvitationService",
         "invitation.v1.DirectoryService",
+        "invitation.v1.FeedbackService",
     ] {
         let service = service.to_owned();
         let answer = client.check(HealthCheckRequest { service }).await.unwrap();

@@ -1,0 +1,188 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const POSTFIX: &str = include_str!("../../tests/fixtures/dsn/postfix.eml");
+
+macro_rules! fixture {
+    ($name:literal) => {
+        include_str!(concat!("../../tests/fixtures/dsn/", $name, ".eml"))
+    };
+}
+
+/// A report with these fields for its recipients.
+fn report(recipients: &str) -> String {
+    format!(
+        "Content-Type: multipart/report; boundary=b\n\n--b\nContent-Type: message/delivery-status\n\n\
+         Reporting-MTA: dns; mx\n\n{recipients}\n--b--\n"
+    )
+}
+
+#[test]
+fn reports_of_common_mail_servers_are_read() {
+    use Action::{Delayed, Failed, Relayed};
+    use Verdict::{Fine, Hard, Soft};
+    let cases = [
+        (fixture!("postfix"), Failed, "5.1.1", Some(550), Hard),
+        (fixture!("exim"), Failed, "5.1.1", Some(550), Hard),
+        (fixture!("gmail"), Failed, "5.1.1", Some(550), Hard),
+        (
+            fixture!("exchange-online"),
+            Failed,
+            "5.1.10",
+            Some(550),
+            Hard,
+        ),
+        (
+            fixture!("exchange-policy"),
+            Failed,
+            "5.7.1",
+            Some(550),
+            Soft,
+        ),
+        (fixture!("exim-full"), Failed, "5.2.2", Some(552), Soft),
+        (fixture!("postfix-delayed"), Delayed, "4.4.1", None, Soft),
+        (fixture!("postfix-relayed"), Relayed, "2.0.0", None, Fine),
+    ];
+    for (text, action, status, reply_code, verdict) in cases {
+        for text in [text.to_owned(), text.replace('\n', "\r\n")] {
+            let dsn = Dsn::parse(text.as_bytes()).unwrap();
+            let read = (dsn.action, dsn.status.to_string(), dsn.reply_code);
+            assert_eq!(read, (action, status.to_owned(), reply_code), "{text}");
+            assert_eq!(dsn.verdict(), verdict, "{text}");
+            assert!(!dsn.diagnostic.contains('@'), "{}", dsn.diagnostic);
+        }
+    }
+    let dsn = Dsn::parse(POSTFIX.as_bytes()).unwrap();
+    assert_eq!(
+        dsn.diagnostic,
+        "550 5.1.1 <[address]>: Recipient address rejected: User unknown in virtual mailbox table"
+    );
+}
+
+#[test]
+fn other_mail_is_no_report() {
+    let forwarded = format!("Content-Type: message/rfc822\n\n{POSTFIX}");
+    let plain = POSTFIX.replace("multipart/report", "text/plain");
+    let without_fields = report("X-Nothing: here\n");
+    let odd_action = report("Action: exploded\nStatus: 5.1.1\n");
+    for text in [
+        fixture!("qmail"),
+        fixture!("vacation"),
+        &forwarded,
+        &plain,
+        &without_fields,
+        &odd_action,
+        "",
+        "\n",
+        "Subject: x",
+    ] {
+        assert_eq!(Dsn::parse(text.as_bytes()), Err(NotADsn), "{text}");
+    }
+}
+
+#[test]
+fn what_the_returned_mail_says_does_not_count() {
+    let inner = report("Action: failed\nStatus: 5.1.1\n");
+    let outer = format!(
+        "Content-Type: multipart/report; boundary=o\n\n--o\nContent-Type: message/rfc822\n\n{inner}\n--o--\n"
+    );
+    assert_eq!(Dsn::parse(outer.as_bytes()), Err(NotADsn));
+}
+
+#[test]
+fn the_recipient_who_fared_best_speaks_for_the_address() {
+    let hard = "Final-Recipient: rfc822; a@b.co\nAction: failed\nStatus: 5.1.1\n\n";
+    let soft = "Final-Recipient: rfc822; c@b.co\nAction: failed\nStatus: 5.2.2\n\n";
+    let fine = "Final-Recipient: rfc822; d@b.co\nAction: delivered\nStatus: 2.0.0\n\n";
+    for (recipients, verdict) in [
+        (hard.to_owned(), Verdict::Hard),
+        (format!("{hard}{soft}"), Verdict::Soft),
+        (format!("{soft}{hard}{fine}"), Verdict::Fine),
+    ] {
+        let dsn = Dsn::parse(report(&recipients).as_bytes()).unwrap();
+        assert_eq!(dsn.verdict(), verdict, "{recipients}");
+    }
+}
+
+#[test]
+fn a_missing_or_vague_status_is_taken_from_what_the_server_said() {
+    for (fields, status) in [
+        ("Action: failed\n", "5.0.0"),
+        ("Action: delayed\n", "4.0.0"),
+        (
+            "Action: failed\nDiagnostic-Code: smtp; 550 5.1.1 x\n",
+            "5.1.1",
+        ),
+        (
+            "Action: failed\nStatus: 5.0.0 (why)\nDiagnostic-Code: smtp; 550 5.1.1 x\n",
+            "5.1.1",
+        ),
+        (
+            "Action: failed\nStatus: 5.7.1\nDiagnostic-Code: smtp; 550 5.1.1 x\n",
+            "5.7.1",
+        ),
+        (
+            "Action: failed\nStatus: 5.0.0\nDiagnostic-Code: smtp; 450 4.1.1 x\n",
+            "5.0.0",
+        ),
+        ("Action: failed\nStatus: nonsense\n", "5.0.0"),
+    ] {
+        let dsn = Dsn::parse(report(fields).as_bytes()).unwrap();
+        assert_eq!(dsn.status.to_string(), status, "{fields}");
+    }
+}
+
+#[test]
+fn a_report_that_was_cut_off_is_read_as_far_as_it_goes() {
+    let at = POSTFIX.find("Content-Description: Undelivered").unwrap();
+    let dsn = Dsn::parse(&POSTFIX.as_bytes()[..at]).unwrap();
+    assert_eq!(dsn.verdict(), Verdict::Hard);
+    let long = format!("{POSTFIX}{}", "x".repeat(MESSAGE_OCTETS_MAX));
+    assert_eq!(Dsn::parse(long.as_bytes()).unwrap(), dsn);
+}
+
+#[test]
+fn mails_within_mails_do_not_exhaust_the_stack() {
+    for level in [
+        "Content-Type: message/rfc822\n\n",
+        "Content-Type: multipart/digest; boundary=b\n\n--b\n\n",
+        "Content-Type: multipart/mixed; boundary=b\n\n--b\n",
+    ] {
+        let deep = level.repeat(MESSAGE_OCTETS_MAX / level.len());
+        assert_eq!(Dsn::parse(deep.as_bytes()), Err(NotADsn));
+        assert_eq!(envelope_recipients(deep.as_bytes()), [""; 0]);
+    }
+}
+
+#[test]
+fn where_a_mail_was_delivered_to_is_read_from_its_headers() {
+    let text =
+        "X-Original-To: <b@x.co>\nTo: \"A\" <c@x.co>, d@x.co\nDelivered-To: a@x.co\n\nTo: e@x.co\n";
+    let found = envelope_recipients(text.as_bytes());
+    assert_eq!(found, ["a@x.co", "b@x.co", "c@x.co", "d@x.co"]);
+    let exim = envelope_recipients(fixture!("exim").as_bytes());
+    assert_eq!(exim, ["bounces+envelope@mail.example.com"; 2]);
+}
+
+proptest! {
+    #[test]
+    fn nothing_panics_on_any_octets(octets in proptest::collection::vec(any::<u8>(), 0..2_000)) {
+        let _ = Dsn::parse(&octets);
+        let _ = envelope_recipients(&octets);
+    }
+
+    #[test]
+    fn nothing_panics_on_a_report_that_was_damaged(
+        at in 0..POSTFIX.len(),
+        cut in 0..200_usize,
+        octets in proptest::collection::vec(any::<u8>(), 0..50),
+    ) {
+        let mut damaged = POSTFIX.as_bytes().to_vec();
+        damaged.splice(at..(at + cut).min(POSTFIX.len()), octets);
+        if let Ok(dsn) = Dsn::parse(&damaged) {
+            prop_assert!(!dsn.diagnostic.contains('@'));
+        }
+        let _ = envelope_recipients(&damaged);
+    }
+}

@@ -1,0 +1,41 @@
+//! Every limit of the HTTP port, by name and with its reason.
+
+use std::time::Duration;
+
+/// Largest body, in octets: a provider's report with the server's words in it has a few thousand.
+pub(super) const BODY_OCTETS_MAX: usize = 256 * 1024;
+/// Largest head of a request, in octets: request line and headers.
+pub(super) const HEAD_OCTETS_MAX: usize = 16 * 1024;
+/// Most headers of a request.
+pub(super) const HEADERS_MAX: usize = 64;
+/// Most connections at once, and with HTTP/1 requests too; further ones wait to be accepted.
+pub(super) const CONNECTIONS_MAX: usize = 256;
+/// Longest id of a report; those of providers have about 30 characters.
+pub(super) const EVENT_ID_CHARS_MAX: usize = 200;
+/// How far a signature's time may be from ours, either way (Standard Webhooks).
+pub(super) const SIGNATURE_AGE_MAX: time::Duration = time::Duration::minutes(5);
+/// How long whoever finds the database away is asked to wait, in seconds.
+pub(super) const RETRY_DELAY_SECONDS: u16 = 30;
+/// How long the port rests where the machine has no more file descriptors.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long a peer may take.
+#[derive(Debug, Clone, Copy)]
+pub struct HttpTimeouts {
+    /// For the head of a request, and before its first octet: an idle connection is closed then.
+    pub head: Duration,
+    /// For the rest of a request, and for us to answer it.
+    pub request: Duration,
+    /// For everything on one connection: who always has another request makes room for others too.
+    pub connection: Duration,
+}
+
+impl Default for HttpTimeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(5),
+            request: Duration::from_secs(10),
+            connection: Duration::from_mins(1),
+        }
+    }
+}

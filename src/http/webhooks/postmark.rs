@@ -1,0 +1,234 @@
+//! Postmark's reports: it signs nothing, so it proves itself by a password (RFC 7617), and a mail is known by the
+//! metadata it was sent with.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use axum::body::Bytes;
+use axum::extract::{FromRequest as _, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::{Report, TextOrNumber, record, sent_mail};
+use crate::http::server::Http;
+use crate::service::{FeedbackKind, FeedbackSource};
+
+/// The user name that belongs to the password.
+const USER: &str = "postmark";
+/// Shortest password that is no invitation to guess, in characters.
+const PASSWORD_CHARS_MIN: usize = 16;
+
+/// The password of the webhook, kept as the hash of what the header has to say.
+#[derive(Clone)]
+pub struct PostmarkPassword([u8; 32]);
+
+impl PostmarkPassword {
+    /// Takes a password of 16 visible ASCII characters or more.
+    #[must_use]
+    pub fn parse(password: &str) -> Option<Self> {
+        let is_good = password.len() >= PASSWORD_CHARS_MIN
+            && password.bytes().all(|byte| byte.is_ascii_graphic());
+        is_good.then(|| Self(Sha256::digest(format!("{USER}:{password}")).into()))
+    }
+
+    /// Whether a request brings it. Hashes are compared, so that the time it takes tells nothing, not even a length.
+    fn is_in(&self, headers: &HeaderMap) -> bool {
+        headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok())
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"))
+            .and_then(|(_, encoded)| STANDARD.decode(encoded.trim()).ok())
+            .is_some_and(|given| bool::from(Sha256::digest(given).as_slice().ct_eq(&self.0)))
+    }
+}
+
+impl fmt::Debug for PostmarkPassword {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("PostmarkPassword([redacted])")
+    }
+}
+
+/// A report. What is not needed is not read.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Event {
+    record_type: String,
+    #[serde(rename = "ID", default)]
+    id: Option<i64>,
+    #[serde(default)]
+    r#type: String,
+    #[serde(default)]
+    inactive: bool,
+    #[serde(default)]
+    description: String,
+    #[serde(default)]
+    details: String,
+    #[serde(default)]
+    metadata: Option<BTreeMap<String, TextOrNumber>>,
+}
+
+/// Takes a report.
+pub(in crate::http) async fn report(
+    State(http): State<Http>,
+    password: Arc<PostmarkPassword>,
+    request: Request,
+) -> Response {
+    // Before the body is read: strangers get no memory.
+    if !password.is_in(request.headers()) {
+        let challenge = HeaderValue::from_static("Basic realm=\"webhooks\"");
+        return (
+            StatusCode::UNAUTHORIZED,
+            [(header::WWW_AUTHENTICATE, challenge)],
+        )
+            .into_response();
+    }
+    let body = match Bytes::from_request(request, &()).await {
+        Ok(body) => body,
+        Err(rejection) => return rejection.into_response(),
+    };
+    let Ok(event) = serde_json::from_slice::<Event>(&body) else {
+        return StatusCode::BAD_REQUEST.into_response();
+    };
+    match understood(event) {
+        Some(report) => record(&http, FeedbackSource::Postmark, report).await,
+        None => StatusCode::NO_CONTENT.into_response(),
+    }
+}
+
+/// What a report says of a mail of ours; `None` for other reports and other people's mails.
+fn understood(event: Event) -> Option<Report> {
+    let kind = kind(&event)?;
+    let metadata: BTreeMap<_, _> = event
+        .metadata?
+        .into_iter()
+        .filter_map(|(name, value)| Some((name, value.into_text()?)))
+        .collect();
+    let said = if event.details.is_empty() {
+        event.description
+    } else {
+        event.details
+    };
+    Some(Report {
+        mail: sent_mail(|name| metadata.get(name).cloned())?,
+        kind,
+        said,
+        event_id: format!("{}-{}", event.id?, event.record_type),
+    })
+}
+
+fn kind(event: &Event) -> Option<FeedbackKind> {
+    match (event.record_type.as_str(), event.r#type.as_str()) {
+        ("SpamComplaint", _) | ("Bounce", "SpamComplaint") => Some(FeedbackKind::Complaint),
+        ("Bounce", "HardBounce" | "BadEmailAddress") => Some(FeedbackKind::HardBounce),
+        // The mail arrived, and something answered it.
+        (
+            "Bounce",
+            "AutoResponder"
+            | "AddressChange"
+            | "Subscribe"
+            | "Unsubscribe"
+            | "ChallengeVerification"
+            | "OpenRelayTest",
+        ) => None,
+        // Postmark will send nothing to it any more, whatever the reason.
+        ("Bounce", _) if event.inactive => Some(FeedbackKind::HardBounce),
+        ("Bounce", _) => Some(FeedbackKind::SoftBounce),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report_of(json: &str) -> Option<Report> {
+        understood(serde_json::from_str(json).unwrap())
+    }
+
+    fn event(record_type: &str, kind: &str, inactive: bool) -> String {
+        format!(
+            r#"{{"RecordType": "{record_type}", "MessageStream": "outbound", "ID": 42, "Type": "{kind}", "TypeCode": 1,
+                 "MessageID": "x", "Metadata": {{"invitation_id": "01990000-0000-7000-8000-000000000001",
+                 "send_seq": "3"}}, "ServerID": 1, "Description": "The server was unable to deliver",
+                 "Details": "smtp;550 5.1.1 <a@b.co> unknown", "Email": "a@b.co", "Inactive": {inactive}}}"#
+        )
+    }
+
+    #[test]
+    fn reports_about_mails_of_ours_are_understood() {
+        use FeedbackKind::{Complaint, HardBounce, SoftBounce};
+        for (record_type, kind, inactive, expected) in [
+            ("Bounce", "HardBounce", true, Some(HardBounce)),
+            ("Bounce", "HardBounce", false, Some(HardBounce)),
+            ("Bounce", "BadEmailAddress", true, Some(HardBounce)),
+            ("Bounce", "SoftBounce", false, Some(SoftBounce)),
+            ("Bounce", "Transient", false, Some(SoftBounce)),
+            ("Bounce", "Blocked", false, Some(SoftBounce)),
+            ("Bounce", "ManuallyDeactivated", true, Some(HardBounce)),
+            ("Bounce", "SpamComplaint", true, Some(Complaint)),
+            ("SpamComplaint", "SpamComplaint", true, Some(Complaint)),
+            ("Bounce", "AutoResponder", false, None),
+            ("Delivery", "", false, None),
+            ("Open", "", false, None),
+        ] {
+            let report = report_of(&event(record_type, kind, inactive));
+            assert_eq!(
+                report.map(|report| report.kind),
+                expected,
+                "{record_type} {kind}"
+            );
+        }
+        let report = report_of(&event("Bounce", "HardBounce", true)).unwrap();
+        assert_eq!(
+            (report.mail.send_seq, report.event_id.as_str()),
+            (3, "42-Bounce")
+        );
+    }
+
+    #[test]
+    fn other_peoples_mails_are_passed_over() {
+        for json in [
+            r#"{"RecordType": "Bounce", "ID": 1, "Type": "HardBounce"}"#,
+            r#"{"RecordType": "Bounce", "ID": 1, "Type": "HardBounce", "Metadata": {}}"#,
+            r#"{"RecordType": "Bounce", "ID": 1, "Type": "HardBounce", "Metadata": null}"#,
+            r#"{"RecordType": "Delivery", "MessageID": "x"}"#,
+        ] {
+            assert!(report_of(json).is_none(), "{json}");
+        }
+    }
+
+    #[test]
+    fn the_password_has_to_be_the_one() {
+        let password = PostmarkPassword::parse("0123456789abcdef:").unwrap();
+        let is_in = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, value.parse().unwrap());
+            password.is_in(&headers)
+        };
+        let basic = |pair: &str| format!("Basic {}", STANDARD.encode(pair));
+        assert!(is_in(&basic("postmark:0123456789abcdef:")));
+        assert!(is_in(
+            &basic("postmark:0123456789abcdef:").replace("Basic", "basic")
+        ));
+        for pair in [
+            "postmark:0123456789abcdef",
+            "root:0123456789abcdef:",
+            "postmark:",
+            "",
+        ] {
+            assert!(!is_in(&basic(pair)), "{pair}");
+        }
+        assert!(!is_in("Bearer cG9zdG1hcms6MDEyMzQ1Njc4OWFiY2RlZjo="));
+        assert!(!is_in("Basic"));
+        assert!(!password.is_in(&HeaderMap::new()));
+        assert!(PostmarkPassword::parse("short").is_none());
+        assert!(PostmarkPassword::parse("with a space in it").is_none());
+    }
+}

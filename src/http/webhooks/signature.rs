@@ -1,0 +1,186 @@
+//! Signatures of Standard Webhooks: the id, the time and the body of a report, under a secret that both sides know.
+//!
+//! Time comes in as a parameter. Both spellings of the headers are understood: `svix-id`, as they were called before
+//! there was a standard, and `webhook-id`.
+
+use std::fmt;
+
+use axum::http::HeaderMap;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
+use time::OffsetDateTime;
+
+use crate::http::limits::{EVENT_ID_CHARS_MAX, SIGNATURE_AGE_MAX};
+
+/// What a secret begins with.
+const PREFIX: &str = "whsec_";
+/// What a signature of this kind begins with.
+const VERSION: &str = "v1,";
+/// Length of a secret that can be meant, in octets (24 to 64 by the standard).
+const SECRET_OCTETS: std::ops::RangeInclusive<usize> = 16..=128;
+/// The two spellings of the headers' names.
+const SPELLINGS: [[&str; 3]; 2] = [
+    ["svix-id", "svix-timestamp", "svix-signature"],
+    ["webhook-id", "webhook-timestamp", "webhook-signature"],
+];
+
+/// The secret of a webhook. Its Debug says nothing.
+#[derive(Clone)]
+pub struct WebhookSecret(Vec<u8>);
+
+/// Says that a secret is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not `whsec_` and 16 to 128 octets in base64")]
+pub struct WebhookSecretError;
+
+/// The headers of a signed report, their form checked and their time too; not yet their signature.
+pub(super) struct SignedHead<'a> {
+    /// What the provider calls the report.
+    pub(super) event_id: &'a str,
+    timestamp: &'a str,
+    signatures: &'a str,
+}
+
+impl WebhookSecret {
+    /// Reads a secret as the provider shows it.
+    pub fn parse(text: &str) -> Result<Self, WebhookSecretError> {
+        let text = text.trim();
+        STANDARD
+            .decode(text.strip_prefix(PREFIX).unwrap_or(text))
+            .ok()
+            .filter(|octets| SECRET_OCTETS.contains(&octets.len()))
+            .map(Self)
+            .ok_or(WebhookSecretError)
+    }
+
+    /// Whether the body is the one that was signed. While a secret is being replaced there are several signatures.
+    pub(super) fn signed(&self, head: &SignedHead<'_>, body: &[u8]) -> bool {
+        let expected = Hmac::<Sha256>::new_from_slice(&self.0)
+            .expect("HMAC takes keys of any length")
+            .chain_update(head.event_id)
+            .chain_update(".")
+            .chain_update(head.timestamp)
+            .chain_update(".")
+            .chain_update(body)
+            .finalize()
+            .into_bytes();
+        head.signatures
+            .split(' ')
+            .filter_map(|signature| STANDARD.decode(signature.strip_prefix(VERSION)?).ok())
+            .any(|signature| bool::from(expected.as_slice().ct_eq(&signature)))
+    }
+}
+
+impl<'a> SignedHead<'a> {
+    /// Reads the headers; `None` if one is missing or malformed, or the time is too far from now.
+    pub(super) fn parse(headers: &'a HeaderMap, now: OffsetDateTime) -> Option<Self> {
+        let [event_id, timestamp, signatures] = SPELLINGS
+            .iter()
+            .find(|names| headers.contains_key(names[0]))?
+            .map(|name| headers.get(name).and_then(|value| value.to_str().ok()));
+        let (event_id, timestamp, signatures) = (event_id?, timestamp?, signatures?);
+        // A dot would let the border between id and time be moved under the same signature.
+        let is_plain = !event_id.is_empty()
+            && event_id.len() <= EVENT_ID_CHARS_MAX
+            && event_id
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && byte != b'.');
+        let signed_at = OffsetDateTime::from_unix_timestamp(timestamp.parse().ok()?).ok()?;
+        let is_current = (now - signed_at).abs() <= SIGNATURE_AGE_MAX;
+        (is_plain && is_current).then_some(Self {
+            event_id,
+            timestamp,
+            signatures,
+        })
+    }
+}
+
+impl fmt::Debug for WebhookSecret {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("WebhookSecret([redacted])")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The example of the standard's own libraries.
+    const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+    const ID: &str = "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk";
+    const TIME: i64 = 1_649_367_553;
+    const BODY: &[u8] = br#"{"email":"test@example.com","username":"test_user"}"#;
+    const SIGNATURE: &str = "v1,tZ1I4/hDygAJgO5TYxiSd6Sd0kDW6hPenDe+bTa3Kkw=";
+
+    fn is_genuine(spelling: usize, id: &str, time: &str, signatures: &str, now: i64) -> bool {
+        let mut headers = HeaderMap::new();
+        for (name, value) in SPELLINGS[spelling].iter().zip([id, time, signatures]) {
+            headers.insert(*name, value.parse().unwrap());
+        }
+        let now = OffsetDateTime::from_unix_timestamp(now).unwrap();
+        let secret = WebhookSecret::parse(SECRET).unwrap();
+        SignedHead::parse(&headers, now).is_some_and(|head| secret.signed(&head, BODY))
+    }
+
+    #[test]
+    fn the_example_of_the_standard_is_genuine_for_five_minutes_either_way() {
+        let time = TIME.to_string();
+        for spelling in [0, 1] {
+            for (seconds, expected) in [
+                (0, true),
+                (300, true),
+                (-300, true),
+                (301, false),
+                (-301, false),
+            ] {
+                let now = TIME + seconds;
+                assert_eq!(is_genuine(spelling, ID, &time, SIGNATURE, now), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn any_of_several_signatures_will_do_and_nothing_else() {
+        let time = TIME.to_string();
+        let other = "v1,tFtCZ5RDCPxzWQRWXWPgrCgE2frDBe9gjpbWQxnVfsQ=";
+        let several = format!("{other} v2,x {SIGNATURE} v1a,{other}");
+        assert!(is_genuine(0, ID, &time, &several, TIME));
+        for signatures in [
+            "",
+            "v1,",
+            "v1",
+            other,
+            &SIGNATURE[..20],
+            &SIGNATURE[3..],
+            "v1a,tZ1I",
+        ] {
+            assert!(!is_genuine(0, ID, &time, signatures, TIME), "{signatures}");
+        }
+        let later = (TIME + 1).to_string();
+        assert!(!is_genuine(0, ID, &later, SIGNATURE, TIME));
+        assert!(!is_genuine(0, "msg_other", &time, SIGNATURE, TIME));
+        for odd in ["", "now", "-9223372036854775808", "99999999999999999999"] {
+            assert!(!is_genuine(0, ID, odd, SIGNATURE, TIME), "{odd}");
+        }
+        for odd in ["", "msg.1", "msg 1", &"x".repeat(EVENT_ID_CHARS_MAX + 1)] {
+            assert!(!is_genuine(0, odd, &time, SIGNATURE, TIME), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_secret_that_cannot_be_meant_is_refused() {
+        assert!(WebhookSecret::parse(&SECRET[PREFIX.len()..]).is_ok());
+        for text in ["", "whsec_", "whsec_abc", "whsec_!!!!", "whsec_AAAA"] {
+            assert_eq!(
+                WebhookSecret::parse(text).err(),
+                Some(WebhookSecretError),
+                "{text}"
+            );
+        }
+        let secret = WebhookSecret::parse(SECRET).unwrap();
+        assert_eq!(format!("{secret:?}"), "WebhookSecret([redacted])");
+    }
+}
