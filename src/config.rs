@@ -136,6 +136,9 @@ pub struct Config {
     /// Where bounces go; the address of `mail-from` if not set
     #[arg(help_heading = MAIL, long, env = "INVITATIONS_MAIL_ENVELOPE_FROM")]
     pub mail_envelope_from: Option<String>,
+    /// Folder of templates that replace the built-in ones or add languages (see docs/mails.md)
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_TEMPLATES_FOLDER")]
+    pub templates_folder: Option<PathBuf>,
     /// Folder of the file transport
     #[arg(help_heading = MAIL, long, env = "INVITATIONS_MAIL_FOLDER")]
     pub mail_folder: Option<PathBuf>,
@@ -237,6 +240,8 @@ mod tests {
             "nobody",
             "--mail-transport",
             "file",
+            "--templates-folder",
+            "/nowhere/templates",
             "--lease-duration",
             "1s",
             "--database-connections-max",
@@ -257,6 +262,7 @@ mod tests {
             "link-base-url",
             "mail-from",
             "mail-folder",
+            "templates-folder",
             "lease-duration",
             "database-connections-max",
         ];

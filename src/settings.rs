@@ -16,6 +16,7 @@ use crate::grpc::{Callers, GrpcConfig};
 use crate::mail::file::FileTransport;
 use crate::mail::message::{Composer, Sender};
 use crate::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
+use crate::mail::templates::Templates;
 use crate::mail::transport::Transport;
 use crate::store::StoreConfig;
 
@@ -72,6 +73,7 @@ impl Config {
         let links = self.links().map_err(|problem| problems.push(problem));
         let sender = self.sender().map_err(|problem| problems.push(problem));
         let transport = self.transport().map_err(|problem| problems.push(problem));
+        let templates = self.templates().map_err(|errors| problems.extend(errors));
         problems.extend(self.zero_durations());
         if self.lease_duration < LEASE_DURATION_MIN {
             problems.push("lease-duration: a lease under 2s is lost to a busy machine".to_owned());
@@ -82,15 +84,11 @@ impl Config {
                     .to_owned(),
             );
         }
-        let (Ok(keyring), Ok(callers), Ok(links), Ok(sender), Ok(transport)) =
-            (keyring, callers, links, sender, transport)
-        else {
-            return Err(ConfigError(problems));
-        };
-        let composer =
-            Composer::new(sender).map_err(|error| problems.push(format!("templates: {error}")));
-        match composer {
-            Ok(composer) if problems.is_empty() => {
+        match (keyring, callers, links, sender, transport, templates) {
+            (Ok(keyring), Ok(callers), Ok(links), Ok(sender), Ok(transport), Ok(templates))
+                if problems.is_empty() =>
+            {
+                let composer = Composer::with_templates(sender, templates);
                 Ok(self.settings(keyring, Callers::new(callers), links, composer, transport))
             }
             _ => Err(ConfigError(problems)),
@@ -185,6 +183,16 @@ impl Config {
             .ok_or_else(|| "mail-from: not of the form `Name <address>`".to_owned())?;
         Sender::parse(name, address, self.mail_envelope_from.as_deref())
             .map_err(|error| format!("mail-from, mail-envelope-from: {error}"))
+    }
+
+    fn templates(&self) -> Result<Templates, Vec<String>> {
+        let Some(folder) = &self.templates_folder else {
+            return Templates::embedded().map_err(|errors| vec![errors.to_string()]);
+        };
+        Templates::with_folder(folder).map_err(|errors| {
+            let in_folder = |error| format!("templates-folder {}: {error}", folder.display());
+            errors.0.iter().map(in_folder).collect()
+        })
     }
 
     fn transport(&self) -> Result<Transport, String> {

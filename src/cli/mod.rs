@@ -1,11 +1,12 @@
 //! The command line of the one binary: the client commands, and the tools an operator needs.
 //!
 //! Knows clap and the generated client, and nothing of the server's inside: a client command sees what any other
-//! client sees. `serve`, `migrate` and `inbox` are only parsed here; `main` runs them.
+//! client sees. `serve`, `migrate` and `inbox` are only parsed here; `main` runs them. [`mail`] alone looks inside, at
+//! the templates of mails, because it shows what the server would send.
 //!
 //! In reading order: [`failure`] is how commands end, [`connection`], [`retry`] and [`status`] are how they speak to
 //! the server, [`send`] is the main one with [`people`], [`chunks`], [`results`], [`follow`], [`progress`] and
-//! [`report`], and [`accept`], [`directory`], [`health`], [`caller`] and [`key`] are one command each.
+//! [`report`], and [`accept`], [`directory`], [`health`], [`mail`], [`caller`] and [`key`] are one command each.
 
 pub mod accept;
 pub mod caller;
@@ -19,6 +20,7 @@ pub mod follow;
 pub mod health;
 pub mod inbox;
 pub mod key;
+pub mod mail;
 pub mod metadata;
 pub mod people;
 pub mod progress;
@@ -103,6 +105,9 @@ pub enum Tool {
     /// Make callers of the API
     #[command(subcommand)]
     Caller(caller::CallerCommand),
+    /// Check the templates of mails, and look at a mail
+    #[command(subcommand)]
+    Mail(mail::MailCommand),
     /// Make master keys for invitation links
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -116,6 +121,7 @@ pub async fn run(tool: &Tool, out: &mut dyn Write) -> Result<Exit, Failure> {
         Tool::Health(args) => health::run(args, out).await,
         Tool::Directory(command) => directory::run(command, out).await,
         Tool::Caller(command) => caller::run(command, out),
+        Tool::Mail(command) => mail::run(command, out),
         Tool::Key(command) => key::run(command, out),
     }
 }
@@ -147,6 +153,7 @@ mod tests {
             "caller new demo --scope directory:read --force",
             "key new --kid 256",
             "health --token x",
+            "mail preview --locale de",
         ] {
             let words = std::iter::once("invitations").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_err(), "{line}");

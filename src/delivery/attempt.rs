@@ -12,12 +12,13 @@ use uuid::Uuid;
 use super::backoff;
 use super::lane::Lane;
 use crate::clock::Clock;
+use crate::domain::brand::Brand;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::invitation::StateName;
 use crate::domain::keyring::Keyring;
 use crate::domain::link::LinkTemplate;
 use crate::domain::token::{Token, TokenSubject};
-use crate::mail::message::{ComposedMail, Composer, InvitationMail};
+use crate::mail::message::{ComposedMail, Composer, InvitationMail, MailKind};
 use crate::mail::outcome::{Fate, SendError, Stage};
 use crate::mail::transport::Session;
 use crate::store::outbox::{self, ClaimedMail, Lease, MailContent, Settlement};
@@ -130,6 +131,7 @@ impl Mailroom {
         let token = Token::derive(&self.keyring, u8::try_from(content.key_id).ok()?, &subject)?;
         let non_empty = |text: &String| (!text.is_empty()).then(|| text.clone());
         Some(InvitationMail {
+            kind: MailKind::Invitation,
             message_id: format!(
                 "inv.{}.{}.{}@{}",
                 content.invitation_id, content.generation, content.send_seq, self.message_id_domain
@@ -137,6 +139,11 @@ impl Mailroom {
             date: claimed.created_at,
             to: EmailAddress::from_stored(&content.email)?,
             organization_name: content.organization_name.clone(),
+            brand: Brand::from_stored(
+                &content.logo_url,
+                &content.brand_color,
+                &content.support_email,
+            ),
             inviter_name: non_empty(&content.inviter_name),
             role: content.role.clone(),
             note: non_empty(&content.message),

@@ -5,6 +5,8 @@
 pub mod access;
 pub mod address_tag;
 pub mod bounce_address;
+pub mod brand;
+pub mod color;
 pub mod display_name;
 pub mod email_address;
 pub mod expiry;
@@ -13,6 +15,7 @@ pub mod invitation;
 pub mod keyring;
 pub mod link;
 pub mod locale;
+pub mod logo_url;
 pub mod membership;
 pub mod metadata;
 pub mod new_invitation;

@@ -15,7 +15,7 @@ pub mod message;
 pub mod outcome;
 pub mod smtp;
 mod stream;
-mod templates;
+pub mod templates;
 mod tls;
 pub mod transport;
 mod untrusted;

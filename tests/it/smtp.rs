@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use invitations::domain::brand::Brand;
 use invitations::domain::email_address::EmailAddress;
-use invitations::mail::message::{ComposedMail, Composer, InvitationMail, Sender};
+use invitations::mail::message::{ComposedMail, Composer, InvitationMail, MailKind, Sender};
 use invitations::mail::outcome::{Fate, SendError, Stage};
 use invitations::mail::smtp::{
     SmtpConfig, SmtpConfigError, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport,
@@ -26,6 +27,8 @@ fn mail(number: u32) -> ComposedMail {
 fn mail_with_note(number: u32, note: &str) -> ComposedMail {
     let sender = Sender::parse("Acme", "invites@acme.example", None).unwrap();
     let mail = InvitationMail {
+        kind: MailKind::Invitation,
+        brand: Brand::default(),
         message_id: format!("inv.{number}.1.1@acme.example"),
         date: datetime!(2026-11-22 19:00 UTC),
         to: EmailAddress::parse(&format!("reader{number}@example.com")).unwrap(),
