@@ -6,7 +6,7 @@ use minijinja::Environment;
 use mrml::prelude::render::RenderOptions;
 
 use super::problem::TemplateError;
-use super::source::{Source, Sources};
+use super::source::Sources;
 
 /// What sentences and layouts may be made of.
 pub(super) const CONTENT_NAMES: &[&str] = &[
@@ -47,26 +47,10 @@ pub(super) fn sentence_names(layout: &str) -> BTreeSet<&str> {
 
 /// Everything that is wrong with the layouts before sentences are set into them.
 pub(super) fn errors(sources: &Sources) -> Vec<TemplateError> {
-    let layouts = [&sources.mjml, &sources.text];
-    let mut errors: Vec<_> = layouts.into_iter().flat_map(layout_errors).collect();
-    let unknown_attributes = mrml::parse(&sources.mjml.text)
-        .map(|parsed| parsed.warnings)
-        .unwrap_or_default();
-    for warning in unknown_attributes {
-        let before = sources
-            .mjml
-            .text
-            .get(..warning.span.start)
-            .unwrap_or_default();
-        let line = before.lines().count().max(1);
-        let reason = format!("an attribute of line {line} is unknown to MJML");
-        errors.push(TemplateError::new(sources.mjml.name.clone(), &reason));
-    }
-    errors
-}
-
-fn layout_errors(layout: &Source) -> Vec<TemplateError> {
-    placeholder_errors(&layout.name, &layout.text, CONTENT_NAMES)
+    [&sources.mjml, &sources.text]
+        .into_iter()
+        .flat_map(|layout| placeholder_errors(&layout.name, &layout.text, CONTENT_NAMES))
+        .collect()
 }
 
 /// What is wrong with a template that may be made of these names.
