@@ -156,8 +156,8 @@ fn preview(args: &MailPreviewArgs, out: &mut dyn Write) -> Result<Exit, Failure>
     let (path, bytes) = match (&args.output.open_in, &args.output.eml) {
         (Some(path), _) => (path, letter.html.into_bytes()),
         (None, Some(path)) => {
-            let composed = composer.compose(&mail).map_err(unwritten)?;
-            (path, composed.bytes().to_vec())
+            let message = composer.compose(&mail).map_err(unwritten)?;
+            (path, message.bytes().to_vec())
         }
         (None, None) => {
             write!(out, "{}\n\n{}", letter.subject, letter.text)?;

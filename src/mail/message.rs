@@ -338,7 +338,7 @@ fn headers(mail: &InvitationMail) -> Result<Vec<(&'static str, String)>, Compose
 
 fn unsubscribe_url(mail: &InvitationMail) -> Result<Option<&str>, ComposeError> {
     let url = mail.unsubscribe_url.as_ref();
-    match url.map(|url| url.expose_secret()) {
+    match url.map(ExposeSecret::expose_secret) {
         Some(url) if url.len() > UNSUBSCRIBE_URL_OCTETS_MAX || !is_link(url) => {
             Err(ComposeError::Link)
         }

@@ -335,11 +335,19 @@ fn everything_wrong_with_a_folder_is_told_at_once() {
     );
 }
 
+/// Asserts of each file that a folder with it alone is refused, first of all for the expected reason.
+fn assert_refused(cases: &[(&str, String, &str)]) {
+    for (name, text, expected) in cases {
+        let found = errors(&[(name, text)]);
+        let first = found.first().map(String::as_str).unwrap_or_default();
+        assert!(first.starts_with(expected), "{expected}\n{found:#?}");
+    }
+}
+
 #[test]
-fn what_could_fail_a_mail_is_refused_before_the_first() {
-    let embedded = Sources::embedded();
+fn a_locale_that_could_fail_a_mail_is_refused_before_the_first() {
     let english = english();
-    let cases = [
+    assert_refused(&[
         (
             "en.toml",
             english.replace("button = \"View", "button = \"{{ inviter"),
@@ -398,6 +406,13 @@ fn what_could_fail_a_mail_is_refused_before_the_first() {
             english.replace("\"en\"", "\"de_DE\""),
             "de_DE.toml: the file name is not a language tag",
         ),
+    ]);
+}
+
+#[test]
+fn a_layout_that_could_fail_a_mail_is_refused_before_the_first() {
+    let embedded = Sources::embedded();
+    assert_refused(&[
         (
             "invitation.txt",
             embedded.text.text.replace("{{ link }}", ""),
@@ -438,14 +453,7 @@ fn what_could_fail_a_mail_is_refused_before_the_first() {
             "x".repeat(300_000),
             "invitation.mjml: the file is over 256 KiB",
         ),
-    ];
-    for (name, text, expected) in cases {
-        let found = errors(&[(name, &text)]);
-        let is_first = found
-            .first()
-            .is_some_and(|error| error.starts_with(expected));
-        assert!(is_first, "{expected}\n{found:#?}");
-    }
+    ]);
 }
 
 #[test]
