@@ -214,6 +214,8 @@ fn spawn_background(
         links: Arc::clone(links),
         composer: settings.composer,
         message_id_domain: settings.message_id_domain,
+        bounce_mailbox: settings.bounce_mailbox,
+        public_url: settings.public_url,
     };
     let worker = Worker::new(mailroom, settings.delivery, Arc::clone(mail_queued));
     tasks.spawn("worker", worker.run(tasks.stopping().clone()));

@@ -160,9 +160,13 @@ pub struct Config {
     /// Who mails come from: your product, as `Name <address>`
     #[arg(help_heading = MAIL, long, env = "INVITATIONS_MAIL_FROM")]
     pub mail_from: String,
-    /// Where bounces go; the address of `mail-from` if not set
+    /// Where bounces go, each mail's under an address of its own (`NAME+PROOF@…`; NAME of at most 13 octets), for
+    /// `invitations bounce`; to the address of `mail-from` if not set
     #[arg(help_heading = MAIL, long, env = "INVITATIONS_MAIL_ENVELOPE_FROM")]
     pub mail_envelope_from: Option<String>,
+    /// Folder of templates that replace the built-in ones or add languages (see docs/mails.md)
+    #[arg(help_heading = MAIL, long, env = "INVITATIONS_TEMPLATES_FOLDER")]
+    pub templates_folder: Option<PathBuf>,
     /// Folder of the file transport
     #[arg(help_heading = MAIL, long, env = "INVITATIONS_MAIL_FOLDER")]
     pub mail_folder: Option<PathBuf>,
@@ -273,6 +277,8 @@ mod tests {
             "nobody",
             "--mail-transport",
             "file",
+            "--templates-folder",
+            "/nowhere/templates",
             "--lease-duration",
             "1s",
             "--database-connections-max",
@@ -302,6 +308,7 @@ mod tests {
             "postmark-webhook-password",
             "mail-from",
             "mail-folder",
+            "templates-folder",
             "lease-duration",
             "database-connections-max",
         ];

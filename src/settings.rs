@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use crate::callers_file::CallersFile;
 use crate::config::{Config, LinkStyle, MailAmbiguous, MailTransport, Role, TlsMode};
 use crate::delivery::{Ambiguous, DeliveryConfig, DomainCaps, LaneConfig, Route};
+use crate::domain::bounce_address::MAILBOX_LOCAL_OCTETS_MAX;
 use crate::domain::keyring::Keyring;
 use crate::domain::link::{LinkMode, LinkTemplate};
 use crate::domain::public_url::PublicUrl;
@@ -19,6 +20,7 @@ use crate::lanes_file;
 use crate::mail::file::FileTransport;
 use crate::mail::message::{Composer, Sender};
 use crate::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
+use crate::mail::templates::Templates;
 use crate::mail::transport::Transport;
 use crate::store::StoreConfig;
 
@@ -52,6 +54,8 @@ pub struct Settings {
     pub composer: Composer,
     /// The right-hand side of message ids.
     pub message_id_domain: String,
+    /// Where bounces are delivered to, each mail's under an address of its own.
+    pub bounce_mailbox: Option<String>,
     /// How mails are delivered.
     pub delivery: DeliveryConfig,
     /// How often to sweep.
@@ -84,6 +88,7 @@ impl Config {
         let web = self.web().map_err(|found| problems.extend(found));
         let sender = self.sender().map_err(|problem| problems.push(problem));
         let lanes = self.lanes().map_err(|found| problems.extend(found));
+        let templates = self.templates().map_err(|errors| problems.extend(errors));
         problems.extend(self.zero_durations());
         if self.lease_duration < LEASE_DURATION_MIN {
             problems.push("lease-duration: a lease under 2s is lost to a busy machine".to_owned());
@@ -94,20 +99,17 @@ impl Config {
                     .to_owned(),
             );
         }
-        let (Ok(keyring), Ok(callers), Ok(links), Ok(web), Ok(sender), Ok(lanes)) =
-            (keyring, callers, links, web, sender, lanes)
+        let (Ok(keyring), Ok(callers), Ok(links), Ok(web), Ok(sender), Ok(lanes), Ok(templates)) =
+            (keyring, callers, links, web, sender, lanes, templates)
         else {
             return Err(ConfigError(problems));
         };
-        let composer =
-            Composer::new(sender).map_err(|error| problems.push(format!("templates: {error}")));
-        match composer {
-            Ok(composer) if problems.is_empty() => {
-                let callers = Callers::new(callers);
-                Ok(self.settings(keyring, callers, links, web, composer, lanes))
-            }
-            _ => Err(ConfigError(problems)),
+        if !problems.is_empty() {
+            return Err(ConfigError(problems));
         }
+        let composer = Composer::with_templates(sender, templates);
+        let callers = Callers::new(callers);
+        Ok(self.settings(keyring, callers, links, web, composer, lanes))
     }
 
     fn settings(
@@ -141,6 +143,7 @@ impl Config {
             },
             composer,
             message_id_domain: self.mail_domain().to_owned(),
+            bounce_mailbox: self.mail_envelope_from.clone(),
             delivery: DeliveryConfig {
                 lanes,
                 lease_duration: self.lease_duration,
@@ -244,6 +247,13 @@ impl Config {
         let (name, address) = self
             .mail_from()
             .ok_or_else(|| "mail-from: not of the form `Name <address>`".to_owned())?;
+        let bounce_name = self.mail_envelope_from.as_deref().unwrap_or_default();
+        let (bounce_name, _) = bounce_name.rsplit_once('@').unwrap_or_default();
+        if bounce_name.len() > MAILBOX_LOCAL_OCTETS_MAX {
+            return Err(format!(
+                "mail-envelope-from: the part before the at sign must leave room for a proof, so at most {MAILBOX_LOCAL_OCTETS_MAX} octets"
+            ));
+        }
         Sender::parse(name, address, self.mail_envelope_from.as_deref())
             .map_err(|error| format!("mail-from, mail-envelope-from: {error}"))
     }
@@ -286,6 +296,16 @@ impl Config {
         self.smtp_hello_name
             .as_deref()
             .unwrap_or_else(|| self.mail_domain())
+    }
+
+    fn templates(&self) -> Result<Templates, Vec<String>> {
+        let Some(folder) = &self.templates_folder else {
+            return Templates::embedded().map_err(|errors| vec![errors.to_string()]);
+        };
+        Templates::with_folder(folder).map_err(|errors| {
+            let in_folder = |error| format!("templates-folder {}: {error}", folder.display());
+            errors.0.iter().map(in_folder).collect()
+        })
     }
 
     fn transport(&self) -> Result<Transport, String> {

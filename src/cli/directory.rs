@@ -85,6 +85,12 @@ struct OrganizationEntry {
     locale: String,
     #[serde(default)]
     recheck_inviter: bool,
+    #[serde(default)]
+    logo_url: String,
+    #[serde(default)]
+    brand_color: String,
+    #[serde(default)]
+    support_email: String,
 }
 
 #[derive(Deserialize)]
@@ -285,6 +291,9 @@ impl OrganizationEntry {
             redirect_origins: self.redirect_origins,
             locale: self.locale,
             recheck_inviter: self.recheck_inviter,
+            logo_url: self.logo_url,
+            brand_color: self.brand_color,
+            support_email: self.support_email,
         }
     }
 }
@@ -320,13 +329,16 @@ mod tests {
     #[test]
     fn a_file_becomes_messages() {
         let directory = parse(
-            br#"{"organizations": [{"id": "acme", "name": "Acme", "roles": ["admin", "guest"]}],
+            br##"{"organizations": [{"id": "acme", "name": "Acme", "roles": ["admin", "guest"],
+                                    "logo_url": "https://acme.example/logo.png", "brand_color": "#0f766e",
+                                    "support_email": "help@acme.example"}],
                  "users": [{"id": "u-1"}],
                  "memberships": [{"organization_id": "acme", "user_id": "u-1", "role": "admin",
-                                  "public_metadata": {"seats": 5}}]}"#,
+                                  "public_metadata": {"seats": 5}}]}"##,
         )
         .unwrap_or_default();
         assert_eq!(directory.organizations[0].roles, ["admin", "guest"]);
+        assert_eq!(directory.organizations[0].brand_color, "#0f766e");
         assert_eq!(directory.users[0].id, "u-1");
         let metadata = directory.memberships[0].public_metadata.clone().unwrap();
         assert_eq!(metadata::to_json(metadata), serde_json::json!({"seats": 5}));

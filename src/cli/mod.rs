@@ -1,12 +1,13 @@
 //! The command line of the one binary: the client commands, and the tools an operator needs.
 //!
 //! Knows clap and the generated client, and nothing of the server's inside: a client command sees what any other
-//! client sees. `serve`, `migrate` and `inbox` are only parsed here; `main` runs them.
+//! client sees. `serve`, `migrate` and `inbox` are only parsed here; `main` runs them. [`mail`] alone looks inside, at
+//! the templates of mails, because it shows what the server would send.
 //!
 //! In reading order: [`failure`] is how commands end, [`connection`], [`retry`] and [`status`] are how they speak to
 //! the server, [`send`] is the main one with [`people`], [`chunks`], [`results`], [`follow`], [`progress`] and
-//! [`report`], and [`accept`], [`bounce`], [`directory`], [`suppression`], [`health`], [`caller`] and [`key`] are one
-//! command each.
+//! [`report`], and [`accept`], [`bounce`], [`directory`], [`suppression`], [`health`], [`mail`], [`caller`] and [`key`]
+//! are one command each.
 
 pub mod accept;
 pub mod bounce;
@@ -21,6 +22,7 @@ pub mod follow;
 pub mod health;
 pub mod inbox;
 pub mod key;
+pub mod mail;
 pub mod metadata;
 pub mod people;
 pub mod progress;
@@ -112,6 +114,9 @@ pub enum Tool {
     /// Make callers of the API
     #[command(subcommand)]
     Caller(caller::CallerCommand),
+    /// Check the templates of mails, and look at a mail
+    #[command(subcommand)]
+    Mail(mail::MailCommand),
     /// Make master keys for invitation links
     #[command(subcommand)]
     Key(key::KeyCommand),
@@ -127,6 +132,7 @@ pub async fn run(tool: &Tool, out: &mut dyn Write) -> Result<Exit, Failure> {
         Tool::Directory(command) => directory::run(command, out).await,
         Tool::Suppression(command) => suppression::run(command, out).await,
         Tool::Caller(command) => caller::run(command, out),
+        Tool::Mail(command) => mail::run(command, out),
         Tool::Key(command) => key::run(command, out),
     }
 }
@@ -162,6 +168,7 @@ mod tests {
             "suppression add a@b.co --from file",
             "suppression lift a@b.co --expires-in 1d",
             "suppression list --reason bored",
+            "mail preview --locale de",
         ] {
             let words = std::iter::once("invitations").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_err(), "{line}");

@@ -14,13 +14,16 @@ use super::backoff;
 use crate::clock::Clock;
 use crate::domain::address_tag::{AddressTag, Tagger};
 use crate::domain::bounce_address::SentMail;
+use crate::domain::brand::Brand;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::invitation::StateName;
 use crate::domain::keyring::Keyring;
 use crate::domain::link::LinkTemplate;
+use crate::domain::public_url::PublicUrl;
 use crate::domain::suppression::{EVERY_ORGANIZATION, SuppressionReason};
 use crate::domain::token::{Token, TokenSubject};
-use crate::mail::message::{ComposeError, Composer, InvitationMail};
+use crate::domain::unsubscribe_token;
+use crate::mail::message::{ComposeError, Composer, InvitationMail, MailKind};
 use crate::store::outbox::{self, ClaimedMail, MailContent, MailKey};
 use crate::store::settlements::{Settled, Settlement};
 use crate::store::suppressions::{self, SuppressionRow};
@@ -49,6 +52,10 @@ pub struct Mailroom {
     pub message_id_domain: String,
     /// Finds addresses on the suppression list.
     pub tagger: Tagger,
+    /// Where bounces are delivered to, each mail's under an address of its own; the sender's own address if not set.
+    pub bounce_mailbox: Option<String>,
+    /// Where readers reach the page that stops mails; without it no mail offers it.
+    pub public_url: Option<PublicUrl>,
 }
 
 /// A mail that was claimed, with what it is written from; `None` if the invitation or its organization is gone.
@@ -260,6 +267,23 @@ impl Mailroom {
         }
     }
 
+    /// The bounce address of this one mail, where bounces come back to a mailbox of ours.
+    fn envelope_from(&self, claimed: &ClaimedMail) -> Option<String> {
+        let mail = SentMail {
+            invitation_id: claimed.key.invitation_id,
+            send_seq: claimed.key.send_seq,
+        };
+        let mailbox = self.bounce_mailbox.as_deref()?;
+        mail.bounce_address(&self.keyring, mailbox)
+    }
+
+    fn unsubscribe_url(&self, content: &MailContent) -> Option<SecretString> {
+        let public_url = self.public_url.as_ref()?;
+        let tag = self.tagger.tag_of_normalized(&content.email_normalized);
+        let token = unsubscribe_token::seal(&self.keyring, &tag)?;
+        Some(public_url.unsubscribe_link(&token).into())
+    }
+
     fn holds_key(&self, content: &MailContent) -> bool {
         u8::try_from(content.key_id)
             .is_ok_and(|kid| self.keyring.key_ids().any(|loaded| loaded == kid))
@@ -276,6 +300,11 @@ impl Mailroom {
         let token = Token::derive(&self.keyring, u8::try_from(content.key_id).ok()?, &subject)?;
         let non_empty = |text: &String| (!text.is_empty()).then(|| text.clone());
         Some(InvitationMail {
+            kind: if claimed.is_reminder {
+                MailKind::Reminder
+            } else {
+                MailKind::Invitation
+            },
             message_id: format!(
                 "inv.{}.{}.{}@{}",
                 content.invitation_id,
@@ -286,14 +315,19 @@ impl Mailroom {
             date: claimed.created_at,
             to: EmailAddress::from_stored(&content.email)?,
             organization_name: content.organization_name.clone(),
+            brand: Brand::from_stored(
+                &content.logo_url,
+                &content.brand_color,
+                &content.support_email,
+            ),
             inviter_name: non_empty(&content.inviter_name),
             role: content.role.clone(),
             note: non_empty(&content.message),
             link: SecretString::from(self.links.link(&token, &content.redirect_url)),
             expires_at: content.expires_at,
             locale: content.locale.clone(),
-            envelope_from: None,
-            unsubscribe_url: None,
+            envelope_from: self.envelope_from(claimed),
+            unsubscribe_url: self.unsubscribe_url(content),
         })
     }
 }

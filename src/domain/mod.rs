@@ -5,6 +5,8 @@
 pub mod access;
 pub mod address_tag;
 pub mod bounce_address;
+pub mod brand;
+pub mod color;
 pub mod diagnostic;
 pub mod display_name;
 pub mod dsn;
@@ -16,6 +18,7 @@ pub mod invitation;
 pub mod keyring;
 pub mod link;
 pub mod locale;
+pub mod logo_url;
 pub mod masking;
 pub mod membership;
 pub mod metadata;

@@ -1,5 +1,6 @@
 //! Organizations: what an invitation has to know of where it leads.
 
+use super::brand::Brand;
 use super::ids::OrganizationId;
 use super::reason::{Reason, Violation};
 use super::role::Role;
@@ -29,6 +30,8 @@ pub struct Organization {
     pub locale: String,
     /// Whether Accept asks again if the inviter is still an admin member.
     pub recheck_inviter: bool,
+    /// What its mails show of it.
+    pub brand: Brand,
 }
 
 /// An organization as a caller describes it.
@@ -50,6 +53,12 @@ pub struct OrganizationInput {
     pub locale: String,
     /// As [`Organization::recheck_inviter`].
     pub recheck_inviter: bool,
+    /// As [`Brand::logo_url`], or empty.
+    pub logo_url: String,
+    /// As [`Brand::color`], or empty.
+    pub brand_color: String,
+    /// As [`Brand::support_email`], or empty.
+    pub support_email: String,
 }
 
 impl OrganizationInput {
@@ -87,6 +96,10 @@ impl OrganizationInput {
         let locale = parse_optional_locale(&self.locale)
             .inspect_err(|reason| refuse("locale", *reason))
             .unwrap_or_default();
+        let brand = Brand::parse(&self.logo_url, &self.brand_color, &self.support_email);
+        let brand = brand
+            .map_err(|refused| violations.extend(refused))
+            .unwrap_or_default();
 
         match id {
             Some(id) if violations.is_empty() => Ok(Organization {
@@ -98,6 +111,7 @@ impl OrganizationInput {
                 redirect_origins,
                 locale,
                 recheck_inviter: self.recheck_inviter,
+                brand,
             }),
             _ => Err(violations),
         }
@@ -173,6 +187,9 @@ mod tests {
             allowed_email_domains: vec!["localhost".into()],
             redirect_origins: vec!["http://app.example.com".into()],
             locale: "de_DE".into(),
+            logo_url: "http://example.com/logo.png".into(),
+            brand_color: "blue".into(),
+            support_email: "support".into(),
             ..Default::default()
         };
         let fields: Vec<_> = input
@@ -189,7 +206,10 @@ mod tests {
                 "roles",
                 "allowed_email_domains",
                 "redirect_origins",
-                "locale"
+                "locale",
+                "logo_url",
+                "brand_color",
+                "support_email"
             ]
         );
     }

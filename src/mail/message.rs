@@ -16,20 +16,34 @@ use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use url::Url;
 
-use super::templates::{Content, Rendered, TemplateError, Templates};
+use super::templates::{Content, Rendered, TemplateError, TemplateErrors, Templates};
 use super::untrusted::{clean_line, clean_lines};
+use crate::domain::brand::Brand;
 use crate::domain::email_address::EmailAddress;
 
 /// Longest Message-ID, in octets without its brackets; far below the 998 of a line (RFC 5322 §2.1.1).
 pub const MESSAGE_ID_OCTETS_MAX: usize = 200;
 /// Longest link, in octets.
 pub const LINK_OCTETS_MAX: usize = 4_096;
+/// Longest URL that stops further mail, in octets: its header is one line, which RFC 5322 §2.1.1 bounds at 998.
+pub const UNSUBSCRIBE_URL_OCTETS_MAX: usize = 900;
 /// Longest sender name, in characters.
 pub const SENDER_NAME_CHARS_MAX: usize = 64;
+
+/// What a mail is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MailKind {
+    /// To invite.
+    Invitation,
+    /// To say that an invitation is about to expire.
+    Reminder,
+}
 
 /// What one mail is made of.
 #[derive(Debug, Clone)]
 pub struct InvitationMail {
+    /// What it is for.
+    pub kind: MailKind,
     /// Identifies the mail, without angle brackets: `local@domain`. The same on every attempt.
     pub message_id: String,
     /// When the mail was asked for, not when it is sent. The same on every attempt.
@@ -38,6 +52,8 @@ pub struct InvitationMail {
     pub to: EmailAddress,
     /// Display name of the organization.
     pub organization_name: String,
+    /// What the organization shows of itself besides.
+    pub brand: Brand,
     /// Display name of whoever invites; without one the wording is neutral.
     pub inviter_name: Option<String>,
     /// What the reader would be in the organization.
@@ -84,8 +100,8 @@ pub enum ComposeError {
     /// The Message-ID is not `dot-atom@dot-atom`.
     #[error("the message id is malformed")]
     MessageId,
-    /// The link is not an absolute http or https URL in its encoded form.
-    #[error("the link is malformed")]
+    /// The link, or the one that stops further mail, is not an absolute http or https URL in its encoded form.
+    #[error("a link is malformed")]
     Link,
     /// The mail library does not take the address.
     #[error("the address is not one the mail library takes")]
@@ -168,12 +184,15 @@ impl fmt::Debug for Sender {
 }
 
 impl Composer {
-    /// Compiles the embedded templates.
-    pub fn new(sender: Sender) -> Result<Self, TemplateError> {
-        Ok(Self {
-            templates: Templates::compile()?,
-            sender,
-        })
+    /// A composer with the embedded templates.
+    pub fn new(sender: Sender) -> Result<Self, TemplateErrors> {
+        Ok(Self::with_templates(sender, Templates::embedded()?))
+    }
+
+    /// A composer with these templates.
+    #[must_use]
+    pub const fn with_templates(sender: Sender, templates: Templates) -> Self {
+        Self { templates, sender }
     }
 
     /// Writes one mail in words: the same mail that [`compose`](Self::compose) makes bytes of.
@@ -237,17 +256,21 @@ impl Composer {
 
     fn render(&self, mail: &InvitationMail) -> Result<Rendered, ComposeError> {
         let link = mail.link.expose_secret();
+        let unsubscribe_url = unsubscribe_url(mail)?;
         if !is_link(link) {
             return Err(ComposeError::Link);
         }
         let inviter = mail.inviter_name.as_deref().map(clean_line);
         let content = Content {
+            is_reminder: mail.kind == MailKind::Reminder,
             organization: clean_line(&mail.organization_name),
+            brand: &mail.brand,
             inviter: inviter.filter(|name| !name.is_empty()),
             role: clean_line(&mail.role),
             note_lines: clean_lines(mail.note.as_deref().unwrap_or_default()),
             address: mail.to.mailbox(),
             link,
+            unsubscribe_url,
             expires_at: mail.expires_at,
             sender: &self.sender.name,
         };
@@ -305,16 +328,22 @@ fn headers(mail: &InvitationMail) -> Result<Vec<(&'static str, String)>, Compose
         ("Auto-Submitted", "auto-generated".to_owned()),
         ("X-Auto-Response-Suppress", "All".to_owned()),
     ];
-    if let Some(url) = &mail.unsubscribe_url {
-        let url = url.expose_secret();
-        if !is_link(url) {
-            return Err(ComposeError::Link);
-        }
+    if let Some(url) = unsubscribe_url(mail)? {
         headers.push(("List-Unsubscribe", format!("<{url}>")));
         let one_click = "List-Unsubscribe=One-Click".to_owned();
         headers.push(("List-Unsubscribe-Post", one_click));
     }
     Ok(headers)
+}
+
+fn unsubscribe_url(mail: &InvitationMail) -> Result<Option<&str>, ComposeError> {
+    let url = mail.unsubscribe_url.as_ref();
+    match url.map(ExposeSecret::expose_secret) {
+        Some(url) if url.len() > UNSUBSCRIBE_URL_OCTETS_MAX || !is_link(url) => {
+            Err(ComposeError::Link)
+        }
+        url => Ok(url),
+    }
 }
 
 fn fixed_header(name: &'static str, value: String) -> HeaderValue {

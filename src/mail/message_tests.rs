@@ -18,10 +18,12 @@ pub(in crate::mail) fn composer() -> Composer {
 /// An ordinary invitation.
 pub(in crate::mail) fn invitation() -> InvitationMail {
     InvitationMail {
+        kind: MailKind::Invitation,
         message_id: "inv.0199.1.1@mail.acme.example".to_owned(),
         date: datetime!(2026-11-22 19:00:00 UTC),
         to: EmailAddress::parse("alice@example.com").unwrap(),
         organization_name: "Northwind Traders".to_owned(),
+        brand: Brand::default(),
         inviter_name: Some("Ada Lovelace".to_owned()),
         role: "member".to_owned(),
         note: Some("Hello Alice,\nwe start on Monday.\r\n\r\n.\nAda".to_owned()),
@@ -325,4 +327,66 @@ fn every_redirect_url_the_domain_accepts_can_be_mailed() {
         };
         assert!(is_link(&link), "{link}");
     }
+}
+
+#[test]
+fn a_reader_can_stop_further_mail_with_one_click() {
+    let longest = format!("https://mail.acme.example/u/{}", "x".repeat(900 - 28));
+    for url in ["https://mail.acme.example/u/abc?x=1&y=2", &longest] {
+        let mail = InvitationMail {
+            unsubscribe_url: Some(url.to_owned().into()),
+            ..invitation()
+        };
+        let composed = composer().compose(&mail).unwrap();
+        let wire = String::from_utf8(composed.bytes().to_vec()).unwrap();
+        // RFC 8058 §3: both headers, the URL in angle brackets, and neither folded.
+        let lines: Vec<&str> = wire.split("\r\n").collect();
+        let header = format!("List-Unsubscribe: <{url}>");
+        assert!(lines.contains(&header.as_str()), "{wire}");
+        assert!(lines.contains(&"List-Unsubscribe-Post: List-Unsubscribe=One-Click"));
+        assert_wire_is_plain(composed.bytes(), url);
+        let (text, html) = parts(&composed);
+        assert!(text.lines().any(|line| line == url), "{text}");
+        let anchor = format!("<a href=\"{}\"", url.replace('&', "&amp;"));
+        assert!(html.contains(&anchor) && html.contains(">No more invitations to this address<"));
+    }
+    let mail = composer().compose(&invitation()).unwrap();
+    assert!(!String::from_utf8_lossy(mail.bytes()).contains("nsubscribe"));
+    for url in [
+        "mailto:x@y.zz",
+        "https://x.example/\r\nBcc:",
+        &format!("{longest}x"),
+    ] {
+        let mail = InvitationMail {
+            unsubscribe_url: Some(url.to_owned().into()),
+            ..invitation()
+        };
+        let error = composer().compose(&mail).unwrap_err();
+        assert!(matches!(error, ComposeError::Link), "{url}");
+    }
+}
+
+#[test]
+fn a_brand_changes_the_look_and_no_header() {
+    let brand = Brand::from_stored(
+        "https://cdn.acme.example/logo.png",
+        "#0f766e",
+        "help@acme.example",
+    );
+    let mail = InvitationMail {
+        kind: MailKind::Reminder,
+        brand,
+        ..invitation()
+    };
+    let composed = composer().compose(&mail).unwrap();
+    assert_eq!(
+        header(&composed, "From"),
+        "\"Acme invitations\" <invites@acme.example>"
+    );
+    assert_eq!(header(&composed, "Reply-To"), "");
+    let (text, html) = parts(&composed);
+    assert!(text.contains("Questions? Write to help@acme.example"));
+    assert!(html.contains("src=\"https://cdn.acme.example/logo.png\""));
+    let subject = "Reminder: your invitation to Northwind Traders expires on 22 December";
+    assert_eq!(header(&composed, "Subject").replace("\r\n", ""), subject);
 }

@@ -23,7 +23,7 @@ mod resend;
 mod retry_hint;
 pub mod smtp;
 mod stream;
-mod templates;
+pub mod templates;
 mod tls;
 pub mod transport;
 mod untrusted;

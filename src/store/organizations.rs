@@ -4,6 +4,8 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::StoreError;
+use crate::domain::brand::Brand;
+use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::OrganizationId;
 use crate::domain::organization::Organization;
 
@@ -34,6 +36,9 @@ pub async fn upsert_many(
                 "redirect_origins": organization.redirect_origins,
                 "locale": organization.locale,
                 "recheck_inviter": organization.recheck_inviter,
+                "logo_url": organization.brand.logo_url.as_deref().unwrap_or_default(),
+                "brand_color": organization.brand.color.map(|color| color.to_string()).unwrap_or_default(),
+                "support_email": organization.brand.support_email.as_ref().map_or("", EmailAddress::given),
             })
         })
         .collect();
@@ -47,19 +52,26 @@ pub async fn upsert_many(
                    ARRAY(SELECT jsonb_array_elements_text(value -> 'allowed_email_domains')) AS domains,
                    ARRAY(SELECT jsonb_array_elements_text(value -> 'redirect_origins')) AS origins,
                    value ->> 'locale' AS locale,
-                   (value ->> 'recheck_inviter')::boolean AS recheck_inviter
+                   (value ->> 'recheck_inviter')::boolean AS recheck_inviter,
+                   value ->> 'logo_url' AS logo_url,
+                   value ->> 'brand_color' AS brand_color,
+                   value ->> 'support_email' AS support_email
               FROM jsonb_array_elements($1::jsonb) AS value
              ORDER BY 1
         ), written AS (
             INSERT INTO organizations
                    (id, name, roles, default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter,
-                    created_at, updated_at)
-            SELECT id, name, roles, default_role, domains, origins, locale, recheck_inviter, $2, $2 FROM item
+                    logo_url, brand_color, support_email, created_at, updated_at)
+            SELECT id, name, roles, default_role, domains, origins, locale, recheck_inviter,
+                   logo_url, brand_color, support_email, $2, $2
+              FROM item
                 ON CONFLICT (id) DO UPDATE
                SET name = excluded.name, roles = excluded.roles, default_role = excluded.default_role,
                    allowed_email_domains = excluded.allowed_email_domains,
                    redirect_origins = excluded.redirect_origins, locale = excluded.locale,
-                   recheck_inviter = excluded.recheck_inviter, updated_at = excluded.updated_at, deleted_at = NULL
+                   recheck_inviter = excluded.recheck_inviter, logo_url = excluded.logo_url,
+                   brand_color = excluded.brand_color, support_email = excluded.support_email,
+                   updated_at = excluded.updated_at, deleted_at = NULL
             RETURNING id, (xmax = 0) AS is_added
         )
         SELECT id FROM written WHERE is_added"#,
@@ -88,7 +100,7 @@ pub async fn get_many(
     let rows = sqlx::query!(
         "-- store::organizations::get_many
         SELECT id, name, roles, default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter,
-               deleted_at
+               logo_url, brand_color, support_email, deleted_at
           FROM organizations
          WHERE id = ANY($1)",
         ids,
@@ -108,6 +120,7 @@ pub async fn get_many(
                 redirect_origins: row.redirect_origins,
                 locale: row.locale,
                 recheck_inviter: row.recheck_inviter,
+                brand: Brand::from_stored(&row.logo_url, &row.brand_color, &row.support_email),
             };
             Ok(StoredOrganization {
                 organization,

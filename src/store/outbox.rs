@@ -103,6 +103,12 @@ pub struct MailContent {
     pub organization_id: String,
     /// Its name.
     pub organization_name: String,
+    /// Its logo, or empty.
+    pub logo_url: String,
+    /// Its color, or empty.
+    pub brand_color: String,
+    /// Where its readers may write to, or empty.
+    pub support_email: String,
     /// The inviter's name, or empty.
     pub inviter_name: String,
     /// The address as given.
@@ -139,7 +145,8 @@ pub async fn contents(
         MailContent,
         r#"-- store::outbox::contents
         SELECT i.id AS "invitation_id!", i.send_seq AS "send_seq!", i.organization_id AS "organization_id!",
-               o.name AS "organization_name!", coalesce(inviter.name, '') AS "inviter_name!", i.email AS "email!",
+               o.name AS "organization_name!", o.logo_url AS "logo_url!", o.brand_color AS "brand_color!",
+               o.support_email AS "support_email!", coalesce(inviter.name, '') AS "inviter_name!", i.email AS "email!",
                i.email_normalized AS "email_normalized!", i.role AS "role!",
                coalesce(nullif(i.locale, ''), o.locale) AS "locale!", i.message AS "message!",
                i.redirect_url AS "redirect_url!", i.state AS "state!", i.expires_at AS "expires_at!",

@@ -165,6 +165,9 @@ async fn every_violation_of_an_item_is_told_at_once() {
         allowed_email_domains: vec!["localhost".to_owned()],
         redirect_origins: vec!["http://app.example.com".to_owned()],
         locale: "de_DE".to_owned(),
+        logo_url: "http://cdn.example.com/logo.png".to_owned(),
+        brand_color: "teal".to_owned(),
+        support_email: "help@localhost".to_owned(),
         ..Default::default()
     };
     let roleless = Organization {
@@ -179,6 +182,9 @@ async fn every_violation_of_an_item_is_told_at_once() {
         "allowed_email_domains FIELD_INVALID",
         "redirect_origins FIELD_INVALID",
         "locale LOCALE_INVALID",
+        "logo_url FIELD_INVALID",
+        "brand_color FIELD_INVALID",
+        "support_email EMAIL_INVALID",
     ];
     assert_eq!(violations(&results[0]), expected);
     assert_eq!(violations(&results[1]), ["default_role ROLE_UNKNOWN"]);

@@ -13,6 +13,7 @@ use invitations::delivery::{
 use invitations::domain::address_tag::Tagger;
 use invitations::domain::keyring::Keyring;
 use invitations::domain::link::{LinkMode, LinkTemplate};
+use invitations::domain::public_url::PublicUrl;
 use invitations::domain::scope::Scope;
 use invitations::grpc::{Callers, GrpcConfig, Server};
 use invitations::mail::message::{Composer, Sender};
@@ -151,6 +152,8 @@ impl World {
             links,
             composer: Composer::new(sender).unwrap(),
             message_id_domain: "example.com".to_owned(),
+            bounce_mailbox: Some("bounces@example.com".to_owned()),
+            public_url: PublicUrl::parse("https://invitations.example.com"),
         };
         let world = Self {
             worker: Worker::new(mailroom, delivery_config(vec![lane(&relay)]), mail_queued),

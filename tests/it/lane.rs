@@ -3,8 +3,9 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
+use invitations::domain::brand::Brand;
 use invitations::domain::email_address::EmailAddress;
-use invitations::mail::message::{ComposedMail, Composer, InvitationMail, Sender};
+use invitations::mail::message::{ComposedMail, Composer, InvitationMail, MailKind, Sender};
 use invitations::mail::outcome::SendError;
 use invitations::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
 use invitations::mail::transport::{Session, Transport};
@@ -31,10 +32,12 @@ pub(crate) fn mail_with_note(number: u32, note: &str) -> ComposedMail {
 
 pub(crate) fn invitation(id: &str, to: &str, note: &str) -> InvitationMail {
     InvitationMail {
+        kind: MailKind::Invitation,
         message_id: format!("{id}@acme.example"),
         date: datetime!(2026-11-22 19:00 UTC),
         to: EmailAddress::parse(to).unwrap(),
         organization_name: "Northwind".to_owned(),
+        brand: Brand::default(),
         inviter_name: None,
         role: "member".to_owned(),
         note: Some(note.to_owned()),

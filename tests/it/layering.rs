@@ -143,9 +143,17 @@ const RULES: [(&str, &[&str]); 9] = [
     ),
 ];
 
+/// What one file may name against its folder's rule, and why.
+const EXCEPTIONS: [(&str, &str, &str); 1] = [(
+    "cli/mail.rs",
+    "crate::mail",
+    "shows operators the mail that the server would send, without a server",
+)];
+
 #[test]
 fn imports_go_one_way() {
     let mut broken = Vec::new();
+    let mut used = BTreeSet::new();
     for (folder, banned) in RULES {
         let files = sources(
             &Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -156,6 +164,13 @@ fn imports_go_one_way() {
         for file in files {
             for (number, line) in code_lines(&file) {
                 for name in banned.iter().filter(|name| names(&line, name)) {
+                    let exception = EXCEPTIONS
+                        .iter()
+                        .find(|(path, excepted, _)| file.ends_with(path) && excepted == name);
+                    if let Some(exception) = exception {
+                        used.insert(exception);
+                        continue;
+                    }
                     broken.push(format!(
                         "{}:{number}: {folder} must not know {name}",
                         file.display()
@@ -165,6 +180,7 @@ fn imports_go_one_way() {
         }
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert_eq!(used.len(), EXCEPTIONS.len(), "an exception is not needed");
 }
 
 #[test]

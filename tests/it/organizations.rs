@@ -89,3 +89,32 @@ async fn a_deleted_organization_can_be_revived_and_starts_empty() {
     world.add_member(ACME, "ada", "admin").await;
     world.invite_one("a@b.co").await;
 }
+
+#[tokio::test]
+async fn an_organizations_brand_shows_in_its_mails_until_it_is_taken_back() {
+    let mut world = World::start().await;
+    let branded = Organization {
+        logo_url: "https://cdn.example.com/acme.png?a=1&b=2".to_owned(),
+        brand_color: "#0F766E".to_owned(),
+        support_email: "Help@acme.example".to_owned(),
+        ..organization(ACME, "Acme")
+    };
+    let results = upsert_organizations(&world, vec![branded]).await;
+    assert_eq!(outcomes(&results), [UpsertOutcome::Updated]);
+    world.invite_one("alice@example.com").await;
+    let mail = world.mail_to("alice@example.com");
+    for shown in [
+        "src=\"https://cdn.example.com/acme.png?a=1&amp;b=2\" alt=\"Acme\"",
+        "#0f766e",
+        "mailto:Help@acme.example",
+    ] {
+        assert!(mail.html.contains(shown), "{shown} in {}", mail.html);
+    }
+    assert!(mail.text.contains("Questions? Write to Help@acme.example"));
+
+    upsert_organizations(&world, vec![organization(ACME, "Acme")]).await;
+    world.invite_one("bob@example.com").await;
+    let mail = world.mail_to("bob@example.com");
+    assert!(!mail.html.contains("<img") && !mail.html.contains("#0f766e"));
+    assert!(!mail.text.contains("Questions?"));
+}

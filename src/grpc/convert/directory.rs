@@ -30,6 +30,9 @@ pub(in crate::grpc) fn organization(input: proto::Organization) -> OrganizationI
         redirect_origins: input.redirect_origins,
         locale: input.locale,
         recheck_inviter: input.recheck_inviter,
+        logo_url: input.logo_url,
+        brand_color: input.brand_color,
+        support_email: input.support_email,
     }
 }
 
