@@ -1,6 +1,7 @@
 //! The table of what a reply means, row by row.
 
 use super::*;
+use crate::domain::masking::REPLY_CHARS_MAX;
 
 #[test]
 fn a_reply_is_judged_by_stage_and_code() {

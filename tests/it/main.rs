@@ -15,6 +15,7 @@ mod delivery;
 mod directory;
 mod encryption;
 mod feedback;
+mod feedback_effects;
 mod harness;
 mod http;
 mod idempotency;

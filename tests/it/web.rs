@@ -91,10 +91,11 @@ impl Web {
         headers: &[(&str, &str)],
         body: &str,
     ) -> Answer {
-        let head: String = headers
-            .iter()
+        let lines = headers.iter();
+        let head: Vec<_> = lines
             .map(|(name, value)| format!("{name}: {value}\r\n"))
             .collect();
+        let head = head.concat();
         let length = body.len();
         let request = format!(
             "{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {length}\r\n{head}\r\n{body}"
