@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use invitations::domain::bounce_address::SentMail;
+use invitations::domain::brand::Brand;
 use invitations::domain::email_address::EmailAddress;
-use invitations::mail::message::{Composer, InvitationMail, Sender};
+use invitations::mail::message::{Composer, InvitationMail, MailKind, Sender};
 use invitations::mail::outcome::{Fate, Stage};
 use invitations::mail::provider::{
     BatchError, BatchOutcome, ProviderConfig, ProviderConfigError, ProviderKind, ProviderLetter,
@@ -44,6 +45,8 @@ fn letters(count: u32) -> Vec<ProviderLetter> {
     let composer = Composer::new(sender).unwrap();
     let letter = |number| {
         let mail = InvitationMail {
+            kind: MailKind::Invitation,
+            brand: Brand::default(),
             message_id: format!("inv.{number}.1.2@acme.example"),
             date: datetime!(2026-11-22 19:00 UTC),
             to: EmailAddress::parse(&address(number)).unwrap(),
