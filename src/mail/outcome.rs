@@ -238,13 +238,14 @@ fn verdict_of_reply(
     let is_about_recipient = matches!(stage, Stage::RcptTo | Stage::FinalReply);
     match (code, enhanced) {
         (_, Some(EnhancedCode(5, 2, 2))) | (552, None) => Verdict::MailboxFull,
-        (_, Some(EnhancedCode(5, 1, 7 | 8) | EnhancedCode(5, 7, _))) => Verdict::Policy,
+        (550 | 551 | 553, None) | (_, Some(EnhancedCode(5, 1, 7 | 8) | EnhancedCode(5, 7, _))) => {
+            Verdict::Policy
+        }
         (_, Some(EnhancedCode(5, 1 | 2, _))) if blames_sender(text) => Verdict::Policy,
         (550 | 551 | 553 | 556, Some(EnhancedCode(5, 1, 0..=3 | 6 | 10))) if is_about_recipient => {
             Verdict::NoSuchAddress
         }
         (_, Some(EnhancedCode(5, 2, 1))) if is_about_recipient => Verdict::MailboxDisabled,
-        (550 | 551 | 553, None) => Verdict::Policy,
         (554, None | Some(EnhancedCode(5, 0 | 6, _))) if stage >= Stage::Data => Verdict::Policy,
         _ => Verdict::Other,
     }
