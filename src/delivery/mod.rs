@@ -19,6 +19,7 @@ mod mailroom;
 mod pace;
 mod reaper;
 mod settler;
+mod slot;
 mod stock;
 mod worker;
 

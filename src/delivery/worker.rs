@@ -19,6 +19,7 @@ use super::lane::{Lane, Lanes, Route};
 use super::look::{Found, Look};
 use super::mailroom::{Job, Mailroom};
 use super::settler::{Settler, SettlerTask};
+use super::slot::{self, Slot};
 use super::stock::{Held, Stock};
 use crate::entropy;
 use crate::mail::transport::Session;
@@ -50,18 +51,6 @@ pub struct Worker {
     poll_at: Instant,
     beat_at: Instant,
     given_back_at: Instant,
-}
-
-/// A lane and what of it is idle.
-struct Slot {
-    lane: Arc<Lane>,
-    route: Route,
-    /// One for each connection that no attempt uses.
-    sessions: Vec<Session>,
-    /// Calls that may be made beside those that are.
-    calls: usize,
-    /// Mails it was given, by its weight: who has least is next.
-    given: f64,
 }
 
 /// What comes back to the worker.
@@ -198,7 +187,7 @@ impl Worker {
     fn hand_out(&mut self) {
         let mut is_passed = vec![false; self.slots.len()];
         while !self.stock.is_empty() {
-            let Some(index) = self.next_slot(&is_passed) else {
+            let Some(index) = slot::next(&self.slots, &is_passed) else {
                 break;
             };
             let slot = &mut self.slots[index];
@@ -208,11 +197,10 @@ impl Worker {
                 is_passed[index] = true;
                 continue;
             }
-            slot.lane.pace.spend(jobs.len());
-            slot.given += jobs_f64(&jobs) / f64::from(slot.lane.weight.max(1));
+            slot.give(jobs.len());
             self.start(index, jobs);
         }
-        self.level();
+        slot::level(&mut self.slots);
         let is_any_open = self.slots.iter().any(|slot| slot.lane.is_open());
         if !is_any_open {
             self.give_back(Duration::ZERO);
@@ -222,39 +210,6 @@ impl Worker {
         {
             self.given_back_at = Instant::now();
             self.give_back(DOMAIN_RELEASE_PAUSE);
-        }
-    }
-
-    /// The lane that is owed the next mail, of those that have room; a spare only while every other lane is closed.
-    fn next_slot(&self, is_passed: &[bool]) -> Option<usize> {
-        let is_regular = |slot: &&Slot| slot.lane.weight > 0 && slot.lane.is_open();
-        let needs_spare = !self.slots.iter().any(|slot| is_regular(&slot));
-        self.slots
-            .iter()
-            .enumerate()
-            .filter(|(index, slot)| {
-                !is_passed[*index]
-                    && slot.lane.is_open()
-                    && (slot.lane.weight > 0 || needs_spare)
-                    && slot.has_room()
-                    && slot.lane.pace.room(1) > 0
-            })
-            .min_by(|(_, one), (_, other)| one.given.total_cmp(&other.given))
-            .map(|(index, _)| index)
-    }
-
-    /// Keeps the lanes' counts near zero, so that one that was closed is not owed everything it missed.
-    fn level(&mut self) {
-        let least = self
-            .slots
-            .iter()
-            .filter(|slot| slot.lane.is_open())
-            .map(|slot| slot.given)
-            .fold(f64::INFINITY, f64::min);
-        if least.is_finite() {
-            for slot in &mut self.slots {
-                slot.given = (slot.given - least).max(0.0);
-            }
         }
     }
 
@@ -480,46 +435,4 @@ impl Worker {
             session.close().await;
         }
     }
-}
-
-impl Slot {
-    fn new(lane: Arc<Lane>, route: Route) -> Self {
-        let (sessions, calls) = match &route {
-            Route::Each {
-                transport,
-                connections,
-            } => ((0..*connections).map(|_| transport.open()).collect(), 0),
-            Route::Batches { calls, .. } => (Vec::new(), *calls),
-        };
-        Self {
-            lane,
-            route,
-            sessions,
-            calls,
-            given: 0.0,
-        }
-    }
-
-    fn has_room(&self) -> bool {
-        !self.sessions.is_empty() || self.calls > 0
-    }
-
-    fn mails_at_once(&self) -> usize {
-        match &self.route {
-            Route::Each { .. } => 1,
-            Route::Batches { provider, .. } => provider.batch_max(),
-        }
-    }
-
-    /// Mails it can have on their way.
-    fn capacity(&self) -> usize {
-        match &self.route {
-            Route::Each { connections, .. } => *connections,
-            Route::Batches { provider, calls } => provider.batch_max() * calls,
-        }
-    }
-}
-
-fn jobs_f64(jobs: &[Job]) -> f64 {
-    f64::from(u32::try_from(jobs.len()).unwrap_or(u32::MAX))
 }
