@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-const SOURCES: [&str; 4] = [
+const SOURCES: [&str; 5] = [
     "invitation/v1/invitation.proto",
     "invitation/v1/directory.proto",
+    "invitation/v1/mail.proto",
     "invitation/v1/error.proto",
     // Served by reflection, so that grpcurl prints error details decoded.
     "google/rpc/error_details.proto",

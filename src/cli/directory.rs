@@ -6,7 +6,8 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::chunks;
@@ -85,6 +86,8 @@ struct OrganizationEntry {
     locale: String,
     #[serde(default)]
     recheck_inviter: bool,
+    #[serde(default, deserialize_with = "duration")]
+    reminder_lead: Option<prost_types::Duration>,
 }
 
 #[derive(Deserialize)]
@@ -285,8 +288,20 @@ impl OrganizationEntry {
             redirect_origins: self.redirect_origins,
             locale: self.locale,
             recheck_inviter: self.recheck_inviter,
+            reminder_lead: self.reminder_lead,
         }
     }
+}
+
+/// A duration as the proto's JSON has it, such as `259200s`, or as people write it, such as `3d`.
+fn duration<'de, D: Deserializer<'de>>(
+    input: D,
+) -> Result<Option<prost_types::Duration>, D::Error> {
+    let text = String::deserialize(input)?;
+    let duration = humantime::parse_duration(&text).map_err(D::Error::custom)?;
+    prost_types::Duration::try_from(duration)
+        .map(Some)
+        .map_err(D::Error::custom)
 }
 
 impl UserEntry {

@@ -14,9 +14,10 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::proto::invitation_service_server::{InvitationService, InvitationServiceServer};
 use crate::proto::{
     AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkCreateResult,
-    CreateOutcome, DeclineRequest, DeclineResponse, Delivery, DeliveryState, ErrorReason,
-    GetRequest, GetResponse, Invitation, ItemError, ListRequest, ListResponse, PreviewRequest,
-    PreviewResponse, ResendRequest, ResendResponse, RevokeRequest, RevokeResponse,
+    BulkResendRequest, BulkResendResponse, CreateOutcome, DeclineRequest, DeclineResponse,
+    Delivery, DeliveryState, ErrorReason, GetRequest, GetResponse, Invitation, ItemError,
+    ListRequest, ListResponse, PreviewRequest, PreviewResponse, ResendRequest, ResendResponse,
+    RevokeRequest, RevokeResponse,
 };
 
 /// The one token it knows.
@@ -208,6 +209,13 @@ impl InvitationService for FakeServer {
     }
 
     async fn revoke(&self, _: Request<RevokeRequest>) -> Result<Response<RevokeResponse>, Status> {
+        Err(Status::unimplemented("no command calls it"))
+    }
+
+    async fn bulk_resend(
+        &self,
+        _: Request<BulkResendRequest>,
+    ) -> Result<Response<BulkResendResponse>, Status> {
         Err(Status::unimplemented("no command calls it"))
     }
 

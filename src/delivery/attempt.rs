@@ -241,7 +241,7 @@ impl Mailroom {
         ) {
             return self.retry_later(job, error.text, error.reply_code);
         }
-        if now > job.claimed.created_at + backoff::GIVE_UP_AFTER {
+        if now > job.claimed.owed_since + backoff::GIVE_UP_AFTER {
             return Settlement::Dead {
                 error: error.text,
                 reply_code: error.reply_code,
@@ -263,7 +263,7 @@ impl Mailroom {
             .map_or(now, |content| content.expires_at);
         match backoff::next_attempt_at(
             job.claimed.attempts,
-            job.claimed.created_at,
+            job.claimed.owed_since,
             expires_at,
             now,
         ) {

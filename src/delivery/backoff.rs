@@ -28,7 +28,7 @@ const WAITS: [Duration; 8] = [
 /// When to try again after `attempts` counted attempts, or `None` to give up.
 pub(super) fn next_attempt_at(
     attempts: i32,
-    queued_at: OffsetDateTime,
+    owed_since: OffsetDateTime,
     expires_at: OffsetDateTime,
     now: OffsetDateTime,
 ) -> Option<OffsetDateTime> {
@@ -38,7 +38,7 @@ pub(super) fn next_attempt_at(
     let index = usize::try_from(attempts.max(1) - 1).unwrap_or(0);
     let wait = WAITS[index.min(WAITS.len() - 1)];
     let next = now + entropy::jittered(wait.unsigned_abs(), JITTER);
-    let last = (queued_at + GIVE_UP_AFTER).min(expires_at - USEFUL_BEFORE_EXPIRY);
+    let last = (owed_since + GIVE_UP_AFTER).min(expires_at - USEFUL_BEFORE_EXPIRY);
     (next <= last).then_some(next)
 }
 

@@ -20,6 +20,7 @@ pub mod organization;
 pub mod personal_message;
 pub mod reason;
 pub mod redirect_url;
+pub mod reminder;
 pub mod role;
 pub mod scope;
 pub mod token;

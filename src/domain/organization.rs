@@ -2,6 +2,7 @@
 
 use super::ids::OrganizationId;
 use super::reason::{Reason, Violation};
+use super::reminder::{ReminderInput, ReminderLead};
 use super::role::Role;
 use super::{display_name, email_address, locale, redirect_url};
 
@@ -29,6 +30,8 @@ pub struct Organization {
     pub locale: String,
     /// Whether Accept asks again if the inviter is still an admin member.
     pub recheck_inviter: bool,
+    /// How long before its invitations expire to remind, where they do not say.
+    pub reminder_lead: ReminderLead,
 }
 
 /// An organization as a caller describes it.
@@ -50,6 +53,8 @@ pub struct OrganizationInput {
     pub locale: String,
     /// As [`Organization::recheck_inviter`].
     pub recheck_inviter: bool,
+    /// As [`Organization::reminder_lead`]; unset for never.
+    pub reminder_lead: ReminderInput,
 }
 
 impl OrganizationInput {
@@ -87,6 +92,11 @@ impl OrganizationInput {
         let locale = parse_optional_locale(&self.locale)
             .inspect_err(|reason| refuse("locale", *reason))
             .unwrap_or_default();
+        let reminder_lead = self
+            .reminder_lead
+            .resolve(ReminderLead::NEVER)
+            .inspect_err(|reason| refuse("reminder_lead", *reason))
+            .unwrap_or_default();
 
         match id {
             Some(id) if violations.is_empty() => Ok(Organization {
@@ -98,6 +108,7 @@ impl OrganizationInput {
                 redirect_origins,
                 locale,
                 recheck_inviter: self.recheck_inviter,
+                reminder_lead,
             }),
             _ => Err(violations),
         }

@@ -22,11 +22,13 @@ use super::limits::{
     KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LOCAL_ERROR_RESETS_MAX, PENDING_ACCEPT_RESETS_MAX,
     REQUEST_OCTETS_MAX, RESPONSE_OCTETS_MAX,
 };
+use super::mail_service::MailApi;
 use crate::domain::keyring::Keyring;
 use crate::entropy;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::directory_service_server::DirectoryServiceServer;
 use crate::proto::invitation_service_server::InvitationServiceServer;
+use crate::proto::mail_service_server::MailServiceServer;
 use crate::service::Service;
 
 /// What the server answers, with a deadline around it.
@@ -73,12 +75,19 @@ impl Server {
             ))
             .max_decoding_message_size(REQUEST_OCTETS_MAX)
             .max_encoding_message_size(RESPONSE_OCTETS_MAX);
-            let directory =
-                DirectoryServiceServer::new(DirectoryApi::new(service, gate.clone(), keyring))
-                    .max_decoding_message_size(REQUEST_OCTETS_MAX)
-                    .max_encoding_message_size(RESPONSE_OCTETS_MAX);
+            let directory = DirectoryServiceServer::new(DirectoryApi::new(
+                service.clone(),
+                gate.clone(),
+                keyring,
+            ))
+            .max_decoding_message_size(REQUEST_OCTETS_MAX)
+            .max_encoding_message_size(RESPONSE_OCTETS_MAX);
+            let mail = MailServiceServer::new(MailApi::new(service, gate.clone()))
+                .max_decoding_message_size(REQUEST_OCTETS_MAX)
+                .max_encoding_message_size(RESPONSE_OCTETS_MAX);
             router = router
                 .add_service(InterceptedService::new(invitations, gate.clone()))
+                .add_service(InterceptedService::new(mail, gate.clone()))
                 .add_service(InterceptedService::new(directory, gate));
         }
         if config.reflection {

@@ -1,14 +1,11 @@
 //! Sweep: what time alone brings about. Expiry is true at once for whoever reads; the sweeper writes it down.
 
-use time::Duration;
-
 use crate::store::idempotency_keys;
 use crate::store::invitations::{self, End};
 
+use super::idempotency::REQUEST_ID_TTL;
 use super::{Service, ServiceError};
 
-/// How long a request id is remembered.
-pub(super) const REQUEST_ID_TTL: Duration = Duration::hours(24);
 /// Most rows of one transaction, so that no lock lasts.
 const SWEEP_ROWS_MAX: i64 = 500;
 

@@ -3,6 +3,9 @@
 //! A statement that changes more than one table stands in the file of the table it decides on. Times, ids and chance
 //! come in as parameters. Knows no protocol, no mail and no use case.
 
+pub mod backlog;
+pub mod candidates;
+pub mod dead_letters;
 mod error;
 pub mod idempotency_keys;
 pub mod invitation_row;
@@ -10,6 +13,7 @@ pub mod invitations;
 pub mod memberships;
 pub mod organizations;
 pub mod outbox;
+pub mod reminders;
 pub mod signing_keys;
 pub mod subjects;
 pub mod users;

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use super::StoreError;
 use crate::domain::ids::OrganizationId;
 use crate::domain::organization::Organization;
+use crate::domain::reminder::ReminderLead;
 
 /// An organization and whether it was deleted.
 pub struct StoredOrganization {
@@ -34,6 +35,7 @@ pub async fn upsert_many(
                 "redirect_origins": organization.redirect_origins,
                 "locale": organization.locale,
                 "recheck_inviter": organization.recheck_inviter,
+                "reminder_lead_seconds": organization.reminder_lead.seconds(),
             })
         })
         .collect();
@@ -47,19 +49,23 @@ pub async fn upsert_many(
                    ARRAY(SELECT jsonb_array_elements_text(value -> 'allowed_email_domains')) AS domains,
                    ARRAY(SELECT jsonb_array_elements_text(value -> 'redirect_origins')) AS origins,
                    value ->> 'locale' AS locale,
-                   (value ->> 'recheck_inviter')::boolean AS recheck_inviter
+                   (value ->> 'recheck_inviter')::boolean AS recheck_inviter,
+                   (value ->> 'reminder_lead_seconds')::integer AS reminder_lead_seconds
               FROM jsonb_array_elements($1::jsonb) AS value
              ORDER BY 1
         ), written AS (
             INSERT INTO organizations
                    (id, name, roles, default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter,
-                    created_at, updated_at)
-            SELECT id, name, roles, default_role, domains, origins, locale, recheck_inviter, $2, $2 FROM item
+                    reminder_lead_seconds, created_at, updated_at)
+            SELECT id, name, roles, default_role, domains, origins, locale, recheck_inviter, reminder_lead_seconds,
+                   $2, $2
+              FROM item
                 ON CONFLICT (id) DO UPDATE
                SET name = excluded.name, roles = excluded.roles, default_role = excluded.default_role,
                    allowed_email_domains = excluded.allowed_email_domains,
                    redirect_origins = excluded.redirect_origins, locale = excluded.locale,
-                   recheck_inviter = excluded.recheck_inviter, updated_at = excluded.updated_at, deleted_at = NULL
+                   recheck_inviter = excluded.recheck_inviter,
+                   reminder_lead_seconds = excluded.reminder_lead_seconds, updated_at = excluded.updated_at, deleted_at = NULL
             RETURNING id, (xmax = 0) AS is_added
         )
         SELECT id FROM written WHERE is_added"#,
@@ -88,7 +94,7 @@ pub async fn get_many(
     let rows = sqlx::query!(
         "-- store::organizations::get_many
         SELECT id, name, roles, default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter,
-               deleted_at
+               reminder_lead_seconds, deleted_at
           FROM organizations
          WHERE id = ANY($1)",
         ids,
@@ -108,6 +114,7 @@ pub async fn get_many(
                 redirect_origins: row.redirect_origins,
                 locale: row.locale,
                 recheck_inviter: row.recheck_inviter,
+                reminder_lead: ReminderLead::from_seconds(row.reminder_lead_seconds),
             };
             Ok(StoredOrganization {
                 organization,

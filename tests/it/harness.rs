@@ -17,6 +17,7 @@ use invitations::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, Smt
 use invitations::mail::transport::Transport;
 use invitations::proto::directory_service_client::DirectoryServiceClient;
 use invitations::proto::invitation_service_client::InvitationServiceClient;
+use invitations::proto::mail_service_client::MailServiceClient;
 use invitations::proto::{
     AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkCreateResult,
     CreateOutcome, ErrorReason, GetRequest, Invitation, Membership, NewInvitation, Organization,
@@ -50,6 +51,7 @@ pub(crate) const START: OffsetDateTime = time::macros::datetime!(2026-11-22 18:4
 pub(crate) const KEYS: &str = "1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n";
 
 pub(crate) type Invitations = InvitationServiceClient<InterceptedService<Channel, Bearer>>;
+pub(crate) type Mails = MailServiceClient<InterceptedService<Channel, Bearer>>;
 pub(crate) type Directory = DirectoryServiceClient<InterceptedService<Channel, Bearer>>;
 
 /// Sends a token with each call.
@@ -182,6 +184,11 @@ impl World {
     /// A directory client of another caller.
     pub(crate) fn directory_of(&self, caller: &str) -> Directory {
         DirectoryServiceClient::with_interceptor(self.channel.clone(), bearer(caller))
+    }
+
+    /// A client of the operator's methods, of a caller.
+    pub(crate) fn mails_of(&self, caller: &str) -> Mails {
+        MailServiceClient::with_interceptor(self.channel.clone(), bearer(caller))
     }
 
     /// The bare way to the server, without a token.

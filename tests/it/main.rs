@@ -8,6 +8,7 @@
 mod accept;
 mod accounts;
 mod bulk_create;
+mod bulk_resend;
 mod callers;
 mod database;
 mod delivery;
@@ -25,6 +26,8 @@ mod races;
 mod readme;
 mod refusals;
 mod relay;
+mod reminders;
+mod requeue;
 mod server;
 mod site;
 mod smtp;

@@ -30,6 +30,7 @@ pub(in crate::grpc) fn organization(input: proto::Organization) -> OrganizationI
         redirect_origins: input.redirect_origins,
         locale: input.locale,
         recheck_inviter: input.recheck_inviter,
+        reminder_lead: times::reminder_lead(input.reminder_lead),
     }
 }
 
