@@ -9,14 +9,14 @@ use crate::store::{self, backlog, organizations};
 use super::{Service, ServiceError};
 
 /// Where counting ends, so that a look costs the same however many mails there are.
-const COUNT_MAX: i64 = 100_000;
+const COUNT_MAX: i64 = 10_000;
 /// For how long a mail may be due before somebody has to look.
 const OLDEST_WAITING_MAX: Duration = Duration::seconds(300);
 
 /// How many there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Count {
-    /// So many, at most 100,000.
+    /// So many, at most 10,000.
     pub value: i64,
     /// Whether there are more than that.
     pub is_capped: bool,
@@ -68,8 +68,11 @@ impl Service {
                             .filter(|stored| !stored.is_deleted)
                             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
                     }
-                    let id = organization_id.as_ref().map(OrganizationId::as_str);
-                    let row = backlog::get(connection, id, COUNT_MAX + 1, now).await?;
+                    let limit = COUNT_MAX + 1;
+                    let row = match &organization_id {
+                        None => backlog::of_all(connection, limit, now).await?,
+                        Some(id) => backlog::of_organization(connection, id, limit, now).await?,
+                    };
                     Ok(Backlog {
                         queued: Count::of(row.queued),
                         due: Count::of(row.due),
@@ -135,8 +138,8 @@ mod tests {
             (count.value, count.is_capped)
         };
         assert_eq!(count(0), (0, false));
-        assert_eq!(count(100_000), (100_000, false));
-        assert_eq!(count(100_001), (100_000, true));
+        assert_eq!(count(10_000), (10_000, false));
+        assert_eq!(count(10_001), (10_000, true));
     }
 
     #[test]
