@@ -16,6 +16,7 @@ use tonic::{Request, Status};
 use super::failure::Failure;
 use crate::proto::directory_service_client::DirectoryServiceClient;
 use crate::proto::invitation_service_client::InvitationServiceClient;
+use crate::proto::mail_service_client::MailServiceClient;
 
 /// How long to wait for a connection: a server that is up answers at once, and one that is not should be told of soon.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -148,6 +149,15 @@ impl ConnectionArgs {
                 .max_encoding_message_size(SEND_OCTETS_MAX)
                 .max_decoding_message_size(RECEIVE_OCTETS_MAX),
         )
+    }
+
+    /// A connected client of the mail service.
+    pub async fn mails(&self) -> Result<MailServiceClient<Connection>, Failure> {
+        let credentials = self.credentials()?;
+        let channel = self.server.connect().await?;
+        Ok(MailServiceClient::with_interceptor(channel, credentials)
+            .max_encoding_message_size(SEND_OCTETS_MAX)
+            .max_decoding_message_size(RECEIVE_OCTETS_MAX))
     }
 
     /// A connected client of the directory service.

@@ -5,7 +5,8 @@
 //!
 //! In reading order: [`failure`] is how commands end, [`connection`], [`retry`] and [`status`] are how they speak to
 //! the server, [`send`] is the main one with [`people`], [`chunks`], [`results`], [`follow`], [`progress`] and
-//! [`report`], and [`accept`], [`directory`], [`health`], [`caller`] and [`key`] are one command each.
+//! [`report`], and [`resend`], [`outbox`], [`accept`], [`directory`], [`health`], [`caller`] and [`key`] are one command
+//! each.
 
 pub mod accept;
 pub mod caller;
@@ -20,15 +21,19 @@ pub mod health;
 pub mod inbox;
 pub mod key;
 pub mod metadata;
+pub mod outbox;
 pub mod people;
 pub mod progress;
 pub mod report;
+pub mod request_id;
+pub mod resend;
 pub mod results;
 pub mod retry;
 pub mod secret_file;
 pub mod send;
 pub mod status;
 pub mod table;
+pub mod tally;
 pub mod visible;
 
 use std::io::Write;
@@ -94,12 +99,17 @@ pub enum Tool {
     #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
     Send(send::SendArgs),
     #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
+    Resend(resend::ResendArgs),
+    #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
     Accept(accept::AcceptArgs),
     #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
     Health(health::HealthArgs),
     /// Tell the service of organizations, users and memberships
     #[command(subcommand)]
     Directory(directory::DirectoryCommand),
+    /// Look after the mails that are owed
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
     /// Make callers of the API
     #[command(subcommand)]
     Caller(caller::CallerCommand),
@@ -112,9 +122,11 @@ pub enum Tool {
 pub async fn run(tool: &Tool, out: &mut dyn Write) -> Result<Exit, Failure> {
     match tool {
         Tool::Send(args) => send::run(args, out).await,
+        Tool::Resend(args) => resend::run(args, out).await,
         Tool::Accept(args) => accept::run(args, out).await,
         Tool::Health(args) => health::run(args, out).await,
         Tool::Directory(command) => directory::run(command, out).await,
+        Tool::Outbox(command) => outbox::run(command, out).await,
         Tool::Caller(command) => caller::run(command, out),
         Tool::Key(command) => key::run(command, out),
     }
@@ -139,6 +151,10 @@ mod tests {
             "send people.csv --organization acme --ttl soon",
             "send people.csv --organization acme --request-id 7",
             "send people.csv --organization acme --token a --token-file b",
+            "resend --organization acme",
+            "resend --organization acme --state accepted",
+            "outbox requeue --organization acme",
+            "outbox requeue --organization acme --all-dead --id x",
             "accept --user-id u",
             "accept --link x",
             "accept --user-id u --link x --token-stdin",

@@ -1,4 +1,4 @@
-//! BulkResend: new mails for many invitations, by their ids or by what they have in common, in one transaction.
+//! `BulkResend`: new mails for many invitations, by their ids or by what they have in common, in one transaction.
 //!
 //! As in `bulk_create`, the number of statements is the same for one invitation and for ten thousand: the database is
 //! asked once which they are, once about their addresses, and written to once.

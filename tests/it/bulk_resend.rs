@@ -1,7 +1,7 @@
-//! BulkResend: new mails for many, once each, with a result for each.
+//! `BulkResend`: new mails for many, once each, with a result for each.
 
 use invitations::proto::{
-    BulkResendRequest, BulkResendResponse, DeliveryState, ErrorReason, InvitationState,
+    BulkResendRequest, BulkResendResponse, DeliveryState, ErrorReason, InvitationState, ItemError,
     ResendFilter, ResendOutcome, RevokeRequest, bulk_resend_request,
 };
 use time::Duration;
@@ -47,7 +47,7 @@ fn reasons(answer: &BulkResendResponse) -> Vec<Option<ErrorReason>> {
     let results = answer.results.iter();
     results
         .map(|result| {
-            let error = result.error.as_ref().map(|error| error.reason());
+            let error = result.error.as_ref().map(ItemError::reason);
             let is_failed = result.outcome() == ResendOutcome::Failed;
             assert_eq!(error.is_some(), is_failed);
             assert_eq!(result.invitation.is_none(), is_failed);

@@ -1,7 +1,7 @@
-//! Requeue: a second chance for mails that were given up; GetBacklog: how many wait, and for how long.
+//! Requeue: a second chance for mails that were given up; `GetBacklog`: how many wait, and for how long.
 
 use invitations::proto::{
-    DeliveryState, ErrorReason, GetBacklogRequest, GetBacklogResponse, RequeueOutcome,
+    DeliveryState, ErrorReason, GetBacklogRequest, GetBacklogResponse, ItemError, RequeueOutcome,
     RequeueRequest, RequeueResponse, ResendRequest, RevokeRequest,
 };
 use time::Duration;
@@ -33,7 +33,7 @@ fn reasons(answer: &RequeueResponse) -> Vec<Option<ErrorReason>> {
     let results = answer.results.iter();
     results
         .map(|result| {
-            let error = result.error.as_ref().map(|error| error.reason());
+            let error = result.error.as_ref().map(ItemError::reason);
             let is_failed = result.outcome() == RequeueOutcome::Failed;
             assert_eq!(error.is_some(), is_failed);
             error

@@ -144,7 +144,7 @@ fn filter(input: &proto::ResendFilter) -> Field<ListFilter> {
             .map(|state| parse_state(*state))
             .collect()
     };
-    let refuse = |_| vec![Violation::new("filter.states", Reason::FieldInvalid)];
+    let refuse = |()| vec![Violation::new("filter.states", Reason::FieldInvalid)];
     let rest = invitation::filter(&proto::ListRequest {
         delivery_state: input.delivery_state,
         batch_id: input.batch_id.clone(),
