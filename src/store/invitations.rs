@@ -309,6 +309,9 @@ pub struct Resending {
 /// replaced. Only pending and expired ones move; returns their ids. Locks as [`end_many`] does. Their reminders are
 /// planned anew, by the rule of [`ReminderLead::due_at`](reminder::ReminderLead::due_at).
 ///
+/// The organization travels with each id: as one value for all, a planner without statistics takes it for so rare that it
+/// compares each item with each invitation.
+///
 /// # Errors
 ///
 /// `Conflict(InvitationsPending)` where a newer invitation of the address is pending.
@@ -326,11 +329,13 @@ pub async fn resend_many(
         .map(|item| item.nonce.as_ref().map(<[u8; 16]>::as_slice))
         .collect();
     let resent = sqlx::query_scalar!(
-        "-- store::invitations::resend_many
+        r#"-- store::invitations::resend_many
         WITH item AS (
-            SELECT t.id, t.expires_at, t.nonce
-              FROM UNNEST($2::uuid[], $3::timestamptz[], $4::bytea[]) AS t (id, expires_at, nonce)
-              JOIN invitations i ON i.id = t.id AND i.organization_id = $1
+            SELECT t.id, t.organization_id, t.expires_at, t.nonce
+              FROM UNNEST($2::uuid[], array_fill($1::text, ARRAY[cardinality($2::uuid[])]), $3::timestamptz[],
+                          $4::bytea[])
+                   AS t (id, organization_id, expires_at, nonce)
+              JOIN invitations i ON i.id = t.id AND i.organization_id = t.organization_id COLLATE "C"
              WHERE i.state IN ('pending', 'expired')
              ORDER BY i.email_normalized, i.id
                FOR NO KEY UPDATE OF i
@@ -346,18 +351,19 @@ pub async fn resend_many(
                                      AND item.expires_at - make_interval(secs => i.reminder_lead_seconds) >= $7
                                     THEN item.expires_at - make_interval(secs => i.reminder_lead_seconds) END
               FROM item
-             WHERE i.id = item.id AND i.organization_id = $1 AND i.state IN ('pending', 'expired')
-            RETURNING i.id, i.send_seq
+             WHERE i.id = item.id AND i.organization_id = item.organization_id COLLATE "C"
+            RETURNING i.id, i.organization_id, i.send_seq
         ), replaced AS (
             UPDATE outbox AS o SET state = 'canceled'
               FROM resent
-             WHERE o.invitation_id = resent.id AND o.organization_id = $1 AND o.state = 'queued'
+             WHERE o.invitation_id = resent.id AND o.send_seq = resent.send_seq - 1
+               AND o.organization_id = resent.organization_id AND o.state = 'queued'
         ), owed AS (
             INSERT INTO outbox
                    (invitation_id, organization_id, send_seq, state, attempts, created_at, next_attempt_at)
-            SELECT id, $1, send_seq, 'queued', 0, $6, $6 FROM resent
+            SELECT id, organization_id, send_seq, 'queued', 0, $6, $6 FROM resent
         )
-        SELECT id FROM resent",
+        SELECT id FROM resent"#,
         organization_id.as_str(),
         &ids,
         &expiries,

@@ -410,3 +410,21 @@ async fn a_malformed_request_is_refused_with_every_violation() {
     };
     assert_eq!(refused(unknown).await, "ORGANIZATION_NOT_FOUND");
 }
+
+#[tokio::test]
+async fn a_call_takes_ten_thousand_and_says_where_to_go_on() {
+    let mut world = World::start().await;
+    for (number, count) in [(0, 10_000), (1, 3)] {
+        let emails: Vec<String> = (0..count).map(|p| format!("p{p}@b{number}.co")).collect();
+        let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
+        world.invite(&emails).await;
+    }
+    let mut request = by_filter(ResendFilter::default());
+    let first = resend(&world, &request).await;
+    assert_eq!(first.resent_count, 10_000);
+    request.page_token = first.next_page_token;
+    let second = resend(&world, &request).await;
+    assert_eq!(second.resent_count, 3);
+    assert!(second.next_page_token.is_empty());
+    world.may_leave_mail();
+}
