@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-const SOURCES: [&str; 6] = [
+const SOURCES: [&str; 7] = [
     "invitation/v1/invitation.proto",
     "invitation/v1/directory.proto",
+    "invitation/v1/mail.proto",
     "invitation/v1/suppression.proto",
     "invitation/v1/error.proto",
     "invitation/v1/feedback.proto",

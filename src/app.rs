@@ -16,7 +16,7 @@ use crate::domain::keyring::Keyring;
 use crate::domain::link::LinkTemplate;
 use crate::grpc::{Health, Server};
 use crate::http;
-use crate::service::Service;
+use crate::service::{Alarm, Service};
 use crate::settings::Settings;
 use crate::shutdown::{self, Tasks};
 use crate::store::Store;
@@ -25,6 +25,8 @@ use crate::store::Store;
 const READY_POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Longest time from the first signal to the end of the process, beside the announced delay.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
+/// How often to look whether mails get out, and so how often the log is told that they do not.
+const BACKLOG_INTERVAL: Duration = Duration::from_mins(1);
 
 /// Brings the schema up to date.
 pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
@@ -94,6 +96,11 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
         health
             .clone()
             .watch(service.clone(), tasks.stopping().clone()),
+    );
+    // In every process: one that only answers calls notices too that nobody delivers.
+    tasks.spawn(
+        "backlog",
+        watch_backlog(service.clone(), tasks.stopping().clone()),
     );
     let (drain_delay, drain_timeout) = (settings.drain_delay, settings.delivery.drain_timeout);
     if settings.role != Role::Api {
@@ -233,7 +240,25 @@ fn spawn_background(
     );
 }
 
-/// Sweeps until told to stop.
+/// Looks at the backlog until told to stop.
+async fn watch_backlog(service: Service, stopping: CancellationToken) {
+    let mut alarm = Alarm::default();
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = tokio::time::sleep(BACKLOG_INTERVAL) => {}
+        }
+        match service.backlog(None).await {
+            Ok(backlog) => alarm.notice(&backlog),
+            Err(error) => tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "cannot look at the backlog"
+            ),
+        }
+    }
+}
+
+/// Sweeps until told to stop, and reminds those whose invitation is about to be swept.
 async fn sweep(service: Service, interval: Duration, stopping: CancellationToken) {
     loop {
         // A sweep that is left alone ends its current batch and no more.
@@ -241,6 +266,12 @@ async fn sweep(service: Service, interval: Duration, stopping: CancellationToken
             () = stopping.cancelled() => return,
             swept = service.sweep() => if let Err(error) = swept {
                 tracing::warn!(error = &error as &dyn std::error::Error, "cannot sweep");
+            },
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            reminded = service.remind() => if let Err(error) = reminded {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot queue reminders");
             },
         }
         tokio::select! {

@@ -7,6 +7,7 @@ use invitations::domain::expiry::Expiry;
 use invitations::domain::ids::{IdSource, OrganizationId, UserId};
 use invitations::domain::invitation::AcceptPolicy;
 use invitations::domain::new_invitation::NewInvitation;
+use invitations::domain::reminder::ReminderLead;
 use invitations::domain::role::Role;
 use invitations::entropy;
 use invitations::store::invitations::{BatchRow, InvitationRow};
@@ -116,5 +117,6 @@ fn item(index: usize, email: &str, expires_at: OffsetDateTime) -> anyhow::Result
         locale: String::new(),
         message: String::new(),
         accept_policy: AcceptPolicy::InvitedEmail,
+        reminder_lead: ReminderLead::NEVER,
     })
 }

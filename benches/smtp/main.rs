@@ -23,8 +23,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow};
 use futures::future::try_join_all;
+use invitations::domain::brand::Brand;
 use invitations::domain::email_address::EmailAddress;
-use invitations::mail::message::{ComposedMail, Composer, InvitationMail, Sender};
+use invitations::mail::message::{ComposedMail, Composer, InvitationMail, MailKind, Sender};
 use invitations::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
 use invitations::mail::transport::{Session, Transport};
 use time::macros::datetime;
@@ -109,6 +110,8 @@ async fn send(
 fn mail() -> anyhow::Result<ComposedMail> {
     let sender = Sender::parse("Acme", "invites@acme.example", None)?;
     let mail = InvitationMail {
+        kind: MailKind::Invitation,
+        brand: Brand::default(),
         message_id: "inv.1.1.1@acme.example".to_owned(),
         date: datetime!(2026-11-22 19:00 UTC),
         to: EmailAddress::parse("reader@example.com")

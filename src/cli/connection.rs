@@ -17,6 +17,7 @@ use super::failure::Failure;
 use crate::proto::directory_service_client::DirectoryServiceClient;
 use crate::proto::feedback_service_client::FeedbackServiceClient;
 use crate::proto::invitation_service_client::InvitationServiceClient;
+use crate::proto::mail_service_client::MailServiceClient;
 use crate::proto::suppression_service_client::SuppressionServiceClient;
 
 /// How long to wait for a connection: a server that is up answers at once, and one that is not should be told of soon.
@@ -150,6 +151,15 @@ impl ConnectionArgs {
                 .max_encoding_message_size(SEND_OCTETS_MAX)
                 .max_decoding_message_size(RECEIVE_OCTETS_MAX),
         )
+    }
+
+    /// A connected client of the mail service.
+    pub async fn mails(&self) -> Result<MailServiceClient<Connection>, Failure> {
+        let credentials = self.credentials()?;
+        let channel = self.server.connect().await?;
+        Ok(MailServiceClient::with_interceptor(channel, credentials)
+            .max_encoding_message_size(SEND_OCTETS_MAX)
+            .max_decoding_message_size(RECEIVE_OCTETS_MAX))
     }
 
     /// A connected client of the directory service.

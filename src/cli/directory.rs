@@ -6,7 +6,8 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use super::chunks;
@@ -91,6 +92,8 @@ struct OrganizationEntry {
     brand_color: String,
     #[serde(default)]
     support_email: String,
+    #[serde(default, deserialize_with = "duration")]
+    reminder_lead: Option<prost_types::Duration>,
 }
 
 #[derive(Deserialize)]
@@ -294,8 +297,20 @@ impl OrganizationEntry {
             logo_url: self.logo_url,
             brand_color: self.brand_color,
             support_email: self.support_email,
+            reminder_lead: self.reminder_lead,
         }
     }
+}
+
+/// A duration as the proto's JSON has it, such as `259200s`, or as people write it, such as `3d`.
+fn duration<'de, D: Deserializer<'de>>(
+    input: D,
+) -> Result<Option<prost_types::Duration>, D::Error> {
+    let text = String::deserialize(input)?;
+    let duration = humantime::parse_duration(&text).map_err(D::Error::custom)?;
+    prost_types::Duration::try_from(duration)
+        .map(Some)
+        .map_err(D::Error::custom)
 }
 
 impl UserEntry {

@@ -14,9 +14,10 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::proto::invitation_service_server::{InvitationService, InvitationServiceServer};
 use crate::proto::{
     AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkCreateResult,
-    CreateOutcome, DeclineRequest, DeclineResponse, Delivery, DeliveryState, ErrorReason,
-    GetRequest, GetResponse, Invitation, ItemError, ListRequest, ListResponse, PreviewRequest,
-    PreviewResponse, ResendRequest, ResendResponse, RevokeRequest, RevokeResponse,
+    BulkResendRequest, BulkResendResponse, BulkResendResult, CreateOutcome, DeclineRequest,
+    DeclineResponse, Delivery, DeliveryState, ErrorReason, GetRequest, GetResponse, Invitation,
+    ItemError, ListRequest, ListResponse, PreviewRequest, PreviewResponse, ResendRequest,
+    ResendResponse, RevokeRequest, RevokeResponse,
 };
 
 /// The one token it knows.
@@ -27,9 +28,9 @@ const BATCH_ID: &str = "batch-1";
 /// The service.
 #[derive(Default)]
 pub(crate) struct FakeServer {
-    /// How many calls of `BulkCreate` to refuse before the first is answered.
+    /// How many calls of `BulkCreate` and `BulkResend` to refuse before the first is answered.
     pub(crate) refusals: Mutex<u32>,
-    /// The `request_id` of every call of `BulkCreate`.
+    /// The `request_id` of every call of `BulkCreate` and `BulkResend`.
     pub(crate) request_ids: Mutex<Vec<String>>,
     /// How many invitations each look finds out of the queue; 0 leaves them all there.
     pub(crate) mails_per_look: usize,
@@ -63,6 +64,24 @@ fn check_token<T>(request: &Request<T>) -> Result<(), Status> {
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl FakeServer {
+    fn refuse_at_first(&self) -> Result<(), Status> {
+        let mut refusals = lock(&self.refusals);
+        if *refusals == 0 {
+            return Ok(());
+        }
+        *refusals -= 1;
+        let mut details = ErrorDetails::with_retry_info(Some(Duration::from_millis(100)));
+        details.set_error_info("OVERLOADED", "invitation.v1", HashMap::new());
+        let message = "the service is busy";
+        Err(Status::with_error_details(
+            Code::Unavailable,
+            message,
+            details,
+        ))
+    }
 }
 
 fn refused(reason: ErrorReason, message: &str) -> BulkCreateResult {
@@ -103,18 +122,7 @@ impl InvitationService for FakeServer {
         check_token(&request)?;
         let request = request.into_inner();
         lock(&self.request_ids).push(request.request_id);
-        let mut refusals = lock(&self.refusals);
-        if *refusals > 0 {
-            *refusals -= 1;
-            let mut details = ErrorDetails::with_retry_info(Some(Duration::from_millis(100)));
-            details.set_error_info("OVERLOADED", "invitation.v1", HashMap::new());
-            let message = "the service is busy";
-            return Err(Status::with_error_details(
-                Code::Unavailable,
-                message,
-                details,
-            ));
-        }
+        self.refuse_at_first()?;
         let mut stored = lock(&self.invitations);
         let mut results = Vec::new();
         let mut seen: HashMap<String, usize> = HashMap::new();
@@ -209,6 +217,35 @@ impl InvitationService for FakeServer {
 
     async fn revoke(&self, _: Request<RevokeRequest>) -> Result<Response<RevokeResponse>, Status> {
         Err(Status::unimplemented("no command calls it"))
+    }
+
+    async fn bulk_resend(
+        &self,
+        request: Request<BulkResendRequest>,
+    ) -> Result<Response<BulkResendResponse>, Status> {
+        check_token(&request)?;
+        let request = request.into_inner();
+        lock(&self.request_ids).push(request.request_id);
+        self.refuse_at_first()?;
+        // A filter finds three in two pages.
+        let (ids, next_page_token) = match (request.filter, request.page_token.as_str()) {
+            (None, _) => (request.invitation_ids, ""),
+            (Some(_), "") => (vec!["a".to_owned(), "b".to_owned()], "more"),
+            (Some(_), _) => (vec!["c".to_owned()], ""),
+        };
+        let results = ids.into_iter().map(|invitation_id| BulkResendResult {
+            error: (invitation_id == "gone").then(|| ItemError {
+                reason: ErrorReason::InvitationNotFound.into(),
+                ..Default::default()
+            }),
+            invitation_id,
+            ..Default::default()
+        });
+        Ok(Response::new(BulkResendResponse {
+            results: results.collect(),
+            next_page_token: next_page_token.to_owned(),
+            ..Default::default()
+        }))
     }
 
     async fn resend(&self, _: Request<ResendRequest>) -> Result<Response<ResendResponse>, Status> {

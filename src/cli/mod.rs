@@ -6,8 +6,8 @@
 //!
 //! In reading order: [`failure`] is how commands end, [`connection`], [`retry`] and [`status`] are how they speak to
 //! the server, [`send`] is the main one with [`people`], [`chunks`], [`results`], [`follow`], [`progress`] and
-//! [`report`], and [`accept`], [`bounce`], [`directory`], [`suppression`], [`health`], [`mail`], [`caller`] and [`key`]
-//! are one command each.
+//! [`report`], and [`resend`], [`outbox`], [`accept`], [`bounce`], [`directory`], [`suppression`], [`health`], [`mail`],
+//! [`caller`] and [`key`] are one command each.
 
 pub mod accept;
 pub mod bounce;
@@ -24,9 +24,12 @@ pub mod inbox;
 pub mod key;
 pub mod mail;
 pub mod metadata;
+pub mod outbox;
 pub mod people;
 pub mod progress;
 pub mod report;
+pub mod request_id;
+pub mod resend;
 pub mod results;
 pub mod retry;
 pub mod secret_file;
@@ -34,6 +37,7 @@ pub mod send;
 pub mod status;
 pub mod suppression;
 pub mod table;
+pub mod tally;
 pub mod visible;
 
 use std::io::Write;
@@ -100,6 +104,8 @@ pub enum Tool {
     #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
     Send(send::SendArgs),
     #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
+    Resend(resend::ResendArgs),
+    #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
     Accept(accept::AcceptArgs),
     #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
     Bounce(bounce::BounceArgs),
@@ -111,6 +117,9 @@ pub enum Tool {
     /// Say which addresses get no more invitations
     #[command(subcommand)]
     Suppression(suppression::SuppressionCommand),
+    /// Look after the mails that are owed
+    #[command(subcommand)]
+    Outbox(outbox::OutboxCommand),
     /// Make callers of the API
     #[command(subcommand)]
     Caller(caller::CallerCommand),
@@ -126,11 +135,13 @@ pub enum Tool {
 pub async fn run(tool: &Tool, out: &mut dyn Write) -> Result<Exit, Failure> {
     match tool {
         Tool::Send(args) => send::run(args, out).await,
+        Tool::Resend(args) => resend::run(args, out).await,
         Tool::Accept(args) => accept::run(args, out).await,
         Tool::Bounce(args) => bounce::run(args, out).await,
         Tool::Health(args) => health::run(args, out).await,
         Tool::Directory(command) => directory::run(command, out).await,
         Tool::Suppression(command) => suppression::run(command, out).await,
+        Tool::Outbox(command) => outbox::run(command, out).await,
         Tool::Caller(command) => caller::run(command, out),
         Tool::Mail(command) => mail::run(command, out),
         Tool::Key(command) => key::run(command, out),
@@ -156,6 +167,10 @@ mod tests {
             "send people.csv --organization acme --ttl soon",
             "send people.csv --organization acme --request-id 7",
             "send people.csv --organization acme --token a --token-file b",
+            "resend --organization acme",
+            "resend --organization acme --state accepted",
+            "outbox requeue --organization acme",
+            "outbox requeue --organization acme --all-dead --id x",
             "accept --user-id u",
             "accept --link x",
             "accept --user-id u --link x --token-stdin",

@@ -7,7 +7,6 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::chunks;
@@ -16,10 +15,10 @@ use super::failure::{Exit, Failure};
 use super::follow::follow;
 use super::people::{self, Defaults, Person};
 use super::report::{self, Manner, Row};
+use super::request_id::{new_request_id, request_id_of_call};
 use super::results::{rows_of, with_lines};
 use super::retry::retrying;
 use super::status::{refused, summary};
-use crate::entropy::random_bytes;
 use crate::proto::invitation_service_client::InvitationServiceClient;
 use crate::proto::{BulkCreateRequest, OnExisting};
 
@@ -205,7 +204,7 @@ async fn create(
         request_id: if args.dry_run {
             String::new()
         } else {
-            chunk_request_id(request_id, index).to_string()
+            request_id_of_call(request_id, index).to_string()
         },
         organization_id: args.organization.clone(),
         inviter_user_id: args.inviter.clone(),
@@ -248,27 +247,6 @@ fn call_failure(
         );
     }
     Failure::Refused(text)
-}
-
-fn new_request_id() -> Uuid {
-    uuid::Builder::from_random_bytes(random_bytes()).into_uuid()
-}
-
-/// The request id of one of a command's calls: the command's own for the first, derived from it for the others.
-fn chunk_request_id(request_id: Uuid, index: usize) -> Uuid {
-    if index == 0 {
-        return request_id;
-    }
-    let digest = Sha256::new()
-        .chain_update(request_id.as_bytes())
-        .chain_update((index as u64).to_be_bytes())
-        .finalize();
-    let mut bytes = [0; 16];
-    bytes
-        .iter_mut()
-        .zip(digest)
-        .for_each(|(byte, digest)| *byte = digest);
-    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 impl Existing {

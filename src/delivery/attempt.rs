@@ -158,7 +158,7 @@ impl Desk {
         ) {
             return self.retry_later(job, error);
         }
-        if now > job.claimed.created_at + backoff::GIVE_UP_AFTER {
+        if now > job.claimed.owed_since + backoff::GIVE_UP_AFTER {
             return dead(error);
         }
         Settlement::Deferred {
@@ -204,7 +204,7 @@ impl Desk {
         let due = backoff::next_attempt_at(
             wait,
             job.claimed.attempts,
-            job.claimed.created_at,
+            job.claimed.owed_since,
             expires_at,
             now,
         );

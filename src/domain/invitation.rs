@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::reason::Reason;
+use super::reminder::ReminderLead;
 
 /// Who may accept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -215,6 +216,17 @@ pub struct Delivery {
     pub sent_at: Option<OffsetDateTime>,
 }
 
+impl DeliveryState {
+    /// Whether a reminder may follow a mail in this state, now or once it is sent.
+    #[must_use]
+    pub const fn may_be_reminded_of(self) -> bool {
+        matches!(
+            self,
+            Self::Queued | Self::Sending | Self::Deferred | Self::Sent
+        )
+    }
+}
+
 impl Delivery {
     /// The delivery of an invitation that was just made or sent again.
     #[must_use]
@@ -281,6 +293,21 @@ pub struct Invitation {
     pub last_accept_error: Option<Reason>,
     /// Its latest mail.
     pub delivery: Delivery,
+    /// How long before it expires its person is reminded.
+    pub reminder_lead: ReminderLead,
+    /// When its reminder will be queued, as far as its mail got through.
+    pub remind_at: Option<OffsetDateTime>,
+}
+
+impl Invitation {
+    /// Changes what mailing it again changes.
+    pub fn resend(&mut self, expires_at: OffsetDateTime, now: OffsetDateTime) {
+        self.state = InvitationState::Pending;
+        self.expires_at = expires_at;
+        self.updated_at = now;
+        self.delivery = Delivery::starting(now, true);
+        self.remind_at = self.reminder_lead.due_at(expires_at, now);
+    }
 }
 
 #[cfg(test)]

@@ -28,6 +28,7 @@ pub mod personal_message;
 pub mod public_url;
 pub mod reason;
 pub mod redirect_url;
+pub mod reminder;
 pub mod role;
 pub mod scope;
 pub mod suppression;

@@ -12,6 +12,7 @@ use super::invitation::AcceptPolicy;
 use super::membership::parse_metadata;
 use super::organization::{Organization, parse_optional_locale};
 use super::reason::{Reason, Violation};
+use super::reminder::{ReminderInput, ReminderLead};
 use super::role::Role;
 use super::{personal_message, redirect_url};
 
@@ -43,6 +44,8 @@ pub struct ItemInput {
     pub message: String,
     /// Who may accept; `None` where the value is unknown.
     pub accept_policy: Option<AcceptPolicy>,
+    /// How long before it expires to remind; unset means as the organization has it.
+    pub reminder_lead: ReminderInput,
 }
 
 /// An item whose every field holds.
@@ -72,6 +75,18 @@ pub struct NewInvitation {
     pub message: String,
     /// Who may accept.
     pub accept_policy: AcceptPolicy,
+    /// How long before it expires to remind.
+    pub reminder_lead: ReminderLead,
+}
+
+impl NewInvitation {
+    /// When the reminder of one that is made now is due; `None` if there is to be none.
+    #[must_use]
+    pub fn remind_at(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        self.reminder_lead
+            .due_at(self.expires_at, now)
+            .filter(|_| self.notify)
+    }
 }
 
 /// What the directory knows of somebody named as an inviter.
@@ -97,6 +112,7 @@ pub struct Draft {
     locale: String,
     message: String,
     accept_policy: AcceptPolicy,
+    reminder_lead: ReminderLead,
     violations: Vec<Violation>,
 }
 
@@ -151,6 +167,11 @@ impl Draft {
         if input.accept_policy.is_none() {
             refuse("accept_policy", Reason::FieldInvalid);
         }
+        let reminder_lead = input
+            .reminder_lead
+            .resolve(organization.reminder_lead)
+            .inspect_err(|reason| refuse("reminder_lead", *reason))
+            .unwrap_or_default();
 
         Self {
             index,
@@ -165,6 +186,7 @@ impl Draft {
             locale,
             message,
             accept_policy: input.accept_policy.unwrap_or_default(),
+            reminder_lead,
             violations,
         }
     }
@@ -208,6 +230,7 @@ impl Draft {
                     locale: self.locale,
                     message: self.message,
                     accept_policy: self.accept_policy,
+                    reminder_lead: self.reminder_lead,
                 })
             }
             _ => Err(self.violations),
@@ -306,6 +329,7 @@ mod tests {
             locale: String::new(),
             message: String::new(),
             accept_policy: Some(AcceptPolicy::InvitedEmail),
+            reminder_lead: ReminderInput::Unset,
         }
     }
 
@@ -352,6 +376,7 @@ mod tests {
             locale: "xx-INVALID-".into(),
             message: "https://evil.example".into(),
             accept_policy: None,
+            reminder_lead: ReminderInput::Lead(time::Duration::MINUTE),
             ..input("plain")
         };
         let draft = Draft::parse(0, bad, &organization(), "nobody", NOW);
@@ -365,6 +390,7 @@ mod tests {
             ("locale", Reason::LocaleInvalid),
             ("message", Reason::MessageInvalid),
             ("accept_policy", Reason::FieldInvalid),
+            ("reminder_lead", Reason::FieldInvalid),
             ("inviter_user_id", Reason::InviterNotFound),
         ];
         let expected: Vec<_> = expected

@@ -3,6 +3,7 @@
 use super::brand::Brand;
 use super::ids::OrganizationId;
 use super::reason::{Reason, Violation};
+use super::reminder::{ReminderInput, ReminderLead};
 use super::role::Role;
 use super::{display_name, email_address, locale, redirect_url};
 
@@ -32,6 +33,8 @@ pub struct Organization {
     pub recheck_inviter: bool,
     /// What its mails show of it.
     pub brand: Brand,
+    /// How long before its invitations expire to remind, where they do not say.
+    pub reminder_lead: ReminderLead,
 }
 
 /// An organization as a caller describes it.
@@ -59,6 +62,8 @@ pub struct OrganizationInput {
     pub brand_color: String,
     /// As [`Brand::support_email`], or empty.
     pub support_email: String,
+    /// As [`Organization::reminder_lead`]; unset for never.
+    pub reminder_lead: ReminderInput,
 }
 
 impl OrganizationInput {
@@ -96,6 +101,11 @@ impl OrganizationInput {
         let locale = parse_optional_locale(&self.locale)
             .inspect_err(|reason| refuse("locale", *reason))
             .unwrap_or_default();
+        let reminder_lead = self
+            .reminder_lead
+            .resolve(ReminderLead::NEVER)
+            .inspect_err(|reason| refuse("reminder_lead", *reason))
+            .unwrap_or_default();
         let brand = Brand::parse(&self.logo_url, &self.brand_color, &self.support_email);
         let brand = brand
             .map_err(|refused| violations.extend(refused))
@@ -112,6 +122,7 @@ impl OrganizationInput {
                 locale,
                 recheck_inviter: self.recheck_inviter,
                 brand,
+                reminder_lead,
             }),
             _ => Err(violations),
         }

@@ -117,6 +117,7 @@ reasons! {
     Declined "DECLINED" Precondition "the invitation was declined";
     AlreadyAccepted "ALREADY_ACCEPTED" Precondition "the invitation was accepted already";
     EmailMismatch "EMAIL_MISMATCH" Denied "none of the user's verified addresses is the invited one";
+    MailNotFailed "MAIL_NOT_FAILED" Precondition "the latest mail of the invitation was not given up";
     CredentialsInvalid "CREDENTIALS_INVALID" Unauthenticated "the call carries no valid credentials";
     ScopeMissing "SCOPE_MISSING" Denied "the caller lacks a scope";
     OrganizationDenied "ORGANIZATION_DENIED" Denied "the caller may not act for this organization";

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::callers::Caller;
-use super::convert::{bulk, directory, invitation, times};
+use super::convert::{bulk, directory, invitation, resend, times};
 use super::gate::{Gate, Pace, organization, require_scope};
 use super::{fields, page_token, status};
 use crate::domain::expiry::Expiry;
@@ -17,9 +17,10 @@ use crate::domain::scope::Scope;
 use crate::domain::user::User;
 use crate::proto::invitation_service_server::InvitationService;
 use crate::proto::{
-    AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, DeclineRequest,
-    DeclineResponse, GetRequest, GetResponse, ListRequest, ListResponse, PreviewRequest,
-    PreviewResponse, ResendRequest, ResendResponse, RevokeRequest, RevokeResponse, resend_request,
+    AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkResendRequest,
+    BulkResendResponse, DeclineRequest, DeclineResponse, GetRequest, GetResponse, ListRequest,
+    ListResponse, PreviewRequest, PreviewResponse, ResendRequest, ResendResponse, RevokeRequest,
+    RevokeResponse, resend_request,
 };
 use crate::service::{Accept, List, Resend, Service};
 
@@ -272,6 +273,34 @@ impl InvitationService for InvitationApi {
                 "Resend",
                 Scope::InvitationsWrite,
                 Pace::Quick,
+                request,
+                work,
+            )
+            .await
+    }
+
+    async fn bulk_resend(
+        &self,
+        request: Request<BulkResendRequest>,
+    ) -> Result<Response<BulkResendResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: BulkResendRequest| {
+            let organization_id = organization(&caller, &message.organization_id)?;
+            let request = resend::request(&message, &caller.name, organization_id, &self.keyring)
+                .map_err(status::invalid)?;
+            let page = self.service.bulk_resend(request).await?;
+            let may_see_accounts = caller.holds(Scope::DirectoryRead);
+            Ok(resend::response(
+                &message,
+                page,
+                &self.keyring,
+                may_see_accounts,
+            ))
+        };
+        self.gate
+            .pass(
+                "BulkResend",
+                Scope::InvitationsWrite,
+                Pace::Bulk,
                 request,
                 work,
             )

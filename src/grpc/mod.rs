@@ -15,6 +15,7 @@ mod gate;
 mod health;
 mod invitation_service;
 pub mod limits;
+mod mail_service;
 mod page_token;
 mod server;
 mod status;

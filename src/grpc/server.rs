@@ -23,6 +23,7 @@ use super::limits::{
     KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LOCAL_ERROR_RESETS_MAX, PENDING_ACCEPT_RESETS_MAX,
     REQUEST_OCTETS_MAX, RESPONSE_OCTETS_MAX,
 };
+use super::mail_service::MailApi;
 use super::suppression_service::SuppressionApi;
 use crate::domain::keyring::Keyring;
 use crate::entropy;
@@ -30,6 +31,7 @@ use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::directory_service_server::DirectoryServiceServer;
 use crate::proto::feedback_service_server::FeedbackServiceServer;
 use crate::proto::invitation_service_server::InvitationServiceServer;
+use crate::proto::mail_service_server::MailServiceServer;
 use crate::proto::suppression_service_server::SuppressionServiceServer;
 use crate::service::Service;
 
@@ -84,6 +86,9 @@ impl Server {
             ))
             .max_decoding_message_size(REQUEST_OCTETS_MAX)
             .max_encoding_message_size(RESPONSE_OCTETS_MAX);
+            let mail = MailServiceServer::new(MailApi::new(service.clone(), gate.clone()))
+                .max_decoding_message_size(REQUEST_OCTETS_MAX)
+                .max_encoding_message_size(RESPONSE_OCTETS_MAX);
             let suppressions = SuppressionServiceServer::new(SuppressionApi::new(
                 service.clone(),
                 gate.clone(),
@@ -95,6 +100,7 @@ impl Server {
                 FeedbackServiceServer::new(FeedbackApi::new(service, gate.clone(), keyring));
             router = router
                 .add_service(InterceptedService::new(invitations, gate.clone()))
+                .add_service(InterceptedService::new(mail, gate.clone()))
                 .add_service(InterceptedService::new(directory, gate.clone()))
                 .add_service(InterceptedService::new(suppressions, gate.clone()))
                 .add_service(InterceptedService::new(feedback, gate));

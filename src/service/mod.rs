@@ -4,16 +4,21 @@
 //! through the store; knows no protocol and no mail. Whether a caller may call at all was decided before.
 
 mod accept;
+mod backlog;
 pub mod bulk_create;
+pub mod bulk_resend;
 mod decline;
 mod delete;
 mod error;
 mod feedback;
 mod get;
+mod idempotency;
 mod keys;
 mod list;
 mod memberships;
 mod preview;
+mod remind;
+pub mod requeue;
 mod resend;
 mod revoke;
 mod snapshot;
@@ -35,6 +40,7 @@ use crate::domain::link::LinkTemplate;
 use crate::store::Store;
 
 pub use accept::{Accept, AcceptOutcome};
+pub use backlog::{Alarm, Backlog, Count};
 pub use delete::Deleted;
 pub use error::ServiceError;
 pub use feedback::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource};

@@ -4,12 +4,13 @@
 
 use std::collections::HashMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::ServiceError;
-use super::bulk_create::{Batch, ItemResult, Outcome};
+use super::bulk_create::{ItemResult, Outcome};
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{Delivery, DeliveryState, Invitation, InvitationState};
 use crate::domain::reason::{Reason, Violation};
@@ -17,11 +18,10 @@ use crate::store::{Connection, invitation_row};
 
 const UNREADABLE: ServiceError = ServiceError::Corrupt("a stored response cannot be read");
 
+/// The results of a call.
 #[derive(Serialize, Deserialize)]
-struct StoredBatch {
-    id: Uuid,
-    results: Vec<StoredResult>,
-}
+#[serde(transparent)]
+pub(super) struct StoredResults(Vec<StoredResult>);
 
 /// Names are short, because ten thousand of these are one row.
 #[derive(Serialize, Deserialize)]
@@ -71,6 +71,8 @@ struct StoredInvitation {
     last_accept_error: Option<String>,
     #[serde(rename = "d")]
     delivery: StoredDelivery,
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    remind_at: Option<i64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -88,41 +90,44 @@ struct StoredDelivery {
 }
 
 /// The stored form of an answer.
-pub(super) fn encode(batch: &Batch) -> Result<Vec<u8>, ServiceError> {
-    let stored = StoredBatch {
-        id: batch.id,
-        results: batch.results.iter().map(StoredResult::new).collect(),
-    };
-    serde_json::to_vec(&stored).map_err(|_| UNREADABLE)
+pub(super) fn encode<T: Serialize>(answer: &T) -> Result<Vec<u8>, ServiceError> {
+    serde_json::to_vec(answer).map_err(|_| UNREADABLE)
 }
 
-/// An answer, as it was given, read back with what was left out of it.
-pub(super) async fn decode(
-    connection: &mut Connection,
-    organization_id: &OrganizationId,
-    response: &[u8],
-    now: OffsetDateTime,
-) -> Result<Batch, ServiceError> {
-    let stored: StoredBatch = serde_json::from_slice(response).map_err(|_| UNREADABLE)?;
-    let ids: Vec<Uuid> = stored
-        .results
-        .iter()
-        .filter_map(|result| Some(result.invitation.as_ref()?.id))
-        .collect();
-    let found = invitation_row::get_many(connection, organization_id.as_str(), &ids, now).await?;
-    let mut found: HashMap<Uuid, Invitation> = found
-        .into_iter()
-        .map(|invitation| (invitation.id, invitation))
-        .collect();
-    let results = stored
-        .results
-        .into_iter()
-        .map(|result| result.restore(&mut found))
-        .collect::<Result<_, _>>()?;
-    Ok(Batch {
-        id: stored.id,
-        results,
-    })
+/// An answer from its stored form.
+pub(super) fn decode<T: DeserializeOwned>(response: &[u8]) -> Result<T, ServiceError> {
+    serde_json::from_slice(response).map_err(|_| UNREADABLE)
+}
+
+impl StoredResults {
+    /// What is kept of results.
+    pub(super) fn new(results: &[ItemResult]) -> Self {
+        Self(results.iter().map(StoredResult::new).collect())
+    }
+
+    /// The results as they were given, read back with what was left out of them.
+    pub(super) async fn restore(
+        self,
+        connection: &mut Connection,
+        organization_id: &OrganizationId,
+        now: OffsetDateTime,
+    ) -> Result<Vec<ItemResult>, ServiceError> {
+        let ids: Vec<Uuid> = self
+            .0
+            .iter()
+            .filter_map(|result| Some(result.invitation.as_ref()?.id))
+            .collect();
+        let found =
+            invitation_row::get_many(connection, organization_id.as_str(), &ids, now).await?;
+        let mut found: HashMap<Uuid, Invitation> = found
+            .into_iter()
+            .map(|invitation| (invitation.id, invitation))
+            .collect();
+        self.0
+            .into_iter()
+            .map(|result| result.restore(&mut found))
+            .collect()
+    }
 }
 
 impl StoredResult {
@@ -196,6 +201,7 @@ impl StoredInvitation {
             last_accept_error: invitation
                 .last_accept_error
                 .map(|reason| reason.code().to_owned()),
+            remind_at: invitation.remind_at.map(micros),
             delivery: StoredDelivery {
                 state: delivery.state.as_str().to_owned(),
                 attempts: delivery.attempts,
@@ -218,6 +224,7 @@ impl StoredInvitation {
             invited_user_id: self.invited_user_id,
             expires_at: from_micros(self.expires_at)?,
             updated_at: from_micros(self.updated_at)?,
+            remind_at: optional(self.remind_at)?,
             last_accept_error: self
                 .last_accept_error
                 .as_deref()

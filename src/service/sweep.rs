@@ -5,10 +5,9 @@ use time::Duration;
 use crate::store::invitations::{self, End};
 use crate::store::{feedback_events, idempotency_keys, suppressions};
 
+use super::idempotency::REQUEST_ID_TTL;
 use super::{Service, ServiceError};
 
-/// How long a request id is remembered.
-pub(super) const REQUEST_ID_TTL: Duration = Duration::hours(24);
 /// How long a report of a mail provider is remembered: longer than any of them repeats one.
 const FEEDBACK_EVENT_TTL: Duration = Duration::days(7);
 /// Most rows of one transaction, so that no lock lasts.

@@ -12,6 +12,7 @@ use crate::domain::invitation::{
     AcceptPolicy, Delivery, DeliveryState, Invitation, InvitationState, StateName,
 };
 use crate::domain::reason::Reason;
+use crate::domain::reminder::ReminderLead;
 
 struct Row {
     id: Uuid,
@@ -44,6 +45,8 @@ struct Row {
     next_attempt_at: Option<OffsetDateTime>,
     sent_at: Option<OffsetDateTime>,
     sending_attempts: Option<i32>,
+    reminder_lead_seconds: i32,
+    remind_at: Option<OffsetDateTime>,
 }
 
 /// Returns those of an organization's invitations that exist, in the order of the ids.
@@ -69,7 +72,8 @@ pub async fn get_many(
                i.last_accept_error AS "last_accept_error?", i.delivery_state AS "delivery_state!",
                i.delivery_attempts AS "delivery_attempts!", i.delivery_error AS "delivery_error?",
                i.delivery_reply_code AS "delivery_reply_code?", i.queued_at AS "queued_at?",
-               i.next_attempt_at AS "next_attempt_at?", i.sent_at AS "sent_at?", x.attempts AS "sending_attempts?"
+               i.next_attempt_at AS "next_attempt_at?", i.sent_at AS "sent_at?", x.attempts AS "sending_attempts?",
+               i.reminder_lead_seconds AS "reminder_lead_seconds!", i.remind_at AS "remind_at?"
           FROM invitations i
           JOIN organizations o ON o.id = i.organization_id
           LEFT JOIN users inviter ON inviter.id = i.inviter_user_id
@@ -93,6 +97,8 @@ impl Row {
     fn into_invitation(self, now: OffsetDateTime) -> Result<Invitation, StoreError> {
         let state = self.life(now)?;
         let delivery = self.delivery()?;
+        // The row keeps its time until that has come: a mail that was given up may be queued again.
+        let is_reminded = state == InvitationState::Pending && delivery.state.may_be_reminded_of();
         Ok(Invitation {
             id: self.id,
             organization_id: self.organization_id,
@@ -119,6 +125,8 @@ impl Row {
                 .as_deref()
                 .and_then(Reason::from_code),
             delivery,
+            reminder_lead: ReminderLead::from_seconds(self.reminder_lead_seconds),
+            remind_at: self.remind_at.filter(|_| is_reminded),
         })
     }
 

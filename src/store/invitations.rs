@@ -9,6 +9,7 @@ use super::StoreError;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{DeliveryState, StateName};
 use crate::domain::new_invitation::NewInvitation;
+use crate::domain::reminder;
 use crate::domain::token::NONCE_OCTETS;
 
 /// What is the same for every invitation of a call.
@@ -58,6 +59,14 @@ pub async fn insert_many(
     let nonces: Vec<&[u8]> = rows.iter().map(|row| row.nonce.as_slice()).collect();
     let expiries: Vec<OffsetDateTime> = rows.iter().map(|row| row.item.expires_at).collect();
     let notifications: Vec<bool> = rows.iter().map(|row| row.item.notify).collect();
+    let leads: Vec<i32> = rows
+        .iter()
+        .map(|row| row.item.reminder_lead.seconds())
+        .collect();
+    let reminders: Vec<Option<OffsetDateTime>> = rows
+        .iter()
+        .map(|row| row.item.remind_at(batch.now))
+        .collect();
     let written = sqlx::query_scalar!(
         r#"-- store::invitations::insert_many
         WITH written AS (
@@ -65,19 +74,20 @@ pub async fn insert_many(
                    (organization_id, batch_id, key_id, created_at, updated_at, id, nonce, expires_at, email,
                     email_normalized, role, inviter_user_id, locale, redirect_url, message, accept_policy,
                     public_metadata, private_metadata, state, generation, delivery_attempts, send_seq, delivery_state,
-                    queued_at, next_attempt_at)
+                    queued_at, next_attempt_at, reminder_lead_seconds, remind_at)
             SELECT $1, $2, $3, $4, $4, id, nonce, expires_at, email, email_normalized, role, inviter_user_id, locale,
                    redirect_url, message, accept_policy, public_metadata::jsonb, private_metadata::jsonb,
                    'pending', 1, 0,
                    CASE WHEN notify THEN 1 ELSE 0 END,
                    CASE WHEN notify THEN 'queued' ELSE 'not_requested' END,
                    CASE WHEN notify THEN $4::timestamptz END,
-                   CASE WHEN notify THEN $4::timestamptz END
+                   CASE WHEN notify THEN $4::timestamptz END,
+                   reminder_lead_seconds, remind_at
               FROM UNNEST($5::uuid[], $6::bytea[], $7::timestamptz[], $8::text[], $9::text[], $10::text[],
                           $11::text[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[],
-                          $18::boolean[])
+                          $18::boolean[], $19::integer[], $20::timestamptz[])
                    AS t (id, nonce, expires_at, email, email_normalized, role, inviter_user_id, locale, redirect_url,
-                         message, accept_policy, public_metadata, private_metadata, notify)
+                         message, accept_policy, public_metadata, private_metadata, notify, reminder_lead_seconds, remind_at)
                 ON CONFLICT (organization_id, email_normalized) WHERE state = 'pending' DO NOTHING
             RETURNING id, send_seq
         ), owed AS (
@@ -104,6 +114,8 @@ pub async fn insert_many(
         &json(|item| item.public_metadata.as_deref()) as &[Option<&str>],
         &json(|item| item.private_metadata.as_deref()) as &[Option<&str>],
         &notifications,
+        &leads,
+        &reminders as &[Option<OffsetDateTime>],
     )
     .fetch_all(connection)
     .await?;
@@ -209,6 +221,7 @@ pub async fn end_many(
         ), ended AS (
             UPDATE invitations AS i
                SET state = $3, ended_at = $4, ended_by_user_id = $5, updated_at = $6, next_attempt_at = NULL,
+                   remind_at = NULL,
                    delivery_state = CASE WHEN i.delivery_state IN ('queued', 'deferred') THEN 'canceled'
                                          ELSE i.delivery_state END
               FROM target
@@ -293,7 +306,11 @@ pub struct Resending {
 }
 
 /// Makes invitations pending anew with a later expiry and queues a mail for each; a mail that is still queued is
-/// replaced. Only pending and expired ones move; returns their ids. Locks as [`end_many`] does.
+/// replaced. Only pending and expired ones move; returns their ids. Locks as [`end_many`] does. Their reminders are
+/// planned anew, by the rule of [`ReminderLead::due_at`](reminder::ReminderLead::due_at).
+///
+/// The organization travels with each id: as one value for all, a planner without statistics takes it for so rare that it
+/// compares each item with each invitation.
 ///
 /// # Errors
 ///
@@ -312,13 +329,15 @@ pub async fn resend_many(
         .map(|item| item.nonce.as_ref().map(<[u8; 16]>::as_slice))
         .collect();
     let resent = sqlx::query_scalar!(
-        "-- store::invitations::resend_many
+        r#"-- store::invitations::resend_many
         WITH item AS (
-            SELECT t.id, t.expires_at, t.nonce
-              FROM UNNEST($2::uuid[], $3::timestamptz[], $4::bytea[]) AS t (id, expires_at, nonce)
-              JOIN invitations i ON i.id = t.id AND i.organization_id = $1
+            SELECT t.id, t.organization_id, t.expires_at, t.nonce
+              FROM UNNEST($2::uuid[], array_fill($1::text, ARRAY[cardinality($2::uuid[])]), $3::timestamptz[],
+                          $4::bytea[])
+                   AS t (id, organization_id, expires_at, nonce)
+              JOIN invitations i ON i.id = t.id AND i.organization_id = t.organization_id COLLATE "C"
              WHERE i.state IN ('pending', 'expired')
-             ORDER BY i.email_normalized
+             ORDER BY i.email_normalized, i.id
                FOR NO KEY UPDATE OF i
         ), resent AS (
             UPDATE invitations AS i
@@ -327,26 +346,31 @@ pub async fn resend_many(
                    nonce = coalesce(item.nonce, i.nonce),
                    key_id = CASE WHEN item.nonce IS NULL THEN i.key_id ELSE $5 END,
                    delivery_state = 'queued', delivery_attempts = 0, delivery_error = NULL, delivery_reply_code = NULL,
-                   queued_at = $6, next_attempt_at = $6, sent_at = NULL
+                   queued_at = $6, next_attempt_at = $6, sent_at = NULL,
+                   remind_at = CASE WHEN i.reminder_lead_seconds > 0
+                                     AND item.expires_at - make_interval(secs => i.reminder_lead_seconds) >= $7
+                                    THEN item.expires_at - make_interval(secs => i.reminder_lead_seconds) END
               FROM item
-             WHERE i.id = item.id AND i.organization_id = $1 AND i.state IN ('pending', 'expired')
-            RETURNING i.id, i.send_seq
+             WHERE i.id = item.id AND i.organization_id = item.organization_id COLLATE "C"
+            RETURNING i.id, i.organization_id, i.send_seq
         ), replaced AS (
             UPDATE outbox AS o SET state = 'canceled'
               FROM resent
-             WHERE o.invitation_id = resent.id AND o.organization_id = $1 AND o.state = 'queued'
+             WHERE o.invitation_id = resent.id AND o.send_seq = resent.send_seq - 1
+               AND o.organization_id = resent.organization_id AND o.state = 'queued'
         ), owed AS (
             INSERT INTO outbox
                    (invitation_id, organization_id, send_seq, state, attempts, created_at, next_attempt_at)
-            SELECT id, $1, send_seq, 'queued', 0, $6, $6 FROM resent
+            SELECT id, organization_id, send_seq, 'queued', 0, $6, $6 FROM resent
         )
-        SELECT id FROM resent",
+        SELECT id FROM resent"#,
         organization_id.as_str(),
         &ids,
         &expiries,
         &nonces as &[Option<&[u8]>],
         i16::from(key_id),
         now,
+        now + reminder::PAUSE_MIN,
     )
     .fetch_all(connection)
     .await?;
@@ -356,8 +380,8 @@ pub async fn resend_many(
 /// What a list of invitations is narrowed to. Not `Debug`: it may hold an address.
 #[derive(Default)]
 pub struct ListFilter {
-    /// Only those in this state.
-    pub state: Option<StateName>,
+    /// Only those in one of these states; none means all.
+    pub states: Vec<StateName>,
     /// Only those whose latest mail is in this state.
     pub delivery_state: Option<DeliveryState>,
     /// Only those for this address.
@@ -377,13 +401,14 @@ pub async fn list_ids(
     limit: i64,
     now: OffsetDateTime,
 ) -> Result<Vec<Uuid>, StoreError> {
+    let states: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
     let ids = sqlx::query_scalar!(
         "-- store::invitations::list_ids
         SELECT i.id
           FROM invitations i
          WHERE i.organization_id = $1 AND i.id < $2
-           AND ($3::text IS NULL
-                OR $3 = CASE WHEN i.state = 'pending' AND i.expires_at <= $8 THEN 'expired' ELSE i.state END)
+           AND (cardinality($3::text[]) = 0
+                OR CASE WHEN i.state = 'pending' AND i.expires_at <= $8 THEN 'expired' ELSE i.state END = ANY($3))
            AND ($4::text IS NULL
                 OR $4 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
                              WHEN EXISTS (SELECT FROM outbox x
@@ -398,7 +423,7 @@ pub async fn list_ids(
          LIMIT $9",
         organization_id.as_str(),
         before.unwrap_or(Uuid::max()),
-        filter.state.map(StateName::as_str),
+        &states as &[&str],
         filter.delivery_state.map(DeliveryState::as_str),
         filter.email_normalized,
         filter.inviter_user_id,

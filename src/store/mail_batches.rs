@@ -102,7 +102,8 @@ pub async fn claim(
     };
     let mails = sqlx::query!(
         r#"-- store::mail_batches::mails
-        SELECT invitation_id, send_seq, organization_id, kind, attempts, created_at, lease_token AS "lease_token!"
+        SELECT invitation_id, send_seq, organization_id, kind, attempts, created_at,
+               coalesce(requeued_at, created_at) AS "owed_since!", lease_token AS "lease_token!"
           FROM outbox
          WHERE batch_id = $1
          ORDER BY batch_index"#,
@@ -126,6 +127,7 @@ pub async fn claim(
                     is_reminder: row.kind == "reminder",
                     attempts: row.attempts,
                     created_at: row.created_at,
+                    owed_since: row.owed_since,
                 };
                 (mail, row.lease_token)
             })

@@ -3,6 +3,9 @@
 //! A statement that changes more than one table stands in the file of the table it decides on. Times, ids and chance
 //! come in as parameters. Knows no protocol, no mail and no use case.
 
+pub mod backlog;
+pub mod candidates;
+pub mod dead_letters;
 mod error;
 pub mod feedback_events;
 pub mod idempotency_keys;
@@ -12,6 +15,7 @@ pub mod mail_batches;
 pub mod memberships;
 pub mod organizations;
 pub mod outbox;
+pub mod reminders;
 pub mod settlements;
 pub mod signing_keys;
 pub mod subjects;

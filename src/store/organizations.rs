@@ -8,6 +8,7 @@ use crate::domain::brand::Brand;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::OrganizationId;
 use crate::domain::organization::Organization;
+use crate::domain::reminder::ReminderLead;
 
 /// An organization and whether it was deleted.
 pub struct StoredOrganization {
@@ -39,6 +40,7 @@ pub async fn upsert_many(
                 "logo_url": organization.brand.logo_url.as_deref().unwrap_or_default(),
                 "brand_color": organization.brand.color.map(|color| color.to_string()).unwrap_or_default(),
                 "support_email": organization.brand.support_email.as_ref().map_or("", EmailAddress::given),
+                "reminder_lead_seconds": organization.reminder_lead.seconds(),
             })
         })
         .collect();
@@ -53,6 +55,7 @@ pub async fn upsert_many(
                    ARRAY(SELECT jsonb_array_elements_text(value -> 'redirect_origins')) AS origins,
                    value ->> 'locale' AS locale,
                    (value ->> 'recheck_inviter')::boolean AS recheck_inviter,
+                   (value ->> 'reminder_lead_seconds')::integer AS reminder_lead_seconds,
                    value ->> 'logo_url' AS logo_url,
                    value ->> 'brand_color' AS brand_color,
                    value ->> 'support_email' AS support_email
@@ -61,15 +64,16 @@ pub async fn upsert_many(
         ), written AS (
             INSERT INTO organizations
                    (id, name, roles, default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter,
-                    logo_url, brand_color, support_email, created_at, updated_at)
-            SELECT id, name, roles, default_role, domains, origins, locale, recheck_inviter,
+                    reminder_lead_seconds, logo_url, brand_color, support_email, created_at, updated_at)
+            SELECT id, name, roles, default_role, domains, origins, locale, recheck_inviter, reminder_lead_seconds,
                    logo_url, brand_color, support_email, $2, $2
               FROM item
                 ON CONFLICT (id) DO UPDATE
                SET name = excluded.name, roles = excluded.roles, default_role = excluded.default_role,
                    allowed_email_domains = excluded.allowed_email_domains,
                    redirect_origins = excluded.redirect_origins, locale = excluded.locale,
-                   recheck_inviter = excluded.recheck_inviter, logo_url = excluded.logo_url,
+                   recheck_inviter = excluded.recheck_inviter,
+                   reminder_lead_seconds = excluded.reminder_lead_seconds, logo_url = excluded.logo_url,
                    brand_color = excluded.brand_color, support_email = excluded.support_email,
                    updated_at = excluded.updated_at, deleted_at = NULL
             RETURNING id, (xmax = 0) AS is_added
@@ -100,7 +104,7 @@ pub async fn get_many(
     let rows = sqlx::query!(
         "-- store::organizations::get_many
         SELECT id, name, roles, default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter,
-               logo_url, brand_color, support_email, deleted_at
+               reminder_lead_seconds, logo_url, brand_color, support_email, deleted_at
           FROM organizations
          WHERE id = ANY($1)",
         ids,
@@ -121,6 +125,7 @@ pub async fn get_many(
                 locale: row.locale,
                 recheck_inviter: row.recheck_inviter,
                 brand: Brand::from_stored(&row.logo_url, &row.brand_color, &row.support_email),
+                reminder_lead: ReminderLead::from_seconds(row.reminder_lead_seconds),
             };
             Ok(StoredOrganization {
                 organization,

@@ -36,6 +36,8 @@ pub struct ClaimedMail {
     pub attempts: i32,
     /// When it was queued.
     pub created_at: OffsetDateTime,
+    /// Since when it is tried: when it was queued, or queued again after it was given up.
+    pub owed_since: OffsetDateTime,
 }
 
 /// A lease: until when, and the token that only its holder knows.
@@ -56,7 +58,7 @@ pub async fn claim(
     now: OffsetDateTime,
 ) -> Result<Vec<ClaimedMail>, StoreError> {
     let rows = sqlx::query!(
-        "-- store::outbox::claim
+        r#"-- store::outbox::claim
         WITH due AS (
             SELECT invitation_id, send_seq, organization_id
               FROM outbox
@@ -70,7 +72,8 @@ pub async fn claim(
           FROM due
          WHERE o.invitation_id = due.invitation_id AND o.send_seq = due.send_seq
            AND o.organization_id = due.organization_id
-        RETURNING o.invitation_id, o.send_seq, o.organization_id, o.kind, o.attempts, o.created_at",
+        RETURNING o.invitation_id, o.send_seq, o.organization_id, o.kind, o.attempts, o.created_at,
+                  coalesce(o.requeued_at, o.created_at) AS "owed_since!""#,
         limit,
         lease.token,
         lease.until,
@@ -89,6 +92,7 @@ pub async fn claim(
             is_reminder: row.kind == "reminder",
             attempts: row.attempts,
             created_at: row.created_at,
+            owed_since: row.owed_since,
         })
         .collect())
 }

@@ -171,7 +171,7 @@ pub async fn accept(
         WITH claimed AS (
             UPDATE invitations AS i
                SET state = 'accepted', ended_at = $7, ended_by_user_id = $4, updated_at = $7, next_attempt_at = NULL,
-                   last_accept_error = NULL,
+                   remind_at = NULL, last_accept_error = NULL,
                    delivery_state = CASE WHEN i.delivery_state IN ('queued', 'deferred') THEN 'canceled'
                                          ELSE i.delivery_state END
              WHERE i.id = $2 AND i.organization_id = $1 AND i.generation = $3

@@ -218,6 +218,10 @@ async fn every_violation_of_every_item_is_told_at_once() {
             message: "https://evil.example".to_owned(),
             accept_policy: 99,
             notify: None,
+            reminder_lead: Some(prost_types::Duration {
+                seconds: 60,
+                nanos: 0,
+            }),
         },
         NewInvitation {
             role: "admin".to_owned(),
@@ -260,6 +264,7 @@ async fn every_violation_of_every_item_is_told_at_once() {
                 ("locale", ErrorReason::LocaleInvalid),
                 ("message", ErrorReason::MessageInvalid),
                 ("accept_policy", ErrorReason::FieldInvalid),
+                ("reminder_lead", ErrorReason::FieldInvalid),
                 ("inviter_user_id", ErrorReason::InviterNotFound),
             ])
     );

@@ -21,6 +21,7 @@ use invitations::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, Smt
 use invitations::mail::transport::Transport;
 use invitations::proto::directory_service_client::DirectoryServiceClient;
 use invitations::proto::invitation_service_client::InvitationServiceClient;
+use invitations::proto::mail_service_client::MailServiceClient;
 use invitations::proto::suppression_service_client::SuppressionServiceClient;
 use invitations::proto::{
     AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkCreateResult,
@@ -55,6 +56,7 @@ pub(crate) const START: OffsetDateTime = time::macros::datetime!(2026-11-22 18:4
 pub(crate) const KEYS: &str = "1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n";
 
 pub(crate) type Invitations = InvitationServiceClient<InterceptedService<Channel, Bearer>>;
+pub(crate) type Mails = MailServiceClient<InterceptedService<Channel, Bearer>>;
 pub(crate) type Directory = DirectoryServiceClient<InterceptedService<Channel, Bearer>>;
 pub(crate) type Suppressions = SuppressionServiceClient<InterceptedService<Channel, Bearer>>;
 
@@ -214,6 +216,11 @@ impl World {
             ),
             Arc::new(Notify::new()),
         )
+    }
+
+    /// A client of the operator's methods, of a caller.
+    pub(crate) fn mails_of(&self, caller: &str) -> Mails {
+        MailServiceClient::with_interceptor(self.channel.clone(), bearer(caller))
     }
 
     /// The bare way to the server, without a token.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use invitations::proto::{BulkCreateRequest, OnExisting};
+use invitations::proto::{
+    BulkCreateRequest, BulkResendRequest, OnExisting, RequeueRequest, ResendFilter,
+};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-use crate::harness::{World, invite_request};
+use crate::harness::{ACME, World, created, invite_request};
 
 /// Counts what sqlx says of the statements it runs.
 struct Counter(Arc<AtomicUsize>);
@@ -65,4 +67,58 @@ async fn a_batch_of_any_size_takes_the_same_number_of_statements() {
         "{counts:?}"
     );
     assert!(rest.chunks(4).all(|chunk| chunk == one), "{counts:?}");
+}
+
+// One thread for everything, so that the counter sees the server's side too.
+#[tokio::test(flavor = "current_thread")]
+async fn any_number_is_mailed_again_or_queued_again_by_the_same_number_of_statements() {
+    let mut world = World::start().await;
+    world.may_leave_mail();
+    let count = Arc::new(AtomicUsize::new(0));
+    let mut counts = Vec::new();
+    for size in [1, 10, 1_000] {
+        let emails: Vec<String> = (0..size)
+            .map(|number| format!("person{number}@batch{size}.example"))
+            .collect();
+        let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
+        let made = world.invite(&emails).await;
+        let ids: Vec<String> = made.results.iter().map(|it| created(it).id).collect();
+        let _guard = tracing::subscriber::set_default(Counter(Arc::clone(&count)));
+        let by_ids = BulkResendRequest {
+            request_id: uuid::Uuid::new_v4().to_string(),
+            organization_id: ACME.to_owned(),
+            invitation_ids: ids.clone(),
+            rotate_token: true,
+            ..Default::default()
+        };
+        let by_filter = BulkResendRequest {
+            request_id: uuid::Uuid::new_v4().to_string(),
+            organization_id: ACME.to_owned(),
+            filter: Some(ResendFilter {
+                batch_id: made.batch_id,
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        for request in [by_ids, by_filter] {
+            let before = count.load(Ordering::SeqCst);
+            let answer = world.client().bulk_resend(request).await.unwrap();
+            assert_eq!(answer.into_inner().resent_count, size);
+            counts.push(count.load(Ordering::SeqCst) - before);
+        }
+        let request = RequeueRequest {
+            organization_id: ACME.to_owned(),
+            invitation_ids: ids,
+            all_dead: false,
+        };
+        let before = count.load(Ordering::SeqCst);
+        world.mails_of("all").requeue(request).await.unwrap();
+        counts.push(count.load(Ordering::SeqCst) - before);
+    }
+    let (one, rest) = counts.split_at(3);
+    assert!(
+        one[0] > 3 && one.iter().all(|count| *count <= 12),
+        "{counts:?}"
+    );
+    assert!(rest.chunks(3).all(|chunk| chunk == one), "{counts:?}");
 }

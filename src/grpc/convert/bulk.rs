@@ -111,7 +111,7 @@ fn hash(input: &proto::BulkCreateRequest) -> [u8; 32] {
 }
 
 /// Only the spelling of RFC 9562 §4, so that one id has one spelling but for case.
-fn request_id(input: &str) -> Result<Option<Uuid>, Reason> {
+pub(super) fn request_id(input: &str) -> Result<Option<Uuid>, Reason> {
     if input.is_empty() {
         return Ok(None);
     }
@@ -140,6 +140,7 @@ fn item(input: proto::NewInvitation) -> ItemInput {
         locale: input.locale,
         message: input.message,
         accept_policy: invitation::accept_policy(input.accept_policy),
+        reminder_lead: times::reminder_lead(input.reminder_lead),
     }
 }
 

@@ -33,6 +33,7 @@ pub(in crate::grpc) fn organization(input: proto::Organization) -> OrganizationI
         logo_url: input.logo_url,
         brand_color: input.brand_color,
         support_email: input.support_email,
+        reminder_lead: times::reminder_lead(input.reminder_lead),
     }
 }
 

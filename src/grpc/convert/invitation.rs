@@ -43,6 +43,7 @@ pub(in crate::grpc) fn invitation(input: Invitation, may_see_accounts: bool) -> 
             .unwrap_or_default()
             .into(),
         delivery: Some(delivery(input.delivery)),
+        remind_time: input.remind_at.map(times::timestamp),
         ..Default::default()
     };
     match input.state {
@@ -120,7 +121,7 @@ pub(in crate::grpc) fn filter(request: &proto::ListRequest) -> Result<ListFilter
     }
     if violations.is_empty() {
         Ok(ListFilter {
-            state,
+            states: state.into_iter().collect(),
             delivery_state,
             email_normalized,
             inviter_user_id,

@@ -5,6 +5,8 @@ pub(super) mod bulk;
 pub(super) mod directory;
 pub(super) mod error;
 pub(super) mod invitation;
+pub(super) mod mail;
 pub(super) mod metadata;
+pub(super) mod resend;
 pub(super) mod suppression;
 pub(super) mod times;

@@ -4,6 +4,7 @@ use prost_types::{Duration, Timestamp};
 use time::OffsetDateTime;
 
 use crate::domain::expiry::Expiry;
+use crate::domain::reminder::ReminderInput;
 
 /// A time on the wire.
 pub(in crate::grpc) fn timestamp(time: OffsetDateTime) -> Timestamp {
@@ -13,13 +14,31 @@ pub(in crate::grpc) fn timestamp(time: OffsetDateTime) -> Timestamp {
     }
 }
 
-/// An expiry from a duration. Protobuf wants both parts of one sign and less than a second of nanoseconds.
-pub(in crate::grpc) fn expiry_of_ttl(ttl: Duration) -> Expiry {
-    let is_one_sign = i64::from(ttl.nanos) * ttl.seconds.signum() >= 0;
-    if ttl.nanos.unsigned_abs() >= 1_000_000_000 || !is_one_sign {
-        return Expiry::Malformed;
+/// A duration on the wire.
+pub(in crate::grpc) fn duration(duration: time::Duration) -> Duration {
+    Duration {
+        seconds: duration.whole_seconds(),
+        nanos: duration.subsec_nanoseconds(),
     }
-    Expiry::Ttl(time::Duration::new(ttl.seconds, ttl.nanos))
+}
+
+/// An expiry from a duration.
+pub(in crate::grpc) fn expiry_of_ttl(ttl: Duration) -> Expiry {
+    parse_duration(ttl).map_or(Expiry::Malformed, Expiry::Ttl)
+}
+
+/// The lead of a reminder, if one is given.
+pub(in crate::grpc) fn reminder_lead(lead: Option<Duration>) -> ReminderInput {
+    lead.map_or(ReminderInput::Unset, |lead| {
+        parse_duration(lead).map_or(ReminderInput::Malformed, ReminderInput::Lead)
+    })
+}
+
+/// Protobuf wants both parts of one sign and less than a second of nanoseconds.
+fn parse_duration(input: Duration) -> Option<time::Duration> {
+    let is_one_sign = i64::from(input.nanos) * input.seconds.signum() >= 0;
+    (input.nanos.unsigned_abs() < 1_000_000_000 && is_one_sign)
+        .then(|| time::Duration::new(input.seconds, input.nanos))
 }
 
 /// An expiry from a time.

@@ -20,6 +20,9 @@ use crate::service::{Service, ServiceError};
 /// Most metadata of existing invitations in one answer, in octets of JSON. With what a request of 16 MiB can ask for,
 /// an answer stays within the 32 MiB that a message may have.
 const EXISTING_METADATA_OCTETS_MAX: usize = 4 * 1024 * 1024;
+/// Most redirect URLs and personal notes of existing invitations in one answer, in octets: a request that names only ids
+/// asks for little and may be answered with much.
+const EXISTING_TEXT_OCTETS_MAX: usize = 8 * 1024 * 1024;
 
 impl Service {
     /// The answer of a call that has been carried out.
@@ -80,9 +83,7 @@ impl Service {
                     if let (Some(invitation), true) =
                         (&mut result.invitation, existing.contains_key(id))
                     {
-                        invitation.expires_at = item.expires_at;
-                        invitation.updated_at = plan.now;
-                        invitation.delivery = Delivery::starting(plan.now, true);
+                        invitation.resend(item.expires_at, plan.now);
                     }
                     result
                 }
@@ -197,13 +198,15 @@ impl Plan {
             expires_at: item.expires_at,
             last_accept_error: None,
             delivery: Delivery::starting(self.now, item.notify),
+            reminder_lead: item.reminder_lead,
+            remind_at: item.remind_at(self.now),
         }
     }
 }
 
-/// Leaves the metadata of existing invitations out where there is too much of it: what was committed must be
-/// answerable.
-pub(super) fn shorten(results: &mut [ItemResult]) {
+/// Leaves the metadata of existing invitations out where there is too much of it, and their URLs and notes where those
+/// are: what was committed must be answerable.
+pub(in crate::service) fn shorten(results: &mut [ItemResult]) {
     let octets = |value: &Option<Value>| value.as_ref().map_or(0, |json| json.to_string().len());
     let mut existing: Vec<&mut Invitation> = results
         .iter_mut()
@@ -220,6 +223,16 @@ pub(super) fn shorten(results: &mut [ItemResult]) {
         for invitation in &mut existing {
             invitation.public_metadata = None;
             invitation.private_metadata = None;
+        }
+    }
+    let total: usize = existing
+        .iter()
+        .map(|invitation| invitation.redirect_url.len() + invitation.message.len())
+        .sum();
+    if total > EXISTING_TEXT_OCTETS_MAX {
+        for invitation in &mut existing {
+            invitation.redirect_url = String::new();
+            invitation.message = String::new();
         }
     }
 }

@@ -8,8 +8,11 @@ mod answer;
 mod plan;
 mod write;
 
+pub(super) use answer::shorten;
+
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::domain::ids::OrganizationId;
@@ -19,8 +22,8 @@ use crate::domain::reason::{Reason, Violation};
 use crate::store::idempotency_keys::{self, RequestKey};
 use crate::store::{self, Connection, organizations};
 
-use super::sweep::REQUEST_ID_TTL;
-use super::{Service, ServiceError, snapshot};
+use super::snapshot::{self, StoredResults};
+use super::{Service, ServiceError};
 
 /// What to do with an address that has a pending invitation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -98,6 +101,13 @@ pub struct Batch {
     pub results: Vec<ItemResult>,
 }
 
+/// The answer as it is kept for repetitions.
+#[derive(Serialize, Deserialize)]
+struct StoredBatch {
+    id: Uuid,
+    results: StoredResults,
+}
+
 impl Service {
     /// Makes invitations. See the protocol for what a caller sees.
     pub async fn bulk_create(&self, request: BulkCreate) -> Result<Batch, ServiceError> {
@@ -144,45 +154,43 @@ impl Service {
             self.write(connection, request, &plan).await?
         };
         if let Some(key) = key.filter(|_| !request.validate_only) {
-            let response = snapshot::encode(&batch)?;
+            let response = snapshot::encode(&StoredBatch {
+                id: batch.id,
+                results: StoredResults::new(&batch.results),
+            })?;
             idempotency_keys::set_response(connection, &key, &response).await?;
         }
         Ok(batch)
     }
 
-    /// The answer of an earlier call with this request id, or `None` if this is the first; then the id is claimed for
-    /// this transaction, so that a twin in flight waits for it.
+    /// The answer of an earlier call with this request id, or `None` if this is the first.
     async fn replay(
         &self,
         connection: &mut Connection,
         request: &BulkCreate,
         key: &RequestKey,
     ) -> Result<Option<Batch>, ServiceError> {
-        let now = self.clock.now();
-        let forget_before = now - REQUEST_ID_TTL;
-        if !request.validate_only
-            && idempotency_keys::claim(connection, key, &request.request_hash, now, forget_before)
-                .await?
-        {
+        let earlier = self
+            .recall(
+                connection,
+                key,
+                &request.request_hash,
+                request.validate_only,
+            )
+            .await?;
+        let Some(response) = earlier else {
             return Ok(None);
-        }
-        let Some(stored) = idempotency_keys::get(connection, key, forget_before).await? else {
-            // A dry run with a fresh id; or the earlier call was forgotten this moment, and the next try will see that.
-            return if request.validate_only {
-                Ok(None)
-            } else {
-                Err(ServiceError::Raced)
-            };
         };
-        if stored.request_hash != request.request_hash {
-            return Err(ServiceError::Refused(Reason::RequestIdReused));
-        }
-        let response = stored.response.ok_or(ServiceError::Corrupt(
-            "a committed request id has no response",
-        ))?;
-        let mut batch =
-            snapshot::decode(connection, &request.organization_id, &response, now).await?;
-        answer::shorten(&mut batch.results);
+        let stored: StoredBatch = snapshot::decode(&response)?;
+        let results =
+            stored
+                .results
+                .restore(connection, &request.organization_id, self.clock.now());
+        let mut batch = Batch {
+            id: stored.id,
+            results: results.await?,
+        };
+        shorten(&mut batch.results);
         if request.return_link {
             self.add_links(connection, &request.organization_id, &mut batch.results)
                 .await?;

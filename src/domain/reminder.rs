@@ -1,0 +1,115 @@
+//! Reminders: how long before an invitation expires its person is mailed once more, and when that is of any use.
+
+use time::{Duration, OffsetDateTime};
+
+use super::reason::Reason;
+
+/// Shortest lead: who is reminded must have time to come.
+pub const LEAD_MIN: Duration = Duration::hours(1);
+/// Longest lead.
+pub const LEAD_MAX: Duration = Duration::days(30);
+/// A reminder that comes sooner than this after the mail it reminds of is none.
+pub const PAUSE_MIN: Duration = Duration::hours(1);
+
+/// A lead as a caller asks for it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReminderInput {
+    /// Nothing was said.
+    #[default]
+    Unset,
+    /// So long.
+    Lead(Duration),
+    /// A value that is no duration at all.
+    Malformed,
+}
+
+impl ReminderInput {
+    /// The lead, or `unset` where nothing was said.
+    pub fn resolve(self, unset: ReminderLead) -> Result<ReminderLead, Reason> {
+        match self {
+            Self::Unset => Ok(unset),
+            Self::Lead(lead) => ReminderLead::parse(lead),
+            Self::Malformed => Err(Reason::FieldInvalid),
+        }
+    }
+}
+
+/// How long before expiry to remind, in whole seconds; zero for never.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReminderLead(i32);
+
+impl ReminderLead {
+    /// No reminder.
+    pub const NEVER: Self = Self(0);
+
+    /// Checks a lead.
+    pub fn parse(lead: Duration) -> Result<Self, Reason> {
+        if !lead.is_zero() && !(LEAD_MIN..=LEAD_MAX).contains(&lead) {
+            return Err(Reason::FieldInvalid);
+        }
+        i32::try_from(lead.whole_seconds())
+            .map(Self)
+            .map_err(|_| Reason::FieldInvalid)
+    }
+
+    /// The lead that a column holds.
+    #[must_use]
+    pub const fn from_seconds(seconds: i32) -> Self {
+        Self(seconds)
+    }
+
+    /// The lead as a column holds it.
+    #[must_use]
+    pub const fn seconds(self) -> i32 {
+        self.0
+    }
+
+    /// When the reminder of an invitation that is mailed now is due; `None` if there is to be none. The store reckons
+    /// the same for invitations that are mailed again.
+    #[must_use]
+    pub fn due_at(
+        self,
+        expires_at: OffsetDateTime,
+        mailed_at: OffsetDateTime,
+    ) -> Option<OffsetDateTime> {
+        let due_at = expires_at - Duration::seconds(i64::from(self.0));
+        (self != Self::NEVER && due_at >= mailed_at + PAUSE_MIN).then_some(due_at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: OffsetDateTime = time::macros::datetime!(2026-11-22 18:48 UTC);
+
+    #[test]
+    fn an_hour_to_thirty_days_or_never_is_allowed() {
+        let parse = ReminderLead::parse;
+        assert_eq!(parse(Duration::ZERO), Ok(ReminderLead::NEVER));
+        assert_eq!(parse(LEAD_MIN), Ok(ReminderLead(3_600)));
+        assert_eq!(parse(LEAD_MAX), Ok(ReminderLead(2_592_000)));
+        for refused in [
+            Duration::nanoseconds(1),
+            -LEAD_MIN,
+            LEAD_MIN - Duration::nanoseconds(1),
+            LEAD_MAX + Duration::nanoseconds(1),
+            Duration::MAX,
+        ] {
+            assert_eq!(parse(refused), Err(Reason::FieldInvalid), "{refused}");
+        }
+        let malformed = ReminderInput::Malformed.resolve(ReminderLead::NEVER);
+        assert_eq!(malformed, Err(Reason::FieldInvalid));
+    }
+
+    #[test]
+    fn a_reminder_comes_an_hour_after_the_mail_at_the_soonest() {
+        let lead = ReminderLead(86_400);
+        let expires_at = NOW + Duration::days(7);
+        assert_eq!(lead.due_at(expires_at, NOW), Some(NOW + Duration::days(6)));
+        let expires_at = NOW + Duration::hours(25);
+        assert_eq!(lead.due_at(expires_at, NOW), Some(NOW + Duration::HOUR));
+        assert_eq!(lead.due_at(expires_at - Duration::SECOND, NOW), None);
+        assert_eq!(ReminderLead::NEVER.due_at(expires_at, NOW), None);
+    }
+}

@@ -1,0 +1,77 @@
+//! `MailService`: what an operator needs of the mails that are owed.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::callers::Caller;
+use super::convert::mail;
+use super::gate::{Gate, Pace, organization};
+use super::status;
+use crate::domain::access::Access;
+use crate::domain::reason::Reason;
+use crate::domain::scope::Scope;
+use crate::proto::mail_service_server::MailService;
+use crate::proto::{GetBacklogRequest, GetBacklogResponse, RequeueRequest, RequeueResponse};
+use crate::service::Service;
+
+/// The service behind the protocol.
+pub(super) struct MailApi {
+    service: Service,
+    gate: Gate,
+}
+
+impl MailApi {
+    /// Puts a use case behind each method.
+    pub(super) const fn new(service: Service, gate: Gate) -> Self {
+        Self { service, gate }
+    }
+}
+
+#[tonic::async_trait]
+impl MailService for MailApi {
+    async fn requeue(
+        &self,
+        request: Request<RequeueRequest>,
+    ) -> Result<Response<RequeueResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: RequeueRequest| {
+            let organization_id = organization(&caller, &message.organization_id)?;
+            let request =
+                mail::requeue_request(&message, organization_id).map_err(status::invalid)?;
+            let page = self.service.requeue(request).await?;
+            Ok(mail::requeue_response(message, page))
+        };
+        self.gate
+            .pass(
+                "Requeue",
+                Scope::InvitationsWrite,
+                Pace::Bulk,
+                request,
+                work,
+            )
+            .await
+    }
+
+    async fn get_backlog(
+        &self,
+        request: Request<GetBacklogRequest>,
+    ) -> Result<Response<GetBacklogResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: GetBacklogRequest| {
+            let organization_id = match (message.organization_id.as_str(), &caller.access) {
+                ("", Access::Every) => None,
+                ("", Access::Only(_)) => return Err(status::refused(Reason::OrganizationDenied)),
+                (id, _) => Some(organization(&caller, id)?.map_err(status::invalid)?),
+            };
+            Ok(mail::backlog(self.service.backlog(organization_id).await?))
+        };
+        self.gate
+            .pass(
+                "GetBacklog",
+                Scope::InvitationsRead,
+                Pace::Quick,
+                request,
+                work,
+            )
+            .await
+    }
+}

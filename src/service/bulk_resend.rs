@@ -1,0 +1,409 @@
+//! `BulkResend`: new mails for many invitations, by their ids or by what they have in common, in one transaction.
+//!
+//! As in `bulk_create`, the number of statements is the same for one invitation and for ten thousand: the database is
+//! asked once which they are, once about their addresses, and written to once.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::domain::expiry::Expiry;
+use crate::domain::ids::OrganizationId;
+use crate::domain::invitation::{Invitation, StateName};
+use crate::domain::reason::{Reason, Violation};
+use crate::domain::suppression::SuppressionReason;
+use crate::entropy;
+use crate::store::candidates::{self, Candidate};
+use crate::store::idempotency_keys::{self, RequestKey};
+use crate::store::invitations::{self, KnownAddress, ListFilter, Resending};
+use crate::store::{self, Connection, Constraint, StoreError, invitation_row, organizations};
+
+use super::bulk_create::{ItemResult, Outcome, shorten};
+use super::snapshot::{self, StoredResults};
+use super::{Service, ServiceError};
+
+/// Which invitations to mail again. Not `Debug`: a filter may hold an address.
+pub enum Selection {
+    /// These; `None` is what was no id at all.
+    Ids(Vec<Option<Uuid>>),
+    /// Those that a filter finds, newest first.
+    Filter {
+        /// The filter.
+        filter: ListFilter,
+        /// The last id of the page before.
+        before: Option<Uuid>,
+        /// At most so many.
+        page_size: usize,
+    },
+}
+
+/// A request.
+pub struct BulkResend {
+    /// The name of the caller; request ids are theirs.
+    pub caller: String,
+    /// Makes the call safe to repeat.
+    pub request_id: Option<Uuid>,
+    /// SHA-256 of everything that was asked, without the request id and `validate_only`.
+    pub request_hash: [u8; 32],
+    /// The organization.
+    pub organization_id: OrganizationId,
+    /// Which invitations.
+    pub selection: Selection,
+    /// Whether links that were mailed before stop working.
+    pub rotate_token: bool,
+    /// When they expire now.
+    pub expiry: Expiry,
+    /// Whether to answer as the call would, and do nothing.
+    pub validate_only: bool,
+}
+
+/// The answer.
+pub struct ResentPage {
+    /// What a filter found, newest first; empty for a list of ids.
+    pub found: Vec<Uuid>,
+    /// One for each id, in order.
+    pub results: Vec<ItemResult>,
+    /// Whether the filter finds more.
+    pub has_more: bool,
+}
+
+/// The answer as it is kept for repetitions.
+#[derive(Serialize, Deserialize)]
+struct StoredPage {
+    found: Vec<Uuid>,
+    results: StoredResults,
+    has_more: bool,
+}
+
+/// What to do for one invitation.
+enum Step {
+    /// Mail it again.
+    Resend(Resending),
+    /// Nothing, and say why.
+    Fail {
+        reason: Reason,
+        first_index: Option<usize>,
+    },
+}
+
+/// What has been decided so far in one request.
+#[derive(Default)]
+struct Decided {
+    /// The place of each id.
+    first_of: HashMap<Uuid, usize>,
+    /// The addresses that get a mail.
+    emails: HashSet<String>,
+}
+
+/// What the database knows of the invitations of a request.
+struct Knowledge {
+    candidates: HashMap<Uuid, Candidate>,
+    addresses: HashMap<String, KnownAddress>,
+    suppressed: HashMap<String, SuppressionReason>,
+}
+
+impl Service {
+    /// Mails invitations again. See the protocol for what a caller sees.
+    pub async fn bulk_resend(&self, request: BulkResend) -> Result<ResentPage, ServiceError> {
+        let service = self.clone();
+        let request = Arc::new(request);
+        let shared = Arc::clone(&request);
+        let page = self
+            .store
+            .with_tx("bulk_resend", move |connection| {
+                let (service, request) = (service.clone(), Arc::clone(&shared));
+                Box::pin(async move { service.bulk_resend_once(connection, &request).await })
+            })
+            .await?;
+        if !request.validate_only {
+            self.mail_queued.notify_one();
+        }
+        Ok(page)
+    }
+
+    async fn bulk_resend_once(
+        &self,
+        connection: &mut Connection,
+        request: &BulkResend,
+    ) -> Result<ResentPage, ServiceError> {
+        let key = request.key();
+        if let Some(key) = &key
+            && let Some(response) = self
+                .recall(
+                    connection,
+                    key,
+                    &request.request_hash,
+                    request.validate_only,
+                )
+                .await?
+        {
+            return self.resent_before(connection, request, &response).await;
+        }
+        let now = self.clock.now();
+        let expires_at = request
+            .expiry
+            .resolve(now)
+            .map_err(|reason| ServiceError::invalid(request.expiry.field(), reason))?;
+        store::plan_afresh(connection).await?;
+        organizations::hold(connection, &request.organization_id)
+            .await?
+            .filter(|stored| !stored.is_deleted)
+            .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
+        let (asked, has_more) = self.select(connection, request, now).await?;
+        let steps = self
+            .steps(connection, request, &asked, expires_at, now)
+            .await?;
+        let results = self
+            .carry_out(connection, request, &steps, expires_at, now)
+            .await?;
+        let page = ResentPage {
+            found: match request.selection {
+                Selection::Ids(_) => Vec::new(),
+                Selection::Filter { .. } => asked.into_iter().flatten().collect(),
+            },
+            results,
+            has_more,
+        };
+        if let Some(key) = key.filter(|_| !request.validate_only) {
+            let response = snapshot::encode(&StoredPage {
+                found: page.found.clone(),
+                results: StoredResults::new(&page.results),
+                has_more,
+            })?;
+            idempotency_keys::set_response(connection, &key, &response).await?;
+        }
+        Ok(page)
+    }
+
+    /// The answer of an earlier call.
+    async fn resent_before(
+        &self,
+        connection: &mut Connection,
+        request: &BulkResend,
+        response: &[u8],
+    ) -> Result<ResentPage, ServiceError> {
+        let stored: StoredPage = snapshot::decode(response)?;
+        let mut results = stored
+            .results
+            .restore(connection, &request.organization_id, self.clock.now())
+            .await?;
+        shorten(&mut results);
+        Ok(ResentPage {
+            found: stored.found,
+            results,
+            has_more: stored.has_more,
+        })
+    }
+
+    /// The ids of a request in the order of its results, and whether there are more.
+    async fn select(
+        &self,
+        connection: &mut Connection,
+        request: &BulkResend,
+        now: OffsetDateTime,
+    ) -> Result<(Vec<Option<Uuid>>, bool), ServiceError> {
+        let (filter, before, page_size) = match &request.selection {
+            Selection::Ids(ids) => return Ok((ids.clone(), false)),
+            Selection::Filter {
+                filter,
+                before,
+                page_size,
+            } => (filter, *before, *page_size),
+        };
+        // One more than asked for tells whether there are more.
+        let limit = i64::try_from(page_size + 1).unwrap_or(i64::MAX);
+        let organization_id = &request.organization_id;
+        let mut ids =
+            invitations::list_ids(connection, organization_id, filter, before, limit, now).await?;
+        let has_more = ids.len() > page_size;
+        ids.truncate(page_size);
+        Ok((ids.into_iter().map(Some).collect(), has_more))
+    }
+
+    /// Locks the invitations and decides about each. Asks once about all of them, once about all addresses and once about
+    /// all that are suppressed.
+    async fn steps(
+        &self,
+        connection: &mut Connection,
+        request: &BulkResend,
+        asked: &[Option<Uuid>],
+        expires_at: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Result<Vec<Step>, ServiceError> {
+        let organization_id = &request.organization_id;
+        let ids: Vec<Uuid> = asked.iter().copied().flatten().collect();
+        let candidates = candidates::lock_many(connection, organization_id, &ids).await?;
+        let emails: Vec<String> = candidates
+            .iter()
+            .map(|candidate| candidate.email_normalized.clone())
+            .collect();
+        let addresses = invitations::known_addresses(connection, organization_id, &emails).await?;
+        let knowledge = Knowledge {
+            suppressed: self
+                .suppressed(connection, organization_id, &emails)
+                .await?,
+            candidates: candidates
+                .into_iter()
+                .map(|candidate| (candidate.id, candidate))
+                .collect(),
+            addresses: addresses
+                .into_iter()
+                .map(|address| (address.email_normalized.clone(), address))
+                .collect(),
+        };
+        let mut decided = Decided::default();
+        asked
+            .iter()
+            .enumerate()
+            .map(|(index, id)| {
+                let step = match decided.decide(index, *id, &knowledge, now)? {
+                    Ok((id, is_expired)) => Step::Resend(Resending {
+                        id,
+                        expires_at,
+                        nonce: (request.rotate_token || is_expired).then(entropy::random_bytes),
+                    }),
+                    Err((reason, first_index)) => Step::Fail {
+                        reason,
+                        first_index,
+                    },
+                };
+                Ok(step)
+            })
+            .collect()
+    }
+
+    /// Mails again what is to be, in one statement, and answers; a dry run only answers.
+    async fn carry_out(
+        &self,
+        connection: &mut Connection,
+        request: &BulkResend,
+        steps: &[Step],
+        expires_at: OffsetDateTime,
+        now: OffsetDateTime,
+    ) -> Result<Vec<ItemResult>, ServiceError> {
+        let organization_id = &request.organization_id;
+        let items: Vec<Resending> = steps.iter().filter_map(Step::resending).collect();
+        if !request.validate_only && !items.is_empty() {
+            let key_id = self.keyring.active();
+            let resent = invitations::resend_many(connection, organization_id, &items, key_id, now)
+                .await
+                .map_err(|error| match error {
+                    // Another call invited one of the addresses since we looked; the next look sees it.
+                    StoreError::Conflict(Constraint::InvitationsPending, _) => ServiceError::Raced,
+                    other => other.into(),
+                })?;
+            if resent.len() != items.len() {
+                return Err(ServiceError::Raced);
+            }
+        }
+        let ids: Vec<Uuid> = items.iter().map(|item| item.id).collect();
+        let found =
+            invitation_row::get_many(connection, organization_id.as_str(), &ids, now).await?;
+        let mut found: HashMap<Uuid, Invitation> = found
+            .into_iter()
+            .map(|invitation| (invitation.id, invitation))
+            .collect();
+        let mut results = steps
+            .iter()
+            .map(|step| step.result(&mut found))
+            .collect::<Result<Vec<_>, _>>()?;
+        if request.validate_only {
+            for invitation in results.iter_mut().filter_map(|it| it.invitation.as_mut()) {
+                invitation.resend(expires_at, now);
+            }
+        }
+        shorten(&mut results);
+        Ok(results)
+    }
+}
+
+impl BulkResend {
+    fn key(&self) -> Option<RequestKey> {
+        self.request_id.map(|request_id| RequestKey {
+            organization_id: self.organization_id.as_str().to_owned(),
+            caller: self.caller.clone(),
+            method: "BulkResend",
+            request_id,
+        })
+    }
+}
+
+/// The id of an invitation to mail and whether it had expired, or why it is not mailed.
+type Decision = Result<(Uuid, bool), (Reason, Option<usize>)>;
+
+impl Decided {
+    /// The one place where it is decided whether an invitation is mailed again. What is wrong with it by itself comes
+    /// first, then what is known of its address.
+    fn decide(
+        &mut self,
+        index: usize,
+        id: Option<Uuid>,
+        knowledge: &Knowledge,
+        now: OffsetDateTime,
+    ) -> Result<Decision, StoreError> {
+        let fail = |reason| Ok(Err((reason, None)));
+        let Some(id) = id else {
+            return fail(Reason::FieldInvalid);
+        };
+        let first = *self.first_of.entry(id).or_insert(index);
+        if first != index {
+            return Ok(Err((Reason::DuplicateInRequest, Some(first))));
+        }
+        let Some(candidate) = knowledge.candidates.get(&id) else {
+            return fail(Reason::InvitationNotFound);
+        };
+        let state = candidate.state(now)?;
+        let is_expired = state == StateName::Expired;
+        if let Some(reason) = state.refusal().filter(|_| !is_expired) {
+            return fail(reason);
+        }
+        let address = knowledge.addresses.get(&candidate.email_normalized);
+        let is_invited_anew = address
+            .and_then(|address| address.pending_id)
+            .is_some_and(|pending_id| pending_id != id);
+        // A resent invitation is always mailed, so that any reason stops it.
+        if !is_invited_anew
+            && knowledge
+                .suppressed
+                .contains_key(&candidate.email_normalized)
+        {
+            return fail(Reason::EmailSuppressed);
+        }
+        // Of several expired ones for one address, the first takes its place.
+        if is_invited_anew || !self.emails.insert(candidate.email_normalized.clone()) {
+            return fail(Reason::AlreadyInvited);
+        }
+        Ok(Ok((id, is_expired)))
+    }
+}
+
+impl Step {
+    const fn resending(&self) -> Option<Resending> {
+        match self {
+            Self::Resend(item) => Some(*item),
+            Self::Fail { .. } => None,
+        }
+    }
+
+    fn result(&self, found: &mut HashMap<Uuid, Invitation>) -> Result<ItemResult, ServiceError> {
+        match self {
+            Self::Resend(item) => found
+                .remove(&item.id)
+                .map(|invitation| ItemResult::done(Outcome::Resent, invitation))
+                .ok_or(ServiceError::Raced),
+            Self::Fail {
+                reason,
+                first_index,
+            } => {
+                let violation = Violation::new("invitation_id", *reason);
+                Ok(ItemResult {
+                    first_index: *first_index,
+                    ..ItemResult::failed(vec![violation])
+                })
+            }
+        }
+    }
+}

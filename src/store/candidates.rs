@@ -1,0 +1,55 @@
+//! Invitations that a bulk call is about to act on: locked, with what decides whether it may.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::domain::ids::OrganizationId;
+use crate::domain::invitation::StateName;
+
+/// What decides whether a call may act on an invitation. Not `Debug`: it holds an address.
+pub struct Candidate {
+    /// The invitation.
+    pub id: Uuid,
+    /// The invited address.
+    pub email_normalized: String,
+    /// The state's name in the store.
+    state: String,
+    /// When it expires.
+    expires_at: OffsetDateTime,
+}
+
+impl Candidate {
+    /// The state as whoever reads now sees it.
+    pub fn state(&self, now: OffsetDateTime) -> Result<StateName, StoreError> {
+        match StateName::from_name(&self.state) {
+            Some(StateName::Pending) if self.expires_at <= now => Ok(StateName::Expired),
+            Some(state) => Ok(state),
+            None => Err(StoreError::Inconsistent("invitations.state")),
+        }
+    }
+}
+
+/// Locks those of an organization's invitations that exist, until the transaction ends. In the order of their addresses,
+/// as every statement that locks many; of one address, from old to new.
+pub async fn lock_many(
+    connection: &mut PgConnection,
+    organization_id: &OrganizationId,
+    ids: &[Uuid],
+) -> Result<Vec<Candidate>, StoreError> {
+    let candidates = sqlx::query_as!(
+        Candidate,
+        "-- store::candidates::lock_many
+        SELECT id, email_normalized, state, expires_at
+          FROM invitations
+         WHERE id = ANY($2) AND organization_id = $1
+         ORDER BY email_normalized, id
+           FOR NO KEY UPDATE",
+        organization_id.as_str(),
+        ids,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(candidates)
+}
