@@ -109,6 +109,7 @@ async fn one_that_cannot_be_mailed_again_says_why_and_harms_nobody() {
         .await
         .unwrap();
     let declining = invitations::proto::DeclineRequest {
+        suppress: false,
         token: token("decline@b.co"),
     };
     world.client().decline(declining).await.unwrap();

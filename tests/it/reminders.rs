@@ -109,6 +109,7 @@ async fn who_has_ended_it_is_not_reminded() {
         .await
         .unwrap();
     let request = DeclineRequest {
+        suppress: false,
         token: token(emails[1]),
     };
     world.client().decline(request).await.unwrap();
