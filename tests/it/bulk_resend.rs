@@ -193,8 +193,8 @@ async fn a_mail_that_is_still_queued_is_replaced() {
 #[tokio::test]
 async fn a_filter_finds_the_ones_that_did_not_get_through() {
     let mut world = World::start().await;
-    world.relay.says(On::Rcpt, "550 5.1.1 no such user");
-    world.relay.says(On::Rcpt, "550 5.1.1 no such user");
+    world.relay.says(On::Rcpt, "550 5.7.1 not from you");
+    world.relay.says(On::Rcpt, "550 5.7.1 not from you");
     let first = world.invite(&["a@b.co", "b@b.co", "c@b.co"]).await;
     world.deliver_all().await;
     invited(&world, &["d@b.co"]).await;

@@ -55,7 +55,7 @@ async fn a_mail_tells_its_reader_everything() {
 }
 
 #[tokio::test]
-async fn a_refused_recipient_fails_and_the_others_are_delivered() {
+async fn a_recipient_who_does_not_exist_bounces_and_the_others_are_delivered() {
     let mut world = World::start().await;
     let emails: Vec<String> = (0..20)
         .map(|number| format!("person{number}@example.com"))
@@ -77,18 +77,18 @@ async fn a_refused_recipient_fails_and_the_others_are_delivered() {
 
     let request = ListRequest {
         organization_id: ACME.to_owned(),
-        delivery_state: DeliveryState::Failed.into(),
+        delivery_state: DeliveryState::Bounced.into(),
         ..Default::default()
     };
-    let failed = world
+    let bounced = world
         .client()
         .list(request)
         .await
         .unwrap()
         .into_inner()
         .invitations;
-    assert_eq!(failed.len(), 2);
-    for invitation in failed {
+    assert_eq!(bounced.len(), 2);
+    for invitation in bounced {
         let delivery = invitation.delivery.unwrap();
         assert_eq!(delivery.last_reply_code, 550);
         assert_eq!(delivery.last_error, "5.1.1 <[address]> unknown");

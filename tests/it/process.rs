@@ -234,7 +234,7 @@ async fn no_log_level_shows_an_address_a_note_or_a_secret() {
     client(&channel).bulk_create(request).await.unwrap();
     until("both mails", async || {
         let sent = count(&channel, DeliveryState::Sent).await;
-        sent + count(&channel, DeliveryState::Failed).await == 2
+        sent + count(&channel, DeliveryState::Bounced).await == 2
     })
     .await;
     let mail = site.relay.taken().remove(0);

@@ -1,4 +1,4 @@
-//! The README's table of settings, kept by the code's own help.
+//! The table of settings in the documentation, kept by the code's own help.
 
 use std::fmt::Write as _;
 
@@ -9,17 +9,17 @@ const BEGIN: &str = "<!-- settings -->\n";
 const END: &str = "<!-- /settings -->";
 
 #[test]
-fn the_readme_has_every_setting_as_the_help_has_it() {
-    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = std::fs::read_to_string(readme).unwrap();
-    let found = readme
+fn the_table_has_every_setting_as_the_help_has_it() {
+    let settings = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/settings.md");
+    let settings = std::fs::read_to_string(settings).unwrap();
+    let found = settings
         .split_once(BEGIN)
         .and_then(|(_, rest)| rest.split_once(END))
         .map(|(table, _)| table);
     let expected = table();
     assert!(
         found == Some(expected.as_str()),
-        "what stands between the marks of the README should be:\n\n{BEGIN}{expected}{END}\n"
+        "what stands between the marks of docs/settings.md should be:\n\n{BEGIN}{expected}{END}\n"
     );
 }
 
@@ -46,4 +46,11 @@ fn default(argument: &Arg) -> String {
     let values = argument.get_default_values().iter();
     let values: Vec<_> = values.map(|value| value.to_str().unwrap()).collect();
     values.join(" ")
+}
+
+#[test]
+fn the_readme_is_short_enough_to_be_read() {
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    assert!(readme.lines().count() <= 150);
 }
