@@ -12,7 +12,7 @@ run: ## builds, starts everything, invites 280 people, accepts one and goes on s
 test: ## runs all tests on a Postgres of their own (ARGS='...' for cargo test)
 	@scripts/test $(ARGS)
 
-bench: ## measures BulkCreate beside the same statement sent by psql (ARGS='1000' for one size)
+bench: ## measures BulkCreate beside the same statement by psql, or mails beside smtp-source (ARGS='1000', ARGS=delivery)
 	@scripts/bench $(ARGS)
 
 lint: ## checks format, lints and scripts
