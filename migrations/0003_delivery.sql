@@ -29,9 +29,6 @@ CREATE INDEX outbox_batch_id_idx ON outbox (batch_id, batch_index) WHERE batch_i
 CREATE INDEX outbox_dead_idx ON outbox (organization_id, invitation_id) WHERE state = 'dead';
 COMMENT ON COLUMN outbox.batch_id IS 'The provider batch it travels in; such a mail is leased to its batch';
 COMMENT ON COLUMN outbox.batch_index IS 'Its place in that batch, from 0';
--- What an organization waits for, oldest first. On an expression that nobody else asks for: a plan that was made while
--- the queue was empty would look every mail up in an index that begins with organization_id.
-CREATE INDEX outbox_organization_idx ON outbox ((organization_id || ''), next_attempt_at) WHERE state = 'queued';
 COMMENT ON COLUMN outbox.requeued_at IS 'When it was last queued again after it was given up: from then, or else from created_at, counts how long it is tried';
 COMMENT ON COLUMN outbox.kind IS 'invitation or reminder';
 

@@ -248,7 +248,7 @@ async fn watch_backlog(service: Service, stopping: CancellationToken) {
             () = stopping.cancelled() => return,
             () = tokio::time::sleep(BACKLOG_INTERVAL) => {}
         }
-        match service.backlog(None).await {
+        match service.backlog().await {
             Ok(backlog) => alarm.notice(&backlog),
             Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,

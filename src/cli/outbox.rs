@@ -37,7 +37,7 @@ Exit status:
   1  the call failed, or one has
 
 Example:
-  invitations outbox backlog --organization acme";
+  invitations outbox backlog";
 
 /// What can be done with the mails that are owed.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -70,9 +70,6 @@ pub struct OutboxRequeueArgs {
 /// The arguments of `outbox backlog`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct OutboxBacklogArgs {
-    /// Organization [default: all of them]
-    #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
-    organization: String,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -120,11 +117,8 @@ async fn requeue(args: &OutboxRequeueArgs, out: &mut dyn Write) -> Result<Exit, 
 
 async fn backlog(args: &OutboxBacklogArgs, out: &mut dyn Write) -> Result<Exit, Failure> {
     let mut client = args.connection.mails().await?;
-    let request = GetBacklogRequest {
-        organization_id: args.organization.clone(),
-    };
     let backlog = retrying("GetBacklog", async || {
-        client.get_backlog(request.clone()).await
+        client.get_backlog(GetBacklogRequest {}).await
     })
     .await
     .map_err(|status| refused("GetBacklog", args.connection.server(), &status))?;

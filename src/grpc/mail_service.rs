@@ -6,10 +6,8 @@ use tonic::{Request, Response, Status};
 
 use super::callers::Caller;
 use super::convert::mail;
-use super::gate::{Gate, Pace, organization};
+use super::gate::{Gate, Pace, organization, require_every_organization};
 use super::status;
-use crate::domain::access::Access;
-use crate::domain::reason::Reason;
 use crate::domain::scope::Scope;
 use crate::proto::mail_service_server::MailService;
 use crate::proto::{GetBacklogRequest, GetBacklogResponse, RequeueRequest, RequeueResponse};
@@ -56,13 +54,9 @@ impl MailService for MailApi {
         &self,
         request: Request<GetBacklogRequest>,
     ) -> Result<Response<GetBacklogResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: GetBacklogRequest| {
-            let organization_id = match (message.organization_id.as_str(), &caller.access) {
-                ("", Access::Every) => None,
-                ("", Access::Only(_)) => return Err(status::refused(Reason::OrganizationDenied)),
-                (id, _) => Some(organization(&caller, id)?.map_err(status::invalid)?),
-            };
-            Ok(mail::backlog(self.service.backlog(organization_id).await?))
+        let work = async |caller: Arc<Caller>, _: GetBacklogRequest| {
+            require_every_organization(&caller)?;
+            Ok(mail::backlog(self.service.backlog().await?))
         };
         self.gate
             .pass(

@@ -2,9 +2,7 @@
 
 use time::Duration;
 
-use crate::domain::ids::OrganizationId;
-use crate::domain::reason::Reason;
-use crate::store::{self, backlog, organizations};
+use crate::store::{self, backlog};
 
 use super::{Service, ServiceError};
 
@@ -51,28 +49,14 @@ impl Count {
 }
 
 impl Service {
-    /// The mails that are owed by an organization, or by all.
-    pub async fn backlog(
-        &self,
-        organization_id: Option<OrganizationId>,
-    ) -> Result<Backlog, ServiceError> {
+    /// The mails that are owed, of all organizations together: they wait in one queue.
+    pub async fn backlog(&self) -> Result<Backlog, ServiceError> {
         let now = self.clock.now();
         self.store
             .with_tx("backlog", move |connection| {
-                let organization_id = organization_id.clone();
                 Box::pin(async move {
                     store::plan_afresh(connection).await?;
-                    if let Some(id) = &organization_id {
-                        organizations::get(connection, id)
-                            .await?
-                            .filter(|stored| !stored.is_deleted)
-                            .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
-                    }
-                    let limit = COUNT_MAX + 1;
-                    let row = match &organization_id {
-                        None => backlog::of_all(connection, limit, now).await?,
-                        Some(id) => backlog::of_organization(connection, id, limit, now).await?,
-                    };
+                    let row = backlog::get(connection, COUNT_MAX + 1, now).await?;
                     Ok(Backlog {
                         queued: Count::of(row.queued),
                         due: Count::of(row.due),

@@ -6,10 +6,8 @@
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use super::StoreError;
-use crate::domain::ids::OrganizationId;
 
 /// Mails that are owed, each number counted up to a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,15 +24,15 @@ pub struct BacklogRow {
     pub oldest_due_at: Option<OffsetDateTime>,
 }
 
-/// The figures of all organizations.
-pub async fn of_all(
+/// The figures of the whole table.
+pub async fn get(
     connection: &mut PgConnection,
     limit: i64,
     now: OffsetDateTime,
 ) -> Result<BacklogRow, StoreError> {
     let row = sqlx::query_as!(
         BacklogRow,
-        r#"-- store::backlog::of_all
+        r#"-- store::backlog::get
         WITH queued AS (
             SELECT next_attempt_at
               FROM outbox
@@ -59,63 +57,6 @@ pub async fn of_all(
                      (SELECT min(next_attempt_at) FROM sending)) AS "oldest_due_at?""#,
         limit,
         now,
-    )
-    .fetch_one(connection)
-    .await?;
-    Ok(row)
-}
-
-/// The figures of one organization. It is looked for as the first part of a range, because a planner takes what equals a
-/// constant out of the order, and might then walk an index of everybody's mails.
-pub async fn of_organization(
-    connection: &mut PgConnection,
-    organization_id: &OrganizationId,
-    limit: i64,
-    now: OffsetDateTime,
-) -> Result<BacklogRow, StoreError> {
-    let row = sqlx::query_as!(
-        BacklogRow,
-        r#"-- store::backlog::of_organization
-        WITH queued AS (
-            SELECT next_attempt_at
-              FROM outbox
-             WHERE state = 'queued'
-               AND (organization_id || '', next_attempt_at) >= ($1, '-infinity')
-               AND (organization_id || '', next_attempt_at) <= ($1, 'infinity')
-             ORDER BY organization_id || '', next_attempt_at
-             LIMIT $2
-        ), due AS (
-            SELECT FROM outbox
-             WHERE state = 'queued'
-               AND (organization_id || '', next_attempt_at) >= ($1, '-infinity')
-               AND (organization_id || '', next_attempt_at) <= ($1, $3)
-             ORDER BY organization_id || '', next_attempt_at
-             LIMIT $2
-        ), sending AS (
-            SELECT next_attempt_at
-              FROM outbox
-             WHERE state = 'sending' AND organization_id = $1
-             ORDER BY lease_until
-             LIMIT $2
-        ), dead AS (
-            SELECT FROM outbox
-             WHERE state = 'dead'
-               AND (organization_id, invitation_id) >= ($1, $4)
-               AND (organization_id, invitation_id) <= ($1, $5)
-             ORDER BY organization_id, invitation_id
-             LIMIT $2
-        )
-        SELECT (SELECT count(*) FROM queued) AS "queued!",
-               (SELECT count(*) FROM due) AS "due!",
-               (SELECT count(*) FROM sending) AS "sending!",
-               (SELECT count(*) FROM dead) AS "dead!",
-               least((SELECT min(next_attempt_at) FROM queued WHERE next_attempt_at <= $3),
-                     (SELECT min(next_attempt_at) FROM sending)) AS "oldest_due_at?""#,
-        organization_id.as_str(),
-        limit,
-        now,
-        Uuid::nil(),
-        Uuid::max(),
     )
     .fetch_one(connection)
     .await?;
