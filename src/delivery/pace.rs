@@ -75,6 +75,14 @@ impl Pace {
         }
     }
 
+    /// Mails a second of late.
+    pub(super) fn recent(&self) -> f64 {
+        let mut state = self.state();
+        let now = Instant::now();
+        state.refill(self.ceiling, now);
+        state.measure(now)
+    }
+
     /// When the next mail may go; `None` if one may go now.
     pub(super) fn next_at(&self) -> Option<Instant> {
         let mut state = self.state();
@@ -92,9 +100,8 @@ impl Pace {
             return;
         }
         state.refill(self.ceiling, now);
-        let span = (now - state.measured_since).max(Duration::from_secs(1));
-        let measured = f64::from(state.measured) / span.as_secs_f64();
-        let rate = state.rate.unwrap_or(f64::INFINITY).min(measured.max(1.0));
+        let measured = state.measure(now).max(1.0);
+        let rate = state.rate.unwrap_or(f64::INFINITY).min(measured);
         state.rate = Some((rate / 2.0).max(RATE_MIN));
         state.tokens = 0.0;
         state.slowed_at = Some(now);
@@ -110,6 +117,11 @@ impl Pace {
 }
 
 impl State {
+    fn measure(&self, now: Instant) -> f64 {
+        let span = (now - self.measured_since).max(Duration::from_secs(1));
+        f64::from(self.measured) / span.as_secs_f64()
+    }
+
     fn refill(&mut self, ceiling: Option<f64>, now: Instant) {
         let elapsed = now - self.refilled_at;
         self.refilled_at = now;

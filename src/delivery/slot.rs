@@ -5,6 +5,9 @@ use std::sync::Arc;
 use super::lane::{Lane, Route};
 use crate::mail::transport::Session;
 
+/// Most mails in stock for a lane that is fast: reading more at once saves nothing more.
+const STOCK_MAX: f64 = 256.0;
+
 /// A lane and what of it is idle.
 pub(super) struct Slot {
     pub(super) lane: Arc<Lane>,
@@ -43,6 +46,24 @@ impl Slot {
         match &self.route {
             Route::Each { .. } => 1,
             Route::Batches { provider, .. } => provider.batch_max(),
+        }
+    }
+
+    /// Mails to keep in stock for it: what it can have on its way, or what it sent of late in a quarter of a second, so
+    /// that a fast lane does not ask the database for each mail, and a slow one keeps nobody else from them.
+    pub(super) fn stock(&self) -> usize {
+        let quarter = (self.lane.pace.recent() / 4.0).min(STOCK_MAX);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and STOCK_MAX"
+        )]
+        let stock = self.capacity().max(quarter as usize);
+        // Where domains have caps, one domain's mails must not hide all others.
+        if self.lane.domains.is_capped() {
+            stock * 8
+        } else {
+            stock
         }
     }
 

@@ -244,15 +244,10 @@ impl Worker {
         }
     }
 
-    /// Most mails in stock: what the open lanes could send at once beside what they are sending. More where domains
-    /// have caps, so that one domain's mails do not hide all others.
+    /// Most mails in stock.
     fn stock_max(&self) -> usize {
         let open = self.slots.iter().filter(|slot| slot.lane.is_open());
-        open.map(|slot| {
-            let factor = if slot.lane.domains.is_capped() { 8 } else { 1 };
-            slot.capacity() * factor
-        })
-        .sum()
+        open.map(Slot::stock).sum()
     }
 
     /// Claims what the stock has room for, once it is half empty.
