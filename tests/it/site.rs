@@ -23,7 +23,7 @@ use crate::harness::{Invitations, KEYS, bearer, populate};
 use crate::relay::{Encryption, Relay};
 
 /// How long anything may take before the test gives up on it: far more than it needs, for busy machines.
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 /// The token of the caller.
 pub(crate) const TOKEN: &str = "canary-access-token";
 
@@ -60,7 +60,12 @@ impl Site {
 
     /// Writes one of its files.
     pub(crate) fn write(&self, name: &str, text: &str) {
-        fs::write(self.folder.path().join(name), text).unwrap();
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Where one of its files is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// Starts `invitations COMMAND` with these settings beside what every one needs.
