@@ -164,8 +164,22 @@ impl Running {
 
     /// Asks it to end (SIGTERM).
     pub(crate) async fn terminate(&self) {
+        self.signal("-TERM").await;
+    }
+
+    /// Has it stand still (SIGSTOP), as on a machine that is paused.
+    pub(crate) async fn stall(&self) {
+        self.signal("-STOP").await;
+    }
+
+    /// Has it go on (SIGCONT).
+    pub(crate) async fn go_on(&self) {
+        self.signal("-CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
         let pid = self.child.id().unwrap().to_string();
-        let killed = Command::new("kill").args(["-TERM", &pid]).status().await;
+        let killed = Command::new("kill").args([signal, &pid]).status().await;
         assert!(killed.unwrap().success());
     }
 

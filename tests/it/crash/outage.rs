@@ -1,11 +1,13 @@
 //! The database goes away under a process that lives, and two processes share one outbox.
 
 use std::str::FromStr as _;
+use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 
 use super::queue::{CONNECTIONS, Queue};
+use crate::relay::{Act, On, Seen};
 use crate::site::until;
 
 /// Longer than the database is away.
@@ -85,4 +87,36 @@ async fn two_processes_that_share_the_outbox_send_each_mail_once() {
     assert_eq!(queue.arrivals(mails).duplicates(), 0);
     let seen = queue.site.relay.seen().len();
     assert!(seen > CONNECTIONS, "one process did all of it");
+}
+
+#[tokio::test]
+async fn a_process_that_slept_longer_than_its_leases_sends_nothing_that_is_not_its_own() {
+    let mails = 20;
+    let queue = Queue::of(mails).await;
+    let not_now = "451 4.3.0 not now".to_owned();
+    queue.next(On::Rcpt, &Act::SayLate(Duration::from_secs(5), not_now));
+    let sleeper = queue.worker(&[]);
+    // Beside those on its connections it has as many in stock.
+    until("it to hold mails", async || {
+        let held = queue.count("outbox WHERE state = 'sending'").await;
+        let seen = queue.site.relay.seen();
+        let is_at_rcpt = |seen: &Seen| seen.verbs().last().is_some_and(|verb| verb == "RCPT");
+        held == 2 * CONNECTIONS
+            && seen.iter().filter(|seen| is_at_rcpt(seen)).count() == CONNECTIONS
+    })
+    .await;
+    sleeper.stall().await;
+    let _other = queue.worker(&[]);
+    queue.until_all_sent().await;
+
+    sleeper.go_on().await;
+    until("it to notice", async || {
+        sleeper
+            .log()
+            .matches("the lease of a mail was lost")
+            .count()
+            == 2 * CONNECTIONS
+    })
+    .await;
+    assert_eq!(queue.arrivals(mails).duplicates(), 0);
 }
