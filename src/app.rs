@@ -224,11 +224,12 @@ fn spawn_background(
         bounce_mailbox: settings.bounce_mailbox,
         public_url: settings.public_url,
     };
+    let lease_duration = settings.delivery.lease_duration;
     let worker = Worker::new(mailroom, settings.delivery, Arc::clone(mail_queued));
     tasks.spawn("worker", worker.run(tasks.stopping().clone()));
     tasks.spawn(
         "reaper",
-        Reaper::new(store.clone(), Arc::clone(clock)).run(tasks.stopping().clone()),
+        Reaper::new(store.clone(), Arc::clone(clock), lease_duration).run(tasks.stopping().clone()),
     );
     tasks.spawn(
         "sweeper",

@@ -108,28 +108,42 @@ impl Counter {
             .provider
             .keeps_keys_for()
             .is_some_and(|kept| age < kept.saturating_sub(KEY_MARGIN));
-        // As they were, whatever has become of the invitations since: another composition is another call.
-        let letters: Result<Vec<Letter>, Settlement> = jobs
-            .iter()
-            .map(|job| self.desk.mailroom.write_anyway(job, Composer::write))
-            .collect();
         let mut call = Call {
             id: left.id,
             lease_token,
             attempts: left.attempts,
-            jobs,
+            jobs: Vec::new(),
             letters: Vec::new(),
         };
-        match letters {
-            Ok(letters) if is_kept => {
-                call.letters = with_references(&call.jobs, letters);
-                self.make(call).await.map(|_| ())
-            }
-            _ => {
-                self.dissolve(&call, "the outcome of a call is unknown")
-                    .await
+        if !is_kept {
+            call.jobs = jobs;
+            return self
+                .dissolve(&call, "the outcome of a call is unknown")
+                .await;
+        }
+        let (mut letters, mut gone) = (Vec::new(), Vec::new());
+        for job in jobs {
+            // As they were, whatever has become of the invitations since: another composition is another call.
+            match self.desk.mailroom.write_anyway(&job, Composer::write) {
+                Ok(letter) => {
+                    call.jobs.push(job);
+                    letters.push(letter);
+                }
+                // Once it can be written, the call can be repeated as it was.
+                Err(Settlement::Deferred { .. }) => return self.postpone(&call).await,
+                Err(settlement) => gone.push(job.settled(settlement)),
             }
         }
+        // Its organization was deleted. What is left is another call under the same key: if the first one was taken, the
+        // provider says so, and nobody gets a second mail.
+        for settled in gone {
+            self.desk.settler.settle(settled).await;
+        }
+        if call.jobs.is_empty() {
+            return self.close(&call, Vec::new()).await;
+        }
+        call.letters = with_references(&call.jobs, letters);
+        self.make(call).await.map(|_| ())
     }
 
     /// Returns the mails of a call that was refused as a whole for what is in it.

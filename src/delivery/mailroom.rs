@@ -189,16 +189,34 @@ impl Mailroom {
         })
     }
 
-    /// Reads jobs again that waited for their turn. Where that fails, they are not sent.
+    /// Reads jobs again that waited for their turn, and drops those whose lease was lost meanwhile: somebody else sends
+    /// them. Where that fails, they are not sent.
     pub(super) async fn refresh(&self, jobs: Vec<Job>) -> Result<Vec<Job>, StoreError> {
         if jobs.iter().all(|job| job.read_at.elapsed() < FRESH_FOR) {
             return Ok(jobs);
         }
-        let claimed = jobs
+        let held = self.still_held(&jobs).await?;
+        let (kept, lost): (Vec<_>, Vec<_>) = jobs
             .into_iter()
             .map(|job| (job.claimed, job.lease_token))
-            .collect();
-        self.read(claimed).await
+            .partition(|(claimed, _)| held.contains(&claimed.key.name()));
+        for (claimed, _) in lost {
+            tracing::warn!(
+                invitation.id = %claimed.key.invitation_id,
+                "the lease of a mail was lost before it was sent"
+            );
+        }
+        self.read(kept).await
+    }
+
+    async fn still_held(&self, jobs: &[Job]) -> Result<HashSet<(Uuid, i32)>, StoreError> {
+        let (held, now): (Arc<[_]>, _) = (jobs.iter().map(Job::held).collect(), self.clock.now());
+        self.store
+            .run("outbox.held", move |connection| {
+                let held = Arc::clone(&held);
+                Box::pin(async move { outbox::held(connection, &held, now).await })
+            })
+            .await
     }
 
     /// Writes the mail in the form that a lane takes, or says how it is settled without being sent.

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::store::{Store, StoreError, mail_batches, outbox};
 
-/// How often to look.
-const REAP_INTERVAL: Duration = Duration::from_secs(10);
+/// Longest time between two looks; where leases are short, a quarter of one.
+const REAP_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// When a call to a provider that nobody repeated is taken for lost: no provider remembers its key longer.
 const BATCH_AGE_MAX: Duration = Duration::from_hours(24);
 /// Most mails of one statement.
@@ -20,16 +20,21 @@ const REAP_ROWS_MAX: i64 = 500;
 pub struct Reaper {
     store: Store,
     clock: Arc<dyn Clock>,
+    interval: Duration,
 }
 
 impl Reaper {
-    /// A reaper over a store.
+    /// A reaper over a store whose mails are leased for this long.
     #[must_use]
-    pub const fn new(store: Store, clock: Arc<dyn Clock>) -> Self {
-        Self { store, clock }
+    pub fn new(store: Store, clock: Arc<dyn Clock>, lease_duration: Duration) -> Self {
+        Self {
+            store,
+            clock,
+            interval: (lease_duration / 4).min(REAP_INTERVAL_MAX),
+        }
     }
 
-    /// Reaps until told to stop.
+    /// Reaps at once, and then until told to stop.
     pub async fn run(self, stopping: CancellationToken) {
         loop {
             match self.reap().await {
@@ -44,7 +49,7 @@ impl Reaper {
             }
             tokio::select! {
                 () = stopping.cancelled() => return,
-                () = tokio::time::sleep(REAP_INTERVAL) => {}
+                () = tokio::time::sleep(self.interval) => {}
             }
         }
     }

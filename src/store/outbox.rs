@@ -1,5 +1,7 @@
 //! The `outbox` table: mails that are owed. Claimed under a lease, settled by whoever still holds it.
 
+use std::collections::HashSet;
+
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -192,6 +194,36 @@ pub async fn extend_leases(
     .execute(connection)
     .await?;
     Ok(extended.rows_affected())
+}
+
+/// Those of these mails that are held under the lease they are named with, and that it has not run out for.
+pub async fn held(
+    connection: &mut PgConnection,
+    held: &[(MailKey, Uuid)],
+    now: OffsetDateTime,
+) -> Result<HashSet<(Uuid, i32)>, StoreError> {
+    let keys = KeyColumns::of(held.iter().map(|(key, _)| key));
+    let tokens: Vec<Uuid> = held.iter().map(|(_, token)| *token).collect();
+    let rows = sqlx::query!(
+        "-- store::outbox::held
+        SELECT o.invitation_id, o.send_seq
+          FROM UNNEST($1::uuid[], $2::integer[], $3::text[], $4::uuid[])
+               AS held (invitation_id, send_seq, organization_id, lease_token)
+          JOIN outbox o ON o.invitation_id = held.invitation_id AND o.send_seq = held.send_seq
+                       AND o.organization_id = held.organization_id COLLATE \"C\"
+         WHERE o.lease_token = held.lease_token AND o.state = 'sending' AND o.lease_until > $5",
+        &keys.invitation_ids,
+        &keys.send_seqs,
+        &keys.organization_ids as &[&str],
+        &tokens,
+        now,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (row.invitation_id, row.send_seq))
+        .collect())
 }
 
 /// Keys of many mails, as the arrays that a statement takes.

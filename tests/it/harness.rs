@@ -157,9 +157,10 @@ impl World {
             bounce_mailbox: Some("bounces@example.com".to_owned()),
             public_url: PublicUrl::parse("https://invitations.example.com"),
         };
+        let delivery = delivery_config(vec![lane(&relay)]);
         let world = Self {
-            worker: Worker::new(mailroom, delivery_config(vec![lane(&relay)]), mail_queued),
-            reaper: Reaper::new(store, as_clock()),
+            reaper: Reaper::new(store, as_clock(), delivery.lease_duration),
+            worker: Worker::new(mailroom, delivery, mail_queued),
             clock,
             relay,
             service,

@@ -11,6 +11,7 @@ mod bounce;
 mod bulk_create;
 mod bulk_resend;
 mod callers;
+mod crash;
 mod database;
 mod delivery;
 mod directory;

@@ -211,6 +211,11 @@ impl Relay {
     pub(crate) fn taken(&self) -> Vec<Taken> {
         self.state.lock().unwrap().taken.clone()
     }
+
+    /// How many there are.
+    pub(crate) fn taken_count(&self) -> usize {
+        self.state.lock().unwrap().taken.len()
+    }
 }
 
 impl Drop for Relay {

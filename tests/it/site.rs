@@ -23,7 +23,7 @@ use crate::harness::{Invitations, KEYS, bearer, populate};
 use crate::relay::{Encryption, Relay};
 
 /// How long anything may take before the test gives up on it: far more than it needs, for busy machines.
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 /// The token of the caller.
 pub(crate) const TOKEN: &str = "canary-access-token";
 
@@ -60,7 +60,12 @@ impl Site {
 
     /// Writes one of its files.
     pub(crate) fn write(&self, name: &str, text: &str) {
-        fs::write(self.folder.path().join(name), text).unwrap();
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// Where one of its files is.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
     }
 
     /// Starts `invitations COMMAND` with these settings beside what every one needs.
@@ -159,8 +164,22 @@ impl Running {
 
     /// Asks it to end (SIGTERM).
     pub(crate) async fn terminate(&self) {
+        self.signal("-TERM").await;
+    }
+
+    /// Has it stand still (SIGSTOP), as on a machine that is paused.
+    pub(crate) async fn stall(&self) {
+        self.signal("-STOP").await;
+    }
+
+    /// Has it go on (SIGCONT).
+    pub(crate) async fn go_on(&self) {
+        self.signal("-CONT").await;
+    }
+
+    async fn signal(&self, signal: &str) {
         let pid = self.child.id().unwrap().to_string();
-        let killed = Command::new("kill").args(["-TERM", &pid]).status().await;
+        let killed = Command::new("kill").args([signal, &pid]).status().await;
         assert!(killed.unwrap().success());
     }
 
