@@ -12,6 +12,7 @@ use crate::mail::message::Composer;
 use crate::mail::outcome::{Fate, SendError, Stage, Verdict};
 use crate::mail::transport::Session;
 use crate::store::settlements::{Settled, Settlement};
+use crate::store::{StoreError, outbox};
 
 /// What to do with a mail that may or may not have been accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +30,13 @@ pub(super) struct Desk {
     pub(super) settler: Settler,
     pub(super) lanes: Lanes,
     pub(super) ambiguous: Ambiguous,
+    pub(super) lease_duration: Duration,
 }
 
 impl Desk {
     /// Tries a mail once and settles it. Returns the session for the next one.
     pub(super) async fn attempt(&self, mut session: Session, job: Job, lane: &Lane) -> Session {
-        // Its domain, while it is known: refreshing may find the invitation gone.
-        let domain = job.domain().to_owned();
-        match self.mailroom.refresh(vec![job]).await {
+        match self.look_again(job).await {
             Ok(jobs) => {
                 for job in jobs {
                     let settled = match self.mailroom.write(&job, Composer::compose) {
@@ -55,8 +55,33 @@ impl Desk {
                 "cannot look at a mail once more before it is sent"
             ),
         }
-        lane.domains.leave(&domain);
         session
+    }
+
+    /// Reads a mail again that waited for its turn, unless its lease was lost meanwhile, as by a process that was
+    /// stopped for long: then somebody else sends it, or has.
+    async fn look_again(&self, job: Job) -> Result<Vec<Job>, StoreError> {
+        if job.is_fresh() {
+            return Ok(vec![job]);
+        }
+        let until = self.mailroom.clock.now() + self.lease_duration;
+        let held: Arc<[_]> = Arc::new([job.held()]);
+        let extended = self
+            .mailroom
+            .store
+            .run("outbox.extend_leases", move |connection| {
+                let held = Arc::clone(&held);
+                Box::pin(async move { outbox::extend_leases(connection, &held, until).await })
+            })
+            .await?;
+        if extended == 0 {
+            tracing::warn!(
+                invitation.id = %job.claimed.key.invitation_id,
+                "the lease of a mail was lost before it was sent"
+            );
+            return Ok(Vec::new());
+        }
+        self.mailroom.refresh(vec![job]).await
     }
 
     /// What an outcome means for the mail, and for the lane.
@@ -86,7 +111,7 @@ impl Desk {
         }
         match error.fate {
             Fate::LaneDown => {
-                Self::leave_lane(&error, lane);
+                Self::leave_lane(&error, None, lane);
                 job.settled(self.without_lane(job, error))
             }
             Fate::Retry | Fate::Discard => {
@@ -117,8 +142,12 @@ impl Desk {
         })
     }
 
-    /// The relay judged a mail, so it works; unless it has come to refuse whatever we send.
+    /// The relay judged a mail, so it works; unless it has come to refuse whatever we send. Without a reply nothing was
+    /// judged.
     fn heed(error: &SendError, lane: &Lane) {
+        if error.reply_code.is_none() {
+            return;
+        }
         let is_policy_refusal = error.verdict() == Verdict::Policy;
         if let Some(pause) = lane.breaker.judged(is_policy_refusal) {
             tracing::error!(
@@ -129,9 +158,9 @@ impl Desk {
         }
     }
 
-    /// The relay failed: it is left alone for a while.
-    pub(super) fn leave_lane(error: &SendError, lane: &Lane) {
-        let pause = lane.breaker.failed();
+    /// The relay failed: it is left alone for a while, and for as long as it asked for.
+    pub(super) fn leave_lane(error: &SendError, asked: Option<Duration>, lane: &Lane) {
+        let pause = lane.breaker.failed(asked.unwrap_or_default());
         let (stage, reply_code) = (error.stage, error.reply_code);
         if error.is_misconfiguration() {
             tracing::error!(

@@ -8,12 +8,12 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, interval_at};
+use tokio::time::{Instant, interval_at, sleep};
 use uuid::Uuid;
 
 use super::attempt::{Desk, millis};
 use super::lane::Lane;
-use super::mailroom::Job;
+use super::mailroom::{Job, Mailroom};
 use crate::entropy;
 use crate::mail::message::{Composer, Letter};
 use crate::mail::outcome::{Accepted, Fate, SendError};
@@ -27,6 +27,8 @@ use crate::store::{Store, StoreError};
 const REPEAT_PAUSE: Duration = Duration::from_secs(1);
 /// Longest such pause.
 const REPEAT_PAUSE_MAX: Duration = Duration::from_mins(10);
+/// The pause between tries to settle a call while the database is away.
+const SETTLE_PAUSE: Duration = Duration::from_millis(200);
 /// So long before a provider forgets a key the call is not repeated any more: clocks differ.
 const KEY_MARGIN: Duration = Duration::from_hours(1);
 
@@ -35,24 +37,33 @@ pub(super) struct Counter {
     desk: Desk,
     lane: Arc<Lane>,
     provider: ProviderTransport,
-    lease_duration: Duration,
 }
 
 impl Desk {
     /// The way to the provider of a lane.
-    pub(super) fn counter(
-        &self,
-        lane: &Arc<Lane>,
-        provider: &ProviderTransport,
-        lease_duration: Duration,
-    ) -> Counter {
+    pub(super) fn counter(&self, lane: &Arc<Lane>, provider: &ProviderTransport) -> Counter {
         Counter {
             desk: self.clone(),
             lane: Arc::clone(lane),
             provider: provider.clone(),
-            lease_duration,
         }
     }
+}
+
+/// Claims a call of a lane that is to be repeated.
+pub(super) async fn claim_left(
+    mailroom: &Mailroom,
+    lane: String,
+    lease: Lease,
+) -> Result<Option<LeftBatch>, StoreError> {
+    let now = mailroom.clock.now();
+    mailroom
+        .store
+        .with_tx("mail_batches.claim", move |connection| {
+            let lane = lane.clone();
+            Box::pin(async move { mail_batches::claim(connection, &lane, lease, now).await })
+        })
+        .await
 }
 
 /// A call that is written down.
@@ -65,9 +76,9 @@ struct Call {
 }
 
 impl Counter {
-    /// Sends mails in one call, or in several where the provider cannot take some of them, and settles them.
+    /// Sends mails in one call, or in several where the provider cannot take some of them, and settles them. Then
+    /// repeats a call that was left behind: while the queue is long no call is ever idle to look for one.
     pub(super) async fn send(&self, jobs: Vec<Job>) {
-        let domains: Vec<String> = jobs.iter().map(|job| job.domain().to_owned()).collect();
         // Halves of a refused call wait their turn here.
         let mut waiting = vec![jobs];
         while let Some(jobs) = waiting.pop() {
@@ -85,8 +96,17 @@ impl Counter {
                 ),
             }
         }
-        for domain in domains {
-            self.lane.domains.leave(&domain);
+        if self.lane.is_open() {
+            let lease = self.lease();
+            match claim_left(&self.desk.mailroom, self.lane.name.clone(), lease).await {
+                Ok(Some(left)) => self.repeat(left, lease.token).await,
+                Ok(None) => {}
+                Err(error) => tracing::warn!(
+                    lane.name = self.lane.name,
+                    error = &error as &dyn Error,
+                    "cannot look for calls to repeat"
+                ),
+            }
         }
     }
 
@@ -130,7 +150,7 @@ impl Counter {
                     letters.push(letter);
                 }
                 // Once it can be written, the call can be repeated as it was.
-                Err(Settlement::Deferred { .. }) => return self.postpone(&call).await,
+                Err(Settlement::Deferred { .. }) => return self.postpone(&call, None).await,
                 Err(settlement) => gone.push(job.settled(settlement)),
             }
         }
@@ -224,11 +244,13 @@ impl Counter {
                 self.close(&call, settled).await?;
                 Ok(None)
             }
-            BatchOutcome::InProgress => self.postpone(&call).await.map(|()| None),
+            BatchOutcome::InProgress => {
+                self.postpone(&call, error.retry_after).await.map(|()| None)
+            }
             BatchOutcome::Unknown => {
-                self.lane.breaker.failed();
+                Desk::leave_lane(&error.error, error.retry_after, &self.lane);
                 if self.provider.keeps_keys_for().is_some() {
-                    self.postpone(&call).await.map(|()| None)
+                    self.postpone(&call, error.retry_after).await.map(|()| None)
                 } else {
                     self.dissolve(&call, &error.error.text).await.map(|()| None)
                 }
@@ -251,24 +273,15 @@ impl Counter {
             self.lane.pace.slow_down();
         }
         if error.fate == Fate::LaneDown || is_throttled {
-            Desk::leave_lane(&error, &self.lane);
-            let now = self.desk.mailroom.clock.now();
+            Desk::leave_lane(&error, retry_after, &self.lane);
+            // A refusal to repeat a call says nothing of what became of it the first time.
+            if call.attempts > 1 {
+                return self.postpone(&call, retry_after).await.map(|()| None);
+            }
             let settled = call
                 .jobs
                 .iter()
-                .map(|job| {
-                    let mut settlement = self.desk.without_lane(job, error.clone());
-                    if let (
-                        Settlement::Deferred {
-                            next_attempt_at, ..
-                        },
-                        Some(wait),
-                    ) = (&mut settlement, retry_after)
-                    {
-                        *next_attempt_at = (*next_attempt_at).max(now + wait);
-                    }
-                    job.settled(settlement)
-                })
+                .map(|job| job.settled(self.desk.without_lane(job, error.clone())))
                 .collect();
             self.close(&call, settled).await?;
             return Ok(None);
@@ -315,7 +328,7 @@ impl Counter {
     ) -> Result<Vec<Result<Accepted, SendError>>, BatchError> {
         let calling = self.provider.send(call.id, &call.letters);
         tokio::pin!(calling);
-        let heartbeat = self.lease_duration / 4;
+        let heartbeat = self.desk.lease_duration / 4;
         let mut beats = interval_at(Instant::now() + heartbeat, heartbeat);
         loop {
             tokio::select! {
@@ -354,19 +367,30 @@ impl Counter {
         let (id, lease_token) = (call.id, call.lease_token);
         let now = self.desk.mailroom.clock.now();
         let settled: Arc<[Settled]> = settled.into();
-        let is_held = self
-            .store()
-            .with_tx("mail_batches.settle", move |connection| {
-                let settled = Arc::clone(&settled);
-                Box::pin(async move {
-                    mail_batches::settle(connection, id, lease_token, &settled, now).await
+        // The lease lasts longer: it was extended while the call was made.
+        let give_up_at = Instant::now() + self.desk.lease_duration / 2;
+        loop {
+            let these = Arc::clone(&settled);
+            let outcome = self
+                .store()
+                .with_tx("mail_batches.settle", move |connection| {
+                    let these = Arc::clone(&these);
+                    Box::pin(async move {
+                        mail_batches::settle(connection, id, lease_token, &these, now).await
+                    })
                 })
-            })
-            .await?;
-        if !is_held {
-            tracing::warn!("the lease of a call was lost before it was settled");
+                .await;
+            match outcome {
+                Ok(true) => return Ok(()),
+                Ok(false) => {
+                    tracing::warn!("the lease of a call was lost before it was settled");
+                    return Ok(());
+                }
+                // What the provider took must not be forgotten because the database was away for a moment.
+                Err(_) if Instant::now() < give_up_at => sleep(SETTLE_PAUSE).await,
+                Err(error) => return Err(error),
+            }
         }
-        Ok(())
     }
 
     async fn take_apart(&self, call: &Call) -> Result<(), StoreError> {
@@ -380,11 +404,13 @@ impl Counter {
             .map(|_| ())
     }
 
-    async fn postpone(&self, call: &Call) -> Result<(), StoreError> {
+    /// Keeps a call to be repeated, after as long as the provider asked for at least.
+    async fn postpone(&self, call: &Call, asked: Option<Duration>) -> Result<(), StoreError> {
         let (id, lease_token) = (call.id, call.lease_token);
         let now = self.desk.mailroom.clock.now();
         let doublings = u32::try_from(call.attempts.clamp(1, 16) - 1).unwrap_or(0);
-        let pause = (REPEAT_PAUSE * 2_u32.pow(doublings)).min(REPEAT_PAUSE_MAX);
+        let usual = (REPEAT_PAUSE * 2_u32.pow(doublings)).min(REPEAT_PAUSE_MAX);
+        let pause = usual.max(asked.unwrap_or_default());
         tracing::debug!(call.pause_ms = millis(pause), "a call is to be repeated");
         let next_attempt_at = now + pause;
         self.store()
@@ -404,7 +430,7 @@ impl Counter {
     fn lease(&self) -> Lease {
         Lease {
             token: Uuid::from_bytes(entropy::random_bytes()),
-            until: self.desk.mailroom.clock.now() + self.lease_duration,
+            until: self.desk.mailroom.clock.now() + self.desk.lease_duration,
         }
     }
 

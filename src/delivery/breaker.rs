@@ -56,20 +56,28 @@ impl Breaker {
             state.judged.clear();
             return Some(state.close(self.first_pause));
         }
-        // What was in flight when the relay failed says nothing about the relay since.
-        if state
+        // What was in flight when the relay failed says nothing about the relay since, and a refusal for policy is no
+        // sign that the next mails fare better.
+        let is_open = state
             .closed_until
-            .is_none_or(|until| until <= Instant::now())
-        {
+            .is_none_or(|until| until <= Instant::now());
+        if is_open && !is_policy_refusal {
             state.failures = 0;
             state.closed_until = None;
         }
         None
     }
 
-    /// The relay failed; returns how long it is left alone now. Failures of mails in flight at once count as one.
-    pub(super) fn failed(&self) -> Duration {
-        self.state().close(self.first_pause)
+    /// The relay failed, and asked to be left alone for so long at least; returns how long it is left alone now. Failures
+    /// of mails in flight at once count as one.
+    pub(super) fn failed(&self, asked: Duration) -> Duration {
+        let mut state = self.state();
+        let pause = state.close(self.first_pause);
+        if pause >= asked {
+            return pause;
+        }
+        state.closed_until = Some(Instant::now() + asked);
+        asked
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,15 +106,15 @@ mod tests {
     async fn pauses_double_until_the_relay_works_again() {
         let breaker = Breaker::new(Duration::from_secs(30));
         assert_eq!(breaker.closed_until(), None);
-        assert_eq!(breaker.failed(), Duration::from_secs(30));
+        assert_eq!(breaker.failed(Duration::ZERO), Duration::from_secs(30));
         assert_eq!(
-            breaker.failed(),
+            breaker.failed(Duration::ZERO),
             Duration::from_secs(30),
             "another mail of the same moment"
         );
         tokio::time::advance(Duration::from_secs(31)).await;
         assert_eq!(breaker.closed_until(), None);
-        assert_eq!(breaker.failed(), Duration::from_mins(1));
+        assert_eq!(breaker.failed(Duration::ZERO), Duration::from_mins(1));
         assert_eq!(breaker.judged(false), None);
         assert!(
             breaker.closed_until().is_some(),
@@ -115,7 +123,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(61)).await;
         breaker.judged(false);
         assert_eq!(breaker.closed_until(), None);
-        assert_eq!(breaker.failed(), Duration::from_secs(30));
+        assert_eq!(breaker.failed(Duration::ZERO), Duration::from_secs(30));
     }
 
     #[tokio::test(start_paused = true)]
@@ -129,6 +137,25 @@ mod tests {
         assert_eq!(breaker.judged(true), Some(Duration::from_secs(30)));
         assert!(breaker.closed_until().is_some());
         tokio::time::advance(Duration::from_secs(31)).await;
-        assert_eq!(breaker.judged(true), None, "counted from the start");
+        for _ in 0..9 {
+            assert_eq!(breaker.judged(true), None, "counted from the start");
+        }
+        assert_eq!(
+            breaker.judged(true),
+            Some(Duration::from_mins(1)),
+            "nothing was taken in between"
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_relay_that_asks_for_time_gets_it() {
+        let breaker = Breaker::new(Duration::from_secs(30));
+        let long = Duration::from_mins(5);
+        assert_eq!(breaker.failed(Duration::ZERO), Duration::from_secs(30));
+        assert_eq!(breaker.failed(long), long);
+        assert_eq!(breaker.failed(Duration::ZERO), long);
+        tokio::time::advance(long).await;
+        let short = Duration::from_secs(1);
+        assert_eq!(breaker.failed(short), Duration::from_mins(1));
     }
 }

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::batch;
 use super::mailroom::{Job, Mailroom};
 use super::stock::Held;
 use crate::entropy;
 use crate::store::StoreError;
-use crate::store::mail_batches::{self, LeftBatch};
+use crate::store::mail_batches::LeftBatch;
 use crate::store::outbox::{self, ClaimedMail, Lease};
 
 /// How often to try to read what claimed mails are written from.
@@ -44,7 +45,7 @@ impl Look {
         let mut left = Vec::new();
         for (index, name) in lanes {
             let lease = self.lease();
-            let batch = self.claim_batch(name, lease).await?;
+            let batch = batch::claim_left(&self.mailroom, name, lease).await?;
             left.extend(batch.map(|batch| (index, batch, lease.token)));
         }
         let claimed = self.claim(most).await?;
@@ -72,21 +73,6 @@ impl Look {
             .into_iter()
             .map(|mail| (mail, lease.token))
             .collect())
-    }
-
-    async fn claim_batch(
-        &self,
-        lane: String,
-        lease: Lease,
-    ) -> Result<Option<LeftBatch>, StoreError> {
-        let now = self.mailroom.clock.now();
-        self.mailroom
-            .store
-            .with_tx("mail_batches.claim", move |connection| {
-                let lane = lane.clone();
-                Box::pin(async move { mail_batches::claim(connection, &lane, lease, now).await })
-            })
-            .await
     }
 
     /// Reads what claimed mails are written from, and tries a little: giving up leaves them to their leases.

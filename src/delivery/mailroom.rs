@@ -84,6 +84,11 @@ impl Job {
         (self.claimed.key.clone(), self.lease_token)
     }
 
+    /// Whether what was read of it can still be believed.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.read_at.elapsed() < FRESH_FOR
+    }
+
     /// What to settle it as.
     pub(super) fn settled(&self, settlement: Settlement) -> Settled {
         Settled {
@@ -192,7 +197,7 @@ impl Mailroom {
     /// Reads jobs again that waited for their turn, and drops those whose lease was lost meanwhile: somebody else sends
     /// them. Where that fails, they are not sent.
     pub(super) async fn refresh(&self, jobs: Vec<Job>) -> Result<Vec<Job>, StoreError> {
-        if jobs.iter().all(|job| job.read_at.elapsed() < FRESH_FOR) {
+        if jobs.iter().all(Job::is_fresh) {
             return Ok(jobs);
         }
         let held = self.still_held(&jobs).await?;

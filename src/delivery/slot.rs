@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
 use super::lane::{Lane, Route};
 use crate::mail::transport::Session;
 
@@ -75,6 +77,33 @@ impl Slot {
         }
     }
 
+    /// A way that comes back: the session of an attempt, or a new one for that of an attempt that panicked.
+    pub(super) fn take_back(&mut self, session: Option<Session>) {
+        match &self.route {
+            Route::Each { transport, .. } => {
+                self.sessions
+                    .push(session.unwrap_or_else(|| transport.open()));
+            }
+            Route::Batches { .. } => self.calls += 1,
+        }
+    }
+
+    /// Takes the connections out that idled so long by now, or all of them.
+    pub(super) fn take_open(&mut self, idle_by: Option<Instant>) -> Vec<Session> {
+        let Route::Each { transport, .. } = &self.route else {
+            return Vec::new();
+        };
+        let is_due = |session: &Session| {
+            let deadline = session.idle_deadline();
+            deadline.is_some_and(|deadline| idle_by.is_none_or(|now| deadline <= now))
+        };
+        self.sessions
+            .iter_mut()
+            .filter(|session| is_due(session))
+            .map(|session| std::mem::replace(session, transport.open()))
+            .collect()
+    }
+
     /// Counts mails it is given.
     pub(super) fn give(&mut self, jobs: usize) {
         self.lane.pace.spend(jobs);
@@ -83,34 +112,31 @@ impl Slot {
     }
 }
 
-/// The lane that is owed the next mail, of those that have room; a spare only while every other lane is closed.
-pub(super) fn next(slots: &[Slot], is_passed: &[bool]) -> Option<usize> {
+/// The lanes that mails may go to: those that are open; a spare only while every other lane is closed.
+pub(super) fn in_use(slots: &[Slot]) -> impl Iterator<Item = (usize, &Slot)> {
     let is_regular = |slot: &Slot| slot.lane.weight > 0 && slot.lane.is_open();
     let needs_spare = !slots.iter().any(is_regular);
     slots
         .iter()
         .enumerate()
-        .filter(|(index, slot)| {
-            !is_passed[*index]
-                && slot.lane.is_open()
-                && (slot.lane.weight > 0 || needs_spare)
-                && slot.has_room()
-                && slot.lane.pace.room(1) > 0
-        })
-        .min_by(|(_, one), (_, other)| one.given.total_cmp(&other.given))
-        .map(|(index, _)| index)
+        .filter(move |(_, slot)| slot.lane.is_open() && (slot.lane.weight > 0 || needs_spare))
 }
 
-/// Keeps the lanes' counts near zero, so that one that was closed is not owed everything it missed.
-pub(super) fn level(slots: &mut [Slot]) {
-    let least = slots
-        .iter()
-        .filter(|slot| slot.lane.is_open())
-        .map(|slot| slot.given)
-        .fold(f64::INFINITY, f64::min);
-    if least.is_finite() {
-        for slot in slots {
-            slot.given = (slot.given - least).max(0.0);
-        }
+/// The lane that is owed the next mail, of those that have room. Who cannot take part is owed nothing for it later:
+/// otherwise a lane that was closed or full would get every mail until it had caught up.
+pub(super) fn next(slots: &mut [Slot], is_passed: &[bool]) -> Option<usize> {
+    let mut takes_part = vec![false; slots.len()];
+    for (index, slot) in in_use(slots) {
+        takes_part[index] = !is_passed[index] && slot.has_room() && slot.lane.pace.room(1) > 0;
     }
+    let (next, given) = slots
+        .iter()
+        .map(|slot| slot.given)
+        .enumerate()
+        .filter(|(index, _)| takes_part[*index])
+        .min_by(|(_, one), (_, other)| one.total_cmp(other))?;
+    for (slot, _) in slots.iter_mut().zip(takes_part).filter(|(_, takes)| !takes) {
+        slot.given = slot.given.max(given);
+    }
+    Some(next)
 }

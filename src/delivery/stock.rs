@@ -45,9 +45,9 @@ impl Stock {
         taken
     }
 
-    /// Takes everything.
-    pub(super) fn take_all(&mut self) -> Vec<Job> {
-        self.0.drain(..).collect()
+    /// Takes all but the oldest so many.
+    pub(super) fn take_beyond(&mut self, kept: usize) -> Vec<Job> {
+        self.0.drain(kept.min(self.0.len())..).collect()
     }
 }
 

@@ -3,12 +3,13 @@
 //! One task looks after all of it; whatever waits for the database or a relay runs in a task of its own and comes back
 //! to it.
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -43,6 +44,8 @@ pub struct Worker {
     stock: Stock,
     held: Held,
     running: JoinSet<Done>,
+    /// What the running tasks use, so that it comes back even from one that panics.
+    lent: HashMap<Id, Lent>,
     /// The settler's task; ends with the worker.
     _background: JoinSet<()>,
     is_claiming: bool,
@@ -55,21 +58,26 @@ pub struct Worker {
 
 /// What comes back to the worker.
 enum Done {
-    /// What one look found, and the lanes that a call was kept free at.
-    Claimed(Result<Found, StoreError>, Vec<usize>),
+    /// What one look found.
+    Claimed(Result<Found, StoreError>),
     /// A mail was tried.
-    Sent {
-        slot: usize,
-        session: Session,
-        mail: (MailKey, Uuid),
-    },
+    Sent(Session),
     /// A call was made.
-    Called {
+    Called,
+    /// Leases were extended or given back, or a connection was closed.
+    Minded,
+}
+
+/// What a task uses while it runs.
+enum Lent {
+    /// A session of a lane or a call, and mails with their leases and domains.
+    Way {
         slot: usize,
         mails: Vec<(MailKey, Uuid)>,
+        domains: Vec<String>,
     },
-    /// Leases were extended or given back.
-    Minded,
+    /// A call of each of these lanes, which a look kept free for what it might find.
+    Calls(Vec<usize>),
 }
 
 impl Worker {
@@ -95,6 +103,7 @@ impl Worker {
                 settler,
                 lanes,
                 ambiguous: config.ambiguous,
+                lease_duration: config.lease_duration,
             },
             beat_at: Instant::now() + config.lease_duration / 4,
             config,
@@ -103,6 +112,7 @@ impl Worker {
             stock: Stock::default(),
             held: Held::default(),
             running: JoinSet::new(),
+            lent: HashMap::new(),
             _background: background,
             is_claiming: false,
             may_have_more: true,
@@ -118,11 +128,9 @@ impl Worker {
             let wake_at = self.wake_at();
             tokio::select! {
                 () = stopping.cancelled() => {}
-                Some(ended) = self.running.join_next() => {
-                    self.take_back(ended);
-                }
+                Some(ended) = self.running.join_next_with_id() => self.take_back_or_warn(ended),
                 () = self.mail_queued.notified(), if !self.may_have_more => self.may_have_more = true,
-                () = tokio::time::sleep_until(wake_at) => self.close_idle().await,
+                () = tokio::time::sleep_until(wake_at) => self.close(Some(Instant::now())),
             }
         }
         self.drain().await;
@@ -134,13 +142,9 @@ impl Worker {
         self.may_have_more = true;
         loop {
             self.go_on();
-            match self.running.join_next().await {
-                Some(Ok(Done::Claimed(Err(error), _))) => {
-                    self.is_claiming = false;
-                    return Err(error);
-                }
+            match self.running.join_next_with_id().await {
                 Some(ended) => {
-                    let tried = self.take_back(ended);
+                    let tried = self.take_back(ended)?;
                     total += tried;
                     // What was given back for another try may be due at once.
                     self.may_have_more |= tried > 0;
@@ -187,7 +191,7 @@ impl Worker {
     fn hand_out(&mut self) {
         let mut is_passed = vec![false; self.slots.len()];
         while !self.stock.is_empty() {
-            let Some(index) = slot::next(&self.slots, &is_passed) else {
+            let Some(index) = slot::next(&mut self.slots, &is_passed) else {
                 break;
             };
             let slot = &mut self.slots[index];
@@ -200,60 +204,64 @@ impl Worker {
             slot.give(jobs.len());
             self.start(index, jobs);
         }
-        slot::level(&mut self.slots);
         let is_any_open = self.slots.iter().any(|slot| slot.lane.is_open());
         if !is_any_open {
-            self.give_back(Duration::ZERO);
+            self.give_back(0, Duration::ZERO);
         } else if is_passed.contains(&true)
-            && self.stock.len() >= self.stock_max()
+            && self.may_have_more
+            && !self.is_claiming
+            && self.room() == 0
             && self.given_back_at.elapsed() >= DOMAIN_PAUSE
         {
             self.given_back_at = Instant::now();
-            self.give_back(DOMAIN_RELEASE_PAUSE);
+            self.give_back(self.stock_max() / 2, DOMAIN_RELEASE_PAUSE);
         }
     }
 
     fn start(&mut self, index: usize, mut jobs: Vec<Job>) {
+        let lent = Lent::Way {
+            slot: index,
+            mails: jobs.iter().map(Job::held).collect(),
+            domains: jobs.iter().map(|job| job.domain().to_owned()).collect(),
+        };
         let slot = &mut self.slots[index];
-        match &slot.route {
+        let task = match &slot.route {
             Route::Each { transport, .. } => {
                 let session = slot.sessions.pop().unwrap_or_else(|| transport.open());
                 let (desk, lane) = (self.desk.clone(), Arc::clone(&slot.lane));
                 let Some(job) = jobs.pop() else { return };
-                self.running.spawn(async move {
-                    let mail = job.held();
-                    let session = desk.attempt(session, job, &lane).await;
-                    Done::Sent {
-                        slot: index,
-                        session,
-                        mail,
-                    }
-                });
+                self.running
+                    .spawn(async move { Done::Sent(desk.attempt(session, job, &lane).await) })
             }
             Route::Batches { provider, .. } => {
                 slot.calls -= 1;
-                let counter = self
-                    .desk
-                    .counter(&slot.lane, provider, self.config.lease_duration);
+                let counter = self.desk.counter(&slot.lane, provider);
                 self.running.spawn(async move {
-                    let mails = jobs.iter().map(Job::held).collect();
                     counter.send(jobs).await;
-                    Done::Called { slot: index, mails }
-                });
+                    Done::Called
+                })
             }
-        }
+        };
+        self.lent.insert(task.id(), lent);
     }
 
-    /// Most mails in stock.
+    /// Most mails in stock, for the lanes in use.
     fn stock_max(&self) -> usize {
-        let open = self.slots.iter().filter(|slot| slot.lane.is_open());
-        open.map(Slot::stock).sum()
+        let lanes = slot::in_use(&self.slots);
+        lanes.map(|(_, slot)| slot.stock()).sum()
     }
 
-    /// Claims what the stock has room for, once it is half empty.
+    /// How many mails are worth a look: none before the stock is half empty.
+    fn room(&self) -> usize {
+        let most = self.stock_max();
+        let room = most.saturating_sub(self.stock.len());
+        if room * 2 < most { 0 } else { room }
+    }
+
+    /// Claims what the stock has room for.
     fn look(&mut self) {
-        let room = self.stock_max().saturating_sub(self.stock.len());
-        if self.is_claiming || !self.may_have_more || room == 0 || room * 2 < self.stock_max() {
+        let room = self.room();
+        if self.is_claiming || !self.may_have_more || room == 0 {
             return;
         }
         self.is_claiming = true;
@@ -271,51 +279,62 @@ impl Worker {
             held: self.held.clone(),
             lease_duration: self.config.lease_duration,
         };
-        self.running.spawn(async move {
-            let reserved = lanes.iter().map(|(index, _)| *index).collect();
-            Done::Claimed(look.find(room, lanes).await, reserved)
-        });
+        let lent = Lent::Calls(lanes.iter().map(|(index, _)| *index).collect());
+        let task = self
+            .running
+            .spawn(async move { Done::Claimed(look.find(room, lanes).await) });
+        self.lent.insert(task.id(), lent);
     }
 
-    /// Takes back what a task used, and returns how many mails it tried.
-    fn take_back(&mut self, ended: Result<Done, JoinError>) -> usize {
-        match ended {
-            Ok(Done::Claimed(outcome, reserved)) => {
-                self.is_claiming = false;
-                for index in reserved {
-                    self.slots[index].calls += 1;
-                }
-                match outcome {
-                    Ok(found) => self.take_in(found),
-                    Err(error) => {
-                        tracing::warn!(error = &error as &dyn Error, "cannot claim mails");
-                    }
-                }
-                0
-            }
-            Ok(Done::Sent {
-                slot,
-                session,
-                mail,
-            }) => {
-                self.held.remove([&mail]);
-                self.slots[slot].sessions.push(session);
-                1
-            }
-            Ok(Done::Called { slot, mails }) => {
-                self.held.remove(&mails);
-                self.slots[slot].calls += 1;
-                mails.len()
-            }
-            Ok(Done::Minded) => 0,
+    /// Takes back what a task used, and returns how many mails it tried; an error if it was to claim some and could not.
+    fn take_back(&mut self, ended: Result<(Id, Done), JoinError>) -> Result<usize, StoreError> {
+        let (id, done) = match ended {
+            Ok((id, done)) => (id, done),
             Err(error) => {
                 // The leases of its mails run out, and the reaper queues them again.
                 tracing::error!(
                     error = &error as &dyn Error,
-                    "an attempt at a mail panicked"
+                    "a task of the worker panicked"
                 );
-                1
+                (error.id(), Done::Minded)
             }
+        };
+        let mut tried = 0;
+        match self.lent.remove(&id) {
+            Some(Lent::Way {
+                slot,
+                mails,
+                domains,
+            }) => {
+                tried = mails.len();
+                self.held.remove(&mails);
+                let slot = &mut self.slots[slot];
+                for domain in domains {
+                    slot.lane.domains.leave(&domain);
+                }
+                let session = match done {
+                    Done::Sent(session) => Some(session),
+                    _ => None,
+                };
+                slot.take_back(session);
+            }
+            Some(Lent::Calls(slots)) => {
+                self.is_claiming = false;
+                for slot in slots {
+                    self.slots[slot].calls += 1;
+                }
+                if let Done::Claimed(found) = done {
+                    self.take_in(found?);
+                }
+            }
+            None => {}
+        }
+        Ok(tried)
+    }
+
+    fn take_back_or_warn(&mut self, ended: Result<(Id, Done), JoinError>) {
+        if let Err(error) = self.take_back(ended) {
+            tracing::warn!(error = &error as &dyn Error, "cannot claim mails");
         }
     }
 
@@ -330,16 +349,17 @@ impl Worker {
             slot.calls -= 1;
             // Another may be left.
             self.may_have_more = true;
-            let counter = self
-                .desk
-                .counter(&slot.lane, provider, self.config.lease_duration);
-            self.running.spawn(async move {
+            let counter = self.desk.counter(&slot.lane, provider);
+            let task = self.running.spawn(async move {
                 counter.repeat(left, lease_token).await;
-                Done::Called {
-                    slot: index,
-                    mails: Vec::new(),
-                }
+                Done::Called
             });
+            let lent = Lent::Way {
+                slot: index,
+                mails: Vec::new(),
+                domains: Vec::new(),
+            };
+            self.lent.insert(task.id(), lent);
         }
     }
 
@@ -368,9 +388,9 @@ impl Worker {
         });
     }
 
-    /// Gives everything in stock back to the queue, for after a pause.
-    fn give_back(&mut self, pause: Duration) {
-        let jobs = self.stock.take_all();
+    /// Gives all in stock but the oldest so many back to the queue, for after a pause.
+    fn give_back(&mut self, kept: usize, pause: Duration) {
+        let jobs = self.stock.take_beyond(kept);
         if jobs.is_empty() {
             return;
         }
@@ -400,14 +420,15 @@ impl Worker {
         });
     }
 
-    async fn close_idle(&mut self) {
-        let now = Instant::now();
-        for session in self.slots.iter_mut().flat_map(|slot| &mut slot.sessions) {
-            if session
-                .idle_deadline()
-                .is_some_and(|deadline| deadline <= now)
-            {
-                session.close().await;
+    /// Closes connections: those that idled long enough by now, or all. Beside everything else, for a relay may take its
+    /// time to say goodbye.
+    fn close(&mut self, idle_by: Option<Instant>) {
+        for slot in &mut self.slots {
+            for mut session in slot.take_open(idle_by) {
+                self.running.spawn(async move {
+                    session.close().await;
+                    Done::Minded
+                });
             }
         }
     }
@@ -415,19 +436,19 @@ impl Worker {
     /// Gives back what was not started and lets the rest end, for as long as the process may take. What does not end in
     /// time loses its lease in time.
     async fn drain(mut self) {
-        self.give_back(Duration::ZERO);
         let timeout = self.config.drain_timeout;
         let all_ended = async {
-            while let Some(ended) = self.running.join_next().await {
-                self.take_back(ended);
-                self.give_back(Duration::ZERO);
+            loop {
+                self.give_back(0, Duration::ZERO);
+                self.close(None);
+                let Some(ended) = self.running.join_next_with_id().await else {
+                    return;
+                };
+                self.take_back_or_warn(ended);
             }
         };
         if tokio::time::timeout(timeout, all_ended).await.is_err() {
             tracing::warn!("mails in flight did not end in time; another worker tries them again");
-        }
-        for session in self.slots.iter_mut().flat_map(|slot| &mut slot.sessions) {
-            session.close().await;
         }
     }
 }

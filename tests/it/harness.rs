@@ -102,7 +102,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<MockClock>,
     pub(crate) relay: Relay,
     pub(crate) service: Service,
-    worker: Worker,
+    worker: Option<Worker>,
     reaper: Reaper,
     address: SocketAddr,
     channel: Channel,
@@ -114,6 +114,16 @@ pub(crate) struct World {
 impl World {
     /// A world with the organizations, the admins and the member above.
     pub(crate) async fn start() -> Self {
+        Self::with_lanes(|relay| vec![lane(relay)]).await
+    }
+
+    /// The same with these ways out; the relay is the world's own.
+    pub(crate) async fn with_lanes(lanes: impl FnOnce(&Relay) -> Vec<LaneConfig>) -> Self {
+        Self::with_delivery(|relay| delivery_config(lanes(relay))).await
+    }
+
+    /// The same with mails delivered in this way.
+    pub(crate) async fn with_delivery(delivery: impl FnOnce(&Relay) -> DeliveryConfig) -> Self {
         let database = Database::create().await;
         let relay = Relay::start(Encryption::None).await;
         let clock = Arc::new(MockClock::new(START));
@@ -157,10 +167,10 @@ impl World {
             bounce_mailbox: Some("bounces@example.com".to_owned()),
             public_url: PublicUrl::parse("https://invitations.example.com"),
         };
-        let delivery = delivery_config(vec![lane(&relay)]);
+        let delivery = delivery(&relay);
         let world = Self {
             reaper: Reaper::new(store, as_clock(), delivery.lease_duration),
-            worker: Worker::new(mailroom, delivery, mail_queued),
+            worker: Some(Worker::new(mailroom, delivery, mail_queued)),
             clock,
             relay,
             service,
@@ -246,7 +256,13 @@ impl World {
 
     /// Delivers everything that is due; returns how many mails were tried.
     pub(crate) async fn deliver_all(&mut self) -> usize {
-        self.worker.deliver_all().await.unwrap()
+        let worker = self.worker.as_mut().unwrap();
+        worker.deliver_all().await.unwrap()
+    }
+
+    /// The worker, for a test that runs it itself.
+    pub(crate) fn take_worker(&mut self) -> Worker {
+        self.worker.take().unwrap()
     }
 
     /// Queues again what dead workers held; returns how many.
@@ -553,7 +569,8 @@ pub(crate) fn lane(relay: &Relay) -> LaneConfig {
     }
 }
 
-fn delivery_config(lanes: Vec<LaneConfig>) -> DeliveryConfig {
+/// Mails delivered over these lanes.
+pub(crate) fn delivery_config(lanes: Vec<LaneConfig>) -> DeliveryConfig {
     DeliveryConfig {
         lanes,
         lease_duration: Duration::from_mins(2),

@@ -7,6 +7,7 @@
 
 mod accept;
 mod accounts;
+mod batches;
 mod bounce;
 mod bulk_create;
 mod bulk_resend;
@@ -23,6 +24,7 @@ mod http;
 mod idempotency;
 mod independent_smtp;
 mod lane;
+mod lanes;
 mod layering;
 mod life;
 mod list;

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
@@ -114,6 +115,7 @@ struct State {
     greylisted: HashMap<String, u32>,
     seen: Vec<Seen>,
     taken: Vec<Taken>,
+    is_taken: Arc<Notify>,
 }
 
 /// A running relay; it stops when dropped.
@@ -200,6 +202,18 @@ impl Relay {
     /// Queues a reply.
     pub(crate) fn says(&self, on: On, reply: &str) -> &Self {
         self.next(on, Act::Say(reply.to_owned()))
+    }
+
+    /// Waits until so many messages were received whole.
+    pub(crate) async fn until_taken(&self, count: usize) {
+        let is_taken = Arc::clone(&self.state.lock().unwrap().is_taken);
+        loop {
+            let next = is_taken.notified();
+            if self.taken().len() >= count {
+                return;
+            }
+            next.await;
+        }
     }
 
     /// All connections so far, in the order they were made.

@@ -57,7 +57,10 @@ async fn delivery_of(world: &World, id: &str) -> (DeliveryState, i32) {
 }
 
 async fn backlog(world: &World) -> GetBacklogResponse {
-    let answer = world.mails_of("all").get_backlog(GetBacklogRequest {}).await;
+    let answer = world
+        .mails_of("all")
+        .get_backlog(GetBacklogRequest {})
+        .await;
     answer.unwrap().into_inner()
 }
 

@@ -197,7 +197,9 @@ impl Conversation {
                 let Some(rcpt) = transaction.rcpt.clone() else {
                     return Ok("554 5.5.1 no valid recipients");
                 };
-                self.state.lock().unwrap().taken.push(Taken { rcpt, wire });
+                let mut state = self.state.lock().unwrap();
+                state.taken.push(Taken { rcpt, wire });
+                state.is_taken.notify_waiters();
                 return Ok("250 2.0.0 queued");
             }
             wire.extend_from_slice(&line);

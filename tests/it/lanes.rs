@@ -1,0 +1,564 @@
+//! Lanes: several ways out, their shares, spares and limits, and what a relay's answers do to them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use invitations::delivery::{Ambiguous, DeliveryConfig, LaneConfig, Route};
+use invitations::domain::bounce_address::SentMail;
+use invitations::domain::keyring::Keyring;
+use invitations::mail::smtp::{SmtpConfig, SmtpTls, SmtpTransport};
+use invitations::mail::transport::Transport;
+use invitations::proto::{DeliveryState, ErrorReason, RequeueRequest};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::harness::{
+    ACME, KEYS, OTHER, START, World, created, delivery_config, invite_request, item_reason, lane,
+};
+use crate::lane::config;
+use crate::relay::{Act, Encryption, On, Relay};
+use crate::suppression::add;
+
+/// Long enough that a lane that failed stays closed until the test ends.
+const LONG: Duration = Duration::from_mins(5);
+
+fn named(name: &str, weight: u32, relay: &Relay) -> LaneConfig {
+    LaneConfig {
+        name: name.to_owned(),
+        weight,
+        ..lane(relay)
+    }
+}
+
+fn with_connections(mut lane: LaneConfig, count: usize) -> LaneConfig {
+    if let Route::Each { connections, .. } = &mut lane.route {
+        *connections = count;
+    }
+    lane
+}
+
+/// A lane that is left alone for long once it failed.
+fn pausing(lane: LaneConfig) -> LaneConfig {
+    LaneConfig {
+        pause: LONG,
+        ..lane
+    }
+}
+
+fn over(config: SmtpConfig, lane: LaneConfig) -> LaneConfig {
+    LaneConfig {
+        route: Route::Each {
+            transport: Transport::Smtp(SmtpTransport::new(config).unwrap()),
+            connections: 4,
+        },
+        ..lane
+    }
+}
+
+/// Invites so many people of a domain; their invitations' ids.
+pub(crate) async fn invite(world: &World, domain: &str, count: usize) -> Vec<String> {
+    let emails: Vec<String> = (0..count)
+        .map(|number| format!("p{number}@{domain}"))
+        .collect();
+    let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
+    let results = world.invite(&emails).await.results;
+    results.iter().map(|result| created(result).id).collect()
+}
+
+/// How many mails are in each state.
+pub(crate) async fn states(world: &World) -> HashMap<String, i64> {
+    let rows: Vec<(String, i64)> =
+        sqlx::query_as("SELECT state, count(*) FROM outbox GROUP BY state")
+            .fetch_all(&mut world.database().await)
+            .await
+            .unwrap();
+    rows.into_iter().collect()
+}
+
+/// How often the mails were tried, most often first and each number once.
+pub(crate) async fn attempts(world: &World) -> Vec<i32> {
+    sqlx::query_scalar("SELECT DISTINCT attempts FROM outbox ORDER BY attempts DESC")
+        .fetch_all(&mut world.database().await)
+        .await
+        .unwrap()
+}
+
+pub(crate) fn all(state: &str, count: i64) -> HashMap<String, i64> {
+    HashMap::from([(state.to_owned(), count)])
+}
+
+async fn delivery_of(world: &World, id: &str) -> (DeliveryState, i32) {
+    let delivery = world.get(id).await.delivery.unwrap();
+    (delivery.state(), delivery.attempt_count)
+}
+
+/// Whether an address may be invited by somebody else.
+async fn is_suppressed(world: &World, email: &str) -> bool {
+    let request = invitations::proto::BulkCreateRequest {
+        organization_id: OTHER.to_owned(),
+        inviter_user_id: "eve".to_owned(),
+        ..invite_request(&[email])
+    };
+    let answer = world.client().bulk_create(request).await.unwrap();
+    let result = &answer.into_inner().results[0];
+    if result.error.is_none() {
+        return false;
+    }
+    assert_eq!(item_reason(result), ErrorReason::EmailSuppressed);
+    true
+}
+
+#[tokio::test]
+async fn lanes_with_room_share_the_mails_by_their_weights() {
+    let other = Relay::start(Encryption::None).await;
+    let mut world = World::with_lanes(|relay| {
+        vec![
+            with_connections(named("heavy", 3, relay), 64),
+            with_connections(named("light", 1, &other), 64),
+        ]
+    })
+    .await;
+    invite(&world, "b.co", 40).await;
+    assert_eq!(world.deliver_all().await, 40);
+    let shares = [world.relay.taken().len(), other.taken().len()];
+    assert_eq!(shares, [30, 10]);
+}
+
+#[tokio::test]
+async fn a_lane_that_is_full_leaves_the_mails_to_others() {
+    let other = Relay::start(Encryption::None).await;
+    let mut world = World::with_lanes(|relay| {
+        vec![
+            with_connections(named("heavy", 3, relay), 2),
+            with_connections(named("light", 1, &other), 64),
+        ]
+    })
+    .await;
+    invite(&world, "b.co", 40).await;
+    world.deliver_all().await;
+    let shares = [world.relay.taken().len(), other.taken().len()];
+    assert_eq!(shares, [2, 38]);
+}
+
+#[tokio::test]
+async fn a_spare_is_used_while_no_other_lane_works() {
+    let spare = Relay::start(Encryption::None).await;
+    let mut world = World::with_lanes(|relay| {
+        vec![
+            pausing(named("main", 1, relay)),
+            with_connections(named("spare", 0, &spare), 64),
+        ]
+    })
+    .await;
+    invite(&world, "b.co", 20).await;
+    world.deliver_all().await;
+    assert_eq!(world.relay.taken().len(), 20);
+    assert_eq!(spare.taken().len(), 0);
+
+    for _ in 0..4 {
+        world.relay.says(On::Mail, "421 4.3.2 closing");
+    }
+    invite(&world, "c.co", 20).await;
+    world.deliver_all().await;
+    assert_eq!(spare.taken().len(), 20, "all of them, at once");
+    assert_eq!(attempts(&world).await, [1], "the other lane cost none");
+}
+
+#[tokio::test]
+async fn mails_of_a_lane_with_a_wrong_password_go_out_over_the_other() {
+    let locked = Relay::start(Encryption::Implicit).await;
+    for _ in 0..4 {
+        locked.says(On::Auth, "535 5.7.8 wrong password");
+    }
+    let mut world = World::with_lanes(|relay| {
+        let refused = over(
+            config(&locked, SmtpTls::Implicit),
+            named("locked", 1, &locked),
+        );
+        vec![pausing(refused), named("main", 1, relay)]
+    })
+    .await;
+    invite(&world, "b.co", 20).await;
+    world.deliver_all().await;
+    assert_eq!(world.relay.taken().len(), 20);
+    assert_eq!(attempts(&world).await, [1]);
+}
+
+#[tokio::test]
+async fn nothing_is_lost_while_every_lane_is_down() {
+    let other = Relay::start(Encryption::None).await;
+    let mut world =
+        World::with_lanes(|relay| vec![named("one", 1, relay), named("other", 1, &other)]).await;
+    for relay in [&world.relay, &other] {
+        for _ in 0..10 {
+            let closing = Act::SayAndClose("554 5.3.2 not now".to_owned());
+            relay.next(On::Greeting, closing);
+        }
+    }
+    invite(&world, "b.co", 20).await;
+    world.deliver_all().await;
+    assert_eq!(world.relay.taken().len() + other.taken().len(), 20);
+    assert_eq!(states(&world).await, all("sent", 20));
+    assert_eq!(attempts(&world).await, [1]);
+}
+
+#[tokio::test]
+async fn a_lane_that_cannot_be_used_costs_no_mail_an_attempt() {
+    for encryption in [Encryption::Implicit, Encryption::StartTls] {
+        let tls = match encryption {
+            Encryption::Implicit => SmtpTls::Implicit,
+            _ => SmtpTls::StartTls,
+        };
+        let locked = Relay::start(encryption).await;
+        for _ in 0..4 {
+            locked.says(On::Auth, "535 5.7.8 wrong password");
+        }
+        let expired = Relay::start_expired(encryption).await;
+        let mut world = World::with_lanes(|_| {
+            [&locked, &expired]
+                .map(|relay| {
+                    let name = relay.port().to_string();
+                    pausing(over(config(relay, tls), named(&name, 1, relay)))
+                })
+                .into()
+        })
+        .await;
+        invite(&world, "b.co", 20).await;
+        world.deliver_all().await;
+        assert_eq!(states(&world).await, all("queued", 20));
+        assert_eq!(attempts(&world).await, [0]);
+        assert!(locked.taken().is_empty() && expired.taken().is_empty());
+        world.may_leave_mail();
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_refuses_most_mails_for_policy_is_left_alone() {
+    let mut world =
+        World::with_lanes(|relay| vec![pausing(with_connections(lane(relay), 1))]).await;
+    for _ in 0..20 {
+        world.relay.says(On::Rcpt, "550 5.7.1 looks like spam");
+    }
+    invite(&world, "b.co", 25).await;
+    world.deliver_all().await;
+    let expected = HashMap::from([("dead".to_owned(), 10), ("queued".to_owned(), 15)]);
+    assert_eq!(states(&world).await, expected);
+    world.may_leave_mail();
+}
+
+#[tokio::test]
+async fn one_refusal_for_policy_is_the_mails_own() {
+    let mut world = World::with_lanes(|relay| vec![pausing(lane(relay))]).await;
+    world.relay.says(On::Rcpt, "550 5.7.1 looks like spam");
+    invite(&world, "b.co", 25).await;
+    world.deliver_all().await;
+    let expected = HashMap::from([("dead".to_owned(), 1), ("sent".to_owned(), 24)]);
+    assert_eq!(states(&world).await, expected);
+}
+
+#[tokio::test]
+async fn a_relay_that_is_closing_is_left_alone() {
+    for stage in [On::Greeting, On::Mail, On::Rcpt, On::Message] {
+        let mut world =
+            World::with_lanes(|relay| vec![pausing(with_connections(lane(relay), 1))]).await;
+        let closing = Act::SayAndClose("421 4.3.2 closing".to_owned());
+        world.relay.next(stage, closing);
+        invite(&world, "b.co", 5).await;
+        world.deliver_all().await;
+        assert_eq!(states(&world).await, all("queued", 5), "{stage:?}");
+        assert_eq!(world.relay.seen().len(), 1, "{stage:?}");
+        let counted = usize::from(matches!(stage, On::Rcpt | On::Message));
+        assert_eq!(attempts(&world).await.len(), 1 + counted, "{stage:?}");
+        world.may_leave_mail();
+    }
+}
+
+#[tokio::test]
+async fn a_ceiling_holds_over_all_connections() {
+    let mut world = World::with_lanes(|relay| {
+        vec![LaneConfig {
+            rate_max: Some(2.0),
+            ..lane(relay)
+        }]
+    })
+    .await;
+    invite(&world, "b.co", 5).await;
+    let begin = Instant::now();
+    world.deliver_all().await;
+    assert_eq!(world.relay.taken().len(), 5);
+    // Two at once, and three more half a second apart.
+    assert!(begin.elapsed() >= Duration::from_millis(1_490));
+}
+
+#[tokio::test]
+async fn a_relay_that_asks_for_less_gets_less() {
+    let mut world = World::with_lanes(|relay| vec![with_connections(lane(relay), 1)]).await;
+    world.relay.says(On::Rcpt, "450 4.7.1 too much mail");
+    invite(&world, "b.co", 2).await;
+    let begin = Instant::now();
+    world.deliver_all().await;
+    assert_eq!(world.relay.taken().len(), 1);
+    // Half of the one mail in the last second.
+    assert!(begin.elapsed() >= Duration::from_millis(1_900));
+    world.may_leave_mail();
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_time_gets_it() {
+    let mut world = World::start().await;
+    let reply = "450 4.2.0 greylisted, try again in 300 seconds";
+    world.relay.says(On::Rcpt, reply);
+    let ids = invite(&world, "b.co", 1).await;
+    world.deliver_all().await;
+    let delivery = world.get(&ids[0]).await.delivery.unwrap();
+    let wait = delivery.next_attempt_time.unwrap().seconds - START.unix_timestamp();
+    assert!((300..=360).contains(&wait), "{wait}");
+    world.clock.advance(time::Duration::seconds(360));
+    assert_eq!(world.deliver_all().await, 1);
+}
+
+#[tokio::test]
+async fn a_full_mailbox_is_tried_for_a_day() {
+    let mut world = World::start().await;
+    world.relay.refuses("p0@b.co", "552 5.2.2 mailbox full");
+    let ids = invite(&world, "b.co", 1).await;
+    for attempt in 1..=3 {
+        assert_eq!(world.deliver_all().await, 1);
+        let expected = (DeliveryState::Deferred, attempt);
+        assert_eq!(delivery_of(&world, &ids[0]).await, expected);
+        world.clock.advance(time::Duration::hours(8));
+    }
+    assert_eq!(world.deliver_all().await, 1);
+    let expected = (DeliveryState::Failed, 4);
+    assert_eq!(delivery_of(&world, &ids[0]).await, expected);
+    assert!(!is_suppressed(&world, "p0@b.co").await);
+    world.may_leave_mail();
+}
+
+#[tokio::test]
+async fn a_domain_that_has_its_share_holds_nobody_else_up() {
+    let mut world = World::with_lanes(|relay| {
+        let mut lane = lane(relay);
+        lane.domain_caps.in_flight_max = Some(1);
+        vec![lane]
+    })
+    .await;
+    // The first mail is on its way for ever.
+    world.relay.next(On::Message, Act::Silence);
+    invite(&world, "slow.example", 200).await;
+    let worker = world.take_worker();
+    let running = tokio::spawn(worker.run(CancellationToken::new()));
+    world.relay.until_taken(1).await;
+    invite(&world, "b.co", 5).await;
+    invite(&world, "c.co", 5).await;
+    world.relay.until_taken(11).await;
+    let seen = world.relay.seen();
+    let to_slow = seen.iter().map(|seen| {
+        String::from_utf8_lossy(&seen.bytes)
+            .matches("@slow.example>\r\n")
+            .count()
+    });
+    assert_eq!(to_slow.sum::<usize>(), 1, "no second one beside it");
+    running.abort();
+    world.may_leave_mail();
+}
+
+#[tokio::test]
+async fn a_domain_with_a_cap_gets_all_its_mails_in_the_end() {
+    let mut world = World::with_lanes(|relay| {
+        let mut lane = lane(relay);
+        lane.domain_caps.in_flight_max = Some(1);
+        vec![lane]
+    })
+    .await;
+    invite(&world, "slow.example", 100).await;
+    invite(&world, "b.co", 10).await;
+    while world.relay.taken().len() < 110 {
+        world.deliver_all().await;
+        world.clock.advance(time::Duration::seconds(2));
+    }
+    assert_eq!(attempts(&world).await, [1], "waiting costs none");
+    assert_eq!(world.relay.taken().len(), 110);
+}
+
+#[tokio::test]
+async fn only_an_address_that_is_not_there_is_suppressed() {
+    let mut world = World::start().await;
+    for (reply, state, suppresses) in [
+        ("550 5.1.1 no such user", DeliveryState::Bounced, true),
+        ("550 5.2.1 disabled", DeliveryState::Bounced, true),
+        ("550 5.7.1 not from you", DeliveryState::Failed, false),
+        ("554 5.6.0 not like this", DeliveryState::Failed, false),
+    ] {
+        let domain = format!("{}.example", reply.replace(['.', ' '], "-"));
+        world.relay.says(On::Rcpt, reply);
+        let ids = invite(&world, &domain, 1).await;
+        world.deliver_all().await;
+        assert_eq!(delivery_of(&world, &ids[0]).await, (state, 1), "{reply}");
+        let email = format!("p0@{domain}");
+        assert_eq!(is_suppressed(&world, &email).await, suppresses, "{reply}");
+        world.deliver_all().await;
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_was_suppressed_since_it_was_queued_gets_no_mail() {
+    let mut world = World::start().await;
+    let ids = invite(&world, "b.co", 2).await;
+    add(&world, "", &["p0@b.co"]).await;
+    world.deliver_all().await;
+    let recipients: Vec<String> = world.mailbox().into_iter().map(|mail| mail.to).collect();
+    assert_eq!(recipients, ["p1@b.co"]);
+    let expected = (DeliveryState::Suppressed, 0);
+    assert_eq!(delivery_of(&world, &ids[0]).await, expected);
+}
+
+#[tokio::test]
+async fn a_mail_that_waits_in_stock_is_looked_at_again() {
+    let mut world = World::with_lanes(|relay| {
+        vec![LaneConfig {
+            rate_max: Some(0.5),
+            ..lane(relay)
+        }]
+    })
+    .await;
+    invite(&world, "b.co", 2).await;
+    let mut worker = world.take_worker();
+    let suppressing = async {
+        world.relay.until_taken(1).await;
+        add(&world, "", &["p0@b.co", "p1@b.co"]).await;
+    };
+    let (tried, ()) = tokio::join!(worker.deliver_all(), suppressing);
+    assert_eq!(tried.unwrap(), 2);
+    assert_eq!(world.relay.taken().len(), 1);
+    let expected = HashMap::from([("sent".to_owned(), 1), ("canceled".to_owned(), 1)]);
+    assert_eq!(states(&world).await, expected);
+}
+
+#[tokio::test]
+async fn a_mail_whose_lease_was_lost_in_stock_is_left_to_whoever_has_it() {
+    let mut world = World::with_lanes(|relay| {
+        vec![LaneConfig {
+            rate_max: Some(0.5),
+            ..lane(relay)
+        }]
+    })
+    .await;
+    invite(&world, "b.co", 2).await;
+    let mut worker = world.take_worker();
+    let stealing = async {
+        world.relay.until_taken(1).await;
+        sqlx::query("UPDATE outbox SET lease_token = gen_random_uuid() WHERE state = 'sending'")
+            .execute(&mut world.database().await)
+            .await
+            .unwrap();
+    };
+    let (tried, ()) = tokio::join!(worker.deliver_all(), stealing);
+    assert_eq!(tried.unwrap(), 2);
+    assert_eq!(world.relay.taken().len(), 1);
+    world.may_leave_mail();
+}
+
+#[tokio::test]
+async fn a_doubtful_mail_may_be_held_for_a_person_to_decide() {
+    let mut world = World::with_delivery(|relay| DeliveryConfig {
+        ambiguous: Ambiguous::Hold,
+        ..delivery_config(vec![lane(relay)])
+    })
+    .await;
+    world.relay.next(On::Message, Act::Close);
+    let ids = invite(&world, "b.co", 1).await;
+    world.deliver_all().await;
+    let expected = (DeliveryState::Failed, 1);
+    assert_eq!(delivery_of(&world, &ids[0]).await, expected);
+    world.clock.advance(time::Duration::days(1));
+    assert_eq!(world.deliver_all().await, 0, "held");
+    let request = RequeueRequest {
+        organization_id: ACME.to_owned(),
+        invitation_ids: ids,
+        all_dead: false,
+    };
+    world.mails_of("all").requeue(request).await.unwrap();
+    assert_eq!(world.deliver_all().await, 1);
+    let mails = world.mailbox();
+    assert_eq!(mails.len(), 2);
+    assert_eq!(mails[0].raw, mails[1].raw);
+}
+
+#[tokio::test]
+async fn many_poisoned_rows_hold_nothing_up() {
+    let mut world = World::start().await;
+    let ids = invite(&world, "b.co", 2_000).await;
+    let poisoned: Vec<Uuid> = ids
+        .iter()
+        .step_by(100)
+        .map(|id| id.parse().unwrap())
+        .collect();
+    sqlx::query("UPDATE invitations SET email = E'x@b.co\\r\\nBcc: x@y.zz' WHERE id = ANY($1)")
+        .bind(&poisoned)
+        .execute(&mut world.database().await)
+        .await
+        .unwrap();
+    world.deliver_all().await;
+    let expected = HashMap::from([("dead".to_owned(), 20), ("sent".to_owned(), 1_980)]);
+    assert_eq!(states(&world).await, expected);
+    assert_eq!(world.relay.taken().len(), 1_980);
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_gives_its_stock_back() {
+    let mut world = World::with_lanes(|relay| {
+        vec![LaneConfig {
+            rate_max: Some(0.01),
+            ..lane(relay)
+        }]
+    })
+    .await;
+    invite(&world, "b.co", 8).await;
+    let stopping = CancellationToken::new();
+    let worker = world.take_worker();
+    let stop = async {
+        world.relay.until_taken(1).await;
+        stopping.cancel();
+    };
+    tokio::join!(worker.run(stopping.clone()), stop);
+    let expected = HashMap::from([("sent".to_owned(), 1), ("queued".to_owned(), 7)]);
+    assert_eq!(states(&world).await, expected);
+    assert_eq!(attempts(&world).await, [1, 0]);
+    world.may_leave_mail();
+}
+
+#[tokio::test]
+async fn each_mail_can_be_told_by_where_its_bounce_goes() {
+    let mut world = World::start().await;
+    let ids = invite(&world, "b.co", 3).await;
+    world.deliver_all().await;
+    let keyring = Keyring::parse(KEYS).unwrap();
+    let said: String = world
+        .relay
+        .seen()
+        .iter()
+        .map(|seen| String::from_utf8_lossy(&seen.bytes).into_owned())
+        .collect();
+    for id in &ids {
+        let mail = SentMail {
+            invitation_id: id.parse().unwrap(),
+            send_seq: 1,
+        };
+        let address = mail
+            .bounce_address(&keyring, "bounces@example.com")
+            .unwrap();
+        assert!(said.contains(&format!("MAIL FROM:<{address}>")), "{said}");
+        assert_eq!(SentMail::of_bounce_address(&keyring, &address), Some(mail));
+    }
+    for mail in world.mailbox() {
+        let raw = String::from_utf8(mail.raw).unwrap();
+        assert!(
+            raw.contains("\r\nList-Unsubscribe: <https://invitations.example.com/"),
+            "{raw}"
+        );
+        let one_click = "\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n";
+        assert!(raw.contains(one_click), "{raw}");
+    }
+}
