@@ -243,7 +243,8 @@ impl<'a> KeyColumns<'a> {
     }
 }
 
-/// Queues again what dead workers held, at most `limit`; returns how many.
+/// Queues again what dead workers held, at most `limit`; returns how many. They line up behind what waits already: a mail
+/// that kills whoever takes it must not be the first that the next one takes.
 pub async fn requeue_expired(
     connection: &mut PgConnection,
     now: OffsetDateTime,
@@ -251,7 +252,7 @@ pub async fn requeue_expired(
 ) -> Result<u64, StoreError> {
     let requeued = sqlx::query!(
         "-- store::outbox::requeue_expired
-        UPDATE outbox SET state = 'queued', lease_token = NULL, lease_until = NULL
+        UPDATE outbox SET state = 'queued', lease_token = NULL, lease_until = NULL, next_attempt_at = $1
          WHERE (invitation_id, send_seq, organization_id) IN (
                SELECT invitation_id, send_seq, organization_id
                  FROM outbox

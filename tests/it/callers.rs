@@ -122,7 +122,7 @@ async fn a_foreign_organization_is_refused_as_an_unknown_one_is() {
         }
         assert_eq!(told[0], told[1], "{}", method.path);
     }
-    assert_eq!(count, 15);
+    assert_eq!(count, 14);
 }
 
 #[tokio::test]
