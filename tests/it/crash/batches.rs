@@ -151,6 +151,28 @@ async fn a_provider_without_keys_delivers_twice_what_was_in_its_calls_alone() {
 }
 
 #[tokio::test]
+async fn an_orderly_end_waits_for_its_calls_and_doubles_nothing() {
+    let mails = 12 * HELD_MAX;
+    let counter = Counter::of(ProviderKind::Postmark, mails).await;
+    for _ in 0..CRASHES {
+        let calls = counter.provider.requests().len() + 1;
+        let mut running = counter.worker();
+        until("the provider to have a call", async || {
+            counter.provider.requests().len() >= calls
+        })
+        .await;
+        running.terminate().await;
+        assert!(running.ended().await.success(), "{}", running.log());
+        let held = counter.queue.count("outbox WHERE state = 'sending'").await;
+        assert_eq!((held, counter.queue.count("mail_batches").await), (0, 0));
+    }
+    counter.finish().await;
+    let arrivals = counter.arrivals();
+    assert_eq!(arrivals.len(), mails);
+    assert!(arrivals.values().all(|times| *times == 1));
+}
+
+#[tokio::test]
 async fn a_name_that_changed_after_the_crash_doubles_nothing() {
     let mails = HELD_MAX;
     let counter = Counter::of(ProviderKind::Resend, mails).await;

@@ -94,7 +94,7 @@ async fn a_process_that_slept_longer_than_its_leases_sends_nothing_that_is_not_i
     let mails = 20;
     let queue = Queue::of(mails).await;
     let not_now = "451 4.3.0 not now".to_owned();
-    queue.next(On::Rcpt, &Act::SayLate(Duration::from_secs(5), not_now));
+    queue.next(On::Rcpt, &Act::SayLate(Duration::from_secs(8), not_now));
     let sleeper = queue.worker(&[]);
     // Beside those on its connections it has as many in stock.
     until("it to hold mails", async || {
