@@ -48,5 +48,6 @@ mod stages;
 mod statements;
 mod suppression;
 mod suppression_list;
+mod verdicts;
 mod web;
 mod wire;
