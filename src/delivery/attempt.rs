@@ -12,7 +12,6 @@ use crate::mail::message::Composer;
 use crate::mail::outcome::{Fate, SendError, Stage, Verdict};
 use crate::mail::transport::Session;
 use crate::store::settlements::{Settled, Settlement};
-use crate::store::{StoreError, outbox};
 
 /// What to do with a mail that may or may not have been accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +35,7 @@ pub(super) struct Desk {
 impl Desk {
     /// Tries a mail once and settles it. Returns the session for the next one.
     pub(super) async fn attempt(&self, mut session: Session, job: Job, lane: &Lane) -> Session {
-        match self.look_again(job).await {
+        match self.mailroom.refresh(vec![job]).await {
             Ok(jobs) => {
                 for job in jobs {
                     let settled = match self.mailroom.write(&job, Composer::compose) {
@@ -56,32 +55,6 @@ impl Desk {
             ),
         }
         session
-    }
-
-    /// Reads a mail again that waited for its turn, unless its lease was lost meanwhile, as by a process that was
-    /// stopped for long: then somebody else sends it, or has.
-    async fn look_again(&self, job: Job) -> Result<Vec<Job>, StoreError> {
-        if job.is_fresh() {
-            return Ok(vec![job]);
-        }
-        let until = self.mailroom.clock.now() + self.lease_duration;
-        let held: Arc<[_]> = Arc::new([job.held()]);
-        let extended = self
-            .mailroom
-            .store
-            .run("outbox.extend_leases", move |connection| {
-                let held = Arc::clone(&held);
-                Box::pin(async move { outbox::extend_leases(connection, &held, until).await })
-            })
-            .await?;
-        if extended == 0 {
-            tracing::warn!(
-                invitation.id = %job.claimed.key.invitation_id,
-                "the lease of a mail was lost before it was sent"
-            );
-            return Ok(Vec::new());
-        }
-        self.mailroom.refresh(vec![job]).await
     }
 
     /// What an outcome means for the mail, and for the lane.
