@@ -48,12 +48,10 @@ pub const PAUSE_DEFAULT: Duration = Duration::from_secs(30);
 const CONNECTIONS_MAX: u16 = 256;
 /// How long one call to a provider may take where the lane does not say.
 const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
-/// Calls made at once to a provider where the lane does not say: Resend allows two a second.
+/// Calls made at once to a provider where the lane does not say.
 const CALLS_DEFAULT: u16 = 2;
-/// Mails of one call to Resend, where the lane does not say: as many as it takes.
-const RESEND_BATCH_MAX: usize = 100;
-/// Mails of one call to Postmark, where the lane does not say: it keeps no keys, so that many may arrive twice.
-const POSTMARK_BATCH_MAX: usize = 50;
+/// Calls made in a second where the lane does not say: what Resend allowed everybody for years, and it goes on from there.
+const CALLS_RATE_DEFAULT: f64 = 2.0;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -118,6 +116,7 @@ struct Resend {
     base_url: Option<Url>,
     batch_max: Option<usize>,
     calls: Option<u16>,
+    calls_rate_max: Option<f64>,
     #[serde(default, deserialize_with = "duration")]
     timeout: Option<Duration>,
     roots_file: Option<PathBuf>,
@@ -132,6 +131,7 @@ struct Postmark {
     base_url: Option<Url>,
     batch_max: Option<usize>,
     calls: Option<u16>,
+    calls_rate_max: Option<f64>,
     #[serde(default, deserialize_with = "duration")]
     timeout: Option<Duration>,
     roots_file: Option<PathBuf>,
@@ -227,6 +227,11 @@ impl Entry {
 
 impl Smtp {
     fn route(self, hello_name: &str) -> Result<Route, String> {
+        let credentials = match (self.username, self.password) {
+            (Some(username), Some(password)) => Some((username, password)),
+            (None, None) => None,
+            _ => return Err("smtp: username and password belong together".to_owned()),
+        };
         let limits = SmtpLimits::default();
         let timeouts = SmtpTimeouts::default();
         let config = SmtpConfig {
@@ -238,7 +243,7 @@ impl Smtp {
                 Tls::None => SmtpTls::None,
             },
             extra_roots_pem: self.roots_file.as_ref().map(read).transpose()?,
-            credentials: self.username.zip(self.password),
+            credentials,
             hello_name: self.hello_name.unwrap_or_else(|| hello_name.to_owned()),
             pipelining: self.pipelining,
             timeouts: SmtpTimeouts {
@@ -271,11 +276,13 @@ impl Resend {
             base_url: self.base_url,
             api_key: self.api_key,
             timeout: self.timeout.unwrap_or(CALL_TIMEOUT_DEFAULT),
-            batch_max: self.batch_max.unwrap_or(RESEND_BATCH_MAX),
+            batch_max: self
+                .batch_max
+                .unwrap_or(ProviderKind::Resend.batch_max_default()),
             message_stream: String::new(),
             extra_roots_pem: self.roots_file.as_ref().map(read).transpose()?,
         };
-        provider_route(config, self.calls)
+        provider_route(config, self.calls, self.calls_rate_max)
     }
 }
 
@@ -286,19 +293,30 @@ impl Postmark {
             base_url: self.base_url,
             api_key: self.server_token,
             timeout: self.timeout.unwrap_or(CALL_TIMEOUT_DEFAULT),
-            batch_max: self.batch_max.unwrap_or(POSTMARK_BATCH_MAX),
+            batch_max: self
+                .batch_max
+                .unwrap_or(ProviderKind::Postmark.batch_max_default()),
             message_stream: self.message_stream,
             extra_roots_pem: self.roots_file.as_ref().map(read).transpose()?,
         };
-        provider_route(config, self.calls)
+        provider_route(config, self.calls, self.calls_rate_max)
     }
 }
 
-fn provider_route(config: ProviderConfig, calls: Option<u16>) -> Result<Route, String> {
+fn provider_route(
+    config: ProviderConfig,
+    calls: Option<u16>,
+    calls_rate_max: Option<f64>,
+) -> Result<Route, String> {
+    let rate = calls_rate_max.unwrap_or(CALLS_RATE_DEFAULT);
+    if !rate.is_finite() || rate <= 0.0 {
+        return Err("calls_rate_max is calls a second and above zero".to_owned());
+    }
     let provider = ProviderTransport::new(config).map_err(|error| error.to_string())?;
     Ok(Route::Batches {
         provider,
         calls: at_once(calls.unwrap_or(CALLS_DEFAULT), "calls")?,
+        calls_rate_max: Some(rate),
     })
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::backoff;
-use super::lane::{Lane, Lanes, shortest_pause};
+use super::lane::Lane;
 use super::mailroom::{Job, Mailroom};
 use super::settler::Settler;
 use crate::mail::message::Composer;
@@ -27,7 +27,6 @@ pub enum Ambiguous {
 pub(super) struct Desk {
     pub(super) mailroom: Arc<Mailroom>,
     pub(super) settler: Settler,
-    pub(super) lanes: Lanes,
     pub(super) ambiguous: Ambiguous,
     pub(super) lease_duration: Duration,
 }
@@ -77,7 +76,7 @@ impl Desk {
             "a mail was not accepted"
         );
         if error.is_throttle() {
-            lane.pace.slow_down();
+            lane.slow_down();
         }
         if error.is_ambiguous() && self.ambiguous == Ambiguous::Hold {
             return job.settled(dead(error));
@@ -133,7 +132,9 @@ impl Desk {
 
     /// The relay failed: it is left alone for a while, and for as long as it asked for.
     pub(super) fn leave_lane(error: &SendError, asked: Option<Duration>, lane: &Lane) {
-        let pause = lane.breaker.failed(asked.unwrap_or_default());
+        let Some(pause) = lane.breaker.failed(asked.unwrap_or_default()) else {
+            return;
+        };
         let (stage, reply_code) = (error.stage, error.reply_code);
         if error.is_misconfiguration() {
             tracing::error!(
@@ -164,7 +165,8 @@ impl Desk {
             return dead(error);
         }
         Settlement::Deferred {
-            next_attempt_at: now + shortest_pause(&self.lanes),
+            // It stays due, so that how long it has waited can be seen.
+            next_attempt_at: None,
             is_counted: false,
             error: error.text,
             reply_code: error.reply_code,
@@ -212,7 +214,7 @@ impl Desk {
         );
         match due {
             Some(next_attempt_at) => Settlement::Deferred {
-                next_attempt_at,
+                next_attempt_at: Some(next_attempt_at),
                 is_counted: true,
                 error,
                 reply_code,

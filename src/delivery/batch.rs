@@ -8,6 +8,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::time::{Instant, interval_at, sleep};
 use uuid::Uuid;
 
@@ -156,26 +157,29 @@ impl Counter {
         }
         // Its organization was deleted. What is left is another call under the same key: if the first one was taken, the
         // provider says so, and nobody gets a second mail.
-        for settled in gone {
-            self.desk.settler.settle(settled).await;
-        }
+        self.settle_all(gone).await;
         if call.jobs.is_empty() {
             return self.close(&call, Vec::new()).await;
         }
         call.letters = with_references(&call.jobs, letters);
-        self.make(call).await.map(|_| ())
+        if let Some(refused) = self.make(call).await? {
+            // Boxed, because a call that was made looks for one that was left.
+            Box::pin(self.send(refused)).await;
+        }
+        Ok(())
     }
 
     /// Returns the mails of a call that was refused as a whole for what is in it.
     async fn call_with(&self, jobs: Vec<Job>) -> Result<Option<Vec<Job>>, StoreError> {
         let jobs = self.desk.mailroom.refresh(jobs).await?;
-        let mut written = Vec::new();
+        let (mut written, mut unwritten) = (Vec::new(), Vec::new());
         for job in jobs {
             match self.desk.mailroom.write(&job, Composer::write) {
                 Ok(letter) => written.push((job, letter)),
-                Err(settlement) => self.desk.settler.settle(job.settled(settlement)).await,
+                Err(settlement) => unwritten.push(job.settled(settlement)),
             }
         }
+        self.settle_all(unwritten).await;
         if written.is_empty() {
             return Ok(None);
         }
@@ -185,6 +189,12 @@ impl Counter {
             return Ok(None);
         }
         self.make(call).await
+    }
+
+    /// Settles mails that are in no call; the settler makes one statement of them.
+    async fn settle_all(&self, settled: Vec<Settled>) {
+        let settling = settled.into_iter().map(|one| self.desk.settler.settle(one));
+        join_all(settling).await;
     }
 
     async fn persist(&self, jobs: Vec<Job>, letters: Vec<Letter>) -> Result<Call, StoreError> {
@@ -269,11 +279,14 @@ impl Counter {
             error, retry_after, ..
         } = failure;
         let is_throttled = error.reply_code == Some(429);
-        if is_throttled {
-            self.lane.pace.slow_down();
-        }
         if error.fate == Fate::LaneDown || is_throttled {
-            Desk::leave_lane(&error, retry_after, &self.lane);
+            if is_throttled {
+                // It works, and says for how long it wants to be spared.
+                self.lane.slow_down();
+                self.lane.breaker.rest(retry_after.unwrap_or(REPEAT_PAUSE));
+            } else {
+                Desk::leave_lane(&error, retry_after, &self.lane);
+            }
             // A refusal to repeat a call says nothing of what became of it the first time.
             if call.attempts > 1 {
                 return self.postpone(&call, retry_after).await.map(|()| None);
@@ -291,7 +304,10 @@ impl Counter {
             self.close(&call, settled).await?;
             return Ok(None);
         }
-        self.take_apart(&call).await?;
+        if !self.take_apart(&call).await? {
+            tracing::warn!("the lease of a call was lost before it could be taken apart");
+            return Ok(None);
+        }
         Ok(Some(call.jobs))
     }
 
@@ -393,7 +409,7 @@ impl Counter {
         }
     }
 
-    async fn take_apart(&self, call: &Call) -> Result<(), StoreError> {
+    async fn take_apart(&self, call: &Call) -> Result<bool, StoreError> {
         let (id, lease_token) = (call.id, call.lease_token);
         let until = self.lease().until;
         self.store()
@@ -401,7 +417,6 @@ impl Counter {
                 Box::pin(mail_batches::take_apart(connection, id, lease_token, until))
             })
             .await
-            .map(|_| ())
     }
 
     /// Keeps a call to be repeated, after as long as the provider asked for at least.

@@ -68,16 +68,26 @@ impl Breaker {
         None
     }
 
-    /// The relay failed, and asked to be left alone for so long at least; returns how long it is left alone now. Failures
-    /// of mails in flight at once count as one.
-    pub(super) fn failed(&self, asked: Duration) -> Duration {
+    /// The relay failed, and asked to be left alone for so long at least; returns how long it is left alone, if it was
+    /// not left alone already. Failures of mails in flight at once count as one.
+    pub(super) fn failed(&self, asked: Duration) -> Option<Duration> {
         let mut state = self.state();
-        let pause = state.close(self.first_pause);
-        if pause >= asked {
-            return pause;
+        let was_open = state
+            .closed_until
+            .is_none_or(|until| until <= Instant::now());
+        let mut pause = state.close(self.first_pause);
+        if pause < asked {
+            state.closed_until = Some(Instant::now() + asked);
+            pause = asked;
         }
-        state.closed_until = Some(Instant::now() + asked);
-        asked
+        was_open.then_some(pause)
+    }
+
+    /// The relay works, and asked to be left alone for so long: no longer, however often it asks.
+    pub(super) fn rest(&self, asked: Duration) {
+        let mut state = self.state();
+        let until = Instant::now() + asked;
+        state.closed_until = Some(state.closed_until.map_or(until, |other| other.max(until)));
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -106,15 +116,18 @@ mod tests {
     async fn pauses_double_until_the_relay_works_again() {
         let breaker = Breaker::new(Duration::from_secs(30));
         assert_eq!(breaker.closed_until(), None);
-        assert_eq!(breaker.failed(Duration::ZERO), Duration::from_secs(30));
         assert_eq!(
             breaker.failed(Duration::ZERO),
-            Duration::from_secs(30),
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(
+            breaker.failed(Duration::ZERO),
+            None,
             "another mail of the same moment"
         );
         tokio::time::advance(Duration::from_secs(31)).await;
         assert_eq!(breaker.closed_until(), None);
-        assert_eq!(breaker.failed(Duration::ZERO), Duration::from_mins(1));
+        assert_eq!(breaker.failed(Duration::ZERO), Some(Duration::from_mins(1)));
         assert_eq!(breaker.judged(false), None);
         assert!(
             breaker.closed_until().is_some(),
@@ -123,7 +136,10 @@ mod tests {
         tokio::time::advance(Duration::from_secs(61)).await;
         breaker.judged(false);
         assert_eq!(breaker.closed_until(), None);
-        assert_eq!(breaker.failed(Duration::ZERO), Duration::from_secs(30));
+        assert_eq!(
+            breaker.failed(Duration::ZERO),
+            Some(Duration::from_secs(30))
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -151,11 +167,26 @@ mod tests {
     async fn a_relay_that_asks_for_time_gets_it() {
         let breaker = Breaker::new(Duration::from_secs(30));
         let long = Duration::from_mins(5);
-        assert_eq!(breaker.failed(Duration::ZERO), Duration::from_secs(30));
-        assert_eq!(breaker.failed(long), long);
-        assert_eq!(breaker.failed(Duration::ZERO), long);
+        assert_eq!(
+            breaker.failed(Duration::ZERO),
+            Some(Duration::from_secs(30))
+        );
+        assert_eq!(breaker.failed(long), None, "it was left alone already");
+        assert_eq!(breaker.closed_until(), Some(Instant::now() + long));
         tokio::time::advance(long).await;
         let short = Duration::from_secs(1);
-        assert_eq!(breaker.failed(short), Duration::from_mins(1));
+        assert_eq!(breaker.failed(short), Some(Duration::from_mins(1)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_relay_that_works_and_asks_for_time_gets_no_more_of_it() {
+        let breaker = Breaker::new(Duration::from_secs(30));
+        for _ in 0..3 {
+            let second = Duration::from_secs(1);
+            breaker.rest(second);
+            assert_eq!(breaker.closed_until(), Some(Instant::now() + second));
+            tokio::time::advance(second).await;
+            assert_eq!(breaker.closed_until(), None);
+        }
     }
 }

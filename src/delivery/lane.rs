@@ -1,9 +1,6 @@
 //! A lane: one way out, with what it may be asked for and what is known of it.
 
-use std::sync::Arc;
 use std::time::Duration;
-
-use tokio::time::Instant;
 
 use super::breaker::Breaker;
 use super::domain_limit::{DomainCaps, DomainLimit};
@@ -27,6 +24,8 @@ pub enum Route {
         provider: ProviderTransport,
         /// Calls made at once.
         calls: usize,
+        /// Most calls in a second.
+        calls_rate_max: Option<f64>,
     },
 }
 
@@ -53,12 +52,12 @@ pub(super) struct Lane {
     pub(super) name: String,
     pub(super) weight: u32,
     pub(super) breaker: Breaker,
+    /// How many mails go out.
     pub(super) pace: Pace,
+    /// How many calls are made, where many mails go out in one: that is what providers count.
+    pub(super) calls: Option<Pace>,
     pub(super) domains: DomainLimit,
 }
-
-/// All lanes of a worker.
-pub(super) type Lanes = Arc<[Arc<Lane>]>;
 
 impl Lane {
     pub(super) fn new(config: &LaneConfig) -> Self {
@@ -67,6 +66,10 @@ impl Lane {
             weight: config.weight,
             breaker: Breaker::new(config.pause),
             pace: Pace::new(config.rate_max),
+            calls: match config.route {
+                Route::Each { .. } => None,
+                Route::Batches { calls_rate_max, .. } => Some(Pace::new(calls_rate_max)),
+            },
             domains: DomainLimit::new(config.domain_caps),
         }
     }
@@ -74,17 +77,9 @@ impl Lane {
     pub(super) fn is_open(&self) -> bool {
         self.breaker.closed_until().is_none()
     }
-}
 
-/// How long until some lane may be used; zero if one may be now.
-pub(super) fn shortest_pause(lanes: &[Arc<Lane>]) -> Duration {
-    let now = Instant::now();
-    lanes
-        .iter()
-        .map(|lane| {
-            let until = lane.breaker.closed_until();
-            until.map_or(Duration::ZERO, |until| until - now)
-        })
-        .min()
-        .unwrap_or_default()
+    /// The relay asks for less.
+    pub(super) fn slow_down(&self) {
+        self.calls.as_ref().unwrap_or(&self.pace).slow_down();
+    }
 }

@@ -11,7 +11,9 @@ use tokio::time::Instant;
 /// What a rate grows by in a minute without a complaint.
 const GROWTH_PER_MINUTE: f64 = 1.1;
 /// Slowest rate, in mails a second: slower says nothing of whether the relay has recovered.
-const RATE_MIN: f64 = 0.1;
+const RATE_MIN: f64 = 0.5;
+/// What counts as fast enough to be halved: a complaint at a quiet hour says nothing of what the relay takes at others.
+const FIRST_RATE_MIN: f64 = 10.0;
 /// A rate above this holds nothing back any more, in mails a second.
 const RATE_FREE: f64 = 100_000.0;
 /// Complaints of mails that were on their way together count as one.
@@ -65,6 +67,13 @@ impl Pace {
         }
     }
 
+    /// Most mails that ever go at once.
+    pub(super) fn burst(&self) -> usize {
+        let mut state = self.state();
+        state.refill(self.ceiling, Instant::now());
+        state.rate.map_or(usize::MAX, |rate| whole(burst(rate)))
+    }
+
     /// So many mails go now.
     pub(super) fn spend(&self, count: usize) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
@@ -100,7 +109,7 @@ impl Pace {
             return;
         }
         state.refill(self.ceiling, now);
-        let measured = state.measure(now).max(1.0);
+        let measured = state.measure(now).max(FIRST_RATE_MIN);
         let rate = state.rate.unwrap_or(f64::INFINITY).min(measured);
         state.rate = Some((rate / 2.0).max(RATE_MIN));
         state.tokens = 0.0;

@@ -40,14 +40,22 @@ impl Slot {
         }
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        !self.sessions.is_empty() || self.calls > 0
-    }
-
-    pub(super) fn mails_at_once(&self) -> usize {
+    /// How many of the mails in stock it may have now: one for a connection, and for a call all that fit into it. A call
+    /// waits until its pace allows for a whole one: many small calls would use up what a provider allows.
+    pub(super) fn room(&self, in_stock: usize) -> usize {
+        let pace = &self.lane.pace;
         match &self.route {
-            Route::Each { .. } => 1,
-            Route::Batches { provider, .. } => provider.batch_max(),
+            Route::Each { .. } if self.sessions.is_empty() => 0,
+            Route::Each { .. } => pace.room(1),
+            Route::Batches { provider, .. } => {
+                let calls = self.lane.calls.as_ref().map_or(1, |calls| calls.room(1));
+                let wanted = provider.batch_max().min(in_stock).min(pace.burst());
+                if self.calls == 0 || calls == 0 || pace.room(wanted) < wanted {
+                    0
+                } else {
+                    wanted
+                }
+            }
         }
     }
 
@@ -73,7 +81,9 @@ impl Slot {
     pub(super) fn capacity(&self) -> usize {
         match &self.route {
             Route::Each { connections, .. } => *connections,
-            Route::Batches { provider, calls } => provider.batch_max() * calls,
+            Route::Batches {
+                provider, calls, ..
+            } => provider.batch_max() * calls,
         }
     }
 
@@ -107,6 +117,9 @@ impl Slot {
     /// Counts mails it is given.
     pub(super) fn give(&mut self, jobs: usize) {
         self.lane.pace.spend(jobs);
+        if let Some(calls) = &self.lane.calls {
+            calls.spend(1);
+        }
         let jobs = f64::from(u32::try_from(jobs).unwrap_or(u32::MAX));
         self.given += jobs / f64::from(self.lane.weight.max(1));
     }
@@ -124,10 +137,10 @@ pub(super) fn in_use(slots: &[Slot]) -> impl Iterator<Item = (usize, &Slot)> {
 
 /// The lane that is owed the next mail, of those that have room. Who cannot take part is owed nothing for it later:
 /// otherwise a lane that was closed or full would get every mail until it had caught up.
-pub(super) fn next(slots: &mut [Slot], is_passed: &[bool]) -> Option<usize> {
+pub(super) fn next(slots: &mut [Slot], in_stock: usize, is_passed: &[bool]) -> Option<usize> {
     let mut takes_part = vec![false; slots.len()];
     for (index, slot) in in_use(slots) {
-        takes_part[index] = !is_passed[index] && slot.has_room() && slot.lane.pace.room(1) > 0;
+        takes_part[index] = !is_passed[index] && slot.room(in_stock) > 0;
     }
     let (next, given) = slots
         .iter()

@@ -16,9 +16,10 @@ use uuid::Uuid;
 
 use super::DeliveryConfig;
 use super::attempt::Desk;
-use super::lane::{Lane, Lanes, Route};
+use super::lane::{Lane, Route};
 use super::look::{Found, Look};
 use super::mailroom::{Job, Mailroom};
+use super::pace::Pace;
 use super::settler::{Settler, SettlerTask};
 use super::slot::{self, Slot};
 use super::stock::{Held, Stock};
@@ -89,7 +90,6 @@ impl Worker {
             .iter()
             .map(|config| Slot::new(Arc::new(Lane::new(config)), config.route.clone()))
             .collect();
-        let lanes: Lanes = slots.iter().map(|slot| Arc::clone(&slot.lane)).collect();
         let (settler, task) = Settler::new(
             mailroom.store.clone(),
             Arc::clone(&mailroom.clock),
@@ -101,7 +101,6 @@ impl Worker {
             desk: Desk {
                 mailroom: Arc::new(mailroom),
                 settler,
-                lanes,
                 ambiguous: config.ambiguous,
                 lease_duration: config.lease_duration,
             },
@@ -175,7 +174,9 @@ impl Worker {
         let now = Instant::now();
         let lanes = self.slots.iter().filter_map(|slot| {
             let closed_until = slot.lane.breaker.closed_until();
-            closed_until.or_else(|| slot.lane.pace.next_at().filter(|_| !self.stock.is_empty()))
+            let paces = std::iter::once(&slot.lane.pace).chain(&slot.lane.calls);
+            let next_at = paces.filter_map(Pace::next_at).max();
+            closed_until.or_else(|| next_at.filter(|_| !self.stock.is_empty()))
         });
         let crowded = (!self.stock.is_empty()).then(|| now + DOMAIN_PAUSE);
         [self.poll_at, self.beat_at]
@@ -191,11 +192,11 @@ impl Worker {
     fn hand_out(&mut self) {
         let mut is_passed = vec![false; self.slots.len()];
         while !self.stock.is_empty() {
-            let Some(index) = slot::next(&mut self.slots, &is_passed) else {
+            let Some(index) = slot::next(&mut self.slots, self.stock.len(), &is_passed) else {
                 break;
             };
             let slot = &mut self.slots[index];
-            let most = slot.lane.pace.room(slot.mails_at_once());
+            let most = slot.room(self.stock.len());
             let jobs = self.stock.take(most, &slot.lane);
             if jobs.is_empty() {
                 is_passed[index] = true;
@@ -395,7 +396,7 @@ impl Worker {
             return;
         }
         let now = self.desk.mailroom.clock.now();
-        let next_attempt_at = now + pause;
+        let next_attempt_at = (!pause.is_zero()).then(|| now + pause);
         let settled: Arc<[Settled]> = jobs
             .iter()
             .map(|job| job.settled(Settlement::Released { next_attempt_at }))

@@ -106,7 +106,7 @@ async fn a_look_that_panics_is_not_the_last_one() {
 fn shares(worker: &mut Worker, mails: usize) -> [usize; 3] {
     let mut shares = [0; 3];
     for _ in 0..mails {
-        let next = slot::next(&mut worker.slots, &[false; 3]).unwrap();
+        let next = slot::next(&mut worker.slots, 1, &[false; 3]).unwrap();
         worker.slots[next].give(1);
         shares[next] += 1;
     }

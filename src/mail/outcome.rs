@@ -203,14 +203,15 @@ impl SendError {
         self.is_misconfigured
     }
 
-    /// Whether the server asks for less mail: 421, 432, 4.7.x, 4.5.3, and 429 of HTTP.
+    /// Whether the server asks for less mail: 421, 432, 4.7.x, 4.5.3, and 429 of HTTP. Greylisting comes as 4.7.1 too, and
+    /// is about the one recipient.
     #[must_use]
     pub fn is_throttle(&self) -> bool {
         matches!(self.reply_code, Some(421 | 429 | 432))
             || matches!(
                 self.enhanced_code,
                 Some(EnhancedCode(4, 7, _) | EnhancedCode(4, 5, 3))
-            )
+            ) && !retry_hint::is_greylisting(&self.text)
     }
 }
 

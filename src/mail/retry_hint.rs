@@ -36,6 +36,12 @@ const FILLERS: [&str; 12] = [
     "within",
 ];
 
+/// Whether a reply speaks of greylisting.
+pub(super) fn is_greylisting(text: &str) -> bool {
+    let text = text.to_ascii_lowercase();
+    text.contains("greylist") || text.contains("graylist")
+}
+
 /// Finds the duration a reply asks for.
 pub(super) fn find(text: &str) -> Option<Duration> {
     let text = text.to_lowercase();

@@ -45,7 +45,7 @@ pub async fn form(
                    AS held (invitation_id, send_seq, organization_id, lease_token, place)
              WHERE o.invitation_id = held.invitation_id AND o.send_seq = held.send_seq
                AND o.organization_id = held.organization_id COLLATE "C"
-               AND o.lease_token = held.lease_token AND o.state = 'sending'
+               AND o.lease_token = held.lease_token AND o.state = 'sending' AND o.batch_id IS NULL
             RETURNING o.batch_index
         ), made AS (
             INSERT INTO mail_batches

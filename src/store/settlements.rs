@@ -17,8 +17,8 @@ pub enum Settlement {
     Sent,
     /// It will be tried again.
     Deferred {
-        /// When.
-        next_attempt_at: OffsetDateTime,
+        /// When; `None` for as soon as somebody can: it stays due since when it was.
+        next_attempt_at: Option<OffsetDateTime>,
         /// Whether the attempt counts; one that never reached the recipient does not.
         is_counted: bool,
         /// What was said, without the address.
@@ -46,8 +46,8 @@ pub enum Settlement {
     Canceled,
     /// It was claimed and not tried: somebody else may, from this time on. Says nothing to the invitation.
     Released {
-        /// When.
-        next_attempt_at: OffsetDateTime,
+        /// When; `None` if it stays due since when it was.
+        next_attempt_at: Option<OffsetDateTime>,
     },
 }
 
@@ -97,7 +97,7 @@ impl Settlement {
                 reply_code,
             } => Columns {
                 uncounted: i32::from(!is_counted),
-                next_attempt_at: Some(*next_attempt_at),
+                next_attempt_at: *next_attempt_at,
                 ..refused("queued", "deferred", error.as_str(), reply_code)
             },
             Self::Dead { error, reply_code } => refused("dead", "failed", error, reply_code),
@@ -105,7 +105,7 @@ impl Settlement {
             Self::Suppressed => plain("canceled", 1, Some("suppressed")),
             Self::Canceled => plain("canceled", 1, Some("canceled")),
             Self::Released { next_attempt_at } => Columns {
-                next_attempt_at: Some(*next_attempt_at),
+                next_attempt_at: *next_attempt_at,
                 ..plain("queued", 1, None)
             },
         }
@@ -146,7 +146,7 @@ pub async fn settle_many(
               FROM asked
               JOIN invitations i ON i.id = asked.invitation_id
                                 AND i.organization_id = asked.organization_id COLLATE "C"
-             ORDER BY i.organization_id, i.email_normalized
+             ORDER BY i.organization_id, i.email_normalized, i.id
                FOR NO KEY UPDATE OF i
         ), settled AS (
             UPDATE outbox AS o
@@ -158,7 +158,7 @@ pub async fn settle_many(
                AND o.organization_id = asked.organization_id COLLATE "C"
                AND o.lease_token = asked.lease_token AND o.state = 'sending'
                AND (SELECT count(*) FROM target) >= 0
-            RETURNING o.invitation_id, o.send_seq, o.organization_id, o.attempts, o.state, asked.next_attempt_at,
+            RETURNING o.invitation_id, o.send_seq, o.organization_id, o.attempts, o.state, o.next_attempt_at,
                       asked.delivery_state, asked.error, asked.reply_code
         ), told AS (
             UPDATE invitations AS i
