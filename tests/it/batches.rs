@@ -1,7 +1,7 @@
 //! Batches: mails over providers that take many in one call, whatever the provider does.
 
 use std::collections::{HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use invitations::delivery::{LaneConfig, Route};
 use invitations::mail::provider::{ProviderConfig, ProviderKind, ProviderTransport};
@@ -30,6 +30,7 @@ fn lane_to(server: &ProviderServer, kind: ProviderKind, relay: &Relay) -> LaneCo
         route: Route::Batches {
             provider: ProviderTransport::new(config).unwrap(),
             calls: 1,
+            calls_rate_max: None,
         },
         ..lane(relay)
     }
@@ -145,14 +146,51 @@ async fn a_provider_that_asks_for_a_pause_gets_it_and_no_attempt_counts() {
             let delivery = world.get(id).await.delivery.unwrap();
             if delivery.state() == DeliveryState::Deferred {
                 deferred += 1;
+                // It stays due: the lane waits, and how long the mail has waited can be seen.
                 let due = delivery.next_attempt_time.unwrap();
-                assert!(due.seconds - START.unix_timestamp() >= 29);
+                assert_eq!(due.seconds, START.unix_timestamp());
             }
         }
         assert_eq!(deferred, kind.batch_max_default());
         assert_eq!(open_batches(&world).await, 0);
         world.may_leave_mail();
     }
+}
+
+#[tokio::test]
+async fn a_call_waits_until_its_lane_may_send_a_whole_one() {
+    let server = ProviderServer::start(ProviderKind::Resend).await;
+    let mut world = World::with_lanes(|relay| {
+        vec![LaneConfig {
+            rate_max: Some(200.0),
+            ..lane_to(&server, ProviderKind::Resend, relay)
+        }]
+    })
+    .await;
+    invite(&world, "b.co", 250).await;
+    world.deliver_all().await;
+    // A full one at once, a full one half a second later, and the rest.
+    assert!(server.requests().len() <= 4, "{}", server.requests().len());
+    assert_each_once(&server, 250);
+}
+
+#[tokio::test]
+async fn calls_are_counted_as_a_provider_counts_them() {
+    let server = ProviderServer::start(ProviderKind::Postmark).await;
+    let mut world = World::with_lanes(|relay| {
+        let mut lane = lane_to(&server, ProviderKind::Postmark, relay);
+        if let Route::Batches { calls_rate_max, .. } = &mut lane.route {
+            *calls_rate_max = Some(2.0);
+        }
+        vec![lane]
+    })
+    .await;
+    invite(&world, "b.co", 200).await;
+    let begin = Instant::now();
+    world.deliver_all().await;
+    assert_eq!(server.requests().len(), 4);
+    // Two at once, and two more half a second apart.
+    assert!(begin.elapsed() >= Duration::from_millis(990));
 }
 
 #[tokio::test]
@@ -185,7 +223,8 @@ async fn a_call_in_doubt_is_repeated_as_it_was_where_keys_are_kept() {
 async fn a_refusal_to_repeat_a_call_does_not_make_it_another_call() {
     let (mut world, server) = world(ProviderKind::Resend).await;
     server.next(Answer::TakeAndSay(500, "{}".to_owned()));
-    server.next(Answer::Say(429, Vec::new(), "{}".to_owned()));
+    let at_once = vec![("retry-after", "0".to_owned())];
+    server.next(Answer::Say(429, at_once, "{}".to_owned()));
     server.next(Answer::Say(401, Vec::new(), "{}".to_owned()));
     server.next(Answer::CloseUnread);
     invite(&world, "b.co", 50).await;

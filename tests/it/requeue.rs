@@ -1,13 +1,14 @@
 //! Requeue: a second chance for mails that were given up; `GetBacklog`: how many wait, and for how long.
 
+use invitations::delivery::LaneConfig;
 use invitations::proto::{
     DeliveryState, ErrorReason, GetBacklogRequest, GetBacklogResponse, ItemError, RequeueOutcome,
     RequeueRequest, RequeueResponse, ResendRequest, RevokeRequest,
 };
 use time::Duration;
 
-use crate::harness::{ACME, OTHER, World, created, reason};
-use crate::relay::On;
+use crate::harness::{ACME, OTHER, World, created, lane, reason};
+use crate::relay::{Act, On};
 
 fn of(ids: &[String]) -> RequeueRequest {
     RequeueRequest {
@@ -287,6 +288,31 @@ async fn the_backlog_tells_how_many_wait_and_for_how_long() {
     let held = backlog(&world).await;
     assert_eq!(figures(&held), [0, 0, 3, 1]);
     assert_eq!(oldest(&held), Some(301));
+    world.may_leave_mail();
+}
+
+#[tokio::test]
+async fn while_the_relay_is_down_the_backlog_grows_old() {
+    let mut world = World::with_lanes(|relay| {
+        vec![LaneConfig {
+            pause: std::time::Duration::from_mins(10),
+            ..lane(relay)
+        }]
+    })
+    .await;
+    world.invite(&["a@b.co", "b@b.co"]).await;
+    for _ in 0..4 {
+        let closing = Act::SayAndClose("421 4.3.2 closing".to_owned());
+        world.relay.next(On::Greeting, closing);
+    }
+    for waited in [0, 301, 602] {
+        world.deliver_all().await;
+        let now = backlog(&world).await;
+        assert_eq!(figures(&now), [2, 2, 0, 0], "deferred, and still due");
+        assert_eq!(oldest(&now), Some(waited));
+        world.clock.advance(Duration::seconds(301));
+    }
+    assert!(world.mailbox().is_empty());
     world.may_leave_mail();
 }
 
