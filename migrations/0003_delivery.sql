@@ -66,6 +66,10 @@ CREATE TABLE suppressions (
 );
 -- One address over all organizations.
 CREATE INDEX suppressions_address_tag_idx ON suppressions (address_tag);
+-- Those for one reason, however few, page by page in the order of the list.
+CREATE INDEX suppressions_reason_idx ON suppressions (reason, organization_id, address_tag);
+-- Whether a key that left the ring is needed: none has to be found without reading all.
+CREATE INDEX suppressions_key_id_idx ON suppressions (key_id);
 CREATE INDEX suppressions_expires_at_idx ON suppressions (expires_at) WHERE expires_at IS NOT NULL;
 COMMENT ON TABLE suppressions IS 'Addresses that get no mail, as keyed hashes: the list names nobody';
 COMMENT ON COLUMN suppressions.created_at IS 'When it was added, or last confirmed';

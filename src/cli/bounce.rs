@@ -13,6 +13,12 @@ use super::status::{refused, short_name};
 use crate::domain::dsn::MESSAGE_OCTETS_MAX;
 use crate::proto::{BounceOutcome, ReportBounceRequest};
 
+/// Where to look if mails that are bounces for sure are not proven to be any.
+const UNPROVEN_HINT: &str = "\
+hint: no address it came to is a bounce address of this service. Pass the envelope recipient, extension and all, by \
+--recipient; the mailbox has to be the one of INVITATIONS_MAIL_ENVELOPE_FROM, and the key that was first when the mail \
+went out has to be in the keys file still";
+
 /// Report a mail that came to a bounce address, read from stdin
 ///
 /// For a mail server to pipe bounces into. Prints what came of it.
@@ -44,6 +50,9 @@ pub async fn run(args: &BounceArgs, out: &mut dyn Write) -> Result<Exit, Failure
             let name = short_name(outcome.as_str_name(), "BOUNCE_OUTCOME_");
             // The mail was taken: that nobody reads this must not bring it back.
             let _ = writeln!(out, "{name}");
+            if outcome == BounceOutcome::Unproven {
+                let _ = writeln!(io::stderr(), "{UNPROVEN_HINT}");
+            }
             Ok(Exit::Done)
         }
         Err(failure) => {

@@ -22,6 +22,8 @@ use crate::proto::{
 
 /// The one token it knows.
 pub(crate) const TOKEN: &str = "invc_good";
+/// The one invitation it does not have.
+pub(crate) const GONE: &str = "01a204dc-9b39-7001-8c82-000000000404";
 /// The batch of everything it makes.
 const BATCH_ID: &str = "batch-1";
 
@@ -234,7 +236,7 @@ impl InvitationService for FakeServer {
             (Some(_), _) => (vec!["c".to_owned()], ""),
         };
         let results = ids.into_iter().map(|invitation_id| BulkResendResult {
-            error: (invitation_id == "gone").then(|| ItemError {
+            error: (invitation_id == GONE).then(|| ItemError {
                 reason: ErrorReason::InvitationNotFound.into(),
                 ..Default::default()
             }),

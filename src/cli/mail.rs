@@ -20,8 +20,8 @@ use crate::mail::templates::{TemplateErrors, Templates};
 const SAMPLE_LINK: &str = "https://app.example.com/join#token=inv1_a_token_that_opens_nothing";
 
 const AFTER_HELP: &str = "\
-The folder holds any of invitation.mjml, invitation.txt and LOCALE.toml, such as de.toml; each takes
-the place of the built-in file of that name, and another locale adds a language. A check renders
+The folder holds any of invitation.mjml, invitation.txt and LOCALE.toml, such as de.toml; each takes \
+the place of the built-in file of that name, and another locale adds a language. A check renders \
 every language with and without everything that may be missing. `serve` does the same at start.
 
 Examples:
@@ -196,7 +196,8 @@ impl MailPreviewArgs {
         let brand = brand.map_err(|violations| {
             let line = |violation: &Violation| {
                 let flag = violation.field.replace('_', "-");
-                format!("--{flag}: {}", violation.reason.sentence())
+                let rule = rule(violation.field.as_ref()).unwrap_or_default();
+                format!("--{flag}: {}{rule}", violation.reason.sentence())
             };
             Failure::Usage(violations.iter().map(line).collect::<Vec<_>>().join("\n"))
         })?;
@@ -219,6 +220,17 @@ impl MailPreviewArgs {
             envelope_from: None,
             unsubscribe_url: self.unsubscribe_url.clone().map(Into::into),
         })
+    }
+}
+
+/// What a field of the brand has to be, where its reason does not say it.
+fn rule(field: &str) -> Option<&'static str> {
+    match field {
+        "logo_url" => Some(
+            ": it has to be an https URL of a host name with a dot, without user, port or fragment",
+        ),
+        "brand_color" => Some(": it has to be #rrggbb, such as #0f766e"),
+        _ => None,
     }
 }
 
@@ -317,7 +329,9 @@ mod tests {
             "http://e.example/l.png",
         ];
         let told = run_line(&line).unwrap_err().to_string();
-        let expected = "--logo-url: the field is malformed\n--brand-color: the field is malformed";
+        let expected = "--logo-url: the field is malformed: it has to be an https URL of a host name with a dot, \
+                        without user, port or fragment\n\
+                        --brand-color: the field is malformed: it has to be #rrggbb, such as #0f766e";
         assert_eq!(told, expected);
         assert!(run_line(&["preview"]).is_err());
         assert!(run_line(&["preview", "--text", "--eml", "x"]).is_err());

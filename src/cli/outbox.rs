@@ -9,7 +9,7 @@ use super::failure::{Exit, Failure};
 use super::retry::retrying;
 use super::status::refused;
 use super::table;
-use super::tally::Tally;
+use super::tally::{Tally, invitation_id};
 use crate::proto::{
     GetBacklogRequest, GetBacklogResponse, MailCount, RequeueRequest, RequeueResponse,
 };
@@ -18,8 +18,8 @@ use crate::proto::{
 const OLDEST_WAITING_SECONDS_MAX: i64 = 300;
 
 const REQUEUE_AFTER_HELP: &str = "\
-The same mails go out, with the Message-ID, Date and link they had. Only the latest mail of an invitation that is
-pending and not expired can be queued again; invitations resend makes a new one for others. Mend first what was wrong:
+The same mails go out, with the Message-ID, Date and link they had. Only the latest mail of an invitation that is \
+pending and not expired can be queued again; invitations resend makes a new one for others. Mend first what was wrong: \
 a mail that is refused again is given up again.
 
 Exit status:
@@ -58,7 +58,7 @@ pub struct OutboxRequeueArgs {
     #[arg(long, value_name = "ID")]
     organization: String,
     /// An invitation whose mail to queue again; may be given many times
-    #[arg(long = "id", value_name = "ID")]
+    #[arg(long = "id", value_name = "ID", value_parser = invitation_id)]
     ids: Vec<String>,
     /// Every mail of the organization that can be
     #[arg(long)]

@@ -10,7 +10,7 @@ use super::failure::{Exit, Failure};
 use super::request_id::{new_request_id, request_id_of_call};
 use super::retry::{is_retryable, retrying};
 use super::status::refused;
-use super::tally::Tally;
+use super::tally::{Tally, invitation_id};
 use crate::proto::invitation_service_client::InvitationServiceClient;
 use crate::proto::{
     BulkResendRequest, BulkResendResponse, DeliveryState, InvitationState, ResendFilter,
@@ -18,7 +18,7 @@ use crate::proto::{
 };
 
 const AFTER_HELP: &str = "\
-Name invitations by --id, or by any of --batch, --inviter, --delivery-state and --state, which must all hold. Without
+Name invitations by --id, or by any of --batch, --inviter, --delivery-state and --state, which must all hold. Without \
 --state only pending ones are found. A mail that is still queued is replaced, so nobody gets two.
 
 A call is repeated up to 5 times where that helps, under one request id: nobody is mailed twice.
@@ -43,7 +43,8 @@ pub struct ResendArgs {
     #[arg(long, value_name = "ID")]
     organization: String,
     /// An invitation; may be given many times
-    #[arg(long = "id", value_name = "ID", conflicts_with_all = ["batch", "inviter", "delivery_state", "states"])]
+    #[arg(long = "id", value_name = "ID", value_parser = invitation_id,
+          conflicts_with_all = ["batch", "inviter", "delivery_state", "states"])]
     ids: Vec<String>,
     /// Those that one call made
     #[arg(
@@ -256,9 +257,11 @@ impl MailState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::fake_server::{FakeServer, TOKEN, serve};
+    use crate::cli::fake_server::{FakeServer, GONE, TOKEN, serve};
     use clap::Parser;
     use std::sync::Arc;
+
+    const ONE: &str = "01a204dc-9b39-7001-8c82-6b5f4d3569e3";
 
     #[derive(clap::Parser)]
     struct Line {
@@ -296,9 +299,10 @@ mod tests {
     #[tokio::test]
     async fn what_could_not_be_mailed_again_is_told() {
         let server = Arc::new(FakeServer::default());
-        let (result, out) = resend(&server, &["--id", "a", "--id", "gone", "--dry-run"]).await;
+        let options = ["--id", ONE, "--id", GONE, "--dry-run"];
+        let (result, out) = resend(&server, &options).await;
         assert_eq!(result.unwrap(), Exit::Partly);
-        assert!(out.contains("gone"), "{out}");
+        assert!(out.contains(GONE), "{out}");
         let last = out.lines().last().unwrap();
         assert_eq!(
             last,
@@ -313,12 +317,13 @@ mod tests {
             let line = format!("resend --organization acme {options}");
             Line::try_parse_from(line.split_whitespace()).is_ok()
         };
-        assert!(parse("--id a --id b"));
+        assert!(parse(&format!("--id {ONE} --id {GONE}")));
+        assert!(!parse("--id xyz"));
         assert!(parse(
             "--batch b --state pending --state expired --rotate --expires-in 14d"
         ));
         assert!(!parse(""));
         assert!(!parse("--rotate"));
-        assert!(!parse("--id a --batch b"));
+        assert!(!parse(&format!("--id {ONE} --batch b")));
     }
 }

@@ -66,11 +66,12 @@ pub enum SuppressionCommand {
 /// The arguments of `suppression add`.
 #[derive(Clone, clap::Args)]
 pub struct SuppressionAddArgs {
-    #[command(flatten)]
-    change: ChangeArgs,
+    // Before the others: those end under a heading of their own.
     /// When it ends, such as 30d from now [default: when it is lifted]
     #[arg(long, value_name = "TIME")]
     expires_in: Option<humantime::Duration>,
+    #[command(flatten)]
+    change: ChangeArgs,
 }
 
 /// The arguments of `suppression lift`.
@@ -106,12 +107,13 @@ pub struct SuppressionListArgs {
 
 /// What adding and lifting have in common.
 #[derive(Clone, clap::Args)]
+#[command(group(clap::ArgGroup::new("addresses").required(true).args(["emails", "from"])))]
 struct ChangeArgs {
     /// Addresses
-    #[arg(value_name = "EMAIL", required_unless_present = "from")]
+    #[arg(value_name = "EMAIL")]
     emails: Vec<String>,
     /// Read addresses from this file, one on each line; - is stdin
-    #[arg(long, value_name = "FILE", conflicts_with = "emails")]
+    #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// Organization whose invitations are meant [default: those of all]
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
@@ -347,7 +349,7 @@ fn write_entries(found: &[Suppression], out: &mut dyn Write) -> io::Result<()> {
                 .unwrap_or_default(),
             entry
                 .expire_time
-                .map_or_else(|| "lifted".to_owned(), |time| time.to_string()),
+                .map_or_else(|| "until lifted".to_owned(), |time| time.to_string()),
         ]);
     }
     if !shown.is_empty() {
@@ -385,6 +387,8 @@ fn reason_of(entry: &Suppression) -> String {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     #[test]
@@ -424,6 +428,30 @@ mod tests {
                 "{shown}"
             );
         }
+    }
+
+    #[test]
+    fn addresses_are_named_or_read_from_a_file() {
+        #[derive(clap::Parser)]
+        struct Line {
+            #[command(subcommand)]
+            _command: SuppressionCommand,
+        }
+        let refusal = |line: &str| {
+            Line::try_parse_from(line.split(' '))
+                .err()
+                .map(|error| error.to_string())
+        };
+        let told = refusal("suppression add").unwrap();
+        assert!(told.contains("--from <FILE>"), "{told}");
+        assert!(refusal("suppression add a@b.co --from x").is_some());
+        assert_eq!(refusal("suppression add a@b.co c@b.co"), None);
+        assert_eq!(refusal("suppression lift --from -"), None);
+        let help = refusal("suppression add --help").unwrap();
+        assert!(
+            help.find("--expires-in") < help.find("Connection:"),
+            "{help}"
+        );
     }
 
     #[test]

@@ -9,6 +9,11 @@ use super::table;
 use super::visible::visible;
 use crate::proto::ItemError;
 
+/// Takes the id of an invitation from the command line, in whatever form UUIDs are written.
+pub fn invitation_id(text: &str) -> Result<String, uuid::Error> {
+    uuid::Uuid::try_parse(text).map(|id| id.to_string())
+}
+
 /// The results of all calls of a command.
 #[derive(Default)]
 pub struct Tally {

@@ -44,8 +44,10 @@ pub enum Action {
 pub enum Verdict {
     /// Nothing went wrong.
     Fine,
-    /// This mail did not arrive, or not yet; another one may.
-    Soft,
+    /// This mail did not arrive yet.
+    Delayed,
+    /// This mail will not arrive; another one may.
+    Bounced,
     /// No mail will arrive there.
     Hard,
 }
@@ -102,7 +104,8 @@ impl Dsn {
     pub const fn verdict(&self) -> Verdict {
         match self.action {
             Action::Failed if self.status.condemns_address() => Verdict::Hard,
-            Action::Failed | Action::Delayed => Verdict::Soft,
+            Action::Failed => Verdict::Bounced,
+            Action::Delayed => Verdict::Delayed,
             Action::Delivered | Action::Relayed | Action::Expanded => Verdict::Fine,
         }
     }

@@ -21,7 +21,7 @@ fn report(recipients: &str) -> String {
 #[test]
 fn reports_of_common_mail_servers_are_read() {
     use Action::{Delayed, Failed, Relayed};
-    use Verdict::{Fine, Hard, Soft};
+    use Verdict::{Bounced, Delayed as Late, Fine, Hard};
     let cases = [
         (fixture!("postfix"), Failed, "5.1.1", Some(550), Hard),
         (fixture!("exim"), Failed, "5.1.1", Some(550), Hard),
@@ -38,10 +38,10 @@ fn reports_of_common_mail_servers_are_read() {
             Failed,
             "5.7.1",
             Some(550),
-            Soft,
+            Bounced,
         ),
-        (fixture!("exim-full"), Failed, "5.2.2", Some(552), Soft),
-        (fixture!("postfix-delayed"), Delayed, "4.4.1", None, Soft),
+        (fixture!("exim-full"), Failed, "5.2.2", Some(552), Bounced),
+        (fixture!("postfix-delayed"), Delayed, "4.4.1", None, Late),
         (fixture!("postfix-relayed"), Relayed, "2.0.0", None, Fine),
     ];
     for (text, action, status, reply_code, verdict) in cases {
@@ -93,12 +93,12 @@ fn what_the_returned_mail_says_does_not_count() {
 #[test]
 fn the_recipient_who_fared_best_speaks_for_the_address() {
     let hard = "Final-Recipient: rfc822; a@b.co\nAction: failed\nStatus: 5.1.1\n\n";
-    let soft = "Final-Recipient: rfc822; c@b.co\nAction: failed\nStatus: 5.2.2\n\n";
+    let full = "Final-Recipient: rfc822; c@b.co\nAction: failed\nStatus: 5.2.2\n\n";
     let fine = "Final-Recipient: rfc822; d@b.co\nAction: delivered\nStatus: 2.0.0\n\n";
     for (recipients, verdict) in [
         (hard.to_owned(), Verdict::Hard),
-        (format!("{hard}{soft}"), Verdict::Soft),
-        (format!("{soft}{hard}{fine}"), Verdict::Fine),
+        (format!("{hard}{full}"), Verdict::Bounced),
+        (format!("{full}{hard}{fine}"), Verdict::Fine),
     ] {
         let dsn = Dsn::parse(report(&recipients).as_bytes()).unwrap();
         assert_eq!(dsn.verdict(), verdict, "{recipients}");

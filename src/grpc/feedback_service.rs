@@ -118,7 +118,8 @@ fn check(request: &ReportBounceRequest) -> Field<()> {
 fn feedback(mail: SentMail, address: &str, dsn: &Dsn) -> Option<Feedback> {
     let kind = match dsn.verdict() {
         Verdict::Hard => FeedbackKind::HardBounce,
-        Verdict::Soft => FeedbackKind::SoftBounce,
+        Verdict::Bounced => FeedbackKind::Bounce,
+        Verdict::Delayed => FeedbackKind::Delay,
         Verdict::Fine => return None,
     };
     let text = if dsn.diagnostic.is_empty() {

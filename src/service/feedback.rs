@@ -17,6 +17,7 @@ use crate::store::feedback_events::{self, Report};
 use crate::store::suppressions::{self, SuppressionRow};
 
 use super::{Service, ServiceError};
+
 /// States of a mail that may still bounce. One that was given up may have arrived all the same, where the mail server
 /// took it and its answer was lost.
 const BEFORE_BOUNCE: [DeliveryState; 4] = [
@@ -25,15 +26,16 @@ const BEFORE_BOUNCE: [DeliveryState; 4] = [
     DeliveryState::Sent,
     DeliveryState::Failed,
 ];
-/// States of a mail that its reader may still complain about.
-const BEFORE_COMPLAINT: [DeliveryState; 5] = [
+/// States of a mail of which more may be said than that it bounced: why nothing arrives there, or that its reader
+/// complains.
+const UP_TO_BOUNCE: [DeliveryState; 5] = [
     DeliveryState::Queued,
     DeliveryState::Deferred,
     DeliveryState::Sent,
     DeliveryState::Failed,
     DeliveryState::Bounced,
 ];
-/// States of a mail that others still try to deliver.
+/// States of a mail that may still be delayed.
 const UNDECIDED: [DeliveryState; 3] = [
     DeliveryState::Queued,
     DeliveryState::Deferred,
@@ -62,8 +64,10 @@ pub struct Feedback {
 pub enum FeedbackKind {
     /// It cannot be delivered, and neither can another one to the address.
     HardBounce,
-    /// It was not delivered this time.
-    SoftBounce,
+    /// It will not be delivered, for a reason that says nothing of the next one.
+    Bounce,
+    /// It was not delivered yet; others still try.
+    Delay,
     /// Its reader reported it as unwanted.
     Complaint,
 }
@@ -194,7 +198,7 @@ impl FeedbackKind {
     const fn suppression(self) -> Option<SuppressionReason> {
         match self {
             Self::HardBounce => Some(SuppressionReason::HardBounce),
-            Self::SoftBounce => None,
+            Self::Bounce | Self::Delay => None,
             Self::Complaint => Some(SuppressionReason::Complaint),
         }
     }
@@ -203,9 +207,10 @@ impl FeedbackKind {
 impl Feedback {
     fn report(&self) -> Report<'_> {
         let (delivery_state, after): (_, &[DeliveryState]) = match self.kind {
-            FeedbackKind::HardBounce => (Some(DeliveryState::Bounced), &BEFORE_BOUNCE),
-            FeedbackKind::SoftBounce => (None, &UNDECIDED),
-            FeedbackKind::Complaint => (Some(DeliveryState::Complained), &BEFORE_COMPLAINT),
+            FeedbackKind::HardBounce => (Some(DeliveryState::Bounced), &UP_TO_BOUNCE),
+            FeedbackKind::Bounce => (Some(DeliveryState::Bounced), &BEFORE_BOUNCE),
+            FeedbackKind::Delay => (None, &UNDECIDED),
+            FeedbackKind::Complaint => (Some(DeliveryState::Complained), &UP_TO_BOUNCE),
         };
         Report {
             delivery_state,

@@ -51,6 +51,7 @@ impl Service {
             })
             .await
     }
+
     /// Deletes some of the suppressions that have ended; returns how many.
     async fn purge_suppressions(&self) -> Result<u64, ServiceError> {
         let now = self.clock.now();

@@ -195,8 +195,9 @@ pub type Target = (Uuid, String);
 
 /// Ends those of the invitations that are pending and cancels their queued mails, in one statement; returns the ids.
 ///
-/// Rows are locked in the order of their addresses, as every statement that locks many does: batches that overlap wait
-/// for each other instead of deadlocking.
+/// Rows are locked by organization, address and id, as every statement that locks many and waits does: batches that
+/// overlap wait for each other instead of deadlocking. An address alone is no order: it has an invitation for each time
+/// it was invited.
 pub async fn end_many(
     connection: &mut PgConnection,
     targets: &[Target],
@@ -216,7 +217,7 @@ pub async fn end_many(
               FROM UNNEST($1::uuid[], $2::text[]) AS t (id, organization_id)
               JOIN invitations i ON i.id = t.id AND i.organization_id = t.organization_id COLLATE "C"
              WHERE i.state = 'pending'
-             ORDER BY i.organization_id, i.email_normalized
+             ORDER BY i.organization_id, i.email_normalized, i.id
                FOR NO KEY UPDATE OF i
         ), ended AS (
             UPDATE invitations AS i
@@ -257,7 +258,7 @@ pub async fn pending_of(
         SELECT id, organization_id
           FROM invitations
          WHERE organization_id = ANY($1) AND state = 'pending' AND ($2::text IS NULL OR inviter_user_id = $2)
-         ORDER BY organization_id, email_normalized",
+         ORDER BY organization_id, email_normalized, id",
         organization_ids,
         inviter_user_id,
     )

@@ -19,7 +19,7 @@ use crate::harness::{ACME, KEYS, START, World, created, item_reason};
 use crate::relay::{Act, On};
 use crate::suppression::{KEY_2, lift};
 
-use FeedbackKind::{Complaint, HardBounce, SoftBounce};
+use FeedbackKind::{Bounce, Complaint, Delay, HardBounce};
 use FeedbackOutcome::{KnownAlready, Recorded, UnknownMail};
 
 fn feedback(invitation: &Invitation, kind: FeedbackKind) -> Feedback {
@@ -32,7 +32,8 @@ fn feedback(invitation: &Invitation, kind: FeedbackKind) -> Feedback {
         text: format!("{kind:?} it is"),
         reply_code: match kind {
             HardBounce => Some(550),
-            SoftBounce => Some(452),
+            Bounce => Some(554),
+            Delay => Some(452),
             Complaint => None,
         },
         source: FeedbackSource::Dsn,
@@ -116,12 +117,12 @@ async fn a_bounced_mail_shows_and_its_address_is_not_mailed_again() {
 async fn reports_in_any_order_end_alike() {
     let mut world = World::start().await;
     let orders = [
-        [SoftBounce, HardBounce, Complaint],
-        [SoftBounce, Complaint, HardBounce],
-        [HardBounce, SoftBounce, Complaint],
-        [HardBounce, Complaint, SoftBounce],
-        [Complaint, SoftBounce, HardBounce],
-        [Complaint, HardBounce, SoftBounce],
+        [Delay, Bounce, HardBounce, Complaint],
+        [Delay, Complaint, HardBounce, Bounce],
+        [HardBounce, Delay, Bounce, Complaint],
+        [HardBounce, Bounce, Complaint, Delay],
+        [Bounce, Complaint, Delay, HardBounce],
+        [Complaint, HardBounce, Bounce, Delay],
     ];
     for order in orders {
         let (invitation, _) = world.invite_one("a@b.co").await;
@@ -143,22 +144,53 @@ async fn reports_in_any_order_end_alike() {
 }
 
 #[tokio::test]
-async fn a_soft_bounce_tells_and_changes_nothing_else() {
+async fn a_delay_tells_and_changes_nothing_else() {
     let mut world = World::start().await;
     let (invitation, _) = world.invite_one("a@b.co").await;
-    report(&world, &feedback(&invitation, SoftBounce)).await;
+    report(&world, &feedback(&invitation, Delay)).await;
     let told = delivery(&world, &invitation).await;
     assert_eq!(told.state(), DeliveryState::Sent);
     assert_eq!(
         (told.last_error.as_str(), told.last_reply_code),
-        ("SoftBounce it is", 452)
+        ("Delay it is", 452)
     );
     assert!(suppressions(&world).await.is_empty());
     report(&world, &feedback(&invitation, HardBounce)).await;
-    report(&world, &feedback(&invitation, SoftBounce)).await;
+    report(&world, &feedback(&invitation, Delay)).await;
     let told = delivery(&world, &invitation).await;
     assert_eq!(told.state(), DeliveryState::Bounced);
     assert_eq!(told.last_error, "HardBounce it is");
+}
+
+/// Full, refused by policy, too large: found by its state and sent again once that is mended.
+#[tokio::test]
+async fn a_final_bounce_shows_and_spares_the_address() {
+    let mut world = World::start().await;
+    let (invitation, _) = world.invite_one("a@b.co").await;
+    for kind in [Delay, Bounce, Delay] {
+        assert_eq!(report(&world, &feedback(&invitation, kind)).await, Recorded);
+    }
+    let told = delivery(&world, &invitation).await;
+    assert_eq!(told.state(), DeliveryState::Bounced);
+    assert_eq!(
+        (told.last_error.as_str(), told.last_reply_code),
+        ("Bounce it is", 554)
+    );
+    assert!(suppressions(&world).await.is_empty());
+    // What says more of the address is told of too, and is not taken back.
+    for kind in [HardBounce, Bounce] {
+        report(&world, &feedback(&invitation, kind)).await;
+        let told = delivery(&world, &invitation).await;
+        assert_eq!(told.last_error, "HardBounce it is", "{kind:?}");
+        assert_eq!(suppressions(&world).await, ["hard_bounce"]);
+    }
+    lift(&world, "", "a@b.co").await;
+    world.clock.advance(Duration::hours(1));
+    resend(&world, &invitation).await;
+    world.deliver_all().await;
+    let told = delivery(&world, &invitation).await;
+    assert_eq!(told.state(), DeliveryState::Sent);
+    assert_eq!(told.last_error, "");
 }
 
 #[tokio::test]

@@ -85,10 +85,11 @@ async fn a_permanent_bounce_is_shown_and_stops_mails_to_the_address() {
 }
 
 #[tokio::test]
-async fn a_transient_bounce_stops_nothing() {
+async fn a_transient_bounce_spares_the_address() {
     let (world, web, invitation) = invited().await;
     let body = resend_event("email.bounced", "Transient", &invitation.id);
     assert_eq!(web.resend("msg_1", &body).await.status, 204);
+    assert_eq!(state(&world, &invitation).await, DeliveryState::Bounced);
     assert!(!is_suppressed(&world, ALICE).await);
 }
 

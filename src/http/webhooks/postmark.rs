@@ -139,7 +139,8 @@ fn kind(event: &Event) -> Option<FeedbackKind> {
         ) => None,
         // Postmark will send nothing to it any more, whatever the reason.
         ("Bounce", _) if event.inactive => Some(FeedbackKind::HardBounce),
-        ("Bounce", _) => Some(FeedbackKind::SoftBounce),
+        // Transient ones too: it tries again by itself, and reports once it has given up.
+        ("Bounce", _) => Some(FeedbackKind::Bounce),
         _ => None,
     }
 }
@@ -163,14 +164,14 @@ mod tests {
 
     #[test]
     fn reports_about_mails_of_ours_are_understood() {
-        use FeedbackKind::{Complaint, HardBounce, SoftBounce};
+        use FeedbackKind::{Bounce, Complaint, HardBounce};
         for (record_type, kind, inactive, expected) in [
             ("Bounce", "HardBounce", true, Some(HardBounce)),
             ("Bounce", "HardBounce", false, Some(HardBounce)),
             ("Bounce", "BadEmailAddress", true, Some(HardBounce)),
-            ("Bounce", "SoftBounce", false, Some(SoftBounce)),
-            ("Bounce", "Transient", false, Some(SoftBounce)),
-            ("Bounce", "Blocked", false, Some(SoftBounce)),
+            ("Bounce", "SoftBounce", false, Some(Bounce)),
+            ("Bounce", "Transient", false, Some(Bounce)),
+            ("Bounce", "Blocked", false, Some(Bounce)),
             ("Bounce", "ManuallyDeactivated", true, Some(HardBounce)),
             ("Bounce", "SpamComplaint", true, Some(Complaint)),
             ("SpamComplaint", "SpamComplaint", true, Some(Complaint)),

@@ -28,12 +28,28 @@ struct Data {
     tags: Tags,
     #[serde(default)]
     bounce: Option<Bounce>,
+    #[serde(default)]
+    failed: Option<Failed>,
+    #[serde(default)]
+    suppressed: Option<Suppressed>,
 }
 
 #[derive(Deserialize)]
 struct Bounce {
     #[serde(default)]
     r#type: String,
+    #[serde(default)]
+    message: String,
+}
+
+#[derive(Deserialize)]
+struct Failed {
+    #[serde(default)]
+    reason: String,
+}
+
+#[derive(Deserialize)]
+struct Suppressed {
     #[serde(default)]
     message: String,
 }
@@ -109,10 +125,22 @@ fn understood(event: Event, event_id: &str) -> Option<Report> {
             let kind = if bounce.r#type == "Permanent" {
                 FeedbackKind::HardBounce
             } else {
-                FeedbackKind::SoftBounce
+                FeedbackKind::Bounce
             };
             (kind, bounce.message)
         }
+        "email.failed" => {
+            let reason = event.data.failed.map(|failed| failed.reason);
+            let said = reason.unwrap_or_else(|| "not sent".to_owned());
+            (FeedbackKind::Bounce, said)
+        }
+        // Its own list says so. Why it is there was reported when it came there.
+        "email.suppressed" => {
+            let message = event.data.suppressed.map(|suppressed| suppressed.message);
+            let said = message.unwrap_or_else(|| "suppressed by the provider".to_owned());
+            (FeedbackKind::Bounce, said)
+        }
+        "email.delivery_delayed" => (FeedbackKind::Delay, "delivery delayed".to_owned()),
         "email.complained" => (FeedbackKind::Complaint, "reported as spam".to_owned()),
         _ => return None,
     };
@@ -141,7 +169,7 @@ mod tests {
 
     #[test]
     fn events_about_mails_of_ours_are_understood() {
-        use FeedbackKind::{Complaint, HardBounce, SoftBounce};
+        use FeedbackKind::{Bounce, Complaint, Delay, HardBounce};
         let permanent = r#"{"message": "m", "subType": "Suppressed", "type": "Permanent"}"#;
         let transient = r#"{"message": "m", "subType": "MailboxFull", "type": "Transient"}"#;
         let undetermined = r#"{"type": "Undetermined"}"#;
@@ -152,9 +180,12 @@ mod tests {
         for tags in [object.as_str(), list.as_str()] {
             for (kind, bounce, expected) in [
                 ("email.bounced", permanent, Some(HardBounce)),
-                ("email.bounced", transient, Some(SoftBounce)),
-                ("email.bounced", undetermined, Some(SoftBounce)),
+                ("email.bounced", transient, Some(Bounce)),
+                ("email.bounced", undetermined, Some(Bounce)),
                 ("email.bounced", "null", None),
+                ("email.failed", "null", Some(Bounce)),
+                ("email.suppressed", "null", Some(Bounce)),
+                ("email.delivery_delayed", "null", Some(Delay)),
                 ("email.complained", "null", Some(Complaint)),
                 ("email.delivered", "null", None),
                 ("email.opened", permanent, None),
@@ -180,5 +211,28 @@ mod tests {
         }
         let without_data: Event = serde_json::from_str(r#"{"type": "domain.created"}"#).unwrap();
         assert!(understood(without_data, "msg_1").is_none());
+    }
+
+    #[test]
+    fn what_resend_says_of_a_mail_it_gave_up_is_kept() {
+        for (kind, why, expected) in [
+            (
+                "email.failed",
+                r#""failed": {"reason": "reached_daily_quota"}"#,
+                "reached_daily_quota",
+            ),
+            (
+                "email.suppressed",
+                r#""suppressed": {"message": "on the list", "type": "OnAccountSuppressionList"}"#,
+                "on the list",
+            ),
+            ("email.failed", r#""failed": null"#, "not sent"),
+        ] {
+            let json = format!(
+                r#"{{"type": "{kind}", "data": {{{why}, "tags": {{"invitation_id": "{ID}", "send_seq": "1"}}}}}}"#
+            );
+            let report = understood(serde_json::from_str(&json).unwrap(), "msg_1").unwrap();
+            assert_eq!(report.said, expected, "{kind}");
+        }
     }
 }
