@@ -51,7 +51,7 @@ const KEY: &str = "1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 const CONNECTIONS: [usize; 3] = [1, 4, 16];
 /// Mails of a round, near and far.
 const MAILS_NEAR: usize = 10_000;
-const MAILS_FAR: usize = 1_000;
+const MAILS_FAR: usize = 400;
 /// About what one of our mails weighs on the wire.
 const MAIL_OCTETS: usize = 16_000;
 const ROUND_TRIP: Duration = Duration::from_millis(20);
