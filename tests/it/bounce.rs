@@ -91,9 +91,11 @@ async fn a_mail_server_pipes_reports_in_and_is_never_told_to_bounce_them() {
         ),
         (genuine.as_str(), "", "NOT_A_REPORT"),
     ] {
-        let told = pipe(&server, TOKEN, &["--recipient", recipient], mail).await;
-        let expected = (0, format!("{outcome}\n"), String::new());
-        assert_eq!(told, expected, "{recipient}");
+        let (exit, told, hint) = pipe(&server, TOKEN, &["--recipient", recipient], mail).await;
+        assert_eq!((exit, told), (0, format!("{outcome}\n")), "{recipient}");
+        let is_hinted = hint.starts_with("hint: ") && hint.contains("--recipient");
+        assert_eq!(is_hinted, outcome == "UNPROVEN", "{recipient}: {hint}");
+        assert_eq!(hint.is_empty(), !is_hinted, "{recipient}: {hint}");
     }
     // Without the envelope the headers are asked.
     for (address, outcome) in [(&genuine, "UNKNOWN_MAIL\n"), (&forged, "UNPROVEN\n")] {
