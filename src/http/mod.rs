@@ -1,8 +1,8 @@
 //! The HTTP port: what reaches the service from where nobody speaks gRPC.
 //!
-//! Readers of mails stop further ones here ([`unsubscribe`]), mail providers report what became of mails
-//! ([`webhooks`]), and whoever runs the process asks whether it lives ([`health`]). [`server`] holds connections and
-//! requests to their [`limits`]. Strangers can reach all of it, so nothing is believed without a proof: a token of ours
+//! Readers of mails stop further ones here (`unsubscribe`), mail providers report what became of mails
+//! (`webhooks`), and whoever runs the process asks whether it lives (`health`). `server` holds connections and
+//! requests to their `limits`. Strangers can reach all of it, so nothing is believed without a proof: a token of ours
 //! in a link, a provider's signature or password. Knows no SQL, no store, no mail and no gRPC; TLS is a proxy's work.
 
 mod health;
