@@ -4,8 +4,6 @@
 //! envelope sender and cannot make one up, so a forged bounce concerns no invitation and suppresses nobody.
 
 use data_encoding::BASE32_NOPAD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 use uuid::Uuid;
 
 use super::keyring::{Keyring, Purpose};
@@ -41,7 +39,8 @@ impl SentMail {
         let mut octets = vec![keyring.active()];
         octets.extend_from_slice(self.invitation_id.as_bytes());
         octets.extend_from_slice(&self.send_seq.to_be_bytes());
-        let proof = proof(keyring, keyring.active(), &octets)?;
+        let proof: [u8; PROOF_OCTETS] =
+            keyring.prove(keyring.active(), Purpose::Bounce, &octets)?;
         octets.extend_from_slice(&proof);
         let detail = BASE32_NOPAD.encode(&octets).to_ascii_lowercase();
         Some(format!("{local}+{detail}@{domain}"))
@@ -59,23 +58,13 @@ impl SentMail {
             .decode(detail.to_ascii_uppercase().as_bytes())
             .ok()?;
         let (signed, claimed) = octets.split_at_checked(SIGNED_OCTETS)?;
-        let expected = proof(keyring, signed[0], signed)?;
+        let expected: [u8; PROOF_OCTETS] = keyring.prove(signed[0], Purpose::Bounce, signed)?;
         let is_genuine = bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_slice(), claimed));
         is_genuine.then(|| Self {
             invitation_id: Uuid::from_slice(&signed[1..17]).expect("16 octets"),
             send_seq: i32::from_be_bytes(signed[17..].try_into().expect("4 octets")),
         })
     }
-}
-
-fn proof(keyring: &Keyring, kid: u8, signed: &[u8]) -> Option<[u8; PROOF_OCTETS]> {
-    let key = keyring.derive(kid, Purpose::Bounce)?;
-    let mac = Hmac::<Sha256>::new_from_slice(&key)
-        .expect("HMAC takes keys of any length")
-        .chain_update(signed)
-        .finalize()
-        .into_bytes();
-    mac.first_chunk().copied()
 }
 
 #[cfg(test)]

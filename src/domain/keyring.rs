@@ -8,6 +8,7 @@ use std::fmt;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hkdf::Hkdf;
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 /// Length of a master key and of every derived key, in octets.
@@ -105,6 +106,28 @@ impl Keyring {
             .expand(purpose.info(), &mut key)
             .expect("32 octets are within what HKDF-SHA256 gives");
         Some(key)
+    }
+
+    /// The first `N` octets of the HMAC-SHA256 of a message under the key of a purpose: proof that we made it. `None` if
+    /// the ring has no such id.
+    ///
+    /// # Panics
+    ///
+    /// If `N` is over 32.
+    #[must_use]
+    pub fn prove<const N: usize>(
+        &self,
+        kid: u8,
+        purpose: Purpose,
+        message: &[u8],
+    ) -> Option<[u8; N]> {
+        let key = self.derive(kid, purpose)?;
+        let mac = Hmac::<Sha256>::new_from_slice(&key)
+            .expect("HMAC takes keys of any length")
+            .chain_update(message)
+            .finalize()
+            .into_bytes();
+        Some(*mac.first_chunk().expect("an HMAC of SHA-256 has 32 octets"))
     }
 }
 

@@ -5,8 +5,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 
 use super::address_tag::{AddressTag, TAG_OCTETS};
 use super::keyring::{Keyring, Purpose};
@@ -23,7 +21,7 @@ const PROOF_OCTETS: usize = 16;
 pub fn seal(keyring: &Keyring, tag: &AddressTag) -> Option<String> {
     let mut octets = vec![VERSION, tag.key_id];
     octets.extend_from_slice(&tag.octets);
-    let proof = proof(keyring, tag.key_id, &octets)?;
+    let proof: [u8; PROOF_OCTETS] = keyring.prove(tag.key_id, Purpose::Unsubscribe, &octets)?;
     octets.extend_from_slice(&proof);
     Some(URL_SAFE_NO_PAD.encode(octets))
 }
@@ -37,23 +35,13 @@ pub fn open(keyring: &Keyring, token: &str) -> Option<AddressTag> {
     let octets = URL_SAFE_NO_PAD.decode(token).ok()?;
     let (signed, claimed) = octets.split_at_checked(2 + TAG_OCTETS)?;
     let (version, key_id) = (signed[0], signed[1]);
-    let expected = proof(keyring, key_id, signed)?;
+    let expected: [u8; PROOF_OCTETS] = keyring.prove(key_id, Purpose::Unsubscribe, signed)?;
     let is_genuine = version == VERSION
         && bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_slice(), claimed));
     is_genuine.then(|| AddressTag {
         key_id,
         octets: signed[2..].try_into().expect("split at the tag's length"),
     })
-}
-
-fn proof(keyring: &Keyring, kid: u8, signed: &[u8]) -> Option<[u8; PROOF_OCTETS]> {
-    let key = keyring.derive(kid, Purpose::Unsubscribe)?;
-    let mac = Hmac::<Sha256>::new_from_slice(&key)
-        .expect("HMAC takes keys of any length")
-        .chain_update(signed)
-        .finalize()
-        .into_bytes();
-    mac.first_chunk().copied()
 }
 
 #[cfg(test)]

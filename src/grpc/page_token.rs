@@ -2,8 +2,6 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 
 use crate::domain::keyring::{Keyring, Purpose};
 use crate::domain::reason::Reason;
@@ -40,16 +38,9 @@ pub(super) fn open(keyring: &Keyring, list: &[u8], token: &str) -> Result<Vec<u8
 }
 
 fn proof(keyring: &Keyring, kid: u8, list: &[u8], cursor: &[u8]) -> Option<[u8; PROOF_OCTETS]> {
-    let key = keyring.derive(kid, Purpose::Page)?;
     let length = u64::try_from(list.len()).unwrap_or(u64::MAX);
-    let mac = Hmac::<Sha256>::new_from_slice(&key)
-        .expect("HMAC takes keys of any length")
-        .chain_update(length.to_be_bytes())
-        .chain_update(list)
-        .chain_update(cursor)
-        .finalize()
-        .into_bytes();
-    mac.first_chunk().copied()
+    let message = [&length.to_be_bytes(), list, cursor].concat();
+    keyring.prove(kid, Purpose::Page, &message)
 }
 
 #[cfg(test)]
