@@ -165,8 +165,8 @@ impl Desk {
             return dead(error);
         }
         Settlement::Deferred {
-            // It stays due, so that how long it has waited can be seen.
-            next_attempt_at: None,
+            // Behind what waits: a mail that makes a relay hang up must not be the first of every try.
+            next_attempt_at: now,
             is_counted: false,
             error: error.text,
             reply_code: error.reply_code,
@@ -214,7 +214,7 @@ impl Desk {
         );
         match due {
             Some(next_attempt_at) => Settlement::Deferred {
-                next_attempt_at: Some(next_attempt_at),
+                next_attempt_at,
                 is_counted: true,
                 error,
                 reply_code,

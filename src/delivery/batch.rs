@@ -342,7 +342,13 @@ impl Counter {
         &self,
         call: &Call,
     ) -> Result<Vec<Result<Accepted, SendError>>, BatchError> {
-        let calling = self.provider.send(call.id, &call.letters);
+        let calling = async {
+            // Halves of a refused call and repetitions are calls as well, to whoever counts them.
+            if let Some(calls) = &self.lane.calls {
+                calls.turn().await;
+            }
+            self.provider.send(call.id, &call.letters).await
+        };
         tokio::pin!(calling);
         let heartbeat = self.desk.lease_duration / 4;
         let mut beats = interval_at(Instant::now() + heartbeat, heartbeat);

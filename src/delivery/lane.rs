@@ -54,7 +54,7 @@ pub(super) struct Lane {
     pub(super) breaker: Breaker,
     /// How many mails go out.
     pub(super) pace: Pace,
-    /// How many calls are made, where many mails go out in one: that is what providers count.
+    /// How many calls are made, where many mails go out in one: that is what providers count. Spent where a call is made.
     pub(super) calls: Option<Pace>,
     pub(super) domains: DomainLimit,
 }

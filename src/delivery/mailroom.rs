@@ -265,7 +265,7 @@ impl Mailroom {
                 "mails wait for a key that is not loaded"
             );
             return Err(Settlement::Deferred {
-                next_attempt_at: Some(self.clock.now() + MISSING_KEY_PAUSE),
+                next_attempt_at: self.clock.now() + MISSING_KEY_PAUSE,
                 is_counted: false,
                 error: "a key is not loaded".to_owned(),
                 reply_code: None,
@@ -282,7 +282,7 @@ impl Mailroom {
             }
             Err(_) if job.claimed.attempts >= PANICS_MAX => Err(dead("writing the mail panicked")),
             Err(_) => Err(Settlement::Deferred {
-                next_attempt_at: Some(self.clock.now() + MISSING_KEY_PAUSE),
+                next_attempt_at: self.clock.now() + MISSING_KEY_PAUSE,
                 is_counted: true,
                 error: "writing the mail panicked".to_owned(),
                 reply_code: None,

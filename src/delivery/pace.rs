@@ -6,7 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// What a rate grows by in a minute without a complaint.
 const GROWTH_PER_MINUTE: f64 = 1.1;
@@ -90,6 +90,15 @@ impl Pace {
         let now = Instant::now();
         state.refill(self.ceiling, now);
         state.measure(now)
+    }
+
+    /// Waits for the turn of one, which counts as gone then.
+    pub(super) async fn turn(&self) {
+        while self.room(1) == 0 {
+            let next_at = self.next_at().unwrap_or_else(Instant::now);
+            sleep_until(next_at).await;
+        }
+        self.spend(1);
     }
 
     /// When the next mail may go; `None` if one may go now.

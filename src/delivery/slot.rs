@@ -117,9 +117,6 @@ impl Slot {
     /// Counts mails it is given.
     pub(super) fn give(&mut self, jobs: usize) {
         self.lane.pace.spend(jobs);
-        if let Some(calls) = &self.lane.calls {
-            calls.spend(1);
-        }
         let jobs = f64::from(u32::try_from(jobs).unwrap_or(u32::MAX));
         self.given += jobs / f64::from(self.lane.weight.max(1));
     }

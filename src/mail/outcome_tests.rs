@@ -52,6 +52,7 @@ fn throttling_is_told_from_other_refusals() {
     assert!(is_throttle(450, "4.7.28 rate"));
     assert!(is_throttle(452, "4.5.3 too many recipients"));
     assert!(!is_throttle(450, "4.2.0 greylisted"));
+    assert!(!is_throttle(450, "4.7.1 Greylisted, try again later"));
     assert!(!is_throttle(550, "5.7.1 policy"));
 }
 

@@ -210,32 +210,12 @@ pub(super) fn refusal(body: &[u8]) -> Refusal {
 
 #[cfg(test)]
 mod tests {
-    use time::OffsetDateTime;
-    use uuid::Uuid;
-
     use super::*;
-    use crate::domain::bounce_address::SentMail;
-    use crate::mail::message::Letter;
+    use crate::mail::provider;
 
     #[test]
     fn a_mail_is_always_the_same_octets() {
-        let letter = Letter {
-            message_id: "inv.1@acme.example".to_owned(),
-            date: OffsetDateTime::UNIX_EPOCH,
-            from: "Acme <invites@acme.example>".to_owned(),
-            to: "alice@example.com".to_owned(),
-            subject: "Join \"Nörthwind\"".to_owned(),
-            text: "a\nb".to_owned(),
-            html: "<p>a</p>".to_owned(),
-            headers: vec![("Z-Last", "1".to_owned()), ("A-First", "2".to_owned())],
-        };
-        let item = ProviderLetter {
-            letter,
-            reference: SentMail {
-                invitation_id: Uuid::from_u128(1),
-                send_seq: 3,
-            },
-        };
+        let item = provider::tests::letter();
         // A provider that remembers keys compares these with what an older version of this program sent.
         let expected = concat!(
             r#"[{"From":"Acme <invites@acme.example>","To":"alice@example.com","Subject":"Join \"Nörthwind\"","#,

@@ -326,3 +326,31 @@ fn with_path(mut base_url: Url, path: &str) -> Url {
     base_url.set_path(&path);
     base_url
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use time::OffsetDateTime;
+
+    use super::*;
+
+    /// A letter in which everything that could change its octets is to be seen.
+    pub(in crate::mail) fn letter() -> ProviderLetter {
+        let letter = Letter {
+            message_id: "inv.1@acme.example".to_owned(),
+            date: OffsetDateTime::UNIX_EPOCH,
+            from: "Acme <invites@acme.example>".to_owned(),
+            to: "alice@example.com".to_owned(),
+            subject: "Join \"Nörthwind\"".to_owned(),
+            text: "a\nb".to_owned(),
+            html: "<p>a</p>".to_owned(),
+            headers: vec![("Z-Last", "1".to_owned()), ("A-First", "2".to_owned())],
+        };
+        ProviderLetter {
+            letter,
+            reference: SentMail {
+                invitation_id: Uuid::from_u128(1),
+                send_seq: 3,
+            },
+        }
+    }
+}

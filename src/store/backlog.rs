@@ -25,6 +25,9 @@ pub struct BacklogRow {
 }
 
 /// The figures of the whole table.
+///
+/// A mail that no server has judged yet waits since it was queued, however often its lane failed: what fails for the
+/// lane's sake counts no attempt and lines up anew. One that was judged waits since it is due again.
 pub async fn get(
     connection: &mut PgConnection,
     limit: i64,
@@ -34,7 +37,8 @@ pub async fn get(
         BacklogRow,
         r#"-- store::backlog::get
         WITH queued AS (
-            SELECT next_attempt_at
+            SELECT next_attempt_at,
+                   CASE WHEN attempts = 0 THEN coalesce(requeued_at, created_at) ELSE next_attempt_at END AS since
               FROM outbox
              WHERE state = 'queued'
              ORDER BY next_attempt_at, invitation_id
@@ -45,7 +49,11 @@ pub async fn get(
              ORDER BY next_attempt_at, invitation_id
              LIMIT $1
         ), sending AS (
-            SELECT next_attempt_at FROM outbox WHERE state = 'sending' ORDER BY lease_until LIMIT $1
+            SELECT CASE WHEN attempts = 1 THEN coalesce(requeued_at, created_at) ELSE next_attempt_at END AS since
+              FROM outbox
+             WHERE state = 'sending'
+             ORDER BY lease_until
+             LIMIT $1
         ), dead AS (
             SELECT FROM outbox WHERE state = 'dead' ORDER BY organization_id, invitation_id LIMIT $1
         )
@@ -53,8 +61,8 @@ pub async fn get(
                (SELECT count(*) FROM due) AS "due!",
                (SELECT count(*) FROM sending) AS "sending!",
                (SELECT count(*) FROM dead) AS "dead!",
-               least((SELECT min(next_attempt_at) FROM queued WHERE next_attempt_at <= $2),
-                     (SELECT min(next_attempt_at) FROM sending)) AS "oldest_due_at?""#,
+               least((SELECT min(since) FROM queued WHERE next_attempt_at <= $2),
+                     (SELECT min(since) FROM sending)) AS "oldest_due_at?""#,
         limit,
         now,
     )

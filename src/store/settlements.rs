@@ -17,8 +17,8 @@ pub enum Settlement {
     Sent,
     /// It will be tried again.
     Deferred {
-        /// When; `None` for as soon as somebody can: it stays due since when it was.
-        next_attempt_at: Option<OffsetDateTime>,
+        /// When.
+        next_attempt_at: OffsetDateTime,
         /// Whether the attempt counts; one that never reached the recipient does not.
         is_counted: bool,
         /// What was said, without the address.
@@ -97,7 +97,7 @@ impl Settlement {
                 reply_code,
             } => Columns {
                 uncounted: i32::from(!is_counted),
-                next_attempt_at: *next_attempt_at,
+                next_attempt_at: Some(*next_attempt_at),
                 ..refused("queued", "deferred", error.as_str(), reply_code)
             },
             Self::Dead { error, reply_code } => refused("dead", "failed", error, reply_code),

@@ -36,6 +36,13 @@ fn lane_to(server: &ProviderServer, kind: ProviderKind, relay: &Relay) -> LaneCo
     }
 }
 
+fn with_calls_rate(mut lane: LaneConfig, rate: f64) -> LaneConfig {
+    if let Route::Batches { calls_rate_max, .. } = &mut lane.route {
+        *calls_rate_max = Some(rate);
+    }
+    lane
+}
+
 async fn world(kind: ProviderKind) -> (World, ProviderServer) {
     let server = ProviderServer::start(kind).await;
     let world = World::with_lanes(|relay| vec![lane_to(&server, kind, relay)]).await;
@@ -146,7 +153,7 @@ async fn a_provider_that_asks_for_a_pause_gets_it_and_no_attempt_counts() {
             let delivery = world.get(id).await.delivery.unwrap();
             if delivery.state() == DeliveryState::Deferred {
                 deferred += 1;
-                // It stays due: the lane waits, and how long the mail has waited can be seen.
+                // The lane waits, and not the mail: another lane could have it at once.
                 let due = delivery.next_attempt_time.unwrap();
                 assert_eq!(due.seconds, START.unix_timestamp());
             }
@@ -178,11 +185,8 @@ async fn a_call_waits_until_its_lane_may_send_a_whole_one() {
 async fn calls_are_counted_as_a_provider_counts_them() {
     let server = ProviderServer::start(ProviderKind::Postmark).await;
     let mut world = World::with_lanes(|relay| {
-        let mut lane = lane_to(&server, ProviderKind::Postmark, relay);
-        if let Route::Batches { calls_rate_max, .. } = &mut lane.route {
-            *calls_rate_max = Some(2.0);
-        }
-        vec![lane]
+        let lane = lane_to(&server, ProviderKind::Postmark, relay);
+        vec![with_calls_rate(lane, 2.0)]
     })
     .await;
     invite(&world, "b.co", 200).await;
@@ -297,6 +301,25 @@ async fn a_mail_that_spoils_its_batch_is_found_and_the_others_are_sent() {
     world.clock.advance(time::Duration::seconds(30));
     world.deliver_all().await;
     assert_each_once(&server, 50);
+}
+
+#[tokio::test]
+async fn halves_of_a_refused_call_are_calls_too() {
+    let server = ProviderServer::start(ProviderKind::Resend).await;
+    let mut world = World::with_lanes(|relay| {
+        let lane = lane_to(&server, ProviderKind::Resend, relay);
+        vec![with_calls_rate(lane, 2.0)]
+    })
+    .await;
+    let said = r#"{"statusCode":422,"name":"validation_error","message":"invalid"}"#;
+    server.next(Answer::Say(422, Vec::new(), said.to_owned()));
+    invite(&world, "b.co", 2).await;
+    let begin = Instant::now();
+    world.deliver_all().await;
+    assert_each_once(&server, 2);
+    assert_eq!(server.requests().len(), 3);
+    // Two at once, and one more half a second later.
+    assert!(begin.elapsed() >= Duration::from_millis(490));
 }
 
 #[tokio::test]

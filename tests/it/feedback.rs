@@ -333,7 +333,7 @@ async fn a_report_that_comes_before_the_worker_settles_stays() {
         (Settlement::Sent, "sent"),
         (
             Settlement::Deferred {
-                next_attempt_at: Some(START + Duration::hours(2)),
+                next_attempt_at: START + Duration::hours(2),
                 is_counted: true,
                 error: "no answer".to_owned(),
                 reply_code: None,

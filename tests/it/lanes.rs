@@ -4,12 +4,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use invitations::delivery::{LaneConfig, Route};
+use invitations::domain::bounce_address::SentMail;
+use invitations::domain::keyring::Keyring;
 use invitations::mail::smtp::{SmtpConfig, SmtpTls, SmtpTransport};
 use invitations::mail::transport::Transport;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{World, created, lane};
+use crate::harness::{KEYS, World, created, lane};
 use crate::lane::config;
 use crate::relay::{Act, Encryption, On, Relay};
 use crate::suppression::add;
@@ -37,6 +39,13 @@ fn pausing(lane: LaneConfig) -> LaneConfig {
     LaneConfig {
         pause: LONG,
         ..lane
+    }
+}
+
+fn at_rate(rate: f64, relay: &Relay) -> LaneConfig {
+    LaneConfig {
+        rate_max: Some(rate),
+        ..lane(relay)
     }
 }
 
@@ -248,14 +257,26 @@ async fn a_relay_that_is_closing_is_left_alone() {
 }
 
 #[tokio::test]
+async fn a_mail_that_makes_a_relay_hang_up_lets_the_others_go_first() {
+    let mut world = World::with_lanes(|relay| vec![with_connections(lane(relay), 1)]).await;
+    let closing = Act::SayAndClose("421 4.3.2 closing".to_owned());
+    world.relay.next(On::Mail, closing);
+    invite(&world, "b.co", 8).await;
+    world.clock.advance(time::Duration::seconds(1));
+    world.deliver_all().await;
+    assert_eq!(states(&world).await, all("sent", 8));
+    let said = String::from_utf8(world.relay.seen()[0].bytes.clone()).unwrap();
+    let from = said.split("MAIL FROM:<").nth(1).unwrap();
+    let from = from.split('>').next().unwrap();
+    let tried_first = SentMail::of_bounce_address(&Keyring::parse(KEYS).unwrap(), from).unwrap();
+    let id = tried_first.invitation_id;
+    let came_last = world.mailbox().pop().unwrap().message_id;
+    assert_eq!(came_last, format!("inv.{id}.1.1@example.com"));
+}
+
+#[tokio::test]
 async fn a_ceiling_holds_over_all_connections() {
-    let mut world = World::with_lanes(|relay| {
-        vec![LaneConfig {
-            rate_max: Some(2.0),
-            ..lane(relay)
-        }]
-    })
-    .await;
+    let mut world = World::with_lanes(|relay| vec![at_rate(2.0, relay)]).await;
     invite(&world, "b.co", 5).await;
     let begin = Instant::now();
     world.deliver_all().await;
@@ -327,13 +348,7 @@ async fn a_domain_with_a_cap_gets_all_its_mails_in_the_end() {
 
 #[tokio::test]
 async fn a_mail_that_waits_in_stock_is_looked_at_again() {
-    let mut world = World::with_lanes(|relay| {
-        vec![LaneConfig {
-            rate_max: Some(0.5),
-            ..lane(relay)
-        }]
-    })
-    .await;
+    let mut world = World::with_lanes(|relay| vec![at_rate(0.5, relay)]).await;
     invite(&world, "b.co", 2).await;
     let mut worker = world.take_worker();
     let suppressing = async {
@@ -349,13 +364,7 @@ async fn a_mail_that_waits_in_stock_is_looked_at_again() {
 
 #[tokio::test]
 async fn a_mail_whose_lease_was_lost_in_stock_is_left_to_whoever_has_it() {
-    let mut world = World::with_lanes(|relay| {
-        vec![LaneConfig {
-            rate_max: Some(0.5),
-            ..lane(relay)
-        }]
-    })
-    .await;
+    let mut world = World::with_lanes(|relay| vec![at_rate(0.5, relay)]).await;
     invite(&world, "b.co", 2).await;
     let mut worker = world.take_worker();
     let stealing = async {
