@@ -17,6 +17,8 @@ pub enum Kind {
     Exists,
     /// It is not in the state for this.
     Precondition,
+    /// A quota or a rate is used up: the same call works once it is not.
+    Exhausted,
     /// Others were quicker: the same call may work in a moment.
     Aborted,
     /// The service cannot do it now: the same call may work in a moment.
@@ -97,6 +99,7 @@ reasons! {
     NameInvalid "NAME_INVALID" Invalid "the name is empty, over 100 characters, or holds control characters";
     NameContainsLink "NAME_CONTAINS_LINK" Invalid "the name holds a link or a host name";
     EmailSuppressed "EMAIL_SUPPRESSED" Precondition "the address bounced, or asked for no more invitations";
+    QuotaExceeded "QUOTA_EXCEEDED" Exhausted "a quota is used up";
     ItemsEmpty "ITEMS_EMPTY" Invalid "the list holds no item";
     TooManyItems "TOO_MANY_ITEMS" Invalid "the list holds over 10,000 items";
     FieldRequired "FIELD_REQUIRED" Invalid "the field is required";
@@ -107,6 +110,7 @@ reasons! {
     ItemsFailed "ITEMS_FAILED" Precondition "items failed and the call is atomic, so nothing was done";
     OrganizationNotFound "ORGANIZATION_NOT_FOUND" NotFound "the organization is not known";
     OrganizationInactive "ORGANIZATION_INACTIVE" Precondition "the organization was deleted";
+    OrganizationSuspended "ORGANIZATION_SUSPENDED" Precondition "the organization was suspended by the operator";
     UserNotFound "USER_NOT_FOUND" NotFound "the user is not known";
     MembershipNotFound "MEMBERSHIP_NOT_FOUND" NotFound "the membership is not known";
     InvitationNotFound "INVITATION_NOT_FOUND" NotFound "the organization has no such invitation";
@@ -117,10 +121,13 @@ reasons! {
     Declined "DECLINED" Precondition "the invitation was declined";
     AlreadyAccepted "ALREADY_ACCEPTED" Precondition "the invitation was accepted already";
     EmailMismatch "EMAIL_MISMATCH" Denied "none of the user's verified addresses is the invited one";
+    EmailUnverified "EMAIL_UNVERIFIED" Denied "the caller's token names no verified address";
     MailNotFailed "MAIL_NOT_FAILED" Precondition "the latest mail of the invitation was not given up";
     CredentialsInvalid "CREDENTIALS_INVALID" Unauthenticated "the call carries no valid credentials";
     ScopeMissing "SCOPE_MISSING" Denied "the caller lacks a scope";
     OrganizationDenied "ORGANIZATION_DENIED" Denied "the caller may not act for this organization";
+    MethodDenied "METHOD_DENIED" Denied "this kind of caller may not call this method";
+    RateLimited "RATE_LIMITED" Exhausted "the caller asks for more in a time than it may";
     Conflict "CONFLICT" Aborted "other calls changed the same rows; send the same call again";
     Overloaded "OVERLOADED" Unavailable "the service cannot do this now; send the same call again";
     DeadlineExceeded "DEADLINE_EXCEEDED" Deadline "the call's time ran out";

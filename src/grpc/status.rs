@@ -26,6 +26,7 @@ pub(super) const fn code(kind: Kind) -> Code {
         Kind::NotFound => Code::NotFound,
         Kind::Exists => Code::AlreadyExists,
         Kind::Precondition => Code::FailedPrecondition,
+        Kind::Exhausted => Code::ResourceExhausted,
         Kind::Aborted => Code::Aborted,
         Kind::Unavailable => Code::Unavailable,
         Kind::Deadline => Code::DeadlineExceeded,
