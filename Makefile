@@ -1,7 +1,7 @@
 # The commands of the project. Each is a script that can be read and run by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint sqlx proto clean-data
+.PHONY: help run test bench lint deny sqlx proto docs clean-data
 
 help: ## shows this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-20s %s\n' "  $$name" "$$text"; done
@@ -20,12 +20,18 @@ lint: ## checks format, lints and scripts
 	cargo clippy --locked --all-targets -- --deny warnings
 	@if command -v shellcheck >/dev/null; then shellcheck scripts/*; else echo 'shellcheck is not installed, scripts not checked'; fi
 
+deny: ## checks the dependencies: advisories, licences, sources, bans
+	scripts/deny
+
 sqlx: ## writes .sqlx anew after a query or a migration changed
 	scripts/sqlx
 
 proto: ## checks the protocol with buf
 	scripts/buf lint
 	scripts/buf format --diff --exit-code
+
+docs: ## writes docs/errors.md anew after a comment of the protocol changed
+	WRITE_DOCS=1 cargo test --locked --test it -- --exact errors::the_page_of_errors_says_what_the_protocol_says
 
 clean-data: ## stops the private Postgres clusters and deletes .data with all mails, keys and tokens
 	scripts/postgres remove

@@ -17,6 +17,7 @@ mod database;
 mod delivery;
 mod directory;
 mod encryption;
+mod errors;
 mod feedback;
 mod feedback_effects;
 mod harness;

@@ -81,6 +81,9 @@ macro_rules! reflect {
             MessageRequest::ListServices(String::new()),
             MessageRequest::FileByFilename("google/rpc/error_details.proto".to_owned()),
             MessageRequest::FileContainingSymbol("google.rpc.BadRequest".to_owned()),
+            MessageRequest::FileContainingSymbol("google.rpc.ErrorInfo".to_owned()),
+            MessageRequest::FileContainingSymbol("google.rpc.RetryInfo".to_owned()),
+            MessageRequest::FileContainingSymbol("google.rpc.QuotaFailure".to_owned()),
             MessageRequest::FileContainingSymbol("invitation.v1.ErrorReason".to_owned()),
         ];
         let questions = questions.map(|question| $version::ServerReflectionRequest {
@@ -124,12 +127,11 @@ async fn both_versions_of_reflection_show_the_protocol_without_a_token() {
         ] {
             assert!(services.iter().any(|name| name == service), "{services:?}");
         }
-        let expected = [
-            "google/rpc/error_details.proto",
-            "google/rpc/error_details.proto",
-            "invitation/v1/error.proto",
-        ];
-        assert_eq!(files, expected);
+        // The protocol's own, and those of the details of errors.
+        let details = "google/rpc/error_details.proto";
+        let expected = [details, details, details, details, details];
+        assert_eq!(files[..5], expected);
+        assert_eq!(files[5..], ["invitation/v1/error.proto"]);
     }
 }
 
