@@ -14,10 +14,10 @@ use tonic_types::{ErrorDetails, StatusExt};
 use crate::proto::invitation_service_server::{InvitationService, InvitationServiceServer};
 use crate::proto::{
     AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkCreateResult,
-    BulkResendRequest, BulkResendResponse, BulkResendResult, CreateOutcome, DeclineRequest,
-    DeclineResponse, Delivery, DeliveryState, ErrorReason, GetRequest, GetResponse, Invitation,
-    ItemError, ListRequest, ListResponse, PreviewRequest, PreviewResponse, ResendRequest,
-    ResendResponse, RevokeRequest, RevokeResponse,
+    BulkResendRequest, BulkResendResponse, BulkResendResult, BulkRevokeRequest, BulkRevokeResponse,
+    CreateOutcome, DeclineRequest, DeclineResponse, Delivery, DeliveryState, ErrorReason,
+    GetRequest, GetResponse, Invitation, ItemError, ListRequest, ListResponse, PreviewRequest,
+    PreviewResponse, ResendRequest, ResendResponse, RevokeRequest, RevokeResponse,
 };
 
 /// The one token it knows.
@@ -218,6 +218,13 @@ impl InvitationService for FakeServer {
     }
 
     async fn revoke(&self, _: Request<RevokeRequest>) -> Result<Response<RevokeResponse>, Status> {
+        Err(Status::unimplemented("no command calls it"))
+    }
+
+    async fn bulk_revoke(
+        &self,
+        _request: Request<BulkRevokeRequest>,
+    ) -> Result<Response<BulkRevokeResponse>, Status> {
         Err(Status::unimplemented("no command calls it"))
     }
 

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
 use super::callers::Caller;
-use super::convert::{bulk, directory, invitation, resend, times};
+use super::convert::{bulk, directory, invitation, resend, revoke, times};
 use super::gate::{Gate, Pace, organization, require_scope};
 use super::{fields, page_token, status};
 use crate::domain::expiry::Expiry;
@@ -18,9 +18,9 @@ use crate::domain::user::User;
 use crate::proto::invitation_service_server::InvitationService;
 use crate::proto::{
     AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkResendRequest,
-    BulkResendResponse, DeclineRequest, DeclineResponse, GetRequest, GetResponse, ListRequest,
-    ListResponse, PreviewRequest, PreviewResponse, ResendRequest, ResendResponse, RevokeRequest,
-    RevokeResponse, resend_request,
+    BulkResendResponse, BulkRevokeRequest, BulkRevokeResponse, DeclineRequest, DeclineResponse,
+    GetRequest, GetResponse, ListRequest, ListResponse, PreviewRequest, PreviewResponse,
+    ResendRequest, ResendResponse, RevokeRequest, RevokeResponse, resend_request,
 };
 use crate::service::{Accept, List, Resend, Service};
 
@@ -236,6 +236,27 @@ impl InvitationService for InvitationApi {
                 "Revoke",
                 Scope::InvitationsWrite,
                 Pace::Quick,
+                request,
+                work,
+            )
+            .await
+    }
+
+    async fn bulk_revoke(
+        &self,
+        request: Request<BulkRevokeRequest>,
+    ) -> Result<Response<BulkRevokeResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: BulkRevokeRequest| {
+            let organization_id = organization(&caller, &message.organization_id)?;
+            let request = revoke::request(&message, organization_id).map_err(status::invalid)?;
+            let page = self.service.bulk_revoke(request).await?;
+            Ok(revoke::response(&message, &page))
+        };
+        self.gate
+            .pass(
+                "BulkRevoke",
+                Scope::InvitationsWrite,
+                Pace::Bulk,
                 request,
                 work,
             )

@@ -7,6 +7,7 @@ mod accept;
 mod backlog;
 pub mod bulk_create;
 pub mod bulk_resend;
+pub mod bulk_revoke;
 mod decline;
 mod delete;
 mod error;

@@ -11,6 +11,7 @@ mod batches;
 mod bounce;
 mod bulk_create;
 mod bulk_resend;
+mod bulk_revoke;
 mod callers;
 mod crash;
 mod database;

@@ -86,6 +86,19 @@ pub(in crate::grpc) fn preview(input: Preview) -> proto::PreviewResponse {
     }
 }
 
+/// The filters of a list that stand in a field of the request.
+pub(in crate::grpc) fn filter_within(
+    field: &str,
+    request: &proto::ListRequest,
+) -> Result<ListFilter, Vec<Violation>> {
+    filter(request).map_err(|mut violations| {
+        for violation in &mut violations {
+            violation.field = format!("{field}.{}", violation.field);
+        }
+        violations
+    })
+}
+
 /// What a list is narrowed to; every violation at once.
 pub(in crate::grpc) fn filter(request: &proto::ListRequest) -> Result<ListFilter, Vec<Violation>> {
     let mut violations = Vec::new();

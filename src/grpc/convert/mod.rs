@@ -8,5 +8,6 @@ pub(super) mod invitation;
 pub(super) mod mail;
 pub(super) mod metadata;
 pub(super) mod resend;
+pub(super) mod revoke;
 pub(super) mod suppression;
 pub(super) mod times;

@@ -145,18 +145,15 @@ fn filter(input: &proto::ResendFilter) -> Field<ListFilter> {
             .collect()
     };
     let refuse = |()| vec![Violation::new("filter.states", Reason::FieldInvalid)];
-    let rest = invitation::filter(&proto::ListRequest {
-        delivery_state: input.delivery_state,
-        batch_id: input.batch_id.clone(),
-        inviter_user_id: input.inviter_user_id.clone(),
-        ..Default::default()
-    })
-    .map_err(|mut violations| {
-        for violation in &mut violations {
-            violation.field = format!("filter.{}", violation.field);
-        }
-        violations
-    });
+    let rest = invitation::filter_within(
+        "filter",
+        &proto::ListRequest {
+            delivery_state: input.delivery_state,
+            batch_id: input.batch_id.clone(),
+            inviter_user_id: input.inviter_user_id.clone(),
+            ..Default::default()
+        },
+    );
     let (states, rest) = fields::both(states.map_err(refuse), rest)?;
     Ok(ListFilter { states, ..rest })
 }
@@ -170,7 +167,8 @@ fn parse_state(value: i32) -> Result<StateName, ()> {
     }
 }
 
-fn page_size(input: i32) -> Field<usize> {
+/// A page of a bulk call: at most as many as a list of ids.
+pub(super) fn page_size(input: i32) -> Field<usize> {
     match usize::try_from(input) {
         Ok(0) => Ok(ITEMS_MAX),
         Ok(size) => Ok(size.min(ITEMS_MAX)),
