@@ -28,6 +28,7 @@ pub mod outbox;
 pub mod people;
 pub mod progress;
 pub mod report;
+pub mod report_file;
 pub mod request_id;
 pub mod resend;
 pub mod results;

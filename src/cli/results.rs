@@ -111,11 +111,12 @@ fn sentence(error: &ItemError, chunk: &[Person]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::people::{self, Defaults};
+    use crate::cli::people::Defaults;
+    use crate::cli::people::tests::read;
     use crate::proto::{ErrorReason, Invitation, ItemViolation};
 
     fn chunk() -> Vec<Person> {
-        people::read(b"email\na@b.co\n\nplain\n", &Defaults::default()).unwrap_or_default()
+        read(b"email\na@b.co\n\nplain\n", &Defaults::default()).unwrap_or_default()
     }
 
     fn answer(indexes: &[i32]) -> BulkCreateResponse {
@@ -185,8 +186,7 @@ mod tests {
 
     #[test]
     fn violations_of_an_atomic_call_name_their_lines() {
-        let chunk =
-            people::read(b"email\n\na@b.co\nplain\n", &Defaults::default()).unwrap_or_default();
+        let chunk = read(b"email\n\na@b.co\nplain\n", &Defaults::default()).unwrap_or_default();
         let text = "BulkCreate failed: x\n  invitations[1].email: is no address\n  other: y";
         assert_eq!(
             with_lines(text, &chunk),

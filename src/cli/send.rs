@@ -1,11 +1,11 @@
-//! `send`: a CSV file of people to `BulkCreate`, and what happened to whom.
+//! `send`: a file of people to `BulkCreate`, and what happened to whom.
 //!
 //! It decides nothing about a row: what a good address is and who may invite whom is the service's business.
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write;
-use std::path::PathBuf;
+use std::io::{self, Read as _, Write};
+use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
@@ -13,8 +13,9 @@ use super::chunks;
 use super::connection::{Connection, ConnectionArgs};
 use super::failure::{Exit, Failure};
 use super::follow::follow;
-use super::people::{self, Defaults, Person};
+use super::people::{self, Defaults, Format, Person};
 use super::report::{self, Manner, Row};
+use super::report_file;
 use super::request_id::{new_request_id, request_id_of_call};
 use super::results::{rows_of, with_lines};
 use super::retry::retrying;
@@ -26,7 +27,8 @@ use crate::proto::{BulkCreateRequest, OnExisting};
 const PROBLEMS_SHOWN_MAX: usize = 20;
 
 const AFTER_HELP: &str = "\
-The file is CSV in UTF-8 with a header line. Columns, in any order:
+The file is UTF-8: CSV with a header line, separated by commas, semicolons or tabs, or one JSON object a line (NDJSON). \
+Columns, in any order, or names in each object:
   email            who is invited (required)
   role             one of the organization's roles
   inviter_user_id  who invites, an admin member; instead of --inviter
@@ -34,6 +36,9 @@ The file is CSV in UTF-8 with a header line. Columns, in any order:
   locale           language of the mail, such as de or pt-BR
   message          a personal note in the mail
   ttl              how long the invitation lasts, such as 7d
+  expire_time      when it ends instead, such as 2027-01-31T12:00:00Z
+  notify           false to send no mail
+  public_metadata, private_metadata   JSON objects that move to the membership
 An empty cell takes the value of the option of its name. Cells are sent exactly as they stand.
 
 A call is repeated up to 5 times where that helps, under one request id: nobody is invited twice.
@@ -45,10 +50,11 @@ Exit status:
   3  some rows were refused, or some mails failed
 A mail that is deferred or still waiting when the waiting ends has not failed.
 
-Example:
-  invitations send people.csv --organization acme --inviter u-1 --ttl 14d";
+Examples:
+  invitations send people.csv --organization acme --inviter u-1 --ttl 14d
+  invitations send - --format ndjson --organization acme --inviter u-1 --report sent.csv <people.ndjson";
 
-/// Invite the people of a CSV file, wait for their mails, and tell what happened to whom
+/// Invite the people of a file, wait for their mails, and tell what happened to whom
 #[derive(Clone, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 #[expect(
@@ -56,9 +62,12 @@ Example:
     reason = "each is a switch of the command line"
 )]
 pub struct SendArgs {
-    /// CSV file of people
-    #[arg(value_name = "FILE.csv")]
+    /// File of people; - is stdin
+    #[arg(value_name = "FILE")]
     file: PathBuf,
+    /// How it is written [default: ndjson for .ndjson and .jsonl, csv for all others]
+    #[arg(long, value_enum)]
+    format: Option<Format>,
     /// Organization that they are invited into
     #[arg(long, value_name = "ID")]
     organization: String,
@@ -116,6 +125,9 @@ pub struct SendArgs {
     /// Show every row, not only those that need a look
     #[arg(long)]
     all: bool,
+    /// Write what became of each row into this CSV file
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -163,12 +175,24 @@ pub async fn run(args: &SendArgs, out: &mut dyn Write) -> Result<Exit, Failure> 
             );
         }
     }
+    if let Some(path) = &args.report {
+        report_file::write(&rows, path).map_err(|source| Failure::file("write", path, source))?;
+    }
     report::write(&rows, manner, out)?;
     Ok(report::exit(&rows))
 }
 
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    if path.as_os_str() != "-" {
+        return fs::read(path);
+    }
+    let mut file = Vec::new();
+    io::stdin().lock().read_to_end(&mut file)?;
+    Ok(file)
+}
+
 fn read_people(args: &SendArgs) -> Result<Vec<Person>, Failure> {
-    let file = fs::read(&args.file).map_err(|source| Failure::file("read", &args.file, source))?;
+    let file = read_file(&args.file).map_err(|source| Failure::file("read", &args.file, source))?;
     let defaults = Defaults {
         role: args.role.clone(),
         message: args.message.clone(),
@@ -176,7 +200,8 @@ fn read_people(args: &SendArgs) -> Result<Vec<Person>, Failure> {
         redirect_url: args.redirect_url.clone(),
         ttl: args.ttl.map(Into::into),
     };
-    people::read(&file, &defaults).map_err(|mut problems| {
+    let format = args.format.unwrap_or_else(|| Format::of(&args.file));
+    people::read(&file, format, &defaults).map_err(|mut problems| {
         let left = problems.len().saturating_sub(PROBLEMS_SHOWN_MAX);
         problems.truncate(PROBLEMS_SHOWN_MAX);
         if left > 0 {
@@ -373,6 +398,29 @@ mod tests {
             2,
             "nothing was sent"
         );
+    }
+
+    #[tokio::test]
+    async fn the_report_has_a_row_for_each_row() {
+        let folder = Folder::new();
+        let path = folder.file("report.csv");
+        let file = "email;role\n\"a@b.co\";admin\n=plain;\n";
+        let options = ["--report", path.to_str().unwrap()];
+        let (result, _) = send(&server(10), file, &options).await;
+        assert_eq!(result.unwrap(), Exit::Partly);
+        assert_eq!(
+            fs::read_to_string(path).unwrap(),
+            "line,email,outcome,reason,explanation,invitation_id,batch_id,mail,mail_error\n\
+             2,a@b.co,created,,,invitation-0,batch-1,sent,\n\
+             3,'=plain,refused,EMAIL_INVALID,the address is not one that mail can reach,,,,\n"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_file_of_json_lines_is_sent_too() {
+        let file = "{\"email\":\"a@b.co\"}\n";
+        let (result, out) = send(&server(10), file, &["--format", "ndjson"]).await;
+        assert_eq!(result.unwrap(), Exit::Done, "{out}");
     }
 
     #[tokio::test]

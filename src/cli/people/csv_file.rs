@@ -1,17 +1,12 @@
-//! Reads a CSV file of people to invite.
-//!
-//! Values go to the service exactly as they stand in their cells, white space included: what an address is, and what
-//! around it is dropped, is decided in one place, and that is the service. Only `ttl` is parsed here, into a duration.
-
-use std::time::Duration;
+//! A CSV file of people: commas, semicolons or tabs, told by its header; the columns in any order.
 
 use csv::{ByteRecord, ReaderBuilder};
+use serde_json::{Map, Value};
 
-use crate::proto::NewInvitation;
-use crate::proto::new_invitation::Expiry;
+use super::{Defaults, Fields, Person};
 
 /// The columns a file may have.
-const COLUMNS: [&str; 7] = [
+const COLUMNS: [&str; 11] = [
     "email",
     "role",
     "inviter_user_id",
@@ -19,42 +14,19 @@ const COLUMNS: [&str; 7] = [
     "locale",
     "message",
     "ttl",
+    "expire_time",
+    "notify",
+    "public_metadata",
+    "private_metadata",
 ];
-const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
-const UTF16_BOMS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
+/// What may stand between cells; the first is that of a file with one column.
+const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 
-/// One person of the file.
-#[derive(Clone)]
-pub struct Person {
-    /// The line of the file where the row starts, from 1.
-    pub line: u64,
-    /// What is sent.
-    pub item: NewInvitation,
-}
-
-/// What rows get that leave a cell empty.
-#[derive(Clone, Default)]
-pub struct Defaults {
-    /// The role.
-    pub role: String,
-    /// The personal note.
-    pub message: String,
-    /// The language.
-    pub locale: String,
-    /// Where people go after accepting.
-    pub redirect_url: String,
-    /// How long an invitation lasts.
-    pub ttl: Option<Duration>,
-}
-
-/// Reads a whole file.
-///
-/// # Errors
-///
-/// Every problem of the file, one sentence each.
-pub fn read(file: &[u8], defaults: &Defaults) -> Result<Vec<Person>, Vec<String>> {
-    let text = check_encoding(file).map_err(|problem| vec![problem])?;
+/// Reads a whole file whose encoding was checked.
+pub(super) fn read(text: &[u8], defaults: &Defaults) -> Result<Vec<Person>, Vec<String>> {
+    let delimiter = delimiter(text);
     let mut reader = ReaderBuilder::new()
+        .delimiter(delimiter)
         .has_headers(false)
         .flexible(true)
         .from_reader(text);
@@ -73,7 +45,7 @@ pub fn read(file: &[u8], defaults: &Defaults) -> Result<Vec<Person>, Vec<String>
             .map(|cell| str::from_utf8(cell).unwrap_or_default())
             .collect();
         let Some(columns) = &columns else {
-            columns = Some(Columns::parse(&cells)?);
+            columns = Some(Columns::parse(&cells, delimiter)?);
             continue;
         };
         match columns.person(line, &cells, defaults) {
@@ -90,24 +62,6 @@ pub fn read(file: &[u8], defaults: &Defaults) -> Result<Vec<Person>, Vec<String>
         Ok(people)
     } else {
         Err(problems)
-    }
-}
-
-/// Checks the encoding and drops a byte order mark.
-fn check_encoding(file: &[u8]) -> Result<&[u8], String> {
-    if UTF16_BOMS.iter().any(|bom| file.starts_with(bom)) {
-        return Err("the file is UTF-16: save it as \"CSV UTF-8\"".to_owned());
-    }
-    let text = file.strip_prefix(UTF8_BOM).unwrap_or(file);
-    match str::from_utf8(text) {
-        Ok(_) => Ok(text),
-        Err(error) => {
-            let before = text.get(..error.valid_up_to()).unwrap_or_default();
-            let line = before.split(|byte| *byte == b'\n').count();
-            Err(format!(
-                "line {line} is not UTF-8: save the file as \"CSV UTF-8\""
-            ))
-        }
     }
 }
 
@@ -144,10 +98,13 @@ impl<'file> LineCounter<'file> {
 }
 
 /// Where each known column is; the name of the column at each place.
-struct Columns(Vec<&'static str>);
+struct Columns {
+    names: Vec<&'static str>,
+    delimiter: u8,
+}
 
 impl Columns {
-    fn parse(header: &[&str]) -> Result<Self, Vec<String>> {
+    fn parse(header: &[&str], delimiter: u8) -> Result<Self, Vec<String>> {
         let known = COLUMNS.join(", ");
         let mut columns = Vec::with_capacity(header.len());
         let mut problems = Vec::new();
@@ -161,75 +118,89 @@ impl Columns {
                 None => problems.push(format!("unknown column {name:?}: known are {known}")),
             }
         }
-        if let [only] = header
-            && only.contains([';', '\t'])
-        {
-            problems = vec!["the columns must be separated by commas".to_owned()];
-        } else if problems.is_empty() && !columns.contains(&"email") {
+        if problems.is_empty() && !columns.contains(&"email") {
             problems.push(format!("the column email is missing: known are {known}"));
         }
         if problems.is_empty() {
-            Ok(Self(columns))
+            Ok(Self {
+                names: columns,
+                delimiter,
+            })
         } else {
             Err(problems)
         }
     }
 
     fn person(&self, line: u64, cells: &[&str], defaults: &Defaults) -> Result<Person, String> {
-        let Self(columns) = self;
-        if cells.len() != columns.len() {
-            let (found, expected) = (cells.len(), columns.len());
-            let hint = if found > expected {
-                " (text with commas must be quoted)"
-            } else {
-                ""
+        if cells.len() != self.names.len() {
+            let (found, expected) = (cells.len(), self.names.len());
+            let hint = match self.delimiter {
+                _ if found < expected => "",
+                b';' => " (text with semicolons must be quoted)",
+                b'\t' => " (text with tabs must be quoted)",
+                _ => " (text with commas must be quoted)",
             };
             let cells = if found == 1 { "cell" } else { "cells" };
             return Err(format!(
                 "has {found} {cells}, the header has {expected}{hint}"
             ));
         }
-        let mut item = NewInvitation {
-            role: defaults.role.clone(),
-            message: defaults.message.clone(),
-            locale: defaults.locale.clone(),
-            redirect_url: defaults.redirect_url.clone(),
-            ..Default::default()
-        };
-        let mut ttl = defaults.ttl;
-        for (column, cell) in columns
-            .iter()
-            .zip(cells)
-            .filter(|(_, cell)| !cell.is_empty())
-        {
+        let mut fields = Fields::default();
+        let filled = self.names.iter().zip(cells);
+        for (column, cell) in filled.filter(|(_, cell)| !cell.is_empty()) {
+            let text = Some((*cell).to_owned());
             match *column {
-                "role" => (*cell).clone_into(&mut item.role),
-                "inviter_user_id" => (*cell).clone_into(&mut item.inviter_user_id),
-                "redirect_url" => (*cell).clone_into(&mut item.redirect_url),
-                "locale" => (*cell).clone_into(&mut item.locale),
-                "message" => (*cell).clone_into(&mut item.message),
-                "ttl" => ttl = Some(parse_ttl(cell)?),
-                _ => (*cell).clone_into(&mut item.email),
+                "role" => fields.role = text,
+                "inviter_user_id" => fields.inviter_user_id = text,
+                "redirect_url" => fields.redirect_url = text,
+                "locale" => fields.locale = text,
+                "message" => fields.message = text,
+                "ttl" => fields.ttl = text,
+                "expire_time" => fields.expire_time = text,
+                "notify" => fields.notify = Some(parse_notify(cell)?),
+                "public_metadata" => fields.public_metadata = Some(parse_metadata(column, cell)?),
+                "private_metadata" => fields.private_metadata = Some(parse_metadata(column, cell)?),
+                _ => fields.email = text,
             }
         }
-        item.expiry = ttl.map(expiry).transpose()?;
-        Ok(Person { line, item })
+        fields.person(line, defaults)
     }
 }
 
-fn parse_ttl(cell: &str) -> Result<Duration, String> {
-    humantime::parse_duration(cell.trim())
-        .map_err(|error| format!("ttl {cell:?} is no duration like 7d or 12h: {error}"))
+/// What separates the cells of the header line, in which no cell needs quoting.
+fn delimiter(text: &[u8]) -> u8 {
+    let header = text
+        .split(|byte| matches!(byte, b'\r' | b'\n'))
+        .find(|line| !line.is_empty())
+        .unwrap_or_default();
+    let count = |delimiter: u8| header.split(|byte| *byte == delimiter).count();
+    // Of several with the same count the last one wins: commas.
+    DELIMITERS
+        .into_iter()
+        .rev()
+        .max_by_key(|delimiter| count(*delimiter))
+        .unwrap_or(b',')
 }
 
-fn expiry(ttl: Duration) -> Result<Expiry, String> {
-    let ttl = prost_types::Duration::try_from(ttl).map_err(|_| "the ttl is too long".to_owned())?;
-    Ok(Expiry::Ttl(ttl))
+fn parse_notify(cell: &str) -> Result<bool, String> {
+    match cell.trim().to_ascii_lowercase().as_str() {
+        "true" | "yes" | "1" => Ok(true),
+        "false" | "no" | "0" => Ok(false),
+        _ => Err("notify must be true or false".to_owned()),
+    }
+}
+
+fn parse_metadata(column: &str, cell: &str) -> Result<Map<String, Value>, String> {
+    serde_json::from_str(cell).map_err(|_| format!("{column} must be a JSON object"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::people::tests::{problems, read};
+    use crate::proto::NewInvitation;
+    use crate::proto::new_invitation::Expiry;
+    use std::time::Duration;
 
     fn emails(file: &[u8]) -> Vec<(u64, String)> {
         let people = read(file, &Defaults::default()).unwrap();
@@ -237,10 +208,6 @@ mod tests {
             .into_iter()
             .map(|person| (person.line, person.item.email))
             .collect()
-    }
-
-    fn problems(file: &[u8]) -> Vec<String> {
-        read(file, &Defaults::default()).err().unwrap()
     }
 
     #[test]
@@ -265,6 +232,51 @@ mod tests {
                     email: "c@d.co".to_owned(),
                     ..Default::default()
                 }
+        );
+    }
+
+    #[test]
+    fn semicolons_and_tabs_separate_as_well() {
+        let expected = [(2, "a,b@b.co".to_owned()), (3, "c@d.co".to_owned())];
+        for file in [
+            "role;email\nadmin;a,b@b.co\n;c@d.co\n",
+            "role\temail\r\nadmin\ta,b@b.co\r\n\tc@d.co\r\n",
+            "\u{feff}role;email\nadmin;\"a,b@b.co\"\n;c@d.co",
+        ] {
+            assert_eq!(emails(file.as_bytes()), expected, "{file:?}");
+        }
+        assert_eq!(
+            problems(b"email;role\na@b.co;x;y\n"),
+            ["line 2: has 3 cells, the header has 2 (text with semicolons must be quoted)"]
+        );
+    }
+
+    #[test]
+    fn every_field_of_an_item_can_be_a_column() {
+        let file = b"email,expire_time,notify,public_metadata,private_metadata\n\
+            a@b.co,2027-01-02T03:04:05Z,no,\"{\"\"plan\"\":\"\"pro\"\"}\",{}\n";
+        let people = read(file, &Defaults::default()).unwrap();
+        let item = &people[0].item;
+        let time = prost_types::Timestamp {
+            seconds: 1_798_859_045,
+            nanos: 0,
+        };
+        assert!(item.expiry == Some(Expiry::ExpireTime(time)));
+        assert_eq!(item.notify, Some(false));
+        assert_eq!(item.public_metadata.as_ref().unwrap().fields.len(), 1);
+        let found = problems(
+            b"email,ttl,expire_time,notify,public_metadata\na,1d,2027-01-02T03:04:05Z,,\n\
+              b,,tomorrow,,\nc,,,maybe,\nd,,,,[]\ne,,,,\"{\"\"n\"\":9007199254740993}\"\n",
+        );
+        assert_eq!(
+            found,
+            [
+                "line 2: has both ttl and expire_time",
+                "line 3: expire_time \"tomorrow\" is no time like 2027-01-31T12:00:00Z",
+                "line 4: notify must be true or false",
+                "line 5: public_metadata must be a JSON object",
+                "line 6: public_metadata: metadata cannot hold the number 9007199254740993 exactly: write it as a string",
+            ]
         );
     }
 
@@ -313,7 +325,7 @@ mod tests {
 
     #[test]
     fn a_wrong_header_is_told_in_full() {
-        let cases: [(&[u8], &str); 7] = [
+        let cases: [(&[u8], &str); 5] = [
             (b"", "the file is empty"),
             (b"email\n", "the file has a header but no rows"),
             (
@@ -322,8 +334,6 @@ mod tests {
             ),
             (b"email,Email\n", "the column email is there twice"),
             (b"role\nx\n", "the column email is missing"),
-            (b"email;role\n", "the columns must be separated by commas"),
-            (b"\xff\xfee\0", "the file is UTF-16"),
         ];
         for (file, start) in cases {
             let found = problems(file);
@@ -344,15 +354,6 @@ mod tests {
         assert!(
             found[2].starts_with("line 6: has 3 cells, the header has 2 (text"),
             "{found:?}"
-        );
-    }
-
-    #[test]
-    fn what_is_not_utf8_is_named_by_line() {
-        let found = problems(b"email\na@b.co\nm\xfcller@b.co\n");
-        assert_eq!(
-            found,
-            ["line 3 is not UTF-8: save the file as \"CSV UTF-8\""]
         );
     }
 }
