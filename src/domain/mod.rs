@@ -3,6 +3,7 @@
 //! Knows no async, no SQL, no protocol, no mail and no configuration. Time and chance come in as parameters.
 
 pub mod access;
+pub mod actor;
 pub mod address_tag;
 pub mod bounce_address;
 pub mod brand;

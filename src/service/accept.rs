@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::access::Access;
+use crate::domain::actor::Actor;
 use crate::domain::invitation::{Invitation, StateName};
 use crate::domain::membership::Membership;
 use crate::domain::reason::Reason;
@@ -36,10 +37,10 @@ impl Service {
     pub async fn accept(
         &self,
         request: Accept,
-        access: Access,
+        actor: Actor,
     ) -> Result<AcceptOutcome, ServiceError> {
         let service = self.clone();
-        let request = Arc::new((request, access));
+        let request = Arc::new((request, actor));
         self.store
             .run("accept", move |connection| {
                 let (service, request) = (service.clone(), Arc::clone(&request));
@@ -56,14 +57,14 @@ impl Service {
         &self,
         connection: &mut Connection,
         request: &Accept,
-        access: &Access,
+        actor: &Actor,
     ) -> Result<AcceptOutcome, ServiceError> {
-        let subject = self.verify(connection, &request.token, access).await?;
+        let subject = self.verify(connection, &request.token, actor).await?;
         let emails = &request.user.emails_normalized;
         // A caller for some organizations must not say for all whose an address is; the invited one is proven by the
         // link.
         let invited = std::slice::from_ref(&subject.email_normalized);
-        let emails_to_keep = match access {
+        let emails_to_keep = match actor.access {
             Access::Every => emails.as_slice(),
             Access::Only(_) if emails.contains(&subject.email_normalized) => invited,
             Access::Only(_) => &[],

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::domain::actor::Actor;
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{Invitation, StateName};
@@ -42,8 +43,8 @@ pub enum Selection {
 
 /// A request.
 pub struct BulkResend {
-    /// The name of the caller; request ids are theirs.
-    pub caller: String,
+    /// Who asks; request ids are their caller's.
+    pub actor: Actor,
     /// Makes the call safe to repeat.
     pub request_id: Option<Uuid>,
     /// SHA-256 of everything that was asked, without the request id and `validate_only`.
@@ -324,7 +325,7 @@ impl BulkResend {
     fn key(&self) -> Option<RequestKey> {
         self.request_id.map(|request_id| RequestKey {
             organization_id: self.organization_id.as_str().to_owned(),
-            caller: self.caller.clone(),
+            caller: self.actor.caller.clone(),
             method: "BulkResend",
             request_id,
         })

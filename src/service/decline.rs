@@ -1,6 +1,6 @@
 //! Decline: the invited person says no.
 
-use crate::domain::access::Access;
+use crate::domain::actor::Actor;
 use crate::domain::invitation::{Invitation, StateName};
 use crate::domain::suppression::SuppressionReason;
 use crate::domain::token::Token;
@@ -14,16 +14,16 @@ impl Service {
     pub async fn decline(
         &self,
         token: Token,
-        access: Access,
+        actor: Actor,
         suppress: bool,
     ) -> Result<Invitation, ServiceError> {
         let service = self.clone();
         self.store
             .with_tx("decline", move |connection| {
-                let (service, token, access) = (service.clone(), token.clone(), access.clone());
+                let (service, token, actor) = (service.clone(), token.clone(), actor.clone());
                 Box::pin(async move {
                     service
-                        .decline_once(connection, &token, &access, suppress)
+                        .decline_once(connection, &token, &actor, suppress)
                         .await
                 })
             })
@@ -34,10 +34,10 @@ impl Service {
         &self,
         connection: &mut Connection,
         token: &Token,
-        access: &Access,
+        actor: &Actor,
         suppress: bool,
     ) -> Result<Invitation, ServiceError> {
-        let verified = self.verify(connection, token, access).await?;
+        let verified = self.verify(connection, token, actor).await?;
         let now = self.clock.now();
         // Locked and looked at again: an acceptance may have come between.
         let subject = subjects::lock(connection, &verified.organization_id, verified.id)

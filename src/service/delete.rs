@@ -1,5 +1,6 @@
 //! Deleting organizations, users and memberships: whoever is gone leaves no open invitation behind.
 
+use crate::domain::actor::Actor;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::reason::Reason;
 use crate::store::invitations::{self, End};
@@ -18,7 +19,11 @@ pub struct Deleted {
 
 impl Service {
     /// Deletes an organization, its memberships and its pending invitations.
-    pub async fn delete_organization(&self, id: OrganizationId) -> Result<Deleted, ServiceError> {
+    pub async fn delete_organization(
+        &self,
+        id: OrganizationId,
+        actor: Actor,
+    ) -> Result<Deleted, ServiceError> {
         let service = self.clone();
         self.store
             .with_tx("delete_organization", move |connection| {
@@ -40,7 +45,7 @@ impl Service {
     }
 
     /// Deletes a user, their memberships, and the pending invitations they made.
-    pub async fn delete_user(&self, id: UserId) -> Result<Deleted, ServiceError> {
+    pub async fn delete_user(&self, id: UserId, actor: Actor) -> Result<Deleted, ServiceError> {
         let service = self.clone();
         self.store
             .with_tx("delete_user", move |connection| {
@@ -67,6 +72,7 @@ impl Service {
         &self,
         organization_id: OrganizationId,
         user_id: UserId,
+        actor: Actor,
     ) -> Result<Deleted, ServiceError> {
         let service = self.clone();
         self.store

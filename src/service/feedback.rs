@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+use crate::domain::actor::Actor;
 use crate::domain::address_tag::AddressTag;
 use crate::domain::bounce_address::SentMail;
 use crate::domain::invitation::DeliveryState;
@@ -153,7 +154,7 @@ impl Service {
     }
 
     /// No more mails to whom a genuine unsubscribe token belongs, from any organization; `false` if it is not genuine.
-    pub async fn unsubscribe(&self, token: &str) -> Result<bool, ServiceError> {
+    pub async fn unsubscribe(&self, token: &str, actor: Actor) -> Result<bool, ServiceError> {
         let Some(tag) = unsubscribe_token::open(&self.keyring, token) else {
             return Ok(false);
         };

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::new_invitation::ITEMS_MAX;
 use crate::domain::reason::Reason;
@@ -26,6 +27,8 @@ pub enum Selection {
 /// A request.
 #[derive(Debug, Clone)]
 pub struct Requeue {
+    /// Who asks.
+    pub actor: Actor,
     /// The organization.
     pub organization_id: OrganizationId,
     /// Which mails.

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use crate::domain::actor::Actor;
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{Invitation, StateName};
@@ -15,6 +16,8 @@ use super::{Service, ServiceError};
 /// What to mail again.
 #[derive(Debug, Clone)]
 pub struct Resend {
+    /// Who asks.
+    pub actor: Actor,
     /// The organization.
     pub organization_id: OrganizationId,
     /// The invitation.

@@ -2,6 +2,7 @@
 
 use uuid::Uuid;
 
+use crate::domain::actor::Actor;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::invitation::{Invitation, StateName};
 use crate::domain::reason::Reason;
@@ -17,15 +18,22 @@ impl Service {
         organization_id: OrganizationId,
         id: Uuid,
         by_user_id: Option<UserId>,
+        actor: Actor,
     ) -> Result<Invitation, ServiceError> {
         let service = self.clone();
         self.store
             .with_tx("revoke", move |connection| {
-                let (service, organization_id, by_user_id) =
-                    (service.clone(), organization_id.clone(), by_user_id.clone());
+                let (service, organization_id) = (service.clone(), organization_id.clone());
+                let (by_user_id, actor) = (by_user_id.clone(), actor.clone());
                 Box::pin(async move {
                     service
-                        .revoke_once(connection, &organization_id, id, by_user_id.as_ref())
+                        .revoke_once(
+                            connection,
+                            &organization_id,
+                            id,
+                            by_user_id.as_ref(),
+                            &actor,
+                        )
                         .await
                 })
             })
@@ -38,6 +46,7 @@ impl Service {
         organization_id: &OrganizationId,
         id: Uuid,
         by_user_id: Option<&UserId>,
+        actor: &Actor,
     ) -> Result<Invitation, ServiceError> {
         let subject = self.lock(connection, organization_id, id).await?;
         let now = self.clock.now();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+use crate::domain::actor::Actor;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::{Reason, Violation};
@@ -21,6 +22,8 @@ pub type Addresses = Vec<Result<EmailAddress, Reason>>;
 
 /// Addresses to put on the list.
 pub struct AddSuppressions {
+    /// Who asks.
+    pub actor: Actor,
     /// The organization whose invitations they get no more; `None` for those of all.
     pub organization_id: Option<OrganizationId>,
     /// The addresses.
@@ -31,6 +34,8 @@ pub struct AddSuppressions {
 
 /// Addresses to take off the list.
 pub struct LiftSuppressions {
+    /// Who asks.
+    pub actor: Actor,
     /// The organization; `None` for the list of all, which leaves those of single ones as they are.
     pub organization_id: Option<OrganizationId>,
     /// The addresses.

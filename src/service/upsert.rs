@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
-use crate::domain::access::Access;
+use crate::domain::actor::Actor;
 use crate::domain::membership::{MembershipInput, NewMembership};
 use crate::domain::organization::{Organization, OrganizationInput};
 use crate::domain::reason::{Reason, Violation};
@@ -44,14 +44,14 @@ impl Service {
     pub async fn upsert_organizations(
         &self,
         inputs: Vec<OrganizationInput>,
-        access: Access,
+        actor: Actor,
     ) -> Result<Vec<Upserted>, ServiceError> {
         let checked: Vec<Checked<Organization, String>> = inputs
             .iter()
             .map(|input| {
                 let organization = input.parse()?;
                 let id = organization.id.as_str().to_owned();
-                if access.allows(&id) {
+                if actor.access.allows(&id) {
                     Ok((id, organization))
                 } else {
                     Err(vec![Violation::new("id", Reason::OrganizationDenied)])
@@ -82,6 +82,7 @@ impl Service {
     pub async fn upsert_users(
         &self,
         inputs: Vec<Result<User, Vec<Violation>>>,
+        actor: Actor,
     ) -> Result<Vec<Upserted>, ServiceError> {
         let checked = inputs
             .into_iter()
@@ -111,10 +112,10 @@ impl Service {
     pub async fn upsert_memberships(
         &self,
         inputs: Vec<MembershipInput>,
-        access: Access,
+        actor: Actor,
     ) -> Result<Vec<Upserted>, ServiceError> {
         let service = self.clone();
-        let inputs = Arc::new((inputs, access));
+        let inputs = Arc::new((inputs, actor));
         self.store
             .with_tx("upsert_memberships", move |connection| {
                 let (service, inputs) = (service.clone(), Arc::clone(&inputs));
@@ -131,7 +132,7 @@ impl Service {
         &self,
         connection: &mut Connection,
         inputs: &[MembershipInput],
-        access: &Access,
+        actor: &Actor,
     ) -> Result<Vec<Upserted>, ServiceError> {
         let parsed: Vec<_> = inputs.iter().map(|input| input.clone().parse()).collect();
         let column = |of: fn(&NewMembership) -> &str| -> Vec<String> {
@@ -158,7 +159,7 @@ impl Service {
             .collect();
         let checked = parsed
             .into_iter()
-            .map(|item| check_membership(item?, &organizations, &known, access))
+            .map(|item| check_membership(item?, &organizations, &known, actor))
             .collect();
         let (mut results, accepted) = settle_duplicates(checked, "user_id");
         let (keys, rows): (Vec<_>, Vec<MembershipRow>) = accepted
@@ -179,12 +180,12 @@ fn check_membership(
     item: NewMembership,
     organizations: &HashMap<String, Organization>,
     known_users: &HashSet<String>,
-    access: &Access,
+    actor: &Actor,
 ) -> Checked<MembershipRow, (String, String)> {
     let mut violations = Vec::new();
     let organization_id = item.organization_id.as_str();
     // Permission first: whether a foreign organization exists is none of the caller's business.
-    if !access.allows(organization_id) {
+    if !actor.access.allows(organization_id) {
         return Err(vec![Violation::new(
             "organization_id",
             Reason::OrganizationDenied,

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
 use crate::domain::new_invitation::ItemInput;
@@ -41,8 +42,8 @@ pub enum OnExisting {
 
 /// A request. Not `Debug`: it holds addresses and notes.
 pub struct BulkCreate {
-    /// The name of the caller; request ids are theirs.
-    pub caller: String,
+    /// Who asks; request ids are their caller's.
+    pub actor: Actor,
     /// Makes the call safe to repeat.
     pub request_id: Option<Uuid>,
     /// SHA-256 of everything that was asked, without the request id and `validate_only`.
@@ -203,7 +204,7 @@ impl BulkCreate {
     fn key(&self) -> Option<RequestKey> {
         self.request_id.map(|request_id| RequestKey {
             organization_id: self.organization_id.as_str().to_owned(),
-            caller: self.caller.clone(),
+            caller: self.actor.caller.clone(),
             method: "BulkCreate",
             request_id,
         })
