@@ -5,6 +5,7 @@
 pub mod access;
 pub mod actor;
 pub mod address_tag;
+pub mod audit;
 pub mod bounce_address;
 pub mod brand;
 pub mod color;

@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::actor::Actor;
+use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{Invitation, StateName};
@@ -20,8 +21,11 @@ use crate::entropy;
 use crate::store::candidates::{self, Candidate};
 use crate::store::idempotency_keys::{self, RequestKey};
 use crate::store::invitations::{self, KnownAddress, ListFilter, Resending};
-use crate::store::{self, Connection, Constraint, StoreError, invitation_row, organizations};
+use crate::store::{
+    self, Connection, Constraint, StoreError, audit_events, invitation_row, organizations,
+};
 
+use super::audit::{count, counts_of};
 use super::bulk_create::{ItemResult, Outcome, shorten};
 use super::snapshot::{self, StoredResults};
 use super::{Service, ServiceError};
@@ -160,6 +164,10 @@ impl Service {
         let results = self
             .carry_out(connection, request, &steps, expires_at, now)
             .await?;
+        if !request.validate_only {
+            let event = self.resent(request, &steps, &results, now);
+            audit_events::insert_many(connection, &[event]).await?;
+        }
         let page = ResentPage {
             found: match request.selection {
                 Selection::Ids(_) => Vec::new(),
@@ -177,6 +185,31 @@ impl Service {
             idempotency_keys::set_response(connection, &key, &response).await?;
         }
         Ok(page)
+    }
+
+    fn resent(
+        &self,
+        request: &BulkResend,
+        steps: &[Step],
+        results: &[ItemResult],
+        now: OffsetDateTime,
+    ) -> AuditEvent {
+        let rotated = steps.iter().filter_map(Step::resending);
+        let rotated = rotated.filter(|item| item.nonce.is_some()).count();
+        let organization_id = request.organization_id.as_str();
+        AuditEvent {
+            request_id: request.request_id,
+            counts: AuditCounts {
+                rotated: count(rotated),
+                ..counts_of(results)
+            },
+            ..self.event(
+                &request.actor,
+                AuditAction::BulkResend,
+                organization_id,
+                now,
+            )
+        }
     }
 
     /// The answer of an earlier call.

@@ -1,11 +1,12 @@
 //! Decline: the invited person says no.
 
 use crate::domain::actor::Actor;
+use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::invitation::{Invitation, StateName};
 use crate::domain::suppression::SuppressionReason;
 use crate::domain::token::Token;
 use crate::store::invitations::{self, End};
-use crate::store::{Connection, subjects};
+use crate::store::{Connection, audit_events, subjects};
 
 use super::{Service, ServiceError, feedback};
 
@@ -44,7 +45,8 @@ impl Service {
             .await?
             .filter(|subject| subject.generation == verified.generation)
             .ok_or(ServiceError::Raced)?;
-        match subject.state(now)? {
+        let state = subject.state(now)?;
+        match state {
             StateName::Pending => {
                 let target = (subject.id, subject.organization_id.clone());
                 invitations::end_many(connection, &[target], End::Declined, now).await?;
@@ -60,6 +62,19 @@ impl Service {
             let tag = self.tagger.tag_of_normalized(&subject.email_normalized);
             let reason = SuppressionReason::Declined;
             feedback::suppress(connection, &subject.organization_id, tag, reason, now).await?;
+        }
+        // Declining again is no act, unless it asks for more.
+        if state == StateName::Pending || suppress {
+            let organization_id = &subject.organization_id;
+            let event = AuditEvent {
+                invitation_id: Some(subject.id),
+                counts: AuditCounts {
+                    suppressed: u64::from(suppress),
+                    ..AuditCounts::default()
+                },
+                ..self.event(actor, AuditAction::Decline, organization_id, now)
+            };
+            audit_events::insert_many(connection, &[event]).await?;
         }
         self.read(connection, &subject.organization_id, subject.id)
             .await

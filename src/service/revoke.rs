@@ -3,11 +3,12 @@
 use uuid::Uuid;
 
 use crate::domain::actor::Actor;
+use crate::domain::audit::{AuditAction, AuditEvent};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::invitation::{Invitation, StateName};
 use crate::domain::reason::Reason;
-use crate::store::Connection;
 use crate::store::invitations::{self, End};
+use crate::store::{Connection, audit_events};
 
 use super::{Service, ServiceError};
 
@@ -63,6 +64,15 @@ impl Service {
                     now,
                 )
                 .await?;
+                let event = self.event(actor, AuditAction::Revoke, organization_id.as_str(), now);
+                let event = AuditEvent {
+                    invitation_id: Some(id),
+                    on_behalf_of_user_id: event
+                        .on_behalf_of_user_id
+                        .or_else(|| by_user_id.map(|user| user.as_str().to_owned())),
+                    ..event
+                };
+                audit_events::insert_many(connection, &[event]).await?;
             }
             StateName::Declined | StateName::Revoked | StateName::Expired => {}
         }

@@ -5,6 +5,7 @@ use std::hash::Hash;
 use std::sync::Arc;
 
 use crate::domain::actor::Actor;
+use crate::domain::audit::AuditAction;
 use crate::domain::membership::{MembershipInput, NewMembership};
 use crate::domain::organization::{Organization, OrganizationInput};
 use crate::domain::reason::{Reason, Violation};
@@ -12,6 +13,7 @@ use crate::domain::user::User;
 use crate::store::memberships::MembershipRow;
 use crate::store::{Connection, memberships, organizations, users};
 
+use super::audit::{NO_ORGANIZATION, Told};
 use super::{Service, ServiceError};
 
 /// What became of one item.
@@ -59,21 +61,32 @@ impl Service {
             })
             .collect();
         let (mut results, accepted) = settle_duplicates(checked, "id");
-        let now = self.clock.now();
-        let accepted = Arc::new(accepted);
-        let rows: Arc<Vec<Organization>> =
-            Arc::new(accepted.iter().map(|(_, _, row)| row.clone()).collect());
+        let service = self.clone();
+        let failed = results.len() - accepted.len();
+        let rows: Vec<Organization> = accepted.iter().map(|(_, _, row)| row.clone()).collect();
+        let shared = Arc::new((rows, actor));
         let added: HashSet<String> = self
             .store
-            .run("upsert_organizations", move |connection| {
-                let rows = Arc::clone(&rows);
+            .with_tx("upsert_organizations", move |connection| {
+                let (service, shared) = (service.clone(), Arc::clone(&shared));
                 Box::pin(async move {
-                    Ok::<_, ServiceError>(organizations::upsert_many(connection, &rows, now).await?)
+                    let (rows, actor) = &*shared;
+                    let now = service.clock.now();
+                    let added = organizations::upsert_many(connection, rows, now).await?;
+                    let added: HashSet<String> = added.into_iter().collect();
+                    let told = rows.iter().map(|row| Told {
+                        organization_id: row.id.as_str(),
+                        user_id: None,
+                        is_created: added.contains(row.id.as_str()),
+                    });
+                    let action = AuditAction::UpsertOrganizations;
+                    service
+                        .audit_told(connection, actor, action, told, failed)
+                        .await?;
+                    Ok::<_, ServiceError>(added)
                 })
             })
-            .await?
-            .into_iter()
-            .collect();
+            .await?;
         mark_written(&mut results, &accepted, &added);
         Ok(results)
     }
@@ -89,21 +102,32 @@ impl Service {
             .map(|input| input.map(|user| (user.id.as_str().to_owned(), user)))
             .collect();
         let (mut results, accepted) = settle_duplicates(checked, "id");
-        let now = self.clock.now();
-        let accepted = Arc::new(accepted);
-        let rows: Arc<Vec<User>> =
-            Arc::new(accepted.iter().map(|(_, _, row)| row.clone()).collect());
+        let service = self.clone();
+        let failed = results.len() - accepted.len();
+        let rows: Vec<User> = accepted.iter().map(|(_, _, row)| row.clone()).collect();
+        let shared = Arc::new((rows, actor));
         let added: HashSet<String> = self
             .store
-            .run("upsert_users", move |connection| {
-                let rows = Arc::clone(&rows);
+            .with_tx("upsert_users", move |connection| {
+                let (service, shared) = (service.clone(), Arc::clone(&shared));
                 Box::pin(async move {
-                    Ok::<_, ServiceError>(users::upsert_many(connection, &rows, now).await?)
+                    let (rows, actor) = &*shared;
+                    let now = service.clock.now();
+                    let added = users::upsert_many(connection, rows, now).await?;
+                    let added: HashSet<String> = added.into_iter().collect();
+                    let told = rows.iter().map(|row| Told {
+                        organization_id: NO_ORGANIZATION,
+                        user_id: Some(row.id.as_str()),
+                        is_created: added.contains(row.id.as_str()),
+                    });
+                    let action = AuditAction::UpsertUsers;
+                    service
+                        .audit_told(connection, actor, action, told, failed)
+                        .await?;
+                    Ok::<_, ServiceError>(added)
                 })
             })
-            .await?
-            .into_iter()
-            .collect();
+            .await?;
         mark_written(&mut results, &accepted, &added);
         Ok(results)
     }
@@ -171,6 +195,15 @@ impl Service {
             .into_iter()
             .collect();
         mark_written(&mut results, &keys, &added);
+        let told = keys.iter().map(|(_, key, ())| Told {
+            organization_id: &key.0,
+            user_id: Some(&key.1),
+            is_created: added.contains(key),
+        });
+        let failed = results.len() - keys.len();
+        let action = AuditAction::UpsertMemberships;
+        self.audit_told(connection, actor, action, told, failed)
+            .await?;
         Ok(results)
     }
 }

@@ -9,6 +9,7 @@ mod plan;
 mod write;
 
 pub(super) use answer::shorten;
+use plan::Plan;
 
 use std::sync::Arc;
 
@@ -16,13 +17,15 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::domain::actor::Actor;
+use crate::domain::audit::{AuditAction, AuditEvent};
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
 use crate::domain::new_invitation::ItemInput;
 use crate::domain::reason::{Reason, Violation};
 use crate::store::idempotency_keys::{self, RequestKey};
-use crate::store::{self, Connection, organizations};
+use crate::store::{self, Connection, audit_events, organizations};
 
+use super::audit::counts_of;
 use super::snapshot::{self, StoredResults};
 use super::{Service, ServiceError};
 
@@ -152,7 +155,10 @@ impl Service {
         let batch = if request.validate_only {
             self.foretell(connection, request, &plan).await?
         } else {
-            self.write(connection, request, &plan).await?
+            let batch = self.write(connection, request, &plan).await?;
+            let event = self.made(request, &plan, &batch);
+            audit_events::insert_many(connection, &[event]).await?;
+            batch
         };
         if let Some(key) = key.filter(|_| !request.validate_only) {
             let response = snapshot::encode(&StoredBatch {
@@ -162,6 +168,26 @@ impl Service {
             idempotency_keys::set_response(connection, &key, &response).await?;
         }
         Ok(batch)
+    }
+
+    /// What is written down of a call. Only an inviter whom the directory knows is named: anything may stand in an item.
+    fn made(&self, request: &BulkCreate, plan: &Plan, batch: &Batch) -> AuditEvent {
+        let organization_id = request.organization_id.as_str();
+        let action = AuditAction::BulkCreate;
+        let event = self.event(&request.actor, action, organization_id, plan.now);
+        let mut inviters = plan.inviters.keys();
+        let inviter = plan
+            .inviters
+            .get_key_value(&request.inviter_user_id)
+            .map(|(id, _)| id)
+            .or_else(|| inviters.next().filter(|_| inviters.next().is_none()));
+        AuditEvent {
+            on_behalf_of_user_id: event.on_behalf_of_user_id.or_else(|| inviter.cloned()),
+            batch_id: Some(batch.id),
+            request_id: request.request_id,
+            counts: counts_of(&batch.results),
+            ..event
+        }
     }
 
     /// The answer of an earlier call with this request id, or `None` if this is the first.
