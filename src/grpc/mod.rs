@@ -5,6 +5,7 @@
 //! Knows no SQL, no store and no mail.
 
 mod actor;
+mod audit_service;
 mod callers;
 mod connection;
 mod convert;
