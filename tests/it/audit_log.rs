@@ -491,6 +491,17 @@ async fn fill(database: &mut PgConnection) {
         .unwrap();
 }
 
+/// How often the table was read as a whole by this connection, and how many of its rows.
+async fn reads(connection: &mut PgConnection) -> (i64, i64) {
+    sqlx::query_as(
+        "SELECT seq_scan, seq_tup_read + coalesce(idx_tup_fetch, 0)
+           FROM pg_stat_xact_user_tables WHERE relname = 'audit_events'",
+    )
+    .fetch_one(connection)
+    .await
+    .unwrap()
+}
+
 #[tokio::test]
 async fn a_page_of_an_organization_reads_that_page_alone() {
     let world = World::start().await;
@@ -527,18 +538,15 @@ async fn a_page_of_an_organization_reads_that_page_alone() {
         {
             let mut transaction = database.begin().await.unwrap();
             store::plan_afresh(&mut transaction).await.unwrap();
+            let before_it = reads(&mut transaction).await;
             let found = audit_events::list(&mut transaction, &filter, before, 101).await;
             let found = found.unwrap();
             assert_eq!(found.len(), expected, "{number}");
-            let (scans, read): (i64, i64) = sqlx::query_as(
-                "SELECT seq_scan, seq_tup_read + coalesce(idx_tup_fetch, 0)
-                   FROM pg_stat_xact_user_tables WHERE relname = 'audit_events'",
-            )
-            .fetch_one(&mut *transaction)
-            .await
-            .unwrap();
+            let after_it = reads(&mut transaction).await;
+            let (scans, read) = (after_it.0 - before_it.0, after_it.1 - before_it.1);
             let told = format!("{number} {is_analyzed}: {scans} scans, {read} rows");
-            assert!(scans == 0 && read <= 101, "{told}");
+            // The planner looks at the ends of the indexes, too.
+            assert!(scans == 0 && read <= 101 + 10, "{told}");
         }
     }
 }
