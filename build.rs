@@ -2,11 +2,12 @@
 
 use std::path::PathBuf;
 
-const SOURCES: [&str; 7] = [
+const SOURCES: [&str; 8] = [
     "invitation/v1/invitation.proto",
     "invitation/v1/directory.proto",
     "invitation/v1/mail.proto",
     "invitation/v1/suppression.proto",
+    "invitation/v1/audit.proto",
     "invitation/v1/error.proto",
     "invitation/v1/feedback.proto",
     // Served by reflection, so that grpcurl prints error details decoded.

@@ -30,6 +30,7 @@ Scopes:
   directory:write     tell of organizations, users and memberships
   directory:read      read memberships, and learn who has an account
   suppressions:write  read and change the list of addresses that get no mail, and report bounces
+  audit:read          read what callers did
 
 Example:
   invitations caller new onboarding --organization acme \\

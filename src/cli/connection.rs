@@ -14,6 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use super::failure::Failure;
+use crate::proto::audit_service_client::AuditServiceClient;
 use crate::proto::directory_service_client::DirectoryServiceClient;
 use crate::proto::feedback_service_client::FeedbackServiceClient;
 use crate::proto::invitation_service_client::InvitationServiceClient;
@@ -182,6 +183,14 @@ impl ConnectionArgs {
                 .max_encoding_message_size(SEND_OCTETS_MAX)
                 .max_decoding_message_size(RECEIVE_OCTETS_MAX),
         )
+    }
+
+    /// A connected client of the audit service.
+    pub async fn audit(&self) -> Result<AuditServiceClient<Connection>, Failure> {
+        let credentials = self.credentials()?;
+        let channel = self.server.connect().await?;
+        Ok(AuditServiceClient::with_interceptor(channel, credentials)
+            .max_decoding_message_size(RECEIVE_OCTETS_MAX))
     }
 
     /// A connected client of the feedback service.

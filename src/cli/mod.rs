@@ -6,10 +6,11 @@
 //!
 //! In reading order: [`failure`] is how commands end, [`connection`], [`retry`] and [`status`] are how they speak to
 //! the server, [`send`] is the main one with [`people`], [`chunks`], [`results`], [`follow`], [`progress`] and
-//! [`report`], and [`resend`], [`outbox`], [`accept`], [`bounce`], [`directory`], [`suppression`], [`health`], [`mail`],
-//! [`caller`] and [`key`] are one command each.
+//! [`report`], and [`resend`], [`outbox`], [`accept`], [`bounce`], [`directory`], [`suppression`], [`audit`], [`health`],
+//! [`mail`], [`caller`] and [`key`] are one command each.
 
 pub mod accept;
+pub mod audit;
 pub mod bounce;
 pub mod caller;
 pub mod chunks;
@@ -118,6 +119,9 @@ pub enum Tool {
     /// Say which addresses get no more invitations
     #[command(subcommand)]
     Suppression(suppression::SuppressionCommand),
+    /// Show what callers did
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Look after the mails that are owed
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
@@ -142,6 +146,7 @@ pub async fn run(tool: &Tool, out: &mut dyn Write) -> Result<Exit, Failure> {
         Tool::Health(args) => health::run(args, out).await,
         Tool::Directory(command) => directory::run(command, out).await,
         Tool::Suppression(command) => suppression::run(command, out).await,
+        Tool::Audit(command) => audit::run(command, out).await,
         Tool::Outbox(command) => outbox::run(command, out).await,
         Tool::Caller(command) => caller::run(command, out),
         Tool::Mail(command) => mail::run(command, out),
@@ -185,6 +190,8 @@ mod tests {
             "suppression lift a@b.co --expires-in 1d",
             "suppression list --reason bored",
             "mail preview --locale de",
+            "audit list --action explode",
+            "audit list --since yesterday",
         ] {
             let words = std::iter::once("invitations").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_err(), "{line}");

@@ -3,7 +3,9 @@
 //! Knows no async, no SQL, no protocol, no mail and no configuration. Time and chance come in as parameters.
 
 pub mod access;
+pub mod actor;
 pub mod address_tag;
+pub mod audit;
 pub mod bounce_address;
 pub mod brand;
 pub mod color;

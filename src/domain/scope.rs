@@ -20,6 +20,8 @@ pub enum Scope {
     DirectoryRead,
     /// Read and change the list of addresses that get no mail, and report bounces.
     SuppressionsWrite,
+    /// Read what callers did.
+    AuditRead,
 }
 
 /// Says that a string names no scope.
@@ -29,13 +31,14 @@ pub struct ScopeError;
 
 impl Scope {
     /// Every scope there is.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::InvitationsWrite,
         Self::InvitationsRead,
         Self::InvitationsLink,
         Self::DirectoryWrite,
         Self::DirectoryRead,
         Self::SuppressionsWrite,
+        Self::AuditRead,
     ];
 
     /// The scope as files, flags and error details spell it.
@@ -48,6 +51,7 @@ impl Scope {
             Self::DirectoryWrite => "directory:write",
             Self::DirectoryRead => "directory:read",
             Self::SuppressionsWrite => "suppressions:write",
+            Self::AuditRead => "audit:read",
         }
     }
 }

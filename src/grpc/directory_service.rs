@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::actor::actor;
 use super::callers::Caller;
 use super::convert::directory;
 use super::gate::{Gate, Pace, organization, require_every_organization};
@@ -54,7 +55,7 @@ impl DirectoryService for DirectoryApi {
                 .collect();
             let results = self
                 .service
-                .upsert_organizations(inputs, caller.access.clone())
+                .upsert_organizations(inputs, actor(&caller))
                 .await;
             let (results, failed_count) = directory::upserted(results?);
             Ok(UpsertOrganizationsResponse {
@@ -81,7 +82,7 @@ impl DirectoryService for DirectoryApi {
             require_every_organization(&caller)?;
             directory::check_length("users", message.users.len()).map_err(status::invalid)?;
             let inputs = message.users.iter().map(directory::user).collect();
-            let results = self.service.upsert_users(inputs).await;
+            let results = self.service.upsert_users(inputs, actor(&caller)).await;
             let (results, failed_count) = directory::upserted(results?);
             Ok(UpsertUsersResponse {
                 results,
@@ -113,7 +114,7 @@ impl DirectoryService for DirectoryApi {
                 .collect();
             let results = self
                 .service
-                .upsert_memberships(inputs, caller.access.clone())
+                .upsert_memberships(inputs, actor(&caller))
                 .await;
             let (results, failed_count) = directory::upserted(results?);
             Ok(UpsertMembershipsResponse {
@@ -210,7 +211,10 @@ impl DirectoryService for DirectoryApi {
         let work = async |caller: Arc<Caller>, message: DeleteOrganizationRequest| {
             let organization_id = organization(&caller, &message.organization_id)?;
             let organization_id = organization_id.map_err(status::invalid)?;
-            let deleted = self.service.delete_organization(organization_id).await?;
+            let deleted = self
+                .service
+                .delete_organization(organization_id, actor(&caller))
+                .await?;
             Ok(DeleteOrganizationResponse {
                 revoked_invitation_count: count(deleted.revoked_invitations),
                 deleted_membership_count: count(deleted.memberships),
@@ -234,7 +238,7 @@ impl DirectoryService for DirectoryApi {
         let work = async |caller: Arc<Caller>, message: DeleteUserRequest| {
             require_every_organization(&caller)?;
             let user_id = fields::user_id(&message.user_id).map_err(status::invalid)?;
-            let deleted = self.service.delete_user(user_id).await?;
+            let deleted = self.service.delete_user(user_id, actor(&caller)).await?;
             Ok(DeleteUserResponse {
                 revoked_invitation_count: count(deleted.revoked_invitations),
                 deleted_membership_count: count(deleted.memberships),
@@ -263,7 +267,7 @@ impl DirectoryService for DirectoryApi {
             .map_err(status::invalid)?;
             let deleted = self
                 .service
-                .delete_membership(organization_id, user_id)
+                .delete_membership(organization_id, user_id, actor(&caller))
                 .await?;
             Ok(DeleteMembershipResponse {
                 revoked_invitation_count: count(deleted.revoked_invitations),

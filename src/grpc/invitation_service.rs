@@ -6,6 +6,7 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
+use super::actor::actor;
 use super::callers::Caller;
 use super::convert::{bulk, directory, invitation, resend, revoke, times};
 use super::gate::{Gate, Pace, organization, require_scope};
@@ -59,7 +60,7 @@ impl InvitationService for InvitationApi {
                 .map(|item| item.email.clone())
                 .collect();
             let request =
-                bulk::request(message, &caller.name, organization_id).map_err(status::invalid)?;
+                bulk::request(message, actor(&caller), organization_id).map_err(status::invalid)?;
             let batch = self.service.bulk_create(request).await?;
             Ok(bulk::response(
                 batch,
@@ -146,7 +147,7 @@ impl InvitationService for InvitationApi {
     ) -> Result<Response<PreviewResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: PreviewRequest| {
             let token = fields::token(&message.token).map_err(status::invalid)?;
-            let found = self.service.preview(token, caller.access.clone()).await;
+            let found = self.service.preview(token, actor(&caller)).await;
             Ok(invitation::preview(found?))
         };
         self.gate
@@ -166,7 +167,7 @@ impl InvitationService for InvitationApi {
     ) -> Result<Response<AcceptResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: AcceptRequest| {
             let request = accept(&message).map_err(status::invalid)?;
-            let outcome = self.service.accept(request, caller.access.clone()).await?;
+            let outcome = self.service.accept(request, actor(&caller)).await?;
             let may_see_accounts = caller.holds(Scope::DirectoryRead);
             Ok(AcceptResponse {
                 membership: Some(directory::membership(outcome.membership)),
@@ -191,10 +192,9 @@ impl InvitationService for InvitationApi {
     ) -> Result<Response<DeclineResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: DeclineRequest| {
             let token = fields::token(&message.token).map_err(status::invalid)?;
-            let access = caller.access.clone();
             let declined = self
                 .service
-                .decline(token, access, message.suppress)
+                .decline(token, actor(&caller), message.suppress)
                 .await?;
             let invitation = invitation::invitation(declined, caller.holds(Scope::DirectoryRead));
             Ok(DeclineResponse {
@@ -225,7 +225,10 @@ impl InvitationService for InvitationApi {
                 ),
             )
             .map_err(status::invalid)?;
-            let revoked = self.service.revoke(organization_id, id, by_user_id).await?;
+            let revoked = self
+                .service
+                .revoke(organization_id, id, by_user_id, actor(&caller))
+                .await?;
             let invitation = invitation::invitation(revoked, caller.holds(Scope::DirectoryRead));
             Ok(RevokeResponse {
                 invitation: Some(invitation),
@@ -274,6 +277,7 @@ impl InvitationService for InvitationApi {
             )
             .map_err(status::invalid)?;
             let request = Resend {
+                actor: actor(&caller),
                 organization_id,
                 id,
                 rotate_token: message.rotate_token,
@@ -306,7 +310,7 @@ impl InvitationService for InvitationApi {
     ) -> Result<Response<BulkResendResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: BulkResendRequest| {
             let organization_id = organization(&caller, &message.organization_id)?;
-            let request = resend::request(&message, &caller.name, organization_id, &self.keyring)
+            let request = resend::request(&message, actor(&caller), organization_id, &self.keyring)
                 .map_err(status::invalid)?;
             let page = self.service.bulk_resend(request).await?;
             let may_see_accounts = caller.holds(Scope::DirectoryRead);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
+use super::actor::actor;
 use super::callers::Caller;
 use super::convert::mail;
 use super::gate::{Gate, Pace, organization, require_every_organization};
@@ -34,8 +35,8 @@ impl MailService for MailApi {
     ) -> Result<Response<RequeueResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: RequeueRequest| {
             let organization_id = organization(&caller, &message.organization_id)?;
-            let request =
-                mail::requeue_request(&message, organization_id).map_err(status::invalid)?;
+            let request = mail::requeue_request(&message, actor(&caller), organization_id)
+                .map_err(status::invalid)?;
             let page = self.service.requeue(request).await?;
             Ok(mail::requeue_response(message, page))
         };

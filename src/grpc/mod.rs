@@ -4,6 +4,8 @@
 //! by `convert`, runs one use case, and is turned back; `status` is the one place where refusals become codes.
 //! Knows no SQL, no store and no mail.
 
+mod actor;
+mod audit_service;
 mod callers;
 mod connection;
 mod convert;

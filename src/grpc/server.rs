@@ -10,6 +10,7 @@ use tonic::service::interceptor::InterceptedService;
 use tonic_health::pb::health_server::HealthServer;
 use tower::layer::util::{Identity, Stack};
 
+use super::audit_service::AuditApi;
 use super::callers::Callers;
 use super::connection;
 use super::deadline::DeadlineLayer;
@@ -28,6 +29,7 @@ use super::suppression_service::SuppressionApi;
 use crate::domain::keyring::Keyring;
 use crate::entropy;
 use crate::proto::FILE_DESCRIPTOR_SET;
+use crate::proto::audit_service_server::AuditServiceServer;
 use crate::proto::directory_service_server::DirectoryServiceServer;
 use crate::proto::feedback_service_server::FeedbackServiceServer;
 use crate::proto::invitation_service_server::InvitationServiceServer;
@@ -96,6 +98,12 @@ impl Server {
             ))
             .max_decoding_message_size(REQUEST_OCTETS_MAX)
             .max_encoding_message_size(RESPONSE_OCTETS_MAX);
+            let audit = AuditServiceServer::new(AuditApi::new(
+                service.clone(),
+                gate.clone(),
+                Arc::clone(&keyring),
+            ))
+            .max_encoding_message_size(RESPONSE_OCTETS_MAX);
             let feedback =
                 FeedbackServiceServer::new(FeedbackApi::new(service, gate.clone(), keyring));
             router = router
@@ -103,6 +111,7 @@ impl Server {
                 .add_service(InterceptedService::new(mail, gate.clone()))
                 .add_service(InterceptedService::new(directory, gate.clone()))
                 .add_service(InterceptedService::new(suppressions, gate.clone()))
+                .add_service(InterceptedService::new(audit, gate.clone()))
                 .add_service(InterceptedService::new(feedback, gate));
         }
         if config.reflection {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
+use super::actor::actor;
 use super::callers::Caller;
 use super::convert::{directory, suppression};
 use super::gate::{Gate, Pace, optional_organization};
@@ -52,6 +53,7 @@ impl SuppressionService for SuppressionApi {
             )
             .map_err(status::invalid)?;
             let request = AddSuppressions {
+                actor: actor(&caller),
                 organization_id,
                 emails: suppression::addresses(&message.emails),
                 expires_at,
@@ -120,6 +122,7 @@ impl SuppressionService for SuppressionApi {
             )
             .map_err(status::invalid)?;
             let request = LiftSuppressions {
+                actor: actor(&caller),
                 organization_id,
                 emails: suppression::addresses(&message.emails),
             };

@@ -10,6 +10,10 @@ use axum::response::Response;
 
 use super::page;
 use super::server::Http;
+use crate::domain::actor::Actor;
+
+/// Who acts, for the audit log: whoever holds the token.
+const CALLER: &str = "http:unsubscribe";
 
 /// The name and the value of what a mail program posts.
 const FIELD: &[u8] = b"List-Unsubscribe";
@@ -37,7 +41,11 @@ pub(super) async fn confirm(
     if !is_one_click(&body) {
         return page::incomplete();
     }
-    match http.service.unsubscribe(&token).await {
+    match http
+        .service
+        .unsubscribe(&token, Actor::from_outside(CALLER))
+        .await
+    {
         Ok(true) => page::done(),
         Ok(false) => page::missing(),
         Err(error) => {

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
+use time::OffsetDateTime;
+
 use crate::domain::access::Access;
+use crate::domain::actor::Actor;
+use crate::domain::audit::{AuditAction, AuditEvent};
 use crate::domain::invitation::{Invitation, StateName};
 use crate::domain::membership::Membership;
 use crate::domain::reason::Reason;
@@ -36,10 +40,10 @@ impl Service {
     pub async fn accept(
         &self,
         request: Accept,
-        access: Access,
+        actor: Actor,
     ) -> Result<AcceptOutcome, ServiceError> {
         let service = self.clone();
-        let request = Arc::new((request, access));
+        let request = Arc::new((request, actor));
         self.store
             .run("accept", move |connection| {
                 let (service, request) = (service.clone(), Arc::clone(&request));
@@ -56,14 +60,19 @@ impl Service {
         &self,
         connection: &mut Connection,
         request: &Accept,
-        access: &Access,
+        actor: &Actor,
     ) -> Result<AcceptOutcome, ServiceError> {
-        let subject = self.verify(connection, &request.token, access).await?;
+        let subject = self.identify(connection, &request.token, actor).await?;
+        let now = self.clock.now();
+        let event = self.attempt(actor, &subject, &request.user, now);
+        if subject.is_organization_deleted {
+            return refuse(connection, &subject, event, Reason::OrganizationInactive).await;
+        }
         let emails = &request.user.emails_normalized;
         // A caller for some organizations must not say for all whose an address is; the invited one is proven by the
         // link.
         let invited = std::slice::from_ref(&subject.email_normalized);
-        let emails_to_keep = match access {
+        let emails_to_keep = match actor.access {
             Access::Every => emails.as_slice(),
             Access::Only(_) if emails.contains(&subject.email_normalized) => invited,
             Access::Only(_) => &[],
@@ -74,17 +83,21 @@ impl Service {
             user_name: &request.user.name,
             emails_normalized: emails,
             emails_to_keep,
-            now: self.clock.now(),
+            now,
+            event: &event,
         };
         let accepted = subjects::accept(connection, &acceptance).await?;
-        if !accepted.is_claimed {
-            self.explain(connection, &subject, &request.user).await?;
+        if !accepted.is_claimed
+            && let Some(reason) = self.explain(connection, &subject, &request.user).await?
+        {
+            return refuse(connection, &subject, event, reason).await;
         }
         let organization_id = &subject.organization_id;
-        let membership = memberships::get(connection, organization_id, request.user.id.as_str())
-            .await?
+        let user_id = request.user.id.as_str();
+        let Some(membership) = memberships::get(connection, organization_id, user_id).await? else {
             // Accepted, and the membership deleted since: the link does not bring it back.
-            .ok_or(ServiceError::Refused(Reason::AlreadyAccepted))?;
+            return refuse(connection, &subject, event, Reason::AlreadyAccepted).await;
+        };
         Ok(AcceptOutcome {
             membership,
             invitation: self.read(connection, organization_id, subject.id).await?,
@@ -92,38 +105,67 @@ impl Service {
         })
     }
 
-    /// Says why an attempt claimed nothing, or that the same user had won before.
+    /// What is written down of an attempt, as if it were accepted.
+    fn attempt(
+        &self,
+        actor: &Actor,
+        subject: &Subject,
+        user: &User,
+        now: OffsetDateTime,
+    ) -> AuditEvent {
+        let event = self.event(actor, AuditAction::Accept, &subject.organization_id, now);
+        let user_id = Some(user.id.as_str().to_owned());
+        AuditEvent {
+            on_behalf_of_user_id: event.on_behalf_of_user_id.or_else(|| user_id.clone()),
+            subject_user_id: user_id,
+            invitation_id: Some(subject.id),
+            ..event
+        }
+    }
+
+    /// Says why an attempt claimed nothing; `None` if the same user had won before.
     async fn explain(
         &self,
         connection: &mut Connection,
         verified: &Subject,
         user: &User,
-    ) -> Result<(), ServiceError> {
+    ) -> Result<Option<Reason>, ServiceError> {
         let subject = subjects::find(connection, verified.id)
             .await?
+            .filter(|subject| subject.generation == verified.generation)
             .ok_or(ServiceError::Refused(Reason::TokenInvalid))?;
-        if subject.generation != verified.generation {
-            return Err(ServiceError::Refused(Reason::TokenInvalid));
-        }
         if subject.is_organization_deleted {
-            return Err(ServiceError::Refused(Reason::OrganizationInactive));
+            return Ok(Some(Reason::OrganizationInactive));
         }
         let state = subject.state(self.clock.now())?;
         let is_same_user = subject.ended_by_user_id.as_deref() == Some(user.id.as_str());
         if state == StateName::Accepted && is_same_user {
-            return Ok(());
+            return Ok(None);
         }
-        let reason = if let Some(reason) = state.refusal() {
-            reason
+        if let Some(reason) = state.refusal() {
+            Ok(Some(reason))
         } else if !subjects::is_owned_by(connection, &subject, user).await? {
-            Reason::EmailMismatch
+            Ok(Some(Reason::EmailMismatch))
         } else if !subjects::is_inviter_trusted(connection, &subject).await? {
-            Reason::InviterNotAdmin
+            Ok(Some(Reason::InviterNotAdmin))
         } else {
             // It changed between the attempt and this look, and may succeed now.
-            return Err(ServiceError::Raced);
-        };
-        subjects::set_last_accept_error(connection, &subject, reason).await?;
-        Err(ServiceError::Refused(reason))
+            Err(ServiceError::Raced)
+        }
     }
+}
+
+/// Refuses an attempt whose token is genuine, and writes that down.
+async fn refuse<T>(
+    connection: &mut Connection,
+    subject: &Subject,
+    event: AuditEvent,
+    reason: Reason,
+) -> Result<T, ServiceError> {
+    let event = AuditEvent {
+        refusal: Some(reason),
+        ..event
+    };
+    subjects::refuse(connection, subject, &event).await?;
+    Err(ServiceError::Refused(reason))
 }

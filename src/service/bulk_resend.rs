@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::domain::actor::Actor;
+use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{Invitation, StateName};
@@ -19,8 +21,11 @@ use crate::entropy;
 use crate::store::candidates::{self, Candidate};
 use crate::store::idempotency_keys::{self, RequestKey};
 use crate::store::invitations::{self, KnownAddress, ListFilter, Resending};
-use crate::store::{self, Connection, Constraint, StoreError, invitation_row, organizations};
+use crate::store::{
+    self, Connection, Constraint, StoreError, audit_events, invitation_row, organizations,
+};
 
+use super::audit::{count, counts_of};
 use super::bulk_create::{ItemResult, Outcome, shorten};
 use super::snapshot::{self, StoredResults};
 use super::{Service, ServiceError};
@@ -42,8 +47,8 @@ pub enum Selection {
 
 /// A request.
 pub struct BulkResend {
-    /// The name of the caller; request ids are theirs.
-    pub caller: String,
+    /// Who asks; request ids are their caller's.
+    pub actor: Actor,
     /// Makes the call safe to repeat.
     pub request_id: Option<Uuid>,
     /// SHA-256 of everything that was asked, without the request id and `validate_only`.
@@ -159,6 +164,10 @@ impl Service {
         let results = self
             .carry_out(connection, request, &steps, expires_at, now)
             .await?;
+        if !request.validate_only {
+            let event = self.resent(request, &steps, &results, now);
+            audit_events::insert_many(connection, &[event]).await?;
+        }
         let page = ResentPage {
             found: match request.selection {
                 Selection::Ids(_) => Vec::new(),
@@ -176,6 +185,31 @@ impl Service {
             idempotency_keys::set_response(connection, &key, &response).await?;
         }
         Ok(page)
+    }
+
+    fn resent(
+        &self,
+        request: &BulkResend,
+        steps: &[Step],
+        results: &[ItemResult],
+        now: OffsetDateTime,
+    ) -> AuditEvent {
+        let rotated = steps.iter().filter_map(Step::resending);
+        let rotated = rotated.filter(|item| item.nonce.is_some()).count();
+        let organization_id = request.organization_id.as_str();
+        AuditEvent {
+            request_id: request.request_id,
+            counts: AuditCounts {
+                rotated: count(rotated),
+                ..counts_of(results)
+            },
+            ..self.event(
+                &request.actor,
+                AuditAction::BulkResend,
+                organization_id,
+                now,
+            )
+        }
     }
 
     /// The answer of an earlier call.
@@ -324,7 +358,7 @@ impl BulkResend {
     fn key(&self) -> Option<RequestKey> {
         self.request_id.map(|request_id| RequestKey {
             organization_id: self.organization_id.as_str().to_owned(),
-            caller: self.caller.clone(),
+            caller: self.actor.caller.clone(),
             method: "BulkResend",
             request_id,
         })

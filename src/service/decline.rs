@@ -1,11 +1,12 @@
 //! Decline: the invited person says no.
 
-use crate::domain::access::Access;
+use crate::domain::actor::Actor;
+use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::invitation::{Invitation, StateName};
 use crate::domain::suppression::SuppressionReason;
 use crate::domain::token::Token;
 use crate::store::invitations::{self, End};
-use crate::store::{Connection, subjects};
+use crate::store::{Connection, audit_events, subjects};
 
 use super::{Service, ServiceError, feedback};
 
@@ -14,16 +15,16 @@ impl Service {
     pub async fn decline(
         &self,
         token: Token,
-        access: Access,
+        actor: Actor,
         suppress: bool,
     ) -> Result<Invitation, ServiceError> {
         let service = self.clone();
         self.store
             .with_tx("decline", move |connection| {
-                let (service, token, access) = (service.clone(), token.clone(), access.clone());
+                let (service, token, actor) = (service.clone(), token.clone(), actor.clone());
                 Box::pin(async move {
                     service
-                        .decline_once(connection, &token, &access, suppress)
+                        .decline_once(connection, &token, &actor, suppress)
                         .await
                 })
             })
@@ -34,17 +35,18 @@ impl Service {
         &self,
         connection: &mut Connection,
         token: &Token,
-        access: &Access,
+        actor: &Actor,
         suppress: bool,
     ) -> Result<Invitation, ServiceError> {
-        let verified = self.verify(connection, token, access).await?;
+        let verified = self.verify(connection, token, actor).await?;
         let now = self.clock.now();
         // Locked and looked at again: an acceptance may have come between.
         let subject = subjects::lock(connection, &verified.organization_id, verified.id)
             .await?
             .filter(|subject| subject.generation == verified.generation)
             .ok_or(ServiceError::Raced)?;
-        match subject.state(now)? {
+        let state = subject.state(now)?;
+        match state {
             StateName::Pending => {
                 let target = (subject.id, subject.organization_id.clone());
                 invitations::end_many(connection, &[target], End::Declined, now).await?;
@@ -60,6 +62,19 @@ impl Service {
             let tag = self.tagger.tag_of_normalized(&subject.email_normalized);
             let reason = SuppressionReason::Declined;
             feedback::suppress(connection, &subject.organization_id, tag, reason, now).await?;
+        }
+        // Declining again is no act, unless it asks for more.
+        if state == StateName::Pending || suppress {
+            let organization_id = &subject.organization_id;
+            let event = AuditEvent {
+                invitation_id: Some(subject.id),
+                counts: AuditCounts {
+                    suppressed: u64::from(suppress),
+                    ..AuditCounts::default()
+                },
+                ..self.event(actor, AuditAction::Decline, organization_id, now)
+            };
+            audit_events::insert_many(connection, &[event]).await?;
         }
         self.read(connection, &subject.organization_id, subject.id)
             .await

@@ -7,15 +7,18 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+use crate::domain::actor::Actor;
 use crate::domain::address_tag::AddressTag;
+use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::bounce_address::SentMail;
 use crate::domain::invitation::DeliveryState;
 use crate::domain::suppression::{EVERY_ORGANIZATION, SuppressionReason};
 use crate::domain::unsubscribe_token;
-use crate::store::Connection;
 use crate::store::feedback_events::{self, Report};
 use crate::store::suppressions::{self, SuppressionRow};
+use crate::store::{Connection, audit_events};
 
+use super::audit::NO_ORGANIZATION;
 use super::{Service, ServiceError};
 
 /// States of a mail that may still bounce. One that was given up may have arrived all the same, where the mail server
@@ -153,16 +156,30 @@ impl Service {
     }
 
     /// No more mails to whom a genuine unsubscribe token belongs, from any organization; `false` if it is not genuine.
-    pub async fn unsubscribe(&self, token: &str) -> Result<bool, ServiceError> {
+    pub async fn unsubscribe(&self, token: &str, actor: Actor) -> Result<bool, ServiceError> {
         let Some(tag) = unsubscribe_token::open(&self.keyring, token) else {
             return Ok(false);
         };
         let now = self.clock.now();
+        let service = self.clone();
         self.store
-            .run("unsubscribe", move |connection| {
+            .with_tx("unsubscribe", move |connection| {
+                let (service, actor) = (service.clone(), actor.clone());
                 Box::pin(async move {
                     let reason = SuppressionReason::Unsubscribed;
-                    suppress(connection, EVERY_ORGANIZATION, tag, reason, now).await?;
+                    let is_news =
+                        suppress(connection, EVERY_ORGANIZATION, tag, reason, now).await?;
+                    // A link may be followed any number of times; the first one is the act.
+                    if is_news {
+                        let event = AuditEvent {
+                            counts: AuditCounts {
+                                suppressed: 1,
+                                ..AuditCounts::default()
+                            },
+                            ..service.event(&actor, AuditAction::Unsubscribe, NO_ORGANIZATION, now)
+                        };
+                        audit_events::insert_many(connection, &[event]).await?;
+                    }
                     Ok(true)
                 })
             })
@@ -176,22 +193,22 @@ impl Service {
     }
 }
 
-/// Puts one address on the list of an organization, for as long as the reason lasts.
+/// Puts one address on the list of an organization, for as long as the reason lasts; `true` if it was not on it.
 pub(super) async fn suppress(
     connection: &mut Connection,
     organization_id: &str,
     tag: AddressTag,
     reason: SuppressionReason,
     now: OffsetDateTime,
-) -> Result<(), ServiceError> {
+) -> Result<bool, ServiceError> {
     let row = SuppressionRow {
         organization_id: organization_id.to_owned(),
         tag,
         reason,
         expires_at: reason.ends_at(now),
     };
-    suppressions::upsert_many(connection, &[row], now).await?;
-    Ok(())
+    let written = suppressions::upsert_many(connection, &[row], now).await?;
+    Ok(written.iter().any(|written| !written.was_suppressed))
 }
 
 impl FeedbackKind {

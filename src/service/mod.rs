@@ -4,6 +4,7 @@
 //! through the store; knows no protocol and no mail. Whether a caller may call at all was decided before.
 
 mod accept;
+mod audit;
 mod backlog;
 pub mod bulk_create;
 pub mod bulk_resend;
@@ -41,6 +42,7 @@ use crate::domain::link::LinkTemplate;
 use crate::store::Store;
 
 pub use accept::{Accept, AcceptOutcome};
+pub use audit::ListAudit;
 pub use backlog::{Alarm, Backlog, Count};
 pub use delete::Deleted;
 pub use error::ServiceError;
@@ -55,6 +57,7 @@ pub use suppressions::{
 };
 pub use upsert::{UpsertOutcome, Upserted};
 
+pub use crate::store::audit_events::AuditFilter;
 pub use crate::store::invitations::ListFilter;
 pub use crate::store::suppressions::SuppressionKey;
 

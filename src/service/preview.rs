@@ -1,6 +1,6 @@
 //! Preview: what a landing page may show to whoever holds the link. Changes nothing.
 
-use crate::domain::access::Access;
+use crate::domain::actor::Actor;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::invitation::Invitation;
 use crate::domain::token::Token;
@@ -17,13 +17,13 @@ pub struct Preview {
 
 impl Service {
     /// Looks at the invitation of a token.
-    pub async fn preview(&self, token: Token, access: Access) -> Result<Preview, ServiceError> {
+    pub async fn preview(&self, token: Token, actor: Actor) -> Result<Preview, ServiceError> {
         let service = self.clone();
         self.store
             .run("preview", move |connection| {
-                let (service, token, access) = (service.clone(), token.clone(), access.clone());
+                let (service, token, actor) = (service.clone(), token.clone(), actor.clone());
                 Box::pin(async move {
-                    let subject = service.verify(connection, &token, &access).await?;
+                    let subject = service.verify(connection, &token, &actor).await?;
                     let invitation = service
                         .read(connection, &subject.organization_id, subject.id)
                         .await?;

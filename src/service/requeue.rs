@@ -6,12 +6,15 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::domain::actor::Actor;
+use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::ids::OrganizationId;
 use crate::domain::new_invitation::ITEMS_MAX;
 use crate::domain::reason::Reason;
 use crate::store::candidates::{self, Candidate};
-use crate::store::{self, Connection, dead_letters, organizations};
+use crate::store::{self, Connection, audit_events, dead_letters, organizations};
 
+use super::audit::count;
 use super::{Service, ServiceError};
 
 /// Which mails to queue again, by their invitations.
@@ -26,6 +29,8 @@ pub enum Selection {
 /// A request.
 #[derive(Debug, Clone)]
 pub struct Requeue {
+    /// Who asks.
+    pub actor: Actor,
     /// The organization.
     pub organization_id: OrganizationId,
     /// Which mails.
@@ -105,6 +110,20 @@ impl Service {
         let requeued =
             dead_letters::requeue_many(connection, organization_id, &waiting, now).await?;
         let requeued: HashSet<Uuid> = requeued.into_iter().collect();
+        let event = AuditEvent {
+            counts: AuditCounts {
+                requeued: count(requeued.len()),
+                failed: count(asked.len() - requeued.len()),
+                ..AuditCounts::default()
+            },
+            ..self.event(
+                &request.actor,
+                AuditAction::Requeue,
+                organization_id.as_str(),
+                now,
+            )
+        };
+        audit_events::insert_many(connection, &[event]).await?;
         Ok(RequeuedPage {
             results: results(&asked, &candidates, &requeued, now)?,
             found,

@@ -2,19 +2,23 @@
 
 use uuid::Uuid;
 
+use crate::domain::actor::Actor;
+use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{Invitation, StateName};
 use crate::domain::reason::Reason;
 use crate::entropy;
 use crate::store::invitations::{self, Resending};
-use crate::store::{Connection, Constraint, StoreError};
+use crate::store::{Connection, Constraint, StoreError, audit_events};
 
 use super::{Service, ServiceError};
 
 /// What to mail again.
 #[derive(Debug, Clone)]
 pub struct Resend {
+    /// Who asks.
+    pub actor: Actor,
     /// The organization.
     pub organization_id: OrganizationId,
     /// The invitation.
@@ -86,6 +90,17 @@ impl Service {
             }
             other => other.into(),
         })?;
+        let organization_id = request.organization_id.as_str();
+        let event = AuditEvent {
+            invitation_id: Some(request.id),
+            counts: AuditCounts {
+                resent: 1,
+                rotated: u64::from(resending.nonce.is_some()),
+                ..AuditCounts::default()
+            },
+            ..self.event(&request.actor, AuditAction::Resend, organization_id, now)
+        };
+        audit_events::insert_many(connection, &[event]).await?;
         self.read(connection, request.organization_id.as_str(), request.id)
             .await
     }

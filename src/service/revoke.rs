@@ -2,11 +2,13 @@
 
 use uuid::Uuid;
 
+use crate::domain::actor::Actor;
+use crate::domain::audit::{AuditAction, AuditEvent};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::invitation::{Invitation, StateName};
 use crate::domain::reason::Reason;
-use crate::store::Connection;
 use crate::store::invitations::{self, End};
+use crate::store::{Connection, audit_events};
 
 use super::{Service, ServiceError};
 
@@ -17,15 +19,22 @@ impl Service {
         organization_id: OrganizationId,
         id: Uuid,
         by_user_id: Option<UserId>,
+        actor: Actor,
     ) -> Result<Invitation, ServiceError> {
         let service = self.clone();
         self.store
             .with_tx("revoke", move |connection| {
-                let (service, organization_id, by_user_id) =
-                    (service.clone(), organization_id.clone(), by_user_id.clone());
+                let (service, organization_id) = (service.clone(), organization_id.clone());
+                let (by_user_id, actor) = (by_user_id.clone(), actor.clone());
                 Box::pin(async move {
                     service
-                        .revoke_once(connection, &organization_id, id, by_user_id.as_ref())
+                        .revoke_once(
+                            connection,
+                            &organization_id,
+                            id,
+                            by_user_id.as_ref(),
+                            &actor,
+                        )
                         .await
                 })
             })
@@ -38,6 +47,7 @@ impl Service {
         organization_id: &OrganizationId,
         id: Uuid,
         by_user_id: Option<&UserId>,
+        actor: &Actor,
     ) -> Result<Invitation, ServiceError> {
         let subject = self.lock(connection, organization_id, id).await?;
         let now = self.clock.now();
@@ -54,6 +64,15 @@ impl Service {
                     now,
                 )
                 .await?;
+                let event = self.event(actor, AuditAction::Revoke, organization_id.as_str(), now);
+                let event = AuditEvent {
+                    invitation_id: Some(id),
+                    on_behalf_of_user_id: event
+                        .on_behalf_of_user_id
+                        .or_else(|| by_user_id.map(|user| user.as_str().to_owned())),
+                    ..event
+                };
+                audit_events::insert_many(connection, &[event]).await?;
             }
             StateName::Declined | StateName::Revoked | StateName::Expired => {}
         }

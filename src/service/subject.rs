@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use super::{Service, ServiceError};
-use crate::domain::access::Access;
+use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
 use crate::domain::reason::Reason;
@@ -22,18 +22,29 @@ impl Service {
         &self,
         connection: &mut Connection,
         token: &Token,
-        access: &Access,
+        actor: &Actor,
+    ) -> Result<Subject, ServiceError> {
+        let subject = self.identify(connection, token, actor).await?;
+        if subject.is_organization_deleted {
+            return Err(ServiceError::Refused(Reason::OrganizationInactive));
+        }
+        Ok(subject)
+    }
+
+    /// As [`verify`](Self::verify), whether or not the organization was deleted.
+    pub(super) async fn identify(
+        &self,
+        connection: &mut Connection,
+        token: &Token,
+        actor: &Actor,
     ) -> Result<Subject, ServiceError> {
         let Some(subject) = subjects::find(connection, token.invitation_id()).await? else {
             token.reject(&self.keyring);
             return Err(ServiceError::Refused(Reason::TokenInvalid));
         };
         let is_genuine = token.is_of(&self.keyring, subject.key_id()?, &subject.token_subject()?);
-        if !is_genuine || !access.allows(&subject.organization_id) {
+        if !is_genuine || !actor.access.allows(&subject.organization_id) {
             return Err(ServiceError::Refused(Reason::TokenInvalid));
-        }
-        if subject.is_organization_deleted {
-            return Err(ServiceError::Refused(Reason::OrganizationInactive));
         }
         Ok(subject)
     }

@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use time::OffsetDateTime;
 
+use crate::domain::actor::Actor;
+use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::suppression::{Suppression, SuppressionReason};
 use crate::store::suppressions::{self, SuppressionFilter, SuppressionKey, SuppressionRow};
-use crate::store::{self, Connection, organizations};
+use crate::store::{self, Connection, audit_events, organizations};
 
+use super::audit::count;
 use super::{Service, ServiceError};
 
 /// Addresses as they came: each an address, or the rule it breaks.
@@ -21,6 +24,8 @@ pub type Addresses = Vec<Result<EmailAddress, Reason>>;
 
 /// Addresses to put on the list.
 pub struct AddSuppressions {
+    /// Who asks.
+    pub actor: Actor,
     /// The organization whose invitations they get no more; `None` for those of all.
     pub organization_id: Option<OrganizationId>,
     /// The addresses.
@@ -31,6 +36,8 @@ pub struct AddSuppressions {
 
 /// Addresses to take off the list.
 pub struct LiftSuppressions {
+    /// Who asks.
+    pub actor: Actor,
     /// The organization; `None` for the list of all, which leaves those of single ones as they are.
     pub organization_id: Option<OrganizationId>,
     /// The addresses.
@@ -102,12 +109,14 @@ impl Service {
         let service = self.clone();
         let checked = Arc::new(distinct(request.emails));
         let (organization_id, expires_at) = (request.organization_id, request.expires_at);
+        let actor = request.actor;
         self.store
             .with_tx("add_suppressions", move |connection| {
-                let (service, checked, organization_id) = (
+                let (service, checked, organization_id, actor) = (
                     service.clone(),
                     Arc::clone(&checked),
                     organization_id.clone(),
+                    actor.clone(),
                 );
                 Box::pin(async move {
                     let organization_id = existing(connection, organization_id.as_ref()).await?;
@@ -124,13 +133,19 @@ impl Service {
                         .map(|written| (written.tag, written.was_suppressed))
                         .collect();
                     let mut rows = rows.into_iter();
-                    Ok(each(&checked, |_| {
+                    let outcomes = each(&checked, |_| {
                         match rows.next().and_then(|row| written.get(&row.tag.octets)) {
                             Some(false) => AddOutcome::Added,
                             Some(true) => AddOutcome::Updated,
                             None => AddOutcome::Kept,
                         }
-                    }))
+                    });
+                    let event = AuditEvent {
+                        counts: added_counts(&outcomes),
+                        ..service.event(&actor, AuditAction::AddSuppressions, &organization_id, now)
+                    };
+                    audit_events::insert_many(connection, &[event]).await?;
+                    Ok(outcomes)
                 })
             })
             .await
@@ -143,13 +158,14 @@ impl Service {
     ) -> Result<ItemOutcomes<LiftOutcome>, ServiceError> {
         let service = self.clone();
         let checked = Arc::new(distinct(request.emails));
-        let organization_id = request.organization_id;
+        let (organization_id, actor) = (request.organization_id, request.actor);
         self.store
             .with_tx("lift_suppressions", move |connection| {
-                let (service, checked, organization_id) = (
+                let (service, checked, organization_id, actor) = (
                     service.clone(),
                     Arc::clone(&checked),
                     organization_id.clone(),
+                    actor.clone(),
                 );
                 Box::pin(async move {
                     let now = service.clock.now();
@@ -163,14 +179,25 @@ impl Service {
                     let lifted =
                         suppressions::delete_many(connection, &organization_id, &tags, now).await?;
                     let lifted: HashSet<_> = lifted.into_iter().collect();
-                    Ok(each(&checked, |email| {
+                    let outcomes = each(&checked, |email| {
                         let mut tags = service.tagger.tags_of_normalized(email);
                         if tags.any(|tag| lifted.contains(&tag.octets)) {
                             LiftOutcome::Lifted
                         } else {
                             LiftOutcome::NotSuppressed
                         }
-                    }))
+                    });
+                    let event = AuditEvent {
+                        counts: lifted_counts(&outcomes),
+                        ..service.event(
+                            &actor,
+                            AuditAction::LiftSuppressions,
+                            &organization_id,
+                            now,
+                        )
+                    };
+                    audit_events::insert_many(connection, &[event]).await?;
+                    Ok(outcomes)
                 })
             })
             .await
@@ -297,4 +324,29 @@ fn each<T>(checked: &[Checked], mut outcome: impl FnMut(&str) -> T) -> ItemOutco
                 .map_err(Clone::clone)
         })
         .collect()
+}
+
+fn added_counts(outcomes: &ItemOutcomes<AddOutcome>) -> AuditCounts {
+    AuditCounts {
+        created: count_of(outcomes, &Ok(AddOutcome::Added)),
+        updated: count_of(outcomes, &Ok(AddOutcome::Updated)),
+        unchanged: count_of(outcomes, &Ok(AddOutcome::Kept)),
+        failed: count_of(outcomes, &Err(())),
+        ..AuditCounts::default()
+    }
+}
+
+fn lifted_counts(outcomes: &ItemOutcomes<LiftOutcome>) -> AuditCounts {
+    AuditCounts {
+        deleted: count_of(outcomes, &Ok(LiftOutcome::Lifted)),
+        unchanged: count_of(outcomes, &Ok(LiftOutcome::NotSuppressed)),
+        failed: count_of(outcomes, &Err(())),
+        ..AuditCounts::default()
+    }
+}
+
+fn count_of<T: PartialEq + Copy>(outcomes: &ItemOutcomes<T>, wanted: &Result<T, ()>) -> u64 {
+    let same =
+        |outcome: &&Result<T, RefusedAddress>| outcome.as_ref().copied().map_err(drop) == *wanted;
+    count(outcomes.iter().filter(same).count())
 }

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
-use crate::domain::access::Access;
+use crate::domain::actor::Actor;
+use crate::domain::audit::AuditAction;
 use crate::domain::membership::{MembershipInput, NewMembership};
 use crate::domain::organization::{Organization, OrganizationInput};
 use crate::domain::reason::{Reason, Violation};
@@ -12,6 +13,7 @@ use crate::domain::user::User;
 use crate::store::memberships::MembershipRow;
 use crate::store::{Connection, memberships, organizations, users};
 
+use super::audit::{NO_ORGANIZATION, Told};
 use super::{Service, ServiceError};
 
 /// What became of one item.
@@ -44,14 +46,14 @@ impl Service {
     pub async fn upsert_organizations(
         &self,
         inputs: Vec<OrganizationInput>,
-        access: Access,
+        actor: Actor,
     ) -> Result<Vec<Upserted>, ServiceError> {
         let checked: Vec<Checked<Organization, String>> = inputs
             .iter()
             .map(|input| {
                 let organization = input.parse()?;
                 let id = organization.id.as_str().to_owned();
-                if access.allows(&id) {
+                if actor.access.allows(&id) {
                     Ok((id, organization))
                 } else {
                     Err(vec![Violation::new("id", Reason::OrganizationDenied)])
@@ -59,21 +61,32 @@ impl Service {
             })
             .collect();
         let (mut results, accepted) = settle_duplicates(checked, "id");
-        let now = self.clock.now();
-        let accepted = Arc::new(accepted);
-        let rows: Arc<Vec<Organization>> =
-            Arc::new(accepted.iter().map(|(_, _, row)| row.clone()).collect());
+        let service = self.clone();
+        let failed = results.len() - accepted.len();
+        let rows: Vec<Organization> = accepted.iter().map(|(_, _, row)| row.clone()).collect();
+        let shared = Arc::new((rows, actor));
         let added: HashSet<String> = self
             .store
-            .run("upsert_organizations", move |connection| {
-                let rows = Arc::clone(&rows);
+            .with_tx("upsert_organizations", move |connection| {
+                let (service, shared) = (service.clone(), Arc::clone(&shared));
                 Box::pin(async move {
-                    Ok::<_, ServiceError>(organizations::upsert_many(connection, &rows, now).await?)
+                    let (rows, actor) = &*shared;
+                    let now = service.clock.now();
+                    let added = organizations::upsert_many(connection, rows, now).await?;
+                    let added: HashSet<String> = added.into_iter().collect();
+                    let told = rows.iter().map(|row| Told {
+                        organization_id: row.id.as_str(),
+                        user_id: None,
+                        is_created: added.contains(row.id.as_str()),
+                    });
+                    let action = AuditAction::UpsertOrganizations;
+                    service
+                        .audit_told(connection, actor, action, told, failed)
+                        .await?;
+                    Ok::<_, ServiceError>(added)
                 })
             })
-            .await?
-            .into_iter()
-            .collect();
+            .await?;
         mark_written(&mut results, &accepted, &added);
         Ok(results)
     }
@@ -82,27 +95,39 @@ impl Service {
     pub async fn upsert_users(
         &self,
         inputs: Vec<Result<User, Vec<Violation>>>,
+        actor: Actor,
     ) -> Result<Vec<Upserted>, ServiceError> {
         let checked = inputs
             .into_iter()
             .map(|input| input.map(|user| (user.id.as_str().to_owned(), user)))
             .collect();
         let (mut results, accepted) = settle_duplicates(checked, "id");
-        let now = self.clock.now();
-        let accepted = Arc::new(accepted);
-        let rows: Arc<Vec<User>> =
-            Arc::new(accepted.iter().map(|(_, _, row)| row.clone()).collect());
+        let service = self.clone();
+        let failed = results.len() - accepted.len();
+        let rows: Vec<User> = accepted.iter().map(|(_, _, row)| row.clone()).collect();
+        let shared = Arc::new((rows, actor));
         let added: HashSet<String> = self
             .store
-            .run("upsert_users", move |connection| {
-                let rows = Arc::clone(&rows);
+            .with_tx("upsert_users", move |connection| {
+                let (service, shared) = (service.clone(), Arc::clone(&shared));
                 Box::pin(async move {
-                    Ok::<_, ServiceError>(users::upsert_many(connection, &rows, now).await?)
+                    let (rows, actor) = &*shared;
+                    let now = service.clock.now();
+                    let added = users::upsert_many(connection, rows, now).await?;
+                    let added: HashSet<String> = added.into_iter().collect();
+                    let told = rows.iter().map(|row| Told {
+                        organization_id: NO_ORGANIZATION,
+                        user_id: Some(row.id.as_str()),
+                        is_created: added.contains(row.id.as_str()),
+                    });
+                    let action = AuditAction::UpsertUsers;
+                    service
+                        .audit_told(connection, actor, action, told, failed)
+                        .await?;
+                    Ok::<_, ServiceError>(added)
                 })
             })
-            .await?
-            .into_iter()
-            .collect();
+            .await?;
         mark_written(&mut results, &accepted, &added);
         Ok(results)
     }
@@ -111,10 +136,10 @@ impl Service {
     pub async fn upsert_memberships(
         &self,
         inputs: Vec<MembershipInput>,
-        access: Access,
+        actor: Actor,
     ) -> Result<Vec<Upserted>, ServiceError> {
         let service = self.clone();
-        let inputs = Arc::new((inputs, access));
+        let inputs = Arc::new((inputs, actor));
         self.store
             .with_tx("upsert_memberships", move |connection| {
                 let (service, inputs) = (service.clone(), Arc::clone(&inputs));
@@ -131,7 +156,7 @@ impl Service {
         &self,
         connection: &mut Connection,
         inputs: &[MembershipInput],
-        access: &Access,
+        actor: &Actor,
     ) -> Result<Vec<Upserted>, ServiceError> {
         let parsed: Vec<_> = inputs.iter().map(|input| input.clone().parse()).collect();
         let column = |of: fn(&NewMembership) -> &str| -> Vec<String> {
@@ -158,7 +183,7 @@ impl Service {
             .collect();
         let checked = parsed
             .into_iter()
-            .map(|item| check_membership(item?, &organizations, &known, access))
+            .map(|item| check_membership(item?, &organizations, &known, actor))
             .collect();
         let (mut results, accepted) = settle_duplicates(checked, "user_id");
         let (keys, rows): (Vec<_>, Vec<MembershipRow>) = accepted
@@ -170,6 +195,15 @@ impl Service {
             .into_iter()
             .collect();
         mark_written(&mut results, &keys, &added);
+        let told = keys.iter().map(|(_, key, ())| Told {
+            organization_id: &key.0,
+            user_id: Some(&key.1),
+            is_created: added.contains(key),
+        });
+        let failed = results.len() - keys.len();
+        let action = AuditAction::UpsertMemberships;
+        self.audit_told(connection, actor, action, told, failed)
+            .await?;
         Ok(results)
     }
 }
@@ -179,12 +213,12 @@ fn check_membership(
     item: NewMembership,
     organizations: &HashMap<String, Organization>,
     known_users: &HashSet<String>,
-    access: &Access,
+    actor: &Actor,
 ) -> Checked<MembershipRow, (String, String)> {
     let mut violations = Vec::new();
     let organization_id = item.organization_id.as_str();
     // Permission first: whether a foreign organization exists is none of the caller's business.
-    if !access.allows(organization_id) {
+    if !actor.access.allows(organization_id) {
         return Err(vec![Violation::new(
             "organization_id",
             Reason::OrganizationDenied,

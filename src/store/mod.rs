@@ -3,6 +3,7 @@
 //! A statement that changes more than one table stands in the file of the table it decides on. Times, ids and chance
 //! come in as parameters. Knows no protocol, no mail and no use case.
 
+pub mod audit_events;
 pub mod backlog;
 pub mod candidates;
 pub mod dead_letters;

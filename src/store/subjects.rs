@@ -7,9 +7,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::StoreError;
+use crate::domain::audit::AuditEvent;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::StateName;
-use crate::domain::reason::Reason;
 use crate::domain::token::TokenSubject;
 use crate::domain::user::User;
 
@@ -149,6 +149,8 @@ pub struct Acceptance<'a> {
     pub emails_to_keep: &'a [String],
     /// Now.
     pub now: OffsetDateTime,
+    /// What is written down if it is accepted.
+    pub event: &'a AuditEvent,
 }
 
 /// What an attempt to accept came to.
@@ -161,7 +163,7 @@ pub struct Accepted {
 }
 
 /// Accepts, in one statement: claims the invitation if everything still holds, makes the membership, adds a user whom
-/// the directory does not know, and cancels queued mail. Of any number at once, one claims.
+/// the directory does not know, cancels queued mail, and writes the event. Of any number at once, one claims.
 pub async fn accept(
     connection: &mut PgConnection,
     acceptance: &Acceptance<'_>,
@@ -209,6 +211,13 @@ pub async fn accept(
               FROM claimed
              WHERE o.invitation_id = $2 AND o.send_seq = claimed.send_seq AND o.organization_id = $1
                AND o.state = 'queued'
+        ), audited AS (
+            INSERT INTO audit_events
+                   (id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,
+                    invitation_id, counts)
+            SELECT $9, $7, $1, $10, $11, $12, $13, $4, $2,
+                   CASE WHEN EXISTS (SELECT FROM joined) THEN '{"created": 1}'::jsonb ELSE '{"unchanged": 1}' END
+              FROM claimed
         )
         SELECT EXISTS (SELECT FROM claimed) AS "is_claimed!", EXISTS (SELECT FROM joined) AS "is_joined!""#,
         acceptance.subject.organization_id,
@@ -219,6 +228,11 @@ pub async fn accept(
         acceptance.emails_normalized,
         acceptance.now,
         acceptance.emails_to_keep,
+        acceptance.event.id,
+        acceptance.event.action.as_str(),
+        acceptance.event.outcome(),
+        acceptance.event.caller,
+        acceptance.event.on_behalf_of_user_id,
     )
     .fetch_one(connection)
     .await?;
@@ -275,19 +289,31 @@ pub async fn is_inviter_trusted(
     Ok(is_trusted)
 }
 
-/// Keeps why an attempt to accept was refused, for the organization to see.
-pub async fn set_last_accept_error(
+/// Keeps why an attempt to accept was refused, for the organization to see, and writes the event, in one statement.
+pub async fn refuse(
     connection: &mut PgConnection,
     subject: &Subject,
-    reason: Reason,
+    event: &AuditEvent,
 ) -> Result<(), StoreError> {
     sqlx::query!(
-        "-- store::subjects::set_last_accept_error
-        UPDATE invitations SET last_accept_error = $3
-         WHERE id = $2 AND organization_id = $1 AND state = 'pending' AND last_accept_error IS DISTINCT FROM $3",
+        "-- store::subjects::refuse
+        WITH told AS (
+            UPDATE invitations SET last_accept_error = $3
+             WHERE id = $2 AND organization_id = $1 AND state = 'pending' AND last_accept_error IS DISTINCT FROM $3
+        )
+        INSERT INTO audit_events
+               (id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,
+                invitation_id, counts)
+        VALUES ($4, $5, $1, $6, $3, $7, $8, $9, $2, '{}')",
         subject.organization_id,
         subject.id,
-        reason.code(),
+        event.outcome(),
+        event.id,
+        event.created_at,
+        event.action.as_str(),
+        event.caller,
+        event.on_behalf_of_user_id,
+        event.subject_user_id,
     )
     .execute(connection)
     .await?;

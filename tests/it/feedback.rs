@@ -1,5 +1,6 @@
 //! What the receiving side reports of mails: each report counts once, in whatever order they come.
 
+use invitations::domain::actor::Actor;
 use invitations::domain::address_tag::Tagger;
 use invitations::domain::bounce_address::SentMail;
 use invitations::domain::email_address::EmailAddress;
@@ -21,6 +22,10 @@ use crate::suppression::{KEY_2, lift};
 
 use FeedbackKind::{Bounce, Complaint, Delay, HardBounce};
 use FeedbackOutcome::{KnownAlready, Recorded, UnknownMail};
+
+fn reader() -> Actor {
+    Actor::from_outside("http:unsubscribe")
+}
 
 fn feedback(invitation: &Invitation, kind: FeedbackKind) -> Feedback {
     Feedback {
@@ -471,7 +476,7 @@ async fn whoever_unsubscribes_gets_no_invitation_from_anybody() {
         "looking changes nothing"
     );
     for _ in 0..2 {
-        assert!(world.service.unsubscribe(&token).await.unwrap());
+        assert!(world.service.unsubscribe(&token, reader()).await.unwrap());
     }
     assert_eq!(suppressions(&world).await, ["unsubscribed"]);
     let refused = world.invite(&["ada@B.CO"]).await;
@@ -484,12 +489,12 @@ async fn whoever_unsubscribes_gets_no_invitation_from_anybody() {
     let foreign = unsubscribe_token::seal(&foreign, &Tagger::new(&foreign).tag(&address)).unwrap();
     for forged in ["", "x", &token[1..], &foreign] {
         assert!(!world.service.is_unsubscribe_token(forged));
-        assert!(!world.service.unsubscribe(forged).await.unwrap());
+        assert!(!world.service.unsubscribe(forged, reader()).await.unwrap());
     }
     assert_eq!(suppressions(&world).await.len(), 1);
     // Sealed under a key that signs no more, it still works.
     let rotated = world.service_with_keys(&format!("{KEY_2}{KEYS}"));
-    assert!(rotated.unsubscribe(&token).await.unwrap());
+    assert!(rotated.unsubscribe(&token, reader()).await.unwrap());
     let key_id: i16 = sqlx::query_scalar("SELECT key_id FROM suppressions")
         .fetch_one(&mut world.database().await)
         .await

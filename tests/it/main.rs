@@ -7,6 +7,8 @@
 
 mod accept;
 mod accounts;
+mod audit;
+mod audit_log;
 mod batches;
 mod bounce;
 mod bulk_create;

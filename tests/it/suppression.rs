@@ -1,5 +1,6 @@
 //! Whoever is on the suppression list is not invited, and whoever invites is told so.
 
+use invitations::domain::actor::Actor;
 use invitations::domain::address_tag::Tagger;
 use invitations::domain::bounce_address::SentMail;
 use invitations::domain::email_address::EmailAddress;
@@ -346,6 +347,7 @@ async fn a_suppression_outlives_the_key_it_was_made_with_as_long_as_that_is_in_t
     );
 
     let request = LiftSuppressions {
+        actor: Actor::from_outside("test"),
         organization_id: None,
         emails: vec![Ok(EmailAddress::parse("a@b.co").unwrap())],
     };
@@ -385,6 +387,7 @@ async fn invitations_are_checked_under_every_key_of_the_ring() {
     };
     newer.record_feedback(&feedback).await.unwrap();
     let request = || Resend {
+        actor: Actor::from_outside("test"),
         organization_id: OrganizationId::parse(ACME).unwrap(),
         id: Uuid::parse_str(&invitation.id).unwrap(),
         rotate_token: false,

@@ -5,6 +5,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{error, invitation, metadata, times};
+use crate::domain::actor::Actor;
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::new_invitation::{ITEMS_MAX, ItemInput};
@@ -16,7 +17,7 @@ use crate::service::bulk_create::{Batch, BulkCreate, ItemResult, OnExisting, Out
 /// A request in domain words; every violation of what is not an item at once.
 pub(in crate::grpc) fn request(
     input: proto::BulkCreateRequest,
-    caller: &str,
+    actor: Actor,
     organization_id: Field<OrganizationId>,
 ) -> Field<BulkCreate> {
     let (organization_id, mut violations) = match organization_id {
@@ -42,7 +43,7 @@ pub(in crate::grpc) fn request(
         return Err(violations);
     };
     Ok(BulkCreate {
-        caller: caller.to_owned(),
+        actor,
         request_id,
         request_hash: if request_id.is_some() {
             hash(&input)

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::{error, resend, times};
+use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::{Reason, Violation};
 use crate::grpc::fields::{self, Field};
@@ -13,6 +14,7 @@ use crate::service::{Backlog, Count};
 /// A request in domain words; every violation at once.
 pub(in crate::grpc) fn requeue_request(
     input: &proto::RequeueRequest,
+    actor: Actor,
     organization_id: Field<OrganizationId>,
 ) -> Field<Requeue> {
     let selection = match (input.all_dead, input.invitation_ids.is_empty()) {
@@ -22,6 +24,7 @@ pub(in crate::grpc) fn requeue_request(
     };
     let (organization_id, selection) = fields::both(organization_id, selection)?;
     Ok(Requeue {
+        actor,
         organization_id,
         selection,
     })

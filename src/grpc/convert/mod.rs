@@ -1,6 +1,7 @@
 //! Between the protocol's words and the domain's. Checks nothing but what a protocol type can hold and a domain type
 //! cannot.
 
+pub(super) mod audit;
 pub(super) mod bulk;
 pub(super) mod directory;
 pub(super) mod error;

@@ -5,6 +5,7 @@ use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use super::{bulk, error, invitation, times};
+use crate::domain::actor::Actor;
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::StateName;
@@ -21,7 +22,7 @@ use crate::service::bulk_resend::{BulkResend, ResentPage, Selection};
 /// A request in domain words; every violation at once.
 pub(in crate::grpc) fn request(
     input: &proto::BulkResendRequest,
-    caller: &str,
+    actor: Actor,
     organization_id: Field<OrganizationId>,
     keyring: &Keyring,
 ) -> Field<BulkResend> {
@@ -32,7 +33,7 @@ pub(in crate::grpc) fn request(
         fields::both(request_id, selection(input, keyring)),
     )?;
     Ok(BulkResend {
-        caller: caller.to_owned(),
+        actor,
         request_id,
         request_hash: hash(input),
         organization_id,

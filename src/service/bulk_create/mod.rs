@@ -9,19 +9,23 @@ mod plan;
 mod write;
 
 pub(super) use answer::shorten;
+use plan::Plan;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::domain::actor::Actor;
+use crate::domain::audit::{AuditAction, AuditEvent};
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
 use crate::domain::new_invitation::ItemInput;
 use crate::domain::reason::{Reason, Violation};
 use crate::store::idempotency_keys::{self, RequestKey};
-use crate::store::{self, Connection, organizations};
+use crate::store::{self, Connection, audit_events, organizations};
 
+use super::audit::counts_of;
 use super::snapshot::{self, StoredResults};
 use super::{Service, ServiceError};
 
@@ -41,8 +45,8 @@ pub enum OnExisting {
 
 /// A request. Not `Debug`: it holds addresses and notes.
 pub struct BulkCreate {
-    /// The name of the caller; request ids are theirs.
-    pub caller: String,
+    /// Who asks; request ids are their caller's.
+    pub actor: Actor,
     /// Makes the call safe to repeat.
     pub request_id: Option<Uuid>,
     /// SHA-256 of everything that was asked, without the request id and `validate_only`.
@@ -151,7 +155,10 @@ impl Service {
         let batch = if request.validate_only {
             self.foretell(connection, request, &plan).await?
         } else {
-            self.write(connection, request, &plan).await?
+            let batch = self.write(connection, request, &plan).await?;
+            let event = self.made(request, &plan, &batch);
+            audit_events::insert_many(connection, &[event]).await?;
+            batch
         };
         if let Some(key) = key.filter(|_| !request.validate_only) {
             let response = snapshot::encode(&StoredBatch {
@@ -161,6 +168,26 @@ impl Service {
             idempotency_keys::set_response(connection, &key, &response).await?;
         }
         Ok(batch)
+    }
+
+    /// What is written down of a call. Only an inviter whom the directory knows is named: anything may stand in an item.
+    fn made(&self, request: &BulkCreate, plan: &Plan, batch: &Batch) -> AuditEvent {
+        let organization_id = request.organization_id.as_str();
+        let action = AuditAction::BulkCreate;
+        let event = self.event(&request.actor, action, organization_id, plan.now);
+        let mut inviters = plan.inviters.keys();
+        let inviter = plan
+            .inviters
+            .get_key_value(&request.inviter_user_id)
+            .map(|(id, _)| id)
+            .or_else(|| inviters.next().filter(|_| inviters.next().is_none()));
+        AuditEvent {
+            on_behalf_of_user_id: event.on_behalf_of_user_id.or_else(|| inviter.cloned()),
+            batch_id: Some(batch.id),
+            request_id: request.request_id,
+            counts: counts_of(&batch.results),
+            ..event
+        }
     }
 
     /// The answer of an earlier call with this request id, or `None` if this is the first.
@@ -203,7 +230,7 @@ impl BulkCreate {
     fn key(&self) -> Option<RequestKey> {
         self.request_id.map(|request_id| RequestKey {
             organization_id: self.organization_id.as_str().to_owned(),
-            caller: self.caller.clone(),
+            caller: self.actor.caller.clone(),
             method: "BulkCreate",
             request_id,
         })
