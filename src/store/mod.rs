@@ -140,7 +140,7 @@ impl Store {
     /// several that need not agree. Tried again when it lost against others.
     ///
     /// Runs in a task of its own: when a caller goes away, the statement still ends and its connection goes back clean.
-    /// Ends after [`StoreConfig::statement_timeout`] twice, whatever the network does.
+    /// Ends once the server has said nothing for longer than [`StoreConfig::statement_timeout`], whatever the network does.
     pub async fn run<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
     where
         F: for<'c> Fn(&'c mut Connection) -> BoxFuture<'c, Result<T, E>> + Send + Sync + 'static,

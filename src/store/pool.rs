@@ -2,23 +2,27 @@
 //!
 //! Three things the driver leaves open are closed here. A connection inside a transaction that nobody knows of swallows
 //! the writes of whoever comes next, so it is never lent. A network that swallows every packet ends nothing by itself,
-//! so a unit of work has an end on this side too. And a connection in doubt is closed instead of waited for: a pool
+//! so the wait for an answer has an end on this side too. And a connection in doubt is closed instead of waited for: a pool
 //! whose connections all wait for a dead network is as good as none. Knows no unit of work and no retry.
 
+use std::future::poll_fn;
 use std::io;
 use std::ops::{Deref, DerefMut};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
+use tokio::time::Instant;
 
 use super::{StoreConfig, StoreError, Transient};
 use crate::shutdown;
 
-/// How many of the longest statements fit into one unit of work. Its statements are few and short; one that lasts longer
-/// holds its rows for too long, or waits for a network that is gone.
-const STATEMENTS_IN_WORK: u32 = 2;
+/// How much later than the longest statement its answer may come. The server ends a statement by itself: when nothing
+/// is heard of it any more, the server is gone or the way to it.
+const ANSWER_MARGIN: Duration = Duration::from_secs(2);
 /// How long a connection may take to come back: one round trip, which ends what was left open.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection of its own may take to be made.
@@ -28,14 +32,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
     connections: PgPool,
-    work_timeout: Duration,
+    patience: Duration,
 }
 
 /// A connection that is lent to one unit of work. Dropped without [`Lent::settle`], it is closed.
 #[derive(Debug)]
 pub(super) struct Lent {
     connection: Option<PoolConnection<Postgres>>,
-    work_timeout: Duration,
+    /// How long it may say nothing.
+    patience: Duration,
 }
 
 impl Pool {
@@ -50,7 +55,7 @@ impl Pool {
             .connect_lazy_with(options);
         Self {
             connections,
-            work_timeout: config.statement_timeout * STATEMENTS_IN_WORK,
+            patience: config.statement_timeout + ANSWER_MARGIN,
         }
     }
 
@@ -59,7 +64,7 @@ impl Pool {
         let connection = self.connections.acquire().await?;
         Ok(Lent {
             connection: Some(connection),
-            work_timeout: self.work_timeout,
+            patience: self.patience,
         })
     }
 
@@ -76,7 +81,7 @@ impl Pool {
 }
 
 impl Lent {
-    /// Ends a unit of work: what it answered, or that it took too long. The connection goes back, unless it is in doubt.
+    /// Does a unit of work, for as long as the server says anything. The connection goes back, unless it is in doubt.
     pub(super) async fn settle<T, E>(
         mut self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
@@ -84,14 +89,13 @@ impl Lent {
     where
         E: From<StoreError> + Transient,
     {
-        let outcome = tokio::time::timeout(self.work_timeout, work(&mut self)).await;
-        match outcome {
-            Ok(Err(error)) if error.doubts_connection() => Err(error),
-            Ok(outcome) => {
+        match unless_stalled(self.patience, work(&mut self)).await {
+            Some(Err(error)) if error.doubts_connection() => Err(error),
+            Some(outcome) => {
                 self.give_back();
                 outcome
             }
-            Err(_) => Err(timed_out().into()),
+            None => Err(timed_out().into()),
         }
     }
 
@@ -130,6 +134,26 @@ impl DerefMut for Lent {
 
 const LENT: &str = "the connection is taken out only where its loan ends";
 
+/// Waits for work that waits for the network alone; `None` once it has not been woken for so long. Whatever wakes it is
+/// a sign of life, so a slow network costs it nothing.
+async fn unless_stalled<T>(patience: Duration, work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    let mut stalled = pin!(tokio::time::sleep(patience));
+    poll_fn(|context| {
+        let is_stalled = stalled.as_mut().poll(context).is_ready();
+        if let Poll::Ready(output) = work.as_mut().poll(context) {
+            return Poll::Ready(Some(output));
+        }
+        if is_stalled {
+            return Poll::Ready(None);
+        }
+        stalled.as_mut().reset(Instant::now() + patience);
+        // Asked once more, so that it knows whom to wake.
+        stalled.as_mut().poll(context).map(|()| None)
+    })
+    .await
+}
+
 /// Ends what waits for a connection of its own for too long.
 pub(super) async fn in_time<T>(
     work: impl Future<Output = Result<T, StoreError>>,
@@ -147,7 +171,9 @@ fn timed_out() -> StoreError {
 /// The driver learns from every answer whether the server is inside a transaction, and keeps it for itself: all it does
 /// with it is to refuse a transaction that did not begin. So this begins one with a statement that begins none.
 async fn is_idle(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let begun = connection.begin_with("-- store::pool::is_idle\nSELECT").await;
+    let begun = connection
+        .begin_with("-- store::pool::is_idle\nSELECT")
+        .await;
     match begun {
         Err(sqlx::Error::BeginFailed) => Ok(true),
         Ok(transaction) => {
@@ -157,5 +183,28 @@ async fn is_idle(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
         }
         // Also what a transaction that has failed says to every statement.
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn work_may_take_any_time_that_is_not_silence() {
+        let patience = Duration::from_secs(7);
+        let slow = async {
+            for _ in 0..5 {
+                tokio::time::sleep(Duration::from_secs(6)).await;
+            }
+        };
+        assert_eq!(unless_stalled(patience, slow).await, Some(()));
+        let silent = async {
+            tokio::time::sleep(Duration::from_secs(6)).await;
+            std::future::pending::<()>().await;
+        };
+        let begin = Instant::now();
+        assert_eq!(unless_stalled(patience, silent).await, None);
+        assert_eq!(begin.elapsed(), Duration::from_secs(13));
     }
 }

@@ -79,11 +79,7 @@ async fn call(endpoint: Endpoint, is_faithful: bool, stopping: CancellationToken
 }
 
 /// Runs a flood with callers beside it. `cargo test -- --nocapture` shows what they noticed.
-pub(crate) async fn beside<T>(
-    name: &str,
-    running: &Running,
-    flood: impl Future<Output = T>,
-) -> T {
+pub(crate) async fn beside<T>(name: &str, running: &Running, flood: impl Future<Output = T>) -> T {
     let address = running.address();
     let calm = Bystanders::start(&address);
     sleep(CALM).await;
@@ -97,7 +93,12 @@ pub(crate) async fn beside<T>(
     let during = during.stop().await;
     println!(
         "{name}: took {took:.1?}; others {} then {} calls, p50 {:.1?} then {:.1?}, p99 {:.1?} then {:.1?}; memory {memory} KiB and {grown:+} KiB",
-        calm.count, during.count, calm.median, during.median, calm.worst_percent, during.worst_percent,
+        calm.count,
+        during.count,
+        calm.median,
+        during.median,
+        calm.worst_percent,
+        during.worst_percent,
     );
     outcome
 }

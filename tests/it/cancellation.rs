@@ -65,8 +65,7 @@ async fn a_bare_pool_loses_what_follows_a_begin_that_was_cut_off() {
     pool.close().await;
     // It was never there, and will never be.
     let kept = count(&database, "SELECT count(*) FROM notes").await;
-    let in_transaction =
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
+    let in_transaction = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
     until("the connection's end", async || {
         count(&database, in_transaction).await == 0
     })
@@ -184,4 +183,31 @@ async fn what_is_answered_after_callers_hung_up_is_there() {
         usize::try_from(count(&site.database, kept).await).unwrap(),
         written
     );
+}
+
+#[tokio::test]
+async fn measure() {
+    let database = Database::create().await;
+    let mut c = database.connect().await;
+    for _ in 0..3 {
+        let begin = tokio::time::Instant::now();
+        for _ in 0..3000 {
+            c.ping().await.unwrap();
+        }
+        let ping = begin.elapsed() / 3000;
+        let begin = tokio::time::Instant::now();
+        for _ in 0..3000 {
+            drop(c.begin_with("-- store::pool::is_idle\nSELECT").await);
+        }
+        let idle = begin.elapsed() / 3000;
+        let begin = tokio::time::Instant::now();
+        for _ in 0..3000 {
+            sqlx::raw_sql("BEGIN; ROLLBACK")
+                .execute(&mut c)
+                .await
+                .unwrap();
+        }
+        let rollback = begin.elapsed() / 3000;
+        println!("ping {ping:?}, begin_with {idle:?}, begin+rollback {rollback:?}");
+    }
 }

@@ -232,11 +232,16 @@ async fn deadlines_hold_over_a_slow_network_and_the_second_call_tells() {
         let domain = format!("late{round}.example");
         let request = batch(&domain, 20);
         let headers = headers(format!("{milliseconds}m"));
-        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        let headers = headers
+            .each_ref()
+            .map(|(name, value)| (*name, value.as_str()));
         let begin = Instant::now();
         let answer = wire::call(address, BULK_CREATE, &headers, &request.encode_to_vec()).await;
         let took = begin.elapsed();
-        assert!(took < Duration::from_millis(milliseconds + 1_500), "{took:?}");
+        assert!(
+            took < Duration::from_millis(milliseconds + 1_500),
+            "{took:?}"
+        );
         if let Err(status) = answer {
             assert_eq!(status.code(), Code::DeadlineExceeded);
             late += 1;

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::timeout;
 
 pub(crate) const DATA: u8 = 0;
@@ -68,6 +69,16 @@ impl Peer {
         next.expect("the server was expected to say something")
     }
 
+    /// Whether the connection has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        loop {
+            match self.frames.try_recv() {
+                Ok(_) => {}
+                Err(error) => return error == TryRecvError::Disconnected,
+            }
+        }
+    }
+
     /// Everything that comes until the connection ends.
     pub(crate) async fn rest(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
@@ -77,7 +88,7 @@ impl Peer {
         frames
     }
 
-    /// The status of the answer to a stream: that of HTTP, and that of gRPC if there is one.
+    /// The HTTP status of the answer to a stream, and what came before it.
     pub(crate) async fn answer(&mut self, stream: u32) -> (String, Vec<Frame>) {
         let mut passed = Vec::new();
         while let Some(frame) = self.next().await {
@@ -158,7 +169,11 @@ pub(crate) fn long_head(flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
     let mut octets = Vec::new();
     let mut kind = HEADERS;
     while let Some(part) = parts.next() {
-        let last = if parts.peek().is_none() { END_HEADERS } else { NO_FLAGS };
+        let last = if parts.peek().is_none() {
+            END_HEADERS
+        } else {
+            NO_FLAGS
+        };
         let first = if kind == HEADERS { flags } else { NO_FLAGS };
         octets.extend(frame(kind, first | last, stream, part));
         kind = CONTINUATION;

@@ -32,6 +32,7 @@ mod lane;
 mod lanes;
 mod layering;
 mod life;
+mod limits;
 mod list;
 mod memberships;
 mod organizations;

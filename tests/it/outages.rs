@@ -70,8 +70,14 @@ async fn a_database_that_turns_read_only_answers_readers_and_is_left_once_it_wri
             "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET default_transaction_read_only = {setting}'; END $$"
         );
         // Whoever asks is read-only too, from the second time on.
-        database.execute("SET transaction_read_only = off").await.unwrap();
-        database.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
+        database
+            .execute("SET transaction_read_only = off")
+            .await
+            .unwrap();
+        database
+            .execute(sqlx::AssertSqlSafe(statement))
+            .await
+            .unwrap();
     };
     turn(&mut database, "on").await;
     database
@@ -153,7 +159,10 @@ async fn a_row_that_stays_locked_aborts_the_call_and_a_pool_that_is_lent_out_ref
     ];
     let (_running, channel) = site.serve_populated(&settings).await;
     let mut blocker = site.database.connect().await;
-    blocker.execute("BEGIN; LOCK TABLE organizations").await.unwrap();
+    blocker
+        .execute("BEGIN; LOCK TABLE organizations")
+        .await
+        .unwrap();
     let mut locked: FuturesUnordered<_> = (0..2)
         .map(|number| {
             let (mut client, email) = (client(&channel), format!("{number}@b.co"));
@@ -161,7 +170,6 @@ async fn a_row_that_stays_locked_aborts_the_call_and_a_pool_that_is_lent_out_ref
         })
         .collect();
     let lent_out = async {
-        let mut database = site.database.connect().await;
         until("both connections to wait", async || {
             let mut database = site.database.connect().await;
             let waiting: i64 = sqlx::query_scalar(
@@ -173,7 +181,6 @@ async fn a_row_that_stays_locked_aborts_the_call_and_a_pool_that_is_lent_out_ref
             waiting == 2
         })
         .await;
-        database.execute("SELECT 1").await.unwrap();
         let begin = Instant::now();
         let refused = read(&channel).await.unwrap_err();
         (refused, begin.elapsed())
@@ -194,7 +201,7 @@ async fn a_row_that_stays_locked_aborts_the_call_and_a_pool_that_is_lent_out_ref
     read(&channel).await.unwrap();
 }
 
-/// A Postgres that can be stopped, as the others of this process cannot.
+/// A Postgres that can be stopped, unlike the one that all tests share, and that forgets nothing.
 struct Cluster {
     folder: TempDir,
 }
@@ -219,12 +226,12 @@ impl Cluster {
 
     async fn output(&self, verb: &str) -> Output {
         let script = self.folder.path().join("scripts/postgres");
-        let command = Command::new(script).args([verb, "--fast"]).output().await;
+        let command = Command::new(script).arg(verb).output().await;
         command.unwrap()
     }
 
     fn data(&self) -> PathBuf {
-        self.folder.path().join(".data/postgres-test/data")
+        self.folder.path().join(".data/postgres/data")
     }
 
     /// Ends it as a crash would.
@@ -243,7 +250,7 @@ impl Cluster {
 impl Drop for Cluster {
     fn drop(&mut self) {
         let script = self.folder.path().join("scripts/postgres");
-        let removing = std::process::Command::new(script).args(["remove", "--fast"]).output();
+        let removing = std::process::Command::new(script).arg("remove").output();
         drop(removing);
     }
 }
@@ -275,7 +282,9 @@ async fn a_database_that_crashes_and_comes_back_is_used_again() {
         assert!(took < Duration::from_secs(10), "{took:?}");
         written += 1;
     }
-    let mut database = <PgConnection as sqlx::Connection>::connect(&url).await.unwrap();
+    let mut database = <PgConnection as sqlx::Connection>::connect(&url)
+        .await
+        .unwrap();
     let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM users WHERE id LIKE 'user%'")
         .fetch_one(&mut database)
         .await

@@ -88,7 +88,10 @@ async fn ask(channel: Channel) -> usize {
     let mut count = 0;
     while begin.elapsed() < Duration::from_secs(2) {
         let request = HealthCheckRequest::default();
-        HealthClient::new(channel.clone()).check(request).await.unwrap();
+        HealthClient::new(channel.clone())
+            .check(request)
+            .await
+            .unwrap();
         let question = ServerReflectionRequest {
             host: String::new(),
             message_request: Some(MessageRequest::ListServices(String::new())),
@@ -129,7 +132,10 @@ async fn under_too_many_calls_the_excess_is_refused_and_the_rest_is_done() {
         .fetch_one(&mut database)
         .await
         .unwrap();
-    assert_eq!(usize::try_from(kept).unwrap(), 20 * (fair.done + pressed.done));
+    assert_eq!(
+        usize::try_from(kept).unwrap(),
+        20 * (fair.done + pressed.done)
+    );
     let begin = Instant::now();
     until("a call to be let in", async || {
         client(&channel).bulk_create(batch(0)).await.is_ok()

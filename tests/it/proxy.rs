@@ -1,6 +1,5 @@
 //! A way to the database that breaks as it is told to: slow, cut, reset, or swallowing everything.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::sync::Arc;
@@ -30,7 +29,6 @@ pub(crate) struct Weather {
 
 /// A way to the database of one test.
 pub(crate) struct Proxy {
-    address: SocketAddr,
     url: String,
     weather: watch::Sender<Weather>,
     /// Raised each time everything is cut.
@@ -82,7 +80,6 @@ impl Proxy {
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, link));
         Self {
-            address,
             url: url.into(),
             weather,
             cuts,
@@ -94,11 +91,6 @@ impl Proxy {
     /// The URL of the database by this way.
     pub(crate) fn url(&self) -> String {
         self.url.clone()
-    }
-
-    /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
     }
 
     /// From now on the network is like this.
@@ -122,11 +114,6 @@ impl Proxy {
     /// Resets every connection once the database has said so many more octets.
     pub(crate) fn cut_after(&self, octets: i64) {
         self.octets_left.store(octets, Ordering::SeqCst);
-    }
-
-    /// Whether a cut by [`Proxy::cut_after`] is still to come.
-    pub(crate) fn will_cut(&self) -> bool {
-        self.octets_left.load(Ordering::SeqCst) >= 0
     }
 }
 
