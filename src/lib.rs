@@ -16,6 +16,7 @@ pub mod grpc;
 pub mod http;
 pub mod inbox;
 pub mod lanes_file;
+pub mod lobby;
 pub mod mail;
 pub mod proto;
 pub mod service;

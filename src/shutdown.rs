@@ -62,6 +62,17 @@ pub async fn detached<T: Send + 'static>(
     }
 }
 
+/// Starts work that ends soon by itself and that nobody waits for.
+pub fn unattended(name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one place that leaves work to itself"
+    )]
+    drop(tokio::spawn(
+        work.instrument(tracing::debug_span!("work", work.name = name)),
+    ));
+}
+
 /// Waits for SIGTERM or SIGINT.
 pub async fn requested() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};

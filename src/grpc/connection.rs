@@ -1,21 +1,21 @@
-//! Connections: how many there are at once, and how long one may say nothing before it begins to speak HTTP/2.
+//! Connections: a place for each that speaks HTTP/2, and an end for those that do not begin to.
 //!
 //! hyper watches over a connection only once its preface has come: without this, a peer that connects and stays silent
-//! is kept for ever.
+//! is kept for ever. Until then it is a guest of the [`Lobby`].
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::PollSemaphore;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
-use super::limits::{CONNECTIONS_MAX, PREFACE_TIMEOUT};
+use super::limits::{CONNECTIONS_MAX, GUESTS_MAX, PREFACE_TIMEOUT};
+use crate::lobby::{Guest, Lobby};
 
 /// Octets of the client's connection preface (RFC 9113 §3.4).
 const PREFACE_OCTETS: usize = 24;
@@ -23,33 +23,83 @@ const PREFACE_OCTETS: usize = 24;
 /// One connection, counted for as long as it lives.
 pub(super) struct Connection {
     stream: TcpStream,
-    /// How many octets of the preface are missing, and until when they have to come.
-    preface: Option<(usize, Pin<Box<Sleep>>)>,
-    _place: OwnedSemaphorePermit,
+    stage: Stage,
 }
 
-/// The connections of a listener. While there are too many, further ones wait to be accepted.
-pub(super) fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    futures::stream::unfold((listener, places), |(listener, places)| async move {
-        let place = Arc::clone(&places)
-            .acquire_owned()
-            .await
-            .expect("nobody closes the semaphore");
-        let accepted = listener.accept().await.map(|(stream, _)| {
-            // Small frames must not wait for each other's acknowledgement.
-            let _ = stream.set_nodelay(true);
-            Connection {
-                stream,
-                preface: Some((
-                    PREFACE_OCTETS,
-                    Box::pin(tokio::time::sleep(PREFACE_TIMEOUT)),
-                )),
-                _place: place,
-            }
+/// How far a connection has come.
+enum Stage {
+    /// It has not said all of its preface.
+    Guest(Arrival),
+    /// It speaks.
+    Seated { _place: OwnedSemaphorePermit },
+}
+
+/// What is known of a connection until it speaks.
+struct Arrival {
+    /// Octets of the preface that are still to come.
+    missing: usize,
+    /// Ends when it took too long, or when others need the room.
+    overdue: Pin<Box<dyn Future<Output = ()> + Send>>,
+    places: PollSemaphore,
+    _guest: Guest,
+}
+
+impl Arrival {
+    fn new(guest: Guest, places: PollSemaphore) -> Self {
+        let leaving = guest.asked_to_leave();
+        let overdue = Box::pin(async move {
+            let _ = tokio::time::timeout(PREFACE_TIMEOUT, leaving).await;
         });
-        Some((accepted, (listener, places)))
+        Self {
+            missing: PREFACE_OCTETS,
+            overdue,
+            places,
+            _guest: guest,
+        }
+    }
+}
+
+/// The connections of a listener.
+pub(super) fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
+    let lobby = Lobby::new(GUESTS_MAX, CONNECTIONS_MAX);
+    futures::stream::unfold((listener, lobby), |(listener, lobby)| async move {
+        let (stream, guest) = lobby.accept(&listener).await;
+        let arrival = Arrival::new(guest, PollSemaphore::new(lobby.places()));
+        let connection = Connection {
+            stream,
+            stage: Stage::Guest(arrival),
+        };
+        Some((Ok(connection), (listener, lobby)))
     })
+}
+
+impl Connection {
+    /// Reads what is missing of the preface and no more, then waits for a place.
+    fn poll_arrival(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Stage::Guest(arrival) = &mut self.stage else {
+            return Poll::Ready(Ok(()));
+        };
+        if arrival.overdue.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        if arrival.missing > 0 {
+            let mut octets = [0; PREFACE_OCTETS];
+            let most = arrival.missing.min(buffer.remaining());
+            let mut preface = ReadBuf::new(&mut octets[..most]);
+            ready!(Pin::new(&mut self.stream).poll_read(context, &mut preface))?;
+            arrival.missing -= preface.filled().len();
+            buffer.put_slice(preface.filled());
+            return Poll::Ready(Ok(()));
+        }
+        let place = ready!(arrival.places.poll_acquire(context));
+        let place = place.expect("nobody closes the semaphore");
+        self.stage = Stage::Seated { _place: place };
+        Poll::Ready(Ok(()))
+    }
 }
 
 impl AsyncRead for Connection {
@@ -58,18 +108,15 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        let Some((missing, deadline)) = &mut self.preface else {
-            return read;
-        };
-        *missing = missing.saturating_sub(buffer.filled().len() - before);
-        if *missing == 0 {
-            self.preface = None;
-        } else if deadline.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        if matches!(self.stage, Stage::Guest(_)) {
+            let before = buffer.filled().len();
+            ready!(self.poll_arrival(context, buffer))?;
+            // Something was said, or the connection has ended.
+            if matches!(self.stage, Stage::Guest(_)) || buffer.filled().len() > before {
+                return Poll::Ready(Ok(()));
+            }
         }
-        read
+        Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 

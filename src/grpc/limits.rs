@@ -6,12 +6,15 @@ use std::time::Duration;
 pub const REQUEST_OCTETS_MAX: usize = 16 * 1024 * 1024;
 /// Largest answer, in octets: ten thousand results, each with its invitation.
 pub const RESPONSE_OCTETS_MAX: usize = 32 * 1024 * 1024;
-/// Most connections at once; further ones wait to be accepted.
+/// Most connections at once that speak HTTP/2; further ones wait for a place as long as they may take to begin.
 pub const CONNECTIONS_MAX: usize = 512;
-/// How long a new connection may take to begin speaking HTTP/2.
+/// Most connections beside them that have not begun to speak; the oldest is closed for each further one.
+pub const GUESTS_MAX: usize = 512;
+/// How long a new connection may take to begin speaking HTTP/2, and to find a place.
 pub const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest header list, in octets.
-pub const HEADER_LIST_OCTETS_MAX: u32 = 16 * 1024;
+/// Longest header list, in octets: room for a large token. A call with a longer one is refused, and with one of four
+/// times that its connection ends with all its calls; so there is a wide margin to the 64 KiB that other servers take.
+pub const HEADER_LIST_OCTETS_MAX: u32 = 24 * 1024;
 /// Most calls at once on one connection; tonic sends none.
 pub const CONCURRENT_STREAMS_MAX: u32 = 128;
 /// Resets caused by a peer's errors before the connection ends; tonic takes any number (RUSTSEC-2024-0003).

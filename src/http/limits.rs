@@ -3,22 +3,21 @@
 use std::time::Duration;
 
 /// Largest body, in octets: a provider's report with the server's words in it has a few thousand.
-pub(super) const BODY_OCTETS_MAX: usize = 256 * 1024;
+pub const BODY_OCTETS_MAX: usize = 256 * 1024;
 /// Largest head of a request, in octets: request line and headers.
-pub(super) const HEAD_OCTETS_MAX: usize = 16 * 1024;
+pub const HEAD_OCTETS_MAX: usize = 16 * 1024;
 /// Most headers of a request.
-pub(super) const HEADERS_MAX: usize = 64;
-/// Most connections at once, and with HTTP/1 requests too; further ones wait to be accepted.
-pub(super) const CONNECTIONS_MAX: usize = 256;
+pub const HEADERS_MAX: usize = 64;
+/// Most connections at once that have asked for something, and with HTTP/1 requests too; further ones wait for a place.
+pub const CONNECTIONS_MAX: usize = 256;
+/// Most connections beside them that have not; the oldest is closed for each further one.
+pub const GUESTS_MAX: usize = 256;
 /// Longest id of a report; those of providers have about 30 characters.
-pub(super) const EVENT_ID_CHARS_MAX: usize = 200;
+pub const EVENT_ID_CHARS_MAX: usize = 200;
 /// How far a signature's time may be from ours, either way (Standard Webhooks).
-pub(super) const SIGNATURE_AGE_MAX: time::Duration = time::Duration::minutes(5);
+pub const SIGNATURE_AGE_MAX: time::Duration = time::Duration::minutes(5);
 /// How long whoever finds the database away is asked to wait, in seconds.
-pub(super) const RETRY_DELAY_SECONDS: u16 = 30;
-/// How long the port rests where the machine has no more file descriptors.
-pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
+pub const RETRY_DELAY_SECONDS: u16 = 30;
 /// How long a peer may take.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpTimeouts {

@@ -6,7 +6,7 @@
 //! in a link, a provider's signature or password. Knows no SQL, no store, no mail and no gRPC; TLS is a proxy's work.
 
 mod health;
-mod limits;
+pub mod limits;
 mod page;
 mod server;
 mod unsubscribe;

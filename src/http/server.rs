@@ -15,15 +15,16 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{
-    ACCEPT_PAUSE, BODY_OCTETS_MAX, CONNECTIONS_MAX, HEAD_OCTETS_MAX, HEADERS_MAX, HttpTimeouts,
+    BODY_OCTETS_MAX, CONNECTIONS_MAX, GUESTS_MAX, HEAD_OCTETS_MAX, HEADERS_MAX, HttpTimeouts,
 };
 use super::webhooks::{PostmarkPassword, WebhookSecret, postmark, resend};
 use super::{health, page, unsubscribe};
 use crate::clock::Clock;
+use crate::lobby::{Guest, Lobby};
 use crate::service::Service;
 use crate::shutdown::Tasks;
 
@@ -91,33 +92,26 @@ impl Server {
     /// Answers until told to stop, then lets requests in flight end for as long as the configuration gives them.
     pub async fn run(self, stopping: CancellationToken) {
         let connections = Tasks::new();
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let lobby = Lobby::new(GUESTS_MAX, CONNECTIONS_MAX);
         loop {
-            let accepted = async {
-                let place = Arc::clone(&places).acquire_owned().await;
-                let place = place.expect("nobody closes the semaphore");
-                (self.listener.accept().await, place)
-            };
-            let (accepted, place) = tokio::select! {
+            let (stream, guest) = tokio::select! {
                 () = stopping.cancelled() => break,
-                accepted = accepted => accepted,
+                accepted = lobby.accept(&self.listener) => accepted,
             };
-            match accepted {
-                Ok((stream, _)) => {
-                    let router = self.router.clone();
-                    let stopping = connections.stopping().clone();
-                    let timeouts = self.timeouts;
-                    connections.spawn("http", async move {
-                        converse(stream, router, timeouts, stopping).await;
-                        drop(place);
-                    });
+            let seat = Arc::new(Seat::new(lobby.places()));
+            let seated = seat.is_taken.clone();
+            let router = self.router.clone();
+            let router = router.layer(from_fn_with_state(Arc::clone(&seat), take_seat));
+            let stopping = connections.stopping().clone();
+            let timeouts = self.timeouts;
+            connections.spawn("http", async move {
+                let lingering = linger(guest, seated);
+                tokio::select! {
+                    () = converse(stream, router, timeouts, stopping) => {}
+                    () = lingering => {}
                 }
-                // The peer was gone before it was there, or the machine is out of something that comes back.
-                Err(error) => {
-                    tracing::debug!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            }
+                drop(seat);
+            });
         }
         // Nobody is let in from here on.
         drop(self.listener);
@@ -127,6 +121,47 @@ impl Server {
     }
 }
 
+/// The place of one connection, taken with the head of its first request.
+struct Seat {
+    places: Arc<Semaphore>,
+    place: OnceCell<OwnedSemaphorePermit>,
+    is_taken: CancellationToken,
+}
+
+impl Seat {
+    fn new(places: Arc<Semaphore>) -> Self {
+        Self {
+            places,
+            place: OnceCell::new(),
+            is_taken: CancellationToken::new(),
+        }
+    }
+
+    async fn take(&self) {
+        let taking = || async {
+            let place = Arc::clone(&self.places).acquire_owned().await;
+            place.expect("nobody closes the semaphore")
+        };
+        self.place.get_or_init(taking).await;
+        self.is_taken.cancel();
+    }
+}
+
+async fn take_seat(State(seat): State<Arc<Seat>>, request: Request, next: Next) -> Response {
+    seat.take().await;
+    next.run(request).await
+}
+
+/// Ends when a peer without a seat has to make room, and with a seat never.
+async fn linger(guest: Guest, seated: CancellationToken) {
+    tokio::select! {
+        () = guest.asked_to_leave() => return,
+        () = seated.cancelled() => {}
+    }
+    drop(guest);
+    std::future::pending::<()>().await;
+}
+
 /// Answers one peer, until it has no more to ask, its time is over, or the process ends.
 async fn converse(
     stream: TcpStream,
@@ -134,8 +169,6 @@ async fn converse(
     timeouts: HttpTimeouts,
     stopping: CancellationToken,
 ) {
-    // An answer must not wait for the acknowledgement of its head.
-    let _ = stream.set_nodelay(true);
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(timeouts.head)

@@ -42,7 +42,7 @@ impl ServiceError {
             Self::ItemsFailed(_) => Reason::ItemsFailed,
             Self::Refused(reason) => *reason,
             Self::Raced | Self::Store(StoreError::Contended(_)) => Reason::Conflict,
-            Self::Store(StoreError::Unavailable(_)) => Reason::Overloaded,
+            Self::Store(StoreError::Unavailable(_) | StoreError::ReadOnly) => Reason::Overloaded,
             Self::Store(_) | Self::Corrupt(_) => Reason::Internal,
         }
     }
@@ -80,5 +80,9 @@ impl Transient for ServiceError {
             Self::Store(error) => error.is_transient(),
             _ => false,
         }
+    }
+
+    fn doubts_connection(&self) -> bool {
+        matches!(self, Self::Store(error) if error.doubts_connection())
     }
 }

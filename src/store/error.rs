@@ -30,6 +30,9 @@ pub enum StoreError {
     /// The database is away, or too busy.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
+    /// The database takes no writes.
+    #[error("the database is read-only")]
+    ReadOnly,
     /// A row holds what no row can hold.
     #[error("the column {0} holds an impossible value")]
     Inconsistent(&'static str),
@@ -45,11 +48,19 @@ pub enum StoreError {
 pub trait Transient {
     /// Whether trying again makes sense.
     fn is_transient(&self) -> bool;
+
+    /// Whether the connection it came over should be closed: it may be broken, or lead to a server that is not the one
+    /// to talk to any more.
+    fn doubts_connection(&self) -> bool;
 }
 
 impl Transient for StoreError {
     fn is_transient(&self) -> bool {
         matches!(self, Self::Contended(_))
+    }
+
+    fn doubts_connection(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::ReadOnly)
     }
 }
 
@@ -59,10 +70,10 @@ impl From<sqlx::Error> for StoreError {
             sqlx::Error::Database(database) => match database.code().as_deref() {
                 // serialization_failure, deadlock_detected, lock_not_available
                 Some("40001" | "40P01" | "55P03") => Self::Contended(error),
-                // read_only_sql_transaction, query_canceled (statement timeout), and the classes: connection
-                // exception, insufficient resources, operator intervention (shutdown, starting up)
+                // read_only_sql_transaction, idle_in_transaction_session_timeout, and the classes: connection
+                // exception, insufficient resources, operator intervention (shutdown, starting up, statement timeout)
                 Some(code)
-                    if code == "25006"
+                    if ["25006", "25P03"].contains(&code)
                         || ["08", "53", "57"]
                             .iter()
                             .any(|class| code.starts_with(class)) =>

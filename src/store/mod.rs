@@ -16,6 +16,7 @@ pub mod mail_batches;
 pub mod memberships;
 pub mod organizations;
 pub mod outbox;
+mod pool;
 pub mod reminders;
 pub mod settlements;
 pub mod signing_keys;
@@ -27,11 +28,12 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{Connection as _, PgConnection, PgPool};
+use sqlx::Connection as _;
+use sqlx::postgres::PgConnectOptions;
 
 pub use error::{Constraint, StoreError, Transient};
 
+use self::pool::Pool;
 use crate::{entropy, shutdown};
 
 /// A connection, lent to a unit of work. Its callers know no driver.
@@ -58,7 +60,7 @@ pub struct StoreConfig {
 /// The database, through a pool of connections.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pool: PgPool,
+    pool: Pool,
 }
 
 impl Store {
@@ -77,10 +79,7 @@ impl Store {
                 // Every statement is short; compiling one of ten thousand addresses takes longer than running it.
                 ("jit", "off".to_owned()),
             ]);
-        let pool = PgPoolOptions::new()
-            .max_connections(config.connections_max)
-            .acquire_timeout(config.acquire_timeout)
-            .connect_lazy_with(options);
+        let pool = Pool::new(options, config);
         Ok(Self { pool })
     }
 
@@ -99,34 +98,50 @@ impl Store {
             .iter()
             .map(|migration| migration.version)
             .max();
-        let applied = sqlx::query_scalar::<_, Option<i64>>(
-            "-- store::is_migrated\nSELECT max(version) FROM _sqlx_migrations WHERE success",
-        )
-        // Not through the pool, which would keep the reason for itself and say that it waited in vain.
-        .fetch_one(&mut PgConnection::connect_with(&self.pool.connect_options()).await?)
-        .await;
-        match applied {
-            Ok(applied) => Ok(applied >= newest),
-            // No table yet: nothing was ever migrated.
-            Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => {
-                Ok(false)
+        pool::in_time(async {
+            // Not through the pool, which would keep the reason for itself and say that it waited in vain.
+            let mut connection = self.pool.connect().await?;
+            let applied = sqlx::query_scalar::<_, Option<i64>>(
+                "-- store::is_migrated\nSELECT max(version) FROM _sqlx_migrations WHERE success",
+            )
+            .fetch_one(&mut connection)
+            .await;
+            match applied {
+                Ok(applied) => Ok(applied >= newest),
+                // No table yet: nothing was ever migrated.
+                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => {
+                    Ok(false)
+                }
+                Err(error) => Err(error.into()),
             }
-            Err(error) => Err(error.into()),
-        }
+        })
+        .await
     }
 
-    /// Asks the database for a sign of life.
+    /// Asks the database for a sign of life, and whether it takes writes: a replica, or a primary that was demoted under
+    /// its connections, is of no use.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("-- store::ping\nSELECT 1")
-            .execute(&self.pool)
-            .await?;
-        Ok(())
+        self.run("ping", |connection| {
+            Box::pin(async {
+                let is_read_only: bool = sqlx::query_scalar(
+                    "-- store::ping\nSELECT current_setting('transaction_read_only')::boolean",
+                )
+                .fetch_one(connection)
+                .await?;
+                if is_read_only {
+                    return Err(StoreError::ReadOnly);
+                }
+                Ok(())
+            })
+        })
+        .await
     }
 
     /// Runs a named unit of work on one connection, without a transaction of its own: for one statement, or for
     /// several that need not agree. Tried again when it lost against others.
     ///
     /// Runs in a task of its own: when a caller goes away, the statement still ends and its connection goes back clean.
+    /// Ends once the server has said nothing for longer than [`StoreConfig::statement_timeout`], whatever the network does.
     pub async fn run<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
     where
         F: for<'c> Fn(&'c mut Connection) -> BoxFuture<'c, Result<T, E>> + Send + Sync + 'static,
@@ -136,8 +151,8 @@ impl Store {
         let pool = self.pool.clone();
         shutdown::detached(name, async move {
             retried(name, || async {
-                let mut connection = pool.acquire().await.map_err(StoreError::from)?;
-                work(&mut connection).await
+                let lent = pool.lend().await?;
+                lent.settle(async |connection| work(connection).await).await
             })
             .await
         })
@@ -158,10 +173,14 @@ impl Store {
         let pool = self.pool.clone();
         shutdown::detached(name, async move {
             retried(name, || async {
-                let mut transaction = pool.begin().await.map_err(StoreError::from)?;
-                let output = work(&mut transaction).await?;
-                transaction.commit().await.map_err(StoreError::from)?;
-                Ok(output)
+                let lent = pool.lend().await?;
+                lent.settle(async |connection| {
+                    let mut transaction = connection.begin().await.map_err(StoreError::from)?;
+                    let output = work(&mut transaction).await?;
+                    transaction.commit().await.map_err(StoreError::from)?;
+                    Ok(output)
+                })
+                .await
             })
             .await
         })

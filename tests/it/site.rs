@@ -162,6 +162,15 @@ impl Running {
         self.child.kill().await.unwrap();
     }
 
+    /// How much memory it holds, in KiB.
+    pub(crate) fn memory_kib(&self) -> i64 {
+        let status = format!("/proc/{}/status", self.child.id().unwrap());
+        let status = fs::read_to_string(status).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let amount = line.unwrap().split_whitespace().nth(1);
+        amount.unwrap().parse().unwrap()
+    }
+
     /// Asks it to end (SIGTERM).
     pub(crate) async fn terminate(&self) {
         self.signal("-TERM").await;

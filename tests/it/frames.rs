@@ -1,0 +1,205 @@
+//! HTTP/2 as octets: frames in any order and any number, as no library would send them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
+use tokio::time::timeout;
+
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const SETTINGS: u8 = 4;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const CONTINUATION: u8 = 9;
+
+pub(crate) const NO_FLAGS: u8 = 0;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
+
+/// The error codes that floods end with (RFC 9113 §7).
+pub(crate) const REFUSED_STREAM: u32 = 7;
+pub(crate) const CANCEL: u32 = 8;
+pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
+
+/// The client's connection preface.
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A frame that was received.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// One connection; what comes in is read all the time.
+pub(crate) struct Peer {
+    writer: OwnedWriteHalf,
+    frames: mpsc::UnboundedReceiver<Frame>,
+}
+
+impl Peer {
+    /// Connects and says hello.
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (reader, writer) = stream.into_split();
+        let (sender, frames) = mpsc::unbounded_channel();
+        tokio::spawn(read(reader, sender));
+        let mut peer = Self { writer, frames };
+        let hello = [PREFACE, &frame(SETTINGS, NO_FLAGS, 0, &[])].concat();
+        peer.send(&hello).await;
+        peer
+    }
+
+    /// Sends octets; `false` if the connection has ended.
+    pub(crate) async fn send(&mut self, octets: &[u8]) -> bool {
+        self.writer.write_all(octets).await.is_ok()
+    }
+
+    /// The next frame, or nothing once the connection has ended.
+    pub(crate) async fn next(&mut self) -> Option<Frame> {
+        let next = timeout(Duration::from_secs(30), self.frames.recv()).await;
+        next.expect("the server was expected to say something")
+    }
+
+    /// Whether the connection has ended.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        loop {
+            match self.frames.try_recv() {
+                Ok(_) => {}
+                Err(error) => return error == TryRecvError::Disconnected,
+            }
+        }
+    }
+
+    /// Everything that comes until the connection ends.
+    pub(crate) async fn rest(&mut self) -> Vec<Frame> {
+        let mut frames = Vec::new();
+        while let Some(frame) = self.next().await {
+            frames.push(frame);
+        }
+        frames
+    }
+
+    /// The HTTP status of the answer to a stream, and what came before it.
+    pub(crate) async fn answer(&mut self, stream: u32) -> (String, Vec<Frame>) {
+        let mut passed = Vec::new();
+        while let Some(frame) = self.next().await {
+            if frame.kind == HEADERS && frame.stream == stream {
+                return (status(&frame.payload), passed);
+            }
+            passed.push(frame);
+        }
+        panic!("the connection ended without an answer: {passed:?}");
+    }
+}
+
+/// The code of an error frame.
+pub(crate) fn code(frame: &Frame) -> u32 {
+    let at = if frame.kind == GOAWAY { 4 } else { 0 };
+    u32::from_be_bytes(frame.payload[at..at + 4].try_into().unwrap())
+}
+
+/// Reads the status of a response that is alone on a fresh decoder: the static table has the usual ones.
+fn status(block: &[u8]) -> String {
+    match block.first() {
+        Some(0x88) => "200".to_owned(),
+        // A literal under the name `:status`; three octets of digits, or two of Huffman code.
+        _ => format!("{:02x?}", &block[..block.len().min(5)]),
+    }
+}
+
+/// A frame as it goes over the wire.
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut octets = length[1..].to_vec();
+    octets.extend([kind, flags]);
+    octets.extend(stream.to_be_bytes());
+    octets.extend(payload);
+    octets
+}
+
+/// The head of a call.
+pub(crate) fn head(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
+    let usual = [
+        (":method", "POST"),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", "x"),
+        ("content-type", "application/grpc"),
+        ("te", "trailers"),
+    ];
+    let mut block = Vec::new();
+    for (name, value) in usual.iter().chain(more) {
+        // A literal that no table remembers.
+        block.push(0);
+        text(&mut block, name);
+        text(&mut block, value);
+    }
+    block
+}
+
+fn text(block: &mut Vec<u8>, text: &str) {
+    // The length in seven bits, and what is beyond in groups of seven (RFC 7541 §5.1).
+    let length = text.len();
+    if length < 127 {
+        block.push(u8::try_from(length).unwrap());
+    } else {
+        block.push(127);
+        let mut rest = length - 127;
+        while rest >= 128 {
+            block.push(u8::try_from(rest % 128).unwrap() | 128);
+            rest /= 128;
+        }
+        block.push(u8::try_from(rest).unwrap());
+    }
+    block.extend(text.as_bytes());
+}
+
+/// A head in as many frames as it takes.
+pub(crate) fn long_head(flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
+    let mut parts = block.chunks(16 * 1024).peekable();
+    let mut octets = Vec::new();
+    let mut kind = HEADERS;
+    while let Some(part) = parts.next() {
+        let last = if parts.peek().is_none() {
+            END_HEADERS
+        } else {
+            NO_FLAGS
+        };
+        let first = if kind == HEADERS { flags } else { NO_FLAGS };
+        octets.extend(frame(kind, first | last, stream, part));
+        kind = CONTINUATION;
+    }
+    octets
+}
+
+async fn read(mut reader: OwnedReadHalf, sender: mpsc::UnboundedSender<Frame>) {
+    loop {
+        let mut head = [0; 9];
+        if reader.read_exact(&mut head).await.is_err() {
+            return;
+        }
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        if reader.read_exact(&mut payload).await.is_err() {
+            return;
+        }
+        let frame = Frame {
+            kind: head[3],
+            flags: head[4],
+            stream: u32::from_be_bytes([head[5], head[6], head[7], head[8]]),
+            payload,
+        };
+        if sender.send(frame).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The tables of limits in the documentation, kept by the code's own constants and tests.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use humantime::format_duration;
+use invitations::{grpc, http};
+
+fn octets(count: usize) -> String {
+    const KIB: usize = 1024;
+    if count % (KIB * KIB) == 0 {
+        format!("{} MiB", count / KIB / KIB)
+    } else {
+        format!("{} KiB", count / KIB)
+    }
+}
+
+fn duration(duration: Duration) -> String {
+    format_duration(duration).to_string()
+}
+
+fn of_grpc() -> BTreeMap<&'static str, String> {
+    use grpc::limits::*;
+    BTreeMap::from([
+        ("REQUEST_OCTETS_MAX", octets(REQUEST_OCTETS_MAX)),
+        ("RESPONSE_OCTETS_MAX", octets(RESPONSE_OCTETS_MAX)),
+        ("CONNECTIONS_MAX", CONNECTIONS_MAX.to_string()),
+        ("GUESTS_MAX", GUESTS_MAX.to_string()),
+        ("PREFACE_TIMEOUT", duration(PREFACE_TIMEOUT)),
+        (
+            "HEADER_LIST_OCTETS_MAX",
+            octets(HEADER_LIST_OCTETS_MAX as usize),
+        ),
+        ("CONCURRENT_STREAMS_MAX", CONCURRENT_STREAMS_MAX.to_string()),
+        ("LOCAL_ERROR_RESETS_MAX", LOCAL_ERROR_RESETS_MAX.to_string()),
+        (
+            "PENDING_ACCEPT_RESETS_MAX",
+            PENDING_ACCEPT_RESETS_MAX.to_string(),
+        ),
+        ("KEEPALIVE_INTERVAL", duration(KEEPALIVE_INTERVAL)),
+        ("KEEPALIVE_TIMEOUT", duration(KEEPALIVE_TIMEOUT)),
+        ("CONNECTION_AGE_MAX", duration(CONNECTION_AGE_MAX)),
+        ("CONNECTION_AGE_JITTER", CONNECTION_AGE_JITTER.to_string()),
+        ("CALLS_AT_ONCE_MAX", CALLS_AT_ONCE_MAX.to_string()),
+        ("BULK_CALL_DURATION_MAX", duration(BULK_CALL_DURATION_MAX)),
+        ("CALL_DURATION_MAX", duration(CALL_DURATION_MAX)),
+        ("DEADLINE_MARGIN", duration(DEADLINE_MARGIN)),
+        ("RETRY_DELAY_MAX", duration(RETRY_DELAY_MAX)),
+        ("RETRY_DELAY_JITTER", RETRY_DELAY_JITTER.to_string()),
+        (
+            "VIOLATIONS_IN_STATUS_MAX",
+            VIOLATIONS_IN_STATUS_MAX.to_string(),
+        ),
+        ("PAGE_SIZE_DEFAULT", PAGE_SIZE_DEFAULT.to_string()),
+        ("PAGE_SIZE_MAX", PAGE_SIZE_MAX.to_string()),
+    ])
+}
+
+fn of_http() -> BTreeMap<&'static str, String> {
+    use http::limits::*;
+    let age = Duration::try_from(SIGNATURE_AGE_MAX).unwrap();
+    BTreeMap::from([
+        ("BODY_OCTETS_MAX", octets(BODY_OCTETS_MAX)),
+        ("HEAD_OCTETS_MAX", octets(HEAD_OCTETS_MAX)),
+        ("HEADERS_MAX", HEADERS_MAX.to_string()),
+        ("CONNECTIONS_MAX", CONNECTIONS_MAX.to_string()),
+        ("GUESTS_MAX", GUESTS_MAX.to_string()),
+        ("EVENT_ID_CHARS_MAX", EVENT_ID_CHARS_MAX.to_string()),
+        ("SIGNATURE_AGE_MAX", duration(age)),
+        ("RETRY_DELAY_SECONDS", RETRY_DELAY_SECONDS.to_string()),
+    ])
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+#[test]
+fn the_tables_have_every_constant_with_its_value() {
+    let text = read("docs/limits.md");
+    let (_, text) = text.split_once("## The gRPC port").unwrap();
+    let (of_grpc_port, text) = text.split_once("## The HTTP port").unwrap();
+    let (of_http_port, _) = text.split_once("## The database").unwrap();
+    for (table, source, values) in [
+        (of_grpc_port, "src/grpc/limits.rs", of_grpc()),
+        (of_http_port, "src/http/limits.rs", of_http()),
+    ] {
+        for (name, value) in &values {
+            let row = format!("| `{name}` | {value} |");
+            assert!(table.contains(&row), "docs/limits.md should have {row}");
+        }
+        let source = read(source);
+        let constants = source
+            .lines()
+            .filter_map(|line| line.strip_prefix("pub const "));
+        let mut constants: Vec<_> = constants
+            .map(|line| line.split(':').next().unwrap())
+            .collect();
+        constants.sort_unstable();
+        assert!(
+            constants.iter().eq(values.keys()),
+            "this test should know {constants:?}"
+        );
+    }
+}
+
+#[test]
+fn every_test_that_is_said_to_keep_a_limit_is_there() {
+    let text = read("docs/limits.md");
+    let names = text.split('`').skip(1).step_by(2);
+    let names = names.filter(|name| name.matches('_').count() >= 3 && *name == name.to_lowercase());
+    let mut sources = String::new();
+    for folder in ["src", "tests"] {
+        collect(
+            Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
+            &mut sources,
+        );
+    }
+    let mut count = 0;
+    for name in names {
+        assert!(
+            sources.contains(&format!("fn {name}()")),
+            "there is no test {name}"
+        );
+        count += 1;
+    }
+    assert!(count > 20, "{count}");
+}
+
+fn collect(folder: PathBuf, sources: &mut String) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push_str(&fs::read_to_string(path).unwrap());
+        }
+    }
+}
