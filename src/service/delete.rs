@@ -14,6 +14,8 @@ pub struct Deleted {
     pub revoked_invitations: u64,
     /// Memberships that were deleted.
     pub memberships: u64,
+    /// Verified addresses that were deleted.
+    pub emails: u64,
 }
 
 impl Service {
@@ -33,22 +35,24 @@ impl Service {
                             .revoke_all(connection, &organization_ids, None)
                             .await?,
                         memberships: memberships::delete_of_organization(connection, &id).await?,
+                        ..Deleted::default()
                     })
                 })
             })
             .await
     }
 
-    /// Deletes a user, their memberships, and the pending invitations they made.
+    /// Deletes a user, their name, addresses and memberships, and the pending invitations they made. Invitations that others
+    /// made for their addresses stay: who they are about is a matter of the address, not of the user.
     pub async fn delete_user(&self, id: UserId) -> Result<Deleted, ServiceError> {
         let service = self.clone();
         self.store
             .with_tx("delete_user", move |connection| {
                 let (service, id) = (service.clone(), id.clone());
                 Box::pin(async move {
-                    if !users::delete(connection, &id).await? {
-                        return Err(ServiceError::Refused(Reason::UserNotFound));
-                    }
+                    let emails = users::delete(connection, &id)
+                        .await?
+                        .ok_or(ServiceError::Refused(Reason::UserNotFound))?;
                     // Inviting takes a membership, and losing one revokes: these are all there can be.
                     let organization_ids = memberships::delete_of_user(connection, &id).await?;
                     Ok(Deleted {
@@ -56,6 +60,7 @@ impl Service {
                             .revoke_all(connection, &organization_ids, Some(&id))
                             .await?,
                         memberships: u64::try_from(organization_ids.len()).unwrap_or(u64::MAX),
+                        emails,
                     })
                 })
             })
@@ -83,6 +88,7 @@ impl Service {
                             .revoke_all(connection, &organization_ids, Some(&user_id))
                             .await?,
                         memberships: 1,
+                        ..Deleted::default()
                     })
                 })
             })

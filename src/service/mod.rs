@@ -9,6 +9,7 @@ pub mod bulk_create;
 pub mod bulk_resend;
 mod decline;
 mod delete;
+mod erase_address;
 mod error;
 mod feedback;
 mod get;
@@ -20,6 +21,7 @@ mod preview;
 mod remind;
 pub mod requeue;
 mod resend;
+mod retention;
 mod revoke;
 mod snapshot;
 mod subject;
@@ -42,12 +44,14 @@ use crate::store::Store;
 pub use accept::{Accept, AcceptOutcome};
 pub use backlog::{Alarm, Backlog, Count};
 pub use delete::Deleted;
+pub use erase_address::AddressErased;
 pub use error::ServiceError;
 pub use feedback::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource};
 pub use keys::KeyringMismatch;
 pub use list::List;
 pub use preview::Preview;
 pub use resend::Resend;
+pub use retention::Retention;
 pub use suppressions::{
     AddOutcome, AddSuppressions, Addresses, ItemOutcomes, LiftOutcome, LiftSuppressions,
     ListSuppressions, RefusedAddress,

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::StoreError;
+use crate::domain::address_tag::AddressTag;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{DeliveryState, StateName};
 use crate::domain::new_invitation::NewInvitation;
@@ -393,16 +394,19 @@ pub struct ListFilter {
     pub batch_id: Option<Uuid>,
 }
 
-/// The ids of an organization's invitations, newest first, those older than `before` alone, at most `limit`.
+/// The ids of an organization's invitations, newest first, those older than `before` alone, at most `limit`. The tags are
+/// those of the filter's address, which finds what was erased too. For use in a transaction that is planned afresh.
 pub async fn list_ids(
     connection: &mut PgConnection,
     organization_id: &OrganizationId,
     filter: &ListFilter,
+    tags: &[AddressTag],
     before: Option<Uuid>,
     limit: i64,
     now: OffsetDateTime,
 ) -> Result<Vec<Uuid>, StoreError> {
     let states: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
+    let tags: Vec<&[u8]> = tags.iter().map(|tag| tag.octets.as_slice()).collect();
     let ids = sqlx::query_scalar!(
         "-- store::invitations::list_ids
         SELECT i.id
@@ -416,7 +420,7 @@ pub async fn list_ids(
                                            WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
                                              AND x.organization_id = i.organization_id AND x.state = 'sending')
                              THEN 'sending' ELSE i.delivery_state END)
-           AND ($5::text IS NULL OR i.email_normalized = $5)
+           AND ($5::text IS NULL OR i.email_normalized = $5 OR i.address_tag = ANY($10::bytea[]))
            AND ($6::text IS NULL OR i.inviter_user_id = $6)
            -- A call draws its own id before those of its invitations, so the walk ends where the batch begins.
            AND ($7::uuid IS NULL OR (i.batch_id = $7 AND i.id > $7))
@@ -431,6 +435,7 @@ pub async fn list_ids(
         filter.batch_id,
         now,
         limit,
+        &tags as &[&[u8]],
     )
     .fetch_all(connection)
     .await?;

@@ -6,6 +6,7 @@
 pub mod backlog;
 pub mod candidates;
 pub mod dead_letters;
+pub mod erasures;
 mod error;
 pub mod feedback_events;
 pub mod idempotency_keys;
@@ -28,6 +29,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool};
+use time::OffsetDateTime;
 
 pub use error::{Constraint, StoreError, Transient};
 
@@ -52,6 +54,15 @@ pub struct StoreConfig {
     pub statement_timeout: Duration,
     /// How long one statement waits for a row that another transaction holds.
     pub lock_timeout: Duration,
+}
+
+/// What a purge took, of one table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purged {
+    /// How many rows.
+    pub count: i64,
+    /// The time by which the oldest of them was due.
+    pub oldest: Option<OffsetDateTime>,
 }
 
 /// The database, through a pool of connections.
