@@ -73,17 +73,18 @@ impl Service {
         before: Option<Uuid>,
         limit: i64,
     ) -> Result<Vec<Uuid>, ServiceError> {
-        let email = filter.email_normalized.as_deref();
-        let tags: Vec<_> = email
-            .into_iter()
-            .flat_map(|email| self.tagger.tags_of_normalized(email))
-            .collect();
+        let mut among = None;
+        if let Some(email) = &filter.email_normalized {
+            let tags: Vec<_> = self.tagger.tags_of_normalized(email).collect();
+            let ids = invitations::ids_of_address(connection, organization_id, email, &tags);
+            among = Some(ids.await?);
+        }
         let now = self.clock.now();
         let ids = invitations::list_ids(
             connection,
             organization_id,
             filter,
-            &tags,
+            among.as_deref(),
             before,
             limit,
             now,
