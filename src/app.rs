@@ -16,7 +16,7 @@ use crate::domain::keyring::Keyring;
 use crate::domain::link::LinkTemplate;
 use crate::grpc::{Health, Server};
 use crate::http;
-use crate::service::{Alarm, Service};
+use crate::service::{Alarm, Retention, Service};
 use crate::settings::Settings;
 use crate::shutdown::{self, Tasks};
 use crate::store::Store;
@@ -236,6 +236,7 @@ fn spawn_background(
         sweep(
             service.clone(),
             settings.sweep_interval,
+            settings.retention,
             tasks.stopping().clone(),
         ),
     );
@@ -259,8 +260,14 @@ async fn watch_backlog(service: Service, stopping: CancellationToken) {
     }
 }
 
-/// Sweeps until told to stop, and reminds those whose invitation is about to be swept.
-async fn sweep(service: Service, interval: Duration, stopping: CancellationToken) {
+/// Sweeps until told to stop, reminds those whose invitation is about to be swept, and forgets what was kept for long
+/// enough.
+async fn sweep(
+    service: Service,
+    interval: Duration,
+    retention: Retention,
+    stopping: CancellationToken,
+) {
     loop {
         // A sweep that is left alone ends its current batch and no more.
         tokio::select! {
@@ -273,6 +280,12 @@ async fn sweep(service: Service, interval: Duration, stopping: CancellationToken
             () = stopping.cancelled() => return,
             reminded = service.remind() => if let Err(error) = reminded {
                 tracing::warn!(error = &error as &dyn std::error::Error, "cannot queue reminders");
+            },
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            purged = service.purge(&retention) => if let Err(error) = purged {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot purge");
             },
         }
         tokio::select! {

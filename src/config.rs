@@ -14,7 +14,19 @@ const CALLS: &str = "Calls";
 const HTTP: &str = "Unsubscribing and reports of mail providers";
 const DATABASE: &str = "Database";
 const MAIL: &str = "Mail";
+const KEEPING: &str = "Keeping and forgetting";
 const STOPPING: &str = "Stopping and logging";
+
+/// Long enough to answer who was invited last month, and to resend what has expired.
+const KEEP_ADDRESSES: &str = "30d";
+/// A year of figures, and a month to look at them.
+const KEEP_INVITATIONS: &str = "13months";
+/// Long enough to see what became of a mail that somebody asks about.
+const KEEP_MAILS: &str = "7d";
+/// Long enough to mend what was wrong and queue them again.
+const KEEP_DEAD_MAILS: &str = "30d";
+/// A year and a month, so that one year can be compared with the last.
+const KEEP_AUDIT_EVENTS: &str = "13months";
 
 /// What one process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -226,9 +238,25 @@ pub struct Config {
     /// How often to look for mails that are due; calls in the same process wake the worker at once
     #[arg(help_heading = MAIL, long, env = "INVITATIONS_POLL_INTERVAL", default_value = "1s", value_parser = humantime::parse_duration)]
     pub poll_interval: Duration,
-    /// How often to write down which invitations have expired
+    /// How often to write down which invitations have expired, and to forget what was kept for long enough
     #[arg(help_heading = MAIL, long, env = "INVITATIONS_SWEEP_INTERVAL", default_value = "30s", value_parser = humantime::parse_duration)]
     pub sweep_interval: Duration,
+
+    /// How long an invitation that ended keeps its address and all else that is about its person; 0s for ever
+    #[arg(help_heading = KEEPING, long, env = "INVITATIONS_KEEP_ADDRESSES", default_value = KEEP_ADDRESSES, value_parser = humantime::parse_duration)]
+    pub keep_addresses: Duration,
+    /// How long an invitation that ended is kept at all; 0s for ever
+    #[arg(help_heading = KEEPING, long, env = "INVITATIONS_KEEP_INVITATIONS", default_value = KEEP_INVITATIONS, value_parser = humantime::parse_duration)]
+    pub keep_invitations: Duration,
+    /// How long the queue keeps a mail that was sent or canceled; 0s for ever
+    #[arg(help_heading = KEEPING, long, env = "INVITATIONS_KEEP_MAILS", default_value = KEEP_MAILS, value_parser = humantime::parse_duration)]
+    pub keep_mails: Duration,
+    /// How long the queue keeps a mail that was given up, to be queued again; 0s for ever
+    #[arg(help_heading = KEEPING, long, env = "INVITATIONS_KEEP_DEAD_MAILS", default_value = KEEP_DEAD_MAILS, value_parser = humantime::parse_duration)]
+    pub keep_dead_mails: Duration,
+    /// How long the audit log keeps what callers did; 0s for ever
+    #[arg(help_heading = KEEPING, long, env = "INVITATIONS_KEEP_AUDIT_EVENTS", default_value = KEEP_AUDIT_EVENTS, value_parser = humantime::parse_duration)]
+    pub keep_audit_events: Duration,
 
     /// After SIGTERM: how long to answer calls while health says NOT_SERVING, so that callers learn of it
     #[arg(help_heading = STOPPING, long, env = "INVITATIONS_DRAIN_DELAY", default_value = "5s", value_parser = humantime::parse_duration)]
@@ -289,6 +317,8 @@ mod tests {
             "whsec_short",
             "--postmark-webhook-password",
             "short",
+            "--keep-addresses",
+            "1h",
         ];
         let config = Arguments::try_parse_from(arguments)
             .map_err(|error| error.to_string())
@@ -309,6 +339,7 @@ mod tests {
             "mail-from",
             "mail-folder",
             "templates-folder",
+            "keep-addresses",
             "lease-duration",
             "database-connections-max",
         ];

@@ -22,10 +22,14 @@ use crate::mail::message::{Composer, Sender};
 use crate::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
 use crate::mail::templates::Templates;
 use crate::mail::transport::Transport;
+use crate::service::Retention;
 use crate::store::StoreConfig;
 
 /// A lease is extended four times in its life; a shorter one would be lost to a busy machine.
 const LEASE_DURATION_MIN: Duration = Duration::from_secs(2);
+
+/// Calls may be repeated for so long, and their answers are read back from the rows.
+const KEEP_MIN: Duration = Duration::from_hours(24);
 
 /// What logs call the one lane that needs no lanes file.
 const LANE_NAME: &str = "smtp";
@@ -60,6 +64,8 @@ pub struct Settings {
     pub delivery: DeliveryConfig,
     /// How often to sweep.
     pub sweep_interval: Duration,
+    /// How long things are kept.
+    pub retention: Retention,
     /// How long to answer calls while health says NOT_SERVING.
     pub drain_delay: Duration,
 }
@@ -90,6 +96,7 @@ impl Config {
         let lanes = self.lanes().map_err(|found| problems.extend(found));
         let templates = self.templates().map_err(|errors| problems.extend(errors));
         problems.extend(self.zero_durations());
+        problems.extend(self.short_retentions());
         if self.lease_duration < LEASE_DURATION_MIN {
             problems.push("lease-duration: a lease under 2s is lost to a busy machine".to_owned());
         }
@@ -155,6 +162,7 @@ impl Config {
                 },
             },
             sweep_interval: self.sweep_interval,
+            retention: self.retention(),
             drain_delay: self.drain_delay,
         }
     }
@@ -177,6 +185,33 @@ impl Config {
             .into_iter()
             .filter(|(_, duration)| duration.is_zero())
             .map(|(setting, _)| format!("{setting}: must not be zero"))
+    }
+
+    fn retention(&self) -> Retention {
+        let kept = |duration: Duration| (!duration.is_zero()).then_some(duration);
+        Retention {
+            addresses: kept(self.keep_addresses),
+            invitations: kept(self.keep_invitations),
+            mails: kept(self.keep_mails),
+            dead_mails: kept(self.keep_dead_mails),
+            audit_events: kept(self.keep_audit_events),
+        }
+    }
+
+    fn short_retentions(&self) -> impl Iterator<Item = String> {
+        let durations = [
+            ("keep-addresses", self.keep_addresses),
+            ("keep-invitations", self.keep_invitations),
+            ("keep-mails", self.keep_mails),
+            ("keep-dead-mails", self.keep_dead_mails),
+            ("keep-audit-events", self.keep_audit_events),
+        ];
+        durations
+            .into_iter()
+            .filter(|(_, duration)| !duration.is_zero() && *duration < KEEP_MIN)
+            .map(|(setting, _)| {
+                format!("{setting}: must not be under 24h, for so long calls are repeated; 0s keeps for ever")
+            })
     }
 
     fn links(&self) -> Result<LinkTemplate, String> {

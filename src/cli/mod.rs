@@ -6,8 +6,8 @@
 //!
 //! In reading order: [`failure`] is how commands end, [`connection`], [`retry`] and [`status`] are how they speak to
 //! the server, [`send`] is the main one with [`people`], [`chunks`], [`results`], [`follow`], [`progress`] and
-//! [`report`], and [`resend`], [`outbox`], [`accept`], [`bounce`], [`directory`], [`suppression`], [`audit`], [`health`],
-//! [`mail`], [`caller`] and [`key`] are one command each.
+//! [`report`], and [`resend`], [`outbox`], [`accept`], [`bounce`], [`directory`], [`suppression`], [`erase`], [`audit`],
+//! [`health`], [`mail`], [`caller`] and [`key`] are one command each.
 
 pub mod accept;
 pub mod audit;
@@ -16,6 +16,7 @@ pub mod caller;
 pub mod chunks;
 pub mod connection;
 pub mod directory;
+pub mod erase;
 pub mod failure;
 #[cfg(test)]
 mod fake_server;
@@ -122,6 +123,8 @@ pub enum Tool {
     /// Show what callers did
     #[command(subcommand)]
     Audit(audit::AuditCommand),
+    #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
+    Erase(erase::EraseArgs),
     /// Look after the mails that are owed
     #[command(subcommand)]
     Outbox(outbox::OutboxCommand),
@@ -147,6 +150,7 @@ pub async fn run(tool: &Tool, out: &mut dyn Write) -> Result<Exit, Failure> {
         Tool::Directory(command) => directory::run(command, out).await,
         Tool::Suppression(command) => suppression::run(command, out).await,
         Tool::Audit(command) => audit::run(command, out).await,
+        Tool::Erase(args) => erase::run(args, out).await,
         Tool::Outbox(command) => outbox::run(command, out).await,
         Tool::Caller(command) => caller::run(command, out),
         Tool::Mail(command) => mail::run(command, out),
@@ -192,6 +196,8 @@ mod tests {
             "mail preview --locale de",
             "audit list --action explode",
             "audit list --since yesterday",
+            "erase",
+            "erase a@b.co c@b.co",
         ] {
             let words = std::iter::once("invitations").chain(line.split(' '));
             assert!(Cli::try_parse_from(words).is_err(), "{line}");

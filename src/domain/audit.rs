@@ -34,6 +34,7 @@ actions! {
     Accept "accept" "An invitation was accepted, or that was refused.";
     Decline "decline" "An invitation was declined.";
     Revoke "revoke" "An invitation was revoked.";
+    BulkRevoke "bulk_revoke" "Invitations were revoked.";
     Resend "resend" "An invitation was mailed again.";
     BulkResend "bulk_resend" "Invitations were mailed again.";
     Requeue "requeue" "Mails that were given up were queued again.";
@@ -45,6 +46,7 @@ actions! {
     DeleteMembership "delete_membership" "A membership was deleted.";
     AddSuppressions "add_suppressions" "Addresses were put on the suppression list.";
     LiftSuppressions "lift_suppressions" "Addresses were taken off the suppression list.";
+    EraseAddress "erase_address" "Everything about an address was erased.";
     Unsubscribe "unsubscribe" "A reader followed the link that stops mails.";
 }
 
@@ -90,6 +92,7 @@ counts! {
     requeued "Mails that were queued again.";
     revoked "Pending invitations that were revoked.";
     deleted "Memberships that were deleted, or suppressions that were lifted.";
+    erased "Invitations and users that lost an address.";
     suppressed "Addresses that are not mailed any more.";
     unchanged "Found as asked for already.";
     failed "Items that were refused.";

@@ -257,7 +257,7 @@ pub struct Invitation {
     pub organization_id: String,
     /// Its name.
     pub organization_name: String,
-    /// The address as given, trimmed.
+    /// The address as given, trimmed; empty once it was erased.
     pub email: String,
     /// The role its person will have.
     pub role: String,

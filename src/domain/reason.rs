@@ -122,6 +122,7 @@ reasons! {
     AlreadyAccepted "ALREADY_ACCEPTED" Precondition "the invitation was accepted already";
     EmailMismatch "EMAIL_MISMATCH" Denied "none of the user's verified addresses is the invited one";
     EmailUnverified "EMAIL_UNVERIFIED" Denied "the caller's token names no verified address";
+    AddressErased "ADDRESS_ERASED" Precondition "the address of the invitation was erased";
     MailNotFailed "MAIL_NOT_FAILED" Precondition "the latest mail of the invitation was not given up";
     CredentialsInvalid "CREDENTIALS_INVALID" Unauthenticated "the call carries no valid credentials";
     ScopeMissing "SCOPE_MISSING" Denied "the caller lacks a scope";

@@ -14,10 +14,11 @@ use crate::domain::scope::Scope;
 use crate::proto::directory_service_server::DirectoryService;
 use crate::proto::{
     DeleteMembershipRequest, DeleteMembershipResponse, DeleteOrganizationRequest,
-    DeleteOrganizationResponse, DeleteUserRequest, DeleteUserResponse, GetMembershipRequest,
-    GetMembershipResponse, ListMembershipsRequest, ListMembershipsResponse,
-    UpsertMembershipsRequest, UpsertMembershipsResponse, UpsertOrganizationsRequest,
-    UpsertOrganizationsResponse, UpsertUsersRequest, UpsertUsersResponse,
+    DeleteOrganizationResponse, DeleteUserRequest, DeleteUserResponse, EraseAddressRequest,
+    EraseAddressResponse, GetMembershipRequest, GetMembershipResponse, ListMembershipsRequest,
+    ListMembershipsResponse, UpsertMembershipsRequest, UpsertMembershipsResponse,
+    UpsertOrganizationsRequest, UpsertOrganizationsResponse, UpsertUsersRequest,
+    UpsertUsersResponse,
 };
 use crate::service::Service;
 
@@ -242,6 +243,7 @@ impl DirectoryService for DirectoryApi {
             Ok(DeleteUserResponse {
                 revoked_invitation_count: count(deleted.revoked_invitations),
                 deleted_membership_count: count(deleted.memberships),
+                deleted_email_count: count(deleted.emails),
             })
         };
         self.gate
@@ -276,6 +278,37 @@ impl DirectoryService for DirectoryApi {
         self.gate
             .pass(
                 "DeleteMembership",
+                Scope::DirectoryWrite,
+                Pace::Bulk,
+                request,
+                work,
+            )
+            .await
+    }
+
+    async fn erase_address(
+        &self,
+        request: Request<EraseAddressRequest>,
+    ) -> Result<Response<EraseAddressResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: EraseAddressRequest| {
+            require_every_organization(&caller)?;
+            let email = fields::email(&message.email).map_err(status::invalid)?;
+            let erased = self
+                .service
+                .erase_address(email, message.suppress, actor(&caller))
+                .await?;
+            Ok(EraseAddressResponse {
+                erased_invitation_count: count(erased.invitations),
+                revoked_invitation_count: count(erased.revoked_invitations),
+                canceled_mail_count: count(erased.canceled_mails),
+                erased_user_count: count(erased.users),
+                nameless_user_count: count(erased.nameless_users),
+                newly_suppressed: erased.is_suppressed_anew,
+            })
+        };
+        self.gate
+            .pass(
+                "EraseAddress",
                 Scope::DirectoryWrite,
                 Pace::Bulk,
                 request,

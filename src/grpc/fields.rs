@@ -4,6 +4,7 @@ use uuid::Uuid;
 
 use super::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 use super::page_token;
+use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::keyring::Keyring;
 use crate::domain::reason::{Reason, Violation};
@@ -44,6 +45,14 @@ pub(super) fn optional_user_id(input: &str) -> Field<Option<UserId>> {
 /// An invitation.
 pub(super) fn invitation_id(input: &str) -> Field<Uuid> {
     required("invitation_id", input, Uuid::try_parse(input).ok())
+}
+
+/// An address.
+pub(super) fn email(input: &str) -> Field<EmailAddress> {
+    if input.is_empty() {
+        return Err(vec![Violation::new("email", Reason::FieldRequired)]);
+    }
+    EmailAddress::parse(input).map_err(|error| vec![Violation::new("email", error.into())])
 }
 
 /// The token of a link.

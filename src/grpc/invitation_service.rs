@@ -251,7 +251,8 @@ impl InvitationService for InvitationApi {
     ) -> Result<Response<BulkRevokeResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: BulkRevokeRequest| {
             let organization_id = organization(&caller, &message.organization_id)?;
-            let request = revoke::request(&message, organization_id).map_err(status::invalid)?;
+            let request = revoke::request(&message, actor(&caller), organization_id)
+                .map_err(status::invalid)?;
             let page = self.service.bulk_revoke(request).await?;
             Ok(revoke::response(&message, &page))
         };

@@ -157,7 +157,7 @@ impl Service {
             .await?
             .filter(|stored| !stored.is_deleted)
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
-        let (asked, has_more) = self.select(connection, request, now).await?;
+        let (asked, has_more) = self.select(connection, request).await?;
         let steps = self
             .steps(connection, request, &asked, expires_at, now)
             .await?;
@@ -237,7 +237,6 @@ impl Service {
         &self,
         connection: &mut Connection,
         request: &BulkResend,
-        now: OffsetDateTime,
     ) -> Result<(Vec<Option<Uuid>>, bool), ServiceError> {
         let (filter, before, page_size) = match &request.selection {
             Selection::Ids(ids) => return Ok((ids.clone(), false)),
@@ -250,8 +249,9 @@ impl Service {
         // One more than asked for tells whether there are more.
         let limit = i64::try_from(page_size + 1).unwrap_or(i64::MAX);
         let organization_id = &request.organization_id;
-        let mut ids =
-            invitations::list_ids(connection, organization_id, filter, before, limit, now).await?;
+        let mut ids = self
+            .list_ids(connection, organization_id, filter, before, limit)
+            .await?;
         let has_more = ids.len() > page_size;
         ids.truncate(page_size);
         Ok((ids.into_iter().map(Some).collect(), has_more))
@@ -393,6 +393,9 @@ impl Decided {
         let is_expired = state == StateName::Expired;
         if let Some(reason) = state.refusal().filter(|_| !is_expired) {
             return fail(reason);
+        }
+        if candidate.is_erased() {
+            return fail(Reason::AddressErased);
         }
         let address = knowledge.addresses.get(&candidate.email_normalized);
         let is_invited_anew = address

@@ -7,13 +7,16 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::domain::actor::Actor;
+use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::invitation::StateName;
 use crate::domain::reason::Reason;
 use crate::store::candidates::{self, Candidate};
 use crate::store::invitations::{self, End, ListFilter, Target};
-use crate::store::{self, Connection, organizations};
+use crate::store::{self, Connection, audit_events, organizations};
 
+use super::audit::count;
 use super::{Service, ServiceError};
 
 /// Which invitations to take back. Not `Debug`: a filter may hold an address.
@@ -31,6 +34,8 @@ pub enum RevokeSelection {
 
 /// A request.
 pub struct BulkRevoke {
+    /// Who asks.
+    pub actor: Actor,
     /// The organization.
     pub organization_id: OrganizationId,
     /// Which invitations.
@@ -91,7 +96,7 @@ impl Service {
         organizations::hold(connection, organization_id)
             .await?
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
-        let (asked, has_more) = select_to_revoke(connection, request, now).await?;
+        let (asked, has_more) = self.select_to_revoke(connection, request).await?;
         let ids: Vec<Uuid> = asked.iter().copied().flatten().collect();
         let candidates = candidates::lock_many(connection, organization_id, &ids).await?;
         let candidates: HashMap<Uuid, Candidate> = candidates
@@ -105,7 +110,7 @@ impl Service {
             .filter(|(_, outcome)| **outcome == RevokeOutcome::Revoked)
             .filter_map(|(id, _)| Some(((*id)?, organization_id.as_str().to_owned())))
             .collect();
-        if !request.validate_only && !targets.is_empty() {
+        if !request.validate_only {
             let end = End::Revoked {
                 by_user_id: request.by_user_id.as_ref().map(UserId::as_str),
             };
@@ -113,6 +118,8 @@ impl Service {
             if ended.len() != targets.len() {
                 return Err(ServiceError::Raced);
             }
+            let event = self.revoked(request, &outcomes, now);
+            audit_events::insert_many(connection, &[event]).await?;
         }
         Ok(RevokedPage {
             found: match request.selection {
@@ -123,26 +130,60 @@ impl Service {
             has_more,
         })
     }
-}
 
-/// The ids of a request in the order of its results, and whether there are more.
-async fn select_to_revoke(
-    connection: &mut Connection,
-    request: &BulkRevoke,
-    now: OffsetDateTime,
-) -> Result<(Vec<Option<Uuid>>, bool), ServiceError> {
-    let (filter, page_size) = match &request.selection {
-        RevokeSelection::Ids(ids) => return Ok((ids.clone(), false)),
-        RevokeSelection::Filter { filter, page_size } => (filter, *page_size),
-    };
-    // One more than asked for tells whether there are more.
-    let limit = i64::try_from(page_size + 1).unwrap_or(i64::MAX);
-    let organization_id = &request.organization_id;
-    let mut ids =
-        invitations::list_ids(connection, organization_id, filter, None, limit, now).await?;
-    let has_more = ids.len() > page_size;
-    ids.truncate(page_size);
-    Ok((ids.into_iter().map(Some).collect(), has_more))
+    /// The ids of a request in the order of its results, and whether there are more.
+    async fn select_to_revoke(
+        &self,
+        connection: &mut Connection,
+        request: &BulkRevoke,
+    ) -> Result<(Vec<Option<Uuid>>, bool), ServiceError> {
+        let (filter, page_size) = match &request.selection {
+            RevokeSelection::Ids(ids) => return Ok((ids.clone(), false)),
+            RevokeSelection::Filter { filter, page_size } => (filter, *page_size),
+        };
+        // One more than asked for tells whether there are more.
+        let limit = i64::try_from(page_size + 1).unwrap_or(i64::MAX);
+        let mut ids = self
+            .list_ids(connection, &request.organization_id, filter, None, limit)
+            .await?;
+        let has_more = ids.len() > page_size;
+        ids.truncate(page_size);
+        Ok((ids.into_iter().map(Some).collect(), has_more))
+    }
+
+    /// What the audit log is told.
+    fn revoked(
+        &self,
+        request: &BulkRevoke,
+        outcomes: &[RevokeOutcome],
+        now: OffsetDateTime,
+    ) -> AuditEvent {
+        let of = |wanted: RevokeOutcome| outcomes.iter().filter(|it| **it == wanted).count();
+        let (revoked, unchanged) = (of(RevokeOutcome::Revoked), of(RevokeOutcome::Unchanged));
+        let organization_id = request.organization_id.as_str();
+        let event = self.event(
+            &request.actor,
+            AuditAction::BulkRevoke,
+            organization_id,
+            now,
+        );
+        let named = || {
+            request
+                .by_user_id
+                .as_ref()
+                .map(|user| user.as_str().to_owned())
+        };
+        AuditEvent {
+            counts: AuditCounts {
+                revoked: count(revoked),
+                unchanged: count(unchanged),
+                failed: count(outcomes.len() - revoked - unchanged),
+                ..AuditCounts::default()
+            },
+            on_behalf_of_user_id: event.on_behalf_of_user_id.or_else(named),
+            ..event
+        }
+    }
 }
 
 fn decide_all(

@@ -21,6 +21,8 @@ pub struct Deleted {
     pub revoked_invitations: u64,
     /// Memberships that were deleted.
     pub memberships: u64,
+    /// Verified addresses that were deleted.
+    pub emails: u64,
 }
 
 /// How many pending invitations were revoked, by organization.
@@ -48,6 +50,7 @@ impl Service {
                     let deleted = Deleted {
                         revoked_invitations: revoked.values().sum(),
                         memberships: memberships::delete_of_organization(connection, &id).await?,
+                        emails: 0,
                     };
                     let action = AuditAction::DeleteOrganization;
                     let event = service.gone(&actor, action, id.as_str(), deleted, None);
@@ -58,16 +61,17 @@ impl Service {
             .await
     }
 
-    /// Deletes a user, their memberships, and the pending invitations they made.
+    /// Deletes a user, their name, addresses and memberships, and the pending invitations they made. Invitations that others
+    /// made for their addresses stay: who they are about is a matter of the address, not of the user.
     pub async fn delete_user(&self, id: UserId, actor: Actor) -> Result<Deleted, ServiceError> {
         let service = self.clone();
         self.store
             .with_tx("delete_user", move |connection| {
                 let (service, id, actor) = (service.clone(), id.clone(), actor.clone());
                 Box::pin(async move {
-                    if !users::delete(connection, &id).await? {
-                        return Err(ServiceError::Refused(Reason::UserNotFound));
-                    }
+                    let emails = users::delete(connection, &id)
+                        .await?
+                        .ok_or(ServiceError::Refused(Reason::UserNotFound))?;
                     // Inviting takes a membership, and losing one revokes: these are all there can be.
                     let organization_ids = memberships::delete_of_user(connection, &id).await?;
                     let revoked = service
@@ -76,6 +80,7 @@ impl Service {
                     let deleted = Deleted {
                         revoked_invitations: revoked.values().sum(),
                         memberships: u64::try_from(organization_ids.len()).unwrap_or(u64::MAX),
+                        emails,
                     };
                     // Told to each organization they were in, and once where everything is counted.
                     let gone = |organization_id: &str, deleted| {
@@ -90,6 +95,7 @@ impl Service {
                                 .copied()
                                 .unwrap_or_default(),
                             memberships: 1,
+                            emails: 0,
                         };
                         gone(organization_id, deleted)
                     }));
@@ -123,6 +129,7 @@ impl Service {
                     let deleted = Deleted {
                         revoked_invitations: revoked.values().sum(),
                         memberships: 1,
+                        emails: 0,
                     };
                     let [id] = &organization_ids;
                     let action = AuditAction::DeleteMembership;

@@ -14,7 +14,7 @@ use crate::domain::bounce_address::SentMail;
 use crate::domain::invitation::DeliveryState;
 use crate::domain::suppression::{EVERY_ORGANIZATION, SuppressionReason};
 use crate::domain::unsubscribe_token;
-use crate::store::feedback_events::{self, Report};
+use crate::store::feedback_events::{self, Report, ReportedInvitation};
 use crate::store::suppressions::{self, SuppressionRow};
 use crate::store::{Connection, audit_events};
 
@@ -148,11 +148,26 @@ impl Service {
         if invitation.send_seq == mail.send_seq {
             feedback_events::tell(connection, &invitation, feedback.report(), now).await?;
         }
-        if let Some(reason) = feedback.kind.suppression() {
-            let tag = self.tagger.tag_of_normalized(&invitation.email_normalized);
+        if let Some(reason) = feedback.kind.suppression()
+            && let Some(tag) = self.tag_of(&invitation)
+        {
             suppress(connection, EVERY_ORGANIZATION, tag, reason, now).await?;
         }
         Ok(FeedbackOutcome::Recorded)
+    }
+
+    /// What stands for the address of an invitation. `None` if it was erased and the key of what is left is gone: an entry
+    /// of the list that is made with such a key would be found by nobody.
+    fn tag_of(&self, invitation: &ReportedInvitation) -> Option<AddressTag> {
+        if let Some(email) = &invitation.email_normalized {
+            return Some(self.tagger.tag_of_normalized(email));
+        }
+        let key_id = u8::try_from(invitation.address_tag_key_id?).ok()?;
+        let octets = invitation.address_tag.as_deref()?.try_into().ok()?;
+        self.keyring
+            .key_ids()
+            .any(|loaded| loaded == key_id)
+            .then_some(AddressTag { key_id, octets })
     }
 
     /// No more mails to whom a genuine unsubscribe token belongs, from any organization; `false` if it is not genuine.

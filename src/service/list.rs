@@ -8,7 +8,7 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
 use crate::domain::reason::Reason;
 use crate::store::invitations::{self, ListFilter};
-use crate::store::{self, invitation_row, organizations};
+use crate::store::{self, Connection, invitation_row, organizations};
 
 use super::{Service, ServiceError};
 
@@ -33,7 +33,6 @@ impl Service {
             .with_tx("list", move |connection| {
                 let (service, request) = (service.clone(), Arc::clone(&request));
                 Box::pin(async move {
-                    let now = service.clock.now();
                     // One plan for every combination of filters would read the whole organization for each page.
                     store::plan_afresh(connection).await?;
                     organizations::get(connection, &request.organization_id)
@@ -42,27 +41,55 @@ impl Service {
                         .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
                     // One more than asked for tells whether there is another page.
                     let limit = i64::try_from(request.page_size + 1).unwrap_or(i64::MAX);
-                    let mut ids = invitations::list_ids(
-                        connection,
-                        &request.organization_id,
-                        &request.filter,
-                        request.before,
-                        limit,
-                        now,
-                    )
-                    .await?;
+                    let mut ids = service
+                        .list_ids(
+                            connection,
+                            &request.organization_id,
+                            &request.filter,
+                            request.before,
+                            limit,
+                        )
+                        .await?;
                     let has_more = ids.len() > request.page_size;
                     ids.truncate(request.page_size);
                     let page = invitation_row::get_many(
                         connection,
                         request.organization_id.as_str(),
                         &ids,
-                        now,
+                        service.clock.now(),
                     )
                     .await?;
                     Ok((page, has_more))
                 })
             })
             .await
+    }
+    /// The ids of a page. An address finds what was erased too, by its tag, while the key of that is in the ring.
+    pub(super) async fn list_ids(
+        &self,
+        connection: &mut Connection,
+        organization_id: &OrganizationId,
+        filter: &ListFilter,
+        before: Option<Uuid>,
+        limit: i64,
+    ) -> Result<Vec<Uuid>, ServiceError> {
+        let mut among = None;
+        if let Some(email) = &filter.email_normalized {
+            let tags: Vec<_> = self.tagger.tags_of_normalized(email).collect();
+            let ids = invitations::ids_of_address(connection, organization_id, email, &tags);
+            among = Some(ids.await?);
+        }
+        let now = self.clock.now();
+        let ids = invitations::list_ids(
+            connection,
+            organization_id,
+            filter,
+            among.as_deref(),
+            before,
+            limit,
+            now,
+        )
+        .await?;
+        Ok(ids)
     }
 }

@@ -11,6 +11,7 @@ pub mod bulk_resend;
 pub mod bulk_revoke;
 mod decline;
 mod delete;
+mod erase_address;
 mod error;
 mod feedback;
 mod get;
@@ -22,6 +23,7 @@ mod preview;
 mod remind;
 pub mod requeue;
 mod resend;
+mod retention;
 mod revoke;
 mod snapshot;
 mod subject;
@@ -45,12 +47,14 @@ pub use accept::{Accept, AcceptOutcome};
 pub use audit::ListAudit;
 pub use backlog::{Alarm, Backlog, Count};
 pub use delete::Deleted;
+pub use erase_address::AddressErased;
 pub use error::ServiceError;
 pub use feedback::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource};
 pub use keys::KeyringMismatch;
 pub use list::List;
 pub use preview::Preview;
 pub use resend::Resend;
+pub use retention::Retention;
 pub use suppressions::{
     AddOutcome, AddSuppressions, Addresses, ItemOutcomes, LiftOutcome, LiftSuppressions,
     ListSuppressions, RefusedAddress,

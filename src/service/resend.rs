@@ -65,6 +65,9 @@ impl Service {
         if let Some(reason) = state.refusal().filter(|_| !is_expired) {
             return Err(ServiceError::Refused(reason));
         }
+        if subject.is_erased() {
+            return Err(ServiceError::Refused(Reason::AddressErased));
+        }
         let emails = [subject.email_normalized];
         let suppressed = self.suppressed(connection, &request.organization_id, &emails);
         if !suppressed.await?.is_empty() {

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{Purged, StoreError};
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent, AuditRecord};
 
 /// How far the time in an id may be ahead of that of its event: ids of a process do not go back when its clock does.
@@ -194,7 +194,7 @@ async fn list_of_all(
     Ok(rows)
 }
 
-/// Deletes events of acts before a time, oldest first, at most `limit`; returns how many.
+/// Deletes events of acts before a time, oldest first, at most `limit`.
 ///
 /// The one way past the guard of the table, which opens for the transaction that this runs in: run it by itself.
 /// Locks nothing beforehand, so that a role of the database without UPDATE may run it.
@@ -202,23 +202,27 @@ pub async fn purge(
     connection: &mut PgConnection,
     before: OffsetDateTime,
     limit: i64,
-) -> Result<u64, StoreError> {
-    let purged = sqlx::query!(
-        "-- store::audit_events::purge
+) -> Result<Purged, StoreError> {
+    let purged = sqlx::query_as!(
+        Purged,
+        r#"-- store::audit_events::purge
         WITH retention AS MATERIALIZED (
             SELECT set_config('invitations.audit_retention', 'on', true)
         ), due AS MATERIALIZED (
             SELECT organization_id, id FROM audit_events WHERE id < $1 ORDER BY id LIMIT $2
+        ), deleted AS (
+            DELETE FROM audit_events AS a
+             USING retention, due
+             WHERE a.organization_id = due.organization_id AND a.id = due.id
+            RETURNING a.created_at
         )
-        DELETE FROM audit_events AS a
-         USING retention, due
-         WHERE a.organization_id = due.organization_id AND a.id = due.id",
+        SELECT count(*) AS "count!", min(created_at) AS "oldest?" FROM deleted"#,
         first_id_of(before),
         limit,
     )
-    .execute(connection)
+    .fetch_one(connection)
     .await?;
-    Ok(purged.rows_affected())
+    Ok(purged)
 }
 
 /// The smallest id of a time, to the millisecond (RFC 9562 §5.7).

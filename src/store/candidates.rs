@@ -12,7 +12,7 @@ use crate::domain::invitation::StateName;
 pub struct Candidate {
     /// The invitation.
     pub id: Uuid,
-    /// The invited address.
+    /// The invited address; empty once it was erased.
     pub email_normalized: String,
     /// The state's name in the store.
     state: String,
@@ -21,6 +21,12 @@ pub struct Candidate {
 }
 
 impl Candidate {
+    /// Whether the address was erased, so that nobody can be mailed any more.
+    #[must_use]
+    pub const fn is_erased(&self) -> bool {
+        self.email_normalized.is_empty()
+    }
+
     /// The state as whoever reads now sees it.
     pub fn state(&self, now: OffsetDateTime) -> Result<StateName, StoreError> {
         match StateName::from_name(&self.state) {
@@ -40,12 +46,12 @@ pub async fn lock_many(
 ) -> Result<Vec<Candidate>, StoreError> {
     let candidates = sqlx::query_as!(
         Candidate,
-        "-- store::candidates::lock_many
-        SELECT id, email_normalized, state, expires_at
+        r#"-- store::candidates::lock_many
+        SELECT id, coalesce(email_normalized, '') AS "email_normalized!", state, expires_at
           FROM invitations
          WHERE id = ANY($2) AND organization_id = $1
-         ORDER BY email_normalized, id
-           FOR NO KEY UPDATE",
+         ORDER BY invitations.email_normalized, id
+           FOR NO KEY UPDATE"#,
         organization_id.as_str(),
         ids,
     )

@@ -59,8 +59,12 @@ pub struct ReportedInvitation {
     pub organization_id: String,
     /// Which of its mails is the latest.
     pub send_seq: i32,
-    /// The address.
-    pub email_normalized: String,
+    /// The address; `None` once it was erased.
+    pub email_normalized: Option<String>,
+    /// What stands for it then.
+    pub address_tag: Option<Vec<u8>>,
+    /// The key that is made with.
+    pub address_tag_key_id: Option<i16>,
 }
 
 /// Locks the invitation of a mail until the transaction ends. Looks without an organization, because a mail names none.
@@ -71,7 +75,10 @@ pub async fn lock_invitation(
     let invitation = sqlx::query_as!(
         ReportedInvitation,
         "-- store::feedback_events::lock_invitation
-        SELECT id, organization_id, send_seq, email_normalized FROM invitations WHERE id = $1 FOR NO KEY UPDATE",
+        SELECT id, organization_id, send_seq, email_normalized, address_tag, address_tag_key_id
+          FROM invitations
+         WHERE id = $1
+           FOR NO KEY UPDATE",
         id,
     )
     .fetch_optional(connection)
@@ -106,7 +113,9 @@ pub async fn tell(
         WITH told AS (
             UPDATE invitations
                SET delivery_state = coalesce($3, delivery_state),
-                   delivery_error = coalesce(nullif($4, ''), delivery_error),
+                   -- An erased invitation takes in nothing more that may be about its person.
+                   delivery_error = CASE WHEN email IS NOT NULL
+                                         THEN coalesce(nullif($4, ''), delivery_error) END,
                    delivery_reply_code = coalesce($5, delivery_reply_code),
                    next_attempt_at = CASE WHEN $3::text IS NULL THEN next_attempt_at END,
                    updated_at = $6

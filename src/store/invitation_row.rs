@@ -60,7 +60,7 @@ pub async fn get_many(
         Row,
         r#"-- store::invitation_row::get_many
         SELECT i.id AS "id!", i.organization_id AS "organization_id!", o.name AS "organization_name!",
-               i.email AS "email!", i.role AS "role!", i.state AS "state!", i.ended_at AS "ended_at?",
+               coalesce(i.email, '') AS "email!", i.role AS "role!", i.state AS "state!", i.ended_at AS "ended_at?",
                i.ended_by_user_id AS "ended_by_user_id?", i.inviter_user_id AS "inviter_user_id!",
                coalesce(inviter.name, '') AS "inviter_name!",
                (SELECT min(e.user_id) FROM user_emails e WHERE e.email_normalized = i.email_normalized)

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::StoreError;
+use crate::domain::address_tag::AddressTag;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{DeliveryState, StateName};
 use crate::domain::new_invitation::NewInvitation;
@@ -393,11 +394,37 @@ pub struct ListFilter {
     pub batch_id: Option<Uuid>,
 }
 
-/// The ids of an organization's invitations, newest first, those older than `before` alone, at most `limit`.
+/// The ids of an organization's invitations for an address, those whose address was erased too, in no order. A statement of
+/// its own: as a filter among others, a planner without statistics reads the whole organization for it.
+pub async fn ids_of_address(
+    connection: &mut PgConnection,
+    organization_id: &OrganizationId,
+    email_normalized: &str,
+    tags: &[AddressTag],
+) -> Result<Vec<Uuid>, StoreError> {
+    let tags: Vec<&[u8]> = tags.iter().map(|tag| tag.octets.as_slice()).collect();
+    let ids = sqlx::query_scalar!(
+        r#"-- store::invitations::ids_of_address
+        SELECT id AS "id!" FROM invitations WHERE email_normalized = $2 AND organization_id = $1
+         UNION ALL
+        SELECT id FROM invitations WHERE address_tag = ANY($3) AND organization_id = $1"#,
+        organization_id.as_str(),
+        email_normalized,
+        &tags as &[&[u8]],
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids)
+}
+
+/// The ids of an organization's invitations, newest first, those older than `before` alone, at most `limit`. Of the filter's
+/// address it knows nothing: `among` are the ids that are for it, `None` if it does not matter. For use in a transaction
+/// that is planned afresh.
 pub async fn list_ids(
     connection: &mut PgConnection,
     organization_id: &OrganizationId,
     filter: &ListFilter,
+    among: Option<&[Uuid]>,
     before: Option<Uuid>,
     limit: i64,
     now: OffsetDateTime,
@@ -416,7 +443,7 @@ pub async fn list_ids(
                                            WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
                                              AND x.organization_id = i.organization_id AND x.state = 'sending')
                              THEN 'sending' ELSE i.delivery_state END)
-           AND ($5::text IS NULL OR i.email_normalized = $5)
+           AND ($5::uuid[] IS NULL OR i.id = ANY($5))
            AND ($6::text IS NULL OR i.inviter_user_id = $6)
            -- A call draws its own id before those of its invitations, so the walk ends where the batch begins.
            AND ($7::uuid IS NULL OR (i.batch_id = $7 AND i.id > $7))
@@ -426,7 +453,7 @@ pub async fn list_ids(
         before.unwrap_or(Uuid::max()),
         &states as &[&str],
         filter.delivery_state.map(DeliveryState::as_str),
-        filter.email_normalized,
+        among as Option<&[Uuid]>,
         filter.inviter_user_id,
         filter.batch_id,
         now,

@@ -7,6 +7,7 @@ pub mod audit_events;
 pub mod backlog;
 pub mod candidates;
 pub mod dead_letters;
+pub mod erasures;
 mod error;
 pub mod feedback_events;
 pub mod idempotency_keys;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use sqlx::Connection as _;
 use sqlx::postgres::PgConnectOptions;
+use time::OffsetDateTime;
 
 pub use error::{Constraint, StoreError, Transient};
 
@@ -55,6 +57,15 @@ pub struct StoreConfig {
     pub statement_timeout: Duration,
     /// How long one statement waits for a row that another transaction holds.
     pub lock_timeout: Duration,
+}
+
+/// What a purge took, of one table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purged {
+    /// How many rows.
+    pub count: i64,
+    /// The time by which the oldest of them was due.
+    pub oldest: Option<OffsetDateTime>,
 }
 
 /// The database, through a pool of connections.

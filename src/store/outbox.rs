@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{Purged, StoreError};
 
 /// Names one mail.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -142,7 +142,7 @@ pub struct MailContent {
 }
 
 /// What claimed mails are written from, read right before they are sent: whatever ended since they were queued shows,
-/// and nothing is written for an organization that was deleted.
+/// and nothing is written for an organization that was deleted, or to an address that was erased.
 pub async fn contents(
     connection: &mut PgConnection,
     ids: &[Uuid],
@@ -160,7 +160,7 @@ pub async fn contents(
           FROM invitations i
           JOIN organizations o ON o.id = i.organization_id AND o.deleted_at IS NULL
           LEFT JOIN users inviter ON inviter.id = i.inviter_user_id
-         WHERE i.id = ANY($1)"#,
+         WHERE i.id = ANY($1) AND i.email IS NOT NULL"#,
         ids,
     )
     .fetch_all(connection)
@@ -265,4 +265,68 @@ pub async fn requeue_expired(
     .execute(connection)
     .await?;
     Ok(requeued.rows_affected())
+}
+
+/// Deletes mails that were sent or canceled and were last due at a time or before, the oldest first, at most `limit`.
+pub async fn purge_settled(
+    connection: &mut PgConnection,
+    due_by: OffsetDateTime,
+    limit: i64,
+) -> Result<Purged, StoreError> {
+    let purged = sqlx::query_as!(
+        Purged,
+        r#"-- store::outbox::purge_settled
+        WITH due AS (
+            SELECT invitation_id, send_seq, organization_id
+              FROM outbox
+             WHERE state IN ('sent', 'canceled') AND next_attempt_at <= $1
+             ORDER BY next_attempt_at
+             LIMIT $2
+               FOR UPDATE SKIP LOCKED
+        ), deleted AS (
+            DELETE FROM outbox AS o
+             USING due
+             WHERE o.invitation_id = due.invitation_id AND o.send_seq = due.send_seq
+               AND o.organization_id = due.organization_id
+            RETURNING o.next_attempt_at
+        )
+        SELECT count(*) AS "count!", min(next_attempt_at) AS "oldest?" FROM deleted"#,
+        due_by,
+        limit,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(purged)
+}
+
+/// The same for mails that were given up.
+pub async fn purge_dead(
+    connection: &mut PgConnection,
+    due_by: OffsetDateTime,
+    limit: i64,
+) -> Result<Purged, StoreError> {
+    let purged = sqlx::query_as!(
+        Purged,
+        r#"-- store::outbox::purge_dead
+        WITH due AS (
+            SELECT invitation_id, send_seq, organization_id
+              FROM outbox
+             WHERE state = 'dead' AND next_attempt_at <= $1
+             ORDER BY next_attempt_at
+             LIMIT $2
+               FOR UPDATE SKIP LOCKED
+        ), deleted AS (
+            DELETE FROM outbox AS o
+             USING due
+             WHERE o.invitation_id = due.invitation_id AND o.send_seq = due.send_seq
+               AND o.organization_id = due.organization_id
+            RETURNING o.next_attempt_at
+        )
+        SELECT count(*) AS "count!", min(next_attempt_at) AS "oldest?" FROM deleted"#,
+        due_by,
+        limit,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(purged)
 }

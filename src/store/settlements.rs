@@ -166,7 +166,8 @@ pub async fn settle_many(
                                          WHEN s.delivery_state = 'deferred' AND i.state <> 'pending' THEN 'canceled'
                                          ELSE s.delivery_state END,
                    delivery_attempts = s.attempts,
-                   delivery_error = coalesce(s.error, i.delivery_error),
+                   -- An erased invitation takes in nothing more that may be about its person.
+                   delivery_error = CASE WHEN i.email IS NOT NULL THEN coalesce(s.error, i.delivery_error) END,
                    delivery_reply_code = CASE WHEN s.error IS NULL THEN i.delivery_reply_code ELSE s.reply_code END,
                    next_attempt_at = CASE WHEN s.state = 'queued' AND i.state = 'pending'
                                            AND i.delivery_state NOT IN ('bounced', 'complained')

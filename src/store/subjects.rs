@@ -27,7 +27,7 @@ pub struct Subject {
     pub nonce: Vec<u8>,
     /// The key its token is derived with.
     pub key_id: i16,
-    /// The invited address.
+    /// The invited address; empty once it was erased, which no token is of.
     pub email_normalized: String,
     /// The state's name in the store.
     pub state: String,
@@ -45,6 +45,12 @@ impl Subject {
             Some(state) => Ok(state),
             None => Err(StoreError::Inconsistent("invitations.state")),
         }
+    }
+
+    /// Whether the address was erased, so that nobody can be mailed any more.
+    #[must_use]
+    pub const fn is_erased(&self) -> bool {
+        self.email_normalized.is_empty()
     }
 
     /// The key its token is derived with.
@@ -77,7 +83,7 @@ pub async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Option<Subj
         r#"-- store::subjects::find
         SELECT i.id AS "id!", i.organization_id AS "organization_id!",
                o.deleted_at IS NOT NULL AS "is_organization_deleted!", i.generation AS "generation!",
-               i.nonce AS "nonce!", i.key_id AS "key_id!", i.email_normalized AS "email_normalized!",
+               i.nonce AS "nonce!", i.key_id AS "key_id!", coalesce(i.email_normalized, '') AS "email_normalized!",
                i.state AS "state!", i.expires_at AS "expires_at!", i.ended_by_user_id AS "ended_by_user_id?"
           FROM invitations i
           JOIN organizations o ON o.id = i.organization_id
@@ -99,7 +105,7 @@ pub async fn find_many(
         Subject,
         r#"-- store::subjects::find_many
         SELECT i.id, i.organization_id, false AS "is_organization_deleted!", i.generation, i.nonce, i.key_id,
-               i.email_normalized, i.state, i.expires_at, i.ended_by_user_id
+               coalesce(i.email_normalized, '') AS "email_normalized!", i.state, i.expires_at, i.ended_by_user_id
           FROM invitations i
          WHERE i.id = ANY($2) AND i.organization_id = $1"#,
         organization_id.as_str(),
@@ -121,7 +127,7 @@ pub async fn lock(
         r#"-- store::subjects::lock
         SELECT i.id AS "id!", i.organization_id AS "organization_id!",
                o.deleted_at IS NOT NULL AS "is_organization_deleted!", i.generation AS "generation!",
-               i.nonce AS "nonce!", i.key_id AS "key_id!", i.email_normalized AS "email_normalized!",
+               i.nonce AS "nonce!", i.key_id AS "key_id!", coalesce(i.email_normalized, '') AS "email_normalized!",
                i.state AS "state!", i.expires_at AS "expires_at!", i.ended_by_user_id AS "ended_by_user_id?"
           FROM invitations i
           JOIN organizations o ON o.id = i.organization_id

@@ -75,15 +75,69 @@ pub async fn known(
     Ok(known)
 }
 
-/// Deletes a user with their addresses; `false` if they are not known.
-pub async fn delete(connection: &mut PgConnection, id: &UserId) -> Result<bool, StoreError> {
-    let deleted = sqlx::query!(
-        "-- store::users::delete
-        WITH dropped AS (DELETE FROM user_emails WHERE user_id = $1)
-        DELETE FROM users WHERE id = $1",
+/// Deletes a user with their name and addresses; returns how many addresses, or `None` if the user is not known.
+pub async fn delete(connection: &mut PgConnection, id: &UserId) -> Result<Option<u64>, StoreError> {
+    let emails = sqlx::query_scalar!(
+        r#"-- store::users::delete
+        WITH dropped AS (DELETE FROM user_emails WHERE user_id = $1 RETURNING user_id),
+             deleted AS (DELETE FROM users WHERE id = $1 RETURNING id)
+        SELECT (SELECT count(*) FROM dropped) AS "emails!" FROM deleted"#,
         id.as_str(),
     )
-    .execute(connection)
+    .fetch_optional(connection)
     .await?;
-    Ok(deleted.rows_affected() == 1)
+    Ok(emails.map(i64::unsigned_abs))
+}
+
+/// What taking an address from users came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Users who had it.
+    pub users: i64,
+    /// Those of them who had no other.
+    pub nameless: i64,
+}
+
+/// Takes an address from every user who has it. Who has no other loses their name and the metadata of their memberships
+/// too: what is left of them is an id. For use inside a transaction.
+pub async fn forget_address(
+    connection: &mut PgConnection,
+    email_normalized: &str,
+    now: OffsetDateTime,
+) -> Result<Forgotten, StoreError> {
+    // Locked first: of two addresses that are taken from one user at once, the later call sees that none is left.
+    sqlx::query!(
+        "-- store::users::lock_of_address
+        SELECT u.id
+          FROM users u
+         WHERE u.id IN (SELECT user_id FROM user_emails WHERE email_normalized = $1)
+         ORDER BY u.id
+           FOR NO KEY UPDATE",
+        email_normalized,
+    )
+    .fetch_all(&mut *connection)
+    .await?;
+    let forgotten = sqlx::query_as!(
+        Forgotten,
+        r#"-- store::users::forget_address
+        WITH dropped AS (
+            DELETE FROM user_emails WHERE email_normalized = $1 RETURNING user_id
+        ), nameless AS (
+            UPDATE users AS u SET name = '', updated_at = $2
+              FROM dropped
+             WHERE u.id = dropped.user_id
+               AND NOT EXISTS (SELECT FROM user_emails e WHERE e.user_id = u.id AND e.email_normalized <> $1)
+            RETURNING u.id
+        ), bare AS (
+            UPDATE memberships AS m SET public_metadata = NULL, private_metadata = NULL, updated_at = $2
+              FROM nameless
+             WHERE m.user_id = nameless.id AND (m.public_metadata IS NOT NULL OR m.private_metadata IS NOT NULL)
+        )
+        SELECT (SELECT count(*) FROM dropped) AS "users!", (SELECT count(*) FROM nameless) AS "nameless!""#,
+        email_normalized,
+        now,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(forgotten)
 }

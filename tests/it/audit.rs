@@ -11,10 +11,11 @@ use invitations::domain::unsubscribe_token;
 use invitations::proto::audit_service_client::AuditServiceClient;
 use invitations::proto::{
     AuditServiceListRequest, AuditServiceListResponse, BulkCreateRequest, BulkResendRequest,
-    DeclineRequest, DeleteMembershipRequest, DeleteOrganizationRequest, DeleteUserRequest,
-    Membership, NewInvitation, Organization, RequeueRequest, ResendRequest, RevokeRequest,
-    SuppressionServiceAddRequest, SuppressionServiceLiftRequest, UpsertMembershipsRequest,
-    UpsertOrganizationsRequest, UpsertUsersRequest, User,
+    BulkRevokeRequest, DeclineRequest, DeleteMembershipRequest, DeleteOrganizationRequest,
+    DeleteUserRequest, EraseAddressRequest, Membership, NewInvitation, Organization,
+    RequeueRequest, ResendRequest, RevokeRequest, SuppressionServiceAddRequest,
+    SuppressionServiceLiftRequest, UpsertMembershipsRequest, UpsertOrganizationsRequest,
+    UpsertUsersRequest, User,
 };
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -29,7 +30,7 @@ use crate::harness::{
 use crate::wire;
 
 /// Every method, and the action it is written down as. A new method needs a decision.
-const DECISIONS: [(&str, Option<Action>); 24] = [
+const DECISIONS: [(&str, Option<Action>); 26] = [
     ("AuditService/List", None),
     (
         "DirectoryService/DeleteMembership",
@@ -40,6 +41,7 @@ const DECISIONS: [(&str, Option<Action>); 24] = [
         Some(Action::DeleteOrganization),
     ),
     ("DirectoryService/DeleteUser", Some(Action::DeleteUser)),
+    ("DirectoryService/EraseAddress", Some(Action::EraseAddress)),
     ("DirectoryService/GetMembership", None),
     ("DirectoryService/ListMemberships", None),
     (
@@ -56,6 +58,7 @@ const DECISIONS: [(&str, Option<Action>); 24] = [
     ("InvitationService/Accept", Some(Action::Accept)),
     ("InvitationService/BulkCreate", Some(Action::BulkCreate)),
     ("InvitationService/BulkResend", Some(Action::BulkResend)),
+    ("InvitationService/BulkRevoke", Some(Action::BulkRevoke)),
     ("InvitationService/Decline", Some(Action::Decline)),
     ("InvitationService/Get", None),
     ("InvitationService/List", None),
@@ -137,10 +140,11 @@ struct Prepared {
 const TO_ACCEPT: &str = "canary.accept@b.co";
 const TO_DECLINE: &str = "canary.decline@b.co";
 const TO_REVOKE: &str = "canary.revoke@b.co";
+const TO_BULK_REVOKE: &str = "canary.bulk@b.co";
 const TO_RESEND: &str = "canary.resend@b.co";
 
 async fn prepare(world: &mut World) -> Prepared {
-    let emails = [TO_ACCEPT, TO_DECLINE, TO_REVOKE, TO_RESEND];
+    let emails = [TO_ACCEPT, TO_DECLINE, TO_REVOKE, TO_BULK_REVOKE, TO_RESEND];
     let made = world.invite(&emails).await;
     world.deliver_all().await;
     world.may_leave_mail();
@@ -207,6 +211,15 @@ async fn act(world: &World, prepared: &Prepared, action: Action) -> Result<(), S
                 user_id: "ada".to_owned(),
             };
             client.revoke(request).await.map(drop)
+        }
+        Action::BulkRevoke => {
+            let request = BulkRevokeRequest {
+                organization_id: acme(),
+                invitation_ids: vec![id(TO_REVOKE), id(TO_BULK_REVOKE), CANARY.to_owned()],
+                user_id: "ada".to_owned(),
+                ..Default::default()
+            };
+            client.bulk_revoke(request).await.map(drop)
         }
         Action::Resend => {
             let request = ResendRequest {
@@ -323,6 +336,13 @@ async fn direct(world: &World, action: Action) -> Result<(), Status> {
             };
             client.upsert_memberships(request).await.map(drop)
         }
+        Action::EraseAddress => {
+            let request = EraseAddressRequest {
+                email: TO_BULK_REVOKE.to_owned(),
+                suppress: false,
+            };
+            client.erase_address(request).await.map(drop)
+        }
         Action::DeleteMembership => {
             let request = DeleteMembershipRequest {
                 organization_id: acme,
@@ -377,6 +397,14 @@ fn expectations() -> Vec<(Action, Vec<Told>)> {
         ),
         (Action::Revoke, vec![acme("ada", "", json!({}))]),
         (
+            Action::BulkRevoke,
+            vec![acme(
+                "ada",
+                "",
+                json!({"revoked": 1, "unchanged": 1, "failed": 1}),
+            )],
+        ),
+        (
             Action::Resend,
             vec![acme("", "", json!({"resent": 1, "rotated": 1}))],
         ),
@@ -416,6 +444,10 @@ fn expectations() -> Vec<(Action, Vec<Told>)> {
                 acme("", "", json!({"created": 2})),
                 (OTHER, "OK", "", "grace", json!({"created": 1})),
             ],
+        ),
+        (
+            Action::EraseAddress,
+            vec![none("", "", json!({"erased": 1}))],
         ),
         (
             Action::DeleteMembership,

@@ -456,19 +456,21 @@ async fn nothing_changes_an_event_and_only_the_retention_deletes_one() {
     world.clock.advance(Duration::DAY);
     world.add_user("late", "Late", &[]).await;
     let until = START + Duration::DAY;
-    let due = before.len() as u64;
+    let due = i64::try_from(before.len()).unwrap();
     // Oldest first, as many as it is told, and never what is younger.
     let oldest = audit_events::purge(&mut database, until, 2).await.unwrap();
     let left = rows(&world).await;
-    assert_eq!((oldest, &left[..left.len() - 1]), (2, &before[2..]));
+    assert_eq!((oldest.count, &left[..left.len() - 1]), (2, &before[2..]));
+    assert_eq!(oldest.oldest, Some(before[0].created_at));
     let rest = audit_events::purge(&mut database, until, 1_000)
         .await
         .unwrap();
-    assert_eq!((rest, rows(&world).await.len()), (due - 2, 1));
+    assert_eq!((rest.count, rows(&world).await.len()), (due - 2, 1));
     assert_eq!(
         audit_events::purge(&mut database, until, 1_000)
             .await
-            .unwrap(),
+            .unwrap()
+            .count,
         0
     );
     // The guard is closed again.

@@ -2,8 +2,8 @@
 
 use invitations::proto::{
     BulkCreateRequest, DeleteMembershipRequest, DeleteOrganizationRequest, DeleteUserRequest,
-    GetMembershipRequest, GetRequest, ListMembershipsRequest, ListRequest, Membership,
-    Organization, ResendRequest, RevokeRequest, UpsertMembershipsRequest,
+    EraseAddressRequest, GetMembershipRequest, GetRequest, ListMembershipsRequest, ListRequest,
+    Membership, Organization, ResendRequest, RevokeRequest, UpsertMembershipsRequest,
     UpsertOrganizationsRequest, UpsertUsersRequest, User,
 };
 use prost::Message;
@@ -224,9 +224,14 @@ async fn a_limited_caller_changes_nothing_outside_its_organizations() {
     };
     let user_id = "ada".to_owned();
     let user = DeleteUserRequest { user_id };
+    let address = EraseAddressRequest {
+        email: "ada@example.com".to_owned(),
+        suppress: true,
+    };
     for answer in [
         directory(&world, "acme-only", "UpsertUsers", &users).await,
         directory(&world, "acme-only", "DeleteUser", &user).await,
+        directory(&world, "acme-only", "EraseAddress", &address).await,
     ] {
         let code = answer.as_ref().err().map(Status::code);
         let told = (code, reason(answer));

@@ -82,6 +82,7 @@ fn counts(input: AuditCounts) -> proto::AuditCounts {
         requeued: count(input.requeued),
         revoked: count(input.revoked),
         deleted: count(input.deleted),
+        erased: count(input.erased),
         suppressed: count(input.suppressed),
         unchanged: count(input.unchanged),
         failed: count(input.failed),

@@ -3,6 +3,7 @@
 use uuid::Uuid;
 
 use super::{error, invitation, resend};
+use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::StateName;
 use crate::domain::reason::{Reason, Violation};
@@ -14,6 +15,7 @@ use crate::service::bulk_revoke::{BulkRevoke, RevokeOutcome, RevokeSelection, Re
 /// A request in domain words; every violation at once.
 pub(in crate::grpc) fn request(
     input: &proto::BulkRevokeRequest,
+    actor: Actor,
     organization_id: Field<OrganizationId>,
 ) -> Field<BulkRevoke> {
     let (organization_id, (by_user_id, selection)) = fields::both(
@@ -21,6 +23,7 @@ pub(in crate::grpc) fn request(
         fields::both(fields::optional_user_id(&input.user_id), selection(input)),
     )?;
     Ok(BulkRevoke {
+        actor,
         organization_id,
         selection,
         by_user_id,
