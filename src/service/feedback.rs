@@ -145,10 +145,10 @@ impl Service {
         if invitation.send_seq == mail.send_seq {
             feedback_events::tell(connection, &invitation, feedback.report(), now).await?;
         }
-        if let Some(reason) = feedback.kind.suppression() {
-            if let Some(tag) = self.tag_of(&invitation) {
-                suppress(connection, EVERY_ORGANIZATION, tag, reason, now).await?;
-            }
+        if let Some(reason) = feedback.kind.suppression()
+            && let Some(tag) = self.tag_of(&invitation)
+        {
+            suppress(connection, EVERY_ORGANIZATION, tag, reason, now).await?;
         }
         Ok(FeedbackOutcome::Recorded)
     }
