@@ -177,11 +177,15 @@ async fn what_is_left_of_erased_addresses_keeps_no_key_in_the_ring() {
     let newer = world.service_with_keys(&format!("{KEY_2}{KEYS}"));
     assert_eq!(newer.list(list()).await.unwrap().0.len(), 1);
     // Without its key the row is there, and not found by the address any more.
-    let lost = world.service_with_keys(KEY_2);
-    lost.check_keys().await.unwrap().unwrap();
-    assert!(lost.list(list()).await.unwrap().0.is_empty());
+    let without = world.service_with_keys(KEY_2);
+    without.check_keys().await.unwrap().unwrap();
+    assert!(without.list(list()).await.unwrap().0.is_empty());
     assert_eq!(
-        lost.erase_address(email, false).await.unwrap().invitations,
+        without
+            .erase_address(email, false)
+            .await
+            .unwrap()
+            .invitations,
         0
     );
 }
