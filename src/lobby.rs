@@ -119,7 +119,6 @@ impl Lobby {
 
 impl Guest {
     /// Ends when the guest has to make room for newer ones.
-    #[must_use]
     pub fn asked_to_leave(&self) -> WaitForCancellationFutureOwned {
         self.leaving.clone().cancelled_owned()
     }

@@ -13,6 +13,7 @@ use invitations::grpc::limits::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
+use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
@@ -23,7 +24,7 @@ use crate::frames::{
     NO_FLAGS, PREFACE, Peer, REFUSED_STREAM, RST_STREAM, code, frame, head, long_head,
 };
 use crate::site::{Running, Site, TOKEN, is_serving, until};
-use crate::web;
+use crate::{web, wire};
 
 const LIST: &str = "/invitation.v1.InvitationService/List";
 /// Streams of a flood; their numbers are odd.
@@ -246,8 +247,8 @@ async fn peers_that_hold_every_place_wait_no_longer_than_anybody_may() {
     for _ in 0..CONNECTIONS_MAX + 10 {
         peers.push(Peer::connect(to).await);
     }
-    // Those who found no place are sent away, the others stay. The channel that populated this server has a place too.
-    let beyond = 11;
+    // Those who found no place are sent away, the others stay.
+    let beyond = 10;
     let peers = RefCell::new(peers);
     let ended = || {
         let mut peers = peers.borrow_mut();
@@ -307,6 +308,15 @@ async fn bodies_that_drip_end_with_their_deadline() {
     let begin = Instant::now();
     assert_eq!(peer.answer(1).await.0, "200");
     assert!(begin.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn a_compressed_message_is_not_taken() {
+    let (_site, running) = start().await;
+    let token = format!("Bearer {TOKEN}");
+    let headers = [("authorization", token.as_str()), ("grpc-encoding", "gzip")];
+    let answer = wire::call(address(&running), LIST, &headers, &[]).await;
+    assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
 }
 
 #[tokio::test]
