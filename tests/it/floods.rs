@@ -17,7 +17,7 @@ use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::bystanders::beside;
+use crate::bystanders::{beside, tell};
 use crate::database::Database;
 use crate::frames::{
     CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frame, GOAWAY, HEADERS,
@@ -85,7 +85,7 @@ async fn floods_of_frames_end_the_connection_they_come_over_and_no_other() {
         sent
     };
     let sent = beside("20,000 streams reset by the client", &running, rapid).await;
-    println!("  {sent} of them were sent");
+    tell(&format!("  {sent} of them were sent"));
 
     // Streams that the server has to reset: their heads are malformed.
     let malformed = async {
@@ -204,10 +204,10 @@ async fn thousands_of_silent_sockets_keep_nobody_out() {
     let silent = async {
         let begin = Instant::now();
         let mut streams = open(to, SOCKETS, |number| &PREFACE[..number % 2 * 12]).await;
-        println!(
+        tell(&format!(
             "  {SOCKETS} sockets were accepted in {:.1?}",
             begin.elapsed()
-        );
+        ));
         sleep(Duration::from_secs(1)).await;
         let mut closed = 0;
         for stream in streams.iter_mut().take(SOCKETS - GUESTS_MAX) {
@@ -233,7 +233,7 @@ async fn thousands_of_silent_sockets_keep_nobody_out() {
         let begin = Instant::now();
         let lives = timeout(Duration::from_secs(20), web::exchange(http, get)).await;
         assert_eq!(lives.unwrap().status, 200);
-        println!("  /healthz answered in {:.1?}", begin.elapsed());
+        tell(&format!("  /healthz answered in {:.1?}", begin.elapsed()));
         streams
     };
     drop(beside("5,000 silent HTTP sockets", &running, silent).await);
@@ -350,7 +350,9 @@ async fn whatever_is_open_the_end_comes_in_time() {
     until("NOT_SERVING", async || !is_serving(&channel).await).await;
     assert!(running.ended().await.success(), "{}", running.log());
     let took = begin.elapsed();
-    println!("ended {took:.1?} after SIGTERM, of 2 s for calls in flight");
+    tell(&format!(
+        "ended {took:.1?} after SIGTERM, of 2 s for calls in flight"
+    ));
     assert!(took < Duration::from_secs(10), "{took:?}");
     drop((silent, dripping, watches, http));
 }
