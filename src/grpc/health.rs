@@ -1,4 +1,4 @@
-//! Health: readiness by the database's signs of life. It says nothing about liveness: a database that is away is no
+//! Health: readiness by the database's signs of life, and by whether it takes writes. It says nothing about liveness: a database that is away is no
 //! reason to restart the fleet.
 
 use std::sync::Arc;
@@ -20,10 +20,11 @@ const MISSES_MAX: u32 = 3;
 /// Signs in a row until it serves again.
 const HITS_MIN: u32 = 2;
 /// What stands for the server as a whole, and the services by their names.
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 6] = [
     "",
     "invitation.v1.InvitationService",
     "invitation.v1.DirectoryService",
+    "invitation.v1.MailService",
     "invitation.v1.SuppressionService",
     "invitation.v1.FeedbackService",
 ];

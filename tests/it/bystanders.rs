@@ -78,6 +78,12 @@ async fn call(endpoint: Endpoint, is_faithful: bool, stopping: CancellationToken
     durations
 }
 
+/// Says something to whoever runs a test with `--nocapture`.
+#[expect(clippy::print_stdout, reason = "figures are for people")]
+pub(crate) fn tell(text: &str) {
+    println!("{text}");
+}
+
 /// Runs a flood with callers beside it. `cargo test -- --nocapture` shows what they noticed.
 pub(crate) async fn beside<T>(name: &str, running: &Running, flood: impl Future<Output = T>) -> T {
     let address = running.address();
@@ -91,7 +97,7 @@ pub(crate) async fn beside<T>(name: &str, running: &Running, flood: impl Future<
     let took = begin.elapsed();
     let grown = running.memory_kib() - memory;
     let during = during.stop().await;
-    println!(
+    tell(&format!(
         "{name}: took {took:.1?}; others {} then {} calls, p50 {:.1?} then {:.1?}, p99 {:.1?} then {:.1?}; memory {memory} KiB and {grown:+} KiB",
         calm.count,
         during.count,
@@ -99,6 +105,6 @@ pub(crate) async fn beside<T>(name: &str, running: &Running, flood: impl Future<
         during.median,
         calm.worst_percent,
         during.worst_percent,
-    );
+    ));
     outcome
 }

@@ -184,30 +184,3 @@ async fn what_is_answered_after_callers_hung_up_is_there() {
         written
     );
 }
-
-#[tokio::test]
-async fn measure() {
-    let database = Database::create().await;
-    let mut c = database.connect().await;
-    for _ in 0..3 {
-        let begin = tokio::time::Instant::now();
-        for _ in 0..3000 {
-            c.ping().await.unwrap();
-        }
-        let ping = begin.elapsed() / 3000;
-        let begin = tokio::time::Instant::now();
-        for _ in 0..3000 {
-            drop(c.begin_with("-- store::pool::is_idle\nSELECT").await);
-        }
-        let idle = begin.elapsed() / 3000;
-        let begin = tokio::time::Instant::now();
-        for _ in 0..3000 {
-            sqlx::raw_sql("BEGIN; ROLLBACK")
-                .execute(&mut c)
-                .await
-                .unwrap();
-        }
-        let rollback = begin.elapsed() / 3000;
-        println!("ping {ping:?}, begin_with {idle:?}, begin+rollback {rollback:?}");
-    }
-}

@@ -13,6 +13,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
+use crate::bystanders::tell;
 use crate::database::Database;
 use crate::harness::{Directory, bearer, invite_request, item};
 use crate::proxy::{Proxy, Weather};
@@ -192,7 +193,7 @@ async fn a_network_that_swallows_everything_holds_no_call_and_no_connection() {
     // New connections get through again, the old ones stay dead.
     broken.proxy.turn(Weather::default());
     let took = broken.recovery().await;
-    println!("recovered in {took:?} after a black hole");
+    tell(&format!("recovered in {took:?} after a black hole"));
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
 

@@ -13,17 +13,18 @@ use invitations::grpc::limits::{
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
+use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::bystanders::beside;
+use crate::bystanders::{beside, tell};
 use crate::database::Database;
 use crate::frames::{
     CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frame, GOAWAY, HEADERS,
     NO_FLAGS, PREFACE, Peer, REFUSED_STREAM, RST_STREAM, code, frame, head, long_head,
 };
 use crate::site::{Running, Site, TOKEN, is_serving, until};
-use crate::web;
+use crate::{web, wire};
 
 const LIST: &str = "/invitation.v1.InvitationService/List";
 /// Streams of a flood; their numbers are odd.
@@ -84,7 +85,7 @@ async fn floods_of_frames_end_the_connection_they_come_over_and_no_other() {
         sent
     };
     let sent = beside("20,000 streams reset by the client", &running, rapid).await;
-    println!("  {sent} of them were sent");
+    tell(&format!("  {sent} of them were sent"));
 
     // Streams that the server has to reset: their heads are malformed.
     let malformed = async {
@@ -203,10 +204,10 @@ async fn thousands_of_silent_sockets_keep_nobody_out() {
     let silent = async {
         let begin = Instant::now();
         let mut streams = open(to, SOCKETS, |number| &PREFACE[..number % 2 * 12]).await;
-        println!(
+        tell(&format!(
             "  {SOCKETS} sockets were accepted in {:.1?}",
             begin.elapsed()
-        );
+        ));
         sleep(Duration::from_secs(1)).await;
         let mut closed = 0;
         for stream in streams.iter_mut().take(SOCKETS - GUESTS_MAX) {
@@ -232,7 +233,7 @@ async fn thousands_of_silent_sockets_keep_nobody_out() {
         let begin = Instant::now();
         let lives = timeout(Duration::from_secs(20), web::exchange(http, get)).await;
         assert_eq!(lives.unwrap().status, 200);
-        println!("  /healthz answered in {:.1?}", begin.elapsed());
+        tell(&format!("  /healthz answered in {:.1?}", begin.elapsed()));
         streams
     };
     drop(beside("5,000 silent HTTP sockets", &running, silent).await);
@@ -246,8 +247,8 @@ async fn peers_that_hold_every_place_wait_no_longer_than_anybody_may() {
     for _ in 0..CONNECTIONS_MAX + 10 {
         peers.push(Peer::connect(to).await);
     }
-    // Those who found no place are sent away, the others stay. The channel that populated this server has a place too.
-    let beyond = 11;
+    // Those who found no place are sent away, the others stay.
+    let beyond = 10;
     let peers = RefCell::new(peers);
     let ended = || {
         let mut peers = peers.borrow_mut();
@@ -310,6 +311,15 @@ async fn bodies_that_drip_end_with_their_deadline() {
 }
 
 #[tokio::test]
+async fn a_compressed_message_is_not_taken() {
+    let (_site, running) = start().await;
+    let token = format!("Bearer {TOKEN}");
+    let headers = [("authorization", token.as_str()), ("grpc-encoding", "gzip")];
+    let answer = wire::call(address(&running), LIST, &headers, &[]).await;
+    assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
+}
+
+#[tokio::test]
 async fn whatever_is_open_the_end_comes_in_time() {
     let (_site, mut running) = start().await;
     let to = address(&running);
@@ -340,7 +350,9 @@ async fn whatever_is_open_the_end_comes_in_time() {
     until("NOT_SERVING", async || !is_serving(&channel).await).await;
     assert!(running.ended().await.success(), "{}", running.log());
     let took = begin.elapsed();
-    println!("ended {took:.1?} after SIGTERM, of 2 s for calls in flight");
+    tell(&format!(
+        "ended {took:.1?} after SIGTERM, of 2 s for calls in flight"
+    ));
     assert!(took < Duration::from_secs(10), "{took:?}");
     drop((silent, dripping, watches, http));
 }

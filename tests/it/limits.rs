@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use humantime::format_duration;
@@ -10,7 +10,7 @@ use invitations::{grpc, http};
 
 fn octets(count: usize) -> String {
     const KIB: usize = 1024;
-    if count % (KIB * KIB) == 0 {
+    if count.is_multiple_of(KIB * KIB) {
         format!("{} MiB", count / KIB / KIB)
     } else {
         format!("{} KiB", count / KIB)
@@ -22,7 +22,14 @@ fn duration(duration: Duration) -> String {
 }
 
 fn of_grpc() -> BTreeMap<&'static str, String> {
-    use grpc::limits::*;
+    use grpc::limits::{
+        BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALLS_AT_ONCE_MAX, CONCURRENT_STREAMS_MAX,
+        CONNECTION_AGE_JITTER, CONNECTION_AGE_MAX, CONNECTIONS_MAX, DEADLINE_MARGIN, GUESTS_MAX,
+        HEADER_LIST_OCTETS_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LOCAL_ERROR_RESETS_MAX,
+        PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX, PENDING_ACCEPT_RESETS_MAX, PREFACE_TIMEOUT,
+        REQUEST_OCTETS_MAX, RESPONSE_OCTETS_MAX, RETRY_DELAY_JITTER, RETRY_DELAY_MAX,
+        VIOLATIONS_IN_STATUS_MAX,
+    };
     BTreeMap::from([
         ("REQUEST_OCTETS_MAX", octets(REQUEST_OCTETS_MAX)),
         ("RESPONSE_OCTETS_MAX", octets(RESPONSE_OCTETS_MAX)),
@@ -31,7 +38,7 @@ fn of_grpc() -> BTreeMap<&'static str, String> {
         ("PREFACE_TIMEOUT", duration(PREFACE_TIMEOUT)),
         (
             "HEADER_LIST_OCTETS_MAX",
-            octets(HEADER_LIST_OCTETS_MAX as usize),
+            octets(usize::try_from(HEADER_LIST_OCTETS_MAX).unwrap()),
         ),
         ("CONCURRENT_STREAMS_MAX", CONCURRENT_STREAMS_MAX.to_string()),
         ("LOCAL_ERROR_RESETS_MAX", LOCAL_ERROR_RESETS_MAX.to_string()),
@@ -59,7 +66,10 @@ fn of_grpc() -> BTreeMap<&'static str, String> {
 }
 
 fn of_http() -> BTreeMap<&'static str, String> {
-    use http::limits::*;
+    use http::limits::{
+        BODY_OCTETS_MAX, CONNECTIONS_MAX, EVENT_ID_CHARS_MAX, GUESTS_MAX, HEAD_OCTETS_MAX,
+        HEADERS_MAX, RETRY_DELAY_SECONDS, SIGNATURE_AGE_MAX,
+    };
     let age = Duration::try_from(SIGNATURE_AGE_MAX).unwrap();
     BTreeMap::from([
         ("BODY_OCTETS_MAX", octets(BODY_OCTETS_MAX)),
@@ -114,7 +124,7 @@ fn every_test_that_is_said_to_keep_a_limit_is_there() {
     let mut sources = String::new();
     for folder in ["src", "tests"] {
         collect(
-            Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
+            &Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
             &mut sources,
         );
     }
@@ -129,11 +139,11 @@ fn every_test_that_is_said_to_keep_a_limit_is_there() {
     assert!(count > 20, "{count}");
 }
 
-fn collect(folder: PathBuf, sources: &mut String) {
+fn collect(folder: &Path, sources: &mut String) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            collect(path, sources);
+            collect(&path, sources);
         } else if path.extension().is_some_and(|extension| extension == "rs") {
             sources.push_str(&fs::read_to_string(path).unwrap());
         }

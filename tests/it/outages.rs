@@ -18,6 +18,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::bystanders::tell;
 use crate::database::Database;
 use crate::harness::{ACME, Directory, bearer, invite_request};
 use crate::site::{Site, TOKEN, client, is_serving, until};
@@ -91,7 +92,7 @@ async fn a_database_that_turns_read_only_answers_readers_and_is_left_once_it_wri
     // Five seconds between signs of life, and three that are missed.
     let begin = Instant::now();
     until("NOT_SERVING", async || !is_serving(&channel).await).await;
-    println!("NOT_SERVING after {:?}", begin.elapsed());
+    tell(&format!("NOT_SERVING after {:?}", begin.elapsed()));
     assert!(begin.elapsed() < Duration::from_secs(25));
     read(&channel).await.unwrap();
 
@@ -191,7 +192,7 @@ async fn a_row_that_stays_locked_aborts_the_call_and_a_pool_that_is_lent_out_ref
         _ = &mut first => panic!("the row was not locked"),
     };
     assert_retryable(&refused, Code::Unavailable);
-    println!("refused by an exhausted pool after {took:?}");
+    tell(&format!("refused by an exhausted pool after {took:?}"));
     // Half a second of waiting; the rest is for a busy machine.
     assert!(took < Duration::from_millis(1_500), "{took:?}");
     let aborted = first.await.unwrap().err().unwrap();

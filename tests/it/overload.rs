@@ -15,6 +15,7 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_types::StatusExt as _;
 
+use crate::bystanders::tell;
 use crate::database::Database;
 use crate::harness::{invite_request, item};
 use crate::site::{Running, Site, client, until};
@@ -117,14 +118,14 @@ async fn under_too_many_calls_the_excess_is_refused_and_the_rest_is_done() {
     let fair = press(&running, 32, 0).await;
     let (pressed, asked) = tokio::join!(press(&running, 320, 1), ask(channel.clone()));
     let median = pressed.refused[pressed.refused.len() / 2];
-    println!(
+    tell(&format!(
         "32 callers: {} done, {} refused; 320 callers: {} done, {} refused, p50 {median:.1?}, p99 {:.1?}; health and reflection answered {asked} times",
         fair.done,
         fair.refused.len(),
         pressed.done,
         pressed.refused.len(),
         pressed.refused[pressed.refused.len() * 99 / 100],
-    );
+    ));
     assert!(pressed.done > 0 && !pressed.refused.is_empty() && asked > 0);
     // What was told to be done is there, and nothing else.
     let mut database = site.database.connect().await;
