@@ -3,6 +3,7 @@
 //! Knows no async, no SQL, no protocol, no mail and no configuration. Time and chance come in as parameters.
 
 pub mod access;
+pub mod address_hash;
 pub mod address_tag;
 pub mod bounce_address;
 pub mod brand;
@@ -26,6 +27,7 @@ pub mod new_invitation;
 pub mod organization;
 pub mod personal_message;
 pub mod public_url;
+pub mod quota;
 pub mod reason;
 pub mod redirect_url;
 pub mod reminder;

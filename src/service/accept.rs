@@ -58,7 +58,9 @@ impl Service {
         request: &Accept,
         access: &Access,
     ) -> Result<AcceptOutcome, ServiceError> {
-        let subject = self.verify(connection, &request.token, access).await?;
+        let subject = self
+            .verify_active(connection, &request.token, access)
+            .await?;
         let emails = &request.user.emails_normalized;
         // A caller for some organizations must not say for all whose an address is; the invited one is proven by the
         // link.
@@ -107,6 +109,9 @@ impl Service {
         }
         if subject.is_organization_deleted {
             return Err(ServiceError::Refused(Reason::OrganizationInactive));
+        }
+        if subject.is_organization_suspended {
+            return Err(ServiceError::Refused(Reason::OrganizationSuspended));
         }
         let state = subject.state(self.clock.now())?;
         let is_same_user = subject.ended_by_user_id.as_deref() == Some(user.id.as_str());

@@ -13,15 +13,18 @@ use uuid::Uuid;
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{Invitation, StateName};
+use crate::domain::quota::{Ask, Exceeded};
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::suppression::SuppressionReason;
 use crate::entropy;
 use crate::store::candidates::{self, Candidate};
 use crate::store::idempotency_keys::{self, RequestKey};
 use crate::store::invitations::{self, KnownAddress, ListFilter, Resending};
-use crate::store::{self, Connection, Constraint, StoreError, invitation_row, organizations};
+use crate::store::quotas::MailedInvitation;
+use crate::store::{self, Connection, Constraint, StoreError, invitation_row};
 
 use super::bulk_create::{ItemResult, Outcome, shorten};
+use super::quota::{Taking, Turn};
 use super::snapshot::{self, StoredResults};
 use super::{Service, ServiceError};
 
@@ -38,6 +41,17 @@ pub enum Selection {
         /// At most so many.
         page_size: usize,
     },
+}
+
+impl Selection {
+    /// Most invitations it may be of.
+    #[must_use]
+    pub const fn size_max(&self) -> usize {
+        match self {
+            Self::Ids(ids) => ids.len(),
+            Self::Filter { page_size, .. } => *page_size,
+        }
+    }
 }
 
 /// A request.
@@ -81,11 +95,17 @@ struct StoredPage {
 /// What to do for one invitation.
 enum Step {
     /// Mail it again.
-    Resend(Resending),
+    Resend {
+        resending: Resending,
+        /// The hash of its address.
+        address: i64,
+        is_expired: bool,
+    },
     /// Nothing, and say why.
     Fail {
         reason: Reason,
         first_index: Option<usize>,
+        exceeded: Option<Exceeded>,
     },
 }
 
@@ -103,6 +123,7 @@ struct Knowledge {
     candidates: HashMap<Uuid, Candidate>,
     addresses: HashMap<String, KnownAddress>,
     suppressed: HashMap<String, SuppressionReason>,
+    mailed: HashMap<Uuid, MailedInvitation>,
 }
 
 impl Service {
@@ -111,11 +132,13 @@ impl Service {
         let service = self.clone();
         let request = Arc::new(request);
         let shared = Arc::clone(&request);
+        let turn = Turn::default();
         let page = self
             .store
             .with_tx("bulk_resend", move |connection| {
                 let (service, request) = (service.clone(), Arc::clone(&shared));
-                Box::pin(async move { service.bulk_resend_once(connection, &request).await })
+                let turn = turn.clone();
+                Box::pin(async move { service.bulk_resend_once(connection, &request, &turn).await })
             })
             .await?;
         if !request.validate_only {
@@ -128,6 +151,7 @@ impl Service {
         &self,
         connection: &mut Connection,
         request: &BulkResend,
+        turn: &Turn,
     ) -> Result<ResentPage, ServiceError> {
         let key = request.key();
         if let Some(key) = &key
@@ -148,14 +172,16 @@ impl Service {
             .resolve(now)
             .map_err(|reason| ServiceError::invalid(request.expiry.field(), reason))?;
         store::plan_afresh(connection).await?;
-        organizations::hold(connection, &request.organization_id)
-            .await?
-            .filter(|stored| !stored.is_deleted)
-            .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
+        self.hold(connection, &request.organization_id, turn, request.most())
+            .await?;
         let (asked, has_more) = self.select(connection, request, now).await?;
-        let steps = self
+        let mut steps = self
             .steps(connection, request, &asked, expires_at, now)
             .await?;
+        if turn.is_alone() || request.validate_only {
+            self.keep_resend_quotas(connection, &request.organization_id, &mut steps, now)
+                .await?;
+        }
         let results = self
             .carry_out(connection, request, &steps, expires_at, now)
             .await?;
@@ -175,7 +201,36 @@ impl Service {
             })?;
             idempotency_keys::set_response(connection, &key, &response).await?;
         }
+        if !request.validate_only {
+            let taking = taking(&request.organization_id, &steps);
+            if self.take(connection, taking, now).await?.is_some() {
+                return Err(turn.alone_next());
+            }
+        }
         Ok(page)
+    }
+
+    /// Fails the invitations that quotas have no room for; the first that fit are left.
+    async fn keep_resend_quotas(
+        &self,
+        connection: &mut Connection,
+        organization_id: &OrganizationId,
+        steps: &mut [Step],
+        now: OffsetDateTime,
+    ) -> Result<(), ServiceError> {
+        let addresses = steps
+            .iter()
+            .filter_map(|step| step.ask()?.address)
+            .collect();
+        let mut left = self
+            .allowance(connection, organization_id, addresses, now)
+            .await?;
+        for step in steps {
+            if let Some(Err(quota)) = step.ask().map(|ask| left.take(&ask)) {
+                *step = Step::exceeds(self.quotas.exceeded(quota, now));
+            }
+        }
+        Ok(())
     }
 
     /// The answer of an earlier call.
@@ -245,6 +300,7 @@ impl Service {
             suppressed: self
                 .suppressed(connection, organization_id, &emails)
                 .await?,
+            mailed: self.mailed(connection, organization_id, &ids, now).await?,
             candidates: candidates
                 .into_iter()
                 .map(|candidate| (candidate.id, candidate))
@@ -260,14 +316,26 @@ impl Service {
             .enumerate()
             .map(|(index, id)| {
                 let step = match decided.decide(index, *id, &knowledge, now)? {
-                    Ok((id, is_expired)) => Step::Resend(Resending {
-                        id,
-                        expires_at,
-                        nonce: (request.rotate_token || is_expired).then(entropy::random_bytes),
-                    }),
+                    Ok((candidate, is_expired)) => {
+                        match self.resend_obstacle(&knowledge.mailed, candidate.id, now) {
+                            Some(exceeded) => Step::exceeds(exceeded),
+                            None => Step::Resend {
+                                resending: Resending {
+                                    id: candidate.id,
+                                    expires_at,
+                                    nonce: (request.rotate_token || is_expired)
+                                        .then(entropy::random_bytes),
+                                    send_seq: None,
+                                },
+                                address: self.hasher.hash(&candidate.email_normalized),
+                                is_expired,
+                            },
+                        }
+                    }
                     Err((reason, first_index)) => Step::Fail {
                         reason,
                         first_index,
+                        exceeded: None,
                     },
                 };
                 Ok(step)
@@ -329,21 +397,29 @@ impl BulkResend {
             request_id,
         })
     }
+
+    /// Most invitations it can take; what a filter finds is not known before.
+    fn most(&self) -> usize {
+        match &self.selection {
+            Selection::Ids(ids) if !self.validate_only => ids.len(),
+            _ => 0,
+        }
+    }
 }
 
-/// The id of an invitation to mail and whether it had expired, or why it is not mailed.
-type Decision = Result<(Uuid, bool), (Reason, Option<usize>)>;
+/// An invitation to mail and whether it had expired, or why it is not mailed.
+type Decision<'a> = Result<(&'a Candidate, bool), (Reason, Option<usize>)>;
 
 impl Decided {
     /// The one place where it is decided whether an invitation is mailed again. What is wrong with it by itself comes
     /// first, then what is known of its address.
-    fn decide(
+    fn decide<'a>(
         &mut self,
         index: usize,
         id: Option<Uuid>,
-        knowledge: &Knowledge,
+        knowledge: &'a Knowledge,
         now: OffsetDateTime,
-    ) -> Result<Decision, StoreError> {
+    ) -> Result<Decision<'a>, StoreError> {
         let fail = |reason| Ok(Err((reason, None)));
         let Some(id) = id else {
             return fail(Reason::FieldInvalid);
@@ -376,34 +452,70 @@ impl Decided {
         if is_invited_anew || !self.emails.insert(candidate.email_normalized.clone()) {
             return fail(Reason::AlreadyInvited);
         }
-        Ok(Ok((id, is_expired)))
+        Ok(Ok((candidate, is_expired)))
     }
 }
 
 impl Step {
     const fn resending(&self) -> Option<Resending> {
         match self {
-            Self::Resend(item) => Some(*item),
+            Self::Resend { resending, .. } => Some(*resending),
             Self::Fail { .. } => None,
+        }
+    }
+
+    /// What it takes of quotas.
+    const fn ask(&self) -> Option<Ask> {
+        match self {
+            Self::Resend {
+                address,
+                is_expired,
+                ..
+            } => Some(Ask {
+                address: Some(*address),
+                is_new_pending: *is_expired,
+            }),
+            Self::Fail { .. } => None,
+        }
+    }
+
+    const fn exceeds(exceeded: Exceeded) -> Self {
+        Self::Fail {
+            reason: Reason::QuotaExceeded,
+            first_index: None,
+            exceeded: Some(exceeded),
         }
     }
 
     fn result(&self, found: &mut HashMap<Uuid, Invitation>) -> Result<ItemResult, ServiceError> {
         match self {
-            Self::Resend(item) => found
-                .remove(&item.id)
+            Self::Resend { resending, .. } => found
+                .remove(&resending.id)
                 .map(|invitation| ItemResult::done(Outcome::Resent, invitation))
                 .ok_or(ServiceError::Raced),
             Self::Fail {
                 reason,
                 first_index,
+                exceeded,
             } => {
                 let violation = Violation::new("invitation_id", *reason);
                 Ok(ItemResult {
                     first_index: *first_index,
+                    exceeded: *exceeded,
                     ..ItemResult::failed(vec![violation])
                 })
             }
         }
+    }
+}
+
+/// What the steps take of quotas, all of them carried out.
+fn taking<'a>(organization_id: &'a OrganizationId, steps: &[Step]) -> Taking<'a> {
+    let asks: Vec<Ask> = steps.iter().filter_map(Step::ask).collect();
+    Taking {
+        organization_id,
+        recipients: asks.len(),
+        has_new_pending: asks.iter().any(|ask| ask.is_new_pending),
+        addresses: asks.iter().filter_map(|ask| ask.address).collect(),
     }
 }

@@ -23,7 +23,7 @@ impl Service {
             .run("preview", move |connection| {
                 let (service, token, access) = (service.clone(), token.clone(), access.clone());
                 Box::pin(async move {
-                    let subject = service.verify(connection, &token, &access).await?;
+                    let subject = service.verify_active(connection, &token, &access).await?;
                     let invitation = service
                         .read(connection, &subject.organization_id, subject.id)
                         .await?;

@@ -549,6 +549,7 @@ fn grpc_config() -> GrpcConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         serves_api: true,
         reflection: true,
+        caller_rate: None,
         drain_timeout: Duration::from_secs(1),
     }
 }
