@@ -6,6 +6,7 @@ COMMENT ON COLUMN organizations.suspended_at IS 'When the operator stopped it; n
 
 CREATE TABLE organization_quotas (
     used            bigint NOT NULL,
+    pending_at_most bigint,
     day             date   NOT NULL,
     organization_id text COLLATE "C" NOT NULL,
     CONSTRAINT organization_quotas_pkey PRIMARY KEY (organization_id, day),
@@ -15,6 +16,7 @@ CREATE TABLE organization_quotas (
 CREATE INDEX organization_quotas_day_idx ON organization_quotas (day);
 COMMENT ON TABLE organization_quotas IS 'How many people an organization invited a day; its row is the lock under which quotas are taken';
 COMMENT ON COLUMN organization_quotas.used IS 'Invitations that were made or mailed again';
+COMMENT ON COLUMN organization_quotas.pending_at_most IS 'How many of its invitations are pending, or fewer: those that were counted and all that were made since; null before the first count';
 COMMENT ON COLUMN organization_quotas.day IS 'The day in UTC';
 COMMENT ON COLUMN organization_quotas.organization_id IS 'The organization';
 

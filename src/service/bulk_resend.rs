@@ -3,7 +3,9 @@
 //! As in `bulk_create`, the number of statements is the same for one invitation and for ten thousand: the database is
 //! asked once which they are, once about their addresses, and written to once.
 
-use std::collections::{HashMap, HashSet};
+mod step;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -12,18 +14,16 @@ use uuid::Uuid;
 
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
-use crate::domain::invitation::{Invitation, StateName};
-use crate::domain::quota::{Ask, Exceeded};
-use crate::domain::reason::{Reason, Violation};
-use crate::domain::suppression::SuppressionReason;
+use crate::domain::invitation::Invitation;
+use crate::domain::quota::Ask;
 use crate::entropy;
-use crate::store::candidates::{self, Candidate};
+use crate::store::candidates;
 use crate::store::idempotency_keys::{self, RequestKey};
-use crate::store::invitations::{self, KnownAddress, ListFilter, Resending};
-use crate::store::quotas::MailedInvitation;
+use crate::store::invitations::{self, ListFilter, Resending};
 use crate::store::{self, Connection, Constraint, StoreError, invitation_row};
 
-use super::bulk_create::{ItemResult, Outcome, shorten};
+use self::step::{Decided, Knowledge, Step};
+use super::bulk_create::{ItemResult, shorten};
 use super::quota::{Taking, Turn};
 use super::snapshot::{self, StoredResults};
 use super::{Service, ServiceError};
@@ -90,40 +90,6 @@ struct StoredPage {
     found: Vec<Uuid>,
     results: StoredResults,
     has_more: bool,
-}
-
-/// What to do for one invitation.
-enum Step {
-    /// Mail it again.
-    Resend {
-        resending: Resending,
-        /// The hash of its address.
-        address: i64,
-        is_expired: bool,
-    },
-    /// Nothing, and say why.
-    Fail {
-        reason: Reason,
-        first_index: Option<usize>,
-        exceeded: Option<Exceeded>,
-    },
-}
-
-/// What has been decided so far in one request.
-#[derive(Default)]
-struct Decided {
-    /// The place of each id.
-    first_of: HashMap<Uuid, usize>,
-    /// The addresses that get a mail.
-    emails: HashSet<String>,
-}
-
-/// What the database knows of the invitations of a request.
-struct Knowledge {
-    candidates: HashMap<Uuid, Candidate>,
-    addresses: HashMap<String, KnownAddress>,
-    suppressed: HashMap<String, SuppressionReason>,
-    mailed: HashMap<Uuid, MailedInvitation>,
 }
 
 impl Service {
@@ -407,115 +373,13 @@ impl BulkResend {
     }
 }
 
-/// An invitation to mail and whether it had expired, or why it is not mailed.
-type Decision<'a> = Result<(&'a Candidate, bool), (Reason, Option<usize>)>;
-
-impl Decided {
-    /// The one place where it is decided whether an invitation is mailed again. What is wrong with it by itself comes
-    /// first, then what is known of its address.
-    fn decide<'a>(
-        &mut self,
-        index: usize,
-        id: Option<Uuid>,
-        knowledge: &'a Knowledge,
-        now: OffsetDateTime,
-    ) -> Result<Decision<'a>, StoreError> {
-        let fail = |reason| Ok(Err((reason, None)));
-        let Some(id) = id else {
-            return fail(Reason::FieldInvalid);
-        };
-        let first = *self.first_of.entry(id).or_insert(index);
-        if first != index {
-            return Ok(Err((Reason::DuplicateInRequest, Some(first))));
-        }
-        let Some(candidate) = knowledge.candidates.get(&id) else {
-            return fail(Reason::InvitationNotFound);
-        };
-        let state = candidate.state(now)?;
-        let is_expired = state == StateName::Expired;
-        if let Some(reason) = state.refusal().filter(|_| !is_expired) {
-            return fail(reason);
-        }
-        let address = knowledge.addresses.get(&candidate.email_normalized);
-        let is_invited_anew = address
-            .and_then(|address| address.pending_id)
-            .is_some_and(|pending_id| pending_id != id);
-        // A resent invitation is always mailed, so that any reason stops it.
-        if !is_invited_anew
-            && knowledge
-                .suppressed
-                .contains_key(&candidate.email_normalized)
-        {
-            return fail(Reason::EmailSuppressed);
-        }
-        // Of several expired ones for one address, the first takes its place.
-        if is_invited_anew || !self.emails.insert(candidate.email_normalized.clone()) {
-            return fail(Reason::AlreadyInvited);
-        }
-        Ok(Ok((candidate, is_expired)))
-    }
-}
-
-impl Step {
-    const fn resending(&self) -> Option<Resending> {
-        match self {
-            Self::Resend { resending, .. } => Some(*resending),
-            Self::Fail { .. } => None,
-        }
-    }
-
-    /// What it takes of quotas.
-    const fn ask(&self) -> Option<Ask> {
-        match self {
-            Self::Resend {
-                address,
-                is_expired,
-                ..
-            } => Some(Ask {
-                address: Some(*address),
-                is_new_pending: *is_expired,
-            }),
-            Self::Fail { .. } => None,
-        }
-    }
-
-    const fn exceeds(exceeded: Exceeded) -> Self {
-        Self::Fail {
-            reason: Reason::QuotaExceeded,
-            first_index: None,
-            exceeded: Some(exceeded),
-        }
-    }
-
-    fn result(&self, found: &mut HashMap<Uuid, Invitation>) -> Result<ItemResult, ServiceError> {
-        match self {
-            Self::Resend { resending, .. } => found
-                .remove(&resending.id)
-                .map(|invitation| ItemResult::done(Outcome::Resent, invitation))
-                .ok_or(ServiceError::Raced),
-            Self::Fail {
-                reason,
-                first_index,
-                exceeded,
-            } => {
-                let violation = Violation::new("invitation_id", *reason);
-                Ok(ItemResult {
-                    first_index: *first_index,
-                    exceeded: *exceeded,
-                    ..ItemResult::failed(vec![violation])
-                })
-            }
-        }
-    }
-}
-
 /// What the steps take of quotas, all of them carried out.
 fn taking<'a>(organization_id: &'a OrganizationId, steps: &[Step]) -> Taking<'a> {
     let asks: Vec<Ask> = steps.iter().filter_map(Step::ask).collect();
     Taking {
         organization_id,
         recipients: asks.len(),
-        has_new_pending: asks.iter().any(|ask| ask.is_new_pending),
+        new_pending: asks.iter().filter(|ask| ask.is_new_pending).count(),
         addresses: asks.iter().filter_map(|ask| ask.address).collect(),
     }
 }

@@ -46,8 +46,8 @@ pub(super) struct Taking<'a> {
     pub(super) organization_id: &'a OrganizationId,
     /// How many it invited or mailed again.
     pub(super) recipients: usize,
-    /// Whether more of its invitations are pending than before.
-    pub(super) has_new_pending: bool,
+    /// How many of them were not pending before.
+    pub(super) new_pending: usize,
     /// The hashes of the addresses it mails.
     pub(super) addresses: Vec<i64>,
 }
@@ -134,20 +134,25 @@ impl Service {
         if taking.recipients == 0 || !self.quotas.counts_organizations() {
             return Ok(None);
         }
-        let count = i64::try_from(taking.recipients).unwrap_or(i64::MAX);
-        let (organization_id, limit) = (taking.organization_id, self.quotas.organization_daily);
-        if !quotas::take_organization(connection, organization_id, day, count, limit).await? {
+        let organization_id = taking.organization_id;
+        let number = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        let counts = (number(taking.recipients), number(taking.new_pending));
+        let limit = self.quotas.organization_daily;
+        let taken =
+            quotas::take_organization(connection, organization_id, day, counts, limit).await?;
+        let Some(taken) = taken else {
             return Ok(Some(Quota::OrganizationDaily));
-        }
-        // Whoever makes one pending takes the row above first, so that this sees all of them.
+        };
+        // Whoever makes one pending takes the row above first, so that all of them are seen. They are counted only where
+        // what was counted before and what was made since may be too many: answers make room that is noticed then.
         if let Some(limit) = self.quotas.organization_pending
-            && taking.has_new_pending
+            && taking.new_pending > 0
+            && taken
+                .pending_at_most
+                .is_none_or(|pending| pending > i64::from(limit))
+            && !quotas::confirm_pending(connection, organization_id, day, now, limit).await?
         {
-            let most = i64::from(limit) + 1;
-            let pending = quotas::count_pending(connection, organization_id, now, most).await?;
-            if pending == most {
-                return Ok(Some(Quota::OrganizationPending));
-            }
+            return Ok(Some(Quota::OrganizationPending));
         }
         Ok(None)
     }

@@ -98,7 +98,7 @@ impl Service {
         let taking = Taking {
             organization_id,
             recipients: 1,
-            has_new_pending: is_expired,
+            new_pending: usize::from(is_expired),
             addresses: emails.iter().map(|email| self.hasher.hash(email)).collect(),
         };
         match self.take(connection, taking, now).await? {

@@ -61,29 +61,75 @@ pub async fn full_addresses(
     Ok(full.into_iter().collect())
 }
 
+/// What an organization has after it took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// How many of its invitations are pending, or fewer; `None` if they were not counted on this day yet.
+    pub pending_at_most: Option<i64>,
+}
+
 /// Counts invitations of an organization, if there is room for all of them, and keeps others of the organization from
-/// counting until the transaction ends; `false` if there is not.
+/// counting until the transaction ends; `None` if there is not. `new_pending` of them were not pending before.
 pub async fn take_organization(
     connection: &mut PgConnection,
     organization_id: &OrganizationId,
     day: Date,
-    count: i64,
+    (count, new_pending): (i64, i64),
     limit: Option<u32>,
-) -> Result<bool, StoreError> {
-    let taken = sqlx::query!(
+) -> Result<Option<Taken>, StoreError> {
+    let taken = sqlx::query_as!(
+        Taken,
         "-- store::quotas::take_organization
         INSERT INTO organization_quotas AS q (organization_id, day, used)
         SELECT $1, $2, $3 WHERE $3 <= $4::bigint
-            ON CONFLICT (organization_id, day) DO UPDATE SET used = q.used + excluded.used
-         WHERE q.used + excluded.used <= $4",
+            ON CONFLICT (organization_id, day) DO UPDATE
+           SET used = q.used + excluded.used, pending_at_most = q.pending_at_most + $5
+         WHERE q.used + excluded.used <= $4
+        RETURNING pending_at_most",
         organization_id.as_str(),
         day,
         count,
         limit.map_or(i64::MAX, i64::from),
+        new_pending,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(taken)
+}
+
+/// Counts the pending invitations of an organization that has just taken, and writes down how many there are, for later
+/// calls not to count; `false` if there are more than the limit.
+///
+/// A statement of its own, so that it sees what was committed before the organization's row was held.
+pub async fn confirm_pending(
+    connection: &mut PgConnection,
+    organization_id: &OrganizationId,
+    day: Date,
+    now: OffsetDateTime,
+    limit: u32,
+) -> Result<bool, StoreError> {
+    let confirmed = sqlx::query!(
+        "-- store::quotas::confirm_pending
+        WITH pending AS (
+            SELECT
+              FROM invitations
+             WHERE organization_id = $1 AND state = 'pending' AND expires_at > $3
+             ORDER BY organization_id, email_normalized
+             LIMIT $4::bigint + 1
+        ), counted AS (
+            SELECT count(*) AS count FROM pending
+        )
+        UPDATE organization_quotas AS q SET pending_at_most = counted.count
+          FROM counted
+         WHERE q.organization_id = $1 AND q.day = $2 AND counted.count <= $4",
+        organization_id.as_str(),
+        day,
+        now,
+        i64::from(limit),
     )
     .execute(connection)
     .await?;
-    Ok(taken.rows_affected() == 1)
+    Ok(confirmed.rows_affected() == 1)
 }
 
 /// How many invitations an organization has counted on a day.

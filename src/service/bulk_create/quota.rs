@@ -81,7 +81,7 @@ impl Service {
         let taking = Taking {
             organization_id: &request.organization_id,
             recipients: asks.len(),
-            has_new_pending: asks.iter().any(|ask| ask.is_new_pending),
+            new_pending: asks.iter().filter(|ask| ask.is_new_pending).count(),
             addresses: asks.iter().filter_map(|ask| ask.address).collect(),
         };
         match self.take(connection, taking, plan.now).await? {
