@@ -71,7 +71,8 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
         Arc::clone(&keyring),
         Arc::clone(&links),
         Arc::clone(&mail_queued),
-    );
+    )
+    .with_quotas(settings.quotas);
     let server = listen(&settings, &service, &keyring).await?;
     let health = server.health().clone();
     let http = listen_http(&settings, &service, &clock, &health).await?;

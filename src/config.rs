@@ -9,8 +9,12 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use secrecy::SecretString;
 
+use crate::domain::quota;
+use crate::grpc::limits::CALLER_RATE_DEFAULT;
+
 // The headings of `serve --help`.
 const CALLS: &str = "Calls";
+const QUOTAS: &str = "Quotas and rates";
 const HTTP: &str = "Unsubscribing and reports of mail providers";
 const DATABASE: &str = "Database";
 const MAIL: &str = "Mail";
@@ -123,6 +127,26 @@ pub struct Config {
         default_value = "fragment"
     )]
     pub link_style: LinkStyle,
+
+    /// Most pending invitations of an organization; 0 for no limit
+    #[arg(help_heading = QUOTAS, long, env = "INVITATIONS_QUOTA_ORGANIZATION_PENDING", default_value_t = quota::ORGANIZATION_PENDING_DEFAULT)]
+    pub quota_organization_pending: u32,
+    /// Most invitations that an organization makes or mails again in a day of UTC; 0 for no limit
+    #[arg(help_heading = QUOTAS, long, env = "INVITATIONS_QUOTA_ORGANIZATION_DAILY", default_value_t = quota::ORGANIZATION_DAILY_DEFAULT)]
+    pub quota_organization_daily: u32,
+    /// Most mails to one address in a day of UTC, over all organizations, reminders left out; 0 for no limit
+    #[arg(help_heading = QUOTAS, long, env = "INVITATIONS_QUOTA_ADDRESS_DAILY", default_value_t = quota::ADDRESS_DAILY_DEFAULT)]
+    pub quota_address_daily: u32,
+    /// How often one invitation may be mailed again within 24 hours; 0 for no limit
+    #[arg(help_heading = QUOTAS, long, env = "INVITATIONS_QUOTA_RESENDS", default_value_t = quota::INVITATION_RESENDS_DEFAULT)]
+    pub quota_resends: u32,
+    /// How long after its latest mail one invitation may be mailed again; 0s for at once
+    #[arg(help_heading = QUOTAS, long, env = "INVITATIONS_QUOTA_RESEND_PAUSE", default_value = "60s", value_parser = humantime::parse_duration)]
+    pub quota_resend_pause: Duration,
+    /// Recipients a second that one caller may invite or mail again, in each process, 20,000 at once after a rest; 0 for
+    /// no limit
+    #[arg(help_heading = QUOTAS, long, env = "INVITATIONS_CALLER_RATE", default_value_t = CALLER_RATE_DEFAULT, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub caller_rate: u32,
 
     /// Where to answer HTTP: unsubscribe links, reports of mail providers, /healthz and /readyz
     #[arg(help_heading = HTTP, long, env = "INVITATIONS_HTTP_LISTEN")]

@@ -2,6 +2,7 @@
 //!
 //! [`Config::load`] reports every problem at once. What a setting means stands in `config`.
 
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use crate::domain::bounce_address::MAILBOX_LOCAL_OCTETS_MAX;
 use crate::domain::keyring::Keyring;
 use crate::domain::link::{LinkMode, LinkTemplate};
 use crate::domain::public_url::PublicUrl;
+use crate::domain::quota::QuotaLimits;
 use crate::grpc::{Callers, GrpcConfig};
 use crate::http::{HttpConfig, HttpTimeouts, PostmarkPassword, WebhookSecret};
 use crate::lanes_file;
@@ -42,6 +44,8 @@ pub struct Settings {
     pub grpc: GrpcConfig,
     /// Who may call.
     pub callers: Callers,
+    /// How much may be asked for.
+    pub quotas: QuotaLimits,
     /// The keys.
     pub keyring: Keyring,
     /// Where links lead.
@@ -134,9 +138,11 @@ impl Config {
                 listen: self.listen,
                 serves_api: self.role != Role::Worker,
                 reflection: self.reflection,
+                caller_rate: NonZeroU32::new(self.caller_rate),
                 drain_timeout: self.drain_timeout,
             },
             callers,
+            quotas: self.quotas(),
             keyring,
             links,
             http,
@@ -164,6 +170,19 @@ impl Config {
             sweep_interval: self.sweep_interval,
             retention: self.retention(),
             drain_delay: self.drain_delay,
+        }
+    }
+
+    /// Zero turns one off.
+    fn quotas(&self) -> QuotaLimits {
+        let limit = |limit: u32| (limit > 0).then_some(limit);
+        QuotaLimits {
+            organization_pending: limit(self.quota_organization_pending),
+            organization_daily: limit(self.quota_organization_daily),
+            address_daily: limit(self.quota_address_daily),
+            invitation_resends: limit(self.quota_resends),
+            invitation_pause: (!self.quota_resend_pause.is_zero())
+                .then_some(self.quota_resend_pause),
         }
     }
 

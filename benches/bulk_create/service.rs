@@ -9,6 +9,7 @@ use invitations::callers_file::{CallerEntry, CallersFile};
 use invitations::clock::SystemClock;
 use invitations::domain::keyring::Keyring;
 use invitations::domain::link::{LinkMode, LinkTemplate};
+use invitations::domain::quota::QuotaLimits;
 use invitations::domain::role::Role;
 use invitations::domain::scope::Scope;
 use invitations::grpc::limits::RESPONSE_OCTETS_MAX;
@@ -40,6 +41,13 @@ const STORE_CONFIG: StoreConfig = StoreConfig {
     lock_timeout: Duration::from_secs(2),
 };
 
+/// Those that are counted by a call, too high to be met.
+const QUOTAS: QuotaLimits = QuotaLimits {
+    organization_daily: Some(u32::MAX),
+    address_daily: Some(u32::MAX),
+    ..QuotaLimits::OFF
+};
+
 /// The service with a client.
 pub(crate) struct Running {
     store: Store,
@@ -60,11 +68,13 @@ impl Running {
             Arc::clone(&keyring),
             Arc::new(links),
             Arc::new(Notify::new()),
-        );
+        )
+        .with_quotas(QUOTAS);
         let config = GrpcConfig {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             serves_api: true,
             reflection: false,
+            caller_rate: None,
             drain_timeout: STOP_TIMEOUT,
         };
         let server = Server::bind(config, service, callers(), keyring)

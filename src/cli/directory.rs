@@ -16,6 +16,7 @@ use super::failure::{Exit, Failure};
 use super::metadata;
 use super::retry::retrying;
 use super::status::{reason_name, refused};
+use super::suspension::{self, SwitchArgs};
 use super::table;
 use super::visible::visible;
 use crate::proto::{
@@ -48,6 +49,12 @@ pub enum DirectoryCommand {
     /// Add or replace what a JSON file holds
     #[command(after_help = AFTER_HELP)]
     Apply(DirectoryApplyArgs),
+    /// Stop an organization: nobody is invited, mailed or let in for it
+    #[command(after_help = suspension::SUSPEND_AFTER_HELP)]
+    Suspend(SwitchArgs),
+    /// Let a suspended organization go on
+    #[command(after_help = suspension::RESUME_AFTER_HELP)]
+    Resume(SwitchArgs),
 }
 
 /// The arguments of `directory apply`.
@@ -143,7 +150,11 @@ struct RefusedItem {
 
 /// Runs a directory command.
 pub async fn run(command: &DirectoryCommand, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let DirectoryCommand::Apply(args) = command;
+    let args = match command {
+        DirectoryCommand::Apply(args) => args,
+        DirectoryCommand::Suspend(args) => return suspension::suspend(args, out).await,
+        DirectoryCommand::Resume(args) => return suspension::resume(args, out).await,
+    };
     let content =
         fs::read(&args.file).map_err(|source| Failure::file("read", &args.file, source))?;
     let directory = parse(&content).map_err(|problem| {

@@ -6,8 +6,8 @@
 //!
 //! In reading order: [`failure`] is how commands end, [`connection`], [`retry`] and [`status`] are how they speak to
 //! the server, [`send`] is the main one with [`people`], [`chunks`], [`results`], [`follow`], [`progress`] and
-//! [`report`], and [`resend`], [`outbox`], [`accept`], [`bounce`], [`directory`], [`suppression`], [`erase`], [`audit`],
-//! [`health`], [`mail`], [`caller`] and [`key`] are one command each.
+//! [`report`], and [`resend`], [`outbox`], [`accept`], [`bounce`], [`directory`], [`suspension`], [`suppression`],
+//! [`erase`], [`audit`], [`health`], [`mail`], [`caller`] and [`key`] are one command each.
 
 pub mod accept;
 pub mod audit;
@@ -39,6 +39,7 @@ pub mod secret_file;
 pub mod send;
 pub mod status;
 pub mod suppression;
+pub mod suspension;
 pub mod table;
 pub mod tally;
 pub mod visible;

@@ -45,8 +45,14 @@ pub async fn retrying<T>(
 /// Whether the same call may fare better later.
 #[must_use]
 pub fn is_retryable(status: &Status) -> bool {
-    let is_rate_limit =
-        || status.code() == Code::ResourceExhausted && status.get_details_retry_info().is_some();
+    let asked = || {
+        let info = status.get_details_retry_info()?;
+        info.retry_delay
+    };
+    // A rate lets go in a moment; a quota that asks for hours is nothing to wait for.
+    let is_rate_limit = || {
+        status.code() == Code::ResourceExhausted && asked().is_some_and(|delay| delay <= DELAY_MAX)
+    };
     matches!(status.code(), Code::Unavailable | Code::Aborted)
         || is_timeout(status)
         || is_rate_limit()
@@ -104,10 +110,10 @@ mod tests {
         let asks = |seconds| {
             let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(seconds)));
             let status = Status::with_error_details(Code::ResourceExhausted, "", details);
-            delay_before_retry(&status, 0).unwrap()
+            delay_before_retry(&status, 0)
         };
-        assert_eq!(asks(7), Duration::from_secs(7));
-        assert_eq!(asks(3600), DELAY_MAX);
+        assert_eq!(asks(7), Some(Duration::from_secs(7)));
+        assert_eq!(asks(3600), None, "a quota of the day");
     }
 
     #[tokio::test]

@@ -33,6 +33,8 @@ use crate::store::{Store, StoreError};
 const PANICS_MAX: i32 = 3;
 /// How long a mail waits for a key that is not loaded.
 const MISSING_KEY_PAUSE: Duration = Duration::from_mins(1);
+/// How long the mails of a suspended organization wait before somebody looks at them again, unless it is resumed.
+pub(super) const SUSPENDED_PAUSE: Duration = Duration::from_mins(5);
 /// How long what was read of a mail is believed: whoever ends an invitation wants no mail a moment later.
 const FRESH_FOR: Duration = Duration::from_secs(1);
 
@@ -77,6 +79,13 @@ impl Job {
         email
             .and_then(|email| email.rsplit_once('@'))
             .map_or("", |(_, domain)| domain)
+    }
+
+    /// Whether its organization is suspended, so that it waits.
+    pub(super) fn is_held_back(&self) -> bool {
+        self.content
+            .as_ref()
+            .is_some_and(|content| content.is_organization_suspended)
     }
 
     /// Its name and the lease it is held under.
@@ -242,11 +251,21 @@ impl Mailroom {
         if job.is_suppressed {
             return Err(Settlement::Suppressed);
         }
+        if job.is_held_back() {
+            return Err(self.held_back());
+        }
         // A worker that dies of a mail never comes to count its own failure; the claim did.
         if job.claimed.attempts > backoff::ATTEMPTS_MAX {
             return Err(dead("given up after too many attempts"));
         }
         self.write_anyway(job, compose)
+    }
+
+    /// What becomes of a mail whose organization is suspended: it waits, and no attempt is counted.
+    pub(super) fn held_back(&self) -> Settlement {
+        Settlement::Released {
+            next_attempt_at: Some(self.clock.now() + SUSPENDED_PAUSE),
+        }
     }
 
     /// The same for a mail that may have been sent before, and is written again as it was.

@@ -23,6 +23,8 @@ pub enum Purpose {
     Page,
     /// Tags that stand for addresses in the suppression list.
     AddressTag,
+    /// Hashes under which mails to an address are counted.
+    AddressQuota,
     /// Links that stop mails to an address.
     Unsubscribe,
     /// Addresses that bounces come back to.
@@ -37,6 +39,7 @@ impl Purpose {
             Self::Accept => b"invitations/accept/v1",
             Self::Page => b"invitations/page/v1",
             Self::AddressTag => b"invitations/address-tag/v1",
+            Self::AddressQuota => b"invitations/address-quota/v1",
             Self::Unsubscribe => b"invitations/unsubscribe/v1",
             Self::Bounce => b"invitations/bounce/v1",
             Self::Check => b"invitations/check/v1",

@@ -4,6 +4,7 @@
 
 pub mod access;
 pub mod actor;
+pub mod address_hash;
 pub mod address_tag;
 pub mod audit;
 pub mod bounce_address;
@@ -28,6 +29,7 @@ pub mod new_invitation;
 pub mod organization;
 pub mod personal_message;
 pub mod public_url;
+pub mod quota;
 pub mod reason;
 pub mod redirect_url;
 pub mod reminder;

@@ -6,7 +6,7 @@ use tonic::{Request, Response, Status};
 
 use super::actor::actor;
 use super::callers::Caller;
-use super::convert::directory;
+use super::convert::{directory, times};
 use super::gate::{Gate, Pace, organization, require_every_organization};
 use super::{fields, page_token, status};
 use crate::domain::keyring::Keyring;
@@ -16,9 +16,10 @@ use crate::proto::{
     DeleteMembershipRequest, DeleteMembershipResponse, DeleteOrganizationRequest,
     DeleteOrganizationResponse, DeleteUserRequest, DeleteUserResponse, EraseAddressRequest,
     EraseAddressResponse, GetMembershipRequest, GetMembershipResponse, ListMembershipsRequest,
-    ListMembershipsResponse, UpsertMembershipsRequest, UpsertMembershipsResponse,
-    UpsertOrganizationsRequest, UpsertOrganizationsResponse, UpsertUsersRequest,
-    UpsertUsersResponse,
+    ListMembershipsResponse, ResumeOrganizationRequest, ResumeOrganizationResponse,
+    SuspendOrganizationRequest, SuspendOrganizationResponse, UpsertMembershipsRequest,
+    UpsertMembershipsResponse, UpsertOrganizationsRequest, UpsertOrganizationsResponse,
+    UpsertUsersRequest, UpsertUsersResponse,
 };
 use crate::service::Service;
 
@@ -224,6 +225,54 @@ impl DirectoryService for DirectoryApi {
         self.gate
             .pass(
                 "DeleteOrganization",
+                Scope::DirectoryWrite,
+                Pace::Bulk,
+                request,
+                work,
+            )
+            .await
+    }
+
+    async fn suspend_organization(
+        &self,
+        request: Request<SuspendOrganizationRequest>,
+    ) -> Result<Response<SuspendOrganizationResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: SuspendOrganizationRequest| {
+            require_every_organization(&caller)?;
+            let organization_id = fields::organization_id(&message.organization_id);
+            let organization_id = organization_id.map_err(status::invalid)?;
+            let suspended_at = self.service.suspend_organization(organization_id).await?;
+            Ok(SuspendOrganizationResponse {
+                suspend_time: Some(times::timestamp(suspended_at)),
+            })
+        };
+        self.gate
+            .pass(
+                "SuspendOrganization",
+                Scope::DirectoryWrite,
+                Pace::Quick,
+                request,
+                work,
+            )
+            .await
+    }
+
+    async fn resume_organization(
+        &self,
+        request: Request<ResumeOrganizationRequest>,
+    ) -> Result<Response<ResumeOrganizationResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: ResumeOrganizationRequest| {
+            require_every_organization(&caller)?;
+            let organization_id = fields::organization_id(&message.organization_id);
+            let organization_id = organization_id.map_err(status::invalid)?;
+            let released = self.service.resume_organization(organization_id).await?;
+            Ok(ResumeOrganizationResponse {
+                released_mail_count: count(released),
+            })
+        };
+        self.gate
+            .pass(
+                "ResumeOrganization",
                 Scope::DirectoryWrite,
                 Pace::Bulk,
                 request,

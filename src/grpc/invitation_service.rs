@@ -10,6 +10,7 @@ use super::actor::actor;
 use super::callers::Caller;
 use super::convert::{bulk, directory, invitation, resend, revoke, times};
 use super::gate::{Gate, Pace, organization, require_scope};
+use super::rates::Rates;
 use super::{fields, page_token, status};
 use crate::domain::expiry::Expiry;
 use crate::domain::keyring::Keyring;
@@ -23,22 +24,29 @@ use crate::proto::{
     GetRequest, GetResponse, ListRequest, ListResponse, PreviewRequest, PreviewResponse,
     ResendRequest, ResendResponse, RevokeRequest, RevokeResponse, resend_request,
 };
-use crate::service::{Accept, List, Resend, Service};
+use crate::service::{Accept, List, Resend, Service, ServiceError};
 
 /// The service behind the protocol.
 pub(super) struct InvitationApi {
     service: Service,
     gate: Gate,
     keyring: Arc<Keyring>,
+    rates: Rates,
 }
 
 impl InvitationApi {
     /// Puts a use case behind each method.
-    pub(super) const fn new(service: Service, gate: Gate, keyring: Arc<Keyring>) -> Self {
+    pub(super) const fn new(
+        service: Service,
+        gate: Gate,
+        keyring: Arc<Keyring>,
+        rates: Rates,
+    ) -> Self {
         Self {
             service,
             gate,
             keyring,
+            rates,
         }
     }
 }
@@ -61,6 +69,7 @@ impl InvitationService for InvitationApi {
                 .collect();
             let request =
                 bulk::request(message, actor(&caller), organization_id).map_err(status::invalid)?;
+            self.rates.spend(&caller.name, request.items.len())?;
             let batch = self.service.bulk_create(request).await?;
             Ok(bulk::response(
                 batch,
@@ -167,7 +176,14 @@ impl InvitationService for InvitationApi {
     ) -> Result<Response<AcceptResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: AcceptRequest| {
             let request = accept(&message).map_err(status::invalid)?;
-            let outcome = self.service.accept(request, actor(&caller)).await?;
+            let user_id = request.user.id.as_str().to_owned();
+            let failed_accepts = &self.rates.failed_accepts;
+            failed_accepts.check(&caller.name, &user_id)?;
+            let outcome = self.service.accept(request, actor(&caller)).await;
+            if outcome.as_ref().is_err_and(ServiceError::is_refusal) {
+                failed_accepts.count(&caller.name, &user_id)?;
+            }
+            let outcome = outcome?;
             let may_see_accounts = caller.holds(Scope::DirectoryRead);
             Ok(AcceptResponse {
                 membership: Some(directory::membership(outcome.membership)),
@@ -288,6 +304,7 @@ impl InvitationService for InvitationApi {
                     Some(resend_request::Expiry::ExpireTime(time)) => times::expiry_of_time(time),
                 },
             };
+            self.rates.spend(&caller.name, 1)?;
             let resent = self.service.resend(request).await?;
             let invitation = invitation::invitation(resent, caller.holds(Scope::DirectoryRead));
             Ok(ResendResponse {
@@ -313,6 +330,8 @@ impl InvitationService for InvitationApi {
             let organization_id = organization(&caller, &message.organization_id)?;
             let request = resend::request(&message, actor(&caller), organization_id, &self.keyring)
                 .map_err(status::invalid)?;
+            self.rates
+                .spend(&caller.name, request.selection.size_max())?;
             let page = self.service.bulk_resend(request).await?;
             let may_see_accounts = caller.holds(Scope::DirectoryRead);
             Ok(resend::response(

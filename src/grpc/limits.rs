@@ -1,6 +1,9 @@
 //! Every limit of the server, by name and with its reason.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
+
+use crate::domain::new_invitation::ITEMS_MAX;
 
 /// Largest request, in octets: ten thousand items with small metadata. tonic answers OUT_OF_RANGE beyond.
 pub const REQUEST_OCTETS_MAX: usize = 16 * 1024 * 1024;
@@ -48,3 +51,22 @@ pub const VIOLATIONS_IN_STATUS_MAX: usize = 40;
 pub const PAGE_SIZE_DEFAULT: usize = 100;
 /// Largest page.
 pub const PAGE_SIZE_MAX: usize = 1_000;
+/// Recipients a second that a caller may invite or mail again, in each process, if nobody says otherwise: a batch of the
+/// largest size every five seconds, about a tenth of what a small database takes, so that one caller leaves room for
+/// others.
+pub const CALLER_RATE_DEFAULT: u32 = 2_000;
+/// Recipients that a caller may ask for at once after a rest: two batches of the largest size.
+pub const CALLER_BURST: NonZeroU32 = {
+    #[expect(clippy::cast_possible_truncation, reason = "a constant of five digits")]
+    let burst = 2 * ITEMS_MAX as u32;
+    NonZeroU32::new(burst).expect("a batch has items")
+};
+/// After how many calls the buckets that are full again are forgotten.
+pub const CALLERS_SWEPT_EVERY: u32 = 1_024;
+/// Attempts to accept that may fail for one user of a caller within [`FAILED_ACCEPTS_WINDOW`]: more than anybody needs
+/// who took the wrong link or account.
+pub const FAILED_ACCEPTS_MAX: usize = 20;
+/// See [`FAILED_ACCEPTS_MAX`].
+pub const FAILED_ACCEPTS_WINDOW: Duration = Duration::from_mins(1);
+/// Users with failed attempts that are remembered at once, of about 300 octets each.
+pub const FAILED_ACCEPTS_SWEPT_AT: usize = 10_000;

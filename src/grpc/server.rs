@@ -1,6 +1,7 @@
 //! The server: services, limits, and an end that comes in bounded time.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use super::limits::{
     REQUEST_OCTETS_MAX, RESPONSE_OCTETS_MAX,
 };
 use super::mail_service::MailApi;
+use super::rates::Rates;
 use super::suppression_service::SuppressionApi;
 use crate::domain::keyring::Keyring;
 use crate::entropy;
@@ -49,6 +51,8 @@ pub struct GrpcConfig {
     pub serves_api: bool,
     /// Whether it tells callers its protocol.
     pub reflection: bool,
+    /// Recipients a second that one caller may invite or mail again; without end if not set.
+    pub caller_rate: Option<NonZeroU32>,
     /// How long calls in flight may take to end when the process does.
     pub drain_timeout: Duration,
 }
@@ -78,6 +82,7 @@ impl Server {
                 service.clone(),
                 gate.clone(),
                 Arc::clone(&keyring),
+                Rates::new(&service.clock(), config.caller_rate),
             ))
             .max_decoding_message_size(REQUEST_OCTETS_MAX)
             .max_encoding_message_size(RESPONSE_OCTETS_MAX);

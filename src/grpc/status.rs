@@ -10,6 +10,7 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use super::limits::{RETRY_DELAY_JITTER, RETRY_DELAY_MAX, VIOLATIONS_IN_STATUS_MAX};
 use crate::domain::new_invitation::ITEMS_MAX;
+use crate::domain::quota::Exceeded;
 use crate::domain::reason::{Kind, Reason, Violation};
 use crate::entropy;
 use crate::service::ServiceError;
@@ -37,6 +38,45 @@ pub(super) const fn code(kind: Kind) -> Code {
 /// A refusal for one reason.
 pub(super) fn refused(reason: Reason) -> Status {
     build(reason, reason.kind(), &[], [])
+}
+
+/// The refusal of a caller that goes too fast, and when it may go on.
+pub(super) fn rate_limited(delay: Duration) -> Status {
+    let reason = Reason::RateLimited;
+    let mut details = ErrorDetails::with_error_info(reason.code(), DOMAIN, HashMap::new());
+    details.set_retry_info(Some(delay));
+    Status::with_error_details(code(reason.kind()), reason.sentence(), details)
+}
+
+/// The refusal of a call that quotas have no room for: what they are, and when all of them may have. The first one's
+/// facts are told as those of an item are.
+fn exhausted(exceeded: &[Exceeded]) -> Status {
+    let reason = Reason::QuotaExceeded;
+    let facts = exceeded.first().map(quota_facts).into_iter().flatten();
+    let mut details = ErrorDetails::with_error_info(
+        reason.code(),
+        DOMAIN,
+        facts.collect::<HashMap<String, String>>(),
+    );
+    for one in exceeded {
+        details.add_quota_failure_violation(one.quota.subject(), one.quota.sentence());
+    }
+    let delay = exceeded.iter().map(|one| one.retry_after).max();
+    details.set_retry_info(delay);
+    Status::with_error_details(code(reason.kind()), reason.sentence(), details)
+}
+
+/// Facts about a quota that a program can use.
+pub(super) fn quota_facts(exceeded: &Exceeded) -> [(String, String); 3] {
+    [
+        ("quota", exceeded.quota.code().to_owned()),
+        ("limit", exceeded.limit.to_string()),
+        (
+            "retry_after_seconds",
+            exceeded.retry_after_seconds().to_string(),
+        ),
+    ]
+    .map(|(name, value)| (name.to_owned(), value))
 }
 
 /// A refusal for one reason, with a fact a program can use.
@@ -68,6 +108,9 @@ fn from_service(error: &ServiceError) -> Status {
             tracing::warn!(error = error as &dyn Error, "the database is unavailable");
         }
         _ => tracing::debug!(error.reason = reason.code(), "a call was refused"),
+    }
+    if !error.exceeded().is_empty() {
+        return exhausted(error.exceeded());
     }
     let violations = error.violations();
     let count = (!violations.is_empty()).then(|| ("violation_count", violations.len().to_string()));

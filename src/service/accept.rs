@@ -68,6 +68,9 @@ impl Service {
         if subject.is_organization_deleted {
             return refuse(connection, &subject, event, Reason::OrganizationInactive).await;
         }
+        if subject.is_organization_suspended {
+            return refuse(connection, &subject, event, Reason::OrganizationSuspended).await;
+        }
         let emails = &request.user.emails_normalized;
         // A caller for some organizations must not say for all whose an address is; the invited one is proven by the
         // link.
@@ -136,6 +139,9 @@ impl Service {
             .ok_or(ServiceError::Refused(Reason::TokenInvalid))?;
         if subject.is_organization_deleted {
             return Ok(Some(Reason::OrganizationInactive));
+        }
+        if subject.is_organization_suspended {
+            return Ok(Some(Reason::OrganizationSuspended));
         }
         let state = subject.state(self.clock.now())?;
         let is_same_user = subject.ended_by_user_id.as_deref() == Some(user.id.as_str());

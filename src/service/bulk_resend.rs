@@ -3,7 +3,9 @@
 //! As in `bulk_create`, the number of statements is the same for one invitation and for ten thousand: the database is
 //! asked once which they are, once about their addresses, and written to once.
 
-use std::collections::{HashMap, HashSet};
+mod step;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -14,19 +16,18 @@ use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
-use crate::domain::invitation::{Invitation, StateName};
-use crate::domain::reason::{Reason, Violation};
-use crate::domain::suppression::SuppressionReason;
+use crate::domain::invitation::Invitation;
+use crate::domain::quota::Ask;
 use crate::entropy;
-use crate::store::candidates::{self, Candidate};
+use crate::store::candidates;
 use crate::store::idempotency_keys::{self, RequestKey};
-use crate::store::invitations::{self, KnownAddress, ListFilter, Resending};
-use crate::store::{
-    self, Connection, Constraint, StoreError, audit_events, invitation_row, organizations,
-};
+use crate::store::invitations::{self, ListFilter, Resending};
+use crate::store::{self, Connection, Constraint, StoreError, audit_events, invitation_row};
 
+use self::step::{Decided, Knowledge, Step};
 use super::audit::{count, counts_of};
-use super::bulk_create::{ItemResult, Outcome, shorten};
+use super::bulk_create::{ItemResult, shorten};
+use super::quota::{Taking, Turn};
 use super::snapshot::{self, StoredResults};
 use super::{Service, ServiceError};
 
@@ -43,6 +44,17 @@ pub enum Selection {
         /// At most so many.
         page_size: usize,
     },
+}
+
+impl Selection {
+    /// Most invitations it may be of.
+    #[must_use]
+    pub const fn size_max(&self) -> usize {
+        match self {
+            Self::Ids(ids) => ids.len(),
+            Self::Filter { page_size, .. } => *page_size,
+        }
+    }
 }
 
 /// A request.
@@ -83,44 +95,19 @@ struct StoredPage {
     has_more: bool,
 }
 
-/// What to do for one invitation.
-enum Step {
-    /// Mail it again.
-    Resend(Resending),
-    /// Nothing, and say why.
-    Fail {
-        reason: Reason,
-        first_index: Option<usize>,
-    },
-}
-
-/// What has been decided so far in one request.
-#[derive(Default)]
-struct Decided {
-    /// The place of each id.
-    first_of: HashMap<Uuid, usize>,
-    /// The addresses that get a mail.
-    emails: HashSet<String>,
-}
-
-/// What the database knows of the invitations of a request.
-struct Knowledge {
-    candidates: HashMap<Uuid, Candidate>,
-    addresses: HashMap<String, KnownAddress>,
-    suppressed: HashMap<String, SuppressionReason>,
-}
-
 impl Service {
     /// Mails invitations again. See the protocol for what a caller sees.
     pub async fn bulk_resend(&self, request: BulkResend) -> Result<ResentPage, ServiceError> {
         let service = self.clone();
         let request = Arc::new(request);
         let shared = Arc::clone(&request);
+        let turn = Turn::default();
         let page = self
             .store
             .with_tx("bulk_resend", move |connection| {
                 let (service, request) = (service.clone(), Arc::clone(&shared));
-                Box::pin(async move { service.bulk_resend_once(connection, &request).await })
+                let turn = turn.clone();
+                Box::pin(async move { service.bulk_resend_once(connection, &request, &turn).await })
             })
             .await?;
         if !request.validate_only {
@@ -133,6 +120,7 @@ impl Service {
         &self,
         connection: &mut Connection,
         request: &BulkResend,
+        turn: &Turn,
     ) -> Result<ResentPage, ServiceError> {
         let key = request.key();
         if let Some(key) = &key
@@ -153,14 +141,16 @@ impl Service {
             .resolve(now)
             .map_err(|reason| ServiceError::invalid(request.expiry.field(), reason))?;
         store::plan_afresh(connection).await?;
-        organizations::hold(connection, &request.organization_id)
-            .await?
-            .filter(|stored| !stored.is_deleted)
-            .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
+        self.hold(connection, &request.organization_id, turn, request.most())
+            .await?;
         let (asked, has_more) = self.select(connection, request).await?;
-        let steps = self
+        let mut steps = self
             .steps(connection, request, &asked, expires_at, now)
             .await?;
+        if turn.is_alone() || request.validate_only {
+            self.keep_resend_quotas(connection, &request.organization_id, &mut steps, now)
+                .await?;
+        }
         let results = self
             .carry_out(connection, request, &steps, expires_at, now)
             .await?;
@@ -183,6 +173,12 @@ impl Service {
                 has_more,
             })?;
             idempotency_keys::set_response(connection, &key, &response).await?;
+        }
+        if !request.validate_only {
+            let taking = taking(&request.organization_id, &steps);
+            if self.take(connection, taking, now).await?.is_some() {
+                return Err(turn.alone_next());
+            }
         }
         Ok(page)
     }
@@ -210,6 +206,29 @@ impl Service {
                 now,
             )
         }
+    }
+
+    /// Fails the invitations that quotas have no room for; the first that fit are left.
+    async fn keep_resend_quotas(
+        &self,
+        connection: &mut Connection,
+        organization_id: &OrganizationId,
+        steps: &mut [Step],
+        now: OffsetDateTime,
+    ) -> Result<(), ServiceError> {
+        let addresses = steps
+            .iter()
+            .filter_map(|step| step.ask()?.address)
+            .collect();
+        let mut left = self
+            .allowance(connection, organization_id, addresses, now)
+            .await?;
+        for step in steps {
+            if let Some(Err(quota)) = step.ask().map(|ask| left.take(&ask)) {
+                *step = Step::exceeds(self.quotas.exceeded(quota, now));
+            }
+        }
+        Ok(())
     }
 
     /// The answer of an earlier call.
@@ -279,6 +298,7 @@ impl Service {
             suppressed: self
                 .suppressed(connection, organization_id, &emails)
                 .await?,
+            mailed: self.mailed(connection, organization_id, &ids, now).await?,
             candidates: candidates
                 .into_iter()
                 .map(|candidate| (candidate.id, candidate))
@@ -294,14 +314,26 @@ impl Service {
             .enumerate()
             .map(|(index, id)| {
                 let step = match decided.decide(index, *id, &knowledge, now)? {
-                    Ok((id, is_expired)) => Step::Resend(Resending {
-                        id,
-                        expires_at,
-                        nonce: (request.rotate_token || is_expired).then(entropy::random_bytes),
-                    }),
+                    Ok((candidate, is_expired)) => {
+                        match self.resend_obstacle(&knowledge.mailed, candidate.id, now) {
+                            Some(exceeded) => Step::exceeds(exceeded),
+                            None => Step::Resend {
+                                resending: Resending {
+                                    id: candidate.id,
+                                    expires_at,
+                                    nonce: (request.rotate_token || is_expired)
+                                        .then(entropy::random_bytes),
+                                    send_seq: None,
+                                },
+                                address: self.hasher.hash(&candidate.email_normalized),
+                                is_expired,
+                            },
+                        }
+                    }
                     Err((reason, first_index)) => Step::Fail {
                         reason,
                         first_index,
+                        exceeded: None,
                     },
                 };
                 Ok(step)
@@ -363,84 +395,23 @@ impl BulkResend {
             request_id,
         })
     }
-}
 
-/// The id of an invitation to mail and whether it had expired, or why it is not mailed.
-type Decision = Result<(Uuid, bool), (Reason, Option<usize>)>;
-
-impl Decided {
-    /// The one place where it is decided whether an invitation is mailed again. What is wrong with it by itself comes
-    /// first, then what is known of its address.
-    fn decide(
-        &mut self,
-        index: usize,
-        id: Option<Uuid>,
-        knowledge: &Knowledge,
-        now: OffsetDateTime,
-    ) -> Result<Decision, StoreError> {
-        let fail = |reason| Ok(Err((reason, None)));
-        let Some(id) = id else {
-            return fail(Reason::FieldInvalid);
-        };
-        let first = *self.first_of.entry(id).or_insert(index);
-        if first != index {
-            return Ok(Err((Reason::DuplicateInRequest, Some(first))));
+    /// Most invitations it can take; what a filter finds is not known before.
+    fn most(&self) -> usize {
+        match &self.selection {
+            Selection::Ids(ids) if !self.validate_only => ids.len(),
+            _ => 0,
         }
-        let Some(candidate) = knowledge.candidates.get(&id) else {
-            return fail(Reason::InvitationNotFound);
-        };
-        let state = candidate.state(now)?;
-        let is_expired = state == StateName::Expired;
-        if let Some(reason) = state.refusal().filter(|_| !is_expired) {
-            return fail(reason);
-        }
-        if candidate.is_erased() {
-            return fail(Reason::AddressErased);
-        }
-        let address = knowledge.addresses.get(&candidate.email_normalized);
-        let is_invited_anew = address
-            .and_then(|address| address.pending_id)
-            .is_some_and(|pending_id| pending_id != id);
-        // A resent invitation is always mailed, so that any reason stops it.
-        if !is_invited_anew
-            && knowledge
-                .suppressed
-                .contains_key(&candidate.email_normalized)
-        {
-            return fail(Reason::EmailSuppressed);
-        }
-        // Of several expired ones for one address, the first takes its place.
-        if is_invited_anew || !self.emails.insert(candidate.email_normalized.clone()) {
-            return fail(Reason::AlreadyInvited);
-        }
-        Ok(Ok((id, is_expired)))
     }
 }
 
-impl Step {
-    const fn resending(&self) -> Option<Resending> {
-        match self {
-            Self::Resend(item) => Some(*item),
-            Self::Fail { .. } => None,
-        }
-    }
-
-    fn result(&self, found: &mut HashMap<Uuid, Invitation>) -> Result<ItemResult, ServiceError> {
-        match self {
-            Self::Resend(item) => found
-                .remove(&item.id)
-                .map(|invitation| ItemResult::done(Outcome::Resent, invitation))
-                .ok_or(ServiceError::Raced),
-            Self::Fail {
-                reason,
-                first_index,
-            } => {
-                let violation = Violation::new("invitation_id", *reason);
-                Ok(ItemResult {
-                    first_index: *first_index,
-                    ..ItemResult::failed(vec![violation])
-                })
-            }
-        }
+/// What the steps take of quotas, all of them carried out.
+fn taking<'a>(organization_id: &'a OrganizationId, steps: &[Step]) -> Taking<'a> {
+    let asks: Vec<Ask> = steps.iter().filter_map(Step::ask).collect();
+    Taking {
+        organization_id,
+        recipients: asks.len(),
+        new_pending: asks.iter().filter(|ask| ask.is_new_pending).count(),
+        addresses: asks.iter().filter_map(|ask| ask.address).collect(),
     }
 }

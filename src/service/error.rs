@@ -1,5 +1,6 @@
 //! How a use case refuses: in business words, with a restricted kind.
 
+use crate::domain::quota::Exceeded;
 use crate::domain::reason::{Kind, Reason, Violation};
 use crate::store::{StoreError, Transient};
 
@@ -12,6 +13,9 @@ pub enum ServiceError {
     /// Items of an atomic call failed, each with all its violations.
     #[error("items failed and the call is atomic")]
     ItemsFailed(Vec<Violation>),
+    /// Quotas are used up; at least one.
+    #[error("a quota is used up")]
+    Exhausted(Vec<Exceeded>),
     /// Refused for one reason.
     #[error("{}", .0.sentence())]
     Refused(Reason),
@@ -40,6 +44,7 @@ impl ServiceError {
                 .first()
                 .map_or(Reason::FieldInvalid, |violation| violation.reason),
             Self::ItemsFailed(_) => Reason::ItemsFailed,
+            Self::Exhausted(_) => Reason::QuotaExceeded,
             Self::Refused(reason) => *reason,
             Self::Raced | Self::Store(StoreError::Contended(_)) => Reason::Conflict,
             Self::Store(StoreError::Unavailable(_) | StoreError::ReadOnly) => Reason::Overloaded,
@@ -60,6 +65,24 @@ impl ServiceError {
                 Kind::Invalid
             }
             other => other.reason().kind(),
+        }
+    }
+
+    /// Whether it says no to what was asked, and would again; not that something is in the way.
+    #[must_use]
+    pub const fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::Invalid(_) | Self::ItemsFailed(_) | Self::Refused(_)
+        )
+    }
+
+    /// Every quota it names.
+    #[must_use]
+    pub fn exceeded(&self) -> &[Exceeded] {
+        match self {
+            Self::Exhausted(exceeded) => exceeded,
+            _ => &[],
         }
     }
 

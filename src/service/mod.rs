@@ -20,6 +20,7 @@ mod keys;
 mod list;
 mod memberships;
 mod preview;
+mod quota;
 mod remind;
 pub mod requeue;
 mod resend;
@@ -28,6 +29,7 @@ mod revoke;
 mod snapshot;
 mod subject;
 mod suppressions;
+mod suspension;
 mod sweep;
 mod upsert;
 
@@ -37,10 +39,12 @@ use std::sync::Arc;
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::domain::address_hash::AddressHasher;
 use crate::domain::address_tag::Tagger;
 use crate::domain::ids::IdSource;
 use crate::domain::keyring::Keyring;
 use crate::domain::link::LinkTemplate;
+use crate::domain::quota::QuotaLimits;
 use crate::store::Store;
 
 pub use accept::{Accept, AcceptOutcome};
@@ -73,13 +77,15 @@ pub struct Service {
     ids: Arc<IdSource>,
     keyring: Arc<Keyring>,
     tagger: Arc<Tagger>,
+    hasher: Arc<AddressHasher>,
+    quotas: QuotaLimits,
     links: Arc<LinkTemplate>,
     mail_queued: Arc<Notify>,
 }
 
 impl Service {
     /// Puts the use cases together. `mail_queued` is notified whenever a call has queued mail, so that a worker in the
-    /// same process need not wait for its next poll.
+    /// same process need not wait for its next poll. Knows no quotas before [`with_quotas`](Self::with_quotas) tells it.
     #[must_use]
     pub fn new(
         store: Store,
@@ -93,10 +99,24 @@ impl Service {
             clock,
             ids: Arc::new(IdSource::new()),
             tagger: Arc::new(Tagger::new(&keyring)),
+            hasher: Arc::new(AddressHasher::new(&keyring)),
+            quotas: QuotaLimits::OFF,
             keyring,
             links,
             mail_queued,
         }
+    }
+
+    /// The same with these quotas.
+    #[must_use]
+    pub fn with_quotas(self, quotas: QuotaLimits) -> Self {
+        Self { quotas, ..self }
+    }
+
+    /// The time, as the use cases see it.
+    #[must_use]
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        Arc::clone(&self.clock)
     }
 
     /// Asks the database for a sign of life.

@@ -23,7 +23,7 @@ impl Service {
             .run("preview", move |connection| {
                 let (service, token, actor) = (service.clone(), token.clone(), actor.clone());
                 Box::pin(async move {
-                    let subject = service.verify(connection, &token, &actor).await?;
+                    let subject = service.verify_active(connection, &token, &actor).await?;
                     let invitation = service
                         .read(connection, &subject.organization_id, subject.id)
                         .await?;

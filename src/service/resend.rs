@@ -12,6 +12,7 @@ use crate::entropy;
 use crate::store::invitations::{self, Resending};
 use crate::store::{Connection, Constraint, StoreError, audit_events};
 
+use super::quota::Taking;
 use super::{Service, ServiceError};
 
 /// What to mail again.
@@ -60,6 +61,9 @@ impl Service {
         if subject.is_organization_deleted {
             return Err(ServiceError::Refused(Reason::OrganizationInactive));
         }
+        if subject.is_organization_suspended {
+            return Err(ServiceError::Refused(Reason::OrganizationSuspended));
+        }
         let state = subject.state(now)?;
         let is_expired = state == StateName::Expired;
         if let Some(reason) = state.refusal().filter(|_| !is_expired) {
@@ -68,32 +72,33 @@ impl Service {
         if subject.is_erased() {
             return Err(ServiceError::Refused(Reason::AddressErased));
         }
+        let organization_id = &request.organization_id;
         let emails = [subject.email_normalized];
-        let suppressed = self.suppressed(connection, &request.organization_id, &emails);
+        let suppressed = self.suppressed(connection, organization_id, &emails);
         if !suppressed.await?.is_empty() {
             return Err(ServiceError::Refused(Reason::EmailSuppressed));
+        }
+        let mailed = self
+            .mailed(connection, organization_id, &[request.id], now)
+            .await?;
+        if let Some(exceeded) = self.resend_obstacle(&mailed, request.id, now) {
+            return Err(ServiceError::Exhausted(vec![exceeded]));
         }
         let resending = Resending {
             id: request.id,
             expires_at,
             nonce: (request.rotate_token || is_expired).then(entropy::random_bytes),
+            send_seq: None,
         };
         let key_id = self.keyring.active();
-        invitations::resend_many(
-            connection,
-            &request.organization_id,
-            &[resending],
-            key_id,
-            now,
-        )
-        .await
-        .map_err(|error| match error {
-            StoreError::Conflict(Constraint::InvitationsPending, _) => {
-                ServiceError::Refused(Reason::AlreadyInvited)
-            }
-            other => other.into(),
-        })?;
-        let organization_id = request.organization_id.as_str();
+        invitations::resend_many(connection, organization_id, &[resending], key_id, now)
+            .await
+            .map_err(|error| match error {
+                StoreError::Conflict(Constraint::InvitationsPending, _) => {
+                    ServiceError::Refused(Reason::AlreadyInvited)
+                }
+                other => other.into(),
+            })?;
         let event = AuditEvent {
             invitation_id: Some(request.id),
             counts: AuditCounts {
@@ -101,10 +106,28 @@ impl Service {
                 rotated: u64::from(resending.nonce.is_some()),
                 ..AuditCounts::default()
             },
-            ..self.event(&request.actor, AuditAction::Resend, organization_id, now)
+            ..self.event(
+                &request.actor,
+                AuditAction::Resend,
+                organization_id.as_str(),
+                now,
+            )
         };
         audit_events::insert_many(connection, &[event]).await?;
-        self.read(connection, request.organization_id.as_str(), request.id)
-            .await
+        let resent = self
+            .read(connection, organization_id.as_str(), request.id)
+            .await?;
+        let taking = Taking {
+            organization_id,
+            recipients: 1,
+            new_pending: usize::from(is_expired),
+            addresses: emails.iter().map(|email| self.hasher.hash(email)).collect(),
+        };
+        match self.take(connection, taking, now).await? {
+            None => Ok(resent),
+            Some(quota) => Err(ServiceError::Exhausted(vec![
+                self.quotas.exceeded(quota, now),
+            ])),
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! Addresses, notes, metadata and links are left out and read back from the rows: what is erased there is gone here too.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use super::ServiceError;
 use super::bulk_create::{ItemResult, Outcome};
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{Delivery, DeliveryState, Invitation, InvitationState};
+use crate::domain::quota::{Exceeded, Quota};
 use crate::domain::reason::{Reason, Violation};
 use crate::store::{Connection, invitation_row};
 
@@ -34,6 +36,9 @@ struct StoredResult {
     violations: Vec<(String, String)>,
     #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
     first_index: Option<usize>,
+    /// The quota, its limit and the seconds to wait.
+    #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
+    exceeded: Option<(String, u64, u64)>,
 }
 
 #[derive(Serialize, Deserialize, Clone, Copy)]
@@ -145,6 +150,10 @@ impl StoredResult {
             invitation: result.invitation.as_ref().map(StoredInvitation::new),
             violations: result.violations.iter().map(violation).collect(),
             first_index: result.first_index,
+            exceeded: result.exceeded.map(|exceeded| {
+                let code = exceeded.quota.code().to_owned();
+                (code, exceeded.limit, exceeded.retry_after_seconds())
+            }),
         }
     }
 
@@ -177,6 +186,7 @@ impl StoredResult {
             invitation,
             violations,
             first_index: self.first_index,
+            exceeded: self.exceeded.map(exceeded).transpose()?,
             link: None,
         })
     }
@@ -241,6 +251,14 @@ impl StoredInvitation {
             ..row
         })
     }
+}
+
+fn exceeded((code, limit, seconds): (String, u64, u64)) -> Result<Exceeded, ServiceError> {
+    Ok(Exceeded {
+        quota: Quota::from_code(&code).ok_or(UNREADABLE)?,
+        limit,
+        retry_after: Duration::from_secs(seconds),
+    })
 }
 
 fn micros(time: OffsetDateTime) -> i64 {

@@ -49,6 +49,24 @@ impl Service {
         Ok(subject)
     }
 
+    /// The row of a genuine token whose organization may let people in.
+    ///
+    /// # Errors
+    ///
+    /// As [`verify`](Self::verify), and `ORGANIZATION_SUSPENDED`.
+    pub(super) async fn verify_active(
+        &self,
+        connection: &mut Connection,
+        token: &Token,
+        actor: &Actor,
+    ) -> Result<Subject, ServiceError> {
+        let subject = self.verify(connection, token, actor).await?;
+        if subject.is_organization_suspended {
+            return Err(ServiceError::Refused(Reason::OrganizationSuspended));
+        }
+        Ok(subject)
+    }
+
     /// Locks an invitation of an organization.
     pub(super) async fn lock(
         &self,

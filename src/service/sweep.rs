@@ -2,8 +2,9 @@
 
 use time::Duration;
 
+use crate::domain::quota;
 use crate::store::invitations::{self, End};
-use crate::store::{feedback_events, idempotency_keys, suppressions};
+use crate::store::{feedback_events, idempotency_keys, quotas, suppressions};
 
 use super::idempotency::REQUEST_ID_TTL;
 use super::{Service, ServiceError};
@@ -20,6 +21,7 @@ impl Service {
         while self.forget_requests().await? > 0 {}
         while self.purge_suppressions().await? > 0 {}
         while self.forget_feedback().await? > 0 {}
+        while self.forget_quotas().await? > 0 {}
         Ok(())
     }
 
@@ -59,6 +61,19 @@ impl Service {
             .run("purge_suppressions", move |connection| {
                 Box::pin(async move {
                     Ok(suppressions::purge_expired(connection, now, SWEEP_ROWS_MAX).await?)
+                })
+            })
+            .await
+    }
+
+    /// Forgets some of what was taken of quotas on days that are over; returns how many. Yesterday stays: another replica
+    /// may be at its last call of it.
+    async fn forget_quotas(&self) -> Result<u64, ServiceError> {
+        let forget_before = quota::day(self.clock.now() - Duration::days(1));
+        self.store
+            .run("forget_quotas", move |connection| {
+                Box::pin(async move {
+                    Ok(quotas::forget(connection, forget_before, SWEEP_ROWS_MAX).await?)
                 })
             })
             .await

@@ -305,6 +305,8 @@ pub struct Resending {
     pub expires_at: OffsetDateTime,
     /// New chance, if older links must die.
     pub nonce: Option<[u8; NONCE_OCTETS]>,
+    /// The number of its latest mail, if it must still be that one.
+    pub send_seq: Option<i32>,
 }
 
 /// Makes invitations pending anew with a later expiry and queues a mail for each; a mail that is still queued is
@@ -330,15 +332,16 @@ pub async fn resend_many(
         .iter()
         .map(|item| item.nonce.as_ref().map(<[u8; 16]>::as_slice))
         .collect();
+    let send_seqs: Vec<Option<i32>> = items.iter().map(|item| item.send_seq).collect();
     let resent = sqlx::query_scalar!(
         r#"-- store::invitations::resend_many
         WITH item AS (
             SELECT t.id, t.organization_id, t.expires_at, t.nonce
               FROM UNNEST($2::uuid[], array_fill($1::text, ARRAY[cardinality($2::uuid[])]), $3::timestamptz[],
-                          $4::bytea[])
-                   AS t (id, organization_id, expires_at, nonce)
+                          $4::bytea[], $8::integer[])
+                   AS t (id, organization_id, expires_at, nonce, send_seq)
               JOIN invitations i ON i.id = t.id AND i.organization_id = t.organization_id COLLATE "C"
-             WHERE i.state IN ('pending', 'expired')
+             WHERE i.state IN ('pending', 'expired') AND i.send_seq = coalesce(t.send_seq, i.send_seq)
              ORDER BY i.email_normalized, i.id
                FOR NO KEY UPDATE OF i
         ), resent AS (
@@ -373,6 +376,7 @@ pub async fn resend_many(
         i16::from(key_id),
         now,
         now + reminder::PAUSE_MIN,
+        &send_seqs as &[Option<i32>],
     )
     .fetch_all(connection)
     .await?;

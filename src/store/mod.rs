@@ -18,11 +18,13 @@ pub mod memberships;
 pub mod organizations;
 pub mod outbox;
 mod pool;
+pub mod quotas;
 pub mod reminders;
 pub mod settlements;
 pub mod signing_keys;
 pub mod subjects;
 pub mod suppressions;
+pub mod suspensions;
 pub mod users;
 
 use std::str::FromStr as _;

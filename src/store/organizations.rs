@@ -1,7 +1,7 @@
 //! The `organizations` table.
 
 use sqlx::PgConnection;
-use time::OffsetDateTime;
+use time::{Date, OffsetDateTime};
 
 use super::StoreError;
 use crate::domain::brand::Brand;
@@ -10,12 +10,14 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::organization::Organization;
 use crate::domain::reminder::ReminderLead;
 
-/// An organization and whether it was deleted.
+/// An organization, and whether it was deleted or suspended.
 pub struct StoredOrganization {
     /// The organization.
     pub organization: Organization,
     /// Whether it was deleted.
     pub is_deleted: bool,
+    /// Whether it is suspended.
+    pub is_suspended: bool,
 }
 
 /// Adds or replaces organizations; tells for each, in order, whether it was added.
@@ -104,7 +106,8 @@ pub async fn get_many(
     let rows = sqlx::query!(
         "-- store::organizations::get_many
         SELECT id, name, roles, default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter,
-               reminder_lead_seconds, logo_url, brand_color, support_email, deleted_at
+               reminder_lead_seconds, logo_url, brand_color, support_email, deleted_at,
+               suspended_at
           FROM organizations
          WHERE id = ANY($1)",
         ids,
@@ -130,6 +133,7 @@ pub async fn get_many(
             Ok(StoredOrganization {
                 organization,
                 is_deleted: row.deleted_at.is_some(),
+                is_suspended: row.suspended_at.is_some(),
             })
         })
         .collect()
@@ -143,6 +147,44 @@ pub async fn hold(
     sqlx::query!(
         r#"-- store::organizations::hold
         SELECT id FROM organizations WHERE id = $1 FOR KEY SHARE"#,
+        id.as_str(),
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    get(connection, id).await
+}
+
+/// Returns the organization as [`hold`] does, with how many invitations it has counted on a day.
+pub async fn hold_counted(
+    connection: &mut PgConnection,
+    id: &OrganizationId,
+    day: Date,
+) -> Result<Option<(StoredOrganization, i64)>, StoreError> {
+    let used = sqlx::query_scalar!(
+        r#"-- store::organizations::hold_counted
+        SELECT coalesce((SELECT q.used FROM organization_quotas q WHERE q.organization_id = $1 AND q.day = $2), 0)
+               AS "used!"
+          FROM organizations
+         WHERE id = $1
+           FOR KEY SHARE"#,
+        id.as_str(),
+        day,
+    )
+    .fetch_optional(&mut *connection)
+    .await?;
+    let stored = get(connection, id).await?;
+    Ok(stored.zip(used))
+}
+
+/// Returns the organization as [`get`] does, and waits until nobody holds it and nobody else can until the transaction
+/// ends.
+pub async fn hold_alone(
+    connection: &mut PgConnection,
+    id: &OrganizationId,
+) -> Result<Option<StoredOrganization>, StoreError> {
+    sqlx::query!(
+        r#"-- store::organizations::hold_alone
+        SELECT id FROM organizations WHERE id = $1 FOR UPDATE"#,
         id.as_str(),
     )
     .fetch_optional(&mut *connection)

@@ -107,6 +107,8 @@ pub struct MailContent {
     pub send_seq: i32,
     /// The organization.
     pub organization_id: String,
+    /// Whether it is suspended.
+    pub is_organization_suspended: bool,
     /// Its name.
     pub organization_name: String,
     /// Its logo, or empty.
@@ -151,6 +153,7 @@ pub async fn contents(
         MailContent,
         r#"-- store::outbox::contents
         SELECT i.id AS "invitation_id!", i.send_seq AS "send_seq!", i.organization_id AS "organization_id!",
+               o.suspended_at IS NOT NULL AS "is_organization_suspended!",
                o.name AS "organization_name!", o.logo_url AS "logo_url!", o.brand_color AS "brand_color!",
                o.support_email AS "support_email!", coalesce(inviter.name, '') AS "inviter_name!", i.email AS "email!",
                i.email_normalized AS "email_normalized!", i.role AS "role!",

@@ -21,6 +21,8 @@ pub struct Subject {
     pub organization_id: String,
     /// Whether that was deleted.
     pub is_organization_deleted: bool,
+    /// Whether that is suspended.
+    pub is_organization_suspended: bool,
     /// Counts the rotations of the link.
     pub generation: i32,
     /// Its chance.
@@ -82,7 +84,8 @@ pub async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Option<Subj
         Subject,
         r#"-- store::subjects::find
         SELECT i.id AS "id!", i.organization_id AS "organization_id!",
-               o.deleted_at IS NOT NULL AS "is_organization_deleted!", i.generation AS "generation!",
+               o.deleted_at IS NOT NULL AS "is_organization_deleted!",
+               o.suspended_at IS NOT NULL AS "is_organization_suspended!", i.generation AS "generation!",
                i.nonce AS "nonce!", i.key_id AS "key_id!", coalesce(i.email_normalized, '') AS "email_normalized!",
                i.state AS "state!", i.expires_at AS "expires_at!", i.ended_by_user_id AS "ended_by_user_id?"
           FROM invitations i
@@ -104,7 +107,8 @@ pub async fn find_many(
     let subjects = sqlx::query_as!(
         Subject,
         r#"-- store::subjects::find_many
-        SELECT i.id, i.organization_id, false AS "is_organization_deleted!", i.generation, i.nonce, i.key_id,
+        SELECT i.id, i.organization_id, false AS "is_organization_deleted!", false AS "is_organization_suspended!",
+               i.generation, i.nonce, i.key_id,
                coalesce(i.email_normalized, '') AS "email_normalized!", i.state, i.expires_at, i.ended_by_user_id
           FROM invitations i
          WHERE i.id = ANY($2) AND i.organization_id = $1"#,
@@ -126,7 +130,8 @@ pub async fn lock(
         Subject,
         r#"-- store::subjects::lock
         SELECT i.id AS "id!", i.organization_id AS "organization_id!",
-               o.deleted_at IS NOT NULL AS "is_organization_deleted!", i.generation AS "generation!",
+               o.deleted_at IS NOT NULL AS "is_organization_deleted!",
+               o.suspended_at IS NOT NULL AS "is_organization_suspended!", i.generation AS "generation!",
                i.nonce AS "nonce!", i.key_id AS "key_id!", coalesce(i.email_normalized, '') AS "email_normalized!",
                i.state AS "state!", i.expires_at AS "expires_at!", i.ended_by_user_id AS "ended_by_user_id?"
           FROM invitations i
@@ -189,7 +194,7 @@ pub async fn accept(
                     OR EXISTS (SELECT FROM user_emails e
                                 WHERE e.email_normalized = i.email_normalized AND e.user_id = $4))
                AND EXISTS (SELECT FROM organizations o
-                            WHERE o.id = $1 AND o.deleted_at IS NULL
+                            WHERE o.id = $1 AND o.deleted_at IS NULL AND o.suspended_at IS NULL
                               AND (NOT o.recheck_inviter
                                    OR EXISTS (SELECT FROM memberships m
                                                WHERE m.organization_id = $1 AND m.user_id = i.inviter_user_id

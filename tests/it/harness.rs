@@ -2,6 +2,7 @@
 //! stands still until it is moved. A test sees what a caller and a mail server see.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use invitations::domain::address_tag::Tagger;
 use invitations::domain::keyring::Keyring;
 use invitations::domain::link::{LinkMode, LinkTemplate};
 use invitations::domain::public_url::PublicUrl;
+use invitations::domain::quota::QuotaLimits;
 use invitations::domain::scope::Scope;
 use invitations::grpc::{Callers, GrpcConfig, Server};
 use invitations::mail::message::{Composer, Sender};
@@ -124,6 +126,25 @@ impl World {
 
     /// The same with mails delivered in this way.
     pub(crate) async fn with_delivery(delivery: impl FnOnce(&Relay) -> DeliveryConfig) -> Self {
+        Self::with(delivery, QuotaLimits::OFF, None).await
+    }
+
+    /// The same with quotas, of which other tests know nothing.
+    pub(crate) async fn with_quotas(quotas: QuotaLimits) -> Self {
+        Self::with(|relay| delivery_config(vec![lane(relay)]), quotas, None).await
+    }
+
+    /// The same with so many recipients a second for each caller.
+    pub(crate) async fn with_caller_rate(rate: u32) -> Self {
+        let delivery = |relay: &Relay| delivery_config(vec![lane(relay)]);
+        Self::with(delivery, QuotaLimits::OFF, NonZeroU32::new(rate)).await
+    }
+
+    async fn with(
+        delivery: impl FnOnce(&Relay) -> DeliveryConfig,
+        quotas: QuotaLimits,
+        caller_rate: Option<NonZeroU32>,
+    ) -> Self {
         let database = Database::create().await;
         let relay = Relay::start(Encryption::None).await;
         let clock = Arc::new(MockClock::new(START));
@@ -140,9 +161,13 @@ impl World {
             Arc::clone(&keyring),
             Arc::clone(&links),
             Arc::clone(&mail_queued),
-        );
+        )
+        .with_quotas(quotas);
         let server = Server::bind(
-            grpc_config(),
+            GrpcConfig {
+                caller_rate,
+                ..grpc_config()
+            },
             service.clone(),
             callers(),
             Arc::clone(&keyring),
@@ -549,6 +574,7 @@ fn grpc_config() -> GrpcConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         serves_api: true,
         reflection: true,
+        caller_rate: None,
         drain_timeout: Duration::from_secs(1),
     }
 }

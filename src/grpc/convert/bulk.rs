@@ -93,7 +93,10 @@ fn result(
         index,
         email,
         outcome: outcome(input.outcome).into(),
-        error: is_failed.then(|| error::item_error(&input.violations, input.first_index)),
+        error: is_failed.then(|| {
+            let error = error::item_error(&input.violations, input.first_index);
+            error::with_quota(error, input.exceeded.as_ref())
+        }),
         invitation: input
             .invitation
             .map(|input| invitation::invitation(input, may_see_accounts)),

@@ -1,5 +1,6 @@
 //! Reasons and the errors of items.
 
+use crate::domain::quota::Exceeded;
 use crate::domain::reason::{Reason, Violation};
 use crate::grpc::status;
 use crate::proto;
@@ -35,6 +36,17 @@ pub(in crate::grpc) fn item_error(
             })
             .collect(),
     }
+}
+
+/// The same with what is to be known of the quota that has no room for it, if that is why.
+pub(in crate::grpc) fn with_quota(
+    mut error: proto::ItemError,
+    exceeded: Option<&Exceeded>,
+) -> proto::ItemError {
+    error
+        .metadata
+        .extend(exceeded.map(status::quota_facts).into_iter().flatten());
+    error
 }
 
 #[cfg(test)]

@@ -78,7 +78,7 @@ impl Service {
                 Step::Create(item) | Step::Replace(item, _) => {
                     ItemResult::done(step.outcome(), plan.fresh(item, Uuid::nil(), Uuid::nil()))
                 }
-                Step::Resend(item, id) => {
+                Step::Resend { item, id, .. } => {
                     let mut result = settled(step, &existing);
                     if let (Some(invitation), true) =
                         (&mut result.invitation, existing.contains_key(id))
@@ -151,7 +151,7 @@ impl Step {
         match self {
             Self::Create(_) => Outcome::Created,
             Self::Replace(..) => Outcome::Replaced,
-            Self::Resend(..) => Outcome::Resent,
+            Self::Resend { .. } => Outcome::Resent,
             Self::Return(_) => Outcome::Existing,
             Self::Fail { .. } => Outcome::Failed,
         }
@@ -159,7 +159,7 @@ impl Step {
 
     const fn existing_id(&self) -> Option<Uuid> {
         match self {
-            Self::Resend(_, id) | Self::Return(id) => Some(*id),
+            Self::Resend { id, .. } | Self::Return(id) => Some(*id),
             Self::Fail { pending_id, .. } => *pending_id,
             Self::Create(_) | Self::Replace(..) => None,
         }
@@ -243,19 +243,21 @@ fn existing_ids(plan: &Plan) -> Vec<Uuid> {
 
 /// The result of an item that made no new invitation.
 fn settled(step: &Step, existing: &HashMap<Uuid, Invitation>) -> ItemResult {
-    let (violations, first_index) = match step {
+    let (violations, first_index, exceeded) = match step {
         Step::Fail {
             violations,
             first_index,
+            exceeded,
             ..
-        } => (violations.clone(), *first_index),
-        _ => (Vec::new(), None),
+        } => (violations.clone(), *first_index, *exceeded),
+        _ => (Vec::new(), None, None),
     };
     ItemResult {
         outcome: step.outcome(),
         invitation: step.existing_id().and_then(|id| existing.get(&id)).cloned(),
         violations,
         first_index,
+        exceeded,
         link: None,
     }
 }

@@ -6,6 +6,7 @@
 
 mod answer;
 mod plan;
+mod quota;
 mod write;
 
 pub(super) use answer::shorten;
@@ -21,11 +22,13 @@ use crate::domain::audit::{AuditAction, AuditEvent};
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
 use crate::domain::new_invitation::ItemInput;
-use crate::domain::reason::{Reason, Violation};
+use crate::domain::quota::Exceeded;
+use crate::domain::reason::Violation;
 use crate::store::idempotency_keys::{self, RequestKey};
-use crate::store::{self, Connection, audit_events, organizations};
+use crate::store::{self, Connection, audit_events};
 
 use super::audit::counts_of;
+use super::quota::Turn;
 use super::snapshot::{self, StoredResults};
 use super::{Service, ServiceError};
 
@@ -93,6 +96,8 @@ pub struct ItemResult {
     pub violations: Vec<Violation>,
     /// For a duplicate, the place of the first one.
     pub first_index: Option<usize>,
+    /// The quota that has no room for it, if that is why.
+    pub exceeded: Option<Exceeded>,
     /// The link, if it was asked for.
     pub link: Option<String>,
 }
@@ -118,11 +123,13 @@ impl Service {
         let service = self.clone();
         let request = Arc::new(request);
         let shared = Arc::clone(&request);
+        let turn = Turn::default();
         let batch = self
             .store
             .with_tx("bulk_create", move |connection| {
                 let (service, request) = (service.clone(), Arc::clone(&shared));
-                Box::pin(async move { service.bulk_create_once(connection, &request).await })
+                let turn = turn.clone();
+                Box::pin(async move { service.bulk_create_once(connection, &request, &turn).await })
             })
             .await?;
         if !request.validate_only {
@@ -135,6 +142,7 @@ impl Service {
         &self,
         connection: &mut Connection,
         request: &BulkCreate,
+        turn: &Turn,
     ) -> Result<Batch, ServiceError> {
         let key = request.key();
         if let Some(key) = &key
@@ -143,12 +151,18 @@ impl Service {
             return Ok(batch);
         }
         store::plan_afresh(connection).await?;
-        let organization = organizations::hold(connection, &request.organization_id)
-            .await?
-            .filter(|stored| !stored.is_deleted)
-            .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?
-            .organization;
-        let plan = self.plan(connection, request, &organization).await?;
+        // A dry run takes nothing, so it need not wait for anybody.
+        let most = if request.validate_only {
+            0
+        } else {
+            request.items.len()
+        };
+        let organization = self
+            .hold(connection, &request.organization_id, turn, most)
+            .await?;
+        let mut plan = self.plan(connection, request, &organization).await?;
+        self.keep_quotas(connection, request, &mut plan, turn)
+            .await?;
         if request.atomic {
             plan.require_success()?;
         }
@@ -166,6 +180,10 @@ impl Service {
                 results: StoredResults::new(&batch.results),
             })?;
             idempotency_keys::set_response(connection, &key, &response).await?;
+        }
+        if !request.validate_only {
+            self.take_quotas(connection, request, &plan, &batch, turn)
+                .await?;
         }
         Ok(batch)
     }
@@ -244,6 +262,7 @@ impl ItemResult {
             invitation: None,
             violations,
             first_index: None,
+            exceeded: None,
             link: None,
         }
     }
@@ -254,6 +273,7 @@ impl ItemResult {
             invitation: Some(invitation),
             violations: Vec::new(),
             first_index: None,
+            exceeded: None,
             link: None,
         }
     }

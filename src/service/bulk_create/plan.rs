@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::new_invitation::{Draft, Inviter, NewInvitation};
 use crate::domain::organization::Organization;
+use crate::domain::quota::Exceeded;
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::suppression::SuppressionReason;
 use crate::store::invitations::{self, KnownAddress};
@@ -22,7 +23,12 @@ pub(super) enum Step {
     /// Revoke the pending one and make another.
     Replace(NewInvitation, Uuid),
     /// Send the pending one again.
-    Resend(NewInvitation, Uuid),
+    Resend {
+        item: NewInvitation,
+        id: Uuid,
+        /// The number of its latest mail, where it counts how many there were.
+        send_seq: Option<i32>,
+    },
     /// Return the pending one.
     Return(Uuid),
     /// Nothing, and say why.
@@ -30,6 +36,8 @@ pub(super) enum Step {
         violations: Vec<Violation>,
         first_index: Option<usize>,
         pending_id: Option<Uuid>,
+        /// The quota that has no room for it, if that is why.
+        exceeded: Option<Exceeded>,
     },
 }
 
@@ -125,7 +133,7 @@ impl Service {
 }
 
 impl Plan {
-    /// For an atomic call: every violation of every failing item, or none.
+    /// For an atomic call: every violation of every failing item; or the quotas, if nothing else is wrong.
     pub(super) fn require_success(&self) -> Result<(), ServiceError> {
         let violations: Vec<Violation> = self
             .steps
@@ -143,6 +151,11 @@ impl Plan {
             .collect();
         if violations.is_empty() {
             Ok(())
+        } else if violations
+            .iter()
+            .all(|it| it.reason == Reason::QuotaExceeded)
+        {
+            Err(ServiceError::Exhausted(self.exceeded()))
         } else {
             Err(ServiceError::ItemsFailed(violations))
         }
@@ -241,13 +254,18 @@ fn decide(
                 violations,
                 first_index,
                 pending_id: pending_id.filter(|_| is_invited),
+                exceeded: None,
             };
         }
     };
     match (pending_id, on_existing) {
         (None, _) => Step::Create(item),
         (Some(id), OnExisting::Return | OnExisting::Fail) => Step::Return(id),
-        (Some(id), OnExisting::Resend) => Step::Resend(item, id),
+        (Some(id), OnExisting::Resend) => Step::Resend {
+            item,
+            id,
+            send_seq: None,
+        },
         (Some(id), OnExisting::Replace) => Step::Replace(item, id),
     }
 }

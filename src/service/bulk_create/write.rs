@@ -81,10 +81,11 @@ impl Service {
             .steps
             .iter()
             .filter_map(|step| match step {
-                Step::Resend(item, id) => Some(Resending {
+                Step::Resend { item, id, send_seq } => Some(Resending {
                     id: *id,
                     expires_at: item.expires_at,
                     nonce: None,
+                    send_seq: *send_seq,
                 }),
                 _ => None,
             })

@@ -1,0 +1,51 @@
+//! Address hashes: short keyed hashes under which mails to an address are counted for a day.
+//!
+//! They are not [`address_tag`](super::address_tag)s: shorter, with a key of their own, so that the two tables say
+//! nothing about each other. That two addresses share one is a chance of one in 2⁶⁴ for each pair.
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use sha2::Sha256;
+
+use super::keyring::{Keyring, Purpose};
+
+/// Makes hashes of many addresses: derives the key once.
+///
+/// Uses the signing key alone: after another one was put first, the mails of the day are counted anew.
+pub struct AddressHasher(Hmac<Sha256>);
+
+impl AddressHasher {
+    /// A hasher with the signing key of the ring.
+    #[must_use]
+    pub fn new(keyring: &Keyring) -> Self {
+        let key = keyring
+            .derive(keyring.active(), Purpose::AddressQuota)
+            .expect("a ring holds its signing key");
+        Self(Hmac::new_from_slice(&key).expect("HMAC takes keys of any length"))
+    }
+
+    /// The hash of a normalized address: the first 8 octets of HMAC-SHA256.
+    #[must_use]
+    pub fn hash(&self, email_normalized: &str) -> i64 {
+        let mac = self.0.clone().chain_update(email_normalized.as_bytes());
+        let octets: [u8; 32] = mac.finalize().into_bytes().into();
+        let (first, _) = octets.split_first_chunk().expect("a hash has 32 octets");
+        i64::from_be_bytes(*first)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+    const OTHER: &str = "HxweHRwbGhkYFxYVFBMSERAPDg0MCwoJCAcGBQQDAgA";
+
+    #[test]
+    fn a_hash_depends_on_the_address_and_the_signing_key() {
+        let hasher = |ring: &str| AddressHasher::new(&Keyring::parse(ring).unwrap());
+        let first = hasher(&format!("1 {ONE}")).hash("a@b.co");
+        assert_eq!(hasher(&format!("1 {ONE}\n2 {OTHER}")).hash("a@b.co"), first);
+        assert_ne!(hasher(&format!("2 {OTHER}\n1 {ONE}")).hash("a@b.co"), first);
+        assert_ne!(hasher(&format!("1 {ONE}")).hash("b@b.co"), first);
+    }
+}
