@@ -6,6 +6,7 @@ pub mod access;
 pub mod address_tag;
 pub mod bounce_address;
 pub mod brand;
+pub mod certificate_identity;
 pub mod color;
 pub mod diagnostic;
 pub mod display_name;
