@@ -10,6 +10,10 @@ pub const RESPONSE_OCTETS_MAX: usize = 32 * 1024 * 1024;
 pub const CONNECTIONS_MAX: usize = 512;
 /// How long a new connection may take to begin speaking HTTP/2.
 pub const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a new connection may take to shake hands, before that begins.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the files of certificates are looked at. They are small, and SPIFFE's live for an hour.
+pub const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Longest header list, in octets.
 pub const HEADER_LIST_OCTETS_MAX: u32 = 16 * 1024;
 /// Most calls at once on one connection; tonic sends none.

@@ -17,10 +17,17 @@ mod invitation_service;
 pub mod limits;
 mod mail_service;
 mod page_token;
+mod peer;
+mod peer_identities;
 mod server;
 mod status;
 mod suppression_service;
+mod tls;
+mod trusted_proxies;
+mod xfcc;
 
 pub use callers::Callers;
 pub use health::Health;
 pub use server::{GrpcConfig, Server};
+pub use tls::{ClientCertificates, Tls, TlsFiles};
+pub use trusted_proxies::TrustedProxies;

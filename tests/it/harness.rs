@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use invitations::callers_file::{CallerEntry, CallersFile};
+use invitations::callers_file::{CallerCredential, CallerEntry, CallersFile};
 use invitations::clock::{Clock, MockClock};
 use invitations::delivery::{
     Ambiguous, DeliveryConfig, DomainCaps, LaneConfig, Mailroom, Reaper, Route, Worker,
@@ -15,7 +15,7 @@ use invitations::domain::keyring::Keyring;
 use invitations::domain::link::{LinkMode, LinkTemplate};
 use invitations::domain::public_url::PublicUrl;
 use invitations::domain::scope::Scope;
-use invitations::grpc::{Callers, GrpcConfig, Server};
+use invitations::grpc::{Callers, GrpcConfig, Server, TrustedProxies};
 use invitations::mail::message::{Composer, Sender};
 use invitations::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
 use invitations::mail::transport::Transport;
@@ -511,7 +511,7 @@ fn read(rcpt: &str, raw: Vec<u8>) -> Mail {
 fn callers() -> Callers {
     let caller = |name: &str, scopes: &[Scope], organizations: Option<&str>| CallerEntry {
         name: name.to_owned(),
-        token_sha256: Sha256::digest(name).into(),
+        credential: CallerCredential::TokenSha256(Sha256::digest(name).into()),
         scopes: scopes.to_vec(),
         organizations: organizations.map(|id| vec![id.to_owned()]),
     };
@@ -550,6 +550,8 @@ fn grpc_config() -> GrpcConfig {
         serves_api: true,
         reflection: true,
         drain_timeout: Duration::from_secs(1),
+        tls: None,
+        trusted_proxies: TrustedProxies::default(),
     }
 }
 
