@@ -100,6 +100,12 @@ impl ServerArgs {
         &self.server
     }
 
+    /// Whether the way there is encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.server.starts_with("https://")
+    }
+
     /// How long each call may take.
     #[must_use]
     pub fn timeout(&self) -> Duration {
@@ -116,7 +122,7 @@ impl ServerArgs {
     }
 
     fn endpoint(&self) -> Result<Endpoint, Failure> {
-        let is_encrypted = self.server.starts_with("https://");
+        let is_encrypted = self.is_encrypted();
         if !is_encrypted && !self.server.starts_with("http://") {
             let message = format!(
                 "--server must be an address like http://127.0.0.1:50051 or https://invitations.example.com, not {:?}",

@@ -90,6 +90,13 @@ impl TrustedProxies {
     /// A header that is malformed, or comes twice, names nobody.
     fn identities(&self, peer: &Peer, headers: &HeaderMap) -> Option<Arc<PeerIdentities>> {
         if !self.has(peer.ip, peer.certificate.as_deref()) {
+            if headers.contains_key(FORWARDED_CERTIFICATE) {
+                let ip = peer.ip.map(tracing::field::display);
+                tracing::debug!(
+                    peer.ip = ip,
+                    "a peer that is no trusted proxy tells of a certificate, in vain"
+                );
+            }
             return peer.certificate.clone();
         }
         let mut values = headers.get_all(FORWARDED_CERTIFICATE).iter();

@@ -128,7 +128,9 @@ impl Tls {
                     tracing::info!("the TLS files changed and hold for new connections");
                     *self.current.write().unwrap_or_else(PoisonError::into_inner) = loaded;
                 }
-                Err(problems) => look.tell(problems.join("; ")),
+                Err(problems) => {
+                    look.tell(problems.join("; "));
+                }
             }
         }
     }
@@ -153,18 +155,20 @@ impl Tls {
 }
 
 impl Look {
-    /// Tells of problems that two looks have found and that were not told yet.
-    fn tell(&mut self, problems: String) {
+    /// Tells of problems that two looks have found and that were not told yet; returns whether it did.
+    fn tell(&mut self, problems: String) -> bool {
         if self.problems.as_ref() != Some(&problems) {
             self.problems = Some(problems);
             self.is_told = false;
-        } else if !self.is_told {
-            self.is_told = true;
+            return false;
+        }
+        if !self.is_told {
             tracing::warn!(
                 problems,
                 "the TLS files cannot be used, those read before still hold"
             );
         }
+        !std::mem::replace(&mut self.is_told, true)
     }
 }
 
@@ -313,4 +317,16 @@ fn server_config(
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_is_told_once_and_only_if_it_stays() {
+        let mut look = Look::default();
+        let told = ["a", "a", "a", "b", "a", "a", "a"].map(|problem| look.tell(problem.to_owned()));
+        assert_eq!(told, [false, true, false, false, false, true, false]);
+    }
 }
