@@ -70,7 +70,7 @@ pub struct CallerNewArgs {
     /// Organization that it may act for; may be given several times [default: every one]
     #[arg(long = "organization", value_name = "ID")]
     organizations: Vec<String>,
-    /// What its client certificate names, in place of a token: spiffe://trust-domain/path or dns:name
+    /// What its client certificate names, in place of a token: `spiffe://trust-domain/path` or `dns:name`
     #[arg(long, value_name = "NAME", conflicts_with_all = ["token_file", "force"])]
     certificate: Option<CertificateIdentity>,
     /// Add the entry to this file, which is made if it is not there; without it, print the entry
@@ -91,14 +91,13 @@ fn scope_parser() -> impl TypedValueParser<Value = Scope> {
 /// Runs a caller command.
 pub fn run(command: &CallerCommand, out: &mut dyn Write) -> Result<Exit, Failure> {
     let CallerCommand::New(args) = command;
-    let (token, credential) = match &args.certificate {
-        Some(identity) => (None, CallerCredential::Certificate(identity.clone())),
-        None => {
-            let secret = URL_SAFE_NO_PAD.encode(random_bytes::<32>());
-            let token = format!("{TOKEN_PREFIX}{secret}");
-            let hash = Sha256::digest(&token).into();
-            (Some(token), CallerCredential::TokenSha256(hash))
-        }
+    let (token, credential) = if let Some(identity) = &args.certificate {
+        (None, CallerCredential::Certificate(identity.clone()))
+    } else {
+        let secret = URL_SAFE_NO_PAD.encode(random_bytes::<32>());
+        let token = format!("{TOKEN_PREFIX}{secret}");
+        let hash = Sha256::digest(&token).into();
+        (Some(token), CallerCredential::TokenSha256(hash))
     };
     let entry = args.entry(credential)?;
     if let Some(path) = &args.callers_file {

@@ -228,11 +228,8 @@ impl Contents {
         let chain = certificates(&self.certificate)
             .map_err(|problem| note(CERTIFICATE_FILE, &files.certificate, problem));
         let key = PrivateKeyDer::from_pem_slice(&self.key).map_err(|_| {
-            note(
-                KEY_FILE,
-                &files.key,
-                "holds no private key in PEM".to_owned(),
-            )
+            let problem = "holds no private key in PEM".to_owned();
+            note(KEY_FILE, &files.key, problem);
         });
         let roots = self.client_roots.as_deref().map(roots).transpose();
         let roots = roots.map_err(|problem| {
