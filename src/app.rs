@@ -144,10 +144,15 @@ async fn listen(
     keyring: &Arc<Keyring>,
 ) -> anyhow::Result<Server> {
     let callers = settings.callers.clone();
-    let server = Server::bind(settings.grpc, service.clone(), callers, Arc::clone(keyring))
-        .await
-        .map_err(|error| anyhow!(error))
-        .with_context(|| format!("cannot listen at {}", settings.grpc.listen))?;
+    let server = Server::bind(
+        settings.grpc.clone(),
+        service.clone(),
+        callers,
+        Arc::clone(keyring),
+    )
+    .await
+    .map_err(|error| anyhow!(error))
+    .with_context(|| format!("cannot listen at {}", settings.grpc.listen))?;
     tracing::info!(server.address = %server.local_addr()?, server.role = ?settings.role, "listening");
     Ok(server)
 }

@@ -9,6 +9,11 @@
 //! token_sha256 = "f2ca1bb6c7e907d06dafe4687e579fce76b37e4e93b7605022da52e6ccc26fd2"
 //! scopes = ["invitations:write", "invitations:read"]
 //! organizations = ["acme"]  # left out: every organization
+//!
+//! [[caller]]
+//! name = "web"
+//! certificate = "spiffe://example.org/ns/prod/sa/web"  # or "dns:web.example.org"
+//! scopes = ["invitations:read"]
 //! ```
 
 use std::collections::HashMap;
@@ -16,6 +21,7 @@ use std::fmt::{self, Write as _};
 
 use serde::Deserialize;
 
+use crate::domain::certificate_identity::CertificateIdentity;
 use crate::domain::scope::Scope;
 
 /// Longest name of a caller, in characters.
@@ -26,7 +32,7 @@ const ORGANIZATION_ID_CHARS_MAX: usize = 64;
 /// The callers file, checked.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct CallersFile {
-    /// The callers, in the order of the file, names and hashes unique.
+    /// The callers, in the order of the file, names and credentials unique.
     pub callers: Vec<CallerEntry>,
 }
 
@@ -35,12 +41,21 @@ pub struct CallersFile {
 pub struct CallerEntry {
     /// What logs and quotas call it: 1 to 64 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`.
     pub name: String,
-    /// SHA-256 of the whole token string, its prefix included.
-    pub token_sha256: [u8; 32],
+    /// What they are known by.
+    pub credential: CallerCredential,
     /// What it may do; never empty.
     pub scopes: Vec<Scope>,
     /// The only organizations it may act for; `None` means every one, and a list is never empty.
     pub organizations: Option<Vec<String>>,
+}
+
+/// What a caller is known by: one thing, so that the loss of a second one is not forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum CallerCredential {
+    /// SHA-256 of the whole token string, its prefix included.
+    TokenSha256([u8; 32]),
+    /// A name in its client certificate.
+    Certificate(CertificateIdentity),
 }
 
 /// Every problem of a callers file, so that one look at it mends them all.
@@ -69,7 +84,8 @@ struct RawFile {
 #[serde(deny_unknown_fields)]
 struct RawEntry {
     name: String,
-    token_sha256: String,
+    token_sha256: Option<String>,
+    certificate: Option<String>,
     scopes: Vec<String>,
     organizations: Option<Vec<String>>,
 }
@@ -86,7 +102,7 @@ impl CallersFile {
         })?;
         let mut problems = Vec::new();
         let mut names = HashMap::new();
-        let mut hashes = HashMap::new();
+        let mut credentials = HashMap::new();
         let mut callers = Vec::with_capacity(raw.callers.len());
         for (index, entry) in raw.callers.into_iter().enumerate() {
             let place = format!("caller {} ({:?})", index + 1, entry.name);
@@ -94,8 +110,12 @@ impl CallersFile {
                 problems.push(format!("{place} has the name of caller {}", first + 1));
             }
             if let Some(caller) = check_entry(entry, &place, &mut problems) {
-                if let Some(first) = hashes.insert(caller.token_sha256, index) {
-                    problems.push(format!("{place} has the token of caller {}", first + 1));
+                if let Some(first) = credentials.insert(caller.credential.clone(), index) {
+                    let what = match caller.credential {
+                        CallerCredential::TokenSha256(_) => "token",
+                        CallerCredential::Certificate(_) => "certificate",
+                    };
+                    problems.push(format!("{place} has the {what} of caller {}", first + 1));
                 }
                 callers.push(caller);
             }
@@ -113,10 +133,15 @@ impl CallerEntry {
     #[must_use]
     pub fn to_toml(&self) -> String {
         let scopes = self.scopes.iter().map(|scope| scope.as_str());
+        let credential = match &self.credential {
+            CallerCredential::TokenSha256(hash) => format!("token_sha256 = \"{}\"", hex(hash)),
+            CallerCredential::Certificate(identity) => {
+                format!("certificate = {}", quoted(&identity.to_string()))
+            }
+        };
         let mut table = format!(
-            "[[caller]]\nname = {}\ntoken_sha256 = \"{}\"\nscopes = {}\n",
+            "[[caller]]\nname = {}\n{credential}\nscopes = {}\n",
             quoted(&self.name),
-            hex(&self.token_sha256),
             array(scopes),
         );
         if let Some(organizations) = &self.organizations {
@@ -150,12 +175,9 @@ fn check_entry(entry: RawEntry, place: &str, problems: &mut Vec<String>) -> Opti
             "{place}: name must be 1 to {CALLER_NAME_CHARS_MAX} of A-Z, a-z, 0-9, \".\", \"_\" and \"-\""
         ));
     }
-    let token_sha256 = unhex(&entry.token_sha256);
-    if token_sha256.is_none() {
-        problems.push(format!(
-            "{place}: token_sha256 must be 64 hexadecimal digits"
-        ));
-    }
+    let credential = check_credential(&entry)
+        .map_err(|problem| problems.push(format!("{place}: {problem}")))
+        .ok();
     let mut scopes = Vec::with_capacity(entry.scopes.len());
     for scope in &entry.scopes {
         match scope.parse() {
@@ -179,13 +201,26 @@ fn check_entry(entry: RawEntry, place: &str, problems: &mut Vec<String>) -> Opti
             "{place}: organizations is empty, leave it out for every organization"
         ));
     }
-    let token_sha256 = token_sha256?;
+    let credential = credential?;
     (problems.len() == before).then_some(CallerEntry {
         name: entry.name,
-        token_sha256,
+        credential,
         scopes,
         organizations: entry.organizations,
     })
+}
+
+fn check_credential(entry: &RawEntry) -> Result<CallerCredential, String> {
+    match (&entry.token_sha256, &entry.certificate) {
+        (Some(digits), None) => unhex(digits)
+            .map(CallerCredential::TokenSha256)
+            .ok_or_else(|| "token_sha256 must be 64 hexadecimal digits".to_owned()),
+        (None, Some(identity)) => identity
+            .parse()
+            .map(CallerCredential::Certificate)
+            .map_err(|error| format!("certificate: {error}")),
+        _ => Err("needs either token_sha256 or certificate".to_owned()),
+    }
 }
 
 /// One line: the parser's own message draws the offending line, which has no place in a log.
@@ -235,7 +270,7 @@ mod tests {
     fn entry() -> CallerEntry {
         CallerEntry {
             name: "demo".to_owned(),
-            token_sha256: [0xab; 32],
+            credential: CallerCredential::TokenSha256([0xab; 32]),
             scopes: vec![Scope::InvitationsWrite, Scope::DirectoryRead],
             organizations: Some(vec!["acme".to_owned(), "o\"d\\d".to_owned()]),
         }
@@ -245,12 +280,19 @@ mod tests {
     fn a_written_entry_reads_back() {
         let every = CallerEntry {
             name: "every".to_owned(),
-            token_sha256: [1; 32],
+            credential: CallerCredential::TokenSha256([1; 32]),
             organizations: None,
             ..entry()
         };
-        let text = format!("# callers\n\n{}\n{}", entry().to_toml(), every.to_toml());
-        assert_eq!(CallersFile::parse(&text).unwrap().callers, [entry(), every]);
+        let web = CallerEntry {
+            name: "web".to_owned(),
+            credential: CallerCredential::Certificate("dns:web.example.org".parse().unwrap()),
+            ..entry()
+        };
+        let tables = [&entry(), &every, &web].map(CallerEntry::to_toml);
+        let text = format!("# callers\n\n{}", tables.join("\n"));
+        let callers = CallersFile::parse(&text).unwrap().callers;
+        assert_eq!(callers, [entry(), every, web]);
     }
 
     #[test]
@@ -265,7 +307,12 @@ mod tests {
             "[[caller]]\nname = \"a\"\ntoken_sha256 = \"{hash}\"\nscopes = [\"invitations:write\"]\n\
              [[caller]]\nname = \"a\"\ntoken_sha256 = \"{hash}\"\nscopes = [\"invitations:read\"]\n\
              [[caller]]\nname = \"b c\"\ntoken_sha256 = \"xy\"\nscopes = [\"root\"]\norganizations = []\n\
-             [[caller]]\nname = \"d\"\ntoken_sha256 = \"{}\"\nscopes = []\norganizations = [\"a b\"]\n",
+             [[caller]]\nname = \"d\"\ntoken_sha256 = \"{}\"\nscopes = []\norganizations = [\"a b\"]\n\
+             [[caller]]\nname = \"e\"\nscopes = [\"invitations:read\"]\n\
+             [[caller]]\nname = \"f\"\ncertificate = \"dns:f\"\ntoken_sha256 = \"{hash}\"\nscopes = [\"invitations:read\"]\n\
+             [[caller]]\nname = \"g\"\ncertificate = \"CN=g\"\nscopes = [\"invitations:read\"]\n\
+             [[caller]]\nname = \"h\"\ncertificate = \"dns:h\"\nscopes = [\"invitations:read\"]\n\
+             [[caller]]\nname = \"i\"\ncertificate = \"dns:h\"\nscopes = [\"invitations:read\"]\n",
             "é".repeat(32)
         );
         let problems = CallersFile::parse(&text).unwrap_err().problems;
@@ -279,6 +326,10 @@ mod tests {
             "caller 4 (\"d\"): token_sha256 must be 64 hexadecimal digits",
             "caller 4 (\"d\"): scopes is empty",
             "caller 4 (\"d\"): \"a b\" is no organization id",
+            "caller 5 (\"e\"): needs either token_sha256 or certificate",
+            "caller 6 (\"f\"): needs either token_sha256 or certificate",
+            "caller 7 (\"g\"): certificate: must be spiffe://trust-domain/path or dns:name",
+            "caller 9 (\"i\") has the certificate of caller 8",
         ];
         assert_eq!(problems.len(), expected.len(), "{problems:#?}");
         for (problem, start) in problems.iter().zip(expected) {

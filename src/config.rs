@@ -15,6 +15,7 @@ use crate::grpc::limits::CALLER_RATE_DEFAULT;
 // The headings of `serve --help`.
 const CALLS: &str = "Calls";
 const QUOTAS: &str = "Quotas and rates";
+const TLS: &str = "Certificates";
 const HTTP: &str = "Unsubscribing and reports of mail providers";
 const DATABASE: &str = "Database";
 const MAIL: &str = "Mail";
@@ -79,6 +80,17 @@ pub enum TlsMode {
     Starttls,
     /// Not at all: for a relay on the same host alone.
     None,
+}
+
+/// Whether clients are asked for certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TlsClientAuth {
+    /// They are not.
+    Off,
+    /// They are, and may come without one; a bad one is refused.
+    Optional,
+    /// They are, and are turned away without a good one.
+    Required,
 }
 
 /// What the mailed link looks like.
@@ -147,6 +159,23 @@ pub struct Config {
     /// no limit
     #[arg(help_heading = QUOTAS, long, env = "INVITATIONS_CALLER_RATE", default_value_t = CALLER_RATE_DEFAULT, value_parser = clap::value_parser!(u32).range(..=1_000_000))]
     pub caller_rate: u32,
+    /// File of the certificate to show to callers (PEM), with those between it and its root; without it, calls are
+    /// answered in cleartext
+    #[arg(help_heading = TLS, long, env = "INVITATIONS_TLS_CERTIFICATE_FILE")]
+    pub tls_certificate_file: Option<PathBuf>,
+    /// File of its private key (PEM)
+    #[arg(help_heading = TLS, long, env = "INVITATIONS_TLS_KEY_FILE")]
+    pub tls_key_file: Option<PathBuf>,
+    /// File of the roots that vouch for the certificates of callers (PEM)
+    #[arg(help_heading = TLS, long, env = "INVITATIONS_TLS_CLIENT_ROOTS_FILE")]
+    pub tls_client_roots_file: Option<PathBuf>,
+    /// Whether callers are asked for certificates; `required` if there are roots for them, otherwise `off`
+    #[arg(help_heading = TLS, long, env = "INVITATIONS_TLS_CLIENT_AUTH", value_enum)]
+    pub tls_client_auth: Option<TlsClientAuth>,
+    /// Proxies that are believed when they tell of callers' certificates by `x-forwarded-client-cert`: IP networks, or
+    /// what their own certificates name, separated by commas
+    #[arg(help_heading = TLS, long, env = "INVITATIONS_TRUSTED_PROXIES", value_delimiter = ',')]
+    pub trusted_proxies: Vec<String>,
 
     /// Where to answer HTTP: unsubscribe links, reports of mail providers, /healthz and /readyz
     #[arg(help_heading = HTTP, long, env = "INVITATIONS_HTTP_LISTEN")]
@@ -323,6 +352,12 @@ mod tests {
             "/nowhere/keys",
             "--link-base-url",
             "x",
+            "--tls-key-file",
+            "/nowhere/key",
+            "--tls-client-auth",
+            "optional",
+            "--trusted-proxies",
+            "10.0.0.0/8,proxy",
             "--database-url",
             "postgres://localhost/",
             "--mail-from",
@@ -357,6 +392,9 @@ mod tests {
             "keys-file",
             "callers-file",
             "link-base-url",
+            "tls-certificate-file",
+            "tls-client-roots-file",
+            "trusted-proxies",
             "public-url",
             "resend-webhook-secret",
             "postmark-webhook-password",

@@ -6,6 +6,7 @@
 
 pub mod app;
 pub mod callers_file;
+mod certificate_settings;
 pub mod cli;
 pub mod clock;
 pub mod config;

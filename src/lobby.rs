@@ -118,6 +118,14 @@ impl Lobby {
 }
 
 impl Guest {
+    /// Ends when the guest has taken longer than it may, or has to make room for newer ones.
+    pub fn overdue(&self, longest: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let leaving = self.asked_to_leave();
+        async move {
+            let _ = tokio::time::timeout(longest, leaving).await;
+        }
+    }
+
     /// Ends when the guest has to make room for newer ones.
     pub fn asked_to_leave(&self) -> WaitForCancellationFutureOwned {
         self.leaving.clone().cancelled_owned()

@@ -9,6 +9,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::callers_file::CallersFile;
+use crate::certificate_settings::Certificates;
 use crate::config::{Config, LinkStyle, MailAmbiguous, MailTransport, Role, TlsMode};
 use crate::delivery::{Ambiguous, DeliveryConfig, DomainCaps, LaneConfig, Route};
 use crate::domain::bounce_address::MAILBOX_LOCAL_OCTETS_MAX;
@@ -95,6 +96,8 @@ impl Config {
         let callers = read(&self.callers_file, "callers-file", CallersFile::parse)
             .map_err(|problem| problems.push(problem));
         let links = self.links().map_err(|problem| problems.push(problem));
+        let certificates = self.certificates(callers.as_ref().ok());
+        let certificates = certificates.map_err(|found| problems.extend(found));
         let web = self.web().map_err(|found| problems.extend(found));
         let sender = self.sender().map_err(|problem| problems.push(problem));
         let lanes = self.lanes().map_err(|found| problems.extend(found));
@@ -110,8 +113,12 @@ impl Config {
                     .to_owned(),
             );
         }
-        let (Ok(keyring), Ok(callers), Ok(links), Ok(web), Ok(sender), Ok(lanes), Ok(templates)) =
-            (keyring, callers, links, web, sender, lanes, templates)
+        let (Ok(keyring), Ok(callers), Ok(links), Ok(certificates)) =
+            (keyring, callers, links, certificates)
+        else {
+            return Err(ConfigError(problems));
+        };
+        let (Ok(web), Ok(sender), Ok(lanes), Ok(templates)) = (web, sender, lanes, templates)
         else {
             return Err(ConfigError(problems));
         };
@@ -120,11 +127,29 @@ impl Config {
         }
         let composer = Composer::with_templates(sender, templates);
         let callers = Callers::new(callers);
-        Ok(self.settings(keyring, callers, links, web, composer, lanes))
+        let grpc = self.grpc(certificates);
+        Ok(self.settings(grpc, keyring, callers, links, web, composer, lanes))
     }
 
+    fn grpc(&self, (tls, trusted_proxies): Certificates) -> GrpcConfig {
+        GrpcConfig {
+            listen: self.listen,
+            serves_api: self.role != Role::Worker,
+            reflection: self.reflection,
+            caller_rate: NonZeroU32::new(self.caller_rate),
+            drain_timeout: self.drain_timeout,
+            tls,
+            trusted_proxies,
+        }
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one for each part of a configuration"
+    )]
     fn settings(
         &self,
+        grpc: GrpcConfig,
         keyring: Keyring,
         callers: Callers,
         links: LinkTemplate,
@@ -134,13 +159,7 @@ impl Config {
     ) -> Settings {
         Settings {
             role: self.role,
-            grpc: GrpcConfig {
-                listen: self.listen,
-                serves_api: self.role != Role::Worker,
-                reflection: self.reflection,
-                caller_rate: NonZeroU32::new(self.caller_rate),
-                drain_timeout: self.drain_timeout,
-            },
+            grpc,
             callers,
             quotas: self.quotas(),
             keyring,

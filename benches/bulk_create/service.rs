@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, ensure};
-use invitations::callers_file::{CallerEntry, CallersFile};
+use invitations::callers_file::{CallerCredential, CallerEntry, CallersFile};
 use invitations::clock::SystemClock;
 use invitations::domain::keyring::Keyring;
 use invitations::domain::link::{LinkMode, LinkTemplate};
@@ -13,7 +13,7 @@ use invitations::domain::quota::QuotaLimits;
 use invitations::domain::role::Role;
 use invitations::domain::scope::Scope;
 use invitations::grpc::limits::RESPONSE_OCTETS_MAX;
-use invitations::grpc::{Callers, GrpcConfig, Server};
+use invitations::grpc::{Callers, GrpcConfig, Server, TrustedProxies};
 use invitations::proto::directory_service_client::DirectoryServiceClient;
 use invitations::proto::invitation_service_client::InvitationServiceClient;
 use invitations::proto::{
@@ -76,6 +76,8 @@ impl Running {
             reflection: false,
             caller_rate: None,
             drain_timeout: STOP_TIMEOUT,
+            tls: None,
+            trusted_proxies: TrustedProxies::default(),
         };
         let server = Server::bind(config, service, callers(), keyring)
             .await
@@ -164,7 +166,7 @@ fn callers() -> Callers {
     Callers::new(CallersFile {
         callers: vec![CallerEntry {
             name: "bench".to_owned(),
-            token_sha256: Sha256::digest(TOKEN).into(),
+            credential: CallerCredential::TokenSha256(Sha256::digest(TOKEN).into()),
             scopes: Scope::ALL.into(),
             organizations: None,
         }],

@@ -1,4 +1,5 @@
-//! `caller`: makes a bearer token, and the entry that lets the server know it.
+//! `caller`: makes a bearer token, and the entry that lets the server know it; or the entry of a caller that shows a
+//! client certificate, without a token.
 //!
 //! The token exists once: on stdout or in its file. The server gets its SHA-256 hash alone.
 
@@ -12,7 +13,10 @@ use sha2::{Digest, Sha256};
 
 use super::failure::{Exit, Failure};
 use super::secret_file;
-use crate::callers_file::{CallerEntry, CallersFile, is_caller_name, is_organization_id};
+use crate::callers_file::{
+    CallerCredential, CallerEntry, CallersFile, is_caller_name, is_organization_id,
+};
+use crate::domain::certificate_identity::CertificateIdentity;
 use crate::domain::scope::Scope;
 use crate::entropy::random_bytes;
 
@@ -22,6 +26,8 @@ const TOKEN_PREFIX: &str = "invc_";
 const AFTER_HELP: &str = "\
 The token is shown once: on stdout, or written to --token-file. It cannot be read back from the
 callers file, which holds its SHA-256 hash. The server reads the callers file when it starts.
+With --certificate there is no token: the caller is whoever shows a client certificate of that
+SPIFFE id (URI) or DNS name, letter by letter, and none of its other names count.
 
 Scopes:
   invitations:write   make, end, resend and accept invitations
@@ -35,7 +41,9 @@ Scopes:
 Example:
   invitations caller new onboarding --organization acme \\
       --scope invitations:write,invitations:read \\
-      --callers-file callers.toml --token-file onboarding.token";
+      --callers-file callers.toml --token-file onboarding.token
+  invitations caller new web --scope invitations:read --callers-file callers.toml \\
+      --certificate spiffe://example.org/ns/prod/sa/web";
 
 /// What can be done with callers.
 #[derive(Debug, Clone, clap::Subcommand)]
@@ -63,6 +71,9 @@ pub struct CallerNewArgs {
     /// Organization that it may act for; may be given several times [default: every one]
     #[arg(long = "organization", value_name = "ID")]
     organizations: Vec<String>,
+    /// What its client certificate names, in place of a token: `spiffe://trust-domain/path` or `dns:name`
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["token_file", "force"])]
+    certificate: Option<CertificateIdentity>,
     /// Add the entry to this file, which is made if it is not there; without it, print the entry
     #[arg(long, value_name = "FILE")]
     callers_file: Option<PathBuf>,
@@ -81,18 +92,23 @@ fn scope_parser() -> impl TypedValueParser<Value = Scope> {
 /// Runs a caller command.
 pub fn run(command: &CallerCommand, out: &mut dyn Write) -> Result<Exit, Failure> {
     let CallerCommand::New(args) = command;
-    let token = format!(
-        "{TOKEN_PREFIX}{}",
-        URL_SAFE_NO_PAD.encode(random_bytes::<32>())
-    );
-    let entry = args.entry(&token)?;
+    let (token, credential) = if let Some(identity) = &args.certificate {
+        (None, CallerCredential::Certificate(identity.clone()))
+    } else {
+        let secret = URL_SAFE_NO_PAD.encode(random_bytes::<32>());
+        let token = format!("{TOKEN_PREFIX}{secret}");
+        let hash = Sha256::digest(&token).into();
+        (Some(token), CallerCredential::TokenSha256(hash))
+    };
+    let entry = args.entry(credential)?;
     if let Some(path) = &args.callers_file {
-        check_free(path, &entry.name)?;
+        check_free(path, &entry)?;
     }
     // The token first: an entry whose token is lost is of no use and would have to be removed by hand.
-    match &args.token_file {
-        Some(path) => write_token(path, &token, args.force)?,
-        None => writeln!(out, "{token}")?,
+    match (&token, &args.token_file) {
+        (Some(token), Some(path)) => write_token(path, token, args.force)?,
+        (Some(token), None) => writeln!(out, "{token}")?,
+        (None, _) => {}
     }
     if let Some(path) = &args.callers_file {
         let content = secret_file::read_or_empty(path)?;
@@ -100,7 +116,7 @@ pub fn run(command: &CallerCommand, out: &mut dyn Write) -> Result<Exit, Failure
         secret_file::append(path, &format!("{separator}{}", entry.to_toml()))?;
         eprintln!("added caller {} to {}", entry.name, path.display());
     } else {
-        if args.token_file.is_none() {
+        if token.is_some() && args.token_file.is_none() {
             writeln!(out)?;
         }
         write!(out, "{}", entry.to_toml())?;
@@ -122,8 +138,8 @@ fn write_token(path: &Path, token: &str, force: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Checks that the file is a good one, and that nobody of that name is in it.
-fn check_free(path: &Path, name: &str) -> Result<(), Failure> {
+/// Checks that the file is a good one, and that nobody of that name or certificate is in it.
+fn check_free(path: &Path, entry: &CallerEntry) -> Result<(), Failure> {
     let content = secret_file::read_or_empty(path)?;
     let file = CallersFile::parse(&content).map_err(|error| {
         let problems = error.problems.join("\n  ");
@@ -132,10 +148,17 @@ fn check_free(path: &Path, name: &str) -> Result<(), Failure> {
             path.display()
         ))
     })?;
-    if file.callers.iter().any(|caller| caller.name == name) {
+    let (path, name) = (path.display(), &entry.name);
+    if file.callers.iter().any(|caller| caller.name == *name) {
+        let message =
+            format!("{path} has a caller {name} already: choose another name, or remove it there");
+        return Err(Failure::Usage(message));
+    }
+    let has_credential = |caller: &&CallerEntry| caller.credential == entry.credential;
+    if let Some(caller) = file.callers.iter().find(has_credential) {
         let message = format!(
-            "{} has a caller {name} already: choose another name, or remove it there",
-            path.display()
+            "{path} knows caller {} by that certificate already: one certificate is one caller",
+            caller.name
         );
         return Err(Failure::Usage(message));
     }
@@ -143,7 +166,7 @@ fn check_free(path: &Path, name: &str) -> Result<(), Failure> {
 }
 
 impl CallerNewArgs {
-    fn entry(&self, token: &str) -> Result<CallerEntry, Failure> {
+    fn entry(&self, credential: CallerCredential) -> Result<CallerEntry, Failure> {
         if !is_caller_name(&self.name) {
             let message = "NAME must be 1 to 64 of A-Z, a-z, 0-9, \".\", \"_\" and \"-\"";
             return Err(Failure::Usage(message.to_owned()));
@@ -158,7 +181,7 @@ impl CallerNewArgs {
         scopes.dedup();
         Ok(CallerEntry {
             name: self.name.clone(),
-            token_sha256: Sha256::digest(token).into(),
+            credential,
             scopes,
             organizations: (!self.organizations.is_empty()).then(|| self.organizations.clone()),
         })
@@ -180,6 +203,7 @@ mod tests {
                 Scope::InvitationsRead,
             ],
             organizations: vec!["acme".to_owned()],
+            certificate: None,
             callers_file: None,
             token_file: None,
             force: false,
@@ -199,8 +223,8 @@ mod tests {
         let (token, table) = out.split_once("\n\n").unwrap();
         assert_eq!((token.len(), &token[..5]), (5 + 43, "invc_"));
         let file = CallersFile::parse(table).unwrap();
-        let hash: [u8; 32] = Sha256::digest(token).into();
-        assert_eq!(file.callers[0].token_sha256, hash);
+        let hash = CallerCredential::TokenSha256(Sha256::digest(token).into());
+        assert_eq!(file.callers[0].credential, hash);
         assert_eq!(
             file.callers[0].scopes,
             [Scope::InvitationsWrite, Scope::InvitationsRead]
@@ -219,9 +243,9 @@ mod tests {
         let (result, out) = outcome(with_files("demo"));
         assert_eq!((result.unwrap(), out.as_str()), (Exit::Done, ""));
         let token = fs::read_to_string(&token_file).unwrap();
-        let hash: [u8; 32] = Sha256::digest(token.trim_end()).into();
+        let hash = CallerCredential::TokenSha256(Sha256::digest(token.trim_end()).into());
         let parse = || CallersFile::parse(&fs::read_to_string(&callers_file).unwrap()).unwrap();
-        assert_eq!(parse().callers[0].token_sha256, hash);
+        assert_eq!(parse().callers[0].credential, hash);
 
         assert!(
             outcome(with_files("other")).0.is_err(),
@@ -236,6 +260,36 @@ mod tests {
         assert_eq!(parse().callers.len(), 1);
         outcome(forced("other")).0.unwrap();
         assert_eq!(parse().callers.len(), 2);
+    }
+
+    #[test]
+    fn a_caller_with_a_certificate_needs_no_token() {
+        let folder = Folder::new();
+        let path = folder.file("callers.toml");
+        let with_certificate = |name, callers_file| CallerNewArgs {
+            certificate: Some("spiffe://a.example/web".parse().unwrap()),
+            callers_file,
+            ..args(name)
+        };
+        let (result, table) = outcome(with_certificate("web", None));
+        assert_eq!(result.unwrap(), Exit::Done);
+        let callers = CallersFile::parse(&table).unwrap().callers;
+        let identity = "spiffe://a.example/web".parse().unwrap();
+        assert_eq!(
+            callers[0].credential,
+            CallerCredential::Certificate(identity)
+        );
+
+        let (result, out) = outcome(with_certificate("web", Some(path.clone())));
+        assert_eq!((result.unwrap(), out.as_str()), (Exit::Done, ""));
+        assert_eq!(fs::read_to_string(&path).unwrap(), table);
+        let refused = outcome(with_certificate("other", Some(path.clone()))).0;
+        assert!(
+            refused
+                .unwrap_err()
+                .to_string()
+                .contains("knows caller web")
+        );
     }
 
     #[test]

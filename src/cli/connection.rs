@@ -1,6 +1,6 @@
 //! The way to the server: address, bearer token, deadlines and message limits, the same for every client command.
 //!
-//! Speaks cleartext HTTP/2 alone; TLS is the mesh's or a proxy's business. It knows no method of the service.
+//! An `https` address is spoken to over TLS, by the words of [`tls`](super::tls). It knows no method of the service.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,6 +14,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use super::failure::Failure;
+use super::tls::TlsArgs;
 use crate::proto::audit_service_client::AuditServiceClient;
 use crate::proto::directory_service_client::DirectoryServiceClient;
 use crate::proto::feedback_service_client::FeedbackServiceClient;
@@ -43,6 +44,8 @@ pub struct ServerArgs {
     /// How long each call may take, such as 60s or 2m
     #[arg(long, value_name = "TIME", default_value = "60s")]
     timeout: humantime::Duration,
+    #[command(flatten)]
+    tls: TlsArgs,
 }
 
 /// Where the server is, and who calls.
@@ -51,7 +54,7 @@ pub struct ServerArgs {
 pub struct ConnectionArgs {
     #[command(flatten)]
     server: ServerArgs,
-    /// File that holds the bearer token; one of --token-file and --token is needed
+    /// File that holds the bearer token; needed, or --token, unless a client certificate says who calls
     #[arg(
         long,
         env = "INVITATIONS_TOKEN_FILE",
@@ -72,7 +75,7 @@ pub struct ConnectionArgs {
 /// Puts the bearer token and the deadline on every call.
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    authorization: MetadataValue<Ascii>,
+    authorization: Option<MetadataValue<Ascii>>,
     timeout: Duration,
 }
 
@@ -81,10 +84,11 @@ pub type Connection = InterceptedService<Channel, Credentials>;
 
 impl Interceptor for Credentials {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let authorization = self.authorization.clone();
-        request
-            .metadata_mut()
-            .insert("authorization", authorization);
+        if let Some(authorization) = self.authorization.clone() {
+            request
+                .metadata_mut()
+                .insert("authorization", authorization);
+        }
         request.set_timeout(self.timeout);
         Ok(request)
     }
@@ -95,6 +99,12 @@ impl ServerArgs {
     #[must_use]
     pub fn address(&self) -> &str {
         &self.server
+    }
+
+    /// Whether the way there is encrypted.
+    #[must_use]
+    pub fn is_encrypted(&self) -> bool {
+        self.server.starts_with("https://")
     }
 
     /// How long each call may take.
@@ -113,16 +123,30 @@ impl ServerArgs {
     }
 
     fn endpoint(&self) -> Result<Endpoint, Failure> {
-        if !self.server.starts_with("http://") {
+        let is_encrypted = self.is_encrypted();
+        if !is_encrypted && !self.server.starts_with("http://") {
             let message = format!(
-                "--server must be an address like http://127.0.0.1:50051, not {:?}: this client speaks cleartext, TLS \
-                 is for a proxy or mesh to add",
+                "--server must be an address like http://127.0.0.1:50051 or https://invitations.example.com, not {:?}",
                 self.server
             );
             return Err(Failure::Usage(message));
         }
-        let endpoint = Endpoint::from_shared(self.server.clone())
-            .map_err(|error| Failure::Usage(format!("--server {:?}: {error}", self.server)))?;
+        if !is_encrypted && self.tls.is_given() {
+            let message = "certificates and roots are for an https server, and --server is another";
+            return Err(Failure::Usage(message.to_owned()));
+        }
+        let unusable = |error| Failure::Usage(format!("--server {:?}: {error}", self.server));
+        let mut endpoint = Endpoint::from_shared(self.server.clone()).map_err(unusable)?;
+        if is_encrypted {
+            let config = self.tls.config()?;
+            endpoint = endpoint.tls_config(config).map_err(|error| {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                let cause = cause.unwrap_or_else(|| error.to_string());
+                Failure::Usage(format!(
+                    "certificates, keys or roots cannot be used: {cause}"
+                ))
+            })?;
+        }
         Ok(endpoint.connect_timeout(CONNECT_TIMEOUT))
     }
 
@@ -132,6 +156,7 @@ impl ServerArgs {
         Self {
             server: address.to_owned(),
             timeout: Duration::from_secs(10).into(),
+            tls: TlsArgs::default(),
         }
     }
 }
@@ -209,6 +234,12 @@ impl ConnectionArgs {
             (None, Some(path)) => fs::read_to_string(path)
                 .map_err(|source| Failure::file("read", path, source))?
                 .into(),
+            (None, None) if self.server.tls.has_client_certificate() => {
+                return Ok(Credentials {
+                    authorization: None,
+                    timeout: self.server.timeout(),
+                });
+            }
             (None, None) => {
                 let message = "a token is needed: give --token-file (INVITATIONS_TOKEN_FILE) or --token \
                                (INVITATIONS_TOKEN); invitations caller new makes one";
@@ -226,7 +257,7 @@ impl ConnectionArgs {
         // Keeps it out of Debug output and out of HTTP/2 header compression tables.
         authorization.set_sensitive(true);
         Ok(Credentials {
-            authorization,
+            authorization: Some(authorization),
             timeout: self.server.timeout(),
         })
     }
@@ -277,10 +308,8 @@ mod tests {
             .unwrap_err();
         assert_eq!(failure.to_string(), "no answer from http://127.0.0.1:1");
         assert!(failure.advice().is_some());
-        let failure = ServerArgs::for_tests("https://x")
-            .connect()
-            .await
-            .unwrap_err();
-        assert!(failure.to_string().contains("cleartext"), "{failure}");
+        let failure = ServerArgs::for_tests("ftp://x").connect().await;
+        let failure = failure.unwrap_err().to_string();
+        assert!(failure.contains("must be an address"), "{failure}");
     }
 }

@@ -4,7 +4,7 @@
 //! client sees. `serve`, `migrate` and `inbox` are only parsed here; `main` runs them. [`mail`] alone looks inside, at
 //! the templates of mails, because it shows what the server would send.
 //!
-//! In reading order: [`failure`] is how commands end, [`connection`], [`retry`] and [`status`] are how they speak to
+//! In reading order: [`failure`] is how commands end, [`connection`], [`tls`], [`retry`] and [`status`] are how they speak to
 //! the server, [`send`] is the main one with [`people`], [`chunks`], [`results`], [`follow`], [`progress`] and
 //! [`report`], and [`resend`], [`outbox`], [`accept`], [`bounce`], [`directory`], [`suspension`], [`suppression`],
 //! [`erase`], [`audit`], [`health`], [`mail`], [`caller`] and [`key`] are one command each.
@@ -42,6 +42,7 @@ pub mod suppression;
 pub mod suspension;
 pub mod table;
 pub mod tally;
+pub mod tls;
 pub mod visible;
 
 use std::io::Write;
@@ -70,7 +71,8 @@ The usual order:
            --user-id u-2 --user-email ada@example.com
 
 Client commands find the server by --server (INVITATIONS_SERVER) and say who calls by
---token-file (INVITATIONS_TOKEN_FILE). Results go to stdout, everything else to stderr.
+--token-file (INVITATIONS_TOKEN_FILE) or --client-certificate-file
+(INVITATIONS_CLIENT_CERTIFICATE_FILE). Results go to stdout, everything else to stderr.
 
 Exit status:
   0  done

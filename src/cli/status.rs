@@ -153,18 +153,19 @@ fn hint(server: &ServerArgs, status: &Status, details: &ErrorDetails) -> Option<
     };
     match (status.code(), info.map(|info| info.reason.as_str())) {
         (Code::Unauthenticated, _) => Some(
-            "the server knows no caller with this token: check --token-file (INVITATIONS_TOKEN_FILE), and that the \
-             server was started with a callers file that holds its hash (invitations caller new)"
+            "the server knows no caller with this token or certificate: check --token-file (INVITATIONS_TOKEN_FILE) or \
+             --client-certificate-file, and that the server was started with a callers file that knows it (invitations \
+             caller new)"
                 .to_owned(),
         ),
         (Code::PermissionDenied, Some("SCOPE_MISSING")) => Some(format!(
-            "the token is good, but its caller lacks the scope {}: add it to \"scopes\" of the caller in the server's \
+            "the caller is known, but lacks the scope {}: add it to \"scopes\" of the caller in the server's \
              callers file",
             fact("scope").map_or_else(|| "this call needs".to_owned(), visible),
         )),
         (Code::PermissionDenied, Some("ORGANIZATION_DENIED")) => Some(
-            "the token is good, but its caller may not act for this organization: see \"organizations\" of the caller \
-             in the server's callers file"
+            "the caller is known, but may not act for this organization: see \"organizations\" of the caller in the \
+             server's callers file"
                 .to_owned(),
         ),
         (Code::Unavailable, None) => Some(format!(
@@ -176,6 +177,12 @@ fn hint(server: &ServerArgs, status: &Status, details: &ErrorDetails) -> Option<
             "no answer within {}, it may or may not have been done: allow more with --timeout",
             humantime::format_duration(server.timeout()),
         )),
+        // TLS 1.3 lets a client speak before the server has seen its certificate, so a refusal breaks the first call.
+        (Code::Unknown | Code::Cancelled, None) if server.is_encrypted() => Some(
+            "the connection broke: the server may have turned the client certificate away, or want one \
+             (--client-certificate-file)"
+                .to_owned(),
+        ),
         _ => None,
     }
 }

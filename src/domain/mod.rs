@@ -9,6 +9,7 @@ pub mod address_tag;
 pub mod audit;
 pub mod bounce_address;
 pub mod brand;
+pub mod certificate_identity;
 pub mod color;
 pub mod diagnostic;
 pub mod display_name;

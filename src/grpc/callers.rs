@@ -1,4 +1,4 @@
-//! Who calls: bearer tokens of configured callers, known by their hashes.
+//! Who calls: configured callers, known by the hash of a bearer token or by a client certificate.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,8 +6,9 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 use tonic::metadata::MetadataMap;
 
-use crate::callers_file::CallersFile;
+use crate::callers_file::{CallerCredential, CallersFile};
 use crate::domain::access::Access;
+use crate::domain::certificate_identity::CertificateIdentity;
 use crate::domain::scope::Scope;
 
 /// Somebody who may call.
@@ -32,26 +33,37 @@ impl Caller {
 #[derive(Debug, Clone)]
 pub struct Callers {
     by_token_sha256: Arc<HashMap<[u8; 32], Arc<Caller>>>,
+    by_certificate: Arc<HashMap<CertificateIdentity, Arc<Caller>>>,
 }
 
 impl Callers {
     /// The callers of a callers file.
     #[must_use]
     pub fn new(file: CallersFile) -> Self {
-        let callers = file.callers.into_iter().map(|entry| {
+        let mut by_token_sha256 = HashMap::new();
+        let mut by_certificate = HashMap::new();
+        for entry in file.callers {
             let access = match entry.organizations {
                 None => Access::Every,
                 Some(organizations) => Access::Only(organizations.into_iter().collect()),
             };
-            let caller = Caller {
+            let caller = Arc::new(Caller {
                 name: entry.name,
                 scopes: entry.scopes,
                 access,
-            };
-            (entry.token_sha256, Arc::new(caller))
-        });
+            });
+            match entry.credential {
+                CallerCredential::TokenSha256(hash) => {
+                    by_token_sha256.insert(hash, caller);
+                }
+                CallerCredential::Certificate(identity) => {
+                    by_certificate.insert(identity, caller);
+                }
+            }
+        }
         Self {
-            by_token_sha256: Arc::new(callers.collect()),
+            by_token_sha256: Arc::new(by_token_sha256),
+            by_certificate: Arc::new(by_certificate),
         }
     }
 
@@ -72,18 +84,30 @@ impl Callers {
         let hash: [u8; 32] = Sha256::digest(token).into();
         self.by_token_sha256.get(&hash).cloned()
     }
+
+    /// The caller whom a verified client certificate names; `None` if it names nobody, or two: which of them calls is
+    /// not for the order of names in a certificate to decide.
+    pub(super) fn of_certificate(&self, identities: &[CertificateIdentity]) -> Option<Arc<Caller>> {
+        let mut named = identities
+            .iter()
+            .filter_map(|identity| self.by_certificate.get(identity));
+        let caller = named.next()?;
+        named
+            .all(|other| Arc::ptr_eq(caller, other))
+            .then(|| Arc::clone(caller))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::callers_file::CallerEntry;
+    use crate::callers_file::{CallerCredential, CallerEntry};
 
     #[test]
     fn only_one_whole_bearer_token_of_a_configured_caller_counts() {
         let entry = CallerEntry {
             name: "demo".into(),
-            token_sha256: Sha256::digest("secret").into(),
+            credential: CallerCredential::TokenSha256(Sha256::digest("secret").into()),
             scopes: vec![Scope::InvitationsRead],
             organizations: None,
         };
@@ -113,6 +137,44 @@ mod tests {
         ];
         for values in refused {
             assert_eq!(name(values), None, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn a_certificate_is_one_caller_or_nobody() {
+        let entry = |name: &str, identity: &str| CallerEntry {
+            name: name.to_owned(),
+            credential: CallerCredential::Certificate(identity.parse().unwrap()),
+            scopes: vec![Scope::InvitationsRead],
+            organizations: None,
+        };
+        let callers = Callers::new(CallersFile {
+            callers: vec![
+                entry("web", "spiffe://a.example/web"),
+                entry("api", "dns:api.a.example"),
+            ],
+        });
+        let name = |identities: &[&str]| {
+            let identities: Vec<_> = identities
+                .iter()
+                .map(|text| text.parse().unwrap())
+                .collect();
+            let caller = callers.of_certificate(&identities);
+            caller.map(|caller| caller.name.clone())
+        };
+        let (web, api) = ("spiffe://a.example/web", "dns:api.a.example");
+        assert_eq!(name(&[web]).as_deref(), Some("web"));
+        assert_eq!(
+            name(&["dns:web.a.example", api, api]).as_deref(),
+            Some("api")
+        );
+        for nobody in [
+            &[] as &[&str],
+            &["spiffe://a.example/web/x"],
+            &["dns:a.example"],
+            &[web, api],
+        ] {
+            assert_eq!(name(nobody), None, "{nobody:?}");
         }
     }
 }

@@ -1,28 +1,40 @@
 //! Connections: a place for each that speaks HTTP/2, and an end for those that do not begin to.
 //!
 //! hyper watches over a connection only once its preface has come: without this, a peer that connects and stays silent
-//! is kept for ever. Until then it is a guest of the [`Lobby`].
+//! is kept for ever. Until then it is a guest of the [`Lobby`], while it shakes hands too. Each handshake is a task of
+//! its own, so that nobody waits for the slow one of somebody else.
 
 use std::io;
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use futures::Stream;
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::PollSemaphore;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
-use super::limits::{CONNECTIONS_MAX, GUESTS_MAX, PREFACE_TIMEOUT};
+use super::encryption::Encryption;
+use super::limits::{CONNECTIONS_MAX, GUESTS_MAX, HANDSHAKE_TIMEOUT, PREFACE_TIMEOUT};
+use super::peer::Peer;
+use super::peer_identities::PeerIdentities;
+use super::tls::Tls;
 use crate::lobby::{Guest, Lobby};
+use crate::shutdown;
 
 /// Octets of the client's connection preface (RFC 9113 §3.4).
 const PREFACE_OCTETS: usize = 24;
 
 /// One connection, counted for as long as it lives.
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Encryption,
+    peer: Peer,
     stage: Stage,
 }
 
@@ -44,36 +56,120 @@ struct Arrival {
     _guest: Guest,
 }
 
+/// A listener, and the connections that do not speak yet.
+struct Incoming {
+    listener: TcpListener,
+    tls: Option<Tls>,
+    lobby: Lobby,
+    handshakes: FuturesUnordered<BoxFuture<'static, Option<Connection>>>,
+}
+
+/// The connections of a listener.
+pub(super) fn incoming(
+    listener: TcpListener,
+    tls: Option<Tls>,
+) -> impl Stream<Item = io::Result<Connection>> {
+    let incoming = Incoming {
+        listener,
+        tls,
+        lobby: Lobby::new(GUESTS_MAX, CONNECTIONS_MAX),
+        handshakes: FuturesUnordered::new(),
+    };
+    futures::stream::unfold(incoming, |mut incoming| async move {
+        let next = incoming.next().await;
+        Some((Ok(next), incoming))
+    })
+}
+
+impl Incoming {
+    /// The next connection that may speak.
+    async fn next(&mut self) -> Connection {
+        loop {
+            let (stream, guest) = tokio::select! {
+                Some(done) = self.handshakes.next() => match done {
+                    Some(connection) => return connection,
+                    None => continue,
+                },
+                accepted = self.lobby.accept(&self.listener) => accepted,
+            };
+            let ip = stream.peer_addr().ok().map(|address| address.ip());
+            let places = PollSemaphore::new(self.lobby.places());
+            let Some(tls) = self.tls.clone() else {
+                let peer = Peer {
+                    ip,
+                    certificate: None,
+                };
+                let arrival = Arrival::new(guest, places);
+                return Connection::new(Encryption::None(stream), peer, arrival);
+            };
+            self.handshakes.push(Box::pin(shutdown::detached(
+                "handshake",
+                // A panic would end the process' only listener.
+                AssertUnwindSafe(handshake(tls, stream, ip, guest, places))
+                    .catch_unwind()
+                    .map(|done| done.unwrap_or(None)),
+            )));
+        }
+    }
+}
+
+/// Shakes hands; `None` with a peer that is slow, has to make room, shows a bad certificate or speaks something else.
+/// That is told at debug level alone, since any stranger can do it as often as it likes.
+async fn handshake(
+    tls: Tls,
+    stream: TcpStream,
+    ip: Option<IpAddr>,
+    guest: Guest,
+    places: PollSemaphore,
+) -> Option<Connection> {
+    let overdue = guest.overdue(HANDSHAKE_TIMEOUT);
+    let accepted = tokio::select! {
+        accepted = tls.acceptor().accept(stream) => accepted,
+        () = overdue => Err(io::ErrorKind::TimedOut.into()),
+    };
+    let stream = accepted
+        .inspect_err(|error| {
+            let error = error as &dyn std::error::Error;
+            tracing::debug!(
+                peer.ip = ip.map(tracing::field::display),
+                error,
+                "a TLS handshake failed"
+            );
+        })
+        .ok()?;
+    let shown = stream.get_ref().1.peer_certificates();
+    let certificate = shown
+        .and_then(|chain| PeerIdentities::of_certificate(chain.first()?))
+        .map(Arc::new);
+    let peer = Peer { ip, certificate };
+    let arrival = Arrival::new(guest, places);
+    Some(Connection::new(
+        Encryption::Tls(Box::new(stream)),
+        peer,
+        arrival,
+    ))
+}
+
 impl Arrival {
     fn new(guest: Guest, places: PollSemaphore) -> Self {
-        let leaving = guest.asked_to_leave();
-        let overdue = Box::pin(async move {
-            let _ = tokio::time::timeout(PREFACE_TIMEOUT, leaving).await;
-        });
         Self {
             missing: PREFACE_OCTETS,
-            overdue,
+            overdue: Box::pin(guest.overdue(PREFACE_TIMEOUT)),
             places,
             _guest: guest,
         }
     }
 }
 
-/// The connections of a listener.
-pub(super) fn incoming(listener: TcpListener) -> impl Stream<Item = io::Result<Connection>> {
-    let lobby = Lobby::new(GUESTS_MAX, CONNECTIONS_MAX);
-    futures::stream::unfold((listener, lobby), |(listener, lobby)| async move {
-        let (stream, guest) = lobby.accept(&listener).await;
-        let arrival = Arrival::new(guest, PollSemaphore::new(lobby.places()));
-        let connection = Connection {
-            stream,
-            stage: Stage::Guest(arrival),
-        };
-        Some((Ok(connection), (listener, lobby)))
-    })
-}
-
 impl Connection {
+    const fn new(stream: Encryption, peer: Peer, arrival: Arrival) -> Self {
+        Self {
+            stream,
+            peer,
+            stage: Stage::Guest(arrival),
+        }
+    }
+
     /// Reads what is missing of the preface and no more, then waits for a place.
     fn poll_arrival(
         &mut self,
@@ -151,9 +247,9 @@ impl AsyncWrite for Connection {
 }
 
 impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+    type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.stream.connect_info()
+        self.peer.clone()
     }
 }

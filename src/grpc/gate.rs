@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 use super::callers::{Caller, Callers};
 use super::fields::Field;
 use super::limits::{BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALLS_AT_ONCE_MAX};
+use super::peer_identities::PeerIdentities;
 use super::{fields, status};
 use crate::domain::access::Access;
 use crate::domain::ids::OrganizationId;
@@ -93,13 +94,25 @@ impl Gate {
 impl Interceptor for Gate {
     /// Asks who calls before anything of the message is read: strangers get no memory.
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let caller = self
-            .callers
-            .authenticate(request.metadata())
+        let caller = who_calls(&self.callers, &request)
             .ok_or_else(|| status::refused(Reason::CredentialsInvalid))?;
         request.extensions_mut().insert(caller);
         Ok(request)
     }
+}
+
+/// The caller by its `authorization`, or by its client certificate where there is none. A bad authorization is never
+/// made good by a certificate: whoever sends one means to be judged by it.
+fn who_calls(callers: &Callers, request: &Request<()>) -> Option<Arc<Caller>> {
+    if request.metadata().contains_key("authorization") {
+        return callers.authenticate(request.metadata());
+    }
+    let identities = request.extensions().get::<Arc<PeerIdentities>>()?;
+    let caller = callers.of_certificate(identities.as_slice());
+    if caller.is_none() {
+        tracing::debug!(peer.identities = %identities, "a certificate is nobody's, or that of two callers");
+    }
+    caller
 }
 
 /// Refuses a caller without a scope.

@@ -15,6 +15,10 @@ pub const CONNECTIONS_MAX: usize = 512;
 pub const GUESTS_MAX: usize = 512;
 /// How long a new connection may take to begin speaking HTTP/2, and to find a place.
 pub const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a new connection may take to shake hands, before that begins.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the files of certificates are looked at. They are small, and SPIFFE's live for an hour.
+pub const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// Longest header list, in octets: room for a large token. A call with a longer one is refused, and with one of four
 /// times that its connection ends with all its calls; so there is a wide margin to the 64 KiB that other servers take.
 pub const HEADER_LIST_OCTETS_MAX: u32 = 24 * 1024;

@@ -1,5 +1,6 @@
 //! The server: services, limits, and an end that comes in bounded time.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -26,8 +27,11 @@ use super::limits::{
     REQUEST_OCTETS_MAX, RESPONSE_OCTETS_MAX,
 };
 use super::mail_service::MailApi;
+use super::peer::PeerLayer;
 use super::rates::Rates;
 use super::suppression_service::SuppressionApi;
+use super::tls::Tls;
+use super::trusted_proxies::TrustedProxies;
 use crate::domain::keyring::Keyring;
 use crate::entropy;
 use crate::proto::FILE_DESCRIPTOR_SET;
@@ -39,11 +43,13 @@ use crate::proto::mail_service_server::MailServiceServer;
 use crate::proto::suppression_service_server::SuppressionServiceServer;
 use crate::service::Service;
 
-/// What the server answers, with a deadline around it.
-type Router = tonic::transport::server::Router<Stack<DeadlineLayer, Identity>>;
+/// What the server answers, with its layers around it.
+type Router = tonic::transport::server::Router<Layers>;
+/// What every request passes, the outermost last.
+type Layers = Stack<PeerLayer, Stack<DeadlineLayer, Identity>>;
 
 /// How the server listens.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct GrpcConfig {
     /// Where.
     pub listen: SocketAddr,
@@ -55,6 +61,10 @@ pub struct GrpcConfig {
     pub caller_rate: Option<NonZeroU32>,
     /// How long calls in flight may take to end when the process does.
     pub drain_timeout: Duration,
+    /// Whether and how connections are encrypted.
+    pub tls: Option<Tls>,
+    /// Who is believed when they tell of the certificates of others.
+    pub trusted_proxies: TrustedProxies,
 }
 
 /// A server that listens, and serves when it is told to.
@@ -75,7 +85,8 @@ impl Server {
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let listener = TcpListener::bind(config.listen).await?;
         let (health, health_service) = Health::new().await;
-        let mut router = limited().add_service(HealthServer::new(health_service));
+        let mut router =
+            limited(config.trusted_proxies.clone()).add_service(HealthServer::new(health_service));
         if config.serves_api {
             let gate = Gate::new(callers);
             let invitations = InvitationServiceServer::new(InvitationApi::new(
@@ -147,7 +158,7 @@ impl Server {
     /// that is silent would hold a graceful end for ever.
     pub async fn run(self, stopping: CancellationToken) -> Result<(), tonic::transport::Error> {
         let serving = self.router.serve_with_incoming_shutdown(
-            connection::incoming(self.listener),
+            connection::incoming(self.listener, self.config.tls.clone()),
             stopping.clone().cancelled_owned(),
         );
         let overdue = async {
@@ -155,6 +166,7 @@ impl Server {
             tokio::time::sleep(self.config.drain_timeout).await;
         };
         tokio::select! {
+            never = keep_fresh(self.config.tls) => match never {},
             ended = serving => ended,
             () = overdue => {
                 tracing::warn!("connections did not end in time and are cut off");
@@ -164,7 +176,14 @@ impl Server {
     }
 }
 
-fn limited() -> tonic::transport::Server<Stack<DeadlineLayer, Identity>> {
+async fn keep_fresh(tls: Option<Tls>) -> Infallible {
+    match tls {
+        Some(tls) => tls.keep_fresh().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn limited(trusted_proxies: TrustedProxies) -> tonic::transport::Server<Layers> {
     tonic::transport::Server::builder()
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
         .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS_MAX))
@@ -174,6 +193,7 @@ fn limited() -> tonic::transport::Server<Stack<DeadlineLayer, Identity>> {
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_connection_age(entropy::jittered(CONNECTION_AGE_MAX, CONNECTION_AGE_JITTER))
         .layer(DeadlineLayer)
+        .layer(PeerLayer::new(trusted_proxies))
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use invitations::callers_file::{CallerEntry, CallersFile};
+use invitations::callers_file::{CallerCredential, CallerEntry, CallersFile};
 use invitations::clock::{Clock, MockClock};
 use invitations::delivery::{
     Ambiguous, DeliveryConfig, DomainCaps, LaneConfig, Mailroom, Reaper, Route, Worker,
@@ -17,7 +17,7 @@ use invitations::domain::link::{LinkMode, LinkTemplate};
 use invitations::domain::public_url::PublicUrl;
 use invitations::domain::quota::QuotaLimits;
 use invitations::domain::scope::Scope;
-use invitations::grpc::{Callers, GrpcConfig, Server};
+use invitations::grpc::{Callers, GrpcConfig, Server, TrustedProxies};
 use invitations::mail::message::{Composer, Sender};
 use invitations::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
 use invitations::mail::transport::Transport;
@@ -536,7 +536,7 @@ fn read(rcpt: &str, raw: Vec<u8>) -> Mail {
 fn callers() -> Callers {
     let caller = |name: &str, scopes: &[Scope], organizations: Option<&str>| CallerEntry {
         name: name.to_owned(),
-        token_sha256: Sha256::digest(name).into(),
+        credential: CallerCredential::TokenSha256(Sha256::digest(name).into()),
         scopes: scopes.to_vec(),
         organizations: organizations.map(|id| vec![id.to_owned()]),
     };
@@ -576,6 +576,8 @@ fn grpc_config() -> GrpcConfig {
         reflection: true,
         caller_rate: None,
         drain_timeout: Duration::from_secs(1),
+        tls: None,
+        trusted_proxies: TrustedProxies::default(),
     }
 }
 

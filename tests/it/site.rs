@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use invitations::callers_file::CallerEntry;
+use invitations::callers_file::{CallerCredential, CallerEntry};
 use invitations::domain::scope::Scope;
 use invitations::proto::directory_service_client::DirectoryServiceClient;
 use invitations::proto::invitation_service_client::InvitationServiceClient;
@@ -49,7 +49,7 @@ impl Site {
         };
         let caller = CallerEntry {
             name: "all".to_owned(),
-            token_sha256: Sha256::digest(TOKEN).into(),
+            credential: CallerCredential::TokenSha256(Sha256::digest(TOKEN).into()),
             scopes: Scope::ALL.to_vec(),
             organizations: None,
         };

@@ -1,0 +1,204 @@
+//! Who a client certificate says its holder is: a SPIFFE id or a DNS name, never the common name.
+//!
+//! Spelled `spiffe://trust-domain/path` or `dns:name`. Reads no certificates and no headers, and decides nothing about
+//! who may call.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Longest SPIFFE id, in octets (SPIFFE-ID §2.3).
+const SPIFFE_ID_OCTETS_MAX: usize = 2_048;
+/// Longest trust domain, in octets (SPIFFE-ID §2.1).
+const TRUST_DOMAIN_OCTETS_MAX: usize = 255;
+/// Longest DNS name, in octets without the final dot (RFC 1035 §2.3.4).
+const DNS_NAME_OCTETS_MAX: usize = 253;
+/// Longest label of one (RFC 1035 §2.3.4).
+const DNS_LABEL_OCTETS_MAX: usize = 63;
+
+/// One name of the holder of a certificate. Names match octet by octet: no wildcards, no prefixes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CertificateIdentity {
+    /// A workload's SPIFFE id, as `spiffe://trust-domain/path`.
+    Spiffe(String),
+    /// A DNS name in lower case.
+    Dns(String),
+}
+
+/// A text that is no identity.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateIdentityError {
+    /// Neither of the two kinds.
+    #[error("must be spiffe://trust-domain/path or dns:name")]
+    Kind,
+    /// Not a SPIFFE id of a workload.
+    #[error(
+        "not the SPIFFE id of a workload: a trust domain of a-z, 0-9, \".\", \"-\" and \"_\", and a path of segments of \
+         A-Z, a-z, 0-9, \".\", \"-\" and \"_\""
+    )]
+    Spiffe,
+    /// Not one DNS name.
+    #[error("not a DNS name in lower case, without wildcard and final dot")]
+    Dns,
+}
+
+impl CertificateIdentity {
+    /// The identity in a SAN of type URI. Other URIs than SPIFFE ids identify nobody.
+    pub fn from_uri(uri: &str) -> Result<Self, CertificateIdentityError> {
+        if is_spiffe_id(uri) {
+            Ok(Self::Spiffe(uri.to_owned()))
+        } else {
+            Err(CertificateIdentityError::Spiffe)
+        }
+    }
+
+    /// The identity in a SAN of type DNS, which is the same in whatever case. A wildcard identifies nobody.
+    pub fn from_dns(name: &str) -> Result<Self, CertificateIdentityError> {
+        let name = name.to_ascii_lowercase();
+        if is_dns_name(&name) {
+            Ok(Self::Dns(name))
+        } else {
+            Err(CertificateIdentityError::Dns)
+        }
+    }
+}
+
+impl FromStr for CertificateIdentity {
+    type Err = CertificateIdentityError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if let Some(name) = text.strip_prefix("dns:") {
+            if is_dns_name(name) {
+                Ok(Self::Dns(name.to_owned()))
+            } else {
+                Err(CertificateIdentityError::Dns)
+            }
+        } else if text.starts_with("spiffe:") {
+            Self::from_uri(text)
+        } else {
+            Err(CertificateIdentityError::Kind)
+        }
+    }
+}
+
+impl fmt::Display for CertificateIdentity {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spiffe(id) => formatter.write_str(id),
+            Self::Dns(name) => write!(formatter, "dns:{name}"),
+        }
+    }
+}
+
+/// SPIFFE-ID §2: nothing is normalized, so there is one spelling for each id. An id without a path names a trust domain
+/// and no workload.
+fn is_spiffe_id(uri: &str) -> bool {
+    let Some((trust_domain, path)) = uri
+        .strip_prefix("spiffe://")
+        .and_then(|rest| rest.split_once('/'))
+    else {
+        return false;
+    };
+    let is_trust_domain = (1..=TRUST_DOMAIN_OCTETS_MAX).contains(&trust_domain.len())
+        && trust_domain.bytes().all(|octet| {
+            octet.is_ascii_lowercase() || octet.is_ascii_digit() || b".-_".contains(&octet)
+        });
+    let is_segment = |segment: &str| {
+        !matches!(segment, "" | "." | "..")
+            && segment
+                .bytes()
+                .all(|octet| octet.is_ascii_alphanumeric() || b".-_".contains(&octet))
+    };
+    uri.len() <= SPIFFE_ID_OCTETS_MAX && is_trust_domain && path.split('/').all(is_segment)
+}
+
+fn is_dns_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=DNS_LABEL_OCTETS_MAX).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+            && label.bytes().all(|octet| {
+                octet.is_ascii_lowercase() || octet.is_ascii_digit() || b"-_".contains(&octet)
+            })
+    };
+    name.len() <= DNS_NAME_OCTETS_MAX && name.split('.').all(is_label)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn good_identities_read_back_as_they_are_written() {
+        for text in [
+            "spiffe://example.org/ns/prod/sa/onboarding",
+            "spiffe://cluster.local/ns/default/sa/api",
+            "spiffe://a_b-1/A.b_c-9/...",
+            "dns:onboarding.example.com",
+            "dns:localhost",
+        ] {
+            let identity: CertificateIdentity = text.parse().unwrap();
+            assert_eq!(identity.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_could_be_read_in_two_ways_is_no_identity() {
+        let (long_domain, long_path) = ("a".repeat(256), "a".repeat(2_048));
+        for text in [
+            "",
+            "onboarding",
+            "https://example.org/a",
+            "CN=onboarding",
+            "spiffe:",
+            "spiffe://",
+            "spiffe:///a",
+            "spiffe://example.org",
+            "spiffe://example.org/",
+            "spiffe://example.org/a/",
+            "spiffe://example.org//a",
+            "spiffe://example.org/./a",
+            "spiffe://example.org/a/..",
+            "spiffe://Example.org/a",
+            "SPIFFE://example.org/a",
+            "spiffe://user@example.org/a",
+            "spiffe://example.org:443/a",
+            "spiffe://example.org/a?b",
+            "spiffe://example.org/a#b",
+            "spiffe://example.org/%61",
+            "spiffe://example.org/é",
+            "spiffe://example.org/a b",
+            "spiffe://example.org/*",
+            "dns:",
+            "dns:*.example.com",
+            "dns:Example.com",
+            "dns:example.com.",
+            "dns:a..b",
+            "dns:-a.example.com",
+            "dns:é.example.com",
+            "DNS:example.com",
+            &format!("spiffe://{long_domain}/a"),
+            &format!("spiffe://example.org/{long_path}"),
+            &format!("dns:{}", "a".repeat(64)),
+        ] {
+            assert!(text.parse::<CertificateIdentity>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_dns_name_of_a_certificate_counts_in_any_case_and_never_as_a_wildcard() {
+        let identity = CertificateIdentity::from_dns("API.Example.com").unwrap();
+        assert_eq!(identity.to_string(), "dns:api.example.com");
+        assert!(CertificateIdentity::from_dns("*.example.com").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_read_is_written_back_the_same(text in "(spiffe://|dns:)?[a-zA-Z0-9./_%:@?# -]{0,40}") {
+            if let Ok(identity) = text.parse::<CertificateIdentity>() {
+                prop_assert_eq!(identity.to_string(), text);
+            }
+        }
+    }
+}
