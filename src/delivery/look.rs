@@ -136,7 +136,7 @@ impl Look {
         // Where it failed, their leases run out; the others are not to blame.
         match put_off {
             Ok(count) => {
-                tracing::debug!(mails.count = count, "mails of suspended organizations wait")
+                tracing::debug!(mails.count = count, "mails of suspended organizations wait");
             }
             Err(error) => tracing::warn!(
                 error = &error as &dyn Error,

@@ -229,8 +229,10 @@ async fn a_token_with_any_one_bit_flipped_is_refused() {
         let mut flipped = payload.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let flipped = format!("inv1_{}", URL_SAFE_NO_PAD.encode(flipped));
+        // Each by another user: one alone is made to wait after twenty.
+        let user = format!("new{bit}");
         let answer = client
-            .accept(accept_request(&flipped, "new", "a@b.co"))
+            .accept(accept_request(&flipped, &user, "a@b.co"))
             .await;
         assert_eq!(reason(answer), "TOKEN_INVALID", "bit {bit}");
     }
