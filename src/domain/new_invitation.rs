@@ -252,7 +252,8 @@ impl Draft {
             Some(_) => {}
         }
         let is_admin = inviter.is_some_and(|inviter| inviter.is_admin);
-        if self.role.as_ref().is_some_and(Role::is_admin) && !is_admin {
+        let is_grantable = |role: &Role| role.is_grantable_by(is_admin);
+        if !self.role.as_ref().is_none_or(is_grantable) {
             self.violations
                 .push(Violation::new("role", Reason::RoleNotGrantable));
         }

@@ -16,7 +16,6 @@ mod health;
 mod invitation_service;
 pub mod limits;
 mod mail_service;
-mod page_token;
 mod server;
 mod status;
 mod suppression_service;
