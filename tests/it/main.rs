@@ -7,6 +7,7 @@
 
 mod accept;
 mod accounts;
+mod bad_inputs;
 mod batches;
 mod bounce;
 mod bulk_create;
