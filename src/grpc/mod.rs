@@ -11,6 +11,8 @@ mod deadline;
 mod directory_service;
 mod feedback_service;
 mod fields;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gate;
 mod health;
 mod invitation_service;
