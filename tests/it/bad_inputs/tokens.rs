@@ -1,6 +1,6 @@
 //! Tokens and ids of invitations: changed, made up, somebody else's, and those whose time is over.
 
-use std::fmt::Debug;
+use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
@@ -24,6 +24,9 @@ use crate::harness::{ACME, KEYS, OTHER, World, accept_request, reason};
 use crate::suppression::KEY_2;
 
 const UNKNOWN_ID: &str = "019aacd0-0000-7000-8000-000000000001";
+
+/// Something done to the octets of a token.
+type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
 
 /// The token with some octets of its payload changed.
 fn forged(token: &str, change: impl Fn(&mut Vec<u8>)) -> String {
@@ -102,7 +105,7 @@ async fn a_token_of_another_version_key_or_invitation_names_nothing() {
     let (_, token) = world.invite_one("a@b.co").await;
     let (_, other) = world.invite_one("b@b.co").await;
     let id_of_other = URL_SAFE_NO_PAD.decode(&other[5..]).unwrap()[2..18].to_vec();
-    let changes: [&dyn Fn(&mut Vec<u8>); 6] = [
+    let changes: [Change<'_>; 6] = [
         &|payload| payload[0] = 2,
         &|payload| payload[0] = 0,
         &|payload| payload[1] = 9,
@@ -154,7 +157,7 @@ struct Text(String);
 impl Visit for Text {
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
         if ["summary", "db.statement"].contains(&field.name()) {
-            self.0.push_str(&format!("{value:?}"));
+            write!(self.0, "{value:?}").unwrap();
         }
     }
 }
@@ -311,8 +314,8 @@ async fn an_invitation_that_is_unknown_or_foreign_is_revoked_and_resent_by_nobod
             ..Default::default()
         };
         let revoked = world.client().revoke(revoke).await.err().unwrap();
-        let resent = world.client().resend(resend).await.err().unwrap();
-        for status in [revoked, resent] {
+        let again = world.client().resend(resend).await.err().unwrap();
+        for status in [revoked, again] {
             assert!(is_silent(&status, id));
             assert_eq!(
                 (status.code(), reason_of(&status)),
