@@ -35,6 +35,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .extern_path(".google.rpc", "::tonic_types::pb")
         // Messages carry addresses, tokens and notes: without Debug none can slip into a log.
         .skip_debug([".invitation.v1"])
+        .codec_path("crate::proto::codec::RequestCodec")
         .enum_attribute(".invitation.v1", "#[derive(Debug)]")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())

@@ -1,4 +1,4 @@
-//! The generated protocol. It knows nothing of the rest, and nothing but `grpc` and `cli` knows it.
+//! The generated protocol. It knows nothing of the rest but reasons, and nothing but `grpc` and `cli` knows it.
 
 #![expect(
     clippy::all,
@@ -6,6 +6,8 @@
     clippy::pedantic,
     reason = "generated code"
 )]
+
+pub mod codec;
 
 tonic::include_proto!("invitation.v1");
 

@@ -4,15 +4,18 @@ use super::reason::Reason;
 
 /// Longest name, in characters.
 pub const NAME_CHARACTERS_MAX: usize = 100;
+/// Longest input that is looked at, in octets: room for a name and white space around it.
+const NAME_OCTETS_MAX: usize = 16 * NAME_CHARACTERS_MAX;
 
 /// Checks a name that a mail may show: 1 to 100 characters, no control or bidirectional override characters, no link
 /// and no host name, because a signed mail with a link in its first line is what a phisher wants of us.
 pub fn parse(input: &str) -> Result<String, Reason> {
     let name = input.trim();
-    if name.is_empty() || name.chars().count() > NAME_CHARACTERS_MAX {
-        return Err(Reason::NameInvalid);
+    // Four octets to a character at most: what is longer is not even counted.
+    if input.len() > NAME_OCTETS_MAX || name.chars().count() > NAME_CHARACTERS_MAX {
+        return Err(Reason::NameTooLong);
     }
-    if name.chars().any(is_hidden) || name.contains(['<', '>']) {
+    if name.is_empty() || name.chars().any(is_hidden) || name.contains(['<', '>']) {
         return Err(Reason::NameInvalid);
     }
     if contains_link(name) || words(name).any(is_host_name) {
@@ -45,23 +48,23 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Whether a word is a dotted host name or an IPv4 address: two labels or more, the last of two letters or more, an
-/// A-label, or four numbers in all.
+/// Whether a word is or holds a dotted host name or an IPv4 address: a label, a dot, and two letters or more or an
+/// A-label; or four numbers in all. Where in the word does not matter: mail clients find `evil.com` in `Win..evil.com`.
 pub(super) fn is_host_name(word: &str) -> bool {
     let labels: Vec<&str> = word
         .trim_matches(|character: char| !character.is_alphanumeric())
         .split(is_dot)
         .collect();
-    let [_, .., tld] = labels.as_slice() else {
-        return false;
-    };
     let is_number = |label: &&str| {
         !label.is_empty() && label.len() <= 3 && label.bytes().all(|byte| byte.is_ascii_digit())
     };
     let is_address = labels.len() == 4 && labels.iter().all(is_number);
-    let is_name = tld.chars().count() >= 2 && tld.chars().all(char::is_alphabetic)
-        || tld.to_ascii_lowercase().starts_with("xn--");
-    is_address || is_name && labels.iter().all(|label| !label.is_empty())
+    let is_tld = |label: &str| {
+        label.chars().count() >= 2 && label.chars().all(char::is_alphabetic)
+            || label.to_ascii_lowercase().starts_with("xn--")
+    };
+    let mut pairs = labels.windows(2);
+    is_address || pairs.any(|pair| !pair[0].is_empty() && is_tld(pair[1]))
 }
 
 const fn is_dot(character: char) -> bool {
@@ -69,54 +72,5 @@ const fn is_dot(character: char) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_people_and_companies_pass() {
-        for name in [
-            "Ada Lovelace",
-            "J.R.R. Tolkien",
-            "Müller & Söhne, GmbH.",
-            "株式会社 例え",
-            "O'Brien",
-            "🚀 Rockets",
-            "St. Mary",
-            "Release 1.2.3",
-            "e.g. Acme",
-        ] {
-            assert_eq!(parse(name).as_deref(), Ok(name));
-        }
-    }
-
-    #[test]
-    fn what_could_mislead_a_reader_is_refused() {
-        let long = "x".repeat(101);
-        for name in [
-            "",
-            "  ",
-            "Eve\r\nBcc: x@y.zz",
-            "a\0b",
-            "a\x1bb",
-            "\u{202e}moc",
-            "<a href=//e>x</a>",
-            &long,
-        ] {
-            assert_eq!(parse(name), Err(Reason::NameInvalid), "{name:?}");
-        }
-        for name in [
-            "Visit https://evil.example",
-            "Acme (evil.example)",
-            "www.evil",
-            "call me at eve@evil.example",
-            "Win at evil.com,now",
-            "see(evil.com)",
-            "foo_bar.evil.com",
-            "evil.xn--p1ai",
-            "1.2.3.4",
-            "evil。com",
-        ] {
-            assert_eq!(parse(name), Err(Reason::NameContainsLink), "{name:?}");
-        }
-    }
-}
+#[path = "display_name_tests.rs"]
+mod tests;

@@ -20,8 +20,8 @@ pub enum Expiry {
     Ttl(Duration),
     /// At this time.
     At(OffsetDateTime),
-    /// A value that is no duration or time at all.
-    Malformed,
+    /// The named field holds what is no duration or time at all.
+    Malformed(&'static str),
 }
 
 impl Expiry {
@@ -30,7 +30,8 @@ impl Expiry {
     pub const fn field(self) -> &'static str {
         match self {
             Self::At(_) => "expire_time",
-            Self::Default | Self::Ttl(_) | Self::Malformed => "ttl",
+            Self::Default | Self::Ttl(_) => "ttl",
+            Self::Malformed(field) => field,
         }
     }
 
@@ -40,7 +41,7 @@ impl Expiry {
             Self::Default => TTL_DEFAULT,
             Self::Ttl(ttl) => ttl,
             Self::At(time) => time - now,
-            Self::Malformed => return Err(Reason::ExpiryOutOfRange),
+            Self::Malformed(_) => return Err(Reason::ExpiryOutOfRange),
         };
         if (TTL_MIN..=TTL_MAX).contains(&ttl) {
             let expires_at = now + ttl;
@@ -68,7 +69,7 @@ mod tests {
             Expiry::Ttl(Duration::days(366)),
             Expiry::Ttl(Duration::MAX),
             Expiry::At(now - Duration::days(1)),
-            Expiry::Malformed,
+            Expiry::Malformed("ttl"),
         ];
         for expiry in refused {
             assert_eq!(

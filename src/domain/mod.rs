@@ -28,6 +28,7 @@ pub mod membership;
 pub mod metadata;
 pub mod new_invitation;
 pub mod organization;
+pub mod page_token;
 pub mod personal_message;
 pub mod public_url;
 pub mod quota;

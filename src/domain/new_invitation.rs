@@ -252,7 +252,8 @@ impl Draft {
             Some(_) => {}
         }
         let is_admin = inviter.is_some_and(|inviter| inviter.is_admin);
-        if self.role.as_ref().is_some_and(Role::is_admin) && !is_admin {
+        let is_grantable = |role: &Role| role.is_grantable_by(is_admin);
+        if !self.role.as_ref().is_none_or(is_grantable) {
             self.violations
                 .push(Violation::new("role", Reason::RoleNotGrantable));
         }
@@ -372,7 +373,7 @@ mod tests {
                 "x".to_owned(),
                 Value::from("y".repeat(9_000)),
             )])),
-            expiry: Expiry::Malformed,
+            expiry: Expiry::Malformed("expire_time"),
             locale: "xx-INVALID-".into(),
             message: "https://evil.example".into(),
             accept_policy: None,
@@ -386,7 +387,7 @@ mod tests {
             ("redirect_url", Reason::RedirectUrlInvalid),
             ("public_metadata", Reason::FieldInvalid),
             ("private_metadata", Reason::MetadataTooLarge),
-            ("ttl", Reason::ExpiryOutOfRange),
+            ("expire_time", Reason::ExpiryOutOfRange),
             ("locale", Reason::LocaleInvalid),
             ("message", Reason::MessageInvalid),
             ("accept_policy", Reason::FieldInvalid),

@@ -38,32 +38,5 @@ fn names_a_page(message: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_note_keeps_its_lines() {
-        assert_eq!(
-            parse(" Hi!\r\nSee you.Ada \n").as_deref(),
-            Ok("Hi!\nSee you.Ada")
-        );
-        assert!(parse(&"é".repeat(500)).is_ok());
-        assert!(parse("Meet at 10:30, room 3/4 (not e.g. 5)").is_ok());
-    }
-
-    #[test]
-    fn a_note_carries_no_link_and_hides_nothing() {
-        let long = "x".repeat(501);
-        for note in [
-            &long,
-            "a\0b",
-            "\u{202e}x",
-            "see https://evil.example",
-            "WWW.evil.example",
-            "evil.example/login",
-            "a\rb",
-        ] {
-            assert_eq!(parse(note), Err(Reason::MessageInvalid), "{note:?}");
-        }
-    }
-}
+#[path = "personal_message_tests.rs"]
+mod tests;

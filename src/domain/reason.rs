@@ -2,6 +2,9 @@
 //!
 //! The protocol's enum has the same names; `grpc` maps one to the other and each kind to a status code.
 
+/// The domain that every reason is of (AIP-193).
+pub const DOMAIN: &str = "invitation.v1";
+
 /// What sort of refusal a reason is; decides the status code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -96,7 +99,8 @@ reasons! {
     LocaleInvalid "LOCALE_INVALID" Invalid "the locale is not a BCP 47 language tag";
     MessageInvalid "MESSAGE_INVALID" Invalid "the message is over 500 characters, or holds control characters or a link";
     DomainNotAllowed "DOMAIN_NOT_ALLOWED" Precondition "the organization does not invite people of this mail domain";
-    NameInvalid "NAME_INVALID" Invalid "the name is empty, over 100 characters, or holds control characters";
+    NameInvalid "NAME_INVALID" Invalid "the name is empty, or holds control characters or angle brackets";
+    NameTooLong "NAME_TOO_LONG" Invalid "the name is over 100 characters";
     NameContainsLink "NAME_CONTAINS_LINK" Invalid "the name holds a link or a host name";
     EmailSuppressed "EMAIL_SUPPRESSED" Precondition "the address bounced, or asked for no more invitations";
     QuotaExceeded "QUOTA_EXCEEDED" Exhausted "a quota is used up";
@@ -106,6 +110,7 @@ reasons! {
     FieldInvalid "FIELD_INVALID" Invalid "the field is malformed";
     RequestIdInvalid "REQUEST_ID_INVALID" Invalid "the request id is not a UUID";
     RequestIdReused "REQUEST_ID_REUSED" Precondition "the request id was used for a different request";
+    RequestMalformed "REQUEST_MALFORMED" Invalid "the octets are not the request message of this method";
     PageTokenInvalid "PAGE_TOKEN_INVALID" Invalid "the page token was changed or belongs to another list";
     ItemsFailed "ITEMS_FAILED" Precondition "items failed and the call is atomic, so nothing was done";
     OrganizationNotFound "ORGANIZATION_NOT_FOUND" NotFound "the organization is not known";

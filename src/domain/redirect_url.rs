@@ -45,7 +45,9 @@ fn parse_web_url(input: &str) -> Option<Url> {
         "http" => url.host().is_some_and(|host| is_loopback(&host)),
         _ => false,
     };
-    (is_allowed_scheme && has_plain_authority(input)).then_some(url)
+    // Written out it may be longer: a quotation mark is three octets then.
+    let is_short = url.as_str().len() <= REDIRECT_URL_OCTETS_MAX;
+    (is_allowed_scheme && is_short && has_plain_authority(input)).then_some(url)
 }
 
 /// Whether the authority as written is a host and a port and nothing else: the parser forgives `https:host`,
@@ -66,75 +68,5 @@ fn is_loopback(host: &Host<&str>) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn origins() -> Vec<String> {
-        vec![
-            "https://app.example.com".to_owned(),
-            "http://localhost:3000".to_owned(),
-        ]
-    }
-
-    #[test]
-    fn listed_origins_pass_with_any_path_and_query() {
-        for url in [
-            "https://app.example.com/welcome?x=1#y",
-            "https://APP.example.com:443/",
-            "http://localhost:3000/join",
-        ] {
-            assert!(parse(url, &origins()).is_ok(), "{url}");
-        }
-    }
-
-    #[test]
-    fn everything_else_is_refused() {
-        let long = format!("https://app.example.com/{}", "x".repeat(2_025));
-        let cases = [
-            "",
-            "javascript:alert(1)",
-            "data:text/html,x",
-            "https://evil.example",
-            "//evil.example",
-            "/welcome",
-            "https://app.example.com.evil.example",
-            "https://app.example.com@evil.example",
-            "https://u:p@app.example.com/",
-            "https://@app.example.com/",
-            "http://app.example.com",
-            "https:\\\\app.example.com",
-            "https://app.example.com:8443/",
-            "https://app.example.com/\n",
-            "https:app.example.com",
-            "https:///app.example.com/",
-            &long,
-        ];
-        for url in cases {
-            assert_eq!(
-                parse(url, &origins()),
-                Err(Reason::RedirectUrlInvalid),
-                "{url}"
-            );
-        }
-        assert_eq!(
-            parse("https://app.example.com/", &[]),
-            Err(Reason::RedirectUrlInvalid)
-        );
-    }
-
-    #[test]
-    fn an_origin_has_no_path() {
-        assert_eq!(
-            parse_origin("https://App.Example.com/").as_deref(),
-            Ok("https://app.example.com")
-        );
-        for bad in [
-            "https://app.example.com/x",
-            "app.example.com",
-            "http://app.example.com",
-            "*",
-        ] {
-            assert_eq!(parse_origin(bad), Err(Reason::FieldInvalid), "{bad}");
-        }
-    }
-}
+#[path = "redirect_url_tests.rs"]
+mod tests;

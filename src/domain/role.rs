@@ -1,4 +1,5 @@
-//! Roles: names an organization gives to what its members may do. Only `admin` means something to this service.
+//! Roles: names an organization gives to what its members may do. Two mean something to this service: `admin`, whose
+//! members invite, and `owner`, which no invitation gives.
 
 /// Longest role, in octets.
 pub const ROLE_OCTETS_MAX: usize = 64;
@@ -10,6 +11,8 @@ pub struct Role(String);
 impl Role {
     /// The role whose members may invite.
     pub const ADMIN: &'static str = "admin";
+    /// The role that stands above `admin`, where an organization has it.
+    pub const OWNER: &'static str = "owner";
     /// The default role of an organization that names none.
     pub const MEMBER: &'static str = "member";
 
@@ -36,6 +39,13 @@ impl Role {
         self.0
     }
 
+    /// Whether an inviter may grant it. Nobody grants what is above themselves: an admin grants all but `owner`, which
+    /// comes from the directory alone, and whoever is no admin grants no admin.
+    #[must_use]
+    pub fn is_grantable_by(&self, is_admin: bool) -> bool {
+        self.0 != Self::OWNER && (is_admin || !self.is_admin())
+    }
+
     /// Whether its members may invite.
     #[must_use]
     pub fn is_admin(&self) -> bool {
@@ -46,6 +56,14 @@ impl Role {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_grants_what_is_above_themselves() {
+        let is_grantable = |role, is_admin| Role::parse(role).unwrap().is_grantable_by(is_admin);
+        assert!(is_grantable("admin", true) && is_grantable("member", true));
+        assert!(is_grantable("member", false) && !is_grantable("admin", false));
+        assert!(!is_grantable("owner", true) && !is_grantable("owner", false));
+    }
 
     #[test]
     fn a_role_is_one_plain_name() {

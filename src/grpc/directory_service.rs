@@ -8,8 +8,9 @@ use super::actor::actor;
 use super::callers::Caller;
 use super::convert::{directory, times};
 use super::gate::{Gate, Pace, organization, require_every_organization};
-use super::{fields, page_token, status};
+use super::{fields, status};
 use crate::domain::keyring::Keyring;
+use crate::domain::page_token;
 use crate::domain::scope::Scope;
 use crate::proto::directory_service_server::DirectoryService;
 use crate::proto::{

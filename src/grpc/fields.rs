@@ -3,10 +3,10 @@
 use uuid::Uuid;
 
 use super::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
-use super::page_token;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::keyring::Keyring;
+use crate::domain::page_token;
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::token::Token;
 

@@ -15,12 +15,13 @@ mod encryption;
 mod failed_accepts;
 mod feedback_service;
 mod fields;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod gate;
 mod health;
 mod invitation_service;
 pub mod limits;
 mod mail_service;
-mod page_token;
 mod peer;
 mod peer_identities;
 mod rates;

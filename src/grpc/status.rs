@@ -11,12 +11,9 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 use super::limits::{RETRY_DELAY_JITTER, RETRY_DELAY_MAX, VIOLATIONS_IN_STATUS_MAX};
 use crate::domain::new_invitation::ITEMS_MAX;
 use crate::domain::quota::Exceeded;
-use crate::domain::reason::{Kind, Reason, Violation};
+use crate::domain::reason::{DOMAIN, Kind, Reason, Violation};
 use crate::entropy;
 use crate::service::ServiceError;
-
-/// The domain of every reason (AIP-193).
-const DOMAIN: &str = "invitation.v1";
 
 /// The status code of a kind of refusal.
 pub(super) const fn code(kind: Kind) -> Code {

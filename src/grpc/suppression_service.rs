@@ -9,8 +9,9 @@ use super::actor::actor;
 use super::callers::Caller;
 use super::convert::{directory, suppression};
 use super::gate::{Gate, Pace, optional_organization};
-use super::{fields, page_token, status};
+use super::{fields, status};
 use crate::domain::keyring::Keyring;
+use crate::domain::page_token;
 use crate::domain::scope::Scope;
 use crate::proto::suppression_service_server::SuppressionService;
 use crate::proto::{

@@ -14,4 +14,6 @@ mod webhooks;
 
 pub use limits::HttpTimeouts;
 pub use server::{HttpConfig, Server};
+#[cfg(feature = "fuzzing")]
+pub use webhooks::fuzzing;
 pub use webhooks::{PostmarkPassword, WebhookSecret, WebhookSecretError};

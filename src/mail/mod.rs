@@ -13,6 +13,8 @@
 
 mod connection;
 pub mod file;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod message;
 pub mod outcome;
 mod postmark;

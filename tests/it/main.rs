@@ -9,6 +9,7 @@ mod accept;
 mod accounts;
 mod audit;
 mod audit_log;
+mod bad_inputs;
 mod batches;
 mod bounce;
 mod bulk_create;

@@ -30,7 +30,17 @@ pub(crate) async fn call(
     headers: &[(&str, &str)],
     message: &[u8],
 ) -> Result<Vec<u8>, Status> {
-    exchange(address, path, headers, Some(message)).await
+    exchange(address, path, headers, Some(frame(message))).await
+}
+
+/// Calls a method with a body that is not a message in its frame.
+pub(crate) async fn call_raw(
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
+) -> Result<Vec<u8>, Status> {
+    exchange(address, path, headers, Some(body.into())).await
 }
 
 /// Begins a call and never sends its message.
@@ -46,7 +56,7 @@ async fn exchange(
     address: SocketAddr,
     path: &str,
     headers: &[(&str, &str)],
-    message: Option<&[u8]>,
+    body: Option<Bytes>,
 ) -> Result<Vec<u8>, Status> {
     let stream = TcpStream::connect(address).await.unwrap();
     let (client, connection) = client::handshake(stream).await.unwrap();
@@ -60,8 +70,8 @@ async fn exchange(
     let mut client = client.ready().await.unwrap();
     let request = request.body(()).unwrap();
     let (response, mut sending) = client.send_request(request, false).unwrap();
-    if let Some(message) = message {
-        sending.send_data(frame(message), true).unwrap();
+    if let Some(octets) = body {
+        sending.send_data(octets, true).unwrap();
     }
     let (head, mut body) = response.await.unwrap().into_parts();
     let mut octets = Vec::new();
@@ -109,6 +119,68 @@ pub(crate) fn filled(message: &str, text: &str, organization_id: &str) -> Vec<u8
         }
     }
     octets
+}
+
+/// Where a message holds text, such as `invitations.email`.
+pub(crate) fn texts(message: &str) -> Vec<String> {
+    let mut paths = Vec::new();
+    for field in fields_of(message) {
+        match field.r#type() {
+            Type::String => paths.push(field.name().to_owned()),
+            Type::Message if field.type_name().starts_with(".invitation.v1.") => {
+                let inner = texts(field.type_name());
+                paths.extend(inner.iter().map(|path| format!("{}.{path}", field.name())));
+            }
+            _ => {}
+        }
+    }
+    paths
+}
+
+/// A message that names what there is, but these octets at one place.
+pub(crate) fn with_text(message: &str, path: &str, text: &[u8]) -> Vec<u8> {
+    let (name, rest) = path.split_once('.').unwrap_or((path, ""));
+    let mut octets = Vec::new();
+    let mut write = |number: i32, value: &[u8]| {
+        let tag = u32::try_from(number).unwrap();
+        encode_key(tag, WireType::LengthDelimited, &mut octets);
+        encode_varint(value.len() as u64, &mut octets);
+        octets.extend_from_slice(value);
+    };
+    for field in fields_of(message) {
+        let is_meant = field.name() == name;
+        match field.r#type() {
+            Type::String if is_meant => write(field.number(), text),
+            Type::String | Type::Bytes => {
+                if let Some(plausible) = plausible(field.name()) {
+                    write(field.number(), plausible.as_bytes());
+                }
+            }
+            Type::Message if is_meant => {
+                let inner = with_text(field.type_name(), rest, text);
+                write(field.number(), &inner);
+            }
+            Type::Message if field.type_name() == ".invitation.v1.NewInvitation" => {
+                write(field.number(), &with_text(field.type_name(), "", &[]));
+            }
+            _ => {}
+        }
+    }
+    octets
+}
+
+/// What a caller would write there.
+fn plausible(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "organization_id" => "acme",
+        "user_id" | "inviter_user_id" => "ada",
+        "invitation_id" | "invitation_ids" => "019aacd0-0000-7000-8000-000000000001",
+        "email" | "emails" => "a@b.co",
+        "id" => "x1",
+        "name" => "Name",
+        "message" => "Hi",
+        _ => return None,
+    })
 }
 
 /// Whether a message names the one organization that its call is for.

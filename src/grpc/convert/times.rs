@@ -24,7 +24,7 @@ pub(in crate::grpc) fn duration(duration: time::Duration) -> Duration {
 
 /// An expiry from a duration.
 pub(in crate::grpc) fn expiry_of_ttl(ttl: Duration) -> Expiry {
-    parse_duration(ttl).map_or(Expiry::Malformed, Expiry::Ttl)
+    parse_duration(ttl).map_or(Expiry::Malformed("ttl"), Expiry::Ttl)
 }
 
 /// The lead of a reminder, if one is given.
@@ -49,7 +49,7 @@ pub(in crate::grpc) fn expiry_of_time(time: Timestamp) -> Expiry {
     OffsetDateTime::from_unix_timestamp(time.seconds)
         .ok()
         .and_then(|seconds| seconds.replace_nanosecond(nanos?).ok())
-        .map_or(Expiry::Malformed, Expiry::At)
+        .map_or(Expiry::Malformed("expire_time"), Expiry::At)
 }
 
 #[cfg(test)]
@@ -60,12 +60,12 @@ mod tests {
     fn malformed_times_are_told_apart_from_early_and_late_ones() {
         let ttl = |seconds, nanos| expiry_of_ttl(Duration { seconds, nanos });
         assert_eq!(ttl(3_600, 0), Expiry::Ttl(time::Duration::HOUR));
-        assert_eq!(ttl(1, 1_000_000_000), Expiry::Malformed);
-        assert_eq!(ttl(1, -1), Expiry::Malformed);
+        assert_eq!(ttl(1, 1_000_000_000), Expiry::Malformed("ttl"));
+        assert_eq!(ttl(1, -1), Expiry::Malformed("ttl"));
         assert!(matches!(ttl(i64::MAX, 999_999_999), Expiry::Ttl(_)));
         let at = |seconds, nanos| expiry_of_time(Timestamp { seconds, nanos });
         assert_eq!(at(0, 0), Expiry::At(OffsetDateTime::UNIX_EPOCH));
-        assert_eq!(at(i64::MAX, 0), Expiry::Malformed);
-        assert_eq!(at(0, -1), Expiry::Malformed);
+        assert_eq!(at(i64::MAX, 0), Expiry::Malformed("expire_time"));
+        assert_eq!(at(0, -1), Expiry::Malformed("expire_time"));
     }
 }

@@ -4,6 +4,8 @@
 //! what is not answered with 2xx for days, so a report that is understood, or concerns somebody else's mail, is
 //! answered with 204; a refusal is for what is not theirs, and 503 for what should come again.
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub(super) mod postmark;
 pub(super) mod resend;
 mod signature;

@@ -38,7 +38,7 @@ impl PostmarkPassword {
     }
 
     /// Whether a request brings it. Hashes are compared, so that the time it takes tells nothing, not even a length.
-    fn is_in(&self, headers: &HeaderMap) -> bool {
+    pub(super) fn is_in(&self, headers: &HeaderMap) -> bool {
         headers
             .get(header::AUTHORIZATION)
             .and_then(|value| value.to_str().ok())
@@ -58,7 +58,7 @@ impl fmt::Debug for PostmarkPassword {
 /// A report. What is not needed is not read.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Event {
+pub(super) struct Event {
     record_type: String,
     #[serde(rename = "ID", default)]
     id: Option<i64>,
@@ -103,7 +103,7 @@ pub(in crate::http) async fn report(
 }
 
 /// What a report says of a mail of ours; `None` for other reports and other people's mails.
-fn understood(event: Event) -> Option<Report> {
+pub(super) fn understood(event: Event) -> Option<Report> {
     let kind = kind(&event)?;
     let metadata: BTreeMap<_, _> = event
         .metadata?

@@ -16,7 +16,7 @@ use crate::service::{FeedbackKind, FeedbackSource};
 
 /// An event. What is not needed is not read.
 #[derive(Deserialize)]
-struct Event {
+pub(super) struct Event {
     r#type: String,
     #[serde(default)]
     data: Data,
@@ -117,7 +117,7 @@ pub(in crate::http) async fn report(
 }
 
 /// What an event says of a mail of ours; `None` for other events and other people's mails.
-fn understood(event: Event, event_id: &str) -> Option<Report> {
+pub(super) fn understood(event: Event, event_id: &str) -> Option<Report> {
     let tags = event.data.tags.into_map();
     let (kind, said) = match event.r#type.as_str() {
         "email.bounced" => {

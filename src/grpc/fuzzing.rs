@@ -1,0 +1,43 @@
+//! What the fuzzer may call of requests: decoding, converting and checking, as the server does it. It asks no database.
+
+use std::collections::HashMap;
+
+use prost::Message as _;
+use time::OffsetDateTime;
+
+use super::convert::bulk;
+use super::fields;
+use crate::domain::new_invitation::{Draft, Inviter};
+use crate::domain::organization::OrganizationInput;
+use crate::proto::BulkCreateRequest;
+
+/// When everything happens.
+const NOW: OffsetDateTime = time::macros::datetime!(2026-11-22 18:48 UTC);
+
+/// Takes any octets for a request; returns how many of its items hold.
+#[must_use]
+pub fn bulk_create(octets: &[u8]) -> Option<usize> {
+    let message = BulkCreateRequest::decode(octets).ok()?;
+    let organization_id = fields::organization_id(&message.organization_id);
+    let request = bulk::request(message, "fuzzer", organization_id).ok()?;
+    let organization = OrganizationInput {
+        id: "acme".to_owned(),
+        name: "Acme".to_owned(),
+        redirect_origins: vec!["https://app.example.com".to_owned()],
+        ..Default::default()
+    };
+    let organization = organization.parse().ok()?;
+    let inviter = Inviter {
+        name: "Ada".to_owned(),
+        is_admin: true,
+    };
+    let inviters = HashMap::from([("ada".to_owned(), inviter)]);
+    let drafts = request.items.into_iter().enumerate().map(|(index, item)| {
+        Draft::parse(index, item, &organization, &request.inviter_user_id, NOW)
+    });
+    Some(
+        drafts
+            .filter_map(|draft| draft.finish(&inviters).ok())
+            .count(),
+    )
+}
