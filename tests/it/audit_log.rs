@@ -328,6 +328,11 @@ async fn a_page_token_and_a_malformed_filter_are_refused() {
         change(&mut request);
         request
     };
+    let malformed = |change: &dyn Fn(&mut AuditServiceListRequest)| {
+        let mut request = of(ACME);
+        change(&mut request);
+        request
+    };
     for (request, expected) in [
         (wrong(&|it| it.caller = "all".into()), "PAGE_TOKEN_INVALID"),
         (
@@ -338,14 +343,17 @@ async fn a_page_token_and_a_malformed_filter_are_refused() {
             wrong(&|it| it.page_token = "x".into()),
             "PAGE_TOKEN_INVALID",
         ),
-        (wrong(&|it| it.page_size = -1), "FIELD_INVALID"),
-        (wrong(&|it| it.action = 99), "FIELD_INVALID"),
-        (wrong(&|it| it.caller = "\0".into()), "FIELD_INVALID"),
-        (wrong(&|it| it.user_id = "a b".into()), "FIELD_INVALID"),
-        (wrong(&|it| it.invitation_id = "x".into()), "FIELD_INVALID"),
-        (wrong(&|it| it.batch_id = "x".into()), "FIELD_INVALID"),
+        (malformed(&|it| it.page_size = -1), "FIELD_INVALID"),
+        (malformed(&|it| it.action = 99), "FIELD_INVALID"),
+        (malformed(&|it| it.caller = "\0".into()), "FIELD_INVALID"),
+        (malformed(&|it| it.user_id = "a b".into()), "FIELD_INVALID"),
         (
-            wrong(&|it| {
+            malformed(&|it| it.invitation_id = "x".into()),
+            "FIELD_INVALID",
+        ),
+        (malformed(&|it| it.batch_id = "x".into()), "FIELD_INVALID"),
+        (
+            malformed(&|it| {
                 it.end_time = Some(Timestamp {
                     seconds: i64::MAX,
                     nanos: 0,
@@ -356,24 +364,7 @@ async fn a_page_token_and_a_malformed_filter_are_refused() {
     ] {
         let status = list_as(&world, "all", request).await.err().unwrap();
         assert_eq!(status.code(), Code::InvalidArgument);
-        let told = reason(Err::<(), _>(status));
-        // A page token of another list is wrong too; the first violation gives the reason.
-        assert!(told == expected || told == "PAGE_TOKEN_INVALID", "{told}");
-    }
-    for request in [
-        AuditServiceListRequest {
-            page_token: String::new(),
-            ..wrong(&|it| it.action = 99)
-        },
-        AuditServiceListRequest {
-            page_token: String::new(),
-            ..wrong(&|it| it.caller = "\n".into())
-        },
-    ] {
-        assert_eq!(
-            reason(list_as(&world, "all", request).await),
-            "FIELD_INVALID"
-        );
+        assert_eq!(reason(Err::<(), _>(status)), expected);
     }
 }
 
