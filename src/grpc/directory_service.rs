@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::callers::Caller;
 use super::convert::directory;
 use super::gate::{Gate, Pace, organization, require_every_organization};
 use super::{fields, page_token, status};
 use crate::domain::keyring::Keyring;
 use crate::domain::scope::Scope;
+use crate::identity::Caller;
 use crate::proto::directory_service_server::DirectoryService;
 use crate::proto::{
     DeleteMembershipRequest, DeleteMembershipResponse, DeleteOrganizationRequest,

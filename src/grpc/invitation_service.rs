@@ -6,15 +6,17 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::callers::Caller;
 use super::convert::{bulk, directory, invitation, resend, times};
-use super::gate::{Gate, Pace, organization, require_scope};
-use super::{fields, page_token, status};
+use super::fields::Field;
+use super::gate::{self, Gate, Pace, Permit, require_scope};
+use super::{fields, page_token, status, user};
 use crate::domain::expiry::Expiry;
+use crate::domain::ids::OrganizationId;
 use crate::domain::keyring::Keyring;
 use crate::domain::reason::Violation;
 use crate::domain::scope::Scope;
 use crate::domain::user::User;
+use crate::identity::Caller;
 use crate::proto::invitation_service_server::InvitationService;
 use crate::proto::{
     AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkResendRequest,
@@ -22,7 +24,7 @@ use crate::proto::{
     ListResponse, PreviewRequest, PreviewResponse, ResendRequest, ResendResponse, RevokeRequest,
     RevokeResponse, resend_request,
 };
-use crate::service::{Accept, List, Resend, Service};
+use crate::service::{Accept, Decline, List, Resend, Service};
 
 /// The service behind the protocol.
 pub(super) struct InvitationApi {
@@ -40,6 +42,23 @@ impl InvitationApi {
             keyring,
         }
     }
+
+    /// The organization a call is for, or what is wrong with its name. A user must be an admin of it; for a service its
+    /// token says it. Either comes before existence.
+    async fn organization(
+        &self,
+        caller: &Caller,
+        input: &str,
+    ) -> Result<Field<OrganizationId>, Status> {
+        let Some(user) = caller.as_user() else {
+            return gate::organization(caller, input);
+        };
+        let id = fields::organization_id(input);
+        if let Ok(id) = &id {
+            self.service.require_admin(id, &user.id).await?;
+        }
+        Ok(id)
+    }
 }
 
 #[tonic::async_trait]
@@ -48,9 +67,11 @@ impl InvitationService for InvitationApi {
         &self,
         request: Request<BulkCreateRequest>,
     ) -> Result<Response<BulkCreateResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: BulkCreateRequest| {
-            let organization_id = organization(&caller, &message.organization_id)?;
-            if message.return_link {
+        let work = async |caller: Arc<Caller>, mut message: BulkCreateRequest| {
+            let organization_id = self.organization(&caller, &message.organization_id).await?;
+            if let Some(user) = caller.as_user() {
+                user::invites_as_self(user, &mut message)?;
+            } else if message.return_link {
                 require_scope(&caller, Scope::InvitationsLink)?;
             }
             let emails = message
@@ -60,7 +81,12 @@ impl InvitationService for InvitationApi {
                 .collect();
             let request =
                 bulk::request(message, &caller.name, organization_id).map_err(status::invalid)?;
-            let batch = self.service.bulk_create(request).await?;
+            let mut batch = self.service.bulk_create(request).await?;
+            let invitations = batch.results.iter_mut();
+            user::conceal(
+                &caller,
+                invitations.filter_map(|item| item.invitation.as_mut()),
+            );
             Ok(bulk::response(
                 batch,
                 emails,
@@ -70,7 +96,7 @@ impl InvitationService for InvitationApi {
         self.gate
             .pass(
                 "BulkCreate",
-                Scope::InvitationsWrite,
+                Permit::with_users(Scope::InvitationsWrite),
                 Pace::Bulk,
                 request,
                 work,
@@ -81,18 +107,25 @@ impl InvitationService for InvitationApi {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: GetRequest| {
             let (organization_id, id) = fields::both(
-                organization(&caller, &message.organization_id)?,
+                self.organization(&caller, &message.organization_id).await?,
                 fields::invitation_id(&message.invitation_id),
             )
             .map_err(status::invalid)?;
-            let found = self.service.get(organization_id, id).await?;
+            let mut found = self.service.get(organization_id, id).await?;
+            user::conceal(&caller, [&mut found]);
             let invitation = invitation::invitation(found, caller.holds(Scope::DirectoryRead));
             Ok(GetResponse {
                 invitation: Some(invitation),
             })
         };
         self.gate
-            .pass("Get", Scope::InvitationsRead, Pace::Quick, request, work)
+            .pass(
+                "Get",
+                Permit::with_users(Scope::InvitationsRead),
+                Pace::Quick,
+                request,
+                work,
+            )
             .await
     }
 
@@ -100,7 +133,7 @@ impl InvitationService for InvitationApi {
         let work = async |caller: Arc<Caller>, message: ListRequest| {
             let list = list_name(&message);
             let (organization_id, page) = fields::both(
-                organization(&caller, &message.organization_id)?,
+                self.organization(&caller, &message.organization_id).await?,
                 fields::both(
                     fields::page_size(message.page_size),
                     fields::both(
@@ -119,7 +152,8 @@ impl InvitationService for InvitationApi {
                 before,
                 page_size,
             };
-            let (page, has_more) = self.service.list(request).await?;
+            let (mut page, has_more) = self.service.list(request).await?;
+            user::conceal(&caller, &mut page);
             let next_page_token = page
                 .last()
                 .filter(|_| has_more)
@@ -136,7 +170,13 @@ impl InvitationService for InvitationApi {
             })
         };
         self.gate
-            .pass("List", Scope::InvitationsRead, Pace::Quick, request, work)
+            .pass(
+                "List",
+                Permit::with_users(Scope::InvitationsRead),
+                Pace::Quick,
+                request,
+                work,
+            )
             .await
     }
 
@@ -146,13 +186,17 @@ impl InvitationService for InvitationApi {
     ) -> Result<Response<PreviewResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: PreviewRequest| {
             let token = fields::token(&message.token).map_err(status::invalid)?;
-            let found = self.service.preview(token, caller.access.clone()).await;
-            Ok(invitation::preview(found?))
+            let access = user::access_by_link(&caller);
+            let mut preview = invitation::preview(self.service.preview(token, access).await?);
+            if caller.as_user().is_some() {
+                preview.registered = false;
+            }
+            Ok(preview)
         };
         self.gate
             .pass(
                 "Preview",
-                Scope::InvitationsRead,
+                Permit::with_users(Scope::InvitationsRead),
                 Pace::Quick,
                 request,
                 work,
@@ -165,8 +209,16 @@ impl InvitationService for InvitationApi {
         request: Request<AcceptRequest>,
     ) -> Result<Response<AcceptResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: AcceptRequest| {
-            let request = accept(&message).map_err(status::invalid)?;
-            let outcome = self.service.accept(request, caller.access.clone()).await?;
+            let request = match caller.as_user() {
+                None => accept(&message).map_err(status::invalid)?,
+                Some(user) => user::accept(user, &message)?,
+            };
+            let access = user::access_by_link(&caller);
+            let mut outcome = self.service.accept(request, access).await?;
+            user::conceal(&caller, [&mut outcome.invitation]);
+            if caller.as_user().is_some() {
+                outcome.membership.private_metadata = None;
+            }
             let may_see_accounts = caller.holds(Scope::DirectoryRead);
             Ok(AcceptResponse {
                 membership: Some(directory::membership(outcome.membership)),
@@ -177,7 +229,7 @@ impl InvitationService for InvitationApi {
         self.gate
             .pass(
                 "Accept",
-                Scope::InvitationsWrite,
+                Permit::with_users(Scope::InvitationsWrite),
                 Pace::Quick,
                 request,
                 work,
@@ -190,12 +242,15 @@ impl InvitationService for InvitationApi {
         request: Request<DeclineRequest>,
     ) -> Result<Response<DeclineResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: DeclineRequest| {
-            let token = fields::token(&message.token).map_err(status::invalid)?;
-            let access = caller.access.clone();
-            let declined = self
-                .service
-                .decline(token, access, message.suppress)
-                .await?;
+            let email_normalized = caller.as_user().map(user::verified_email).transpose()?;
+            let request = Decline {
+                token: fields::token(&message.token).map_err(status::invalid)?,
+                suppress: message.suppress,
+                email_normalized,
+            };
+            let access = user::access_by_link(&caller);
+            let mut declined = self.service.decline(request, access).await?;
+            user::conceal(&caller, [&mut declined]);
             let invitation = invitation::invitation(declined, caller.holds(Scope::DirectoryRead));
             Ok(DeclineResponse {
                 invitation: Some(invitation),
@@ -204,7 +259,7 @@ impl InvitationService for InvitationApi {
         self.gate
             .pass(
                 "Decline",
-                Scope::InvitationsWrite,
+                Permit::with_users(Scope::InvitationsWrite),
                 Pace::Quick,
                 request,
                 work,
@@ -218,14 +273,22 @@ impl InvitationService for InvitationApi {
     ) -> Result<Response<RevokeResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: RevokeRequest| {
             let (organization_id, (id, by_user_id)) = fields::both(
-                organization(&caller, &message.organization_id)?,
+                self.organization(&caller, &message.organization_id).await?,
                 fields::both(
                     fields::invitation_id(&message.invitation_id),
                     fields::optional_user_id(&message.user_id),
                 ),
             )
             .map_err(status::invalid)?;
-            let revoked = self.service.revoke(organization_id, id, by_user_id).await?;
+            let by_user_id = match caller.as_user() {
+                None => by_user_id,
+                Some(user) => {
+                    user::require_self(user, "user_id", &message.user_id)?;
+                    Some(user.id.clone())
+                }
+            };
+            let mut revoked = self.service.revoke(organization_id, id, by_user_id).await?;
+            user::conceal(&caller, [&mut revoked]);
             let invitation = invitation::invitation(revoked, caller.holds(Scope::DirectoryRead));
             Ok(RevokeResponse {
                 invitation: Some(invitation),
@@ -234,7 +297,7 @@ impl InvitationService for InvitationApi {
         self.gate
             .pass(
                 "Revoke",
-                Scope::InvitationsWrite,
+                Permit::with_users(Scope::InvitationsWrite),
                 Pace::Quick,
                 request,
                 work,
@@ -248,7 +311,7 @@ impl InvitationService for InvitationApi {
     ) -> Result<Response<ResendResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: ResendRequest| {
             let (organization_id, id) = fields::both(
-                organization(&caller, &message.organization_id)?,
+                self.organization(&caller, &message.organization_id).await?,
                 fields::invitation_id(&message.invitation_id),
             )
             .map_err(status::invalid)?;
@@ -262,7 +325,8 @@ impl InvitationService for InvitationApi {
                     Some(resend_request::Expiry::ExpireTime(time)) => times::expiry_of_time(time),
                 },
             };
-            let resent = self.service.resend(request).await?;
+            let mut resent = self.service.resend(request).await?;
+            user::conceal(&caller, [&mut resent]);
             let invitation = invitation::invitation(resent, caller.holds(Scope::DirectoryRead));
             Ok(ResendResponse {
                 invitation: Some(invitation),
@@ -271,7 +335,7 @@ impl InvitationService for InvitationApi {
         self.gate
             .pass(
                 "Resend",
-                Scope::InvitationsWrite,
+                Permit::with_users(Scope::InvitationsWrite),
                 Pace::Quick,
                 request,
                 work,
@@ -284,10 +348,15 @@ impl InvitationService for InvitationApi {
         request: Request<BulkResendRequest>,
     ) -> Result<Response<BulkResendResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: BulkResendRequest| {
-            let organization_id = organization(&caller, &message.organization_id)?;
+            let organization_id = self.organization(&caller, &message.organization_id).await?;
             let request = resend::request(&message, &caller.name, organization_id, &self.keyring)
                 .map_err(status::invalid)?;
-            let page = self.service.bulk_resend(request).await?;
+            let mut page = self.service.bulk_resend(request).await?;
+            let invitations = page.results.iter_mut();
+            user::conceal(
+                &caller,
+                invitations.filter_map(|item| item.invitation.as_mut()),
+            );
             let may_see_accounts = caller.holds(Scope::DirectoryRead);
             Ok(resend::response(
                 &message,
@@ -299,7 +368,7 @@ impl InvitationService for InvitationApi {
         self.gate
             .pass(
                 "BulkResend",
-                Scope::InvitationsWrite,
+                Permit::with_users(Scope::InvitationsWrite),
                 Pace::Bulk,
                 request,
                 work,
@@ -317,7 +386,11 @@ fn accept(message: &AcceptRequest) -> Result<Accept, Vec<Violation>> {
         ["user_id", "user_name", "user_emails"],
     );
     let (token, user) = fields::both(fields::token(&message.token), user)?;
-    Ok(Accept { token, user })
+    Ok(Accept {
+        token,
+        user,
+        is_self: false,
+    })
 }
 
 /// Which list a request asks for: everything but where in it.

@@ -1,10 +1,10 @@
 //! The gRPC surface: the only place, besides the command line's client, that knows tonic and prost.
 //!
-//! A call goes through `gate` (who calls, with which scope, how long, how many at once), is turned into domain words
-//! by `convert`, runs one use case, and is turned back; `status` is the one place where refusals become codes.
-//! Knows no SQL, no store and no mail.
+//! A call goes through `authentication` (who calls) and `gate` (which kind of caller, with which scope, how long, how many
+//! at once), is turned into domain words by `convert`, runs one use case, and is turned back; `status` is the one place
+//! where refusals become codes. Knows no SQL, no store and no mail.
 
-mod callers;
+mod authentication;
 mod connection;
 mod convert;
 mod deadline;
@@ -20,7 +20,7 @@ mod page_token;
 mod server;
 mod status;
 mod suppression_service;
+mod user;
 
-pub use callers::Callers;
 pub use health::Health;
 pub use server::{GrpcConfig, Server};

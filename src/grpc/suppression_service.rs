@@ -5,12 +5,12 @@ use std::sync::Arc;
 use prost::Message as _;
 use tonic::{Request, Response, Status};
 
-use super::callers::Caller;
 use super::convert::{directory, suppression};
 use super::gate::{Gate, Pace, optional_organization};
 use super::{fields, page_token, status};
 use crate::domain::keyring::Keyring;
 use crate::domain::scope::Scope;
+use crate::identity::Caller;
 use crate::proto::suppression_service_server::SuppressionService;
 use crate::proto::{
     SuppressionServiceAddRequest, SuppressionServiceAddResponse, SuppressionServiceLiftRequest,

@@ -4,6 +4,7 @@
 //! through the store; knows no protocol and no mail. Whether a caller may call at all was decided before.
 
 mod accept;
+mod authorize;
 mod backlog;
 pub mod bulk_create;
 pub mod bulk_resend;
@@ -41,6 +42,7 @@ use crate::store::Store;
 
 pub use accept::{Accept, AcceptOutcome};
 pub use backlog::{Alarm, Backlog, Count};
+pub use decline::Decline;
 pub use delete::Deleted;
 pub use error::ServiceError;
 pub use feedback::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource};

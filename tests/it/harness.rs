@@ -15,7 +15,8 @@ use invitations::domain::keyring::Keyring;
 use invitations::domain::link::{LinkMode, LinkTemplate};
 use invitations::domain::public_url::PublicUrl;
 use invitations::domain::scope::Scope;
-use invitations::grpc::{Callers, GrpcConfig, Server};
+use invitations::grpc::{GrpcConfig, Server};
+use invitations::identity::Callers;
 use invitations::mail::message::{Composer, Sender};
 use invitations::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
 use invitations::mail::transport::Transport;
@@ -124,6 +125,15 @@ impl World {
 
     /// The same with mails delivered in this way.
     pub(crate) async fn with_delivery(delivery: impl FnOnce(&Relay) -> DeliveryConfig) -> Self {
+        Self::build(delivery, "").await
+    }
+
+    /// The same where the issuers of a callers file count besides.
+    pub(crate) async fn with_issuers(issuers: &str) -> Self {
+        Self::build(|relay| delivery_config(vec![lane(relay)]), issuers).await
+    }
+
+    async fn build(delivery: impl FnOnce(&Relay) -> DeliveryConfig, issuers: &str) -> Self {
         let database = Database::create().await;
         let relay = Relay::start(Encryption::None).await;
         let clock = Arc::new(MockClock::new(START));
@@ -144,7 +154,7 @@ impl World {
         let server = Server::bind(
             grpc_config(),
             service.clone(),
-            callers(),
+            Callers::new(callers(issuers), as_clock()).unwrap(),
             Arc::clone(&keyring),
         )
         .await
@@ -507,8 +517,8 @@ fn read(rcpt: &str, raw: Vec<u8>) -> Mail {
     }
 }
 
-/// Callers by name; the token of each is its name.
-fn callers() -> Callers {
+/// Callers by name, the token of each its name; and issuers.
+fn callers(issuers: &str) -> CallersFile {
     let caller = |name: &str, scopes: &[Scope], organizations: Option<&str>| CallerEntry {
         name: name.to_owned(),
         token_sha256: Sha256::digest(name).into(),
@@ -526,7 +536,10 @@ fn callers() -> Callers {
         callers.push(caller(&format!("only-{scope}"), &[scope], None));
         callers.push(caller(&format!("all-but-{scope}"), &others, None));
     }
-    Callers::new(CallersFile { callers })
+    CallersFile {
+        callers,
+        ..CallersFile::parse(issuers).unwrap()
+    }
 }
 
 /// Sends this token.

@@ -23,6 +23,8 @@ mod harness;
 mod http;
 mod idempotency;
 mod independent_smtp;
+mod issuer;
+mod jwt;
 mod lane;
 mod lanes;
 mod layering;
