@@ -14,11 +14,14 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use data_encoding::BASE64;
 use http::{StatusCode, header};
+use invitations::clock::Clock as _;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+
+use crate::harness::World;
 
 /// A key that an issuer signs with.
 pub(crate) struct Signer {
@@ -179,5 +182,56 @@ async fn answer(State(shared): State<Arc<Shared>>) -> Response {
         }
         Answer::Status(status) => StatusCode::from_u16(status).unwrap().into_response(),
         Answer::Redirect(to) => (StatusCode::FOUND, [(header::LOCATION, to)]).into_response(),
+    }
+}
+
+/// An issuer whose tokens name users.
+pub(crate) struct Accounts {
+    server: KeyServer,
+    signer: Signer,
+}
+
+impl Accounts {
+    pub(crate) async fn start() -> Self {
+        let signer = Signer::eddsa("accounts-1");
+        let server = KeyServer::start(&[&signer]).await;
+        Self { server, signer }
+    }
+
+    /// Its table in a callers file.
+    pub(crate) fn table(&self) -> String {
+        format!(
+            "[[issuer]]\nname = \"accounts\"\nissuer = \"https://accounts.example.com/\"\n\
+             audience = \"invitations\"\njwks_url = \"{}\"\nkind = \"user\"\n",
+            self.server.url()
+        )
+    }
+
+    /// A token of a user whose verified address is `USER@example.com`.
+    pub(crate) fn token(&self, world: &World, user_id: &str) -> String {
+        let email = format!("{user_id}@example.com");
+        let claims = json!({"sub": user_id, "email": email, "email_verified": true});
+        self.token_saying(world, &claims)
+    }
+
+    /// The same, but nobody has verified the address.
+    pub(crate) fn unverified_token(&self, world: &World, user_id: &str) -> String {
+        let email = format!("{user_id}@example.com");
+        self.token_saying(world, &json!({"sub": user_id, "email": email}))
+    }
+
+    /// A token that says this besides what it must.
+    pub(crate) fn token_saying(&self, world: &World, besides: &Value) -> String {
+        let now = world.clock.now().unix_timestamp();
+        let mut claims = json!({
+            "iss": "https://accounts.example.com/",
+            "aud": "invitations",
+            "iat": now,
+            "exp": now + 600,
+        });
+        for (name, value) in besides.as_object().unwrap() {
+            claims[name] = value.clone();
+        }
+        self.signer.sign(&claims)
     }
 }

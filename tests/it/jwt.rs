@@ -1,24 +1,29 @@
 //! Callers that come with JWTs: whose tokens count, for how long, and what becomes of calls while an issuer fails.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::join_all;
-use invitations::clock::Clock as _;
+use invitations::callers_file::CallersFile;
+use invitations::clock::{Clock as _, SystemClock};
 use invitations::identity::{
-    FETCH_TIMEOUT, KEY_SET_OCTETS_MAX, KEYS_FRESH_FOR, KEYS_KEPT_FOR, REFRESH_PAUSE,
+    Callers, FETCH_TIMEOUT, KEY_SET_OCTETS_MAX, KEYS_FRESH_FOR, KEYS_KEPT_FOR, REFRESH_PAUSE,
     UNKNOWN_KEY_PAUSE,
 };
 use invitations::proto::{GetMembershipRequest, ListRequest};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use prost::Message as _;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::harness::{ACME, OTHER, World, reason};
 use crate::issuer::{Answer, KeyServer, RSA, Signer, key_set};
+use crate::relay::acceptor;
 use crate::wire;
 
 const PLATFORM: &str = "https://platform.example.com/";
@@ -259,10 +264,7 @@ fn refused_tokens(
             "a key of another issuer, of that issuer's name",
             ed.sign(&with(world, &json!({"iss": "https://other.example.com/"}))),
         ),
-        (
-            "brings its own key",
-            foreign.sign_as(&with_own_key, &good),
-        ),
+        ("brings its own key", foreign.sign_as(&with_own_key, &good)),
         ("names no key", header(|header| header.kid = None)),
         (
             "asks for more",
@@ -476,8 +478,11 @@ async fn a_service_acts_for_the_organizations_that_token_and_table_name() {
     let token = |orgs: Value| key.sign(&with(&world, &json!({"orgs": orgs})));
     let both = token(json!([ACME, OTHER]));
     list_of(&world, &both, ACME).await.unwrap();
-    for (token, organization_id) in [(both, OTHER), (token(json!([])), ACME), (token(json!(null)), ACME)]
-    {
+    for (token, organization_id) in [
+        (both, OTHER),
+        (token(json!([])), ACME),
+        (token(json!(null)), ACME),
+    ] {
         let refused = list_of(&world, &token, organization_id).await;
         assert_eq!(reason(refused), "ORGANIZATION_DENIED");
     }
@@ -512,4 +517,102 @@ async fn wait_until(mut condition: impl FnMut() -> bool) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("it did not happen");
+}
+
+#[tokio::test]
+async fn a_bearer_that_is_longer_than_all_headers_may_be_harms_only_its_own_call() {
+    let world = World::start().await;
+    let stream = TcpStream::connect(world.address()).await.unwrap();
+    let (client, connection) = h2::client::handshake(stream).await.unwrap();
+    tokio::spawn(connection);
+    let mut client = client.ready().await.unwrap();
+    let head = |token: &str| {
+        http::Request::post(format!("http://{}{LIST}", world.address()))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .header("authorization", format!("Bearer {token}"))
+            .body(())
+            .unwrap()
+    };
+    let long = "x".repeat(64 * 1024);
+    let (response, _) = client.send_request(head(&long), true).unwrap();
+    let refused = response.await.unwrap();
+    assert_eq!(
+        refused.status(),
+        http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+    );
+    // The same connection goes on, and a token that fits is refused in words.
+    let mut client = client.ready().await.unwrap();
+    let (response, _) = client.send_request(head(&long[..8 * 1024]), true).unwrap();
+    let refused = response.await.unwrap();
+    assert_eq!(refused.headers()["grpc-status"], "16");
+}
+
+#[tokio::test]
+async fn keys_come_over_tls_from_whoever_shows_a_trusted_certificate() {
+    let key = Signer::eddsa("1");
+    let (tls, certificate) = acceptor(2100);
+    let (_, another) = acceptor(2100);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let body = key_set(&[&key]);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            // A client that does not like the certificate is gone by now.
+            if let Ok(mut stream) = tls.accept(stream).await {
+                let _ = stream.read(&mut [0; 4_096]).await.unwrap();
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                stream.write_all(head.as_bytes()).await.unwrap();
+                stream.write_all(body.as_bytes()).await.unwrap();
+                let _ = stream.shutdown().await;
+            }
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let table = |name: &str, pem: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        let url = format!("https://localhost:{port}/jwks.json");
+        format!("{}roots_file = \"{}\"\n", platform(&url), path.display())
+    };
+    let wary = World::with_issuers(&table("another.pem", &another)).await;
+    assert_unavailable(&wary, &key.sign(&claims(&wary))).await;
+    let trusting = World::with_issuers(&table("own.pem", &certificate)).await;
+    list(&trusting, &key.sign(&claims(&trusting)))
+        .await
+        .unwrap();
+}
+
+#[test]
+fn every_key_set_and_certificate_that_cannot_be_read_is_told_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let table = |name: &str, text: Option<&str>| {
+        let path = folder.path().join(name);
+        if let Some(text) = text {
+            std::fs::write(&path, text).unwrap();
+        }
+        let table = platform("x").replace("\"platform\"", &format!("\"{name}\""));
+        let table = table.replace("\"invitations\"", &format!("\"{name}\""));
+        let file = format!("jwks_file = \"{}\"", path.display());
+        table.replace("jwks_url = \"x\"", &file)
+    };
+    let mut text = table("missing", None);
+    text += &table("garbage", Some("<html>"));
+    text += &table("empty", Some("{\"keys\": []}"));
+    text += &table("good", Some(&key_set(&[&Signer::eddsa("1")])));
+    let url = platform("https://localhost/").replace("\"platform\"", "\"roots\"");
+    text += &format!("{url}roots_file = \"/nowhere\"\n");
+    let file = CallersFile::parse(&text).unwrap();
+    let problems = Callers::new(file, Arc::new(SystemClock)).unwrap_err();
+    let expected = [
+        "issuer \"missing\": jwks_file: the file cannot be read: No such file",
+        "issuer \"garbage\": jwks_file: not a JWK Set",
+        "issuer \"empty\": jwks_file: holds no key",
+        "issuer \"roots\": roots_file /nowhere: No such file",
+    ];
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    for (problem, start) in problems.iter().zip(expected) {
+        assert!(problem.starts_with(start), "{problem}");
+    }
 }

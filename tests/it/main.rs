@@ -50,6 +50,7 @@ mod stages;
 mod statements;
 mod suppression;
 mod suppression_list;
+mod users;
 mod verdicts;
 mod web;
 mod wire;
