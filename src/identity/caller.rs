@@ -126,7 +126,7 @@ mod tests {
         };
         let caller = Caller::user("accounts", user);
         assert_eq!(caller.name, "accounts:ada@example.com");
-        assert_eq!(caller.label, "accounts:~b8e80c12cbdae50f");
+        assert_eq!(caller.label, "accounts:~b5fc85e55755f9e0");
         assert!(!Scope::ALL.iter().any(|scope| caller.holds(*scope)));
         assert!(!caller.access.allows("acme"));
         let service = Caller::service("accounts", "onboarding", Vec::new(), Access::Every);

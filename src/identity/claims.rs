@@ -54,7 +54,8 @@ pub(super) fn caller(
 
 fn check_times(claims: &Claims, now: OffsetDateTime) -> Result<(), Fault> {
     let expires_at = time(claims, "exp")?.ok_or(Fault::Expired)?;
-    if expires_at + LEEWAY <= now {
+    // The leeway is taken from our time, because theirs may be the last there is.
+    if expires_at <= now - LEEWAY {
         return Err(Fault::Expired);
     }
     let begins_at = time(claims, "nbf")?;
