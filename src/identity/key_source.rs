@@ -100,13 +100,13 @@ impl KeySource {
 
     /// The claims of a token that one of the keys has signed.
     pub(super) async fn verify(&self, token: &Unverified<'_>) -> Result<Claims, Fault> {
-        self.keep_fresh().await;
+        let is_just_fetched = self.keep_fresh().await;
         let verified = self.try_verify(token);
         if verified != Err(Fault::KeyUnknown) {
             return verified;
         }
-        // Its issuer may have a new key since.
-        if let Some(flight) = self.flight_for_unknown_key() {
+        // Its issuer may have a new key since the last fetch, unless that was this moment.
+        if !is_just_fetched && let Some(flight) = self.flight_for_unknown_key() {
             flight.await;
         }
         let verified = self.try_verify(token);
@@ -125,27 +125,29 @@ impl KeySource {
         }
     }
 
-    /// Has keys fetched that are not fresh, and waits for that only if there are none that could be used meanwhile.
-    async fn keep_fresh(&self) {
+    /// Has keys fetched that are not fresh, and waits for that only if there are none that could be used meanwhile. Says
+    /// whether it waited.
+    async fn keep_fresh(&self) -> bool {
         let age = self.0.age(self.0.held.load().as_deref());
         if age == Age::Fresh {
-            return;
+            return false;
         }
         let now = self.0.clock.now();
         let flight = {
             let mut progress = self.0.progress();
             match &progress.flight {
                 Some(flight) => flight.clone(),
-                None if is_within(progress.failed_at, REFRESH_PAUSE, now) => return,
+                None if is_within(progress.failed_at, REFRESH_PAUSE, now) => return false,
                 None => self.begin(&mut progress, now),
             }
         };
         if age == Age::Old {
             // Looking at it once is what starts the task.
             let _ = flight.now_or_never();
-        } else {
-            flight.await;
+            return false;
         }
+        flight.await;
+        true
     }
 
     /// The fetch to wait for before a key counts as unknown; `None` if there was one just now.

@@ -15,6 +15,7 @@ use invitations::identity::{
 use invitations::proto::{GetMembershipRequest, ListRequest};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use prost::Message as _;
+use prost::bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -520,31 +521,40 @@ async fn wait_until(mut condition: impl FnMut() -> bool) {
 }
 
 #[tokio::test]
-async fn a_bearer_that_is_longer_than_all_headers_may_be_harms_only_its_own_call() {
+async fn a_bearer_that_is_longer_than_all_headers_may_be_harms_its_own_call_or_connection() {
     let world = World::start().await;
-    let stream = TcpStream::connect(world.address()).await.unwrap();
-    let (client, connection) = h2::client::handshake(stream).await.unwrap();
-    tokio::spawn(connection);
-    let mut client = client.ready().await.unwrap();
-    let head = |token: &str| {
-        http::Request::post(format!("http://{}{LIST}", world.address()))
+    let connect = async || {
+        let stream = TcpStream::connect(world.address()).await.unwrap();
+        let (client, connection) = h2::client::handshake(stream).await.unwrap();
+        tokio::spawn(connection);
+        client
+    };
+    let call = async |client: &h2::client::SendRequest<Bytes>, octets: usize| {
+        let head = http::Request::post(format!("http://{}{LIST}", world.address()))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
-            .header("authorization", format!("Bearer {token}"))
+            .header("authorization", format!("Bearer {}", "x".repeat(octets)))
             .body(())
-            .unwrap()
+            .unwrap();
+        let mut client = client.clone().ready().await?;
+        let (response, _) = client.send_request(head, true)?;
+        response.await
     };
-    let long = "x".repeat(64 * 1024);
-    let (response, _) = client.send_request(head(&long), true).unwrap();
-    let refused = response.await.unwrap();
-    assert_eq!(
-        refused.status(),
-        http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
-    );
+    let client = connect().await;
+    for octets in [17 * 1024, 60 * 1024] {
+        let refused = call(&client, octets).await.unwrap();
+        assert_eq!(
+            refused.status(),
+            http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+        );
+    }
     // The same connection goes on, and a token that fits is refused in words.
-    let mut client = client.ready().await.unwrap();
-    let (response, _) = client.send_request(head(&long[..8 * 1024]), true).unwrap();
-    let refused = response.await.unwrap();
+    let refused = call(&client, 8 * 1024).await.unwrap();
+    assert_eq!(refused.headers()["grpc-status"], "16");
+    // Four times as much as may be is taken for an attack.
+    let ended = call(&client, 64 * 1024).await.unwrap_err();
+    assert_eq!(ended.reason(), Some(h2::Reason::ENHANCE_YOUR_CALM));
+    let refused = call(&connect().await, 8 * 1024).await.unwrap();
     assert_eq!(refused.headers()["grpc-status"], "16");
 }
 
