@@ -73,7 +73,7 @@ impl Caller {
         }
     }
 
-    /// A user whom an issuer vouches for. Whatever forgets to ask which kind of caller it has finds one who may nothing.
+    /// A user whom an issuer vouches for. Whatever forgets to ask for the kind of caller finds one who may nothing.
     #[must_use]
     pub fn user(issuer: &str, user: SignedInUser) -> Self {
         Self {

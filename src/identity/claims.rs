@@ -20,7 +20,7 @@ use crate::domain::scope::Scope;
 pub const LEEWAY: Duration = Duration::seconds(30);
 /// Longest life of a token. Nothing takes a token back before it expires, so one that lives for long is a password.
 pub const LIFETIME_MAX: Duration = Duration::hours(24);
-/// Longest subject of a service, in octets: what OpenID Connect allows (Core 1.0 §2).
+/// Longest subject of a service, in octets: what `OpenID` Connect allows (Core 1.0 §2).
 const SUBJECT_OCTETS_MAX: usize = 255;
 
 /// Whether a token says that it is of an issuer and for an audience.

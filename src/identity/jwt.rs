@@ -14,7 +14,7 @@ pub(super) type Claims = Map<String, Value>;
 /// Longest name of a key, in octets.
 pub(super) const KEY_ID_OCTETS_MAX: usize = 256;
 /// The types of token that can be presented here (RFC 7519 §5.1, RFC 9068 §2.1). An issuer signs others for the same
-/// audience with the same keys, such as the logout tokens of OpenID Connect, and none of them says who calls.
+/// audience with the same keys, such as the logout tokens of `OpenID` Connect, and none of them says who calls.
 const TYPES: [&str; 4] = ["jwt", "application/jwt", "at+jwt", "application/at+jwt"];
 
 /// Why a token is refused.

@@ -1,7 +1,7 @@
 //! The public keys of an issuer, from a JWK Set (RFC 7517 §5).
 //!
 //! Each key is good for one algorithm, which follows from what the key is and not from what a token says: RSA keys for
-//! RS256, P-256 keys for ES256, Ed25519 keys for EdDSA. Everything else in a set is passed over, as RFC 7517 asks.
+//! RS256, P-256 keys for ES256, Ed25519 keys for `EdDSA`. Everything else in a set is passed over, as RFC 7517 asks.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

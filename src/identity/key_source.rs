@@ -1,7 +1,7 @@
 //! The keys of one issuer, cached: fresh enough, never fetched by two calls at once, and kept while the issuer fails.
 //!
-//! Calls drive it: nothing is fetched for an issuer that nobody comes from. A fetch runs in a task of its own, so that a
-//! caller who hangs up does not end it for those who wait with them. Most calls wait for nothing: keys that have become
+//! Calls drive it: nothing is fetched for an issuer that nobody comes from. A fetch runs in a task of its own, so that
+//! a caller who hangs up does not end it for those who wait with them. Most calls wait for nothing: keys that have become
 //! old are used while new ones are on their way.
 
 use std::error::Error;
