@@ -128,12 +128,13 @@ async fn whatever_is_wrong_with_a_token_a_stranger_is_told_the_same() {
         .replace("\"platform\"", "\"other\"")
         .replace(PLATFORM, "https://other.example.com/");
     let world = World::with_issuers(&format!("{}{other}", platform(&server.url()))).await;
-    let now = world.clock.now().unix_timestamp();
     let good = ed.sign(&claims(&world));
     list(&world, &good).await.unwrap();
 
     let mut told = Vec::new();
-    for (case, token) in refused_tokens(&world, now, [&RSA[0], &es, &ed], &foreign) {
+    let mut tokens = signed_tokens(&world, &ed);
+    tokens.extend(forged_tokens(&world, [&RSA[0], &es, &ed], &foreign));
+    for (case, token) in tokens {
         let status = list(&world, &token).await.expect_err(case);
         assert_eq!(status.code(), Code::Unauthenticated, "{case}");
         told.push((case, status.message().to_owned(), status.details().to_vec()));
@@ -146,13 +147,50 @@ async fn whatever_is_wrong_with_a_token_a_stranger_is_told_the_same() {
     assert_eq!(reason(Err::<(), _>(status)), "CREDENTIALS_INVALID");
 }
 
-fn refused_tokens(
+/// Tokens that their issuer has signed and that say something wrong.
+fn signed_tokens(world: &World, ed: &Signer) -> Vec<(&'static str, String)> {
+    let now = world.clock.now().unix_timestamp();
+    let good = claims(world);
+    let claim = |changes: Value| ed.sign(&with(world, &changes));
+    let header = |change: fn(&mut Header)| {
+        let mut header = ed.header();
+        change(&mut header);
+        ed.sign_as(&header, &good)
+    };
+    vec![
+        ("expired", claim(json!({"exp": now - 31}))),
+        ("without exp", claim(json!({"exp": null}))),
+        ("not valid yet", claim(json!({"nbf": now + 31}))),
+        ("from the future", claim(json!({"iat": now + 31}))),
+        ("lives too long", claim(json!({"exp": now + 86_401}))),
+        ("another audience", claim(json!({"aud": "other"}))),
+        ("no audience", claim(json!({"aud": null}))),
+        (
+            "another issuer",
+            claim(json!({"iss": "https://evil.example/"})),
+        ),
+        ("no issuer", claim(json!({"iss": null}))),
+        ("no subject", claim(json!({"sub": null}))),
+        ("an unfit subject", claim(json!({"sub": "a\nb"}))),
+        ("a claim of the wrong type", claim(json!({"scope": 1}))),
+        ("names no key", header(|header| header.kid = None)),
+        (
+            "asks for more",
+            header(|header| header.crit = Some(vec!["b64".to_owned()])),
+        ),
+        (
+            "a logout token",
+            header(|header| header.typ = Some("logout+jwt".to_owned())),
+        ),
+    ]
+}
+
+/// Tokens whose signature or form is wrong.
+fn forged_tokens(
     world: &World,
-    now: i64,
     [rsa, es, ed]: [&Signer; 3],
     foreign: &Signer,
 ) -> Vec<(&'static str, String)> {
-    let claim = |changes: Value| ed.sign(&with(world, &changes));
     let good = claims(world);
     let encoded = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let parts = |token: &str| -> Vec<String> { token.split('.').map(str::to_owned).collect() };
@@ -185,27 +223,7 @@ fn refused_tokens(
         kid: Some(ed.kid.clone()),
         ..foreign.header()
     };
-    let header = |change: fn(&mut Header)| {
-        let mut header = ed.header();
-        change(&mut header);
-        ed.sign_as(&header, &good)
-    };
     vec![
-        ("expired", claim(json!({"exp": now - 31}))),
-        ("without exp", claim(json!({"exp": null}))),
-        ("not valid yet", claim(json!({"nbf": now + 31}))),
-        ("from the future", claim(json!({"iat": now + 31}))),
-        ("lives too long", claim(json!({"exp": now + 86_401}))),
-        ("another audience", claim(json!({"aud": "other"}))),
-        ("no audience", claim(json!({"aud": null}))),
-        (
-            "another issuer",
-            claim(json!({"iss": "https://evil.example/"})),
-        ),
-        ("no issuer", claim(json!({"iss": null}))),
-        ("no subject", claim(json!({"sub": null}))),
-        ("an unfit subject", claim(json!({"sub": "a\nb"}))),
-        ("a claim of the wrong type", claim(json!({"scope": 1}))),
         (
             "tampered claims",
             format!("{}.{tampered}.{}", genuine[0], genuine[2]),
@@ -266,15 +284,6 @@ fn refused_tokens(
             ed.sign(&with(world, &json!({"iss": "https://other.example.com/"}))),
         ),
         ("brings its own key", foreign.sign_as(&with_own_key, &good)),
-        ("names no key", header(|header| header.kid = None)),
-        (
-            "asks for more",
-            header(|header| header.crit = Some(vec!["b64".to_owned()])),
-        ),
-        (
-            "a logout token",
-            header(|header| header.typ = Some("logout+jwt".to_owned())),
-        ),
         ("two parts", genuine[..2].join(".")),
         ("encrypted", format!("{}.a.b", genuine.join("."))),
         ("no JWT", "a.b.c".to_owned()),
@@ -612,7 +621,8 @@ fn every_key_set_and_certificate_that_cannot_be_read_is_told_at_once() {
     text += &table("empty", Some("{\"keys\": []}"));
     text += &table("good", Some(&key_set(&[&Signer::eddsa("1")])));
     let url = platform("https://localhost/").replace("\"platform\"", "\"roots\"");
-    text += &format!("{url}roots_file = \"/nowhere\"\n");
+    text.push_str(&url);
+    text.push_str("roots_file = \"/nowhere\"\n");
     let file = CallersFile::parse(&text).unwrap();
     let problems = Callers::new(file, Arc::new(SystemClock)).unwrap_err();
     let expected = [

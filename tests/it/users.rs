@@ -35,13 +35,13 @@ fn decline_request(token: &str) -> DeclineRequest {
     }
 }
 
-fn secret() -> Option<Struct> {
+fn secret() -> Struct {
     let value = prost_types::Value {
         kind: Some(Kind::StringValue("secret".to_owned())),
     };
-    Some(Struct {
+    Struct {
         fields: [("plan".to_owned(), value)].into(),
-    })
+    }
 }
 
 fn assert_denied<T>(answer: Result<T, Status>, expected: &str, field: Option<&str>) {
@@ -210,7 +210,7 @@ async fn a_user_who_names_somebody_else_is_told_so() {
     let answer = client.bulk_create(request).await;
     assert_denied(answer, "USER_DENIED", Some("invitations.inviter_user_id"));
     let mut request = invite_request(&["a@b.co"]);
-    request.invitations[0].private_metadata = secret();
+    request.invitations[0].private_metadata = Some(secret());
     let answer = client.bulk_create(request).await;
     assert_denied(answer, "USER_DENIED", Some("invitations.private_metadata"));
     let request = BulkCreateRequest {
@@ -244,7 +244,7 @@ async fn an_admin_runs_the_invitations_of_their_organization_in_their_own_name()
         .add_user("known", "Known", &["known@example.com"])
         .await;
     let mut service_made = invite_request(&["private@example.com"]);
-    service_made.invitations[0].private_metadata = secret();
+    service_made.invitations[0].private_metadata = Some(secret());
     world.client().bulk_create(service_made).await.unwrap();
 
     let mut client = world.client_of(&accounts.token(&world, "ada"));
