@@ -1,7 +1,8 @@
 //! The file that says who may call: named callers, the hashes of their tokens, their scopes and organizations.
 //!
 //! The server reads it at start, `caller new` writes it. It never holds a token, only SHA-256 hashes: a token has 256
-//! bits of its own, so a slow password hash would add nothing. Nothing here opens files or compares tokens.
+//! bits of its own, so a slow password hash would add nothing. Nothing here opens files or compares tokens. Beside the
+//! callers it may name issuers whose JWTs count; `identity::issuer_entry` says how.
 //!
 //! ```toml
 //! [[caller]]
@@ -23,6 +24,7 @@ use serde::Deserialize;
 
 use crate::domain::certificate_identity::CertificateIdentity;
 use crate::domain::scope::Scope;
+use crate::identity::{IssuerEntry, RawIssuer, check_issuers};
 
 /// Longest name of a caller, in characters.
 pub const CALLER_NAME_CHARS_MAX: usize = 64;
@@ -34,6 +36,8 @@ const ORGANIZATION_ID_CHARS_MAX: usize = 64;
 pub struct CallersFile {
     /// The callers, in the order of the file, names and credentials unique.
     pub callers: Vec<CallerEntry>,
+    /// The issuers whose JWTs count, in the order of the file.
+    pub issuers: Vec<IssuerEntry>,
 }
 
 /// One caller.
@@ -78,6 +82,8 @@ impl std::error::Error for CallersFileError {}
 struct RawFile {
     #[serde(default, rename = "caller")]
     callers: Vec<RawEntry>,
+    #[serde(default, rename = "issuer")]
+    issuers: Vec<RawIssuer>,
 }
 
 #[derive(Deserialize)]
@@ -120,8 +126,9 @@ impl CallersFile {
                 callers.push(caller);
             }
         }
+        let issuers = check_issuers(raw.issuers, &mut problems);
         if problems.is_empty() {
-            Ok(Self { callers })
+            Ok(Self { callers, issuers })
         } else {
             Err(CallersFileError { problems })
         }

@@ -2,9 +2,9 @@
 //!
 //! Part of [`settings`](crate::settings), which has all the others.
 
-use crate::callers_file::{CallerCredential, CallersFile};
 use crate::config::{Config, Role, TlsClientAuth};
 use crate::grpc::{ClientCertificates, Tls, TlsFiles, TrustedProxies};
+use crate::identity::Callers;
 
 /// How connections are encrypted, and who is believed when they tell of certificates.
 pub(crate) type Certificates = (Option<Tls>, TrustedProxies);
@@ -13,7 +13,7 @@ impl Config {
     /// Reads the certificates and the proxies; the callers are those of a callers file that could be read.
     pub(crate) fn certificates(
         &self,
-        callers: Option<&CallersFile>,
+        callers: Option<&Callers>,
     ) -> Result<Certificates, Vec<String>> {
         let mut problems = Vec::new();
         let tls = self.tls().map_err(|found| problems.extend(found));
@@ -25,15 +25,13 @@ impl Config {
             return Err(problems);
         };
         let is_asked = tls.as_ref().is_some_and(Tls::asks_clients);
-        let mut entries = callers.iter().flat_map(|file| &file.callers);
-        let unreachable = entries
-            .find(|entry| matches!(entry.credential, CallerCredential::Certificate(_)))
+        let unreachable = callers
+            .and_then(Callers::known_by_certificate)
             .filter(|_| !is_asked && proxies.is_empty() && self.role != Role::Worker);
         match unreachable {
             None => Ok((tls, proxies)),
-            Some(entry) => Err(vec![format!(
-                "tls-client-roots-file: the caller {:?} is known by a certificate, but callers are not asked for theirs",
-                entry.name
+            Some(name) => Err(vec![format!(
+                "tls-client-roots-file: the caller {name:?} is known by a certificate, but callers are not asked for theirs"
             )]),
         }
     }

@@ -122,7 +122,7 @@ pub struct Config {
     /// Whether callers may ask for the protocol (gRPC reflection), as grpcurl does
     #[arg(help_heading = CALLS, long, env = "INVITATIONS_REFLECTION", default_value_t = true, action = clap::ArgAction::Set)]
     pub reflection: bool,
-    /// File of callers: names, token hashes, scopes (see `invitations caller new`)
+    /// File of callers: names, token hashes, scopes, and issuers of JWTs (see docs/callers.md)
     #[arg(help_heading = CALLS, long, env = "INVITATIONS_CALLERS_FILE")]
     pub callers_file: PathBuf,
     /// File of master keys: the first signs, all verify (see `invitations key new`)

@@ -1,7 +1,7 @@
 //! Bulk invitations over gRPC: made in one call, delivered by mail, turned into memberships exactly once.
 //!
-//! In reading order: [`domain`] holds the rules, [`store`] the SQL, [`service`] the use cases, [`grpc`] and [`http`] the
-//! surface, [`mail`] and [`delivery`] get the mails out, [`app`] puts it all together. [`cli`] is the command line around it and
+//! In reading order: [`domain`] holds the rules, [`store`] the SQL, [`service`] the use cases, [`identity`] who
+//! calls, [`grpc`] and [`http`] the surface, [`mail`] and [`delivery`] get the mails out, [`app`] puts it all together. [`cli`] is the command line around it and
 //! [`inbox`] a development mail server. `ARCHITECTURE.md` says who may know whom.
 
 pub mod app;
@@ -15,6 +15,7 @@ pub mod domain;
 pub mod entropy;
 pub mod grpc;
 pub mod http;
+pub mod identity;
 pub mod inbox;
 pub mod lanes_file;
 pub mod lobby;

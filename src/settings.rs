@@ -4,12 +4,14 @@
 
 use std::num::NonZeroU32;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::callers_file::CallersFile;
 use crate::certificate_settings::Certificates;
+use crate::clock::SystemClock;
 use crate::config::{Config, LinkStyle, MailAmbiguous, MailTransport, Role, TlsMode};
 use crate::delivery::{Ambiguous, DeliveryConfig, DomainCaps, LaneConfig, Route};
 use crate::domain::bounce_address::MAILBOX_LOCAL_OCTETS_MAX;
@@ -17,8 +19,9 @@ use crate::domain::keyring::Keyring;
 use crate::domain::link::{LinkMode, LinkTemplate};
 use crate::domain::public_url::PublicUrl;
 use crate::domain::quota::QuotaLimits;
-use crate::grpc::{Callers, GrpcConfig};
+use crate::grpc::GrpcConfig;
 use crate::http::{HttpConfig, HttpTimeouts, PostmarkPassword, WebhookSecret};
+use crate::identity::Callers;
 use crate::lanes_file;
 use crate::mail::file::FileTransport;
 use crate::mail::message::{Composer, Sender};
@@ -93,8 +96,7 @@ impl Config {
         let mut problems = Vec::new();
         let keyring = read(&self.keys_file, "keys-file", Keyring::parse)
             .map_err(|problem| problems.push(problem));
-        let callers = read(&self.callers_file, "callers-file", CallersFile::parse)
-            .map_err(|problem| problems.push(problem));
+        let callers = self.callers().map_err(|found| problems.extend(found));
         let links = self.links().map_err(|problem| problems.push(problem));
         let certificates = self.certificates(callers.as_ref().ok());
         let certificates = certificates.map_err(|found| problems.extend(found));
@@ -126,7 +128,6 @@ impl Config {
             return Err(ConfigError(problems));
         }
         let composer = Composer::with_templates(sender, templates);
-        let callers = Callers::new(callers);
         let grpc = self.grpc(certificates);
         Ok(self.settings(grpc, keyring, callers, links, web, composer, lanes))
     }
@@ -250,6 +251,15 @@ impl Config {
             .map(|(setting, _)| {
                 format!("{setting}: must not be under 24h, for so long calls are repeated; 0s keeps for ever")
             })
+    }
+
+    /// The callers of the callers file, with the key sets of its issuers.
+    fn callers(&self) -> Result<Callers, Vec<String>> {
+        let file = read(&self.callers_file, "callers-file", CallersFile::parse)
+            .map_err(|problem| vec![problem])?;
+        let place = |problem| format!("callers-file {}: {problem}", self.callers_file.display());
+        Callers::new(file, Arc::new(SystemClock))
+            .map_err(|problems| problems.into_iter().map(place).collect())
     }
 
     fn links(&self) -> Result<LinkTemplate, String> {

@@ -13,7 +13,8 @@ use invitations::domain::quota::QuotaLimits;
 use invitations::domain::role::Role;
 use invitations::domain::scope::Scope;
 use invitations::grpc::limits::RESPONSE_OCTETS_MAX;
-use invitations::grpc::{Callers, GrpcConfig, Server, TrustedProxies};
+use invitations::grpc::{GrpcConfig, Server, TrustedProxies};
+use invitations::identity::Callers;
 use invitations::proto::directory_service_client::DirectoryServiceClient;
 use invitations::proto::invitation_service_client::InvitationServiceClient;
 use invitations::proto::{
@@ -79,7 +80,7 @@ impl Running {
             tls: None,
             trusted_proxies: TrustedProxies::default(),
         };
-        let server = Server::bind(config, service, callers(), keyring)
+        let server = Server::bind(config, service, callers()?, keyring)
             .await
             .map_err(|error| anyhow!(error))?;
         let address = server.local_addr()?;
@@ -162,15 +163,17 @@ impl Running {
     }
 }
 
-fn callers() -> Callers {
-    Callers::new(CallersFile {
+fn callers() -> anyhow::Result<Callers> {
+    let file = CallersFile {
         callers: vec![CallerEntry {
             name: "bench".to_owned(),
             credential: CallerCredential::TokenSha256(Sha256::digest(TOKEN).into()),
             scopes: Scope::ALL.into(),
             organizations: None,
         }],
-    })
+        ..CallersFile::default()
+    };
+    Callers::new(file, Arc::new(SystemClock)).map_err(|problems| anyhow!(problems.join("; ")))
 }
 
 fn authorized<M>(message: M) -> anyhow::Result<Request<M>> {

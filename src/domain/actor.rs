@@ -8,9 +8,11 @@ use super::access::Access;
 /// Who does something. Holds no address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    /// The caller's name, fit for logs. Fixed words with a colon, which no configured caller's name can hold, stand for
-    /// what is no caller of the API.
+    /// Who it is, among all callers: request ids belong to it. Fixed words with a colon stand for what is no caller of
+    /// the API.
     pub caller: String,
+    /// The same as logs have it: a name that may be an address is hashed.
+    pub label: String,
     /// The user that the caller's credentials name, where they name one.
     pub user_id: Option<String>,
     /// The organizations it may act for.
@@ -23,6 +25,7 @@ impl Actor {
     pub fn from_outside(name: &str) -> Self {
         Self {
             caller: name.to_owned(),
+            label: name.to_owned(),
             user_id: None,
             access: Access::Every,
         }

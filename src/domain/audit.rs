@@ -42,6 +42,8 @@ actions! {
     UpsertUsers "upsert_users" "Users were told of.";
     UpsertMemberships "upsert_memberships" "Memberships were told of.";
     DeleteOrganization "delete_organization" "An organization was deleted.";
+    SuspendOrganization "suspend_organization" "An organization was stopped.";
+    ResumeOrganization "resume_organization" "A stopped organization was let go on.";
     DeleteUser "delete_user" "A user was deleted.";
     DeleteMembership "delete_membership" "A membership was deleted.";
     AddSuppressions "add_suppressions" "Addresses were put on the suppression list.";

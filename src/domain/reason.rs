@@ -133,6 +133,7 @@ reasons! {
     ScopeMissing "SCOPE_MISSING" Denied "the caller lacks a scope";
     OrganizationDenied "ORGANIZATION_DENIED" Denied "the caller may not act for this organization";
     MethodDenied "METHOD_DENIED" Denied "this kind of caller may not call this method";
+    UserDenied "USER_DENIED" Denied "a user acts only for themselves, and may not say this";
     RateLimited "RATE_LIMITED" Exhausted "the caller asks for more in a time than it may";
     Conflict "CONFLICT" Aborted "other calls changed the same rows; send the same call again";
     Overloaded "OVERLOADED" Unavailable "the service cannot do this now; send the same call again";

@@ -1,13 +1,25 @@
 //! The actor of a call: what use cases are told of its caller.
 
-use super::callers::Caller;
+use super::user;
+use crate::domain::access::Access;
 use crate::domain::actor::Actor;
+use crate::identity::Caller;
 
 /// Who acts in a call of this caller.
 pub(super) fn actor(caller: &Caller) -> Actor {
+    actor_with(caller, caller.access.clone())
+}
+
+/// Who acts in a call that carries a link's token.
+pub(super) fn actor_by_link(caller: &Caller) -> Actor {
+    actor_with(caller, user::access_by_link(caller))
+}
+
+fn actor_with(caller: &Caller, access: Access) -> Actor {
     Actor {
         caller: caller.name.clone(),
-        user_id: None,
-        access: caller.access.clone(),
+        label: caller.label.clone(),
+        user_id: caller.as_user().map(|user| user.id.as_str().to_owned()),
+        access,
     }
 }

@@ -6,13 +6,13 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::callers::Caller;
 use super::convert::audit;
 use super::gate::{Gate, Pace, optional_organization};
 use super::{fields, status};
 use crate::domain::keyring::Keyring;
 use crate::domain::page_token;
 use crate::domain::scope::Scope;
+use crate::identity::Caller;
 use crate::proto::audit_service_server::AuditService;
 use crate::proto::{AuditServiceListRequest, AuditServiceListResponse};
 use crate::service::{ListAudit, Service};

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::actor::actor;
-use super::callers::Caller;
 use super::convert::{directory, times};
 use super::gate::{Gate, Pace, organization, require_every_organization};
 use super::{fields, status};
 use crate::domain::keyring::Keyring;
 use crate::domain::page_token;
 use crate::domain::scope::Scope;
+use crate::identity::Caller;
 use crate::proto::directory_service_server::DirectoryService;
 use crate::proto::{
     DeleteMembershipRequest, DeleteMembershipResponse, DeleteOrganizationRequest,
@@ -242,7 +242,10 @@ impl DirectoryService for DirectoryApi {
             require_every_organization(&caller)?;
             let organization_id = fields::organization_id(&message.organization_id);
             let organization_id = organization_id.map_err(status::invalid)?;
-            let suspended_at = self.service.suspend_organization(organization_id).await?;
+            let suspended_at = self
+                .service
+                .suspend_organization(organization_id, actor(&caller))
+                .await?;
             Ok(SuspendOrganizationResponse {
                 suspend_time: Some(times::timestamp(suspended_at)),
             })
@@ -266,7 +269,10 @@ impl DirectoryService for DirectoryApi {
             require_every_organization(&caller)?;
             let organization_id = fields::organization_id(&message.organization_id);
             let organization_id = organization_id.map_err(status::invalid)?;
-            let released = self.service.resume_organization(organization_id).await?;
+            let released = self
+                .service
+                .resume_organization(organization_id, actor(&caller))
+                .await?;
             Ok(ResumeOrganizationResponse {
                 released_mail_count: count(released),
             })

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use sha2::{Digest as _, Sha256};
 use tonic::{Request, Response, Status};
 
-use super::callers::Caller;
 use super::fields::{self, Field};
 use super::gate::{Gate, Pace, require_every_organization};
 use super::status;
@@ -15,6 +14,7 @@ use crate::domain::dsn::{Dsn, MESSAGE_OCTETS_MAX, Verdict, envelope_recipients};
 use crate::domain::keyring::Keyring;
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::scope::Scope;
+use crate::identity::Caller;
 use crate::proto::feedback_service_server::FeedbackService;
 use crate::proto::{BounceOutcome, ReportBounceRequest, ReportBounceResponse};
 use crate::service::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, Service};

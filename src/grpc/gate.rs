@@ -1,6 +1,7 @@
-//! What every call passes: who calls, whether they may, how many at once, and how long its work may take.
+//! What every call passes: whether its caller may, how many at once, and how long its work may take.
 //!
-//! What its caller gives it is [`deadline`](super::deadline)'s business.
+//! Who calls was found by [`authentication`](super::authentication), and what the caller gives the call is
+//! [`deadline`](super::deadline)'s business.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -9,19 +10,17 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use tokio::sync::Semaphore;
-use tonic::service::Interceptor;
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
-use super::callers::{Caller, Callers};
 use super::fields::Field;
 use super::limits::{BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALLS_AT_ONCE_MAX};
-use super::peer_identities::PeerIdentities;
 use super::{fields, status};
 use crate::domain::access::Access;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
 use crate::domain::scope::Scope;
+use crate::identity::Caller;
 
 /// How long a method may take.
 #[derive(Debug, Clone, Copy)]
@@ -41,18 +40,43 @@ impl Pace {
     }
 }
 
+/// Who may call a method.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Permit {
+    scope: Scope,
+    is_for_users: bool,
+}
+
+impl Permit {
+    /// Services with a scope, and users. Which users is for the method to ask.
+    pub(super) const fn with_users(scope: Scope) -> Self {
+        Self {
+            scope,
+            is_for_users: true,
+        }
+    }
+}
+
+/// Services with this scope, and no users.
+impl From<Scope> for Permit {
+    fn from(scope: Scope) -> Self {
+        Self {
+            scope,
+            is_for_users: false,
+        }
+    }
+}
+
 /// The gate, shared by all services of the server.
 #[derive(Debug, Clone)]
 pub(super) struct Gate {
-    callers: Callers,
     places: Arc<Semaphore>,
 }
 
 impl Gate {
-    /// A gate for these callers.
-    pub(super) fn new(callers: Callers) -> Self {
+    /// A gate with all its places free.
+    pub(super) fn new() -> Self {
         Self {
-            callers,
             places: Arc::new(Semaphore::new(CALLS_AT_ONCE_MAX)),
         }
     }
@@ -62,7 +86,7 @@ impl Gate {
     pub(super) async fn pass<M, T, W>(
         &self,
         method: &'static str,
-        scope: Scope,
+        permit: impl Into<Permit>,
         pace: Pace,
         request: Request<M>,
         work: impl FnOnce(Arc<Caller>, M) -> W,
@@ -75,11 +99,11 @@ impl Gate {
             .get::<Arc<Caller>>()
             .cloned()
             .ok_or_else(|| status::refused(Reason::CredentialsInvalid))?;
-        require_scope(&caller, scope)?;
+        require_permit(&caller, permit.into())?;
         let Ok(_place) = self.places.try_acquire() else {
             return Err(status::refused(Reason::Overloaded));
         };
-        let span = tracing::info_span!("call", rpc.method = method, caller.name = caller.name);
+        let span = tracing::info_span!("call", rpc.method = method, caller.name = caller.label);
         let work = work(caller, request.into_inner()).instrument(span);
         match tokio::time::timeout(pace.duration_max(), AssertUnwindSafe(work).catch_unwind()).await
         {
@@ -91,31 +115,16 @@ impl Gate {
     }
 }
 
-impl Interceptor for Gate {
-    /// Asks who calls before anything of the message is read: strangers get no memory.
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        let caller = who_calls(&self.callers, &request)
-            .ok_or_else(|| status::refused(Reason::CredentialsInvalid))?;
-        request.extensions_mut().insert(caller);
-        Ok(request)
+/// Refuses a user where there is nothing for users, and a service without the scope.
+fn require_permit(caller: &Caller, permit: Permit) -> Result<(), Status> {
+    match (caller.as_user(), permit.is_for_users) {
+        (None, _) => require_scope(caller, permit.scope),
+        (Some(_), true) => Ok(()),
+        (Some(_), false) => Err(status::refused(Reason::MethodDenied)),
     }
 }
 
-/// The caller by its `authorization`, or by its client certificate where there is none. A bad authorization is never
-/// made good by a certificate: whoever sends one means to be judged by it.
-fn who_calls(callers: &Callers, request: &Request<()>) -> Option<Arc<Caller>> {
-    if request.metadata().contains_key("authorization") {
-        return callers.authenticate(request.metadata());
-    }
-    let identities = request.extensions().get::<Arc<PeerIdentities>>()?;
-    let caller = callers.of_certificate(identities.as_slice());
-    if caller.is_none() {
-        tracing::debug!(peer.identities = %identities, "a certificate is nobody's, or that of two callers");
-    }
-    caller
-}
-
-/// Refuses a caller without a scope.
+/// Refuses a caller without a scope; a user holds none.
 pub(super) fn require_scope(caller: &Caller, scope: Scope) -> Result<(), Status> {
     if caller.holds(scope) {
         Ok(())

@@ -6,18 +6,20 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use super::actor::actor;
-use super::callers::Caller;
+use super::actor::{actor, actor_by_link};
 use super::convert::{bulk, directory, invitation, resend, revoke, times};
-use super::gate::{Gate, Pace, organization, require_scope};
+use super::fields::Field;
+use super::gate::{self, Gate, Pace, Permit, require_scope};
 use super::rates::Rates;
-use super::{fields, status};
+use super::{fields, status, user};
 use crate::domain::expiry::Expiry;
+use crate::domain::ids::OrganizationId;
 use crate::domain::keyring::Keyring;
 use crate::domain::page_token;
 use crate::domain::reason::Violation;
 use crate::domain::scope::Scope;
 use crate::domain::user::User;
+use crate::identity::Caller;
 use crate::proto::invitation_service_server::InvitationService;
 use crate::proto::{
     AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkResendRequest,
@@ -25,7 +27,7 @@ use crate::proto::{
     GetRequest, GetResponse, ListRequest, ListResponse, PreviewRequest, PreviewResponse,
     ResendRequest, ResendResponse, RevokeRequest, RevokeResponse, resend_request,
 };
-use crate::service::{Accept, List, Resend, Service, ServiceError};
+use crate::service::{Accept, Decline, List, Resend, Service, ServiceError};
 
 /// The service behind the protocol.
 pub(super) struct InvitationApi {
@@ -50,6 +52,23 @@ impl InvitationApi {
             rates,
         }
     }
+
+    /// The organization a call is for, or what is wrong with its name. A user must be an admin of it; for a service its
+    /// token says it. Either comes before existence.
+    async fn organization(
+        &self,
+        caller: &Caller,
+        input: &str,
+    ) -> Result<Field<OrganizationId>, Status> {
+        let Some(user) = caller.as_user() else {
+            return gate::organization(caller, input);
+        };
+        let id = fields::organization_id(input);
+        if let Ok(id) = &id {
+            self.service.require_admin(id, &user.id).await?;
+        }
+        Ok(id)
+    }
 }
 
 #[tonic::async_trait]
@@ -58,9 +77,11 @@ impl InvitationService for InvitationApi {
         &self,
         request: Request<BulkCreateRequest>,
     ) -> Result<Response<BulkCreateResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: BulkCreateRequest| {
-            let organization_id = organization(&caller, &message.organization_id)?;
-            if message.return_link {
+        let work = async |caller: Arc<Caller>, mut message: BulkCreateRequest| {
+            let organization_id = self.organization(&caller, &message.organization_id).await?;
+            if let Some(user) = caller.as_user() {
+                user::invites_as_self(user, &mut message)?;
+            } else if message.return_link {
                 require_scope(&caller, Scope::InvitationsLink)?;
             }
             let emails = message
@@ -71,7 +92,12 @@ impl InvitationService for InvitationApi {
             let request =
                 bulk::request(message, actor(&caller), organization_id).map_err(status::invalid)?;
             self.rates.spend(&caller.name, request.items.len())?;
-            let batch = self.service.bulk_create(request).await?;
+            let mut batch = self.service.bulk_create(request).await?;
+            let invitations = batch.results.iter_mut();
+            user::conceal(
+                &caller,
+                invitations.filter_map(|item| item.invitation.as_mut()),
+            );
             Ok(bulk::response(
                 batch,
                 emails,
@@ -81,7 +107,7 @@ impl InvitationService for InvitationApi {
         self.gate
             .pass(
                 "BulkCreate",
-                Scope::InvitationsWrite,
+                Permit::with_users(Scope::InvitationsWrite),
                 Pace::Bulk,
                 request,
                 work,
@@ -92,18 +118,25 @@ impl InvitationService for InvitationApi {
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: GetRequest| {
             let (organization_id, id) = fields::both(
-                organization(&caller, &message.organization_id)?,
+                self.organization(&caller, &message.organization_id).await?,
                 fields::invitation_id(&message.invitation_id),
             )
             .map_err(status::invalid)?;
-            let found = self.service.get(organization_id, id).await?;
+            let mut found = self.service.get(organization_id, id).await?;
+            user::conceal(&caller, [&mut found]);
             let invitation = invitation::invitation(found, caller.holds(Scope::DirectoryRead));
             Ok(GetResponse {
                 invitation: Some(invitation),
             })
         };
         self.gate
-            .pass("Get", Scope::InvitationsRead, Pace::Quick, request, work)
+            .pass(
+                "Get",
+                Permit::with_users(Scope::InvitationsRead),
+                Pace::Quick,
+                request,
+                work,
+            )
             .await
     }
 
@@ -111,7 +144,7 @@ impl InvitationService for InvitationApi {
         let work = async |caller: Arc<Caller>, message: ListRequest| {
             let list = list_name(&message);
             let (organization_id, page) = fields::both(
-                organization(&caller, &message.organization_id)?,
+                self.organization(&caller, &message.organization_id).await?,
                 fields::both(
                     fields::page_size(message.page_size),
                     fields::both(
@@ -130,7 +163,8 @@ impl InvitationService for InvitationApi {
                 before,
                 page_size,
             };
-            let (page, has_more) = self.service.list(request).await?;
+            let (mut page, has_more) = self.service.list(request).await?;
+            user::conceal(&caller, &mut page);
             let next_page_token = page
                 .last()
                 .filter(|_| has_more)
@@ -147,7 +181,13 @@ impl InvitationService for InvitationApi {
             })
         };
         self.gate
-            .pass("List", Scope::InvitationsRead, Pace::Quick, request, work)
+            .pass(
+                "List",
+                Permit::with_users(Scope::InvitationsRead),
+                Pace::Quick,
+                request,
+                work,
+            )
             .await
     }
 
@@ -157,13 +197,17 @@ impl InvitationService for InvitationApi {
     ) -> Result<Response<PreviewResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: PreviewRequest| {
             let token = fields::token(&message.token).map_err(status::invalid)?;
-            let found = self.service.preview(token, actor(&caller)).await;
-            Ok(invitation::preview(found?))
+            let found = self.service.preview(token, actor_by_link(&caller)).await?;
+            let mut preview = invitation::preview(found);
+            if caller.as_user().is_some() {
+                preview.registered = false;
+            }
+            Ok(preview)
         };
         self.gate
             .pass(
                 "Preview",
-                Scope::InvitationsRead,
+                Permit::with_users(Scope::InvitationsRead),
                 Pace::Quick,
                 request,
                 work,
@@ -176,15 +220,22 @@ impl InvitationService for InvitationApi {
         request: Request<AcceptRequest>,
     ) -> Result<Response<AcceptResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: AcceptRequest| {
-            let request = accept(&message).map_err(status::invalid)?;
+            let request = match caller.as_user() {
+                None => accept(&message).map_err(status::invalid)?,
+                Some(user) => user::accept(user, &message)?,
+            };
             let user_id = request.user.id.as_str().to_owned();
             let failed_accepts = &self.rates.failed_accepts;
             failed_accepts.check(&caller.name, &user_id)?;
-            let outcome = self.service.accept(request, actor(&caller)).await;
+            let outcome = self.service.accept(request, actor_by_link(&caller)).await;
             if outcome.as_ref().is_err_and(ServiceError::is_refusal) {
                 failed_accepts.count(&caller.name, &user_id)?;
             }
-            let outcome = outcome?;
+            let mut outcome = outcome?;
+            user::conceal(&caller, [&mut outcome.invitation]);
+            if caller.as_user().is_some() {
+                outcome.membership.private_metadata = None;
+            }
             let may_see_accounts = caller.holds(Scope::DirectoryRead);
             Ok(AcceptResponse {
                 membership: Some(directory::membership(outcome.membership)),
@@ -195,7 +246,7 @@ impl InvitationService for InvitationApi {
         self.gate
             .pass(
                 "Accept",
-                Scope::InvitationsWrite,
+                Permit::with_users(Scope::InvitationsWrite),
                 Pace::Quick,
                 request,
                 work,
@@ -208,11 +259,15 @@ impl InvitationService for InvitationApi {
         request: Request<DeclineRequest>,
     ) -> Result<Response<DeclineResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: DeclineRequest| {
-            let token = fields::token(&message.token).map_err(status::invalid)?;
-            let declined = self
-                .service
-                .decline(token, actor(&caller), message.suppress)
-                .await?;
+            let email_normalized = caller.as_user().map(user::verified_email).transpose()?;
+            let request = Decline {
+                token: fields::token(&message.token).map_err(status::invalid)?,
+                suppress: message.suppress,
+                email_normalized,
+            };
+            let declined = self.service.decline(request, actor_by_link(&caller)).await;
+            let mut declined = declined?;
+            user::conceal(&caller, [&mut declined]);
             let invitation = invitation::invitation(declined, caller.holds(Scope::DirectoryRead));
             Ok(DeclineResponse {
                 invitation: Some(invitation),
@@ -221,7 +276,7 @@ impl InvitationService for InvitationApi {
         self.gate
             .pass(
                 "Decline",
-                Scope::InvitationsWrite,
+                Permit::with_users(Scope::InvitationsWrite),
                 Pace::Quick,
                 request,
                 work,
@@ -235,17 +290,19 @@ impl InvitationService for InvitationApi {
     ) -> Result<Response<RevokeResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: RevokeRequest| {
             let (organization_id, (id, by_user_id)) = fields::both(
-                organization(&caller, &message.organization_id)?,
+                self.organization(&caller, &message.organization_id).await?,
                 fields::both(
                     fields::invitation_id(&message.invitation_id),
                     fields::optional_user_id(&message.user_id),
                 ),
             )
             .map_err(status::invalid)?;
-            let revoked = self
+            let by_user_id = user::named_or_self(&caller, "user_id", by_user_id)?;
+            let mut revoked = self
                 .service
                 .revoke(organization_id, id, by_user_id, actor(&caller))
                 .await?;
+            user::conceal(&caller, [&mut revoked]);
             let invitation = invitation::invitation(revoked, caller.holds(Scope::DirectoryRead));
             Ok(RevokeResponse {
                 invitation: Some(invitation),
@@ -254,7 +311,7 @@ impl InvitationService for InvitationApi {
         self.gate
             .pass(
                 "Revoke",
-                Scope::InvitationsWrite,
+                Permit::with_users(Scope::InvitationsWrite),
                 Pace::Quick,
                 request,
                 work,
@@ -267,16 +324,17 @@ impl InvitationService for InvitationApi {
         request: Request<BulkRevokeRequest>,
     ) -> Result<Response<BulkRevokeResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: BulkRevokeRequest| {
-            let organization_id = organization(&caller, &message.organization_id)?;
-            let request = revoke::request(&message, actor(&caller), organization_id)
+            let organization_id = self.organization(&caller, &message.organization_id).await?;
+            let mut request = revoke::request(&message, actor(&caller), organization_id)
                 .map_err(status::invalid)?;
+            request.by_user_id = user::named_or_self(&caller, "user_id", request.by_user_id)?;
             let page = self.service.bulk_revoke(request).await?;
             Ok(revoke::response(&message, &page))
         };
         self.gate
             .pass(
                 "BulkRevoke",
-                Scope::InvitationsWrite,
+                Permit::with_users(Scope::InvitationsWrite),
                 Pace::Bulk,
                 request,
                 work,
@@ -290,7 +348,7 @@ impl InvitationService for InvitationApi {
     ) -> Result<Response<ResendResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: ResendRequest| {
             let (organization_id, id) = fields::both(
-                organization(&caller, &message.organization_id)?,
+                self.organization(&caller, &message.organization_id).await?,
                 fields::invitation_id(&message.invitation_id),
             )
             .map_err(status::invalid)?;
@@ -306,7 +364,8 @@ impl InvitationService for InvitationApi {
                 },
             };
             self.rates.spend(&caller.name, 1)?;
-            let resent = self.service.resend(request).await?;
+            let mut resent = self.service.resend(request).await?;
+            user::conceal(&caller, [&mut resent]);
             let invitation = invitation::invitation(resent, caller.holds(Scope::DirectoryRead));
             Ok(ResendResponse {
                 invitation: Some(invitation),
@@ -315,7 +374,7 @@ impl InvitationService for InvitationApi {
         self.gate
             .pass(
                 "Resend",
-                Scope::InvitationsWrite,
+                Permit::with_users(Scope::InvitationsWrite),
                 Pace::Quick,
                 request,
                 work,
@@ -328,12 +387,17 @@ impl InvitationService for InvitationApi {
         request: Request<BulkResendRequest>,
     ) -> Result<Response<BulkResendResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: BulkResendRequest| {
-            let organization_id = organization(&caller, &message.organization_id)?;
+            let organization_id = self.organization(&caller, &message.organization_id).await?;
             let request = resend::request(&message, actor(&caller), organization_id, &self.keyring)
                 .map_err(status::invalid)?;
             self.rates
                 .spend(&caller.name, request.selection.size_max())?;
-            let page = self.service.bulk_resend(request).await?;
+            let mut page = self.service.bulk_resend(request).await?;
+            let invitations = page.results.iter_mut();
+            user::conceal(
+                &caller,
+                invitations.filter_map(|item| item.invitation.as_mut()),
+            );
             let may_see_accounts = caller.holds(Scope::DirectoryRead);
             Ok(resend::response(
                 &message,
@@ -345,7 +409,7 @@ impl InvitationService for InvitationApi {
         self.gate
             .pass(
                 "BulkResend",
-                Scope::InvitationsWrite,
+                Permit::with_users(Scope::InvitationsWrite),
                 Pace::Bulk,
                 request,
                 work,
@@ -363,7 +427,11 @@ fn accept(message: &AcceptRequest) -> Result<Accept, Vec<Violation>> {
         ["user_id", "user_name", "user_emails"],
     );
     let (token, user) = fields::both(fields::token(&message.token), user)?;
-    Ok(Accept { token, user })
+    Ok(Accept {
+        token,
+        user,
+        is_self: false,
+    })
 }
 
 /// Which list a request asks for: everything but where in it.

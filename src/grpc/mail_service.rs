@@ -5,11 +5,11 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::actor::actor;
-use super::callers::Caller;
 use super::convert::mail;
 use super::gate::{Gate, Pace, organization, require_every_organization};
 use super::status;
 use crate::domain::scope::Scope;
+use crate::identity::Caller;
 use crate::proto::mail_service_server::MailService;
 use crate::proto::{GetBacklogRequest, GetBacklogResponse, RequeueRequest, RequeueResponse};
 use crate::service::Service;

@@ -1,12 +1,12 @@
 //! The gRPC surface: the only place, besides the command line's client, that knows tonic and prost.
 //!
-//! A call goes through `gate` (who calls, with which scope, how long, how many at once), is turned into domain words
-//! by `convert`, runs one use case, and is turned back; `status` is the one place where refusals become codes.
-//! Knows no SQL, no store and no mail.
+//! A call goes through `authentication` (who calls) and `gate` (which kind of caller, with which scope, how long, how many
+//! at once), is turned into domain words by `convert`, runs one use case, and is turned back; `status` is the one place
+//! where refusals become codes. Knows no SQL, no store and no mail.
 
 mod actor;
 mod audit_service;
-mod callers;
+mod authentication;
 mod connection;
 mod convert;
 mod deadline;
@@ -30,9 +30,9 @@ mod status;
 mod suppression_service;
 mod tls;
 mod trusted_proxies;
+mod user;
 mod xfcc;
 
-pub use callers::Callers;
 pub use health::Health;
 pub use server::{GrpcConfig, Server};
 pub use tls::{ClientCertificates, Tls, TlsFiles};

@@ -8,12 +8,11 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
-use tonic::service::interceptor::InterceptedService;
 use tonic_health::pb::health_server::HealthServer;
 use tower::layer::util::{Identity, Stack};
 
 use super::audit_service::AuditApi;
-use super::callers::Callers;
+use super::authentication::Authenticated;
 use super::connection;
 use super::deadline::DeadlineLayer;
 use super::directory_service::DirectoryApi;
@@ -34,6 +33,7 @@ use super::tls::Tls;
 use super::trusted_proxies::TrustedProxies;
 use crate::domain::keyring::Keyring;
 use crate::entropy;
+use crate::identity::Callers;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::audit_service_server::AuditServiceServer;
 use crate::proto::directory_service_server::DirectoryServiceServer;
@@ -88,7 +88,7 @@ impl Server {
         let mut router =
             limited(config.trusted_proxies.clone()).add_service(HealthServer::new(health_service));
         if config.serves_api {
-            let gate = Gate::new(callers);
+            let gate = Gate::new();
             let invitations = InvitationServiceServer::new(InvitationApi::new(
                 service.clone(),
                 gate.clone(),
@@ -120,15 +120,14 @@ impl Server {
                 Arc::clone(&keyring),
             ))
             .max_encoding_message_size(RESPONSE_OCTETS_MAX);
-            let feedback =
-                FeedbackServiceServer::new(FeedbackApi::new(service, gate.clone(), keyring));
+            let feedback = FeedbackServiceServer::new(FeedbackApi::new(service, gate, keyring));
             router = router
-                .add_service(InterceptedService::new(invitations, gate.clone()))
-                .add_service(InterceptedService::new(mail, gate.clone()))
-                .add_service(InterceptedService::new(directory, gate.clone()))
-                .add_service(InterceptedService::new(suppressions, gate.clone()))
-                .add_service(InterceptedService::new(audit, gate.clone()))
-                .add_service(InterceptedService::new(feedback, gate));
+                .add_service(Authenticated::new(invitations, callers.clone()))
+                .add_service(Authenticated::new(mail, callers.clone()))
+                .add_service(Authenticated::new(directory, callers.clone()))
+                .add_service(Authenticated::new(suppressions, callers.clone()))
+                .add_service(Authenticated::new(audit, callers.clone()))
+                .add_service(Authenticated::new(feedback, callers));
         }
         if config.reflection {
             router = router

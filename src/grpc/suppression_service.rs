@@ -6,13 +6,13 @@ use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use super::actor::actor;
-use super::callers::Caller;
 use super::convert::{directory, suppression};
 use super::gate::{Gate, Pace, optional_organization};
 use super::{fields, status};
 use crate::domain::keyring::Keyring;
 use crate::domain::page_token;
 use crate::domain::scope::Scope;
+use crate::identity::Caller;
 use crate::proto::suppression_service_server::SuppressionService;
 use crate::proto::{
     SuppressionServiceAddRequest, SuppressionServiceAddResponse, SuppressionServiceLiftRequest,

@@ -23,6 +23,8 @@ pub struct Accept {
     pub token: Token,
     /// Who accepts: their addresses are those the caller has verified.
     pub user: User,
+    /// Whether they call themselves. Then one of these addresses must be the invited one, whatever the directory knows.
+    pub is_self: bool,
 }
 
 /// What came of it.
@@ -72,6 +74,9 @@ impl Service {
             return refuse(connection, &subject, event, Reason::OrganizationSuspended).await;
         }
         let emails = &request.user.emails_normalized;
+        if request.is_self && !subjects::is_for(connection, &subject, emails).await? {
+            return refuse(connection, &subject, event, Reason::EmailMismatch).await;
+        }
         // A caller for some organizations must not say for all whose an address is; the invited one is proven by the
         // link.
         let invited = std::slice::from_ref(&subject.email_normalized);

@@ -90,7 +90,7 @@ impl Service {
             organization_id: organization_id.to_owned(),
             action,
             refusal: None,
-            caller: actor.caller.clone(),
+            caller: actor.label.clone(),
             on_behalf_of_user_id: actor.user_id.clone(),
             subject_user_id: None,
             invitation_id: None,

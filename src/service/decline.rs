@@ -1,8 +1,11 @@
 //! Decline: the invited person says no.
 
+use std::sync::Arc;
+
 use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::invitation::{Invitation, StateName};
+use crate::domain::reason::Reason;
 use crate::domain::suppression::SuppressionReason;
 use crate::domain::token::Token;
 use crate::store::invitations::{self, End};
@@ -10,21 +13,31 @@ use crate::store::{Connection, audit_events, subjects};
 
 use super::{Service, ServiceError, feedback};
 
+/// A no. Not `Debug`: it may hold an address.
+pub struct Decline {
+    /// The token.
+    pub token: Token,
+    /// Whether the organization may not invite the address any more.
+    pub suppress: bool,
+    /// The verified address of a user who calls themselves, which must be the invited one. A service is believed.
+    pub email_normalized: Option<String>,
+}
+
 impl Service {
-    /// Declines an invitation; again is fine. With `suppress` the organization may not invite the address any more.
+    /// Declines an invitation; again is fine.
     pub async fn decline(
         &self,
-        token: Token,
+        request: Decline,
         actor: Actor,
-        suppress: bool,
     ) -> Result<Invitation, ServiceError> {
         let service = self.clone();
+        let request = Arc::new((request, actor));
         self.store
             .with_tx("decline", move |connection| {
-                let (service, token, actor) = (service.clone(), token.clone(), actor.clone());
+                let (service, request) = (service.clone(), Arc::clone(&request));
                 Box::pin(async move {
                     service
-                        .decline_once(connection, &token, &actor, suppress)
+                        .decline_once(connection, &request.0, &request.1)
                         .await
                 })
             })
@@ -34,11 +47,15 @@ impl Service {
     async fn decline_once(
         &self,
         connection: &mut Connection,
-        token: &Token,
+        request: &Decline,
         actor: &Actor,
-        suppress: bool,
     ) -> Result<Invitation, ServiceError> {
-        let verified = self.verify(connection, token, actor).await?;
+        let verified = self.verify(connection, &request.token, actor).await?;
+        if let Some(email) = &request.email_normalized
+            && !subjects::is_for(connection, &verified, std::slice::from_ref(email)).await?
+        {
+            return Err(ServiceError::Refused(Reason::EmailMismatch));
+        }
         let now = self.clock.now();
         // Locked and looked at again: an acceptance may have come between.
         let subject = subjects::lock(connection, &verified.organization_id, verified.id)
@@ -58,18 +75,18 @@ impl Service {
                     .map_or(ServiceError::Raced, ServiceError::Refused));
             }
         }
-        if suppress {
+        if request.suppress {
             let tag = self.tagger.tag_of_normalized(&subject.email_normalized);
             let reason = SuppressionReason::Declined;
             feedback::suppress(connection, &subject.organization_id, tag, reason, now).await?;
         }
         // Declining again is no act, unless it asks for more.
-        if state == StateName::Pending || suppress {
+        if state == StateName::Pending || request.suppress {
             let organization_id = &subject.organization_id;
             let event = AuditEvent {
                 invitation_id: Some(subject.id),
                 counts: AuditCounts {
-                    suppressed: u64::from(suppress),
+                    suppressed: u64::from(request.suppress),
                     ..AuditCounts::default()
                 },
                 ..self.event(actor, AuditAction::Decline, organization_id, now)

@@ -5,6 +5,7 @@
 
 mod accept;
 mod audit;
+mod authorize;
 mod backlog;
 pub mod bulk_create;
 pub mod bulk_resend;
@@ -50,6 +51,7 @@ use crate::store::Store;
 pub use accept::{Accept, AcceptOutcome};
 pub use audit::ListAudit;
 pub use backlog::{Alarm, Backlog, Count};
+pub use decline::Decline;
 pub use delete::Deleted;
 pub use erase_address::AddressErased;
 pub use error::ServiceError;

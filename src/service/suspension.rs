@@ -4,9 +4,11 @@
 
 use time::OffsetDateTime;
 
+use crate::domain::actor::Actor;
+use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
-use crate::store::suspensions;
+use crate::store::{audit_events, suspensions};
 
 use super::{Service, ServiceError};
 
@@ -15,17 +17,25 @@ impl Service {
     pub async fn suspend_organization(
         &self,
         id: OrganizationId,
+        actor: Actor,
     ) -> Result<OffsetDateTime, ServiceError> {
         let service = self.clone();
         let suspended_at = self
             .store
             .with_tx("suspend_organization", move |connection| {
-                let (service, id) = (service.clone(), id.clone());
+                let (service, id, actor) = (service.clone(), id.clone(), actor.clone());
                 Box::pin(async move {
                     let now = service.clock.now();
-                    suspensions::suspend(connection, &id, now)
+                    let suspended_at = suspensions::suspend(connection, &id, now)
                         .await?
-                        .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))
+                        .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
+                    // Suspending again is no act.
+                    if suspended_at == now {
+                        let action = AuditAction::SuspendOrganization;
+                        let event = service.event(&actor, action, id.as_str(), now);
+                        audit_events::insert_many(connection, &[event]).await?;
+                    }
+                    Ok::<_, ServiceError>(suspended_at)
                 })
             })
             .await?;
@@ -34,12 +44,16 @@ impl Service {
     }
 
     /// Lets an organization go on, and its mails go out; tells how many.
-    pub async fn resume_organization(&self, id: OrganizationId) -> Result<u64, ServiceError> {
+    pub async fn resume_organization(
+        &self,
+        id: OrganizationId,
+        actor: Actor,
+    ) -> Result<u64, ServiceError> {
         let service = self.clone();
         let released = self
             .store
             .with_tx("resume_organization", move |connection| {
-                let (service, id) = (service.clone(), id.clone());
+                let (service, id, actor) = (service.clone(), id.clone(), actor.clone());
                 Box::pin(async move {
                     let was_suspended = suspensions::resume(connection, &id)
                         .await?
@@ -47,7 +61,18 @@ impl Service {
                     if !was_suspended {
                         return Ok::<_, ServiceError>(0);
                     }
-                    Ok(suspensions::release(connection, &id, service.clock.now()).await?)
+                    let now = service.clock.now();
+                    let released = suspensions::release(connection, &id, now).await?;
+                    let action = AuditAction::ResumeOrganization;
+                    let event = AuditEvent {
+                        counts: AuditCounts {
+                            requeued: released,
+                            ..AuditCounts::default()
+                        },
+                        ..service.event(&actor, action, id.as_str(), now)
+                    };
+                    audit_events::insert_many(connection, &[event]).await?;
+                    Ok(released)
                 })
             })
             .await?;

@@ -147,6 +147,28 @@ pub async fn inviters(
         .collect())
 }
 
+/// Whether a user is an admin member of an organization; the same answer for one that is not known.
+pub async fn is_admin(
+    connection: &mut PgConnection,
+    organization_id: &OrganizationId,
+    user_id: &UserId,
+) -> Result<bool, StoreError> {
+    let is_admin = sqlx::query_scalar!(
+        r#"-- store::memberships::is_admin
+        SELECT EXISTS (
+               SELECT FROM memberships m
+                 JOIN organizations o ON o.id = m.organization_id
+                WHERE m.organization_id = $1 AND m.user_id = $2 AND m.role = $3
+                  AND o.deleted_at IS NULL) AS "is_admin!""#,
+        organization_id.as_str(),
+        user_id.as_str(),
+        Role::ADMIN,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(is_admin)
+}
+
 /// Deletes one membership; `false` if it is not known.
 pub async fn delete(
     connection: &mut PgConnection,

@@ -279,6 +279,28 @@ pub async fn is_owned_by(
     Ok(is_owned)
 }
 
+/// Whether an invitation is for one of these addresses, or for whoever holds its link. What the directory knows of
+/// anybody does not count here.
+pub async fn is_for(
+    connection: &mut PgConnection,
+    subject: &Subject,
+    emails_normalized: &[String],
+) -> Result<bool, StoreError> {
+    let is_for = sqlx::query_scalar!(
+        r#"-- store::subjects::is_for
+        SELECT EXISTS (
+               SELECT FROM invitations i
+                WHERE i.id = $2 AND i.organization_id = $1
+                  AND (i.accept_policy = 'any_email' OR i.email_normalized = ANY($3))) AS "is_for!""#,
+        subject.organization_id,
+        subject.id,
+        emails_normalized,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(is_for)
+}
+
 /// Whether the inviter still may invite, as far as the organization asks for that.
 pub async fn is_inviter_trusted(
     connection: &mut PgConnection,

@@ -13,9 +13,9 @@ use invitations::proto::{
     AuditServiceListRequest, AuditServiceListResponse, BulkCreateRequest, BulkResendRequest,
     BulkRevokeRequest, DeclineRequest, DeleteMembershipRequest, DeleteOrganizationRequest,
     DeleteUserRequest, EraseAddressRequest, Membership, NewInvitation, Organization,
-    RequeueRequest, ResendRequest, RevokeRequest, SuppressionServiceAddRequest,
-    SuppressionServiceLiftRequest, UpsertMembershipsRequest, UpsertOrganizationsRequest,
-    UpsertUsersRequest, User,
+    RequeueRequest, ResendRequest, ResumeOrganizationRequest, RevokeRequest,
+    SuppressionServiceAddRequest, SuppressionServiceLiftRequest, SuspendOrganizationRequest,
+    UpsertMembershipsRequest, UpsertOrganizationsRequest, UpsertUsersRequest, User,
 };
 use prost::Message as _;
 use serde_json::{Value, json};
@@ -30,7 +30,7 @@ use crate::harness::{
 use crate::wire;
 
 /// Every method, and the action it is written down as. A new method needs a decision.
-const DECISIONS: [(&str, Option<Action>); 26] = [
+const DECISIONS: [(&str, Option<Action>); 28] = [
     ("AuditService/List", None),
     (
         "DirectoryService/DeleteMembership",
@@ -44,6 +44,14 @@ const DECISIONS: [(&str, Option<Action>); 26] = [
     ("DirectoryService/EraseAddress", Some(Action::EraseAddress)),
     ("DirectoryService/GetMembership", None),
     ("DirectoryService/ListMemberships", None),
+    (
+        "DirectoryService/ResumeOrganization",
+        Some(Action::ResumeOrganization),
+    ),
+    (
+        "DirectoryService/SuspendOrganization",
+        Some(Action::SuspendOrganization),
+    ),
     (
         "DirectoryService/UpsertMemberships",
         Some(Action::UpsertMemberships),
@@ -336,6 +344,16 @@ async fn direct(world: &World, action: Action) -> Result<(), Status> {
             };
             client.upsert_memberships(request).await.map(drop)
         }
+        Action::SuspendOrganization => {
+            let organization_id = acme;
+            let request = SuspendOrganizationRequest { organization_id };
+            client.suspend_organization(request).await.map(drop)
+        }
+        Action::ResumeOrganization => {
+            let organization_id = acme;
+            let request = ResumeOrganizationRequest { organization_id };
+            client.resume_organization(request).await.map(drop)
+        }
         Action::EraseAddress => {
             let request = EraseAddressRequest {
                 email: TO_BULK_REVOKE.to_owned(),
@@ -445,6 +463,8 @@ fn expectations() -> Vec<(Action, Vec<Told>)> {
                 (OTHER, "OK", "", "grace", json!({"created": 1})),
             ],
         ),
+        (Action::SuspendOrganization, vec![acme("", "", json!({}))]),
+        (Action::ResumeOrganization, vec![acme("", "", json!({}))]),
         (
             Action::EraseAddress,
             vec![none("", "", json!({"erased": 1}))],

@@ -11,6 +11,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::harness::{ACME, OTHER, World, invite_request, reason};
+use crate::issuer::Accounts;
 use crate::wire;
 
 /// How many methods the services have; a new one is covered by itself.
@@ -98,6 +99,64 @@ async fn every_method_asks_for_the_scope_its_comment_names() {
     let status = answer.unwrap_err();
     let info = status.get_error_details().error_info().cloned().unwrap();
     assert_eq!(info.metadata["scope"], "invitations:link");
+}
+
+#[tokio::test]
+async fn every_method_is_for_the_users_its_comment_names() {
+    let accounts = Accounts::start().await;
+    let world = World::with_issuers(&accounts.table()).await;
+    let ada = accounts.token(&world, "ada");
+    let grace = accounts.token(&world, "grace");
+    let unverified = accounts.unverified_token(&world, "ada");
+    let mut counts = [0; 4];
+    for method in wire::methods() {
+        let path = &method.path;
+        let told = async |token: &str, message: &[u8]| {
+            let answer = call(&world, path, token, message).await;
+            let status = answer.err();
+            let code = status.as_ref().map_or(Code::Ok, Status::code);
+            let octets = status.as_ref().map(|status| status.details().to_vec());
+            (
+                code,
+                status.map(|status| reason(Err::<(), _>(status))),
+                octets,
+            )
+        };
+        let denied = |(code, reason, _): &(Code, Option<String>, Option<Vec<u8>>)| {
+            (*code == Code::PermissionDenied).then(|| reason.clone().unwrap())
+        };
+        let in_acme = wire::of_organization(&method.input, ACME);
+        let by_ada = denied(&told(&ada, &in_acme).await);
+        let by_grace = told(&grace, &in_acme).await;
+        match method.users.as_str() {
+            "none" => {
+                counts[0] += 1;
+                assert_eq!(by_ada.as_deref(), Some("METHOD_DENIED"), "{path}");
+            }
+            "any" => {
+                counts[1] += 1;
+                let by_unverified = denied(&told(&unverified, &[]).await);
+                assert_eq!((by_ada, by_unverified), (None, None), "{path}");
+            }
+            "the invited one" => {
+                counts[2] += 1;
+                let by_unverified = denied(&told(&unverified, &[]).await);
+                let expected = Some("EMAIL_UNVERIFIED".to_owned());
+                assert_eq!((by_ada, by_unverified), (None, expected), "{path}");
+            }
+            "an admin member of the organization" => {
+                counts[3] += 1;
+                assert_eq!(by_ada, None, "{path}");
+                assert_eq!(denied(&by_grace).as_deref(), Some("ORGANIZATION_DENIED"));
+                for organization_id in [OTHER, "unknown"] {
+                    let message = wire::of_organization(&method.input, organization_id);
+                    assert_eq!(told(&ada, &message).await, by_grace, "{path}");
+                }
+            }
+            other => panic!("{path} is for users {other:?}, whoever that is"),
+        }
+    }
+    assert_eq!(counts, [METHODS - 9, 1, 2, 6]);
 }
 
 #[tokio::test]

@@ -17,7 +17,8 @@ use invitations::domain::link::{LinkMode, LinkTemplate};
 use invitations::domain::public_url::PublicUrl;
 use invitations::domain::quota::QuotaLimits;
 use invitations::domain::scope::Scope;
-use invitations::grpc::{Callers, GrpcConfig, Server, TrustedProxies};
+use invitations::grpc::{GrpcConfig, Server, TrustedProxies};
+use invitations::identity::Callers;
 use invitations::mail::message::{Composer, Sender};
 use invitations::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
 use invitations::mail::transport::Transport;
@@ -126,24 +127,32 @@ impl World {
 
     /// The same with mails delivered in this way.
     pub(crate) async fn with_delivery(delivery: impl FnOnce(&Relay) -> DeliveryConfig) -> Self {
-        Self::with(delivery, QuotaLimits::OFF, None).await
+        Self::with(delivery, QuotaLimits::OFF, None, "").await
     }
 
     /// The same with quotas, of which other tests know nothing.
     pub(crate) async fn with_quotas(quotas: QuotaLimits) -> Self {
-        Self::with(|relay| delivery_config(vec![lane(relay)]), quotas, None).await
+        let delivery = |relay: &Relay| delivery_config(vec![lane(relay)]);
+        Self::with(delivery, quotas, None, "").await
     }
 
     /// The same with so many recipients a second for each caller.
     pub(crate) async fn with_caller_rate(rate: u32) -> Self {
         let delivery = |relay: &Relay| delivery_config(vec![lane(relay)]);
-        Self::with(delivery, QuotaLimits::OFF, NonZeroU32::new(rate)).await
+        Self::with(delivery, QuotaLimits::OFF, NonZeroU32::new(rate), "").await
+    }
+
+    /// The same where the issuers of a callers file count besides.
+    pub(crate) async fn with_issuers(issuers: &str) -> Self {
+        let delivery = |relay: &Relay| delivery_config(vec![lane(relay)]);
+        Self::with(delivery, QuotaLimits::OFF, None, issuers).await
     }
 
     async fn with(
         delivery: impl FnOnce(&Relay) -> DeliveryConfig,
         quotas: QuotaLimits,
         caller_rate: Option<NonZeroU32>,
+        issuers: &str,
     ) -> Self {
         let database = Database::create().await;
         let relay = Relay::start(Encryption::None).await;
@@ -169,7 +178,7 @@ impl World {
                 ..grpc_config()
             },
             service.clone(),
-            callers(),
+            Callers::new(callers(issuers), as_clock()).unwrap(),
             Arc::clone(&keyring),
         )
         .await
@@ -532,8 +541,8 @@ fn read(rcpt: &str, raw: Vec<u8>) -> Mail {
     }
 }
 
-/// Callers by name; the token of each is its name.
-fn callers() -> Callers {
+/// Callers by name, the token of each its name; and issuers.
+fn callers(issuers: &str) -> CallersFile {
     let caller = |name: &str, scopes: &[Scope], organizations: Option<&str>| CallerEntry {
         name: name.to_owned(),
         credential: CallerCredential::TokenSha256(Sha256::digest(name).into()),
@@ -551,7 +560,10 @@ fn callers() -> Callers {
         callers.push(caller(&format!("only-{scope}"), &[scope], None));
         callers.push(caller(&format!("all-but-{scope}"), &others, None));
     }
-    Callers::new(CallersFile { callers })
+    CallersFile {
+        callers,
+        ..CallersFile::parse(issuers).unwrap()
+    }
 }
 
 /// Sends this token.

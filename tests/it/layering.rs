@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// A folder or file of `src`, and what must not be named in it outside comments and tests.
-const RULES: [(&str, &[&str]); 9] = [
+const RULES: [(&str, &[&str]); 10] = [
     (
         "domain",
         &[
@@ -18,6 +18,7 @@ const RULES: [(&str, &[&str]); 9] = [
             "crate::config",
             "crate::store",
             "crate::service",
+            "crate::identity",
             "crate::grpc",
             "crate::mail",
             "crate::delivery",
@@ -32,6 +33,7 @@ const RULES: [(&str, &[&str]); 9] = [
             "lettre",
             "clap",
             "crate::service",
+            "crate::identity",
             "crate::grpc",
             "crate::mail",
             "crate::delivery",
@@ -47,6 +49,7 @@ const RULES: [(&str, &[&str]); 9] = [
             "lettre",
             "sqlx",
             "clap",
+            "crate::identity",
             "crate::grpc",
             "crate::mail",
             "crate::delivery",
@@ -63,6 +66,7 @@ const RULES: [(&str, &[&str]); 9] = [
             "clap",
             "crate::store",
             "crate::service",
+            "crate::identity",
             "crate::grpc",
             "crate::delivery",
             "crate::config",
@@ -78,6 +82,7 @@ const RULES: [(&str, &[&str]); 9] = [
             "lettre",
             "clap",
             "crate::service",
+            "crate::identity",
             "crate::grpc",
             "crate::config",
             "crate::proto",
@@ -104,7 +109,26 @@ const RULES: [(&str, &[&str]); 9] = [
             "lettre",
             "clap",
             "crate::store",
+            "crate::identity",
             "crate::grpc",
+            "crate::mail",
+            "crate::delivery",
+            "crate::config",
+            "crate::proto",
+        ],
+    ),
+    (
+        "identity",
+        &[
+            "sqlx",
+            "tonic",
+            "prost",
+            "lettre",
+            "clap",
+            "crate::store",
+            "crate::service",
+            "crate::grpc",
+            "crate::http",
             "crate::mail",
             "crate::delivery",
             "crate::config",
@@ -121,6 +145,7 @@ const RULES: [(&str, &[&str]); 9] = [
             "clap",
             "crate::store",
             "crate::service",
+            "crate::identity",
             "crate::grpc",
             "crate::mail",
             "crate::delivery",
@@ -135,6 +160,7 @@ const RULES: [(&str, &[&str]); 9] = [
             "lettre",
             "crate::store",
             "crate::service",
+            "crate::identity",
             "crate::grpc",
             "crate::mail",
             "crate::delivery",
@@ -142,6 +168,9 @@ const RULES: [(&str, &[&str]); 9] = [
         ],
     ),
 ];
+
+/// A library that one folder alone may name.
+const OWNED: [(&str, &str); 1] = [("jsonwebtoken", "identity")];
 
 /// What one file may name against its folder's rule, and why.
 const EXCEPTIONS: [(&str, &str, &str); 1] = [(
@@ -181,6 +210,25 @@ fn imports_go_one_way() {
     }
     assert!(broken.is_empty(), "{}", broken.join("\n"));
     assert_eq!(used.len(), EXCEPTIONS.len(), "an exception is not needed");
+}
+
+#[test]
+fn what_one_folder_owns_nobody_else_names() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    for (library, owner) in OWNED {
+        for file in sources(&src) {
+            if file.starts_with(src.join(owner)) {
+                continue;
+            }
+            for (number, line) in code_lines(&file) {
+                assert!(
+                    !names(&line, library),
+                    "{}:{number}: {library} is for {owner} alone",
+                    file.display()
+                );
+            }
+        }
+    }
 }
 
 #[test]

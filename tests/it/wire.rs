@@ -21,6 +21,8 @@ pub(crate) struct Method {
     pub(crate) input: String,
     /// The scope its comment names.
     pub(crate) scope: String,
+    /// Which users its comment says may call it.
+    pub(crate) users: String,
 }
 
 /// Calls a method. It knows no deadline of its own, so what it says about one is the server's word.
@@ -169,6 +171,18 @@ pub(crate) fn with_text(message: &str, path: &str, text: &[u8]) -> Vec<u8> {
     octets
 }
 
+/// A message with nothing in it but an organization.
+pub(crate) fn of_organization(message: &str, organization_id: &str) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for field in fields_of(message) {
+        if field.name() == "organization_id" {
+            let tag = u32::try_from(field.number()).unwrap();
+            string::encode(tag, &organization_id.to_owned(), &mut octets);
+        }
+    }
+    octets
+}
+
 /// What a caller would write there.
 fn plausible(name: &str) -> Option<&'static str> {
     Some(match name {
@@ -215,12 +229,19 @@ fn methods_of(file: &FileDescriptorProto) -> Vec<Method> {
     for (service_number, service) in file.service.iter().enumerate() {
         for (number, method) in service.method.iter().enumerate() {
             let comment = comment(service_number, number);
-            let (_, scope) = comment.split_once("Scope: ").unwrap();
-            let scope = scope.split([';', '.', ',']).next().unwrap();
+            let comment: Vec<&str> = comment.split_whitespace().collect();
+            let comment = comment.join(" ");
+            let named = |what: &str| {
+                let parts: Vec<&str> = comment.split(what).collect();
+                assert_eq!(parts.len(), 2, "{}: {what:?} once", method.name());
+                let name = parts[1].split([';', '.', ',']).next().unwrap();
+                name.trim().to_owned()
+            };
             methods.push(Method {
                 path: format!("/{}.{}/{}", file.package(), service.name(), method.name()),
                 input: method.input_type().to_owned(),
-                scope: scope.to_owned(),
+                scope: named("Scope:"),
+                users: named("Users:"),
             });
         }
     }

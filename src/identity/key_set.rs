@@ -1,0 +1,221 @@
+//! The public keys of an issuer, from a JWK Set (RFC 7517 §5).
+//!
+//! Each key is good for one algorithm, which follows from what the key is and not from what a token says: RSA keys for
+//! RS256, P-256 keys for ES256, Ed25519 keys for `EdDSA`. Everything else in a set is passed over, as RFC 7517 asks.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::jwt::{Claims, Fault, KEY_ID_OCTETS_MAX, Unverified};
+
+/// Most keys of a set that are looked at: issuers publish a few.
+const KEYS_MAX: usize = 100;
+/// Shortest modulus of an RSA key, in octets: 2,048 bits (RFC 7518 §3.3).
+const MODULUS_OCTETS_MIN: usize = 256;
+/// Longest modulus, which bounds what a signature costs us: 8,192 bits.
+const MODULUS_OCTETS_MAX: usize = 1_024;
+/// Octets of a coordinate of P-256 (RFC 7518 §6.2.1.2), and of an Ed25519 key (RFC 8032 §5.1.5).
+const POINT_OCTETS: usize = 32;
+
+/// Keys by name.
+pub(super) struct KeySet {
+    keys: Vec<Key>,
+    /// How many keys of the set cannot be used.
+    pub(super) passed_over: usize,
+}
+
+/// A key.
+pub(super) struct Key {
+    id: String,
+    algorithm: Algorithm,
+    decoding: DecodingKey,
+}
+
+/// What is not a key set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NotAKeySet;
+
+#[derive(Deserialize)]
+struct RawSet {
+    keys: Vec<Value>,
+}
+
+#[derive(Deserialize)]
+struct RawKey {
+    kty: String,
+    kid: String,
+    #[serde(rename = "use")]
+    usage: Option<String>,
+    key_ops: Option<Vec<String>>,
+    alg: Option<String>,
+    crv: Option<String>,
+    n: Option<String>,
+    e: Option<String>,
+    x: Option<String>,
+    y: Option<String>,
+}
+
+impl KeySet {
+    /// Reads a set. One without a key that can be used is a set: the issuer says that it has none.
+    pub(super) fn parse(octets: &[u8]) -> Result<Self, NotAKeySet> {
+        let raw: RawSet = serde_json::from_slice(octets).map_err(|_| NotAKeySet)?;
+        let count = raw.keys.len();
+        let mut keys: Vec<Key> = Vec::new();
+        for value in raw.keys.into_iter().take(KEYS_MAX) {
+            let key = serde_json::from_value(value).ok().as_ref().and_then(key);
+            // Of two with one name the first counts; which of them signed, a name cannot tell.
+            keys.extend(key.filter(|key| {
+                !keys
+                    .iter()
+                    .any(|known| (&known.id, known.algorithm) == (&key.id, key.algorithm))
+            }));
+        }
+        Ok(Self {
+            passed_over: count - keys.len(),
+            keys,
+        })
+    }
+
+    /// How many keys can be used.
+    pub(super) fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// The claims of a token, if one of the keys has signed it; `KeyUnknown` if the key it names is none of them.
+    pub(super) fn verify(&self, token: &Unverified<'_>) -> Result<Claims, Fault> {
+        let key = self
+            .keys
+            .iter()
+            .find(|key| key.id == token.key_id && key.algorithm == token.algorithm)
+            .ok_or(Fault::KeyUnknown)?;
+        // Signatures alone are its business: it would ask the machine for the time, and takes other types for some
+        // claims.
+        let mut validation = Validation::new(key.algorithm);
+        validation.required_spec_claims.clear();
+        validation.validate_exp = false;
+        validation.validate_aud = false;
+        jsonwebtoken::decode::<Claims>(token.token, &key.decoding, &validation)
+            .map(|verified| verified.claims)
+            .map_err(|_| Fault::Signature)
+    }
+}
+
+/// The key, if it can be used to check signatures of one of the three algorithms.
+fn key(raw: &RawKey) -> Option<Key> {
+    let is_for_signatures = raw.usage.as_ref().is_none_or(|usage| usage == "sig")
+        && raw
+            .key_ops
+            .as_ref()
+            .is_none_or(|operations| operations.iter().any(|operation| operation == "verify"));
+    let is_named = (1..=KEY_ID_OCTETS_MAX).contains(&raw.kid.len());
+    if !is_for_signatures || !is_named {
+        return None;
+    }
+    let octets = |text: &Option<String>| URL_SAFE_NO_PAD.decode(text.as_ref()?).ok();
+    let is_point = |octets: &Vec<u8>| octets.len() == POINT_OCTETS;
+    let is_alg = |names: &[&str]| {
+        let alg = raw.alg.as_deref();
+        alg.is_none_or(|alg| names.contains(&alg))
+    };
+    let (algorithm, decoding) = match (raw.kty.as_str(), raw.crv.as_deref()) {
+        ("RSA", _) if is_alg(&["RS256"]) => {
+            let (modulus, exponent) = (octets(&raw.n)?, octets(&raw.e)?);
+            let is_long = (MODULUS_OCTETS_MIN..=MODULUS_OCTETS_MAX).contains(&modulus.len());
+            let key = DecodingKey::from_rsa_raw_components(&modulus, &exponent);
+            (Algorithm::RS256, is_long.then_some(key)?)
+        }
+        ("EC", Some("P-256")) if is_alg(&["ES256"]) => {
+            let x = octets(&raw.x).filter(is_point)?;
+            let y = octets(&raw.y).filter(is_point)?;
+            // Uncompressed (SEC 1 §2.3.3).
+            let point = [&[4], x.as_slice(), y.as_slice()].concat();
+            (Algorithm::ES256, DecodingKey::from_ec_der(&point))
+        }
+        ("OKP", Some("Ed25519")) if is_alg(&["EdDSA", "Ed25519"]) => {
+            let x = octets(&raw.x).filter(is_point)?;
+            (Algorithm::EdDSA, DecodingKey::from_ed_der(&x))
+        }
+        _ => return None,
+    };
+    Some(Key {
+        id: raw.kid.clone(),
+        algorithm,
+        decoding,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn counts(keys: &Value) -> (usize, usize) {
+        let set = KeySet::parse(json!({"keys": keys}).to_string().as_bytes()).unwrap();
+        (set.len(), set.passed_over)
+    }
+
+    #[test]
+    fn keys_that_cannot_be_used_are_passed_over() {
+        let x = URL_SAFE_NO_PAD.encode([7; 32]);
+        let n = URL_SAFE_NO_PAD.encode([0xff; 256]);
+        let good = [
+            json!({"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": x}),
+            json!({"kty": "OKP", "crv": "Ed25519", "kid": "2", "x": x, "alg": "EdDSA", "use": "sig"}),
+            json!({"kty": "EC", "crv": "P-256", "kid": "1", "x": x, "y": x, "key_ops": ["verify"]}),
+            json!({"kty": "RSA", "kid": "1", "n": n, "e": "AQAB", "alg": "RS256", "x5c": ["x"]}),
+        ];
+        assert_eq!(counts(&json!(good)), (4, 0));
+        let bad = [
+            json!({"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": "AAAA"}),
+            json!({"kty": "OKP", "crv": "X25519", "kid": "1", "x": x}),
+            json!({"kty": "OKP", "crv": "Ed25519", "x": x}),
+            json!({"kty": "OKP", "crv": "Ed25519", "kid": "", "x": x}),
+            json!({"kty": "OKP", "crv": "Ed25519", "kid": 1, "x": x}),
+            json!({"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": x, "use": "enc"}),
+            json!({"kty": "OKP", "crv": "Ed25519", "kid": "1", "x": x, "key_ops": ["sign"]}),
+            json!({"kty": "EC", "crv": "P-384", "kid": "1", "x": x, "y": x}),
+            json!({"kty": "EC", "crv": "P-256", "kid": "1", "x": x}),
+            json!({"kty": "EC", "crv": "P-256", "kid": "1", "x": x, "y": x, "alg": "HS256"}),
+            json!({"kty": "RSA", "kid": "1", "n": n, "e": "AQAB", "alg": "PS256"}),
+            json!({"kty": "RSA", "kid": "1", "n": URL_SAFE_NO_PAD.encode([0xff; 128]), "e": "AQAB"}),
+            json!({"kty": "RSA", "kid": "1", "n": n}),
+            json!({"kty": "oct", "kid": "1", "k": x, "alg": "HS256"}),
+            json!({"kty": "ML-DSA", "kid": "1"}),
+            json!({"kid": "1"}),
+            json!(7),
+        ];
+        assert_eq!(counts(&json!(bad)), (0, bad.len()));
+    }
+
+    #[test]
+    fn of_two_keys_with_one_name_and_algorithm_the_first_counts_and_no_set_is_endless() {
+        let x = URL_SAFE_NO_PAD.encode([7; 32]);
+        let key = |kid: &str| json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x});
+        assert_eq!(counts(&json!([key("1"), key("1")])), (1, 1));
+        let many: Vec<_> = (0..1_000).map(|index| key(&index.to_string())).collect();
+        assert_eq!(counts(&json!(many)), (KEYS_MAX, 1_000 - KEYS_MAX));
+    }
+
+    #[test]
+    fn what_is_no_set_is_refused() {
+        for text in [
+            "",
+            "<html>",
+            "{}",
+            "[]",
+            r#"{"keys": {}}"#,
+            r#"{"keys": []"#,
+        ] {
+            assert_eq!(
+                KeySet::parse(text.as_bytes()).err(),
+                Some(NotAKeySet),
+                "{text}"
+            );
+        }
+        assert_eq!(counts(&json!([])), (0, 0));
+    }
+}
