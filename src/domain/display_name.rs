@@ -4,9 +4,13 @@ use super::reason::Reason;
 
 /// Longest name, in characters.
 pub const NAME_CHARACTERS_MAX: usize = 100;
+/// Digits from which on a run of them is a telephone number: a national one with its area code has as many. Dates and
+/// the numbers companies are registered under have eight at most.
+const TELEPHONE_DIGITS_MIN: usize = 9;
 
-/// Checks a name that a mail may show: 1 to 100 characters, no control or bidirectional override characters, no link
-/// and no host name, because a signed mail with a link in its first line is what a phisher wants of us.
+/// Checks a name that a mail may show: 1 to 100 characters, no control or bidirectional override characters, no link,
+/// no host name and no telephone number, because a signed mail that says where to go or whom to call in its first line
+/// is what a phisher wants of us.
 pub fn parse(input: &str) -> Result<String, Reason> {
     let name = input.trim();
     if name.is_empty() || name.chars().count() > NAME_CHARACTERS_MAX {
@@ -15,7 +19,7 @@ pub fn parse(input: &str) -> Result<String, Reason> {
     if name.chars().any(is_hidden) || name.contains(['<', '>']) {
         return Err(Reason::NameInvalid);
     }
-    if contains_link(name) || words(name).any(is_host_name) {
+    if contains_link(name) || words(name).any(is_host_name) || contains_telephone_number(name) {
         return Err(Reason::NameContainsLink);
     }
     Ok(name.to_owned())
@@ -35,6 +39,27 @@ pub(super) fn is_hidden(character: char) -> bool {
 pub(super) fn contains_link(text: &str) -> bool {
     let lowered = text.to_ascii_lowercase();
     lowered.contains("://") || lowered.contains("www.") || lowered.contains("mailto:")
+}
+
+/// Whether text holds digits as telephone numbers are written: in groups, with at most three other characters between
+/// two of them, none of which is a letter. Digits of every script count.
+fn contains_telephone_number(text: &str) -> bool {
+    let mut digits = 0;
+    let mut others = 0;
+    for character in text.chars() {
+        if character.is_numeric() {
+            digits += 1;
+            others = 0;
+        } else if character.is_alphabetic() || others == 3 {
+            digits = 0;
+        } else {
+            others += 1;
+        }
+        if digits >= TELEPHONE_DIGITS_MIN {
+            return true;
+        }
+    }
+    false
 }
 
 /// The pieces of text that could be host names: runs of letters, digits, dots, hyphens and underscores. The dots of
@@ -84,6 +109,9 @@ mod tests {
             "St. Mary",
             "Release 1.2.3",
             "e.g. Acme",
+            "Smith Ltd 01234567",
+            "Summit 2026-11-22",
+            "4711 / 0815",
         ] {
             assert_eq!(parse(name).as_deref(), Ok(name));
         }
@@ -115,6 +143,10 @@ mod tests {
             "evil.xn--p1ai",
             "1.2.3.4",
             "evil。com",
+            "Call +1 (808) 555-0100",
+            "Refund 0800 123 456",
+            "０８００１２３４５６",
+            "8 0 8 5 5 5 0 1 0 0",
         ] {
             assert_eq!(parse(name), Err(Reason::NameContainsLink), "{name:?}");
         }

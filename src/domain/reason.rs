@@ -97,7 +97,7 @@ reasons! {
     MessageInvalid "MESSAGE_INVALID" Invalid "the message is over 500 characters, or holds control characters or a link";
     DomainNotAllowed "DOMAIN_NOT_ALLOWED" Precondition "the organization does not invite people of this mail domain";
     NameInvalid "NAME_INVALID" Invalid "the name is empty, over 100 characters, or holds control characters";
-    NameContainsLink "NAME_CONTAINS_LINK" Invalid "the name holds a link or a host name";
+    NameContainsLink "NAME_CONTAINS_LINK" Invalid "the name holds a link, a host name or a telephone number";
     EmailSuppressed "EMAIL_SUPPRESSED" Precondition "the address bounced, or asked for no more invitations";
     QuotaExceeded "QUOTA_EXCEEDED" Exhausted "a quota is used up";
     ItemsEmpty "ITEMS_EMPTY" Invalid "the list holds no item";
@@ -122,6 +122,7 @@ reasons! {
     AlreadyAccepted "ALREADY_ACCEPTED" Precondition "the invitation was accepted already";
     EmailMismatch "EMAIL_MISMATCH" Denied "none of the user's verified addresses is the invited one";
     EmailUnverified "EMAIL_UNVERIFIED" Denied "the caller's token names no verified address";
+    RoleWithdrawn "ROLE_WITHDRAWN" Precondition "the invitation's role is not one of the organization's roles any more";
     MailNotFailed "MAIL_NOT_FAILED" Precondition "the latest mail of the invitation was not given up";
     CredentialsInvalid "CREDENTIALS_INVALID" Unauthenticated "the call carries no valid credentials";
     ScopeMissing "SCOPE_MISSING" Denied "the caller lacks a scope";

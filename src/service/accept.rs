@@ -117,6 +117,8 @@ impl Service {
             reason
         } else if !subjects::is_owned_by(connection, &subject, user).await? {
             Reason::EmailMismatch
+        } else if !subjects::is_role_offered(connection, &subject).await? {
+            Reason::RoleWithdrawn
         } else if !subjects::is_inviter_trusted(connection, &subject).await? {
             Reason::InviterNotAdmin
         } else {

@@ -244,6 +244,11 @@ impl World {
         self.address
     }
 
+    /// Where the database is.
+    pub(crate) fn database_url(&self) -> String {
+        self.database.url()
+    }
+
     /// A look at the database, past the service.
     pub(crate) async fn database(&self) -> PgConnection {
         self.database.connect().await
@@ -535,7 +540,7 @@ pub(crate) fn bearer(caller: &str) -> Bearer {
 }
 
 /// Generous where a busy machine could make a test fail that found nothing wrong.
-fn store_config() -> StoreConfig {
+pub(crate) fn store_config() -> StoreConfig {
     StoreConfig {
         connections_max: 8,
         acquire_timeout: Duration::from_secs(20),

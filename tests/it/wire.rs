@@ -30,7 +30,18 @@ pub(crate) async fn call(
     headers: &[(&str, &str)],
     message: &[u8],
 ) -> Result<Vec<u8>, Status> {
-    exchange(address, path, headers, Some(message)).await
+    exchange(&address.to_string(), address, path, headers, Some(message)).await
+}
+
+/// Calls a method of a server under a name of the caller's choice.
+pub(crate) async fn call_under_name(
+    authority: &str,
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    message: &[u8],
+) -> Result<Vec<u8>, Status> {
+    exchange(authority, address, path, headers, Some(message)).await
 }
 
 /// Begins a call and never sends its message.
@@ -39,10 +50,11 @@ pub(crate) async fn call_without_end(
     path: &str,
     headers: &[(&str, &str)],
 ) -> Result<Vec<u8>, Status> {
-    exchange(address, path, headers, None).await
+    exchange(&address.to_string(), address, path, headers, None).await
 }
 
 async fn exchange(
+    authority: &str,
     address: SocketAddr,
     path: &str,
     headers: &[(&str, &str)],
@@ -51,7 +63,7 @@ async fn exchange(
     let stream = TcpStream::connect(address).await.unwrap();
     let (client, connection) = client::handshake(stream).await.unwrap();
     let connection = tokio::spawn(connection);
-    let mut request = Request::post(format!("http://{address}{path}"))
+    let mut request = Request::post(format!("http://{authority}{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers");
     for (name, value) in headers {
@@ -109,6 +121,24 @@ pub(crate) fn filled(message: &str, text: &str, organization_id: &str) -> Vec<u8
         }
     }
     octets
+}
+
+/// A message with these texts in the fields of these names and nothing else; fields that it does not have are left out.
+pub(crate) fn with_texts(message: &str, texts: &[(&str, &str)]) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for field in fields_of(message) {
+        let text = texts.iter().find(|(name, _)| *name == field.name());
+        if let Some((_, text)) = text.filter(|_| field.r#type() == Type::String) {
+            let tag = u32::try_from(field.number()).unwrap();
+            string::encode(tag, &(*text).to_owned(), &mut octets);
+        }
+    }
+    octets
+}
+
+/// Whether a message has a field of this name.
+pub(crate) fn has_field(message: &str, name: &str) -> bool {
+    fields_of(message).iter().any(|field| field.name() == name)
 }
 
 /// Whether a message names the one organization that its call is for.
