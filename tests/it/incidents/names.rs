@@ -67,12 +67,15 @@ async fn no_name_tells_the_reader_where_to_go_or_whom_to_call() {
         assert!(is_expected, "{name:?} {reason:?}");
     }
     // Nor does somebody come in under such a name by accepting.
-    let made = world.client().bulk_create(BulkCreateRequest {
+    let request = BulkCreateRequest {
         return_link: true,
-        invitations: vec![NewInvitation { notify: Some(false), ..item("a@b.co") }],
+        invitations: vec![NewInvitation {
+            notify: Some(false),
+            ..item("a@b.co")
+        }],
         ..invite_request(&[])
-    });
-    let made = made.await.unwrap().into_inner();
+    };
+    let made = world.client().bulk_create(request).await.unwrap().into_inner();
     created(&made.results[0]);
     let token = made.results[0].link.split_once("#token=").unwrap().1;
     for name in names {
