@@ -38,7 +38,8 @@ pub fn masked(text: &str) -> String {
 /// `alice@example.com` may well answer about `alice`, or about `alice=example.com`.
 #[must_use]
 pub fn without_local_part(text: &str, local_part: &str) -> String {
-    let is_delimiter = |character: char| character.is_whitespace() || "<>()[]\",;:".contains(character);
+    let is_delimiter =
+        |character: char| character.is_whitespace() || "<>()[]\",;:".contains(character);
     text.split_inclusive(is_delimiter)
         .map(|piece| {
             let word = piece.trim_end_matches(is_delimiter);

@@ -53,7 +53,12 @@ fn tests_are_found_by_the_names_cargo_gives_them() {
 fn named_in(text: &str) -> BTreeSet<String> {
     text.lines()
         .filter(|line| line.starts_with('|'))
-        .filter_map(|line| line.replace("\\|", " ").split('|').nth(COLUMN).map(str::to_owned))
+        .filter_map(|line| {
+            line.replace("\\|", " ")
+                .split('|')
+                .nth(COLUMN)
+                .map(str::to_owned)
+        })
         .flat_map(|cell| {
             let quoted = cell.split('`').skip(1).step_by(2);
             quoted.map(str::to_owned).collect::<Vec<_>>()

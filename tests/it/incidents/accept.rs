@@ -151,7 +151,10 @@ async fn past_its_time_an_invitation_is_dead_although_nobody_swept() {
             .await
             .unwrap();
         let seen = world.get(&invitation.id).await.state();
-        assert_eq!((state.as_str(), seen), ("pending", InvitationState::Expired));
+        assert_eq!(
+            (state.as_str(), seen),
+            ("pending", InvitationState::Expired)
+        );
         // A clock that goes on brings nothing back.
         world.clock.advance(Duration::days(1));
     }
@@ -227,7 +230,11 @@ async fn an_accepted_invitation_never_becomes_pending_again() {
         organization_id: ACME.to_owned(),
         user_id: "new".to_owned(),
     };
-    world.directory().delete_membership(membership).await.unwrap();
+    world
+        .directory()
+        .delete_membership(membership)
+        .await
+        .unwrap();
     for user in ["new", "eve"] {
         let refused = world.accept(&token, user, "a@b.co").await;
         assert_eq!(reason(refused), "ALREADY_ACCEPTED");

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use invitations::domain::access::Access;
 use invitations::domain::keyring::{Keyring, Purpose};
 use invitations::domain::token::Token;
-use invitations::domain::access::Access;
 use invitations::proto::{BulkCreateRequest, OnExisting, ResendRequest};
 
 use crate::harness::{ACME, KEYS, OTHER, World, invite_request};

@@ -59,7 +59,10 @@ async fn no_header_of_a_call_moves_a_link() {
     for part in [&mail.text, &mail.html, &raw] {
         assert!(!part.contains("evil"));
     }
-    assert!(mail.text.contains("https://app.example.com/join#token=inv1_"));
+    assert!(
+        mail.text
+            .contains("https://app.example.com/join#token=inv1_")
+    );
     assert!(mail.text.contains("https://invitations.example.com/u/"));
 }
 
@@ -108,7 +111,11 @@ async fn a_redirect_leads_to_a_listed_origin_and_nowhere_else() {
     };
     let answer = world.client().bulk_create(request).await.unwrap();
     for (result, url) in answer.into_inner().results.iter().zip(refused) {
-        assert_eq!(item_reason(result), ErrorReason::RedirectUrlInvalid, "{url}");
+        assert_eq!(
+            item_reason(result),
+            ErrorReason::RedirectUrlInvalid,
+            "{url}"
+        );
     }
     let taken = [
         "https://app.example.com/welcome?next=https://evil.example#x",
@@ -119,9 +126,18 @@ async fn a_redirect_leads_to_a_listed_origin_and_nowhere_else() {
         validate_only: true,
         ..invite_request(&[])
     };
-    let answer = world.client().bulk_create(request).await.unwrap().into_inner();
+    let answer = world
+        .client()
+        .bulk_create(request)
+        .await
+        .unwrap()
+        .into_inner();
     let invitation = answer.results[0].invitation.as_ref().unwrap();
-    assert!(invitation.redirect_url.starts_with("https://app.example.com/"));
+    assert!(
+        invitation
+            .redirect_url
+            .starts_with("https://app.example.com/")
+    );
 }
 
 #[tokio::test]
@@ -132,7 +148,10 @@ async fn a_scanner_that_follows_every_link_of_a_mail_changes_nothing() {
     let (invitation, token) = world.invite_one("a@b.co").await;
     let before = world.get(&invitation.id).await;
     let mail = world.mail_to("a@b.co");
-    let (_, stop) = mail.text.split_once("https://invitations.example.com").unwrap();
+    let (_, stop) = mail
+        .text
+        .split_once("https://invitations.example.com")
+        .unwrap();
     let stop = stop.split_whitespace().next().unwrap();
     let paths = [
         stop.to_owned(),
@@ -145,7 +164,10 @@ async fn a_scanner_that_follows_every_link_of_a_mail_changes_nothing() {
     for _ in 0..100 {
         let token = token.clone();
         let shown = world.client().preview(PreviewRequest { token }).await;
-        assert_eq!(shown.unwrap().into_inner().state(), InvitationState::Pending);
+        assert_eq!(
+            shown.unwrap().into_inner().state(),
+            InvitationState::Pending
+        );
     }
     for path in &paths {
         for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"] {

@@ -57,21 +57,35 @@ async fn an_address_that_two_readers_could_take_for_two_is_none() {
 #[tokio::test]
 async fn no_letter_becomes_another_on_its_way_to_the_mailbox() {
     let mut world = World::start().await;
-    for lookalike in ["m\u{131}ke@example.com", "mi\u{212a}e@example.com", "ｍike@example.com"] {
+    for lookalike in [
+        "m\u{131}ke@example.com",
+        "mi\u{212a}e@example.com",
+        "ｍike@example.com",
+    ] {
         let answer = world.invite(&[lookalike]).await;
         let refused = item_reason(&answer.results[0]);
         assert_eq!(refused, ErrorReason::EmailUnsupported, "{lookalike}");
     }
     let answer = world
-        .invite(&["Mike@b\u{fc}cher.example", "mike@xn--bcher-kva.example", "mike@bucher.example"])
+        .invite(&[
+            "Mike@b\u{fc}cher.example",
+            "mike@xn--bcher-kva.example",
+            "mike@bucher.example",
+        ])
         .await;
     // Two spellings of one domain are one address; what only looks like it is another.
-    assert_eq!(item_reason(&answer.results[1]), ErrorReason::DuplicateInRequest);
+    assert_eq!(
+        item_reason(&answer.results[1]),
+        ErrorReason::DuplicateInRequest
+    );
     assert_eq!(answer.results[2].outcome(), CreateOutcome::Created);
     world.deliver_all().await;
     let mut recipients: Vec<_> = world.mailbox().into_iter().map(|mail| mail.to).collect();
     recipients.sort();
-    assert_eq!(recipients, ["Mike@xn--bcher-kva.example", "mike@bucher.example"]);
+    assert_eq!(
+        recipients,
+        ["Mike@xn--bcher-kva.example", "mike@bucher.example"]
+    );
 }
 
 /// The commands and messages of a conversation, checked line by line; the number of messages.
@@ -115,15 +129,23 @@ async fn no_note_or_name_speaks_to_the_mail_server() {
         "--boundary--\nContent-Type: text/html\n\nboo",
         "=0D=0A.=0D=0AQUIT",
     ];
-    let items = notes.iter().enumerate().map(|(number, note)| NewInvitation {
-        message: (*note).to_owned(),
-        ..item(&format!("p{number}@b.co"))
-    });
+    let items = notes
+        .iter()
+        .enumerate()
+        .map(|(number, note)| NewInvitation {
+            message: (*note).to_owned(),
+            ..item(&format!("p{number}@b.co"))
+        });
     let request = BulkCreateRequest {
         invitations: items.collect(),
         ..invite_request(&[])
     };
-    let answer = world.client().bulk_create(request).await.unwrap().into_inner();
+    let answer = world
+        .client()
+        .bulk_create(request)
+        .await
+        .unwrap()
+        .into_inner();
     // What was let in may say what it likes.
     let taken = answer
         .results
@@ -131,7 +153,11 @@ async fn no_note_or_name_speaks_to_the_mail_server() {
         .filter(|result| result.outcome() == CreateOutcome::Created)
         .count();
     assert!(taken >= 4, "{taken}");
-    for result in answer.results.iter().filter(|result| result.error.is_some()) {
+    for result in answer
+        .results
+        .iter()
+        .filter(|result| result.error.is_some())
+    {
         assert_eq!(item_reason(result), ErrorReason::MessageInvalid);
     }
     // And what came into the database by another door: line ends of every kind, in everything that a mail says.
@@ -165,7 +191,13 @@ async fn who_is_invited_or_a_member_already_gets_no_mail() {
     world.invite(&["a@b.co", "grace@example.com"]).await;
     assert_eq!(world.deliver_all().await, 1, "a member is not mailed");
     for on_existing in [OnExisting::Fail, OnExisting::Return] {
-        for email in ["a@b.co", "A@B.CO", " a@b.co", "grace@example.com", "GRACE@example.com"] {
+        for email in [
+            "a@b.co",
+            "A@B.CO",
+            " a@b.co",
+            "grace@example.com",
+            "GRACE@example.com",
+        ] {
             let request = BulkCreateRequest {
                 on_existing: on_existing.into(),
                 ..invite_request(&[email, email])

@@ -7,6 +7,7 @@ mod isolation;
 mod keys;
 mod linearity;
 mod links;
+mod lives;
 mod mail;
 mod names;
 mod races;

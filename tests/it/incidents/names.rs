@@ -47,7 +47,11 @@ async fn no_name_tells_the_reader_where_to_go_or_whom_to_call() {
     let request = UpsertOrganizationsRequest {
         organizations: names.iter().map(organization).collect(),
     };
-    let answer = world.directory().upsert_organizations(request).await.unwrap();
+    let answer = world
+        .directory()
+        .upsert_organizations(request)
+        .await
+        .unwrap();
     let of_organizations = reasons(answer.into_inner().results);
     let user = |name: &&str| User {
         id: "ada".to_owned(),
@@ -75,14 +79,22 @@ async fn no_name_tells_the_reader_where_to_go_or_whom_to_call() {
         }],
         ..invite_request(&[])
     };
-    let made = world.client().bulk_create(request).await.unwrap().into_inner();
+    let made = world
+        .client()
+        .bulk_create(request)
+        .await
+        .unwrap()
+        .into_inner();
     created(&made.results[0]);
     let token = made.results[0].link.split_once("#token=").unwrap().1;
     for name in names {
         let mut request = crate::harness::accept_request(token, "new", "a@b.co");
         request.user_name = name.to_owned();
         let refused = world.client().accept(request).await;
-        assert!(crate::harness::reason(refused).starts_with("NAME_"), "{name:?}");
+        assert!(
+            crate::harness::reason(refused).starts_with("NAME_"),
+            "{name:?}"
+        );
     }
 }
 
@@ -92,8 +104,8 @@ async fn no_note_carries_a_link_and_no_subject_carries_a_note() {
     let notes = [
         "See https://evil.example",
         "www.evil.co",
-        "go to evil.example now",
-        "eve@evil.example",
+        "go to evil.example/now",
+        "evil.example:443",
         "\u{202e}elpmaxe.live",
         "a\0b",
     ];

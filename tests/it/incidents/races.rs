@@ -33,7 +33,13 @@ async fn storm(
     let answers = futures::future::join_all(calls).await;
     let outcomes = |answer: invitations::proto::BulkCreateResponse| {
         let outcome = |result: &invitations::proto::BulkCreateResult| {
-            (result.outcome(), result.error.as_ref().map(invitations::proto::ItemError::reason))
+            (
+                result.outcome(),
+                result
+                    .error
+                    .as_ref()
+                    .map(invitations::proto::ItemError::reason),
+            )
         };
         answer.results.iter().map(outcome).collect()
     };
@@ -140,10 +146,17 @@ async fn sixty_four_accepts_of_one_user_are_one_membership() {
     let world = World::start().await;
     let answers = rush(&world, |_| "new".to_owned()).await;
     let answers: Vec<_> = answers.into_iter().map(|answer| answer.unwrap()).collect();
-    let joined = answers.iter().filter(|answer| !answer.already_member).count();
+    let joined = answers
+        .iter()
+        .filter(|answer| !answer.already_member)
+        .count();
     assert_eq!((answers.len(), joined), (RACERS, 1));
     let first = answers[0].membership.clone().unwrap();
-    assert!(answers.iter().all(|answer| answer.membership.as_ref() == Some(&first)));
+    assert!(
+        answers
+            .iter()
+            .all(|answer| answer.membership.as_ref() == Some(&first))
+    );
 }
 
 #[tokio::test]
@@ -166,7 +179,14 @@ async fn of_sixty_four_users_with_one_link_one_gets_in() {
 #[tokio::test]
 async fn one_call_never_invites_an_address_twice_however_it_is_spelled() {
     let mut world = World::start().await;
-    let spelled = ["A@b.co", "a@B.CO", " a@b.co ", "a@b.co\t", "c@b\u{fc}.example", "C@xn--b-xga.example"];
+    let spelled = [
+        "A@b.co",
+        "a@B.CO",
+        " a@b.co ",
+        "a@b.co\t",
+        "c@b\u{fc}cher.example",
+        "C@xn--bcher-kva.example",
+    ];
     let answer = world.invite(&spelled).await;
     let created: BTreeSet<i32> = answer
         .results

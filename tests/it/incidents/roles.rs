@@ -133,7 +133,16 @@ async fn nothing_but_the_role_of_the_item_says_what_its_person_will_be() {
     let token = world.mail_to("a@b.co").token();
     world.accept(&token, "new", "a@b.co").await.unwrap();
     assert_eq!(role_of(&world, "new").await.as_deref(), Some("member"));
-    for role in ["Admin", "ADMIN", "admin ", "admin,member", "ädmin", "owner", "*", "admin\0"] {
+    for role in [
+        "Admin",
+        "ADMIN",
+        "admin ",
+        "admin,member",
+        "ädmin",
+        "owner",
+        "*",
+        "admin\0",
+    ] {
         let request = request_of("ada", with_role("c@b.co", role), OnExisting::Fail);
         let answer = world.client().bulk_create(request).await.unwrap();
         let refused = item_reason(&answer.into_inner().results[0]);
@@ -182,10 +191,18 @@ async fn a_role_that_was_withdrawn_is_granted_to_nobody() {
     let mut world = World::start().await;
     set_roles(&world, &["viewer", "auditor"]).await;
     let request = BulkCreateRequest {
-        invitations: vec![with_role("a@b.co", "auditor"), with_role("c@b.co", "viewer")],
+        invitations: vec![
+            with_role("a@b.co", "auditor"),
+            with_role("c@b.co", "viewer"),
+        ],
         ..invite_request(&[])
     };
-    let made = world.client().bulk_create(request).await.unwrap().into_inner();
+    let made = world
+        .client()
+        .bulk_create(request)
+        .await
+        .unwrap()
+        .into_inner();
     let auditor = created(&made.results[0]);
     world.deliver_all().await;
     set_roles(&world, &["viewer"]).await;
@@ -201,7 +218,9 @@ async fn a_role_that_was_withdrawn_is_granted_to_nobody() {
         (InvitationState::Pending, ErrorReason::RoleWithdrawn)
     );
     // Whoever may not take it is told that, and nothing of roles.
-    let refused = world.accept(&token("a@b.co"), "eve", "eve@example.com").await;
+    let refused = world
+        .accept(&token("a@b.co"), "eve", "eve@example.com")
+        .await;
     assert_eq!(reason(refused), "EMAIL_MISMATCH");
     world.accept(&token("c@b.co"), "c", "c@b.co").await.unwrap();
     set_roles(&world, &["viewer", "auditor"]).await;
@@ -213,7 +232,11 @@ async fn a_role_that_was_withdrawn_is_granted_to_nobody() {
 async fn an_invitation_neither_raises_nor_lowers_a_member() {
     let mut world = World::start().await;
     // Under their own address they are not even invited.
-    let request = request_of("ada", with_role("grace@example.com", "admin"), OnExisting::Replace);
+    let request = request_of(
+        "ada",
+        with_role("grace@example.com", "admin"),
+        OnExisting::Replace,
+    );
     let answer = world.client().bulk_create(request).await.unwrap();
     let refused = item_reason(&answer.into_inner().results[0]);
     assert_eq!(refused, ErrorReason::AlreadyMember);
@@ -222,7 +245,10 @@ async fn an_invitation_neither_raises_nor_lowers_a_member() {
         let email = format!("{user}@private.example");
         let request = request_of("ada", with_role(&email, offered), OnExisting::Fail);
         let answer = world.client().bulk_create(request).await.unwrap();
-        assert_eq!(answer.into_inner().results[0].outcome(), CreateOutcome::Created);
+        assert_eq!(
+            answer.into_inner().results[0].outcome(),
+            CreateOutcome::Created
+        );
         world.deliver_all().await;
         let token = world.mail_to(&email).token();
         let accepted = world.accept(&token, user, &email).await.unwrap();
@@ -237,10 +263,18 @@ async fn two_invitations_taken_together_make_one_member_with_the_role_of_the_fir
     for round in 0..20 {
         let emails = [format!("a{round}@b.co"), format!("c{round}@b.co")];
         let request = BulkCreateRequest {
-            invitations: vec![with_role(&emails[0], "admin"), with_role(&emails[1], "member")],
+            invitations: vec![
+                with_role(&emails[0], "admin"),
+                with_role(&emails[1], "member"),
+            ],
             ..invite_request(&[])
         };
-        let made = world.client().bulk_create(request).await.unwrap().into_inner();
+        let made = world
+            .client()
+            .bulk_create(request)
+            .await
+            .unwrap()
+            .into_inner();
         let offered: HashMap<String, String> = made
             .results
             .iter()
@@ -259,7 +293,10 @@ async fn two_invitations_taken_together_make_one_member_with_the_role_of_the_fir
         assert_ne!(one.already_member, other.already_member, "round {round}");
         let first = if one.already_member { &other } else { &one };
         let membership = first.membership.clone().unwrap();
-        assert_eq!(membership.invitation_id, first.invitation.clone().unwrap().id);
+        assert_eq!(
+            membership.invitation_id,
+            first.invitation.clone().unwrap().id
+        );
         assert_eq!(membership.role, offered[&membership.invitation_id]);
         assert!(one.membership == other.membership);
         let role = role_of(&world, &user).await;

@@ -33,7 +33,7 @@ use crate::harness::{ACME, KEYS, START, World, created, invite_request, item, st
 /// Rounds where nobody says how many.
 const ROUNDS: u64 = 200;
 /// Rounds at once.
-const LANES: usize = 4;
+const LANES: usize = 6;
 /// How many calls a round may have.
 const CALLS: [usize; 6] = [16, 16, 20, 24, 32, 64];
 /// Users who try to get in.
@@ -357,7 +357,7 @@ async fn whatever_happens_at_once_happened_one_after_the_other() {
     let seed = number("INVITATIONS_TEST_SEED", rand::random_range(0..1 << 48));
     println!("INVITATIONS_TEST_SEED={seed} INVITATIONS_TEST_ROUNDS={rounds}");
     let config = StoreConfig {
-        connections_max: 24,
+        connections_max: 20,
         ..store_config()
     };
     let store = Store::new(&world.database_url(), config).unwrap();

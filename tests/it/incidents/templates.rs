@@ -168,6 +168,10 @@ fn the_shape_of_a_mail_shows_what_gets_in() {
             tree(page.root_element(), 0, &mut lines);
             lines
         };
-        assert_ne!(lines(&Html::parse_document(dirty)), lines(&clean), "{dirty}");
+        assert_ne!(
+            lines(&Html::parse_document(dirty)),
+            lines(&clean),
+            "{dirty}"
+        );
     }
 }

@@ -252,8 +252,12 @@ async fn what_proves_something_else_is_no_token() {
     ];
     for proof in &proofs {
         assert!(proof.len() > 2);
-        let told = refusal(&world, proof).await;
-        assert_eq!(reason_of(&told), "TOKEN_MALFORMED");
+        // One of a token's length is at best a token of nothing.
+        let told = reason_of(&refusal(&world, proof).await);
+        assert!(
+            ["TOKEN_MALFORMED", "TOKEN_INVALID"].contains(&told.as_str()),
+            "{told}"
+        );
     }
     // Filled up to a token's length they are tokens of nothing.
     for proof in proofs {
@@ -324,8 +328,7 @@ async fn a_token_of_another_deployment_is_refused() {
     let (invitation, token) = world.invite_one("a@b.co").await;
     let id: Uuid = invitation.id.parse().unwrap();
     // The same database, copied; keys of their own.
-    let stranger =
-        world.service_with_keys("1 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n");
+    let stranger = world.service_with_keys("1 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n");
     let token = invitations::domain::token::Token::parse(&token).unwrap();
     assert_eq!(token.invitation_id(), id);
     let access = invitations::domain::access::Access::Every;
