@@ -654,7 +654,8 @@ impl Scene {
             .unwrap();
         let request = Self::batch(vec![full_item(3)]);
         let failed = self.call::<BulkCreateResponse>("InvitationService/BulkCreate", request);
-        assert_eq!(failed.await.err(), Some(Code::Unavailable));
+        let code = failed.await.err();
+        assert!(matches!(code, Some(Code::Unavailable | Code::Internal)));
         server.execute(connections(true)).await.unwrap();
     }
 }
