@@ -86,8 +86,8 @@ async fn any_number_is_mailed_again_or_queued_again_by_the_same_number_of_statem
         let made = world.invite(&emails).await;
         let ids: Vec<String> = made.results.iter().map(|it| created(it).id).collect();
         // With one subscriber alone, the threads of other tests would answer for it that nothing is wanted.
-    let _second = Dispatch::new(Counter(Arc::default()));
-    let _guard = tracing::subscriber::set_default(Counter(Arc::clone(&count)));
+        let _second = Dispatch::new(Counter(Arc::default()));
+        let _guard = tracing::subscriber::set_default(Counter(Arc::clone(&count)));
         let by_ids = BulkResendRequest {
             request_id: uuid::Uuid::new_v4().to_string(),
             organization_id: ACME.to_owned(),

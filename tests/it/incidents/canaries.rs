@@ -97,9 +97,12 @@ impl Canary {
             }
         }
         let joined = |separator: &str, is_upper: bool| {
-            let pairs = octets.iter().map(|octet| match is_upper {
-                true => format!("{separator}{octet:02X}"),
-                false => format!("{separator}{octet:02x}"),
+            let pairs = octets.iter().map(|octet| {
+                if is_upper {
+                    format!("{separator}{octet:02X}")
+                } else {
+                    format!("{separator}{octet:02x}")
+                }
             });
             pairs.collect::<String>()
         };
@@ -125,10 +128,8 @@ fn assert_clean(place: &str, text: &str, canaries: &[Canary]) {
     // Neither cut by quoted-printable nor by its spelling.
     let text = text.replace("=\r\n", "").replace("=\n", "");
     let lowered = text.to_ascii_lowercase();
-    for canary in canaries
-        .iter()
-        .filter(|canary| canary.is_in(&text, &lowered))
-    {
+    let found = canaries.iter().find(|canary| canary.is_in(&text, &lowered));
+    if let Some(canary) = found {
         let mut lines = text.lines();
         let line = lines.find(|line| canary.is_in(line, &line.to_ascii_lowercase()));
         panic!(
@@ -344,10 +345,9 @@ impl Scene {
             request_id: String::new(),
             ..atomic
         };
-        let refused = self.call::<BulkCreateResponse>("InvitationService/BulkCreate", atomic);
-        assert!(refused.await.is_err());
-        let relay = &self.site.relay;
-        until("the mail", async || relay.taken_count() == 1).await;
+        let failing = self.call::<BulkCreateResponse>("InvitationService/BulkCreate", atomic);
+        assert!(failing.await.is_err());
+        until("the mail", async || self.site.relay.taken_count() == 1).await;
         let ids: Vec<String> = made
             .results
             .iter()
@@ -491,12 +491,12 @@ impl Scene {
         };
         let _: SuppressionServiceListResponse =
             self.call("SuppressionService/List", list).await.unwrap();
-        let lift = SuppressionServiceLiftRequest {
+        let lifting = SuppressionServiceLiftRequest {
             emails: emails(),
             ..Default::default()
         };
         let _: SuppressionServiceLiftResponse =
-            self.call("SuppressionService/Lift", lift).await.unwrap();
+            self.call("SuppressionService/Lift", lifting).await.unwrap();
         let report = include_str!("../../fixtures/dsn/postfix.eml")
             .replace("example.net", "qzdomain1.example");
         let seen = self.site.relay.seen();

@@ -109,12 +109,12 @@ async fn no_note_carries_a_link_and_no_subject_carries_a_note() {
         "\u{202e}elpmaxe.live",
         "a\0b",
     ];
-    let noted = |(number, note): (usize, &&str)| NewInvitation {
+    let with_note = |(number, note): (usize, &&str)| NewInvitation {
         message: (*note).to_owned(),
         ..item(&format!("p{number}@b.co"))
     };
     let request = BulkCreateRequest {
-        invitations: notes.iter().enumerate().map(noted).collect(),
+        invitations: notes.iter().enumerate().map(with_note).collect(),
         ..invite_request(&[])
     };
     let answer = world.client().bulk_create(request).await.unwrap();

@@ -355,7 +355,7 @@ async fn whatever_happens_at_once_happened_one_after_the_other() {
     world.may_leave_mail();
     let rounds = number("INVITATIONS_TEST_ROUNDS", ROUNDS);
     let seed = number("INVITATIONS_TEST_SEED", rand::random_range(0..1 << 48));
-    println!("INVITATIONS_TEST_SEED={seed} INVITATIONS_TEST_ROUNDS={rounds}");
+    eprintln!("INVITATIONS_TEST_SEED={seed} INVITATIONS_TEST_ROUNDS={rounds}");
     let config = StoreConfig {
         connections_max: 20,
         ..store_config()
