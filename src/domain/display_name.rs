@@ -6,9 +6,13 @@ use super::reason::Reason;
 pub const NAME_CHARACTERS_MAX: usize = 100;
 /// Longest input that is looked at, in octets: room for a name and white space around it.
 const NAME_OCTETS_MAX: usize = 16 * NAME_CHARACTERS_MAX;
+/// Digits from which on a run of them is a telephone number: a national one with its area code has as many. Dates and
+/// the numbers companies are registered under have eight at most.
+const TELEPHONE_DIGITS_MIN: usize = 9;
 
-/// Checks a name that a mail may show: 1 to 100 characters, no control or bidirectional override characters, no link
-/// and no host name, because a signed mail with a link in its first line is what a phisher wants of us.
+/// Checks a name that a mail may show: 1 to 100 characters, no control or bidirectional override characters, no link,
+/// no host name and no telephone number, because a signed mail that says where to go or whom to call in its first line
+/// is what a phisher wants of us.
 pub fn parse(input: &str) -> Result<String, Reason> {
     let name = input.trim();
     // Four octets to a character at most: what is longer is not even counted.
@@ -18,7 +22,7 @@ pub fn parse(input: &str) -> Result<String, Reason> {
     if name.is_empty() || name.chars().any(is_hidden) || name.contains(['<', '>']) {
         return Err(Reason::NameInvalid);
     }
-    if contains_link(name) || words(name).any(is_host_name) {
+    if contains_link(name) || words(name).any(is_host_name) || contains_telephone_number(name) {
         return Err(Reason::NameContainsLink);
     }
     Ok(name.to_owned())
@@ -38,6 +42,27 @@ pub(super) fn is_hidden(character: char) -> bool {
 pub(super) fn contains_link(text: &str) -> bool {
     let lowered = text.to_ascii_lowercase();
     lowered.contains("://") || lowered.contains("www.") || lowered.contains("mailto:")
+}
+
+/// Whether text holds digits as telephone numbers are written: in groups, with at most three other characters between
+/// two of them, none of which is a letter. Digits of every script count.
+fn contains_telephone_number(text: &str) -> bool {
+    let mut digits = 0;
+    let mut others = 0;
+    for character in text.chars() {
+        if character.is_numeric() {
+            digits += 1;
+            others = 0;
+        } else if character.is_alphabetic() || others == 3 {
+            digits = 0;
+        } else {
+            others += 1;
+        }
+        if digits >= TELEPHONE_DIGITS_MIN {
+            return true;
+        }
+    }
+    false
 }
 
 /// The pieces of text that could be host names: runs of letters, digits, dots, hyphens and underscores. The dots of

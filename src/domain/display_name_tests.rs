@@ -16,6 +16,9 @@ fn names_of_people_and_companies_pass() {
         "🚀 Rockets",
         "St. Mary",
         "Release 1.2.3",
+        "Smith Ltd 01234567",
+        "Summit 2026-11-22",
+        "4711 / 0815",
         "e.g. Acme",
     ] {
         assert_eq!(parse(name).as_deref(), Ok(name));
@@ -49,6 +52,10 @@ fn what_could_mislead_a_reader_is_refused() {
         "evil.xn--p1ai",
         "1.2.3.4",
         "evil。com",
+        "Call +1 (808) 555-0100",
+        "Refund 0800 123 456",
+        "０８００１２３４５６",
+        "8 0 8 5 5 5 0 1 0 0",
         "Win..evil.com",
         "evil.com..x",
         "evil.com.x",

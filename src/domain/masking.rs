@@ -34,6 +34,35 @@ pub fn masked(text: &str) -> String {
     truncate(kept.trim(), REPLY_CHARS_MAX)
 }
 
+/// Masks every word of a text that holds the local part of an address by itself: a server that is asked about
+/// `alice@example.com` may well answer about `alice`, or about `alice=example.com`.
+#[must_use]
+pub fn without_local_part(text: &str, local_part: &str) -> String {
+    let is_delimiter =
+        |character: char| character.is_whitespace() || "<>()[]\",;:".contains(character);
+    text.split_inclusive(is_delimiter)
+        .map(|piece| {
+            let word = piece.trim_end_matches(is_delimiter);
+            if holds(word, local_part) {
+                format!("{ADDRESS_MASK}{}", &piece[word.len()..])
+            } else {
+                piece.to_owned()
+            }
+        })
+        .collect()
+}
+
+/// Whether a word holds a name, in any case, with nothing of a name on either side.
+fn holds(word: &str, name: &str) -> bool {
+    let (word, name) = (word.to_ascii_lowercase(), name.to_ascii_lowercase());
+    let is_edge = |next: Option<char>| next.is_none_or(|next| !next.is_alphanumeric());
+    !name.is_empty()
+        && word.match_indices(&name).any(|(at, _)| {
+            let behind = &word[at + name.len()..];
+            is_edge(word[..at].chars().next_back()) && is_edge(behind.chars().next())
+        })
+}
+
 /// Cuts a text to a number of characters, the last of which is then an ellipsis.
 #[must_use]
 pub fn truncate(text: &str, chars_max: usize) -> String {
@@ -68,6 +97,22 @@ mod tests {
             assert_eq!(masked(text), expected, "{text:?}");
         }
         assert_eq!(masked(&"x".repeat(5_000)).chars().count(), REPLY_CHARS_MAX);
+    }
+
+    #[test]
+    fn replies_lose_the_name_before_the_at_sign_too() {
+        let cases = [
+            ("5.1.1 no user Alice here", "5.1.1 no user [address] here"),
+            ("see <alice=example.com>", "see <[address]>"),
+            ("alice, alice+x: malice", "[address], [address]: malice"),
+            ("alice", "[address]"),
+            ("5.2.2 full", "5.2.2 full"),
+            ("", ""),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(without_local_part(text, "alice"), expected, "{text:?}");
+        }
+        assert_eq!(without_local_part("full", ""), "full");
     }
 
     #[test]

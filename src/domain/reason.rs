@@ -101,7 +101,7 @@ reasons! {
     DomainNotAllowed "DOMAIN_NOT_ALLOWED" Precondition "the organization does not invite people of this mail domain";
     NameInvalid "NAME_INVALID" Invalid "the name is empty, or holds control characters or angle brackets";
     NameTooLong "NAME_TOO_LONG" Invalid "the name is over 100 characters";
-    NameContainsLink "NAME_CONTAINS_LINK" Invalid "the name holds a link or a host name";
+    NameContainsLink "NAME_CONTAINS_LINK" Invalid "the name holds a link, a host name or a telephone number";
     EmailSuppressed "EMAIL_SUPPRESSED" Precondition "the address bounced, or asked for no more invitations";
     QuotaExceeded "QUOTA_EXCEEDED" Exhausted "a quota is used up";
     ItemsEmpty "ITEMS_EMPTY" Invalid "the list holds no item";
@@ -128,6 +128,7 @@ reasons! {
     EmailMismatch "EMAIL_MISMATCH" Denied "none of the user's verified addresses is the invited one";
     EmailUnverified "EMAIL_UNVERIFIED" Denied "the caller's token names no verified address";
     AddressErased "ADDRESS_ERASED" Precondition "the address of the invitation was erased";
+    RoleWithdrawn "ROLE_WITHDRAWN" Precondition "the invitation's role is not one of the organization's roles any more";
     MailNotFailed "MAIL_NOT_FAILED" Precondition "the latest mail of the invitation was not given up";
     CredentialsInvalid "CREDENTIALS_INVALID" Unauthenticated "the call carries no valid credentials";
     ScopeMissing "SCOPE_MISSING" Denied "the caller lacks a scope";

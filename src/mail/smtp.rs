@@ -19,6 +19,7 @@ use super::message::ComposedMail;
 use super::outcome::{Accepted, SendError, Stage};
 use super::reply::{Failure, Left};
 use super::tls::TlsSetup;
+use crate::domain::masking::without_local_part;
 
 /// How the conversation is encrypted. Certificates are always verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,7 +231,17 @@ impl SmtpSession {
         ) {
             self.kept = Some(connection);
         }
-        outcome.map_err(|failure| failure.error)
+        // What looks like an address is masked already; here it is known whose it would be.
+        let local_part = mail.recipient().user();
+        match outcome {
+            Ok(accepted) => Ok(Accepted {
+                reply: without_local_part(&accepted.reply, local_part),
+            }),
+            Err(Failure { mut error, .. }) => {
+                error.text = without_local_part(&error.text, local_part);
+                Err(error)
+            }
+        }
     }
 
     /// When the kept connection has idled long enough; `None` if there is none.

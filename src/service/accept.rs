@@ -157,6 +157,8 @@ impl Service {
             Ok(Some(reason))
         } else if !subjects::is_owned_by(connection, &subject, user).await? {
             Ok(Some(Reason::EmailMismatch))
+        } else if !subjects::is_role_offered(connection, &subject).await? {
+            Ok(Some(Reason::RoleWithdrawn))
         } else if !subjects::is_inviter_trusted(connection, &subject).await? {
             Ok(Some(Reason::InviterNotAdmin))
         } else {

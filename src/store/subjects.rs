@@ -195,6 +195,7 @@ pub async fn accept(
                                 WHERE e.email_normalized = i.email_normalized AND e.user_id = $4))
                AND EXISTS (SELECT FROM organizations o
                             WHERE o.id = $1 AND o.deleted_at IS NULL AND o.suspended_at IS NULL
+                              AND i.role = ANY(o.roles)
                               AND (NOT o.recheck_inviter
                                    OR EXISTS (SELECT FROM memberships m
                                                WHERE m.organization_id = $1 AND m.user_id = i.inviter_user_id
@@ -299,6 +300,25 @@ pub async fn is_for(
     .fetch_one(connection)
     .await?;
     Ok(is_for)
+}
+
+/// Whether the role is one of the organization's still: it may have been taken out since the invitation was made.
+pub async fn is_role_offered(
+    connection: &mut PgConnection,
+    subject: &Subject,
+) -> Result<bool, StoreError> {
+    let is_offered = sqlx::query_scalar!(
+        r#"-- store::subjects::is_role_offered
+        SELECT EXISTS (
+               SELECT FROM invitations i
+                 JOIN organizations o ON o.id = i.organization_id
+                WHERE i.id = $2 AND i.organization_id = $1 AND i.role = ANY(o.roles)) AS "is_offered!""#,
+        subject.organization_id,
+        subject.id,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(is_offered)
 }
 
 /// Whether the inviter still may invite, as far as the organization asks for that.

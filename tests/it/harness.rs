@@ -11,6 +11,7 @@ use invitations::clock::{Clock, MockClock};
 use invitations::delivery::{
     Ambiguous, DeliveryConfig, DomainCaps, LaneConfig, Mailroom, Reaper, Route, Worker,
 };
+use invitations::domain::actor::Actor;
 use invitations::domain::address_tag::Tagger;
 use invitations::domain::keyring::Keyring;
 use invitations::domain::link::{LinkMode, LinkTemplate};
@@ -278,6 +279,11 @@ impl World {
         self.address
     }
 
+    /// Where the database is.
+    pub(crate) fn database_url(&self) -> String {
+        self.database.url()
+    }
+
     /// A look at the database, past the service.
     pub(crate) async fn database(&self) -> PgConnection {
         self.database.connect().await
@@ -472,6 +478,11 @@ pub(crate) fn invite_request(emails: &[&str]) -> BulkCreateRequest {
     }
 }
 
+/// Somebody who calls a use case past the API.
+pub(crate) fn anybody() -> Actor {
+    Actor::from_outside("test")
+}
+
 /// An item with nothing but an address.
 pub(crate) fn item(email: &str) -> NewInvitation {
     NewInvitation {
@@ -572,7 +583,7 @@ pub(crate) fn bearer(caller: &str) -> Bearer {
 }
 
 /// Generous where a busy machine could make a test fail that found nothing wrong.
-fn store_config() -> StoreConfig {
+pub(crate) fn store_config() -> StoreConfig {
     StoreConfig {
         connections_max: 8,
         acquire_timeout: Duration::from_secs(20),

@@ -18,7 +18,9 @@ use invitations::service::bulk_create::{BulkCreate, OnExisting as Existing, Outc
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::harness::{ACME, KEYS, OTHER, World, accept_request, created, invite_request, reason};
+use crate::harness::{
+    ACME, KEYS, OTHER, World, accept_request, anybody, created, invite_request, reason,
+};
 
 /// Seconds from the start of every test to the end of its day.
 const TO_MIDNIGHT: u64 = (5 * 60 + 12) * 60;
@@ -735,7 +737,7 @@ fn directly(emails: &[String]) -> BulkCreate {
         reminder_lead: invitations::domain::reminder::ReminderInput::Unset,
     };
     BulkCreate {
-        caller: "direct".to_owned(),
+        actor: anybody(),
         request_id: None,
         request_hash: [0; 32],
         organization_id: OrganizationId::parse(ACME).unwrap(),

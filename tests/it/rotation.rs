@@ -4,7 +4,7 @@ use invitations::proto::{AcceptResponse, BulkCreateRequest, NewInvitation, Previ
 use tonic::transport::Channel;
 
 use crate::database::Database;
-use crate::harness::{KEYS, World, accept_request, created, invite_request, item};
+use crate::harness::{KEYS, World, accept_request, anybody, created, invite_request, item};
 use crate::site::{Running, Site, client};
 use crate::suppression::KEY_2;
 
@@ -159,7 +159,7 @@ async fn what_is_left_of_erased_addresses_keeps_no_key_in_the_ring() {
     let email = invitations::domain::email_address::EmailAddress::parse("a@b.co").unwrap();
     let erased = world
         .service
-        .erase_address(email.clone(), false)
+        .erase_address(email.clone(), false, anybody())
         .await
         .unwrap();
     assert_eq!(erased.invitations, 1);
@@ -182,7 +182,7 @@ async fn what_is_left_of_erased_addresses_keeps_no_key_in_the_ring() {
     assert!(without.list(list()).await.unwrap().0.is_empty());
     assert_eq!(
         without
-            .erase_address(email, false)
+            .erase_address(email, false, anybody())
             .await
             .unwrap()
             .invitations,

@@ -38,6 +38,7 @@ pub(crate) struct Site {
 pub(crate) struct Running {
     child: Child,
     log: PathBuf,
+    output: PathBuf,
 }
 
 impl Site {
@@ -73,6 +74,7 @@ impl Site {
         let folder = self.folder.path();
         let number = fs::read_dir(folder).unwrap().count();
         let log = folder.join(format!("log{number}"));
+        let output = folder.join(format!("output{number}"));
         let mut process = Command::new(env!("CARGO_BIN_EXE_invitations"));
         process
             .arg(command)
@@ -96,11 +98,11 @@ impl Site {
             .env("INVITATIONS_DRAIN_TIMEOUT", "2s")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(File::create(&output).unwrap())
             .stderr(File::create(&log).unwrap())
             .kill_on_drop(true);
         let child = process.spawn().unwrap();
-        Running { child, log }
+        Running { child, log, output }
     }
 
     /// Serves, with the directory as every test has it.
@@ -147,14 +149,22 @@ impl Running {
 
     fn logged_address(&self) -> Option<String> {
         let log = self.log();
-        let (_, rest) = log.split_once("server.address=")?;
-        let (address, _) = rest.split_once(' ')?;
+        // As text and as JSON.
+        let (_, rest) = log
+            .split_once("server.address=")
+            .or_else(|| log.split_once("\"server.address\":\""))?;
+        let (address, _) = rest.split_once([' ', '"'])?;
         Some(address.to_owned())
     }
 
     /// Everything it has logged.
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap()
+    }
+
+    /// Everything it has printed otherwise.
+    pub(crate) fn output(&self) -> String {
+        fs::read_to_string(&self.output).unwrap()
     }
 
     /// Ends it as a crash would (SIGKILL).

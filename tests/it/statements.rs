@@ -8,7 +8,7 @@ use invitations::proto::{
     BulkCreateRequest, BulkResendRequest, OnExisting, RequeueRequest, ResendFilter,
 };
 use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
+use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use crate::harness::{ACME, World, created, invite_request};
 
@@ -48,6 +48,8 @@ async fn a_batch_of_any_size_takes_the_same_number_of_statements() {
     // The first call of a day counts what is pending.
     world.invite(&["first@example.net"]).await;
     let count = Arc::new(AtomicUsize::new(0));
+    // With one subscriber alone, the threads of other tests would answer for it that nothing is wanted.
+    let _second = Dispatch::new(Counter(Arc::default()));
     let _guard = tracing::subscriber::set_default(Counter(Arc::clone(&count)));
     let mut counts = Vec::new();
     for size in [1, 10, 1_000] {
@@ -95,6 +97,8 @@ async fn any_number_is_mailed_again_or_queued_again_by_the_same_number_of_statem
         let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
         let made = world.invite(&emails).await;
         let ids: Vec<String> = made.results.iter().map(|it| created(it).id).collect();
+        // With one subscriber alone, the threads of other tests would answer for it that nothing is wanted.
+        let _second = Dispatch::new(Counter(Arc::default()));
         let _guard = tracing::subscriber::set_default(Counter(Arc::clone(&count)));
         let by_ids = BulkResendRequest {
             request_id: uuid::Uuid::new_v4().to_string(),

@@ -32,7 +32,8 @@ pub(crate) async fn call(
     headers: &[(&str, &str)],
     message: &[u8],
 ) -> Result<Vec<u8>, Status> {
-    exchange(address, path, headers, Some(frame(message))).await
+    let authority = address.to_string();
+    exchange(&authority, address, path, headers, Some(frame(message))).await
 }
 
 /// Calls a method with a body that is not a message in its frame.
@@ -42,7 +43,25 @@ pub(crate) async fn call_raw(
     headers: &[(&str, &str)],
     body: Vec<u8>,
 ) -> Result<Vec<u8>, Status> {
-    exchange(address, path, headers, Some(body.into())).await
+    exchange(
+        &address.to_string(),
+        address,
+        path,
+        headers,
+        Some(body.into()),
+    )
+    .await
+}
+
+/// Calls a method of a server under a name of the caller's choice.
+pub(crate) async fn call_under_name(
+    authority: &str,
+    address: SocketAddr,
+    path: &str,
+    headers: &[(&str, &str)],
+    message: &[u8],
+) -> Result<Vec<u8>, Status> {
+    exchange(authority, address, path, headers, Some(frame(message))).await
 }
 
 /// Begins a call and never sends its message.
@@ -51,10 +70,11 @@ pub(crate) async fn call_without_end(
     path: &str,
     headers: &[(&str, &str)],
 ) -> Result<Vec<u8>, Status> {
-    exchange(address, path, headers, None).await
+    exchange(&address.to_string(), address, path, headers, None).await
 }
 
 async fn exchange(
+    authority: &str,
     address: SocketAddr,
     path: &str,
     headers: &[(&str, &str)],
@@ -63,7 +83,7 @@ async fn exchange(
     let stream = TcpStream::connect(address).await.unwrap();
     let (client, connection) = client::handshake(stream).await.unwrap();
     let connection = tokio::spawn(connection);
-    let mut request = Request::post(format!("http://{address}{path}"))
+    let mut request = Request::post(format!("http://{authority}{path}"))
         .header("content-type", "application/grpc")
         .header("te", "trailers");
     for (name, value) in headers {
@@ -183,6 +203,19 @@ pub(crate) fn of_organization(message: &str, organization_id: &str) -> Vec<u8> {
     octets
 }
 
+/// A message with these texts in the fields of these names and nothing else; fields that it does not have are left out.
+pub(crate) fn with_texts(message: &str, texts: &[(&str, &str)]) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for field in fields_of(message) {
+        let text = texts.iter().find(|(name, _)| *name == field.name());
+        if let Some((_, text)) = text.filter(|_| field.r#type() == Type::String) {
+            let tag = u32::try_from(field.number()).unwrap();
+            string::encode(tag, &(*text).to_owned(), &mut octets);
+        }
+    }
+    octets
+}
+
 /// What a caller would write there.
 fn plausible(name: &str) -> Option<&'static str> {
     Some(match name {
@@ -195,6 +228,11 @@ fn plausible(name: &str) -> Option<&'static str> {
         "message" => "Hi",
         _ => return None,
     })
+}
+
+/// Whether a message has a field of this name.
+pub(crate) fn has_field(message: &str, name: &str) -> bool {
+    fields_of(message).iter().any(|field| field.name() == name)
 }
 
 /// Whether a message names the one organization that its call is for.

@@ -5,7 +5,6 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use invitations::domain::access::Access;
 use invitations::domain::token::Token;
 use invitations::domain::user::User;
 use invitations::proto::{
@@ -20,7 +19,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use super::{assert_status, is_silent, reason_of};
-use crate::harness::{ACME, KEYS, OTHER, World, accept_request, reason};
+use crate::harness::{ACME, KEYS, OTHER, World, accept_request, anybody, reason};
 use crate::suppression::KEY_2;
 
 const UNKNOWN_ID: &str = "019aacd0-0000-7000-8000-000000000001";
@@ -134,10 +133,11 @@ async fn a_token_under_another_key_of_the_ring_names_nothing() {
         user: User::parse("new", "", &["a@b.co".to_owned()], ["", "", ""])
             .ok()
             .unwrap(),
+        is_self: false,
     };
     let claimed = forged(&token, |payload| payload[1] = 2);
     let refused = service
-        .accept(accept(&claimed), Access::Every)
+        .accept(accept(&claimed), anybody())
         .await
         .err()
         .unwrap();
@@ -146,7 +146,7 @@ async fn a_token_under_another_key_of_the_ring_names_nothing() {
         world.get(&invitation.id).await.state(),
         InvitationState::Pending
     );
-    assert!(service.accept(accept(&token), Access::Every).await.is_ok());
+    assert!(service.accept(accept(&token), anybody()).await.is_ok());
 }
 
 /// Writes down the statements that sqlx tells of.

@@ -1,0 +1,312 @@
+//! Roles: only an admin grants what admins have, a pending invitation grants nothing, and nobody is raised or lowered.
+
+use std::collections::HashMap;
+
+use invitations::proto::{
+    BulkCreateRequest, CreateOutcome, ErrorReason, GetMembershipRequest, Invitation,
+    InvitationState, ListMembershipsRequest, Membership, NewInvitation, OnExisting, Organization,
+    UpsertOrganizationsRequest,
+};
+use prost_types::{Struct, Value, value::Kind};
+use tonic::Code;
+
+use crate::harness::{
+    ACME, OTHER, World, accept_request, created, invite_request, item, item_reason, reason,
+};
+
+fn with_role(email: &str, role: &str) -> NewInvitation {
+    NewInvitation {
+        role: role.to_owned(),
+        ..item(email)
+    }
+}
+
+/// A request of `inviter` for one item.
+fn request_of(inviter: &str, item: NewInvitation, on_existing: OnExisting) -> BulkCreateRequest {
+    BulkCreateRequest {
+        inviter_user_id: inviter.to_owned(),
+        invitations: vec![item],
+        on_existing: on_existing.into(),
+        ..invite_request(&[])
+    }
+}
+
+async fn set_roles(world: &World, roles: &[&str]) {
+    let organization = Organization {
+        id: ACME.to_owned(),
+        name: "Acme Engines".to_owned(),
+        roles: roles.iter().map(|role| (*role).to_owned()).collect(),
+        default_role: roles.first().copied().unwrap_or_default().to_owned(),
+        ..Default::default()
+    };
+    let request = UpsertOrganizationsRequest {
+        organizations: vec![organization],
+    };
+    let answer = world.directory().upsert_organizations(request).await;
+    assert_eq!(answer.unwrap().into_inner().failed_count, 0);
+}
+
+async fn role_of(world: &World, user_id: &str) -> Option<String> {
+    let request = GetMembershipRequest {
+        organization_id: ACME.to_owned(),
+        user_id: user_id.to_owned(),
+    };
+    let answer = world.directory().get_membership(request).await.ok()?;
+    Some(answer.into_inner().membership.unwrap().role)
+}
+
+#[tokio::test]
+async fn only_an_admin_grants_admin_however_the_invitation_comes_about() {
+    let mut world = World::start().await;
+    world.invite(&["a@b.co"]).await;
+    // Grace is a member, eve an admin of somebody else, nobody nobody.
+    for (inviter, expected) in [
+        ("grace", ErrorReason::InviterNotAdmin),
+        ("eve", ErrorReason::InviterNotAdmin),
+        ("nobody", ErrorReason::InviterNotFound),
+    ] {
+        for on_existing in [
+            OnExisting::Fail,
+            OnExisting::Return,
+            OnExisting::Resend,
+            OnExisting::Replace,
+        ] {
+            for email in ["a@b.co", "c@b.co"] {
+                for role in ["admin", "member"] {
+                    let request = request_of(inviter, with_role(email, role), on_existing);
+                    let answer = world.client().bulk_create(request).await.unwrap();
+                    let result = &answer.into_inner().results[0];
+                    assert_eq!(item_reason(result), expected, "{inviter} {on_existing:?}");
+                }
+                // Nor by naming somebody better for the call than for the item.
+                let item = NewInvitation {
+                    inviter_user_id: inviter.to_owned(),
+                    ..with_role(email, "admin")
+                };
+                let request = request_of("ada", item, on_existing);
+                let answer = world.client().bulk_create(request).await.unwrap();
+                let result = &answer.into_inner().results[0];
+                assert_eq!(item_reason(result), expected, "{inviter} {on_existing:?}");
+            }
+        }
+    }
+    world.deliver_all().await;
+    assert_eq!(world.mailbox().len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_sent_again_keeps_its_role_whatever_the_item_says() {
+    let mut world = World::start().await;
+    let first = created(&world.invite(&["a@b.co"]).await.results[0]);
+    for on_existing in [OnExisting::Return, OnExisting::Resend] {
+        let request = request_of("ada", with_role("a@b.co", "admin"), on_existing);
+        let answer = world.client().bulk_create(request).await.unwrap();
+        let seen = answer.into_inner().results[0].invitation.clone().unwrap();
+        assert_eq!((seen.id, seen.role.as_str()), (first.id.clone(), "member"));
+    }
+    world.deliver_all().await;
+    let token = world.mail_to("a@b.co").token();
+    world.accept(&token, "new", "a@b.co").await.unwrap();
+    assert_eq!(role_of(&world, "new").await.as_deref(), Some("member"));
+}
+
+#[tokio::test]
+async fn nothing_but_the_role_of_the_item_says_what_its_person_will_be() {
+    let mut world = World::start().await;
+    let claims = Struct {
+        fields: ["role", "roles", "is_admin", "organization_id", "user_id"]
+            .map(|name| {
+                let kind = Some(Kind::StringValue("admin".to_owned()));
+                (name.to_owned(), Value { kind })
+            })
+            .into(),
+    };
+    let item = NewInvitation {
+        public_metadata: Some(claims.clone()),
+        private_metadata: Some(claims),
+        ..item("a@b.co")
+    };
+    let request = request_of("ada", item, OnExisting::Fail);
+    let made = world.client().bulk_create(request).await.unwrap();
+    assert_eq!(created(&made.into_inner().results[0]).role, "member");
+    world.deliver_all().await;
+    let token = world.mail_to("a@b.co").token();
+    world.accept(&token, "new", "a@b.co").await.unwrap();
+    assert_eq!(role_of(&world, "new").await.as_deref(), Some("member"));
+    for role in [
+        "Admin",
+        "ADMIN",
+        "admin ",
+        "admin,member",
+        "ädmin",
+        "owner",
+        "*",
+        "admin\0",
+    ] {
+        let request = request_of("ada", with_role("c@b.co", role), OnExisting::Fail);
+        let answer = world.client().bulk_create(request).await.unwrap();
+        let refused = item_reason(&answer.into_inner().results[0]);
+        assert_eq!(refused, ErrorReason::RoleUnknown, "{role:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_invitation_that_waits_grants_nothing() {
+    let mut world = World::start().await;
+    world.add_user("boss", "", &["boss@b.co"]).await;
+    let request = request_of("ada", with_role("boss@b.co", "admin"), OnExisting::Fail);
+    let made = world.client().bulk_create(request).await.unwrap();
+    let invitation = created(&made.into_inner().results[0]);
+    world.deliver_all().await;
+    let token = world.mail_to("boss@b.co").token();
+    let grants_nothing = async || {
+        assert_eq!(role_of(&world, "boss").await, None);
+        let request = ListMembershipsRequest {
+            organization_id: ACME.to_owned(),
+            ..Default::default()
+        };
+        let members = world.directory().list_memberships(request).await.unwrap();
+        let is_boss = |member: &Membership| member.user_id == "boss";
+        assert!(!members.into_inner().memberships.iter().any(is_boss));
+        let request = request_of("boss", item("c@b.co"), OnExisting::Fail);
+        let answer = world.client().bulk_create(request).await.unwrap();
+        let refused = item_reason(&answer.into_inner().results[0]);
+        assert_eq!(refused, ErrorReason::InviterNotAdmin);
+    };
+    grants_nothing().await;
+    let refused = world.accept(&token, "boss2", "x@b.co").await;
+    assert_eq!(reason(refused), "EMAIL_MISMATCH");
+    grants_nothing().await;
+    let revoke = invitations::proto::RevokeRequest {
+        organization_id: ACME.to_owned(),
+        invitation_id: invitation.id,
+        user_id: String::new(),
+    };
+    world.client().revoke(revoke).await.unwrap();
+    grants_nothing().await;
+}
+
+#[tokio::test]
+async fn a_role_that_was_withdrawn_is_granted_to_nobody() {
+    let mut world = World::start().await;
+    set_roles(&world, &["viewer", "auditor"]).await;
+    let request = BulkCreateRequest {
+        invitations: vec![
+            with_role("a@b.co", "auditor"),
+            with_role("c@b.co", "viewer"),
+        ],
+        ..invite_request(&[])
+    };
+    let made = world
+        .client()
+        .bulk_create(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let auditor = created(&made.results[0]);
+    world.deliver_all().await;
+    set_roles(&world, &["viewer"]).await;
+    let token = |email| world.mail_to(email).token();
+    let refused = world.accept(&token("a@b.co"), "a", "a@b.co").await;
+    let code = refused.as_ref().err().map(tonic::Status::code);
+    assert_eq!(code, Some(Code::FailedPrecondition));
+    assert_eq!(reason(refused), "ROLE_WITHDRAWN");
+    assert_eq!(role_of(&world, "a").await, None);
+    let seen: Invitation = world.get(&auditor.id).await;
+    assert_eq!(
+        (seen.state(), seen.last_accept_error()),
+        (InvitationState::Pending, ErrorReason::RoleWithdrawn)
+    );
+    // Whoever may not take it is told that, and nothing of roles.
+    let refused = world
+        .accept(&token("a@b.co"), "eve", "eve@example.com")
+        .await;
+    assert_eq!(reason(refused), "EMAIL_MISMATCH");
+    world.accept(&token("c@b.co"), "c", "c@b.co").await.unwrap();
+    set_roles(&world, &["viewer", "auditor"]).await;
+    world.accept(&token("a@b.co"), "a", "a@b.co").await.unwrap();
+    assert_eq!(role_of(&world, "a").await.as_deref(), Some("auditor"));
+}
+
+#[tokio::test]
+async fn an_invitation_neither_raises_nor_lowers_a_member() {
+    let mut world = World::start().await;
+    // Under their own address they are not even invited.
+    let request = request_of(
+        "ada",
+        with_role("grace@example.com", "admin"),
+        OnExisting::Replace,
+    );
+    let answer = world.client().bulk_create(request).await.unwrap();
+    let refused = item_reason(&answer.into_inner().results[0]);
+    assert_eq!(refused, ErrorReason::AlreadyMember);
+    let roles = [("grace", "admin", "member"), ("ada", "member", "admin")];
+    for (user, offered, kept) in roles {
+        let email = format!("{user}@private.example");
+        let request = request_of("ada", with_role(&email, offered), OnExisting::Fail);
+        let answer = world.client().bulk_create(request).await.unwrap();
+        assert_eq!(
+            answer.into_inner().results[0].outcome(),
+            CreateOutcome::Created
+        );
+        world.deliver_all().await;
+        let token = world.mail_to(&email).token();
+        let accepted = world.accept(&token, user, &email).await.unwrap();
+        assert!(accepted.already_member);
+        assert_eq!(role_of(&world, user).await.as_deref(), Some(kept));
+    }
+}
+
+#[tokio::test]
+async fn two_invitations_taken_together_make_one_member_with_the_role_of_the_first() {
+    let mut world = World::start().await;
+    for round in 0..20 {
+        let emails = [format!("a{round}@b.co"), format!("c{round}@b.co")];
+        let request = BulkCreateRequest {
+            invitations: vec![
+                with_role(&emails[0], "admin"),
+                with_role(&emails[1], "member"),
+            ],
+            ..invite_request(&[])
+        };
+        let made = world
+            .client()
+            .bulk_create(request)
+            .await
+            .unwrap()
+            .into_inner();
+        let offered: HashMap<String, String> = made
+            .results
+            .iter()
+            .map(created)
+            .map(|invitation| (invitation.id, invitation.role))
+            .collect();
+        world.deliver_all().await;
+        let user = format!("user{round}");
+        let accept = |email: &str| {
+            let mut request = accept_request(&world.mail_to(email).token(), &user, &emails[0]);
+            request.user_emails.push(emails[1].clone());
+            let mut client = world.client();
+            async move { client.accept(request).await.unwrap().into_inner() }
+        };
+        let (one, other) = tokio::join!(accept(&emails[0]), accept(&emails[1]));
+        assert_ne!(one.already_member, other.already_member, "round {round}");
+        let first = if one.already_member { &other } else { &one };
+        let membership = first.membership.clone().unwrap();
+        assert_eq!(
+            membership.invitation_id,
+            first.invitation.clone().unwrap().id
+        );
+        assert_eq!(membership.role, offered[&membership.invitation_id]);
+        assert!(one.membership == other.membership);
+        let role = role_of(&world, &user).await;
+        assert_eq!(role.as_ref(), Some(&membership.role), "no role changed");
+    }
+    // Nothing of it reached anybody else.
+    let request = ListMembershipsRequest {
+        organization_id: OTHER.to_owned(),
+        ..Default::default()
+    };
+    let others = world.directory().list_memberships(request).await.unwrap();
+    assert_eq!(others.into_inner().memberships.len(), 1);
+}

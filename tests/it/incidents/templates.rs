@@ -1,0 +1,177 @@
+//! Templates: other people's text stays text, wherever in a mail it stands.
+
+use invitations::domain::brand::Brand;
+use invitations::mail::message::{InvitationMail, MailKind};
+use mail_parser::{Message, MessageParser};
+use scraper::{ElementRef, Html};
+
+use crate::lane::{compose, invitation};
+
+/// What breaks out of text, attributes, comments, styles, templates and headers.
+const PAYLOADS: [&str; 40] = [
+    "<script>alert(1)</script>",
+    "</td></tr></table><h1>x</h1>",
+    "<img src=x onerror=alert(1)>",
+    "<a href=\"https://evil.example\">x</a>",
+    "\"><img src=x>",
+    "' onmouseover='alert(1)",
+    "\" style=\"display:none\" x=\"",
+    "<!--",
+    "--><b>x</b><!--",
+    "<![CDATA[<b>x</b>]]>",
+    "</title><b>x</b>",
+    "</style><b>x</b>",
+    "</head><body><b>x</b>",
+    "</textarea><b>x</b>",
+    "</a><a href=https://evil.example>x",
+    "<svg onload=alert(1)>",
+    "<svg><style><img src=x onerror=alert(1)>",
+    "<math><mtext><table><mglyph><style><img src=x>",
+    "<iframe src=https://evil.example>",
+    "<base href=https://evil.example>",
+    "<meta http-equiv=refresh content=0;url=https://evil.example>",
+    "<link rel=stylesheet href=https://evil.example>",
+    "<form action=https://evil.example><input>",
+    "<plaintext>",
+    "<noscript><p title=\"</noscript><img src=x>\">",
+    "<template><b>x</b></template>",
+    "&lt;b&gt;x&lt;/b&gt;",
+    "&#60;b&#62;x",
+    "&#x3c;b&#x3e;x",
+    "&amp;lt;b&amp;gt;",
+    "\u{ff1c}b\u{ff1e}x",
+    "<\0b>x",
+    "<b\u{a0}>x",
+    "{{ 7 * 7 }}",
+    "{% raw %}<b>x</b>{% endraw %}",
+    "[[headline]]<b>x</b>",
+    "{{ note | safe }}<b>x</b>",
+    "<mj-text>x</mj-text><mj-raw><b>x</b></mj-raw>",
+    "<!--[if mso]><b>x</b><![endif]-->",
+    "=3Cb=3Ex\r\nContent-Type: text/html\r\n\r\n<b>x</b>",
+];
+
+/// The variables of a mail that somebody else fills in.
+const VARIABLES: [fn(&mut InvitationMail, String); 6] = [
+    |mail, text| mail.organization_name = text,
+    |mail, text| mail.inviter_name = Some(text),
+    |mail, text| mail.role = text,
+    |mail, text| mail.note = Some(text),
+    |mail, text| mail.locale = text,
+    |mail, text| mail.brand = Brand::from_stored(&text, &text, &text),
+];
+
+fn mail(kind: MailKind, locale: &str) -> InvitationMail {
+    InvitationMail {
+        kind,
+        locale: locale.to_owned(),
+        organization_name: "x".to_owned(),
+        inviter_name: Some("x".to_owned()),
+        role: "x".to_owned(),
+        unsubscribe_url: Some("https://mail.example/u/x".to_owned().into()),
+        ..invitation("inv.1.1.1", "reader@example.com", "x")
+    }
+}
+
+/// Elements with the names of their attributes, and every value that makes a client do something.
+fn tree(element: ElementRef<'_>, depth: usize, lines: &mut Vec<String>) {
+    let mut attributes: Vec<String> = element
+        .value()
+        .attrs()
+        .map(|(name, value)| match name {
+            "href" | "src" | "action" | "style" | "class" | "http-equiv" | "background" => {
+                format!("{name}={value}")
+            }
+            name => name.to_owned(),
+        })
+        .collect();
+    attributes.sort();
+    let name = element.value().name();
+    lines.push(format!("{depth} {name} {}", attributes.join(" ")));
+    for child in element.children().filter_map(ElementRef::wrap) {
+        tree(child, depth + 1, lines);
+    }
+}
+
+/// What a mail is made of: the tree of its page, its comments, the names of its headers, the number of its parts.
+fn shape(mail: &InvitationMail) -> (Vec<String>, usize, Vec<String>, usize) {
+    let composed = compose(mail);
+    let bytes = composed.bytes();
+    let message: Message<'_> = MessageParser::default().parse(bytes).unwrap();
+    let html = message.body_html(0).unwrap().into_owned();
+    let page = Html::parse_document(&html);
+    let mut lines = Vec::new();
+    tree(page.root_element(), 0, &mut lines);
+    let comments = page
+        .tree
+        .nodes()
+        .filter(|node| node.value().is_comment())
+        .count();
+    let headers = message.headers().iter();
+    let headers = headers.map(|header| header.name().to_owned()).collect();
+    (lines, comments, headers, message.parts.len())
+}
+
+#[test]
+fn no_text_of_others_adds_an_element_a_header_or_a_part() {
+    let locales = ["en", "de", "es", "fr", "pt-BR", "ja", "zh-Hans", "ar"];
+    for (number, payload) in PAYLOADS.into_iter().enumerate() {
+        // Everywhere at once, in one language after the other.
+        let kind = [MailKind::Invitation, MailKind::Reminder][number % 2];
+        let locale = locales[number % locales.len()];
+        let expected = shape(&mail(kind, locale));
+        assert!(expected.0.len() > 20, "{:?}", expected.0);
+        let mut infected = mail(kind, locale);
+        for fill in &VARIABLES[..4] {
+            fill(&mut infected, payload.to_owned());
+        }
+        // A note of several lines is several lines.
+        if !payload.contains('\n') {
+            assert_eq!(shape(&infected), expected, "{payload} in {locale}");
+        }
+        // And alone in each.
+        let expected = shape(&mail(MailKind::Invitation, "en"));
+        for (at, fill) in VARIABLES.into_iter().enumerate() {
+            let mut infected = mail(MailKind::Invitation, "en");
+            fill(&mut infected, payload.to_owned());
+            if !(at == 3 && payload.contains('\n')) {
+                assert_eq!(shape(&infected), expected, "{payload} in variable {at}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_note_of_many_lines_is_text_in_each() {
+    let lines = ["<b>", "{{ link }}", "</p>", "-->"];
+    let with_note = |note: String| InvitationMail {
+        note: Some(note),
+        ..mail(MailKind::Invitation, "en")
+    };
+    let plain = with_note(["x"; 4].join("\n"));
+    let infected = with_note(lines.join("\n"));
+    assert_eq!(shape(&infected), shape(&plain));
+}
+
+#[test]
+fn the_shape_of_a_mail_shows_what_gets_in() {
+    // Otherwise the tests above could not fail.
+    let clean = Html::parse_document("<p class=\"a\">x</p>");
+    for dirty in [
+        "<p class=\"a\">x<b></b></p>",
+        "<p class=\"a\" onclick=\"x\">x</p>",
+        "<p class=\"b\">x</p>",
+        "<p class=\"a\">x</p><p>",
+    ] {
+        let lines = |page: &Html| {
+            let mut lines = Vec::new();
+            tree(page.root_element(), 0, &mut lines);
+            lines
+        };
+        assert_ne!(
+            lines(&Html::parse_document(dirty)),
+            lines(&clean),
+            "{dirty}"
+        );
+    }
+}
