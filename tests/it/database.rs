@@ -92,7 +92,7 @@ async fn create_template() -> String {
         "SELECT datname FROM pg_database d
           WHERE datname ~ '^(test|template)_[0-9a-f]{32}$'
             AND NOT EXISTS (SELECT FROM pg_stat_activity a WHERE a.datname = d.datname)
-            AND (pg_stat_file('base/' || oid || '/PG_VERSION')).modification < now() - interval '1 hour'",
+            AND (pg_stat_file('base/' || oid || '/PG_VERSION', true)).modification < now() - interval '1 hour'",
     )
     .fetch_all(&mut admin)
     .await
