@@ -17,11 +17,13 @@ const PREFIX: &str = "ERROR_REASON_";
 /// Set by `make docs`: write the page instead of checking it.
 const WRITE: &str = "WRITE_DOCS";
 /// Every method may answer these, so none names them.
-const OF_EVERY_METHOD: [Reason; 8] = [
+const OF_EVERY_METHOD: [Reason; 10] = [
     Reason::CredentialsInvalid,
     Reason::ScopeMissing,
     Reason::MethodDenied,
     Reason::OrganizationDenied,
+    Reason::UserDenied,
+    Reason::RequestMalformed,
     Reason::Conflict,
     Reason::Overloaded,
     Reason::DeadlineExceeded,
