@@ -22,9 +22,9 @@ const ACTION_PREFIX: &str = "AUDIT_ACTION_";
 
 const LIST_AFTER_HELP: &str = "\
 Actions:
-  bulk-create, accept, decline, revoke, resend, bulk-resend, requeue,
+  bulk-create, accept, decline, revoke, bulk-revoke, resend, bulk-resend, requeue,
   upsert-organizations, upsert-users, upsert-memberships,
-  delete-organization, delete-user, delete-membership,
+  delete-organization, delete-user, delete-membership, suspend-organization, resume-organization, erase-address,
   add-suppressions, lift-suppressions, unsubscribe
 
 Exit status:

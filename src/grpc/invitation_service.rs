@@ -233,6 +233,7 @@ impl InvitationService for InvitationApi {
             }
             let mut outcome = outcome?;
             user::conceal(&caller, [&mut outcome.invitation]);
+            user::conceal_person(&caller, &mut outcome.invitation);
             if caller.as_user().is_some() {
                 outcome.membership.private_metadata = None;
             }
@@ -268,6 +269,7 @@ impl InvitationService for InvitationApi {
             let declined = self.service.decline(request, actor_by_link(&caller)).await;
             let mut declined = declined?;
             user::conceal(&caller, [&mut declined]);
+            user::conceal_person(&caller, &mut declined);
             let invitation = invitation::invitation(declined, caller.holds(Scope::DirectoryRead));
             Ok(DeclineResponse {
                 invitation: Some(invitation),

@@ -6,6 +6,7 @@ use tonic::Status;
 
 use super::{fields, status};
 use crate::domain::access::Access;
+use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::UserId;
 use crate::domain::invitation::Invitation;
 use crate::domain::reason::Reason;
@@ -100,6 +101,25 @@ pub(super) fn conceal<'a>(
         for invitation in invitations {
             invitation.private_metadata = None;
         }
+    }
+}
+
+/// Takes from an invitation what is about the invited person, if a user looks who took it by a link for anybody: the
+/// address in their token is another.
+pub(super) fn conceal_person(caller: &Caller, invitation: &mut Invitation) {
+    let Some(user) = caller.as_user() else {
+        return;
+    };
+    let invited = EmailAddress::from_stored(&invitation.email);
+    let is_theirs = user
+        .email
+        .as_ref()
+        .zip(invited.as_ref())
+        .is_some_and(|(own, invited)| own.normalized() == invited.normalized());
+    if !is_theirs {
+        invitation.email.clear();
+        invitation.message.clear();
+        invitation.delivery.last_error = None;
     }
 }
 

@@ -51,10 +51,15 @@ impl Service {
         actor: &Actor,
     ) -> Result<Invitation, ServiceError> {
         let verified = self.verify(connection, &request.token, actor).await?;
-        if let Some(email) = &request.email_normalized
-            && !subjects::is_for(connection, &verified, std::slice::from_ref(email)).await?
-        {
-            return Err(ServiceError::Refused(Reason::EmailMismatch));
+        if let Some(email) = &request.email_normalized {
+            // Whom the organization may not invite any more is said by that person alone, whoever may take the link.
+            let is_theirs = *email == verified.email_normalized;
+            let emails = std::slice::from_ref(email);
+            if !is_theirs
+                && (request.suppress || !subjects::is_for(connection, &verified, emails).await?)
+            {
+                return Err(ServiceError::Refused(Reason::EmailMismatch));
+            }
         }
         let now = self.clock.now();
         // Locked and looked at again: an acceptance may have come between.

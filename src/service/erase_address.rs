@@ -3,6 +3,7 @@
 //! Works in short transactions, one after the other, so that an address with many invitations holds nobody up. Calling
 //! again goes on where a call that was cut off had stopped. What is told of the address afterwards is new, and stays.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::actor::Actor;
@@ -100,7 +101,8 @@ impl Service {
                         suppressed: 1,
                         ..AuditCounts::default()
                     };
-                    service.audit_erasure(connection, &actor, counts).await?;
+                    let told = [(NO_ORGANIZATION, counts)];
+                    service.audit_erasure(connection, &actor, told).await?;
                     Ok(was.is_empty())
                 })
             })
@@ -141,12 +143,14 @@ impl Service {
             canceled_mails: erasures::erase_many(connection, &rows, now).await?,
             ..AddressErased::default()
         };
-        let counts = AuditCounts {
-            erased: erased.invitations,
-            revoked: erased.revoked_invitations,
-            ..AuditCounts::default()
-        };
-        self.audit_erasure(connection, actor, counts).await?;
+        let mut by_organization: BTreeMap<&str, AuditCounts> = BTreeMap::new();
+        for row in &locked {
+            let counts = by_organization.entry(&row.organization_id).or_default();
+            counts.erased += 1;
+            counts.revoked += u64::from(row.is_open);
+        }
+        self.audit_erasure(connection, actor, by_organization)
+            .await?;
         Ok(erased)
     }
 
@@ -168,28 +172,32 @@ impl Service {
                         erased: forgotten.users.unsigned_abs(),
                         ..AuditCounts::default()
                     };
-                    service.audit_erasure(connection, &actor, counts).await?;
+                    let told = (forgotten.users > 0).then_some((NO_ORGANIZATION, counts));
+                    service.audit_erasure(connection, &actor, told).await?;
                     Ok(forgotten)
                 })
             })
             .await
     }
 
-    /// Writes down what one transaction erased, if it did.
-    async fn audit_erasure(
+    /// Writes down what one transaction erased, for each organization.
+    async fn audit_erasure<'a>(
         &self,
         connection: &mut Connection,
         actor: &Actor,
-        counts: AuditCounts,
+        told: impl IntoIterator<Item = (&'a str, AuditCounts)>,
     ) -> Result<(), ServiceError> {
-        if counts == AuditCounts::default() {
+        let now = self.clock.now();
+        let events: Vec<AuditEvent> = told
+            .into_iter()
+            .map(|(organization_id, counts)| AuditEvent {
+                counts,
+                ..self.event(actor, AuditAction::EraseAddress, organization_id, now)
+            })
+            .collect();
+        if events.is_empty() {
             return Ok(());
         }
-        let now = self.clock.now();
-        let event = AuditEvent {
-            counts,
-            ..self.event(actor, AuditAction::EraseAddress, NO_ORGANIZATION, now)
-        };
-        Ok(audit_events::insert_many(connection, &[event]).await?)
+        Ok(audit_events::insert_many(connection, &events).await?)
     }
 }

@@ -10,7 +10,7 @@ use crate::domain::invitation::{Invitation, StateName};
 use crate::domain::reason::Reason;
 use crate::entropy;
 use crate::store::invitations::{self, Resending};
-use crate::store::{Connection, Constraint, StoreError, audit_events};
+use crate::store::{Connection, Constraint, StoreError, audit_events, organizations};
 
 use super::quota::Taking;
 use super::{Service, ServiceError};
@@ -55,6 +55,8 @@ impl Service {
             .expiry
             .resolve(now)
             .map_err(|reason| ServiceError::invalid(request.expiry.field(), reason))?;
+        // Held before the invitation is, as by every call that makes one pending: nobody deletes it meanwhile.
+        organizations::hold(connection, &request.organization_id).await?;
         let subject = self
             .lock(connection, &request.organization_id, request.id)
             .await?;

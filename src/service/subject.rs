@@ -38,7 +38,9 @@ impl Service {
         token: &Token,
         actor: &Actor,
     ) -> Result<Subject, ServiceError> {
-        let Some(subject) = subjects::find(connection, token.invitation_id()).await? else {
+        // No token is of a row that lost its address.
+        let found = subjects::find(connection, token.invitation_id()).await?;
+        let Some(subject) = found.filter(|subject| !subject.is_erased()) else {
             token.reject(&self.keyring);
             return Err(ServiceError::Refused(Reason::TokenInvalid));
         };

@@ -6,8 +6,8 @@ use time::OffsetDateTime;
 use super::StoreError;
 use crate::domain::ids::OrganizationId;
 
-/// Marks an organization as suspended and tells since when it is; `None` if it is not known. Waits for calls that hold
-/// it, so that nothing is made for it afterwards.
+/// Marks an organization as suspended and tells since when it is; `None` if it is not known. Does not wait for the calls
+/// that hold it: a flood of them must not keep it from being stopped. Whatever they still make is not mailed.
 pub async fn suspend(
     connection: &mut PgConnection,
     id: &OrganizationId,
@@ -15,10 +15,8 @@ pub async fn suspend(
 ) -> Result<Option<OffsetDateTime>, StoreError> {
     let suspended_at = sqlx::query_scalar!(
         r#"-- store::suspensions::suspend
-        WITH held AS (SELECT id FROM organizations WHERE id = $1 FOR UPDATE)
-        UPDATE organizations AS o SET suspended_at = coalesce(o.suspended_at, $2)
-          FROM held WHERE o.id = held.id
-        RETURNING o.suspended_at AS "suspended_at!""#,
+        UPDATE organizations SET suspended_at = coalesce(suspended_at, $2) WHERE id = $1
+        RETURNING suspended_at AS "suspended_at!""#,
         id.as_str(),
         now,
     )

@@ -464,10 +464,13 @@ fn expectations() -> Vec<(Action, Vec<Told>)> {
             ],
         ),
         (Action::SuspendOrganization, vec![acme("", "", json!({}))]),
-        (Action::ResumeOrganization, vec![acme("", "", json!({}))]),
+        (
+            Action::ResumeOrganization,
+            vec![acme("", "", json!({"requeued": 2}))],
+        ),
         (
             Action::EraseAddress,
-            vec![none("", "", json!({"erased": 1}))],
+            vec![acme("", "", json!({"erased": 1}))],
         ),
         (
             Action::DeleteMembership,

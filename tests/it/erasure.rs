@@ -600,6 +600,13 @@ async fn a_deleted_user_leaves_an_id_and_nothing_else() {
     let ids = places_of(&mut database, "u-1").await;
     assert_eq!(
         ids,
-        BTreeSet::from(["invitations.inviter_user_id".to_owned()])
+        BTreeSet::from(
+            [
+                "audit_events.on_behalf_of_user_id",
+                "audit_events.subject_user_id",
+                "invitations.inviter_user_id",
+            ]
+            .map(str::to_owned)
+        )
     );
 }

@@ -366,7 +366,7 @@ async fn every_problem_of_certificates_is_told_at_start() {
     secured.write_server(&secured.root.server(2100));
     let log = refusal(&[("INVITATIONS_TLS_CLIENT_AUTH", "off")]).await;
     assert!(
-        log.contains("the caller \"web\" is known by a certificate"),
+        log.contains("is known by a certificate, but callers are not asked for theirs"),
         "{log}"
     );
 }

@@ -112,6 +112,7 @@ impl Service {
         let subjects = subjects::find_many(connection, organization_id, &ids).await?;
         let subjects: HashMap<Uuid, _> = subjects
             .iter()
+            .filter(|subject| !subject.is_erased())
             .map(|subject| (subject.id, subject))
             .collect();
         for result in results

@@ -1,7 +1,9 @@
 //! Every text of every method: NUL, a mebibyte, text that turns around, marks with nothing to stand on, and octets that
 //! are no text. The protocol's descriptors say which there are, so a new field is covered by itself.
 
-use invitations::proto::{BulkCreateResponse, BulkResendResponse, RequeueResponse};
+use invitations::proto::{
+    BulkCreateResponse, BulkResendResponse, BulkRevokeResponse, RequeueResponse,
+};
 use prost::Message as _;
 use tonic::{Code, Status};
 
@@ -66,6 +68,12 @@ fn without_what_is_given_back(path: &str, octets: &[u8]) -> Vec<u8> {
         answer.encode_to_vec()
     } else if path.ends_with("/BulkResend") {
         let mut answer = BulkResendResponse::decode(octets).unwrap();
+        for result in &mut answer.results {
+            result.invitation_id.clear();
+        }
+        answer.encode_to_vec()
+    } else if path.ends_with("/BulkRevoke") {
+        let mut answer = BulkRevokeResponse::decode(octets).unwrap();
         for result in &mut answer.results {
             result.invitation_id.clear();
         }

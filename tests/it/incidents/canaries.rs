@@ -198,6 +198,7 @@ impl Scene {
             ("INVITATIONS_PUBLIC_URL", "https://invitations.example.com"),
             ("INVITATIONS_MAIL_ENVELOPE_FROM", "bounces@example.com"),
             ("INVITATIONS_POSTMARK_WEBHOOK_PASSWORD", PASSWORD),
+            ("INVITATIONS_QUOTA_RESEND_PAUSE", "0s"),
         ];
         let (running, _) = site.serve(&settings).await;
         Self {
@@ -441,6 +442,15 @@ impl Scene {
             user_id: String::new(),
         };
         let _: RevokeResponse = self.call("InvitationService/Revoke", revoke).await.unwrap();
+        let bulk_revoke = BulkRevokeRequest {
+            organization_id: organization_id(),
+            invitation_ids: vec![ids[2].clone(), "qzmalformed".to_owned()],
+            ..Default::default()
+        };
+        let _: BulkRevokeResponse = self
+            .call("InvitationService/BulkRevoke", bulk_revoke)
+            .await
+            .unwrap();
     }
 
     /// The one answer that may hold a link, and what declines it.
@@ -469,6 +479,35 @@ impl Scene {
             .await
             .unwrap();
         token
+    }
+
+    /// What operators do: the log, the switch, and erasing.
+    async fn operate(&mut self) {
+        let list = AuditServiceListRequest::default();
+        let _: AuditServiceListResponse = self.call("AuditService/List", list).await.unwrap();
+        let organization_id = || "other".to_owned();
+        let suspend = SuspendOrganizationRequest {
+            organization_id: organization_id(),
+        };
+        let _: SuspendOrganizationResponse = self
+            .call("DirectoryService/SuspendOrganization", suspend)
+            .await
+            .unwrap();
+        let resume = ResumeOrganizationRequest {
+            organization_id: organization_id(),
+        };
+        let _: ResumeOrganizationResponse = self
+            .call("DirectoryService/ResumeOrganization", resume)
+            .await
+            .unwrap();
+        let erase = EraseAddressRequest {
+            email: "qzlocal7@qzdomain7.example".to_owned(),
+            suppress: true,
+        };
+        let _: EraseAddressResponse = self
+            .call("DirectoryService/EraseAddress", erase)
+            .await
+            .unwrap();
     }
 
     /// The list of suppressions, reports of bounces and the directory's other half.
@@ -712,6 +751,7 @@ async fn nothing_gets_out(format: &str) {
     scene.live(&ids, &first).await;
     let second = scene.decline().await;
     scene.report_and_forget().await;
+    scene.operate().await;
     scene.pester().await;
     scene.browse(&first).await;
     // All methods, those of tomorrow included: one that is new needs its call above.

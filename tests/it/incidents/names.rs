@@ -66,7 +66,9 @@ async fn no_name_tells_the_reader_where_to_go_or_whom_to_call() {
     for (reason, name) in of_organizations.iter().zip(&names) {
         let is_expected = matches!(
             reason,
-            Some(ErrorReason::NameContainsLink | ErrorReason::NameInvalid)
+            Some(
+                ErrorReason::NameContainsLink | ErrorReason::NameInvalid | ErrorReason::NameTooLong
+            )
         );
         assert!(is_expected, "{name:?} {reason:?}");
     }

@@ -40,7 +40,9 @@ async fn refusal(world: &World, token: &str) -> (tonic::Code, String, Vec<u8>) {
         token: token.to_owned(),
         suppress: true,
     };
-    let accept = accept_request(token, "new", "a@b.co");
+    // Whoever fails too often has to wait: each attempt is somebody else's.
+    let user_id = format!("new-{}", Uuid::new_v4());
+    let accept = accept_request(token, &user_id, "a@b.co");
     let told: Vec<_> = [
         client.preview(preview).await.map(drop),
         client.decline(decline).await.map(drop),
