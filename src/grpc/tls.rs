@@ -89,7 +89,7 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// Every problem at once, each naming its setting. An expired certificate is none, but [`keep_fresh`](Self::keep_fresh)
+    /// Every problem at once, each naming its setting. An expired certificate is none, but `keep_fresh`
     /// warns of it: health checks and the callers that do not verify it still work.
     pub fn load(files: TlsFiles) -> Result<Self, Vec<String>> {
         let loaded = files.read()?.load(&files)?;
