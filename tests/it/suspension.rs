@@ -5,6 +5,7 @@ use invitations::proto::{
     Organization, PreviewRequest, ResendRequest, ResumeOrganizationRequest, RevokeRequest,
     SuspendOrganizationRequest, SuspendOrganizationResponse, UpsertOrganizationsRequest,
 };
+use sqlx::Executor as _;
 use tonic::Status;
 
 use crate::harness::{ACME, OTHER, START, World, created, invite_request, reason};
@@ -135,6 +136,22 @@ async fn a_suspended_organization_makes_and_lets_in_nothing_and_may_still_end_wh
     client.resend(resend).await.unwrap();
     world.accept(&token, "alice", "a@b.co").await.unwrap();
     world.deliver_all().await;
+}
+
+#[tokio::test]
+async fn calls_at_work_do_not_keep_an_organization_from_being_stopped() {
+    let world = World::start().await;
+    let mut busy = world.database().await;
+    busy.execute("BEGIN; SELECT 1 FROM organizations WHERE id = 'acme' FOR KEY SHARE")
+        .await
+        .unwrap();
+    suspend(&world, ACME).await.unwrap();
+    let answer = world
+        .client()
+        .bulk_create(invite_request(&["a@b.co"]))
+        .await;
+    assert_eq!(reason(answer), "ORGANIZATION_SUSPENDED");
+    busy.execute("ROLLBACK").await.unwrap();
 }
 
 #[tokio::test]

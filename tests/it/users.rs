@@ -169,6 +169,34 @@ async fn an_invitation_for_whoever_holds_the_link_is_for_any_user_with_a_verifie
 }
 
 #[tokio::test]
+async fn whoever_takes_the_link_of_somebody_else_sees_nothing_of_that_person() {
+    let (accounts, mut world) = start().await;
+    let mut request = invite_request(&["new@example.com"]);
+    request.invitations[0].accept_policy = AcceptPolicy::AnyEmail.into();
+    "for your eyes".clone_into(&mut request.invitations[0].message);
+    world.client().bulk_create(request).await.unwrap();
+    world.deliver_all().await;
+    let token = world.mail_to("new@example.com").token();
+    let claims = json!({"sub": "usr_7", "email": "other@example.com", "email_verified": true});
+    let mut client = world.client_of(&accounts.token_saying(&world, &claims));
+
+    // Nor may they say that the person wants no more invitations.
+    let suppress = DeclineRequest {
+        suppress: true,
+        ..decline_request(&token)
+    };
+    assert_denied(client.decline(suppress).await, "EMAIL_MISMATCH", None);
+    let answer = client.accept(accept_request(&token)).await.unwrap();
+    let seen = answer.into_inner().invitation.unwrap();
+    assert_eq!((seen.email.as_str(), seen.message.as_str()), ("", ""));
+    let suppressed: i64 = sqlx::query_scalar("SELECT count(*) FROM suppressions")
+        .fetch_one(&mut world.database().await)
+        .await
+        .unwrap();
+    assert_eq!(suppressed, 0);
+}
+
+#[tokio::test]
 async fn a_user_who_names_somebody_else_is_told_so() {
     let (accounts, mut world) = start().await;
     let (invitation, token) = world.invite_one("ada@example.org").await;
