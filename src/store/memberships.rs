@@ -114,8 +114,8 @@ pub async fn list(
 
 /// What the directory knows of people named as inviters: those it does not know are left out.
 ///
-/// Their memberships stay until the transaction ends: whoever removes one waits, and then finds the invitations that
-/// were made in its name.
+/// Their memberships stay as they are until the transaction ends: whoever removes one waits, and then finds the
+/// invitations that were made in its name; whoever makes an admin a member waits, too.
 pub async fn inviters(
     connection: &mut PgConnection,
     organization_id: &OrganizationId,
@@ -128,7 +128,7 @@ pub async fn inviters(
               FROM memberships
              WHERE organization_id = $1 AND user_id = ANY($2)
              ORDER BY user_id
-               FOR KEY SHARE
+               FOR SHARE
         )
         SELECT u.id, u.name, coalesce(membership.role = $3, false) AS "is_admin!"
           FROM users u

@@ -1,10 +1,13 @@
 //! Memberships: what is kept of them, and how they are read back.
 
+use invitations::domain::ids::OrganizationId;
 use invitations::proto::{
     GetMembershipRequest, ListMembershipsRequest, ListMembershipsResponse, Membership,
     UpsertMembershipsRequest, UpsertUsersRequest, User,
 };
+use invitations::store::memberships;
 use prost_types::{ListValue, Struct, Value, value::Kind};
+use sqlx::Executor as _;
 use time::Duration;
 use tonic::{Code, Status};
 
@@ -167,4 +170,27 @@ async fn a_membership_that_is_not_there_is_not_found() {
     );
     assert_eq!(reason(get_membership(&world, "").await), "FIELD_REQUIRED");
     assert_eq!(reason(get_membership(&world, "a b").await), "FIELD_INVALID");
+}
+
+#[tokio::test]
+async fn an_inviter_is_not_demoted_while_a_batch_is_made_in_their_name() {
+    let world = World::start().await;
+    let (mut batch, mut directory) = (world.database().await, world.database().await);
+    let acme = OrganizationId::parse(ACME).unwrap();
+    batch.execute("BEGIN").await.unwrap();
+    let user_ids = ["ada".to_owned()];
+    let known = memberships::inviters(&mut batch, &acme, &user_ids).await;
+    assert!(known.unwrap()["ada"].is_admin);
+    let demote = "SET lock_timeout = '50ms';
+                  UPDATE memberships SET role = 'member' WHERE organization_id = 'acme' AND user_id = 'ada'";
+    let error = directory.execute(demote).await.unwrap_err();
+    let code = error
+        .as_database_error()
+        .unwrap()
+        .code()
+        .unwrap()
+        .into_owned();
+    assert_eq!(code, "55P03");
+    batch.execute("COMMIT").await.unwrap();
+    directory.execute(demote).await.unwrap();
 }
