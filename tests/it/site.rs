@@ -95,6 +95,11 @@ impl Site {
             .env("INVITATIONS_LEASE_DURATION", "2s")
             .env("INVITATIONS_DATABASE_ACQUIRE_TIMEOUT", "20s")
             .env("INVITATIONS_DRAIN_DELAY", "0s")
+            // A test that is about quotas says so; the others invite as many as the machine can.
+            .env("INVITATIONS_QUOTA_ORGANIZATION_PENDING", "0")
+            .env("INVITATIONS_QUOTA_ORGANIZATION_DAILY", "0")
+            .env("INVITATIONS_QUOTA_ADDRESS_DAILY", "0")
+            .env("INVITATIONS_CALLER_RATE", "0")
             .env("INVITATIONS_DRAIN_TIMEOUT", "2s")
             .envs(settings.iter().copied())
             .stdin(Stdio::null())
