@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 
 use super::convert::bulk;
 use super::fields;
+use crate::domain::actor::Actor;
 use crate::domain::new_invitation::{Draft, Inviter};
 use crate::domain::organization::OrganizationInput;
 use crate::proto::BulkCreateRequest;
@@ -19,7 +20,7 @@ const NOW: OffsetDateTime = time::macros::datetime!(2026-11-22 18:48 UTC);
 pub fn bulk_create(octets: &[u8]) -> Option<usize> {
     let message = BulkCreateRequest::decode(octets).ok()?;
     let organization_id = fields::organization_id(&message.organization_id);
-    let request = bulk::request(message, "fuzzer", organization_id).ok()?;
+    let request = bulk::request(message, Actor::from_outside("fuzzer"), organization_id).ok()?;
     let organization = OrganizationInput {
         id: "acme".to_owned(),
         name: "Acme".to_owned(),
