@@ -141,6 +141,8 @@ fn literals(batch: &Batch) -> anyhow::Result<Vec<String>> {
         json(|item| item.public_metadata.as_deref()),
         json(|item| item.private_metadata.as_deref()),
         array(rows.iter().map(|row| row.item.notify.to_string())),
+        array(rows.iter().map(|_| "0".to_owned())),
+        array(rows.iter().map(|_| "NULL".to_owned())),
     ])
 }
 

@@ -293,7 +293,7 @@ impl Service {
             .iter()
             .map(|candidate| candidate.email_normalized.clone())
             .collect();
-        let addresses = invitations::known_addresses(connection, organization_id, &emails).await?;
+        let pending = invitations::pending_for(connection, organization_id, &emails).await?;
         let knowledge = Knowledge {
             suppressed: self
                 .suppressed(connection, organization_id, &emails)
@@ -303,10 +303,7 @@ impl Service {
                 .into_iter()
                 .map(|candidate| (candidate.id, candidate))
                 .collect(),
-            addresses: addresses
-                .into_iter()
-                .map(|address| (address.email_normalized.clone(), address))
-                .collect(),
+            pending,
         };
         let mut decided = Decided::default();
         asked

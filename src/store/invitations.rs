@@ -1,6 +1,8 @@
 //! The `invitations` table: making, ending and finding. How a row becomes an [`Invitation`](crate::domain::invitation::Invitation) stands in
 //! `invitation_row`.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -129,58 +131,50 @@ pub async fn insert_many(
     Ok(written)
 }
 
-/// What is known of an address in an organization. Not `Debug`: it holds an address.
-pub struct KnownAddress {
-    /// The address.
-    pub email_normalized: String,
-    /// Its invitation in the state pending, expired or not.
-    pub pending_id: Option<Uuid>,
-    /// When that expires.
-    pub pending_expires_at: Option<OffsetDateTime>,
-    /// A user who owns the address.
-    pub user_id: Option<String>,
-    /// Whether such a user is a member of the organization.
-    pub is_member: bool,
+/// The pending invitation of an address, expired or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// Which.
+    pub id: Uuid,
+    /// When it expires, or did.
+    pub expires_at: OffsetDateTime,
 }
 
-/// What is known of addresses; those of which nothing is known are left out.
+/// The pending invitations of addresses in an organization, by address.
 ///
-/// Each address is looked up by itself: a subquery with a limit or an aggregate is never turned into a join. As a join
-/// this would be planned by guesses at how many addresses are asked for and how many people the organization has
-/// invited, and a wrong guess reads the whole organization for every call, or for every address.
-pub async fn known_addresses(
+/// Each address is looked up by itself: a subquery with a limit is never turned into a join. As a join this would be
+/// planned by guesses at how many addresses are asked for and how many people the organization has invited, and a wrong
+/// guess reads the whole organization for every call, or for every address.
+pub async fn pending_for(
     connection: &mut PgConnection,
     organization_id: &OrganizationId,
     emails_normalized: &[String],
-) -> Result<Vec<KnownAddress>, StoreError> {
-    let known = sqlx::query_as!(
-        KnownAddress,
-        r#"-- store::invitations::known_addresses
-        SELECT asked.email_normalized AS "email_normalized!",
-               i.id AS "pending_id?",
-               i.expires_at AS "pending_expires_at?",
-               owner.user_id AS "user_id?",
-               coalesce(owner.is_member, false) AS "is_member!"
+) -> Result<HashMap<String, Pending>, StoreError> {
+    let rows = sqlx::query!(
+        r#"-- store::invitations::pending_for
+        SELECT asked.email_normalized AS "email_normalized!", i.id, i.expires_at
           FROM UNNEST($2::text[]) AS asked (email_normalized)
-          LEFT JOIN LATERAL (
+         CROSS JOIN LATERAL (
                SELECT id, expires_at
                  FROM invitations
                 WHERE organization_id = $1 AND email_normalized = asked.email_normalized COLLATE "C"
                   AND state = 'pending'
-                LIMIT 1) AS i ON true
-         CROSS JOIN LATERAL (
-               SELECT min(e.user_id) AS user_id,
-                      bool_or(EXISTS (SELECT FROM memberships m
-                                       WHERE m.organization_id = $1 AND m.user_id = e.user_id)) AS is_member
-                 FROM user_emails e
-                WHERE e.email_normalized = asked.email_normalized COLLATE "C") AS owner
-         WHERE i.id IS NOT NULL OR owner.user_id IS NOT NULL"#,
+                LIMIT 1) AS i"#,
         organization_id.as_str(),
         emails_normalized,
     )
     .fetch_all(connection)
     .await?;
-    Ok(known)
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let pending = Pending {
+                id: row.id,
+                expires_at: row.expires_at,
+            };
+            (row.email_normalized, pending)
+        })
+        .collect())
 }
 
 /// How pending invitations end without becoming memberships.

@@ -1,8 +1,8 @@
 //! BulkCreate: many invitations into one organization, in one transaction, with one result each.
 //!
 //! The number of statements is the same for one item and for ten thousand: the request is checked in memory
-//! (`plan`), the database is asked once about all inviters and twice about all addresses (who they are, which of them
-//! are suppressed), and everything is written by one statement for each kind of outcome (`write`).
+//! (`plan`), the database is asked once about all inviters and at most thrice about addresses (whose they are, which of
+//! them are suppressed, which are pending), and everything is written by one statement for each kind of outcome (`write`).
 
 mod answer;
 mod plan;
@@ -162,7 +162,7 @@ impl Service {
         let organization = self
             .hold(connection, &request.organization_id, turn, most)
             .await?;
-        let mut plan = self.plan(connection, request, &organization).await?;
+        let mut plan = self.plan(connection, request, &organization, turn).await?;
         self.keep_quotas(connection, request, &mut plan, turn)
             .await?;
         if request.atomic {
@@ -171,7 +171,7 @@ impl Service {
         let batch = if request.validate_only {
             self.foretell(connection, request, &plan).await?
         } else {
-            let batch = self.write(connection, request, &plan).await?;
+            let batch = self.write(connection, request, &plan, turn).await?;
             let event = self.made(request, &plan, &batch);
             audit_events::insert_many(connection, &[event]).await?;
             batches::add(connection, batch.done(&request.organization_id, plan.now)).await?;
