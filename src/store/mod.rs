@@ -23,6 +23,7 @@ pub mod quotas;
 pub mod reminders;
 pub mod settlements;
 pub mod signing_keys;
+pub mod stream_chunks;
 pub mod subjects;
 pub mod suppressions;
 pub mod suspensions;

@@ -11,5 +11,6 @@ pub(super) mod mail;
 pub(super) mod metadata;
 pub(super) mod resend;
 pub(super) mod revoke;
+pub(super) mod stream;
 pub(super) mod suppression;
 pub(super) mod times;

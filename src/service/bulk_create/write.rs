@@ -27,17 +27,21 @@ pub(super) struct Written {
 }
 
 impl Service {
-    /// Writes everything a plan asks for and answers.
+    /// Writes everything a plan asks for and answers. The batch's id was drawn before those of its invitations: a list of
+    /// the batch ends where it begins.
     pub(super) async fn write(
         &self,
         connection: &mut Connection,
         request: &BulkCreate,
         plan: &Plan,
+        batch_id: Uuid,
         turn: &Turn,
     ) -> Result<Batch, ServiceError> {
         self.end_predecessors(connection, request, plan).await?;
         self.send_again(connection, request, plan).await?;
-        let written = self.insert(connection, request, plan, turn).await?;
+        let written = self
+            .insert(connection, request, plan, batch_id, turn)
+            .await?;
         if request.atomic && !written.overtaken.is_empty() {
             return Err(overtaken_items(&written));
         }
@@ -117,12 +121,12 @@ impl Service {
         connection: &mut Connection,
         request: &BulkCreate,
         plan: &Plan,
+        batch_id: Uuid,
         turn: &Turn,
     ) -> Result<Written, ServiceError> {
-        // Drawn before the ids of its invitations: a list of the batch ends where it begins.
         let batch = BatchRow {
             organization_id: &request.organization_id,
-            batch_id: self.ids.next(plan.now),
+            batch_id,
             key_id: self.keyring.active(),
             now: plan.now,
         };
