@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
 use super::fields::Field;
-use super::limits::{BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALLS_AT_ONCE_MAX};
+use super::limits::{
+    BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALLS_AT_ONCE_MAX, WATCHES_AT_ONCE_MAX,
+};
 use super::{fields, status};
 use crate::domain::access::Access;
 use crate::domain::ids::OrganizationId;
@@ -71,6 +73,7 @@ impl From<Scope> for Permit {
 #[derive(Debug, Clone)]
 pub(super) struct Gate {
     places: Arc<Semaphore>,
+    watches: Arc<Semaphore>,
 }
 
 impl Gate {
@@ -78,6 +81,7 @@ impl Gate {
     pub(super) fn new() -> Self {
         Self {
             places: Arc::new(Semaphore::new(CALLS_AT_ONCE_MAX)),
+            watches: Arc::new(Semaphore::new(WATCHES_AT_ONCE_MAX)),
         }
     }
 
@@ -94,12 +98,7 @@ impl Gate {
     where
         W: Future<Output = Result<T, Status>>,
     {
-        let caller = request
-            .extensions()
-            .get::<Arc<Caller>>()
-            .cloned()
-            .ok_or_else(|| status::refused(Reason::CredentialsInvalid))?;
-        require_permit(&caller, permit.into())?;
+        let caller = permitted(&request, permit.into())?;
         let Ok(_place) = self.places.try_acquire() else {
             return Err(status::refused(Reason::Overloaded));
         };
@@ -113,6 +112,32 @@ impl Gate {
             Err(_) => Err(status::refused(Reason::DeadlineExceeded)),
         }
     }
+}
+
+impl Gate {
+    /// Lets a watch through, or refuses it as [`pass`](Self::pass) does; with its place for as long as it lasts. It is at
+    /// work only when there is something to tell, so its place is none of those of calls.
+    pub(super) fn admit_watch<M>(
+        &self,
+        permit: Permit,
+        request: &Request<M>,
+    ) -> Result<(Arc<Caller>, OwnedSemaphorePermit), Status> {
+        let caller = permitted(request, permit)?;
+        let place = Arc::clone(&self.watches).try_acquire_owned();
+        let place = place.map_err(|_| status::refused(Reason::Overloaded))?;
+        Ok((caller, place))
+    }
+}
+
+/// Who calls, if they may.
+fn permitted<M>(request: &Request<M>, permit: Permit) -> Result<Arc<Caller>, Status> {
+    let caller = request
+        .extensions()
+        .get::<Arc<Caller>>()
+        .cloned()
+        .ok_or_else(|| status::refused(Reason::CredentialsInvalid))?;
+    require_permit(&caller, permit)?;
+    Ok(caller)
 }
 
 /// Refuses a user where there is nothing for users, and a service without the scope.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use prost::Message as _;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
@@ -36,6 +37,8 @@ pub(super) struct InvitationApi {
     pub(super) gate: Gate,
     pub(super) keyring: Arc<Keyring>,
     pub(super) rates: Rates,
+    /// Cancelled when streams have to end.
+    pub(super) stopping: CancellationToken,
 }
 
 impl InvitationApi {
@@ -45,12 +48,14 @@ impl InvitationApi {
         gate: Gate,
         keyring: Arc<Keyring>,
         rates: Rates,
+        stopping: CancellationToken,
     ) -> Self {
         Self {
             service,
             gate,
             keyring,
             rates,
+            stopping,
         }
     }
 

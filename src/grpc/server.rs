@@ -73,6 +73,8 @@ pub struct Server {
     config: GrpcConfig,
     router: Router,
     health: Health,
+    /// Ends streams that do not end by themselves.
+    streams: CancellationToken,
 }
 
 impl Server {
@@ -85,6 +87,7 @@ impl Server {
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let listener = TcpListener::bind(config.listen).await?;
         let (health, health_service) = Health::new().await;
+        let streams = CancellationToken::new();
         let mut router =
             limited(config.trusted_proxies.clone()).add_service(HealthServer::new(health_service));
         if config.serves_api {
@@ -94,6 +97,7 @@ impl Server {
                 gate.clone(),
                 Arc::clone(&keyring),
                 Rates::new(&service.clock(), config.caller_rate),
+                streams.clone(),
             ))
             .max_decoding_message_size(REQUEST_OCTETS_MAX)
             .max_encoding_message_size(RESPONSE_OCTETS_MAX);
@@ -139,6 +143,7 @@ impl Server {
             config,
             router,
             health,
+            streams,
         })
     }
 
@@ -162,6 +167,7 @@ impl Server {
         );
         let overdue = async {
             stopping.cancelled().await;
+            self.streams.cancel();
             tokio::time::sleep(self.config.drain_timeout).await;
         };
         tokio::select! {
