@@ -6,6 +6,8 @@ CREATE TABLE invitation_events (
     seq                bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
     batch_id           uuid        NOT NULL,
     created_at         timestamptz NOT NULL,
+    -- Told without reading the ids, which lie elsewhere once they are many.
+    invitation_count   integer     NOT NULL GENERATED ALWAYS AS (cardinality(invitation_ids)) STORED,
     event_type         text        NOT NULL,
     old_state          text,
     old_delivery_state text,
@@ -28,6 +30,7 @@ COMMENT ON COLUMN invitation_events.transaction_id IS 'The transaction. Readers 
 COMMENT ON COLUMN invitation_events.seq IS 'Tells the rows of one transaction apart';
 COMMENT ON COLUMN invitation_events.batch_id IS 'The batch that made the invitations';
 COMMENT ON COLUMN invitation_events.created_at IS 'When it happened';
+COMMENT ON COLUMN invitation_events.invitation_count IS 'How many invitations';
 COMMENT ON COLUMN invitation_events.event_type IS 'What happened, such as created, sent or accepted';
 COMMENT ON COLUMN invitation_events.old_state IS 'The state they were in; null if they were made';
 COMMENT ON COLUMN invitation_events.old_delivery_state IS 'The delivery state they were in; null if they were made';

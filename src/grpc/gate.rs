@@ -17,6 +17,7 @@ use tracing::{Instrument as _, Span};
 use super::fields::Field;
 use super::limits::{
     BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALLS_AT_ONCE_MAX, STREAMS_AT_ONCE_MAX,
+    WATCHES_AT_ONCE_MAX,
 };
 use super::{fields, status};
 use crate::domain::access::Access;
@@ -75,11 +76,12 @@ impl From<Scope> for Permit {
 pub(super) struct Gate {
     places: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    watches: Arc<Semaphore>,
     closing: CancellationToken,
 }
 
-/// A stream that was let through. It holds one of the places of streams for as long as it lives, and one of those of calls
-/// only while it works.
+/// A stream that was let through. It holds a place among its kind for as long as it lives, and one of those of calls only
+/// while it works.
 #[derive(Debug)]
 pub(super) struct Admitted {
     /// Who calls.
@@ -96,6 +98,7 @@ impl Gate {
         Self {
             places: Arc::new(Semaphore::new(CALLS_AT_ONCE_MAX)),
             streams: Arc::new(Semaphore::new(STREAMS_AT_ONCE_MAX)),
+            watches: Arc::new(Semaphore::new(WATCHES_AT_ONCE_MAX)),
             closing,
         }
     }
@@ -122,15 +125,38 @@ impl Gate {
         in_time(pace, work).await.map(Response::new)
     }
 
-    /// Lets a stream through, or refuses it as a call is.
-    pub(super) fn admit<M>(
+    /// Lets a stream of items through, or refuses it as a call is.
+    pub(super) fn admit_stream<M>(
         &self,
         method: &'static str,
-        permit: impl Into<Permit>,
+        permit: Permit,
         request: &Request<M>,
     ) -> Result<Admitted, Status> {
-        let caller = permitted(request, permit.into())?;
-        let place = Arc::clone(&self.streams).try_acquire_owned();
+        self.admit(&self.streams, method, permit, request)
+    }
+
+    /// Lets a watch through, or refuses it as a call is.
+    pub(super) fn admit_watch<M>(
+        &self,
+        method: &'static str,
+        permit: Permit,
+        request: &Request<M>,
+    ) -> Result<Admitted, Status> {
+        self.admit(&self.watches, method, permit, request)
+    }
+
+    fn admit<M>(
+        &self,
+        places: &Arc<Semaphore>,
+        method: &'static str,
+        permit: Permit,
+        request: &Request<M>,
+    ) -> Result<Admitted, Status> {
+        let caller = permitted(request, permit)?;
+        if self.closing.is_cancelled() {
+            return Err(status::refused(Reason::Overloaded));
+        }
+        let place = Arc::clone(places).try_acquire_owned();
         Ok(Admitted {
             span: span(method, &caller),
             caller,
@@ -153,12 +179,21 @@ impl Admitted {
         in_time(Pace::Bulk, work).await
     }
 
+    /// Does a short part of the stream's work, for which no place is kept.
+    pub(super) async fn quick_part<T>(
+        &self,
+        work: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        in_time(Pace::Quick, work).await
+    }
+
     /// Cancelled when the stream has to end, because the process does.
     pub(super) const fn closing(&self) -> &CancellationToken {
         &self.gate.closing
     }
 }
 
+/// Who calls, if they may.
 fn permitted<M>(request: &Request<M>, permit: Permit) -> Result<Arc<Caller>, Status> {
     let caller = request
         .extensions()

@@ -99,3 +99,9 @@ pub const FAILED_ACCEPTS_MAX: usize = 20;
 pub const FAILED_ACCEPTS_WINDOW: Duration = Duration::from_mins(1);
 /// Users with failed attempts that are remembered at once, of about 300 octets each.
 pub const FAILED_ACCEPTS_SWEPT_AT: usize = 10_000;
+/// Watches at once over all connections; each costs a place in memory and a statement whenever something happens.
+pub const WATCHES_AT_ONCE_MAX: usize = 256;
+/// How long a watch says nothing at most: proxies on the way end what is silent for a minute.
+pub const WATCH_SILENCE_MAX: Duration = Duration::from_secs(25);
+/// How often a watching user is asked for again among the admins.
+pub const WATCH_PERMISSION_INTERVAL: Duration = Duration::from_mins(1);

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Purged, StoreError};
+use super::{Purged, StoreError, bell};
 use crate::domain::address_tag::AddressTag;
 
 /// An invitation that was locked and still has its address. Not `Debug`: it holds that.
@@ -139,6 +139,7 @@ pub async fn erase_many(
     )
     .fetch_one(connection)
     .await?;
+    bell::note_all(organization_ids);
     Ok(canceled.unsigned_abs())
 }
 

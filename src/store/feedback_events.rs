@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{StoreError, bell};
 use crate::domain::invitation::DeliveryState;
 
 /// Remembers a report; `false` if it was taken before. Waits for a twin in flight: when that commits the report is
@@ -146,5 +146,6 @@ pub async fn tell(
     )
     .execute(connection)
     .await?;
+    bell::note(&invitation.organization_id);
     Ok(())
 }

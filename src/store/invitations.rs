@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{StoreError, bell};
 use crate::domain::address_tag::AddressTag;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{DeliveryState, StateName};
@@ -128,6 +128,7 @@ pub async fn insert_many(
     )
     .fetch_all(connection)
     .await?;
+    bell::note_mail(batch.organization_id.as_str());
     Ok(written)
 }
 
@@ -254,6 +255,7 @@ pub async fn end_many(
     )
     .fetch_all(connection)
     .await?;
+    bell::note_all(organization_ids.iter().map(String::as_str));
     Ok(ended)
 }
 
@@ -398,6 +400,7 @@ pub async fn resend_many(
     )
     .fetch_all(connection)
     .await?;
+    bell::note_mail(organization_id.as_str());
     Ok(resent)
 }
 

@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{StoreError, bell};
 use crate::domain::audit::AuditEvent;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::StateName;
@@ -266,6 +266,7 @@ pub async fn accept(
     )
     .fetch_one(connection)
     .await?;
+    bell::note(&acceptance.subject.organization_id);
     Ok(Accepted {
         is_claimed: row.is_claimed,
         joined: row.role.map(|role| Membership {

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::StoreError;
+use super::{StoreError, bell};
 use crate::domain::ids::OrganizationId;
 
 /// Marks an organization as suspended and tells since when it is; `None` if it is not known. Does not wait for the calls
@@ -107,5 +107,6 @@ pub async fn release(
     )
     .fetch_one(connection)
     .await?;
+    bell::note_mail(id.as_str());
     Ok(u64::try_from(released).unwrap_or_default())
 }

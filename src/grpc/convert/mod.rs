@@ -6,6 +6,7 @@ pub(super) mod batch;
 pub(super) mod bulk;
 pub(super) mod directory;
 pub(super) mod error;
+pub(super) mod event;
 pub(super) mod invitation;
 pub(super) mod mail;
 pub(super) mod metadata;

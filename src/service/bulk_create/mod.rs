@@ -200,7 +200,8 @@ impl Service {
             let batch = self.foretell(connection, request, &plan).await?;
             return Ok((plan, batch));
         }
-        let batch = self.write(connection, request, &plan, batch_id, turn)
+        let batch = self
+            .write(connection, request, &plan, batch_id, turn)
             .await?;
         let event = self.made(request, &plan, &batch);
         audit_events::insert_many(connection, &[event]).await?;
