@@ -108,11 +108,11 @@ pub async fn erase_many(
               FROM UNNEST($1::uuid[], $2::text[], $3::bytea[], $4::smallint[])
                    AS asked (id, organization_id, address_tag, key_id)
              WHERE i.id = asked.id AND i.organization_id = asked.organization_id COLLATE "C"
-            RETURNING i.id, i.organization_id
+            RETURNING i.id, i.organization_id, 'queued' AS waiting
         ), canceled AS (
             UPDATE outbox AS o SET state = 'canceled'
               FROM erased
-             WHERE o.invitation_id = erased.id AND o.organization_id = erased.organization_id AND o.state = 'queued'
+             WHERE o.invitation_id = erased.id AND o.organization_id = erased.organization_id AND o.state = erased.waiting
             RETURNING o.invitation_id
         )
         SELECT count(*) AS "count!" FROM canceled"#,

@@ -228,12 +228,12 @@ pub async fn end_many(
                                          ELSE i.delivery_state END
               FROM target
              WHERE i.id = target.id AND i.organization_id = target.organization_id AND i.state = 'pending'
-            RETURNING i.id, i.organization_id, i.send_seq
+            RETURNING i.id, i.organization_id, i.send_seq, 'queued' AS waiting
         ), canceled AS (
             UPDATE outbox AS o SET state = 'canceled'
               FROM ended
              WHERE o.invitation_id = ended.id AND o.send_seq = ended.send_seq
-               AND o.organization_id = ended.organization_id AND o.state = 'queued'
+               AND o.organization_id = ended.organization_id AND o.state = ended.waiting
         )
         SELECT id FROM ended"#,
         &ids,
@@ -357,12 +357,12 @@ pub async fn resend_many(
                                     THEN item.expires_at - make_interval(secs => i.reminder_lead_seconds) END
               FROM item
              WHERE i.id = item.id AND i.organization_id = item.organization_id COLLATE "C"
-            RETURNING i.id, i.organization_id, i.send_seq
+            RETURNING i.id, i.organization_id, i.send_seq, 'queued' AS waiting
         ), replaced AS (
             UPDATE outbox AS o SET state = 'canceled'
               FROM resent
              WHERE o.invitation_id = resent.id AND o.send_seq = resent.send_seq - 1
-               AND o.organization_id = resent.organization_id AND o.state = 'queued'
+               AND o.organization_id = resent.organization_id AND o.state = resent.waiting
         ), owed AS (
             INSERT INTO outbox
                    (invitation_id, organization_id, send_seq, state, attempts, created_at, next_attempt_at)

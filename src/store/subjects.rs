@@ -200,7 +200,7 @@ pub async fn accept(
                                    OR EXISTS (SELECT FROM memberships m
                                                WHERE m.organization_id = $1 AND m.user_id = i.inviter_user_id
                                                  AND m.role = 'admin')))
-            RETURNING i.role, i.public_metadata, i.private_metadata, i.send_seq
+            RETURNING i.role, i.public_metadata, i.private_metadata, i.send_seq, 'queued' AS waiting
         ), joined AS (
             INSERT INTO memberships
                    (organization_id, user_id, role, public_metadata, private_metadata, invitation_id, created_at,
@@ -222,7 +222,7 @@ pub async fn accept(
             UPDATE outbox AS o SET state = 'canceled'
               FROM claimed
              WHERE o.invitation_id = $2 AND o.send_seq = claimed.send_seq AND o.organization_id = $1
-               AND o.state = 'queued'
+               AND o.state = claimed.waiting
         ), audited AS (
             INSERT INTO audit_events
                    (id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,
