@@ -68,7 +68,7 @@ pub use suppressions::{
 pub use upsert::{UpsertOutcome, Upserted};
 
 pub use crate::store::audit_events::AuditFilter;
-pub use crate::store::invitations::ListFilter;
+pub use crate::store::listings::ListFilter;
 pub use crate::store::suppressions::SuppressionKey;
 
 /// The use cases with all they need. Cheap to clone.

@@ -13,6 +13,7 @@ pub mod feedback_events;
 pub mod idempotency_keys;
 pub mod invitation_row;
 pub mod invitations;
+pub mod listings;
 pub mod mail_batches;
 pub mod memberships;
 pub mod organizations;
