@@ -130,7 +130,11 @@ async fn list_of_ids(
         "-- store::listings::list_of_ids
         SELECT i.id
           FROM UNNEST($7::uuid[]) AS asked (id)
-          JOIN invitations i ON i.id = asked.id AND i.organization_id = $1
+         CROSS JOIN LATERAL (
+               SELECT *
+                 FROM invitations
+                WHERE id = asked.id AND organization_id = $1
+                LIMIT 1) AS i
          WHERE i.id < $2
            AND (cardinality($3::text[]) = 0
                 OR CASE WHEN i.state = 'pending' AND i.expires_at <= $4 THEN 'expired' ELSE i.state END = ANY($3))
@@ -246,7 +250,10 @@ async fn list_of_states(
     let ids = sqlx::query_scalar!(
         r#"-- store::listings::list_of_states
         WITH overdue AS MATERIALIZED (
-            SELECT id FROM invitations WHERE $7::boolean AND state = 'pending' AND expires_at <= $4 ORDER BY expires_at
+            SELECT id, organization_id, send_seq, delivery_state
+              FROM invitations
+             WHERE $7::boolean AND state = 'pending' AND expires_at <= $4
+             ORDER BY expires_at
         ), candidate AS (
             SELECT found.id
               FROM UNNEST($3::text[]) AS stored (state)
@@ -267,9 +274,8 @@ async fn list_of_states(
         SELECT id AS "id!" FROM candidate
          UNION ALL
         SELECT i.id
-          FROM overdue
-          JOIN invitations i ON i.id = overdue.id AND i.organization_id = $1
-         WHERE i.id < $2 AND i.state = 'pending'
+          FROM overdue i
+         WHERE i.organization_id = $1 AND i.id < $2
            AND ($5::text IS NULL
                 OR $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
                              WHEN EXISTS (SELECT FROM outbox x
