@@ -21,7 +21,8 @@ use crate::domain::quota::Ask;
 use crate::entropy;
 use crate::store::candidates;
 use crate::store::idempotency_keys::{self, RequestKey};
-use crate::store::invitations::{self, ListFilter, Resending};
+use crate::store::invitations::{self, Resending};
+use crate::store::listings::ListFilter;
 use crate::store::{self, Connection, Constraint, StoreError, audit_events, invitation_row};
 
 use self::step::{Decided, Knowledge, Step};

@@ -73,7 +73,7 @@ pub use upsert::{UpsertOutcome, Upserted};
 pub use watch::{EVENTS_MAX, Happened, Watch, WatchFrom};
 
 pub use crate::store::audit_events::AuditFilter;
-pub use crate::store::invitations::ListFilter;
+pub use crate::store::listings::ListFilter;
 pub use crate::store::suppressions::SuppressionKey;
 
 /// The use cases with all they need. Cheap to clone.

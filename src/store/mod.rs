@@ -17,6 +17,7 @@ pub mod invitation_events;
 pub mod invitation_row;
 pub mod invitations;
 mod listener;
+pub mod listings;
 pub mod mail_batches;
 pub mod memberships;
 pub mod organizations;

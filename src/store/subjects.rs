@@ -208,7 +208,8 @@ pub async fn accept(
                                                WHERE m.organization_id = $1 AND m.user_id = i.inviter_user_id
                                                  AND m.role = 'admin')))
             RETURNING i.id, i.batch_id, i.role, i.public_metadata, i.private_metadata, i.send_seq,
-                      target.delivery_state AS old_delivery_state, i.delivery_state
+                      target.delivery_state AS old_delivery_state, i.delivery_state,
+                      'queued' AS waiting
         ), told AS (
             INSERT INTO invitation_events
                    (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
@@ -236,7 +237,7 @@ pub async fn accept(
             UPDATE outbox AS o SET state = 'canceled'
               FROM claimed
              WHERE o.invitation_id = $2 AND o.send_seq = claimed.send_seq AND o.organization_id = $1
-               AND o.state = 'queued'
+               AND o.state = claimed.waiting
         ), audited AS (
             INSERT INTO audit_events
                    (id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,

@@ -85,7 +85,7 @@ pub async fn release(
     let released = sqlx::query_scalar!(
         r#"-- store::suspensions::release
         WITH target AS (
-            SELECT i.id, i.send_seq
+            SELECT i.id, i.send_seq, 'queued' AS waiting
               FROM invitations i
              WHERE i.organization_id = $1 AND i.state = 'pending' AND i.next_attempt_at IS NOT NULL
              ORDER BY i.organization_id, i.email_normalized
@@ -94,7 +94,7 @@ pub async fn release(
             UPDATE outbox AS o SET next_attempt_at = $2, requeued_at = $2
               FROM target
              WHERE o.invitation_id = target.id AND o.send_seq = target.send_seq AND o.organization_id = $1
-               AND o.state = 'queued'
+               AND o.state = target.waiting
             RETURNING o.invitation_id
         ), told AS (
             UPDATE invitations AS i SET next_attempt_at = $2
