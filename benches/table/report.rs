@@ -1,0 +1,78 @@
+//! The one table, in Markdown.
+
+use comfy_table::presets::ASCII_MARKDOWN;
+use comfy_table::{CellAlignment, Table};
+
+use crate::contest::{Outcome, quantile};
+
+const HEADER: [&str; 18] = [
+    "operation",
+    "size",
+    "callers",
+    "ours/s",
+    "p50 ms",
+    "p99 ms",
+    "reference/s",
+    "p50 ms",
+    "p99 ms",
+    "ratio",
+    "quartiles",
+    "rounds",
+    "load",
+    "rows",
+    "WAL B",
+    "MiB",
+    "CPU s",
+    "Postgres s",
+];
+/// Where nothing is to be told.
+const NONE: &str = "-";
+
+/// The outcomes as a table. Write-ahead log and rows are for one thing, times of cores for a thousand.
+pub(crate) fn table(outcomes: &[Outcome]) -> String {
+    let mut table = Table::new();
+    table.load_style(ASCII_MARKDOWN).set_header(HEADER);
+    for outcome in outcomes {
+        table.add_row(row(outcome));
+    }
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+fn row(outcome: &Outcome) -> Vec<String> {
+    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+    let (items, wal) = (outcome.items as f64, outcome.spent.wal as f64);
+    let of_thousand = |seconds: f64| told((seconds > 0.0).then_some(seconds / items * 1_000.0), 3);
+    let (ours, reference) = (&outcome.ours, &outcome.reference);
+    vec![
+        outcome.name.clone(),
+        outcome.size.to_string(),
+        outcome.callers.to_string(),
+        format!("{:.0}", ours.rate()),
+        told(ours.millis(0.5), 2),
+        told(ours.millis(0.99), 2),
+        format!("{:.0}", reference.rate()),
+        told(reference.millis(0.5), 2),
+        told(reference.millis(0.99), 2),
+        format!("{:.2}", quantile(&outcome.ratios, 0.5)),
+        format!(
+            "{:.2} to {:.2}",
+            quantile(&outcome.ratios, 0.25),
+            quantile(&outcome.ratios, 0.75)
+        ),
+        outcome.ratios.len().to_string(),
+        told(outcome.load, 1),
+        told(outcome.rows, 3),
+        told(outcome.rows.map(|_| wal / items), 0),
+        #[expect(clippy::cast_precision_loss, reason = "memory is far below 2^53")]
+        told(outcome.memory_peak_kib.map(|kib| kib as f64 / 1_024.0), 0),
+        of_thousand(outcome.spent.service.as_secs_f64()),
+        of_thousand(outcome.spent.postgres.as_secs_f64()),
+    ]
+}
+
+fn told(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| NONE.to_owned(), |value| format!("{value:.digits$}"))
+}
