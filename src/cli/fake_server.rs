@@ -7,17 +7,20 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use futures::stream::BoxStream;
 use tonic::transport::server::TcpIncoming;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::proto::invitation_service_server::{InvitationService, InvitationServiceServer};
 use crate::proto::{
     AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkCreateResult,
-    BulkResendRequest, BulkResendResponse, BulkResendResult, BulkRevokeRequest, BulkRevokeResponse,
-    CreateOutcome, DeclineRequest, DeclineResponse, Delivery, DeliveryState, ErrorReason,
+    BulkCreateStreamRequest, BulkCreateStreamResponse, BulkResendRequest, BulkResendResponse,
+    BulkResendResult, BulkRevokeRequest, BulkRevokeResponse, CreateOutcome, DeclineRequest,
+    DeclineResponse, Delivery, DeliveryState, ErrorReason, GetBatchRequest, GetBatchResponse,
     GetRequest, GetResponse, Invitation, ItemError, ListRequest, ListResponse, PreviewRequest,
-    PreviewResponse, ResendRequest, ResendResponse, RevokeRequest, RevokeResponse,
+    PreviewResponse, ResendRequest, ResendResponse, RevokeRequest, RevokeResponse, WatchRequest,
+    WatchResponse,
 };
 
 /// The one token it knows.
@@ -218,6 +221,31 @@ impl InvitationService for FakeServer {
     }
 
     async fn revoke(&self, _: Request<RevokeRequest>) -> Result<Response<RevokeResponse>, Status> {
+        Err(Status::unimplemented("no command calls it"))
+    }
+
+    type BulkCreateStreamStream = BoxStream<'static, Result<BulkCreateStreamResponse, Status>>;
+
+    async fn bulk_create_stream(
+        &self,
+        _request: Request<Streaming<BulkCreateStreamRequest>>,
+    ) -> Result<Response<Self::BulkCreateStreamStream>, Status> {
+        Err(Status::unimplemented("no command calls it"))
+    }
+
+    async fn get_batch(
+        &self,
+        _request: Request<GetBatchRequest>,
+    ) -> Result<Response<GetBatchResponse>, Status> {
+        Err(Status::unimplemented("no command calls it"))
+    }
+
+    type WatchStream = BoxStream<'static, Result<WatchResponse, Status>>;
+
+    async fn watch(
+        &self,
+        _request: Request<WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
         Err(Status::unimplemented("no command calls it"))
     }
 

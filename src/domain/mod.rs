@@ -7,6 +7,7 @@ pub mod actor;
 pub mod address_hash;
 pub mod address_tag;
 pub mod audit;
+pub mod batch;
 pub mod bounce_address;
 pub mod brand;
 pub mod certificate_identity;

@@ -112,6 +112,10 @@ reasons! {
     RequestIdReused "REQUEST_ID_REUSED" Precondition "the request id was used for a different request";
     RequestMalformed "REQUEST_MALFORMED" Invalid "the octets are not the request message of this method";
     PageTokenInvalid "PAGE_TOKEN_INVALID" Invalid "the page token was changed or belongs to another list";
+    BatchNotFound "BATCH_NOT_FOUND" NotFound "the organization has no such batch";
+    CursorInvalid "CURSOR_INVALID" Invalid "the cursor was changed or belongs to another stream of events";
+    CursorExpired "CURSOR_EXPIRED" Precondition "events that followed the cursor are kept no more";
+    StreamMalformed "STREAM_MALFORMED" Invalid "a stream begins with its header, and every other message holds items";
     ItemsFailed "ITEMS_FAILED" Precondition "items failed and the call is atomic, so nothing was done";
     OrganizationNotFound "ORGANIZATION_NOT_FOUND" NotFound "the organization is not known";
     OrganizationInactive "ORGANIZATION_INACTIVE" Precondition "the organization was deleted";

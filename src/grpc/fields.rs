@@ -47,6 +47,11 @@ pub(super) fn invitation_id(input: &str) -> Field<Uuid> {
     required("invitation_id", input, Uuid::try_parse(input).ok())
 }
 
+/// A batch.
+pub(super) fn batch_id(input: &str) -> Field<Uuid> {
+    required("batch_id", input, Uuid::try_parse(input).ok())
+}
+
 /// An address.
 pub(super) fn email(input: &str) -> Field<EmailAddress> {
     if input.is_empty() {

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 
 use prost::Message as _;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 use uuid::Uuid;
 
 use super::actor::{actor, actor_by_link};
-use super::convert::{bulk, directory, invitation, resend, revoke, times};
+use super::convert::{batch, bulk, directory, invitation, resend, revoke, times};
 use super::fields::Field;
 use super::gate::{self, Gate, Pace, Permit, require_scope};
 use super::rates::Rates;
-use super::{fields, status, user};
+use super::{bulk_create_stream, fields, status, user, watch};
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::keyring::Keyring;
@@ -22,19 +22,20 @@ use crate::domain::user::User;
 use crate::identity::Caller;
 use crate::proto::invitation_service_server::InvitationService;
 use crate::proto::{
-    AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkResendRequest,
-    BulkResendResponse, BulkRevokeRequest, BulkRevokeResponse, DeclineRequest, DeclineResponse,
-    GetRequest, GetResponse, ListRequest, ListResponse, PreviewRequest, PreviewResponse,
-    ResendRequest, ResendResponse, RevokeRequest, RevokeResponse, resend_request,
+    AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkCreateStreamRequest,
+    BulkResendRequest, BulkResendResponse, BulkRevokeRequest, BulkRevokeResponse, DeclineRequest,
+    DeclineResponse, GetBatchRequest, GetBatchResponse, GetRequest, GetResponse, ListRequest,
+    ListResponse, PreviewRequest, PreviewResponse, ResendRequest, ResendResponse, RevokeRequest,
+    RevokeResponse, WatchRequest, resend_request,
 };
 use crate::service::{Accept, Decline, List, Resend, Service, ServiceError};
 
 /// The service behind the protocol.
 pub(super) struct InvitationApi {
-    service: Service,
-    gate: Gate,
-    keyring: Arc<Keyring>,
-    rates: Rates,
+    pub(super) service: Service,
+    pub(super) gate: Gate,
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) rates: Rates,
 }
 
 impl InvitationApi {
@@ -55,7 +56,7 @@ impl InvitationApi {
 
     /// The organization a call is for, or what is wrong with its name. A user must be an admin of it; for a service its
     /// token says it. Either comes before existence.
-    async fn organization(
+    pub(super) async fn organization(
         &self,
         caller: &Caller,
         input: &str,
@@ -113,6 +114,50 @@ impl InvitationService for InvitationApi {
                 work,
             )
             .await
+    }
+
+    type BulkCreateStreamStream = bulk_create_stream::Responses;
+
+    async fn bulk_create_stream(
+        &self,
+        request: Request<Streaming<BulkCreateStreamRequest>>,
+    ) -> Result<Response<Self::BulkCreateStreamStream>, Status> {
+        self.create_stream(request).await
+    }
+
+    async fn get_batch(
+        &self,
+        request: Request<GetBatchRequest>,
+    ) -> Result<Response<GetBatchResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: GetBatchRequest| {
+            let (organization_id, id) = fields::both(
+                self.organization(&caller, &message.organization_id).await?,
+                fields::batch_id(&message.batch_id),
+            )
+            .map_err(status::invalid)?;
+            let (found, counts) = self.service.get_batch(organization_id, id).await?;
+            Ok(GetBatchResponse {
+                batch: Some(batch::batch(&found, &counts)),
+            })
+        };
+        self.gate
+            .pass(
+                "GetBatch",
+                Permit::with_users(Scope::InvitationsRead),
+                Pace::Quick,
+                request,
+                work,
+            )
+            .await
+    }
+
+    type WatchStream = watch::Responses;
+
+    async fn watch(
+        &self,
+        request: Request<WatchRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        self.watch_events(request).await
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {

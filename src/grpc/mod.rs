@@ -7,6 +7,7 @@
 mod actor;
 mod audit_service;
 mod authentication;
+mod bulk_create_stream;
 mod connection;
 mod convert;
 mod deadline;
@@ -31,6 +32,7 @@ mod suppression_service;
 mod tls;
 mod trusted_proxies;
 mod user;
+mod watch;
 mod xfcc;
 
 pub use health::Health;

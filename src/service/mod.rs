@@ -16,6 +16,7 @@ mod erase_address;
 mod error;
 mod feedback;
 mod get;
+mod get_batch;
 mod idempotency;
 mod keys;
 mod list;

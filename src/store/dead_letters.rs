@@ -74,6 +74,14 @@ pub async fn requeue_many(
                SET delivery_state = 'queued', delivery_attempts = 0, next_attempt_at = $3, updated_at = $3
               FROM requeued
              WHERE i.id = requeued.invitation_id AND i.organization_id = $1
+            RETURNING i.id, i.batch_id, i.state
+        ), noted AS (
+            INSERT INTO invitation_events
+                   (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
+                    new_delivery_state, invitation_ids)
+            SELECT $3, $1, batch_id, 'requeued', state, 'failed', state, 'queued', array_agg(id ORDER BY id)
+              FROM told
+             GROUP BY batch_id, state
         )
         SELECT invitation_id FROM requeued",
         organization_id.as_str(),

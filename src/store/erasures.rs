@@ -94,7 +94,12 @@ pub async fn erase_many(
     let key_ids: Vec<i16> = rows.iter().map(|(_, tag)| i16::from(tag.key_id)).collect();
     let canceled = sqlx::query_scalar!(
         r#"-- store::erasures::erase_many
-        WITH erased AS (
+        WITH before AS MATERIALIZED (
+            SELECT i.id, i.organization_id, i.state, i.delivery_state
+              FROM UNNEST($1::uuid[], $2::text[]) AS asked (id, organization_id)
+              JOIN invitations i ON i.id = asked.id AND i.organization_id = asked.organization_id COLLATE "C"
+             WHERE i.state = 'pending'
+        ), erased AS (
             UPDATE invitations AS i
                SET email = NULL, email_normalized = NULL, address_tag = asked.address_tag,
                    address_tag_key_id = asked.key_id, message = '', redirect_url = '', public_metadata = NULL,
@@ -108,7 +113,17 @@ pub async fn erase_many(
               FROM UNNEST($1::uuid[], $2::text[], $3::bytea[], $4::smallint[])
                    AS asked (id, organization_id, address_tag, key_id)
              WHERE i.id = asked.id AND i.organization_id = asked.organization_id COLLATE "C"
-            RETURNING i.id, i.organization_id
+            RETURNING i.id, i.organization_id, i.batch_id, i.state, i.delivery_state
+        ), told AS (
+            INSERT INTO invitation_events
+                   (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
+                    new_delivery_state, invitation_ids)
+            SELECT $5, erased.organization_id, batch_id, erased.state, before.state, before.delivery_state,
+                   erased.state, erased.delivery_state, array_agg(erased.id ORDER BY erased.id)
+              FROM erased
+              JOIN before ON before.id = erased.id AND before.organization_id = erased.organization_id
+             GROUP BY erased.organization_id, batch_id, before.state, before.delivery_state, erased.state,
+                      erased.delivery_state
         ), canceled AS (
             UPDATE outbox AS o SET state = 'canceled'
               FROM erased

@@ -110,7 +110,9 @@ pub async fn tell(
     let after: Vec<&str> = report.after.iter().map(|state| state.as_str()).collect();
     sqlx::query!(
         "-- store::feedback_events::tell
-        WITH told AS (
+        WITH before AS (
+            SELECT id, delivery_state FROM invitations WHERE id = $1 AND organization_id = $2
+        ), told AS (
             UPDATE invitations
                SET delivery_state = coalesce($3, delivery_state),
                    -- An erased invitation takes in nothing more that may be about its person.
@@ -120,7 +122,15 @@ pub async fn tell(
                    next_attempt_at = CASE WHEN $3::text IS NULL THEN next_attempt_at END,
                    updated_at = $6
              WHERE id = $1 AND organization_id = $2 AND delivery_state = ANY($7)
-            RETURNING send_seq
+            RETURNING id, batch_id, state, delivery_state, send_seq
+        ), noted AS (
+            INSERT INTO invitation_events
+                   (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
+                    new_delivery_state, invitation_ids)
+            SELECT $6, $2, batch_id, told.delivery_state, state, before.delivery_state, state, told.delivery_state,
+                   ARRAY[told.id]
+              FROM told
+              JOIN before ON before.delivery_state <> told.delivery_state
         )
         UPDATE outbox AS o SET state = 'canceled'
           FROM told

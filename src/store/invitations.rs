@@ -90,11 +90,17 @@ pub async fn insert_many(
                    AS t (id, nonce, expires_at, email, email_normalized, role, inviter_user_id, locale, redirect_url,
                          message, accept_policy, public_metadata, private_metadata, notify, reminder_lead_seconds, remind_at)
                 ON CONFLICT (organization_id, email_normalized) WHERE state = 'pending' DO NOTHING
-            RETURNING id, send_seq
+            RETURNING id, send_seq, delivery_state
         ), owed AS (
             INSERT INTO outbox
                    (invitation_id, organization_id, send_seq, state, attempts, created_at, next_attempt_at)
             SELECT id, $1, send_seq, 'queued', 0, $4, $4 FROM written WHERE send_seq = 1
+        ), told AS (
+            INSERT INTO invitation_events
+                   (created_at, organization_id, batch_id, event_type, new_state, new_delivery_state, invitation_ids)
+            SELECT $4, $1, $2, 'created', 'pending', delivery_state, array_agg(id ORDER BY id)
+              FROM written
+             GROUP BY delivery_state
         )
         SELECT id FROM written"#,
         batch.organization_id.as_str(),
@@ -214,7 +220,7 @@ pub async fn end_many(
     let ended = sqlx::query_scalar!(
         r#"-- store::invitations::end_many
         WITH target AS (
-            SELECT i.id, i.organization_id
+            SELECT i.id, i.organization_id, i.delivery_state
               FROM UNNEST($1::uuid[], $2::text[]) AS t (id, organization_id)
               JOIN invitations i ON i.id = t.id AND i.organization_id = t.organization_id COLLATE "C"
              WHERE i.state = 'pending'
@@ -228,7 +234,16 @@ pub async fn end_many(
                                          ELSE i.delivery_state END
               FROM target
              WHERE i.id = target.id AND i.organization_id = target.organization_id AND i.state = 'pending'
-            RETURNING i.id, i.organization_id, i.send_seq
+            RETURNING i.id, i.organization_id, i.send_seq, i.batch_id, target.delivery_state AS old_delivery_state,
+                      i.delivery_state
+        ), told AS (
+            INSERT INTO invitation_events
+                   (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
+                    new_delivery_state, invitation_ids)
+            SELECT $6, organization_id, batch_id, $3, 'pending', old_delivery_state, $3, delivery_state,
+                   array_agg(id ORDER BY id)
+              FROM ended
+             GROUP BY organization_id, batch_id, old_delivery_state, delivery_state
         ), canceled AS (
             UPDATE outbox AS o SET state = 'canceled'
               FROM ended
@@ -336,7 +351,7 @@ pub async fn resend_many(
     let resent = sqlx::query_scalar!(
         r#"-- store::invitations::resend_many
         WITH item AS (
-            SELECT t.id, t.organization_id, t.expires_at, t.nonce
+            SELECT t.id, t.organization_id, t.expires_at, t.nonce, i.state, i.delivery_state
               FROM UNNEST($2::uuid[], array_fill($1::text, ARRAY[cardinality($2::uuid[])]), $3::timestamptz[],
                           $4::bytea[], $8::integer[])
                    AS t (id, organization_id, expires_at, nonce, send_seq)
@@ -357,7 +372,16 @@ pub async fn resend_many(
                                     THEN item.expires_at - make_interval(secs => i.reminder_lead_seconds) END
               FROM item
              WHERE i.id = item.id AND i.organization_id = item.organization_id COLLATE "C"
-            RETURNING i.id, i.organization_id, i.send_seq
+            RETURNING i.id, i.organization_id, i.send_seq, i.batch_id, item.state AS old_state,
+                      item.delivery_state AS old_delivery_state
+        ), told AS (
+            INSERT INTO invitation_events
+                   (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
+                    new_delivery_state, invitation_ids)
+            SELECT $6, organization_id, batch_id, 'resent', old_state, old_delivery_state, 'pending', 'queued',
+                   array_agg(id ORDER BY id)
+              FROM resent
+             GROUP BY organization_id, batch_id, old_state, old_delivery_state
         ), replaced AS (
             UPDATE outbox AS o SET state = 'canceled'
               FROM resent

@@ -5,6 +5,7 @@
 
 pub mod audit_events;
 pub mod backlog;
+pub mod batches;
 pub mod candidates;
 pub mod dead_letters;
 pub mod erasures;

@@ -45,7 +45,15 @@ pub async fn queue_due(
                    queued_at = $1, next_attempt_at = $1, sent_at = NULL
               FROM due
              WHERE i.id = due.id AND i.organization_id = due.organization_id AND due.is_wanted
-            RETURNING i.id, i.organization_id, i.send_seq
+            RETURNING i.id, i.organization_id, i.send_seq, i.batch_id
+        ), told AS (
+            INSERT INTO invitation_events
+                   (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
+                    new_delivery_state, invitation_ids)
+            SELECT $1, organization_id, batch_id, 'reminded', 'pending', 'sent', 'pending', 'queued',
+                   array_agg(id ORDER BY id)
+              FROM reminded
+             GROUP BY organization_id, batch_id
         ), owed AS (
             INSERT INTO outbox
                    (invitation_id, organization_id, send_seq, state, attempts, created_at, next_attempt_at, kind)

@@ -142,7 +142,7 @@ pub async fn settle_many(
                    AS asked (invitation_id, send_seq, organization_id, lease_token, outbox_state, uncounted,
                              next_attempt_at, delivery_state, error, reply_code)
         ), target AS (
-            SELECT
+            SELECT i.id, i.organization_id, i.state, i.delivery_state
               FROM asked
               JOIN invitations i ON i.id = asked.invitation_id
                                 AND i.organization_id = asked.organization_id COLLATE "C"
@@ -177,6 +177,18 @@ pub async fn settle_many(
               FROM settled s
              WHERE i.id = s.invitation_id AND i.organization_id = s.organization_id AND i.send_seq = s.send_seq
                AND s.delivery_state IS NOT NULL
+            RETURNING i.id, i.organization_id, i.batch_id, i.state, i.delivery_state
+        ), noted AS (
+            INSERT INTO invitation_events
+                   (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
+                    new_delivery_state, invitation_ids)
+            SELECT $11, told.organization_id, told.batch_id, told.delivery_state, target.state, target.delivery_state,
+                   told.state, told.delivery_state, array_agg(told.id ORDER BY told.id)
+              FROM told
+              JOIN target ON target.id = told.id AND target.organization_id = told.organization_id
+             WHERE told.delivery_state <> target.delivery_state
+             GROUP BY told.organization_id, told.batch_id, told.state, told.delivery_state, target.state,
+                      target.delivery_state
         )
         SELECT invitation_id, send_seq FROM settled"#,
         &keys.invitation_ids,

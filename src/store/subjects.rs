@@ -181,13 +181,19 @@ pub async fn accept(
 ) -> Result<Accepted, StoreError> {
     let row = sqlx::query!(
         r#"-- store::subjects::accept
-        WITH claimed AS (
+        WITH target AS (
+            SELECT id, delivery_state
+              FROM invitations
+             WHERE id = $2 AND organization_id = $1 AND state = 'pending'
+               FOR NO KEY UPDATE
+        ), claimed AS (
             UPDATE invitations AS i
                SET state = 'accepted', ended_at = $7, ended_by_user_id = $4, updated_at = $7, next_attempt_at = NULL,
                    remind_at = NULL, last_accept_error = NULL,
                    delivery_state = CASE WHEN i.delivery_state IN ('queued', 'deferred') THEN 'canceled'
                                          ELSE i.delivery_state END
-             WHERE i.id = $2 AND i.organization_id = $1 AND i.generation = $3
+              FROM target
+             WHERE i.id = target.id AND i.organization_id = $1 AND i.generation = $3
                AND i.state = 'pending' AND i.expires_at > $7
                AND (i.accept_policy = 'any_email'
                     OR i.email_normalized = ANY($6)
@@ -200,7 +206,14 @@ pub async fn accept(
                                    OR EXISTS (SELECT FROM memberships m
                                                WHERE m.organization_id = $1 AND m.user_id = i.inviter_user_id
                                                  AND m.role = 'admin')))
-            RETURNING i.role, i.public_metadata, i.private_metadata, i.send_seq
+            RETURNING i.id, i.batch_id, i.role, i.public_metadata, i.private_metadata, i.send_seq,
+                      target.delivery_state AS old_delivery_state, i.delivery_state
+        ), told AS (
+            INSERT INTO invitation_events
+                   (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
+                    new_delivery_state, invitation_ids)
+            SELECT $7, $1, batch_id, 'accepted', 'pending', old_delivery_state, 'accepted', delivery_state, ARRAY[id]
+              FROM claimed
         ), joined AS (
             INSERT INTO memberships
                    (organization_id, user_id, role, public_metadata, private_metadata, invitation_id, created_at,

@@ -162,7 +162,8 @@ fn policy(policy: AcceptPolicy) -> proto::AcceptPolicy {
     }
 }
 
-fn state(state: StateName) -> proto::InvitationState {
+/// A state on the wire.
+pub(in crate::grpc) fn state(state: StateName) -> proto::InvitationState {
     match state {
         StateName::Pending => proto::InvitationState::Pending,
         StateName::Accepted => proto::InvitationState::Accepted,
@@ -197,7 +198,8 @@ fn delivery(input: Delivery) -> proto::Delivery {
     }
 }
 
-fn delivery_state(state: DeliveryState) -> proto::DeliveryState {
+/// A delivery state on the wire.
+pub(in crate::grpc) fn delivery_state(state: DeliveryState) -> proto::DeliveryState {
     match state {
         DeliveryState::NotRequested => proto::DeliveryState::NotRequested,
         DeliveryState::Queued => proto::DeliveryState::Queued,

@@ -2,6 +2,7 @@
 //! cannot.
 
 pub(super) mod audit;
+pub(super) mod batch;
 pub(super) mod bulk;
 pub(super) mod directory;
 pub(super) mod error;

@@ -15,6 +15,7 @@ use plan::Plan;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::actor::Actor;
@@ -24,6 +25,7 @@ use crate::domain::invitation::Invitation;
 use crate::domain::new_invitation::ItemInput;
 use crate::domain::quota::Exceeded;
 use crate::domain::reason::Violation;
+use crate::store::batches::{self, Done};
 use crate::store::idempotency_keys::{self, RequestKey};
 use crate::store::{self, Connection, audit_events};
 
@@ -172,6 +174,7 @@ impl Service {
             let batch = self.write(connection, request, &plan).await?;
             let event = self.made(request, &plan, &batch);
             audit_events::insert_many(connection, &[event]).await?;
+            batches::add(connection, batch.done(&request.organization_id, plan.now)).await?;
             batch
         };
         if let Some(key) = key.filter(|_| !request.validate_only) {
@@ -252,6 +255,19 @@ impl BulkCreate {
             method: "BulkCreate",
             request_id,
         })
+    }
+}
+
+impl Batch {
+    fn done<'a>(&self, organization_id: &'a OrganizationId, now: OffsetDateTime) -> Done<'a> {
+        let is_failed = |result: &&ItemResult| result.outcome == Outcome::Failed;
+        Done {
+            organization_id,
+            batch_id: self.id,
+            items: self.results.len(),
+            failed: self.results.iter().filter(is_failed).count(),
+            now,
+        }
     }
 }
 

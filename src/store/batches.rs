@@ -1,0 +1,177 @@
+//! The `batches` table, and how many of a batch's invitations are where.
+//!
+//! The counts are those of `batch_counts` and of the events that were not folded into them yet. Whoever makes an event adds
+//! a row and waits for nobody; [`fold`] alone writes counters.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::domain::batch::{Batch, Counted};
+use crate::domain::ids::OrganizationId;
+
+/// Items that were done in a batch.
+#[derive(Debug, Clone, Copy)]
+pub struct Done<'a> {
+    /// The organization.
+    pub organization_id: &'a OrganizationId,
+    /// The batch.
+    pub batch_id: Uuid,
+    /// How many, whatever came of them.
+    pub items: usize,
+    /// How many of them failed.
+    pub failed: usize,
+    /// Now.
+    pub now: OffsetDateTime,
+}
+
+/// Writes down that items were done: the first ones make the batch, later ones add to it.
+pub async fn add(connection: &mut PgConnection, done: Done<'_>) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::batches::add
+        INSERT INTO batches AS b (id, created_at, updated_at, item_count, failed_count, organization_id)
+        VALUES ($1, $2, $2, $3, $4, $5)
+            ON CONFLICT (organization_id, id) DO UPDATE
+               SET updated_at = excluded.updated_at, item_count = b.item_count + excluded.item_count,
+                   failed_count = b.failed_count + excluded.failed_count",
+        done.batch_id,
+        done.now,
+        i64::try_from(done.items).unwrap_or(i64::MAX),
+        i64::try_from(done.failed).unwrap_or(i64::MAX),
+        done.organization_id.as_str(),
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// A batch, without its counts.
+pub async fn find(
+    connection: &mut PgConnection,
+    organization_id: &OrganizationId,
+    id: Uuid,
+) -> Result<Option<Batch>, StoreError> {
+    let batch = sqlx::query_as!(
+        Batch,
+        "-- store::batches::find
+        SELECT id, organization_id, created_at, updated_at, item_count, failed_count
+          FROM batches
+         WHERE organization_id = $1 AND id = $2",
+        organization_id.as_str(),
+        id,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(batch)
+}
+
+/// How many invitations of a batch are in each pair of states, at one moment. One whose time ran out is counted as expired,
+/// and one that a worker holds as sending, as whoever reads it sees it.
+pub async fn counts(
+    connection: &mut PgConnection,
+    organization_id: &OrganizationId,
+    id: Uuid,
+    now: OffsetDateTime,
+) -> Result<Vec<Counted>, StoreError> {
+    let counts = sqlx::query_as!(
+        Counted,
+        r#"-- store::batches::counts
+        WITH fresh AS (
+            SELECT old_state, old_delivery_state, new_state, new_delivery_state, cardinality(invitation_ids) AS count
+              FROM invitation_events
+             WHERE organization_id = $1 AND transaction_id >= (SELECT folded_before FROM event_fold)
+               AND batch_id = $2
+        ), overdue AS (
+            SELECT state, delivery_state, count(*) AS count
+              FROM invitations
+             WHERE state = 'pending' AND expires_at <= $3 AND organization_id = $1 AND batch_id = $2
+             GROUP BY state, delivery_state
+        ), held AS (
+            SELECT i.state, i.delivery_state, i.expires_at <= $3 AS is_overdue, count(*) AS count
+              FROM outbox o
+              JOIN invitations i ON i.id = o.invitation_id AND i.organization_id = o.organization_id
+                                AND i.send_seq = o.send_seq
+             WHERE o.state = 'sending' AND o.organization_id = $1 AND i.batch_id = $2
+               AND i.delivery_state NOT IN ('bounced', 'complained')
+             GROUP BY i.state, i.delivery_state, is_overdue
+        ), moved (state, delivery_state, count) AS (
+            SELECT state, delivery_state, invitation_count
+              FROM batch_counts
+             WHERE organization_id = $1 AND batch_id = $2
+             UNION ALL
+            SELECT new_state, new_delivery_state, count FROM fresh
+             UNION ALL
+            SELECT old_state, old_delivery_state, -count FROM fresh WHERE old_state IS NOT NULL
+             UNION ALL
+            SELECT 'expired', delivery_state, count FROM overdue
+             UNION ALL
+            SELECT state, delivery_state, -count FROM overdue
+             UNION ALL
+            SELECT CASE WHEN state = 'pending' AND is_overdue THEN 'expired' ELSE state END, 'sending', count FROM held
+             UNION ALL
+            SELECT CASE WHEN state = 'pending' AND is_overdue THEN 'expired' ELSE state END, delivery_state, -count
+              FROM held
+        )
+        SELECT state AS "state!", delivery_state AS "delivery_state!", sum(count)::bigint AS "count!"
+          FROM moved
+         GROUP BY state, delivery_state
+        HAVING sum(count) <> 0"#,
+        organization_id.as_str(),
+        id,
+        now,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(counts)
+}
+
+/// Folds events into the counts, those of about `transactions` transactions at most; returns how many events there were.
+///
+/// Below the oldest transaction that still runs no event can be added any more, so what was folded is never looked at
+/// again. Whoever comes second waits, and then finds less to do or nothing.
+pub async fn fold(connection: &mut PgConnection, transactions: i64) -> Result<i64, StoreError> {
+    let folded = sqlx::query_scalar!(
+        r#"-- store::batches::fold
+        WITH fold AS MATERIALIZED (
+            SELECT folded_before FROM event_fold WHERE id = 1 FOR NO KEY UPDATE
+        ), range AS MATERIALIZED (
+            SELECT fold.folded_before AS low,
+                   greatest(fold.folded_before,
+                            least(pg_snapshot_xmin(pg_current_snapshot()),
+                                  (SELECT transaction_id
+                                     FROM invitation_events
+                                    WHERE transaction_id >= fold.folded_before
+                                    ORDER BY transaction_id
+                                   OFFSET $1
+                                    LIMIT 1))) AS high
+              FROM fold
+        ), event AS MATERIALIZED (
+            SELECT e.organization_id, e.batch_id, e.old_state, e.old_delivery_state, e.new_state,
+                   e.new_delivery_state, cardinality(e.invitation_ids) AS count
+              FROM invitation_events e
+             WHERE e.transaction_id >= (SELECT low FROM range) AND e.transaction_id < (SELECT high FROM range)
+        ), moved (organization_id, batch_id, state, delivery_state, count) AS (
+            SELECT organization_id, batch_id, new_state, new_delivery_state, count FROM event
+             UNION ALL
+            SELECT organization_id, batch_id, old_state, old_delivery_state, -count
+              FROM event
+             WHERE old_state IS NOT NULL
+        ), written AS (
+            INSERT INTO batch_counts AS c (organization_id, batch_id, state, delivery_state, invitation_count)
+            SELECT organization_id, batch_id, state, delivery_state, sum(count)
+              FROM moved
+             GROUP BY organization_id, batch_id, state, delivery_state
+            HAVING sum(count) <> 0
+                ON CONFLICT (organization_id, batch_id, state, delivery_state) DO UPDATE
+                   SET invitation_count = c.invitation_count + excluded.invitation_count
+        ), marked AS (
+            UPDATE event_fold SET folded_before = range.high FROM range WHERE range.high > range.low
+        )
+        SELECT count(*) AS "count!" FROM event"#,
+        transactions,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(folded)
+}
