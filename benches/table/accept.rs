@@ -101,11 +101,20 @@ impl Accept<'_> {
 }
 
 impl Contest for Accept<'_> {
-    const SAME_ROWS: &'static [&'static str] =
-        &["memberships", "users", "user_emails", "audit_events"];
+    const SAME_ROWS: &'static [&'static str] = &[
+        "memberships",
+        "users",
+        "user_emails",
+        "audit_events",
+        "invitation_events",
+    ];
 
-    fn name(&self) -> String {
-        "Accept".to_owned()
+    fn name(&self) -> &'static str {
+        "Accept"
+    }
+
+    fn reference_name(&self) -> &'static str {
+        "pgbench"
     }
 
     fn size(&self) -> usize {

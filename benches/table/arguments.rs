@@ -24,9 +24,11 @@ pub(crate) enum Operation {
     Delivery,
     /// BulkCreate
     BulkCreate,
+    /// BulkCreateStream
+    BulkCreateStream,
     /// Accept
     Accept,
-    /// Get, List and Preview
+    /// Get, List, Preview and GetBatch
     Reads,
 }
 

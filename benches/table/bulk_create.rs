@@ -114,10 +114,14 @@ pub(crate) async fn run(server_url: &str, arguments: &Arguments) -> anyhow::Resu
 }
 
 impl Contest for BulkCreate {
-    const SAME_ROWS: &'static [&'static str] = &["invitations", "outbox"];
+    const SAME_ROWS: &'static [&'static str] = &["invitations", "outbox", "invitation_events"];
 
-    fn name(&self) -> String {
-        "BulkCreate".to_owned()
+    fn name(&self) -> &'static str {
+        "BulkCreate"
+    }
+
+    fn reference_name(&self) -> &'static str {
+        "the statement"
     }
 
     fn size(&self) -> usize {
@@ -172,10 +176,14 @@ impl Contest for BulkCreate {
 }
 
 impl Contest for Yardstick {
-    const SAME_ROWS: &'static [&'static str] = &["invitations", "outbox"];
+    const SAME_ROWS: &'static [&'static str] = &["invitations", "outbox", "invitation_events"];
 
-    fn name(&self) -> String {
-        "the statement, by psql".to_owned()
+    fn name(&self) -> &'static str {
+        "the statement"
+    }
+
+    fn reference_name(&self) -> &'static str {
+        "psql"
     }
 
     fn size(&self) -> usize {
@@ -207,7 +215,8 @@ impl Contest for Yardstick {
     }
 }
 
-fn request(emails: Vec<String>) -> BulkCreateRequest {
+/// A request of which nothing but addresses is said.
+pub(crate) fn request(emails: Vec<String>) -> BulkCreateRequest {
     BulkCreateRequest {
         organization_id: ORGANIZATION.to_owned(),
         inviter_user_id: INVITER.to_owned(),

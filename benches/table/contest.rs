@@ -40,7 +40,9 @@ pub(crate) trait Contest {
     const SAME_ROWS: &'static [&'static str];
 
     /// What it is called in the table.
-    fn name(&self) -> String;
+    fn name(&self) -> &'static str;
+    /// What the reference is called there.
+    fn reference_name(&self) -> &'static str;
     /// How many things a call is about.
     fn size(&self) -> usize;
     /// How many call at the same time.
@@ -60,7 +62,8 @@ pub(crate) struct Times {
 
 /// What came of it.
 pub(crate) struct Outcome {
-    pub(crate) name: String,
+    pub(crate) name: &'static str,
+    pub(crate) reference_name: &'static str,
     pub(crate) size: usize,
     pub(crate) callers: usize,
     pub(crate) ours: Times,
@@ -79,7 +82,7 @@ pub(crate) struct Outcome {
 /// How often both have their turn.
 #[derive(Clone, Copy)]
 pub(crate) struct Rounds {
-    /// Before it counts: connections, caches, plans. At least one.
+    /// Before it counts: connections, caches, plans. Rows are compared in the first one, if there is one.
     pub(crate) warm_up: usize,
     /// That count.
     pub(crate) timed: usize,
@@ -103,6 +106,7 @@ pub(crate) async fn hold<C: Contest>(
     }
     let mut outcome = Outcome {
         name: contest.name(),
+        reference_name: contest.reference_name(),
         size: contest.size(),
         callers: contest.callers(),
         ours: Times::default(),

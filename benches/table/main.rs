@@ -17,6 +17,7 @@
 mod accept;
 mod arguments;
 mod bulk_create;
+mod bulk_create_stream;
 mod contest;
 mod database;
 #[path = "../common/delay.rs"]
@@ -35,15 +36,16 @@ mod service;
 mod statement;
 
 use std::env;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser as _;
+use clap::{Parser as _, ValueEnum as _};
 
 use arguments::{Arguments, Operation};
 use database::Database;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let server_url = env::var("BENCH_DATABASE_URL").context(
         "BENCH_DATABASE_URL must name a durable Postgres; `make bench` starts one and runs this",
@@ -59,15 +61,28 @@ async fn main() -> anyhow::Result<()> {
         machine::load().unwrap_or(f64::NAN)
     );
     let mut outcomes = Vec::new();
+    let mut status = ExitCode::SUCCESS;
     for operation in arguments.operations() {
         let of_operation = match operation {
-            Operation::Delivery => delivery::run(&server_url, &arguments).await?,
-            Operation::BulkCreate => bulk_create::run(&server_url, &arguments).await?,
-            Operation::Accept => accept::run(&server_url, &arguments).await?,
-            Operation::Reads => reads::run(&server_url, &arguments).await?,
+            Operation::Delivery => delivery::run(&server_url, &arguments).await,
+            Operation::BulkCreate => bulk_create::run(&server_url, &arguments).await,
+            Operation::BulkCreateStream => bulk_create_stream::run(&server_url, &arguments).await,
+            Operation::Accept => accept::run(&server_url, &arguments).await,
+            Operation::Reads => reads::run(&server_url, &arguments).await,
         };
-        outcomes.extend(of_operation);
+        match of_operation {
+            Ok(of_operation) => outcomes.extend(of_operation),
+            // The others should not have been for nothing.
+            Err(error) => {
+                let value = operation.to_possible_value();
+                let name = value
+                    .map(|value| value.get_name().to_owned())
+                    .unwrap_or_default();
+                eprintln!("{name} failed: {error:#}");
+                status = ExitCode::FAILURE;
+            }
+        }
     }
     println!("{}", report::table(&outcomes));
-    Ok(())
+    Ok(status)
 }

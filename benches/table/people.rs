@@ -80,6 +80,16 @@ impl People {
         }
     }
 
+    /// As many people nobody has met, for somebody else to meet.
+    pub(crate) fn some(&mut self, count: usize) -> Self {
+        let met = self.met;
+        self.met += count as u64;
+        Self {
+            ids: IdSource::new(),
+            met,
+        }
+    }
+
     /// Fresh addresses. They land all over the index, as addresses of people do.
     pub(crate) fn emails(&mut self, count: usize) -> Vec<String> {
         let first = self.met;

@@ -1,4 +1,4 @@
-//! Get, List and Preview beside a call that does nothing: health of the same server, by the same callers.
+//! Get, List, Preview and GetBatch beside a call that does nothing: health of the same server, by the same callers.
 //!
 //! What is compared are the times that half of the calls take. Each call is answered before the next one of its caller.
 
@@ -6,22 +6,25 @@ use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use futures::future::BoxFuture;
-use invitations::proto::{GetRequest, ListRequest, PreviewRequest};
+use invitations::proto::{GetBatchRequest, GetRequest, ListRequest, PreviewRequest};
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::arguments::Arguments;
+use crate::bulk_create;
 use crate::contest::{Compared, Contest, Outcome, Rounds, Turn, hold, together};
 use crate::database::Database;
 use crate::meter::Meter;
-use crate::people::ORGANIZATION;
+use crate::people::{ORGANIZATION, People};
 use crate::seed::{self, Seed};
 use crate::service::{Client, Service, authorized};
 
 /// Invitations of the organization.
 const PEOPLE: usize = 100_000;
 const QUICK_PEOPLE: usize = 10_000;
+/// Invitations of the batch.
+const BATCH: usize = 10_000;
 /// Invitations on a page, and on those that are turned on the way to the middle.
 const PAGE: usize = 100;
 const LARGE_PAGE: i32 = 1_000;
@@ -39,6 +42,7 @@ const STRIDE: usize = 7_919;
 enum Read {
     Get,
     Preview,
+    GetBatch { id: String },
     List { name: &'static str, token: String },
 }
 
@@ -64,9 +68,11 @@ pub(crate) async fn run(server_url: &str, arguments: &Arguments) -> anyhow::Resu
     };
     let seed = Seed::plant(&database, people).await?;
     let middle = middle_page(service.client().await?, people / 2).await?;
+    let batch = batch(service.client().await?).await?;
     let reads = [
         Read::Get,
         Read::Preview,
+        Read::GetBatch { id: batch },
         Read::List {
             name: "List, first page",
             token: String::new(),
@@ -104,6 +110,13 @@ pub(crate) async fn run(server_url: &str, arguments: &Arguments) -> anyhow::Resu
     Ok(outcomes)
 }
 
+/// A batch that was made by a call of its own.
+async fn batch(mut client: Client) -> anyhow::Result<String> {
+    let request = bulk_create::request(People::new().emails(BATCH));
+    let response = client.bulk_create(authorized(request)?).await?.into_inner();
+    Ok(response.batch_id)
+}
+
 /// The token of the page that begins after so many invitations.
 async fn middle_page(mut client: Client, after: usize) -> anyhow::Result<String> {
     let mut token = String::new();
@@ -127,18 +140,23 @@ impl Contest for Reads<'_> {
     const COMPARED: Compared = Compared::Medians;
     const SAME_ROWS: &'static [&'static str] = &[];
 
-    fn name(&self) -> String {
+    fn name(&self) -> &'static str {
         match &self.read {
             Read::Get => "Get",
             Read::Preview => "Preview",
+            Read::GetBatch { .. } => "GetBatch",
             Read::List { name, .. } => name,
         }
-        .to_owned()
+    }
+
+    fn reference_name(&self) -> &'static str {
+        "health"
     }
 
     fn size(&self) -> usize {
         match self.read {
             Read::Get | Read::Preview => 1,
+            Read::GetBatch { .. } => BATCH,
             Read::List { .. } => PAGE,
         }
     }
@@ -225,6 +243,28 @@ impl Read {
                         let started = Instant::now();
                         client.preview(request).await?;
                         latencies.push(started.elapsed());
+                    }
+                    Ok(latencies)
+                }))
+            }
+            Self::GetBatch { id } => {
+                let calls = numbers.len();
+                Ok(Box::pin(async move {
+                    let mut latencies = Vec::new();
+                    for _ in 0..calls {
+                        let request = authorized(GetBatchRequest {
+                            organization_id: ORGANIZATION.to_owned(),
+                            batch_id: id.clone(),
+                        })?;
+                        let started = Instant::now();
+                        let batch = client.get_batch(request).await?.into_inner().batch;
+                        latencies.push(started.elapsed());
+                        ensure!(
+                            batch.is_some_and(
+                                |batch| usize::try_from(batch.item_count).ok() == Some(BATCH)
+                            ),
+                            "a batch is not complete"
+                        );
                     }
                     Ok(latencies)
                 }))

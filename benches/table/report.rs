@@ -5,14 +5,15 @@ use comfy_table::{CellAlignment, Table};
 
 use crate::contest::{Outcome, quantile};
 
-const HEADER: [&str; 18] = [
+const HEADER: [&str; 19] = [
     "operation",
     "size",
     "callers",
     "ours/s",
     "p50 ms",
     "p99 ms",
-    "reference/s",
+    "reference",
+    "its/s",
     "p50 ms",
     "p99 ms",
     "ratio",
@@ -47,12 +48,13 @@ fn row(outcome: &Outcome) -> Vec<String> {
     let of_thousand = |seconds: f64| told((seconds > 0.0).then_some(seconds / items * 1_000.0), 3);
     let (ours, reference) = (&outcome.ours, &outcome.reference);
     vec![
-        outcome.name.clone(),
+        outcome.name.to_owned(),
         outcome.size.to_string(),
         outcome.callers.to_string(),
         format!("{:.0}", ours.rate()),
         told(ours.millis(0.5), 2),
         told(ours.millis(0.99), 2),
+        outcome.reference_name.to_owned(),
         format!("{:.0}", reference.rate()),
         told(reference.millis(0.5), 2),
         told(reference.millis(0.99), 2),
