@@ -8,7 +8,7 @@ use invitations::domain::audit::AuditAction;
 use invitations::proto::AcceptRequest;
 
 use crate::arguments::Arguments;
-use crate::contest::{Contest, Outcome, Rounds, Turn, hold, together};
+use crate::contest::{Contest, Outcome, Turn, hold, together};
 use crate::database::Database;
 use crate::meter::Meter;
 use crate::people::ORGANIZATION;
@@ -51,10 +51,7 @@ pub(crate) async fn run(server_url: &str, arguments: &Arguments) -> anyhow::Resu
     };
     let seed = Seed::plant(&database, people).await?;
     let statement = in_sql()?;
-    let rounds = Rounds {
-        warm_up: 1,
-        timed: arguments.rounds(ROUNDS, QUICK_ROUNDS),
-    };
+    let rounds = arguments.rounds(1, ROUNDS, QUICK_ROUNDS);
     let mut outcomes = Vec::new();
     let mut next = 0;
     for (callers, calls) in callers {

@@ -2,6 +2,8 @@
 
 use clap::{Parser, ValueEnum};
 
+use crate::contest::Rounds;
+
 /// Measures the service beside what the machine can do without it, and prints one table.
 #[derive(Parser)]
 #[command(name = "bench")]
@@ -11,6 +13,9 @@ pub(crate) struct Arguments {
     /// A smoke run of about two minutes: few rounds, small sizes, and figures that say little
     #[arg(long)]
     pub(crate) quick: bool,
+    /// Leaves the references out, so that a profile shows the service alone
+    #[arg(long)]
+    pub(crate) alone: bool,
     /// What cargo adds
     #[arg(long, hide = true)]
     bench: bool,
@@ -41,8 +46,17 @@ impl Arguments {
             .filter(|operation| self.operations.is_empty() || self.operations.contains(operation))
     }
 
-    /// One of two numbers of rounds.
-    pub(crate) fn rounds(&self, full: usize, quick: usize) -> usize {
-        if self.quick { quick.min(full) } else { full }
+    /// Rounds: so many before it counts, and one of two numbers that do.
+    pub(crate) fn rounds(&self, warm_up: usize, full: usize, quick: usize) -> Rounds {
+        Rounds {
+            warm_up,
+            timed: if self.quick { quick.min(full) } else { full },
+            is_alone: self.alone,
+        }
+    }
+
+    /// How many write in a round.
+    pub(crate) fn sides(&self) -> usize {
+        if self.alone { 1 } else { 2 }
     }
 }

@@ -1,7 +1,7 @@
 //! BulkCreate beside the same rows by the statement of `store::invitations::insert_many`, with as many callers over as
-//! many connections; and that statement beside itself, sent by psql, to see what the yardstick is worth.
+//! many connections.
 //!
-//! All leave the same rows in `invitations` and `outbox`. Items are an address alone: no metadata, note or `request_id`.
+//! Both leave the same rows in `invitations` and `outbox`. Items are an address alone: no metadata, note or `request_id`.
 //! Each time includes the commit; messages and rows are made before it.
 
 use std::time::Instant;
@@ -11,13 +11,13 @@ use invitations::proto::{BulkCreateRequest, NewInvitation};
 use invitations::store::Store;
 
 use crate::arguments::Arguments;
-use crate::contest::{Contest, Outcome, Rounds, Turn, hold, together};
+use crate::contest::{Contest, Outcome, Turn, hold, together};
 use crate::database::Database;
 use crate::meter::Meter;
 use crate::people::{INVITER, ORGANIZATION, People};
 use crate::pool::{self, STORE_CONFIG};
-use crate::psql::{self, Psql};
 use crate::service::{Client, Service, authorized};
+use crate::yardstick;
 
 /// Items of a call, callers, calls of each caller in a turn, and rounds: fewer where one takes long.
 const SIZES: [(usize, usize, usize, usize); 8] = [
@@ -44,15 +44,7 @@ struct BulkCreate {
     people: People,
 }
 
-/// The pool and psql.
-struct Yardstick {
-    size: usize,
-    store: Store,
-    psql: Psql,
-    people: People,
-}
-
-/// Measures both in a database of their own.
+/// Measures it, and what the yardstick is worth, in a database of their own.
 pub(crate) async fn run(server_url: &str, arguments: &Arguments) -> anyhow::Result<Vec<Outcome>> {
     let database = Database::create(server_url).await?;
     let service = Service::start(&database).await?;
@@ -65,10 +57,7 @@ pub(crate) async fn run(server_url: &str, arguments: &Arguments) -> anyhow::Resu
         if arguments.quick && size * callers > QUICK_ROWS_MAX {
             continue;
         }
-        let rounds = Rounds {
-            warm_up: WARM_UP_ROUNDS,
-            timed: arguments.rounds(rounds, QUICK_ROUNDS),
-        };
+        let rounds = arguments.rounds(WARM_UP_ROUNDS, rounds, QUICK_ROUNDS);
         let mut contest = BulkCreate {
             size,
             calls,
@@ -78,29 +67,13 @@ pub(crate) async fn run(server_url: &str, arguments: &Arguments) -> anyhow::Resu
         };
         outcomes.push(hold(&mut contest, &database, &mut meter, rounds).await?);
         people = contest.people;
-        written += 2 * size * callers * calls * (rounds.warm_up + rounds.timed);
+        written += arguments.sides() * size * callers * calls * (rounds.warm_up + rounds.timed);
     }
-    drop(meter);
-    // The reference has no process of its own.
-    let mut meter = Meter::new(&database, None).await?;
-    let mut psql = Psql::start(database.url())?;
-    for size in [10, 100, 1_000] {
-        let rounds = Rounds {
-            // The five executions after which Postgres keeps a plan.
-            warm_up: 6,
-            timed: arguments.rounds(31, QUICK_ROUNDS),
-        };
-        let mut contest = Yardstick {
-            size,
-            store: store.clone(),
-            psql,
-            people,
-        };
-        outcomes.push(hold(&mut contest, &database, &mut meter, rounds).await?);
-        (psql, people) = (contest.psql, contest.people);
-        written += 2 * size * (rounds.warm_up + rounds.timed);
+    if !arguments.alone {
+        let (of_statement, rows) = yardstick::run(&database, &store, people, arguments).await?;
+        outcomes.extend(of_statement);
+        written += rows;
     }
-    psql.stop()?;
     let found = usize::try_from(database.count_invitations().await?)?;
     ensure!(
         found == written,
@@ -172,46 +145,6 @@ impl Contest for BulkCreate {
             });
         }
         together(self.size * self.calls * self.clients.len(), jobs).await
-    }
-}
-
-impl Contest for Yardstick {
-    const SAME_ROWS: &'static [&'static str] = &["invitations", "outbox", "invitation_events"];
-
-    fn name(&self) -> &'static str {
-        "the statement"
-    }
-
-    fn reference_name(&self) -> &'static str {
-        "psql"
-    }
-
-    fn size(&self) -> usize {
-        self.size
-    }
-
-    fn callers(&self) -> usize {
-        1
-    }
-
-    async fn ours(&mut self) -> anyhow::Result<Turn> {
-        let batch = self.people.batch(self.size)?;
-        let took = pool::insert(&self.store, batch).await?;
-        Ok(Turn {
-            items: self.size,
-            took,
-            latencies: vec![took],
-        })
-    }
-
-    async fn reference(&mut self) -> anyhow::Result<Turn> {
-        let statement = psql::insert_many(&self.people.batch(self.size)?)?;
-        let took = self.psql.time(&statement)?;
-        Ok(Turn {
-            items: self.size,
-            took,
-            latencies: vec![took],
-        })
     }
 }
 

@@ -13,7 +13,7 @@ use invitations::store::Store;
 
 use crate::arguments::Arguments;
 use crate::bulk_create;
-use crate::contest::{Contest, Outcome, Rounds, Turn, hold};
+use crate::contest::{Contest, Outcome, Turn, hold};
 use crate::database::Database;
 use crate::meter::Meter;
 use crate::people::{INVITER, ORGANIZATION, People};
@@ -53,10 +53,10 @@ pub(crate) async fn run(server_url: &str, arguments: &Arguments) -> anyhow::Resu
             store: store.clone(),
             people,
         };
-        let rounds = Rounds { warm_up, timed };
+        let rounds = arguments.rounds(warm_up, timed, timed);
         outcomes.push(hold(&mut contest, &database, &mut meter, rounds).await?);
         people = contest.people;
-        written += 2 * size * (warm_up + timed);
+        written += arguments.sides() * size * (warm_up + timed);
     }
     let found = usize::try_from(database.count_invitations().await?)?;
     ensure!(

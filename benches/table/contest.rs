@@ -86,6 +86,8 @@ pub(crate) struct Rounds {
     pub(crate) warm_up: usize,
     /// That count.
     pub(crate) timed: usize,
+    /// Whether the reference has none, so that a profile shows the service alone.
+    pub(crate) is_alone: bool,
 }
 
 /// Has both take their turns.
@@ -97,7 +99,9 @@ pub(crate) async fn hold<C: Contest>(
 ) -> anyhow::Result<Outcome> {
     let mut rows = None;
     for round in 0..rounds.warm_up {
-        if round == 0 && !C::SAME_ROWS.is_empty() {
+        if rounds.is_alone {
+            contest.ours().await?;
+        } else if round == 0 && !C::SAME_ROWS.is_empty() {
             rows = Some(compare_rows(contest, database).await?);
         } else {
             contest.ours().await?;
@@ -120,30 +124,18 @@ pub(crate) async fn hold<C: Contest>(
     };
     meter.reset_memory_peak();
     for round in 0..rounds.timed {
-        let first = match round % 2 {
-            0 => None,
-            _ => Some(contest.reference().await?),
-        };
+        let is_second = round % 2 == 1;
+        let mut reference = None;
+        if is_second && !rounds.is_alone {
+            reference = Some(contest.reference().await?);
+        }
         let before = meter.read().await?;
         let ours = contest.ours().await?;
         outcome.spent += meter.read().await? - before;
-        outcome.items += ours.items;
-        let reference = match first {
-            Some(turn) => turn,
-            None => contest.reference().await?,
-        };
-        ensure!(
-            ours.items == reference.items,
-            "{} things were done beside {}",
-            ours.items,
-            reference.items
-        );
-        outcome.ratios.push(match C::COMPARED {
-            Compared::Rates => ours.rate() / reference.rate(),
-            Compared::Medians => reference.median() / ours.median(),
-        });
-        outcome.ours.add(ours);
-        outcome.reference.add(reference);
+        if !is_second && !rounds.is_alone {
+            reference = Some(contest.reference().await?);
+        }
+        outcome.add(C::COMPARED, ours, reference)?;
     }
     outcome.memory_peak_kib = meter.memory_peak_kib();
     outcome.load = machine::load();
@@ -209,6 +201,33 @@ where
     })
 }
 
+impl Outcome {
+    /// Adds a round.
+    fn add(
+        &mut self,
+        compared: Compared,
+        ours: Turn,
+        reference: Option<Turn>,
+    ) -> anyhow::Result<()> {
+        self.items += ours.items;
+        if let Some(reference) = reference {
+            ensure!(
+                ours.items == reference.items,
+                "{} things were done beside {}",
+                ours.items,
+                reference.items
+            );
+            self.ratios.push(match compared {
+                Compared::Rates => ours.rate() / reference.rate(),
+                Compared::Medians => reference.median() / ours.median(),
+            });
+            self.reference.add(reference);
+        }
+        self.ours.add(ours);
+        Ok(())
+    }
+}
+
 impl Turn {
     fn rate(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
@@ -227,7 +246,7 @@ impl Times {
         self.latencies.append(&mut turn.latencies);
     }
 
-    /// Things a second, in the round in the middle.
+    /// Things a second, in the round in the middle; no number if there was none.
     pub(crate) fn rate(&self) -> f64 {
         quantile(&self.rates, 0.5)
     }

@@ -34,6 +34,7 @@ mod report;
 mod seed;
 mod service;
 mod statement;
+mod yardstick;
 
 use std::env;
 use std::process::ExitCode;

@@ -13,7 +13,7 @@ use tonic_health::pb::health_client::HealthClient;
 
 use crate::arguments::Arguments;
 use crate::bulk_create;
-use crate::contest::{Compared, Contest, Outcome, Rounds, Turn, hold, together};
+use crate::contest::{Compared, Contest, Outcome, Turn, hold, together};
 use crate::database::Database;
 use crate::meter::Meter;
 use crate::people::{ORGANIZATION, People};
@@ -97,10 +97,7 @@ pub(crate) async fn run(server_url: &str, arguments: &Arguments) -> anyhow::Resu
                 calls: if arguments.quick { QUICK_CALLS } else { CALLS },
                 next: 0,
             };
-            let rounds = Rounds {
-                warm_up: 1,
-                timed: arguments.rounds(ROUNDS, QUICK_ROUNDS),
-            };
+            let rounds = arguments.rounds(1, ROUNDS, QUICK_ROUNDS);
             outcomes.push(hold(&mut contest, &database, &mut meter, rounds).await?);
         }
     }

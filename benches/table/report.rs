@@ -55,15 +55,11 @@ fn row(outcome: &Outcome) -> Vec<String> {
         told(ours.millis(0.5), 2),
         told(ours.millis(0.99), 2),
         outcome.reference_name.to_owned(),
-        format!("{:.0}", reference.rate()),
+        told(Some(reference.rate()), 0),
         told(reference.millis(0.5), 2),
         told(reference.millis(0.99), 2),
-        format!("{:.2}", quantile(&outcome.ratios, 0.5)),
-        format!(
-            "{:.2} to {:.2}",
-            quantile(&outcome.ratios, 0.25),
-            quantile(&outcome.ratios, 0.75)
-        ),
+        told(Some(quantile(&outcome.ratios, 0.5)), 2),
+        quartiles(&outcome.ratios),
         outcome.ratios.len().to_string(),
         told(outcome.load, 1),
         told(outcome.rows, 3),
@@ -75,6 +71,19 @@ fn row(outcome: &Outcome) -> Vec<String> {
     ]
 }
 
+fn quartiles(ratios: &[f64]) -> String {
+    if ratios.is_empty() {
+        return NONE.to_owned();
+    }
+    format!(
+        "{:.2} to {:.2}",
+        quantile(ratios, 0.25),
+        quantile(ratios, 0.75)
+    )
+}
+
 fn told(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| NONE.to_owned(), |value| format!("{value:.digits$}"))
+    value
+        .filter(|value| value.is_finite())
+        .map_or_else(|| NONE.to_owned(), |value| format!("{value:.digits$}"))
 }

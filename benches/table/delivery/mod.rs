@@ -33,7 +33,7 @@ use invitations::store::Store;
 use tokio::sync::Notify;
 
 use crate::arguments::Arguments;
-use crate::contest::{Contest, Outcome, Rounds, Turn, hold};
+use crate::contest::{Contest, Outcome, Turn, hold};
 use crate::database::Database;
 use crate::delay;
 use crate::meter::Meter;
@@ -98,10 +98,7 @@ pub(crate) async fn run(server_url: &str, arguments: &Arguments) -> anyhow::Resu
                 connections,
                 mails: if arguments.quick { QUICK_MAILS } else { mails },
             };
-            let rounds = Rounds {
-                warm_up: 1,
-                timed: arguments.rounds(rounds, QUICK_ROUNDS),
-            };
+            let rounds = arguments.rounds(1, rounds, QUICK_ROUNDS);
             outcomes.push(hold(&mut drain, &database, &mut meter, rounds).await?);
         }
     }
