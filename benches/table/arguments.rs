@@ -10,7 +10,7 @@ use crate::contest::Rounds;
 pub(crate) struct Arguments {
     /// What to measure; by default everything
     operations: Vec<Operation>,
-    /// A smoke run of about two minutes: few rounds, small sizes, and figures that say little
+    /// A smoke run of some minutes: few rounds, small sizes, and figures that say little
     #[arg(long)]
     pub(crate) quick: bool,
     /// Leaves the references out, so that a profile shows the service alone

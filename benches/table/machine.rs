@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-/// How long one tick of the times in `/proc` is: USER_HZ is 100 wherever Linux runs.
+/// How long one tick of the times in `/proc` is: `USER_HZ` is 100 wherever Linux runs.
 const TICK: Duration = Duration::from_millis(10);
 
 /// How busy the machine was in the last minute, where it tells.
