@@ -1,7 +1,7 @@
 # The commands of the project. Each is a script that can be read and run by itself.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench lint deny sqlx proto docs clean-data
+.PHONY: help run test bench profile instructions lint deny sqlx proto docs clean-data
 
 help: ## shows this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-20s %s\n' "  $$name" "$$text"; done
@@ -12,8 +12,14 @@ run: ## builds, starts everything, invites 280 people, accepts one and goes on s
 test: ## runs all tests on a Postgres of their own (ARGS='...' for cargo test)
 	@scripts/test $(ARGS)
 
-bench: ## measures BulkCreate beside the same statement by psql, or mails beside smtp-source (ARGS='1000', ARGS=delivery)
+bench: ## measures everything beside what the machine can do without it, in one table (ARGS='--quick bulk_create accept')
 	@scripts/bench $(ARGS)
+
+profile: ## draws where the time of one operation goes, into .data/profile (ARGS=bulk_create)
+	@scripts/profile $(ARGS)
+
+instructions: ## counts the instructions of the pure parts and compares them with those written down (ARGS=--write)
+	@scripts/instructions $(ARGS)
 
 lint: ## checks format, lints and scripts
 	cargo fmt --check

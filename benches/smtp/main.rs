@@ -14,6 +14,7 @@
     reason = "a benchmark is configured by its environment, times itself and reports to a terminal"
 )]
 
+#[path = "../common/delay.rs"]
 mod delay;
 
 use std::env;

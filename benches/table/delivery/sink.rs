@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
+use crate::contest::Turn;
+
 /// Longest wait for the sink to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -49,13 +51,13 @@ impl Sink {
         self.address
     }
 
-    /// Mails a second that the source gets rid of, over kept connections.
-    pub(crate) fn source_rate(
+    /// Has the source send so many mails over kept connections.
+    pub(crate) fn feed(
         &self,
         connections: usize,
         mails: usize,
         octets: usize,
-    ) -> anyhow::Result<f64> {
+    ) -> anyhow::Result<Turn> {
         let started = Instant::now();
         let status = Command::new(self.programs.join("smtp-source"))
             .args(["-d", "-s", &connections.to_string()])
@@ -65,7 +67,11 @@ impl Sink {
             .status()
             .context("cannot start smtp-source")?;
         ensure!(status.success(), "smtp-source failed");
-        Ok(per_second(mails, started.elapsed()))
+        Ok(Turn {
+            items: mails,
+            took: started.elapsed(),
+            latencies: Vec::new(),
+        })
     }
 }
 
@@ -75,9 +81,4 @@ impl Drop for Sink {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// A rate.
-pub(crate) fn per_second(count: usize, took: Duration) -> f64 {
-    f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / took.as_secs_f64()
 }

@@ -13,11 +13,10 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::people::{Batch, KEY_ID};
+use crate::statement;
 
-/// Where the statement stands, so that this one cannot be another.
+/// Where the statement stands.
 const SOURCE: &str = include_str!("../../src/store/invitations.rs");
-const STATEMENT_START: &str = "-- store::invitations::insert_many\n";
-const STATEMENT_END: &str = "\"#";
 
 /// A session.
 pub(crate) struct Psql {
@@ -83,30 +82,9 @@ impl Psql {
 }
 
 /// The statement of `insert_many` with the batch's values as literals.
-pub(crate) fn statement(batch: &Batch) -> anyhow::Result<String> {
-    let (_, rest) = SOURCE
-        .split_once(STATEMENT_START)
-        .context("the statement is not where it was")?;
-    let (template, _) = rest
-        .split_once(STATEMENT_END)
-        .context("the statement has no end")?;
-    fill(template, &literals(batch)?)
-}
-
-/// Puts the literals in the places of `$1`, `$2` and so on.
-fn fill(template: &str, literals: &[String]) -> anyhow::Result<String> {
-    let mut parts = template.split('$');
-    let mut filled = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
-        let (number, rest) = part.split_at(digits);
-        let number: usize = number.parse().context("a dollar without a number")?;
-        let literal = number.checked_sub(1).and_then(|index| literals.get(index));
-        filled.push_str(literal.with_context(|| format!("nothing is known of ${number}"))?);
-        filled.push_str(rest);
-    }
-    filled.push_str(";\n");
-    Ok(filled)
+pub(crate) fn insert_many(batch: &Batch) -> anyhow::Result<String> {
+    let text = statement::text(SOURCE, "store::invitations::insert_many")?;
+    statement::fill(text, &literals(batch)?)
 }
 
 /// In the order in which `insert_many` binds its parameters.
@@ -121,6 +99,13 @@ fn literals(batch: &Batch) -> anyhow::Result<Vec<String>> {
     let expiries = rows
         .iter()
         .map(|row| Ok(quoted(&timestamp(row.item.expires_at)?)))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let reminders = rows
+        .iter()
+        .map(|row| match row.item.remind_at(batch.now) {
+            Some(time) => Ok(quoted(&timestamp(time)?)),
+            None => Ok("NULL".to_owned()),
+        })
         .collect::<anyhow::Result<Vec<_>>>()?;
     Ok(vec![
         format!("'{}'::text", batch.organization_id),
@@ -141,8 +126,11 @@ fn literals(batch: &Batch) -> anyhow::Result<Vec<String>> {
         json(|item| item.public_metadata.as_deref()),
         json(|item| item.private_metadata.as_deref()),
         array(rows.iter().map(|row| row.item.notify.to_string())),
-        array(rows.iter().map(|_| "0".to_owned())),
-        array(rows.iter().map(|_| "NULL".to_owned())),
+        array(
+            rows.iter()
+                .map(|row| row.item.reminder_lead.seconds().to_string()),
+        ),
+        array(reminders.into_iter()),
     ])
 }
 

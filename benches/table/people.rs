@@ -18,7 +18,9 @@ use uuid::Uuid;
 pub(crate) const ORGANIZATION: &str = "acme";
 /// Who invites them.
 pub(crate) const INVITER: &str = "ada";
-/// The id of the only signing key.
+/// The signing keys: one.
+pub(crate) const KEYS: &str = "1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n";
+/// Its id.
 pub(crate) const KEY_ID: u8 = 1;
 
 /// A source of people.
@@ -37,6 +39,27 @@ pub(crate) struct Batch {
 }
 
 impl Batch {
+    /// Sorts the rows.
+    pub(crate) fn new(
+        id: Uuid,
+        now: OffsetDateTime,
+        mut rows: Vec<InvitationRow>,
+    ) -> anyhow::Result<Self> {
+        rows.sort_unstable_by(|one, other| {
+            one.item
+                .email
+                .normalized()
+                .cmp(other.item.email.normalized())
+        });
+        let organization_id = OrganizationId::parse(ORGANIZATION).context("no organization")?;
+        Ok(Self {
+            organization_id,
+            id,
+            now,
+            rows,
+        })
+    }
+
     /// What is the same for all rows.
     pub(crate) fn row(&self) -> BatchRow<'_> {
         BatchRow {
@@ -57,6 +80,16 @@ impl People {
         }
     }
 
+    /// As many people nobody has met, for somebody else to meet.
+    pub(crate) fn some(&mut self, count: usize) -> Self {
+        let met = self.met;
+        self.met += count as u64;
+        Self {
+            ids: IdSource::new(),
+            met,
+        }
+    }
+
     /// Fresh addresses. They land all over the index, as addresses of people do.
     pub(crate) fn emails(&mut self, count: usize) -> Vec<String> {
         let first = self.met;
@@ -71,11 +104,9 @@ impl People {
     /// Fresh rows, as [`Service::bulk_create`](invitations::service::Service::bulk_create) makes them.
     pub(crate) fn batch(&mut self, count: usize) -> anyhow::Result<Batch> {
         let now = SystemClock.now();
-        let expires_at = Expiry::Default
-            .resolve(now)
-            .map_err(|reason| anyhow!("the default expiry is refused: {}", reason.code()))?;
+        let expires_at = expiry(now)?;
         let id = self.ids.next(now);
-        let mut rows = self
+        let rows = self
             .emails(count)
             .iter()
             .enumerate()
@@ -87,23 +118,23 @@ impl People {
                 })
             })
             .collect::<anyhow::Result<Vec<_>>>()?;
-        rows.sort_unstable_by(|one, other| {
-            one.item
-                .email
-                .normalized()
-                .cmp(other.item.email.normalized())
-        });
-        let organization_id = OrganizationId::parse(ORGANIZATION).context("no organization")?;
-        Ok(Batch {
-            organization_id,
-            id,
-            now,
-            rows,
-        })
+        Batch::new(id, now, rows)
     }
 }
 
-fn item(index: usize, email: &str, expires_at: OffsetDateTime) -> anyhow::Result<NewInvitation> {
+/// When an invitation of now expires.
+pub(crate) fn expiry(now: OffsetDateTime) -> anyhow::Result<OffsetDateTime> {
+    Expiry::Default
+        .resolve(now)
+        .map_err(|reason| anyhow!("the default expiry is refused: {}", reason.code()))
+}
+
+/// An invitation of somebody of whom nothing but an address is known.
+pub(crate) fn item(
+    index: usize,
+    email: &str,
+    expires_at: OffsetDateTime,
+) -> anyhow::Result<NewInvitation> {
     Ok(NewInvitation {
         index,
         email: EmailAddress::parse(email).map_err(|_| anyhow!("no address"))?,

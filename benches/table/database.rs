@@ -1,11 +1,16 @@
 //! A fresh database on a server that keeps what it says it has written.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, ensure};
 use invitations::store::Store;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use url::Url;
 
 const NAME: &str = "invitations_bench";
+
+/// How many rows each table has.
+pub(crate) type Counts = BTreeMap<String, i64>;
 
 /// The database, migrated.
 pub(crate) struct Database {
@@ -33,6 +38,8 @@ impl Database {
         sqlx::query("CREATE DATABASE invitations_bench")
             .execute(&mut connection)
             .await?;
+        // What was dropped and made is written out now, and not while somebody is timed.
+        sqlx::query("CHECKPOINT").execute(&mut connection).await?;
         connection.close().await?;
         let mut url = Url::parse(server_url).context("BENCH_DATABASE_URL is no URL")?;
         url.set_path(NAME);
@@ -49,23 +56,61 @@ impl Database {
         &self.url
     }
 
-    /// The server's version.
-    pub(crate) async fn describe(&self) -> anyhow::Result<String> {
-        let mut connection = PgConnection::connect(&self.url).await?;
+    /// A connection of its own.
+    pub(crate) async fn connect(&self) -> anyhow::Result<PgConnection> {
+        Ok(PgConnection::connect(&self.url).await?)
+    }
+
+    /// The version of a server.
+    pub(crate) async fn describe(server_url: &str) -> anyhow::Result<String> {
+        let mut connection = PgConnection::connect(server_url).await?;
         let version: String = sqlx::query_scalar("SHOW server_version")
             .fetch_one(&mut connection)
             .await?;
         Ok(format!("Postgres {version}, durable"))
     }
 
+    /// How many rows each table has. A table in parts counts as one.
+    pub(crate) async fn counts(&self) -> anyhow::Result<Counts> {
+        let mut connection = self.connect().await?;
+        let tables: Vec<String> = sqlx::query_scalar(
+            "SELECT relname::text FROM pg_class
+              WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition",
+        )
+        .fetch_all(&mut connection)
+        .await?;
+        let mut counts = Counts::new();
+        for table in tables {
+            let statement = AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
+            let count = sqlx::query_scalar(statement)
+                .fetch_one(&mut connection)
+                .await?;
+            counts.insert(table, count);
+        }
+        Ok(counts)
+    }
+
+    /// A number that a query tells.
+    pub(crate) async fn count(&self, query: &'static str) -> anyhow::Result<i64> {
+        let mut connection = self.connect().await?;
+        Ok(sqlx::query_scalar(query).fetch_one(&mut connection).await?)
+    }
+
     /// How many invitations there are that owe a mail: the others would be rows that a road left half done.
     pub(crate) async fn count_invitations(&self) -> anyhow::Result<i64> {
-        let mut connection = PgConnection::connect(&self.url).await?;
-        Ok(sqlx::query_scalar(
+        self.count(
             "SELECT count(*) FROM invitations i JOIN outbox o ON o.invitation_id = i.id AND o.state = 'queued'",
         )
-        .fetch_one(&mut connection)
-        .await?)
+        .await
+    }
+
+    /// Has the planner know what is there, as it does some time after a table was filled.
+    pub(crate) async fn settle(&self) -> anyhow::Result<()> {
+        let mut connection = self.connect().await?;
+        for statement in ["VACUUM ANALYZE", "CHECKPOINT"] {
+            sqlx::query(statement).execute(&mut connection).await?;
+        }
+        Ok(())
     }
 
     /// Deletes it.

@@ -37,7 +37,7 @@ impl Queue {
 
     /// Queues mails to so many different people, due now.
     pub(crate) async fn fill(&mut self, mails: usize) -> anyhow::Result<()> {
-        sqlx::query("TRUNCATE invitations, outbox")
+        sqlx::query("TRUNCATE invitations, outbox, invitation_events")
             .execute(&mut self.connection)
             .await?;
         sqlx::query(
@@ -77,7 +77,7 @@ impl Queue {
 
     /// Queues `waiting` mails behind `canceled` ones that were ended since, as a revoked batch leaves them.
     pub(crate) async fn fill_outbox(&mut self, waiting: i32, canceled: i32) -> anyhow::Result<()> {
-        sqlx::query("TRUNCATE invitations, outbox")
+        sqlx::query("TRUNCATE invitations, outbox, invitation_events")
             .execute(&mut self.connection)
             .await?;
         sqlx::query(
