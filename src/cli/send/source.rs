@@ -3,7 +3,7 @@
 //! A file is read through once before, for its digest and the number of its rows; anything else, such as a pipe, once.
 
 use std::fmt::Write as _;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::thread;
@@ -40,10 +40,11 @@ pub(super) fn survey(args: &SendArgs) -> Result<Option<Survey>, Failure> {
     if is_stdin(path) {
         return Ok(None);
     }
-    let file = File::open(path).map_err(failure)?;
-    if !file.metadata().map_err(failure)?.is_file() {
+    // A named pipe must not be opened to look at it: whoever writes into it would be cut off.
+    if !fs::metadata(path).map_err(failure)?.is_file() {
         return Ok(None);
     }
+    let file = File::open(path).map_err(failure)?;
     let rows = Rows::open(
         BufReader::with_capacity(PIECE_OCTETS, file),
         format_of(args),
@@ -92,16 +93,10 @@ impl Source {
     pub(super) fn open(args: &SendArgs) -> Result<Self, Failure> {
         let path = args.file.clone();
         let failure = |source| Failure::file("read", &args.file, source);
-        let input: Box<dyn Read + Send> = if is_stdin(&path) {
-            Box::new(io::stdin())
-        } else {
-            Box::new(File::open(&path).map_err(failure)?)
-        };
         let (format, defaults) = (format_of(args), args.defaults());
         let (sender, rows) = mpsc::channel(ROWS_AHEAD_MAX);
         let read = move || {
-            let input = BufReader::with_capacity(PIECE_OCTETS, input);
-            let mut rows = match Rows::open(input, format) {
+            let mut rows = match open(&path, format) {
                 Ok(rows) => rows,
                 // Nobody listens any more where the command has ended, here as below.
                 Err(trouble) => return drop(sender.blocking_send(Err(trouble))),
@@ -130,6 +125,16 @@ impl Source {
     pub(super) fn next_ready(&mut self) -> Option<Result<Entry, Trouble>> {
         self.rows.try_recv().ok()
     }
+}
+
+/// Opens a list, which takes as long as a pipe has nobody at its other end.
+fn open(path: &Path, format: Format) -> Result<Rows, Trouble> {
+    let input: Box<dyn Read + Send> = if is_stdin(path) {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path)?)
+    };
+    Rows::open(BufReader::with_capacity(PIECE_OCTETS, input), format)
 }
 
 /// Whether a path means standard input.
