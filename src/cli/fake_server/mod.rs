@@ -3,8 +3,11 @@
 //! It knows three kinds of rows: good ones, addresses without an at sign, and repeated ones. Its mails get on a little
 //! with every look. It is no model of the service's rules.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+mod events;
+mod stream;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::stream::BoxStream;
@@ -14,13 +17,13 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::proto::invitation_service_server::{InvitationService, InvitationServiceServer};
 use crate::proto::{
-    AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkCreateResult,
-    BulkCreateStreamRequest, BulkCreateStreamResponse, BulkResendRequest, BulkResendResponse,
-    BulkResendResult, BulkRevokeRequest, BulkRevokeResponse, CreateOutcome, DeclineRequest,
-    DeclineResponse, Delivery, DeliveryState, ErrorReason, GetBatchRequest, GetBatchResponse,
-    GetRequest, GetResponse, Invitation, ItemError, ListRequest, ListResponse, PreviewRequest,
-    PreviewResponse, ResendRequest, ResendResponse, RevokeRequest, RevokeResponse, WatchRequest,
-    WatchResponse,
+    AcceptRequest, AcceptResponse, Batch, BulkCreateRequest, BulkCreateResponse, BulkCreateResult,
+    BulkCreateStreamHeader, BulkCreateStreamRequest, BulkCreateStreamResponse, BulkResendRequest,
+    BulkResendResponse, BulkResendResult, BulkRevokeRequest, BulkRevokeResponse, CreateOutcome,
+    DeclineRequest, DeclineResponse, Delivery, DeliveryState, DeliveryStateCount, ErrorReason,
+    Event, GetBatchRequest, GetBatchResponse, GetRequest, GetResponse, Invitation, InvitationState,
+    ItemError, ListRequest, ListResponse, PreviewRequest, PreviewResponse, ResendRequest,
+    ResendResponse, RevokeRequest, RevokeResponse, StateCount, WatchRequest, WatchResponse,
 };
 
 /// The one token it knows.
@@ -39,13 +42,32 @@ pub(crate) struct FakeServer {
     pub(crate) request_ids: Mutex<Vec<String>>,
     /// How many invitations each look finds out of the queue; 0 leaves them all there.
     pub(crate) mails_per_look: usize,
+    /// What it keeps.
+    pub(crate) memory: Arc<Memory>,
+}
+
+/// What the service keeps, for as long as a stream of it lives.
+#[derive(Default)]
+pub(crate) struct Memory {
     /// Everything it made.
     pub(crate) invitations: Mutex<Vec<Invitation>>,
+    /// What it knows of the lists of streams, by request id.
+    pub(crate) lists: Mutex<HashMap<String, stream::List>>,
+    /// After how many responses with something in them the next streams break, and how.
+    pub(crate) breaks: Mutex<VecDeque<(usize, Status)>>,
+    /// The header of every stream.
+    pub(crate) headers: Mutex<Vec<BulkCreateStreamHeader>>,
+    /// Most items that came in one message.
+    pub(crate) message_items_max: Mutex<usize>,
+    /// What happened.
+    pub(crate) events: Mutex<Vec<Event>>,
+    /// The cursor of every `Watch`.
+    pub(crate) cursors: Mutex<Vec<String>>,
 }
 
 /// Serves on a free port as long as the future is polled; the address is told first.
 pub(crate) fn serve(
-    server: std::sync::Arc<FakeServer>,
+    server: Arc<FakeServer>,
 ) -> (
     String,
     impl Future<Output = Result<(), tonic::transport::Error>>,
@@ -72,6 +94,26 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl FakeServer {
+    /// Mails get on a little with every look.
+    fn deliver_some(&self) {
+        let mut stored = lock(&self.memory.invitations);
+        let queued = stored
+            .iter_mut()
+            .filter_map(|invitation| {
+                let fails = invitation.email.starts_with("gone");
+                Some((fails, invitation.delivery.as_mut()?))
+            })
+            .filter(|(_, delivery)| delivery.state() == DeliveryState::Queued);
+        for (fails, delivery) in queued.take(self.mails_per_look) {
+            if fails {
+                delivery.set_state(DeliveryState::Failed);
+                delivery.last_error = "550 5.1.1 no such user here".to_owned();
+            } else {
+                delivery.set_state(DeliveryState::Sent);
+            }
+        }
+    }
+
     fn refuse_at_first(&self) -> Result<(), Status> {
         let mut refusals = lock(&self.refusals);
         if *refusals == 0 {
@@ -128,7 +170,7 @@ impl InvitationService for FakeServer {
         let request = request.into_inner();
         lock(&self.request_ids).push(request.request_id);
         self.refuse_at_first()?;
-        let mut stored = lock(&self.invitations);
+        let mut stored = lock(&self.memory.invitations);
         let mut results = Vec::new();
         let mut seen: HashMap<String, usize> = HashMap::new();
         for (index, item) in request.invitations.iter().enumerate() {
@@ -167,27 +209,20 @@ impl InvitationService for FakeServer {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         check_token(&request)?;
-        let mut stored = lock(&self.invitations);
-        let queued = stored
-            .iter_mut()
-            .filter_map(|invitation| {
-                let fails = invitation.email.starts_with("gone");
-                Some((fails, invitation.delivery.as_mut()?))
-            })
-            .filter(|(_, delivery)| delivery.state() == DeliveryState::Queued);
-        for (fails, delivery) in queued.take(self.mails_per_look) {
-            if fails {
-                delivery.set_state(DeliveryState::Failed);
-                delivery.last_error = "550 5.1.1 no such user here".to_owned();
-            } else {
-                delivery.set_state(DeliveryState::Sent);
-            }
-        }
+        self.deliver_some();
+        let stored = lock(&self.memory.invitations);
         let start: usize = request.get_ref().page_token.parse().unwrap_or(0);
         let size = usize::try_from(request.get_ref().page_size).unwrap_or(0);
-        let invitations: Vec<_> = stored.iter().skip(start).take(size).cloned().collect();
+        let wanted = request.get_ref().delivery_state;
+        let has_state = |invitation: &&Invitation| {
+            let state = invitation.delivery.as_ref().map(|delivery| delivery.state);
+            wanted == 0 || state == Some(wanted)
+        };
+        let found: Vec<_> = stored.iter().filter(has_state).collect();
+        let page = found.iter().skip(start).take(size);
+        let invitations: Vec<_> = page.map(|invitation| (*invitation).clone()).collect();
         let next = start + invitations.len();
-        let next_page_token = if next < stored.len() {
+        let next_page_token = if next < found.len() {
             next.to_string()
         } else {
             String::new()
@@ -228,25 +263,66 @@ impl InvitationService for FakeServer {
 
     async fn bulk_create_stream(
         &self,
-        _request: Request<Streaming<BulkCreateStreamRequest>>,
+        request: Request<Streaming<BulkCreateStreamRequest>>,
     ) -> Result<Response<Self::BulkCreateStreamStream>, Status> {
-        Err(Status::unimplemented("no command calls it"))
+        check_token(&request)?;
+        if request.metadata().contains_key("grpc-timeout") {
+            return Err(Status::invalid_argument(
+                "a stream takes as long as it takes",
+            ));
+        }
+        let refusal = self.refuse_at_first();
+        let memory = Arc::clone(&self.memory);
+        let answer = stream::answer(memory, request.into_inner(), refusal).await?;
+        Ok(Response::new(answer))
     }
 
     async fn get_batch(
         &self,
-        _request: Request<GetBatchRequest>,
+        request: Request<GetBatchRequest>,
     ) -> Result<Response<GetBatchResponse>, Status> {
-        Err(Status::unimplemented("no command calls it"))
+        check_token(&request)?;
+        if request.get_ref().batch_id != BATCH_ID {
+            return Err(Status::not_found("there is no such batch"));
+        }
+        self.deliver_some();
+        let stored = lock(&self.memory.invitations);
+        let mut counts: BTreeMap<i32, i64> = BTreeMap::new();
+        for delivery in stored.iter().filter_map(|it| it.delivery.as_ref()) {
+            *counts.entry(delivery.state).or_default() += 1;
+        }
+        let counts = counts
+            .into_iter()
+            .map(|(delivery_state, count)| DeliveryStateCount {
+                delivery_state,
+                count,
+            });
+        let count = stored.len() as i64;
+        Ok(Response::new(GetBatchResponse {
+            batch: Some(Batch {
+                id: BATCH_ID.to_owned(),
+                organization_id: request.into_inner().organization_id,
+                item_count: count,
+                invitation_count: count,
+                state_counts: vec![StateCount {
+                    state: InvitationState::Pending.into(),
+                    count,
+                }],
+                delivery_state_counts: counts.collect(),
+                ..Default::default()
+            }),
+        }))
     }
 
     type WatchStream = BoxStream<'static, Result<WatchResponse, Status>>;
 
     async fn watch(
         &self,
-        _request: Request<WatchRequest>,
+        request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        Err(Status::unimplemented("no command calls it"))
+        check_token(&request)?;
+        let memory = Arc::clone(&self.memory);
+        Ok(Response::new(events::answer(memory, request.get_ref())?))
     }
 
     async fn bulk_revoke(
