@@ -23,8 +23,7 @@ use super::{deadline, status, user};
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::scope::Scope;
 use crate::proto::{
-    BulkCreateStreamHeader, BulkCreateStreamItem, BulkCreateStreamRequest,
-    BulkCreateStreamResponse,
+    BulkCreateStreamHeader, BulkCreateStreamItem, BulkCreateStreamRequest, BulkCreateStreamResponse,
 };
 use crate::service::bulk_create::OpenStream;
 use crate::shutdown;
@@ -212,11 +211,7 @@ impl Work {
     /// Goes as fast as the caller may: a stream that is refused for a moment's wait would only be sent again.
     async fn wait_for_rate(&self, items: usize) -> Result<(), Status> {
         let mut patience = STREAM_RATE_WAIT_MAX;
-        while let Err(delay) = self
-            .api
-            .rates
-            .try_spend(&self.admitted.caller.name, items)
-        {
+        while let Err(delay) = self.api.rates.try_spend(&self.admitted.caller.name, items) {
             patience = patience
                 .checked_sub(delay.max(RATE_PAUSE_MIN))
                 .ok_or_else(|| status::rate_limited(delay))?;

@@ -10,9 +10,7 @@ use prost::Message as _;
 use tokio::time::{Instant, timeout, timeout_at};
 use tonic::{Code, Status};
 
-use super::limits::{
-    CHUNK_AGE_MAX, CHUNK_ITEMS, CHUNK_LINGER, CHUNK_OCTETS_MAX, STREAM_IDLE_MAX,
-};
+use super::limits::{CHUNK_AGE_MAX, CHUNK_ITEMS, CHUNK_LINGER, CHUNK_OCTETS_MAX, STREAM_IDLE_MAX};
 use super::status;
 use crate::domain::new_invitation::ITEMS_MAX;
 use crate::domain::reason::{Reason, Violation};
@@ -106,7 +104,8 @@ impl Gathered {
                 return true;
             }
             self.octets += octets;
-            self.due.get_or_insert_with(|| Instant::now() + CHUNK_AGE_MAX);
+            self.due
+                .get_or_insert_with(|| Instant::now() + CHUNK_AGE_MAX);
             self.items.extend(items.next());
             if self.items.len() == CHUNK_ITEMS {
                 return true;

@@ -112,7 +112,11 @@ impl StoredResults {
     }
 
     /// Adds a part of others'.
-    pub(super) fn append(&mut self, mut other: Self, part: Range<usize>) -> Result<(), ServiceError> {
+    pub(super) fn append(
+        &mut self,
+        mut other: Self,
+        part: Range<usize>,
+    ) -> Result<(), ServiceError> {
         if part.start > part.end || part.end > other.0.len() {
             return Err(UNREADABLE);
         }

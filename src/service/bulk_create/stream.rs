@@ -12,10 +12,10 @@ use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::new_invitation::ItemInput;
 use crate::domain::reason::Reason;
+use crate::store::Connection;
 use crate::store::batches::{self, Done};
 use crate::store::idempotency_keys::{self, RequestKey};
 use crate::store::stream_chunks::{self, StoredChunk};
-use crate::store::Connection;
 
 use super::{Batch, BulkCreate, ItemResult, OnExisting, shorten};
 use crate::service::quota::Turn;
@@ -238,8 +238,7 @@ impl Service {
         }
         // Not by the statement above, which sees the table as it was before it waited.
         let organization_id = &header.organization_id;
-        let done =
-            stream_chunks::next_index(connection, organization_id, stream.batch_id).await?;
+        let done = stream_chunks::next_index(connection, organization_id, stream.batch_id).await?;
         let done = index(done)?;
         if done < chunk.first_index && !header.validate_only {
             return Err(UNREADABLE);
