@@ -1,4 +1,4 @@
-//! BulkCreateStream: what comes of items, chunk by chunk, and who may send them.
+//! `BulkCreateStream`: what comes of items, chunk by chunk, and who may send them.
 
 use invitations::grpc::limits::{CALLER_BURST, CHUNK_ITEMS, ITEM_KEY_OCTETS_MAX};
 use invitations::proto::{

@@ -13,6 +13,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 
+use crate::bystanders::tell;
 use crate::database::Database;
 use crate::harness::{ACME, Invitations, World, bearer, reason};
 use crate::site::{self, PATIENCE, Site, TOKEN, until};
@@ -149,7 +150,7 @@ async fn assert_everybody_once(site: &Site, count_of_people: usize) {
     let mut database = site.database.connect().await;
     assert_eq!(count(&mut database, "invitations").await, count_of_people);
     assert_eq!(count(&mut database, "outbox").await, count_of_people);
-    let sql = "(SELECT DISTINCT email_normalized FROM invitations)";
+    let sql = "(SELECT DISTINCT email_normalized FROM invitations) AS addresses";
     assert_eq!(count(&mut database, sql).await, count_of_people);
     until("every mail", async || {
         site.relay.taken_count() >= count_of_people
@@ -269,10 +270,10 @@ async fn a_stream_of_any_length_takes_the_same_memory() {
             peaks.push(peak_kib(&running.status()));
         }
     }
-    println!(
+    tell(&format!(
         "{count_of_people} items in {:?}; VmHWM in KiB after each quarter: {peaks:?}",
         began.elapsed()
-    );
+    ));
     let (first, last) = (peaks[0], peaks[peaks.len() - 1]);
     assert!(last < first + 24 * 1024, "{peaks:?}");
     assert!(
