@@ -453,6 +453,35 @@ impl Scene {
             .unwrap();
     }
 
+    /// Streams: a header and items, sent twice and then otherwise.
+    async fn stream(&mut self) {
+        let item = |number| BulkCreateStreamItem {
+            key: "qzmalformed".to_owned(),
+            invitation: Some(NewInvitation {
+                notify: Some(false),
+                ..full_item(number)
+            }),
+        };
+        let mut request = BulkCreateStreamRequest {
+            header: Some(BulkCreateStreamHeader {
+                request_id: "019aacd0-0000-4000-8000-000000000002".to_owned(),
+                organization_id: ACME.to_owned(),
+                inviter_user_id: "ada".to_owned(),
+                ..Default::default()
+            }),
+            items: vec![item(1), item(2)],
+        };
+        let method = "InvitationService/BulkCreateStream";
+        for _ in 0..2 {
+            let made: BulkCreateStreamResponse = self.call(method, request.clone()).await.unwrap();
+            assert_eq!(made.results.len(), 2);
+        }
+        request.items.swap(0, 1);
+        request.items[1].key = "qzmalformed".repeat(10);
+        let refused = self.call::<BulkCreateStreamResponse>(method, request);
+        assert!(refused.await.is_err());
+    }
+
     /// The one answer that may hold a link, and what declines it.
     async fn decline(&mut self) -> String {
         let request = BulkCreateRequest {
@@ -749,6 +778,7 @@ async fn nothing_gets_out(format: &str) {
     scene.tell().await;
     let (ids, first) = scene.invite().await;
     scene.live(&ids, &first).await;
+    scene.stream().await;
     let second = scene.decline().await;
     scene.report_and_forget().await;
     scene.operate().await;
