@@ -24,6 +24,8 @@ const USUAL: Retention = Retention {
     mails: Some(StdDuration::from_hours(24 * 7)),
     dead_mails: Some(StdDuration::from_hours(24 * 30)),
     audit_events: Some(StdDuration::from_hours(24 * 395)),
+    events: Some(StdDuration::from_hours(24 * 7)),
+    batches: Some(StdDuration::from_hours(24 * 400)),
 };
 
 /// Writes invitations past the service: those of one address each that ended at a time, with a settled mail.
@@ -294,7 +296,7 @@ async fn a_process_that_dies_in_the_middle_leaves_the_rest_to_the_next_one() {
 }
 
 /// Pages that a unit of work reads, in all tables and indexes.
-async fn pages<T>(
+pub(crate) async fn pages<T>(
     database: &mut PgConnection,
     work: impl AsyncFnOnce(&mut Connection) -> T,
 ) -> (i64, T) {
