@@ -33,6 +33,7 @@ fn of_grpc() -> BTreeMap<&'static str, String> {
         PAGE_SIZE_MAX, PENDING_ACCEPT_RESETS_MAX, PREFACE_TIMEOUT, REQUEST_OCTETS_MAX,
         RESPONSE_OCTETS_MAX, RETRY_DELAY_JITTER, RETRY_DELAY_MAX, STREAM_AGE_MAX, STREAM_IDLE_MAX,
         STREAM_RATE_WAIT_MAX, STREAMS_AT_ONCE_MAX, VIOLATIONS_IN_STATUS_MAX,
+        WATCH_PERMISSION_INTERVAL, WATCH_SILENCE_MAX, WATCHES_AT_ONCE_MAX,
     };
     let octets_of = |count: u32| octets(usize::try_from(count).unwrap());
     BTreeMap::from([
@@ -95,6 +96,12 @@ fn of_grpc() -> BTreeMap<&'static str, String> {
         ),
         ("PAGE_SIZE_DEFAULT", PAGE_SIZE_DEFAULT.to_string()),
         ("PAGE_SIZE_MAX", PAGE_SIZE_MAX.to_string()),
+        ("WATCHES_AT_ONCE_MAX", WATCHES_AT_ONCE_MAX.to_string()),
+        ("WATCH_SILENCE_MAX", duration(WATCH_SILENCE_MAX)),
+        (
+            "WATCH_PERMISSION_INTERVAL",
+            duration(WATCH_PERMISSION_INTERVAL),
+        ),
     ])
 }
 

@@ -101,6 +101,11 @@ async fn exchange(
         let data = data.unwrap();
         body.flow_control().release_capacity(data.len()).unwrap();
         octets.extend_from_slice(&data);
+        // A stream may never end by itself; its first message says that it began.
+        if let Some(end) = end_of_first(&octets).filter(|_| is_stream(path)) {
+            connection.abort();
+            return Ok(octets[5..end].to_vec());
+        }
     }
     let trailers = body.trailers().await.unwrap().unwrap_or_default();
     connection.abort();
@@ -110,6 +115,25 @@ async fn exchange(
     } else {
         Err(status)
     }
+}
+
+/// Where the first message in its frame ends, if all of it is there.
+fn end_of_first(octets: &[u8]) -> Option<usize> {
+    let (length, rest) = octets.get(1..)?.split_first_chunk()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).unwrap();
+    (rest.len() >= length).then_some(5 + length)
+}
+
+/// Whether a method answers with a stream.
+fn is_stream(path: &str) -> bool {
+    files().iter().any(|file| {
+        file.service.iter().any(|service| {
+            service.method.iter().any(|method| {
+                let name = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                name == path && method.server_streaming()
+            })
+        })
+    })
 }
 
 /// Every method of this service's own protocol.

@@ -424,6 +424,25 @@ impl Scene {
             .call("MailService/GetBacklog", GetBacklogRequest {})
             .await
             .unwrap();
+        let get = GetRequest {
+            organization_id: organization_id(),
+            invitation_id: ids[0].clone(),
+        };
+        let got: GetResponse = self.call("InvitationService/Get", get).await.unwrap();
+        let get_batch = GetBatchRequest {
+            organization_id: organization_id(),
+            batch_id: got.invitation.unwrap().batch_id,
+        };
+        let _: GetBatchResponse = self
+            .call("InvitationService/GetBatch", get_batch)
+            .await
+            .unwrap();
+        let watch = WatchRequest {
+            organization_id: organization_id(),
+            ..Default::default()
+        };
+        let told: WatchResponse = self.call("InvitationService/Watch", watch).await.unwrap();
+        assert!(!told.events.is_empty());
         let accept = |email: &str| AcceptRequest {
             token: token.to_owned(),
             user_id: "new".to_owned(),
