@@ -6,6 +6,8 @@ CREATE TABLE invitation_events (
     seq                bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
     batch_id           uuid        NOT NULL,
     created_at         timestamptz NOT NULL,
+    -- Told without reading the ids, which lie elsewhere once they are many.
+    invitation_count   integer     NOT NULL GENERATED ALWAYS AS (cardinality(invitation_ids)) STORED,
     event_type         text        NOT NULL,
     old_state          text,
     old_delivery_state text,
@@ -28,6 +30,7 @@ COMMENT ON COLUMN invitation_events.transaction_id IS 'The transaction. Readers 
 COMMENT ON COLUMN invitation_events.seq IS 'Tells the rows of one transaction apart';
 COMMENT ON COLUMN invitation_events.batch_id IS 'The batch that made the invitations';
 COMMENT ON COLUMN invitation_events.created_at IS 'When it happened';
+COMMENT ON COLUMN invitation_events.invitation_count IS 'How many invitations';
 COMMENT ON COLUMN invitation_events.event_type IS 'What happened, such as created, sent or accepted';
 COMMENT ON COLUMN invitation_events.old_state IS 'The state they were in; null if they were made';
 COMMENT ON COLUMN invitation_events.old_delivery_state IS 'The delivery state they were in; null if they were made';
@@ -83,30 +86,27 @@ COMMENT ON COLUMN event_fold.id IS '1';
 COMMENT ON COLUMN event_fold.folded_before IS 'Events of all transactions before this one are in the counts';
 
 CREATE TABLE stream_chunks (
-    request_id      uuid        NOT NULL,
     batch_id        uuid        NOT NULL,
     first_index     bigint      NOT NULL,
     next_index      bigint      NOT NULL,
     created_at      timestamptz NOT NULL,
     organization_id text COLLATE "C" NOT NULL,
-    caller          text COLLATE "C" NOT NULL,
-    header_hash     bytea       NOT NULL,
     item_hashes     bytea       NOT NULL,
     response        bytea       NOT NULL,
-    CONSTRAINT stream_chunks_pkey PRIMARY KEY (organization_id, caller, request_id, first_index),
-    CONSTRAINT stream_chunks_index_check CHECK (first_index >= 0 AND next_index >= first_index)
+    CONSTRAINT stream_chunks_pkey PRIMARY KEY (organization_id, batch_id, first_index),
+    CONSTRAINT stream_chunks_index_check CHECK (first_index >= 0 AND next_index > first_index),
+    CONSTRAINT stream_chunks_item_hashes_check CHECK (octet_length(item_hashes) = 8 * (next_index - first_index))
 );
+-- Hashes do not get smaller.
+ALTER TABLE stream_chunks ALTER COLUMN item_hashes SET STORAGE EXTERNAL;
 CREATE INDEX stream_chunks_created_at_idx ON stream_chunks (created_at);
-COMMENT ON TABLE stream_chunks IS 'Answers of streams that may be sent again for 24 hours, a row for each chunk; hold no address';
-COMMENT ON COLUMN stream_chunks.request_id IS 'The caller''s UUID for the stream';
-COMMENT ON COLUMN stream_chunks.batch_id IS 'Its batch';
+COMMENT ON TABLE stream_chunks IS 'Answers of streams that may be sent again for 24 hours, a row for each chunk; the request id of a stream names its batch in idempotency_keys. Hold no address';
+COMMENT ON COLUMN stream_chunks.batch_id IS 'The batch of the stream';
 COMMENT ON COLUMN stream_chunks.first_index IS 'The place of the chunk''s first item';
 COMMENT ON COLUMN stream_chunks.next_index IS 'The place after its last item';
 COMMENT ON COLUMN stream_chunks.created_at IS 'When it was done';
 COMMENT ON COLUMN stream_chunks.organization_id IS 'The organization';
-COMMENT ON COLUMN stream_chunks.caller IS 'Name of the caller';
-COMMENT ON COLUMN stream_chunks.header_hash IS 'SHA-256 of the header: another one with the same id is refused';
-COMMENT ON COLUMN stream_chunks.item_hashes IS 'The first 8 octets of the SHA-256 of each item';
+COMMENT ON COLUMN stream_chunks.item_hashes IS 'The first 8 octets of the SHA-256 of each item: another one at the same place is refused';
 COMMENT ON COLUMN stream_chunks.response IS 'The results without addresses, notes and metadata';
 
 -- Batches that were made before, as they are now.

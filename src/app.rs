@@ -19,7 +19,7 @@ use crate::http;
 use crate::service::{Alarm, Retention, Service};
 use crate::settings::Settings;
 use crate::shutdown::{self, Tasks};
-use crate::store::Store;
+use crate::store::{Listener, Store};
 
 /// How often to ask whether the database is there and migrated, at start.
 const READY_POLL_INTERVAL: Duration = Duration::from_millis(500);
@@ -27,6 +27,8 @@ const READY_POLL_INTERVAL: Duration = Duration::from_millis(500);
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 /// How often to look whether mails get out, and so how often the log is told that they do not.
 const BACKLOG_INTERVAL: Duration = Duration::from_mins(1);
+/// How often events are folded into counts: what comes meanwhile is read by whoever counts.
+const FOLD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Brings the schema up to date.
 pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
@@ -72,7 +74,8 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
         Arc::clone(&links),
         Arc::clone(&mail_queued),
     )
-    .with_quotas(settings.quotas);
+    .with_quotas(settings.quotas)
+    .with_events_kept(settings.retention.events);
     let server = listen(&settings, &service, &keyring).await?;
     let health = server.health().clone();
     let http = listen_http(&settings, &service, &clock, &health).await?;
@@ -102,6 +105,10 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
     tasks.spawn(
         "backlog",
         watch_backlog(service.clone(), tasks.stopping().clone()),
+    );
+    tasks.spawn(
+        "listener",
+        Listener::new(store.clone(), Arc::clone(&mail_queued)).run(tasks.stopping().clone()),
     );
     let (drain_delay, drain_timeout) = (settings.drain_delay, settings.delivery.drain_timeout);
     if settings.role != Role::Api {
@@ -237,6 +244,7 @@ fn spawn_background(
         "reaper",
         Reaper::new(store.clone(), Arc::clone(clock), lease_duration).run(tasks.stopping().clone()),
     );
+    tasks.spawn("folder", fold(service.clone(), tasks.stopping().clone()));
     tasks.spawn(
         "sweeper",
         sweep(
@@ -262,6 +270,22 @@ async fn watch_backlog(service: Service, stopping: CancellationToken) {
                 error = &error as &dyn std::error::Error,
                 "cannot look at the backlog"
             ),
+        }
+    }
+}
+
+/// Folds events until told to stop.
+async fn fold(service: Service, stopping: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            folded = service.fold() => if let Err(error) = folded {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot fold events");
+            },
+        }
+        tokio::select! {
+            () = stopping.cancelled() => return,
+            () = tokio::time::sleep(FOLD_INTERVAL) => {}
         }
     }
 }

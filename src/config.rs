@@ -32,6 +32,10 @@ const KEEP_MAILS: &str = "7d";
 const KEEP_DEAD_MAILS: &str = "30d";
 /// A year and a month, so that one year can be compared with the last.
 const KEEP_AUDIT_EVENTS: &str = "13months";
+/// Long enough for whoever watches to come back after a long weekend.
+const KEEP_EVENTS: &str = "7d";
+/// A little longer than what a batch made is kept.
+const KEEP_BATCHES: &str = "400d";
 
 /// What one process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -310,6 +314,12 @@ pub struct Config {
     /// How long the audit log keeps what callers did; 0s for ever
     #[arg(help_heading = KEEPING, long, env = "INVITATIONS_KEEP_AUDIT_EVENTS", default_value = KEEP_AUDIT_EVENTS, value_parser = humantime::parse_duration)]
     pub keep_audit_events: Duration,
+    /// How long what happened to invitations can be watched; the same in every process; 0s for ever
+    #[arg(help_heading = KEEPING, long, env = "INVITATIONS_KEEP_EVENTS", default_value = KEEP_EVENTS, value_parser = humantime::parse_duration)]
+    pub keep_events: Duration,
+    /// How long the counts of a batch are kept; 0s for ever
+    #[arg(help_heading = KEEPING, long, env = "INVITATIONS_KEEP_BATCHES", default_value = KEEP_BATCHES, value_parser = humantime::parse_duration)]
+    pub keep_batches: Duration,
 
     /// After SIGTERM: how long to answer calls while health says NOT_SERVING, so that callers learn of it
     #[arg(help_heading = STOPPING, long, env = "INVITATIONS_DRAIN_DELAY", default_value = "5s", value_parser = humantime::parse_duration)]

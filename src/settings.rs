@@ -234,6 +234,8 @@ impl Config {
             mails: kept(self.keep_mails),
             dead_mails: kept(self.keep_dead_mails),
             audit_events: kept(self.keep_audit_events),
+            events: kept(self.keep_events),
+            batches: kept(self.keep_batches),
         }
     }
 
@@ -244,6 +246,8 @@ impl Config {
             ("keep-mails", self.keep_mails),
             ("keep-dead-mails", self.keep_dead_mails),
             ("keep-audit-events", self.keep_audit_events),
+            ("keep-events", self.keep_events),
+            ("keep-batches", self.keep_batches),
         ];
         durations
             .into_iter()

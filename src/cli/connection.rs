@@ -72,7 +72,18 @@ pub struct ConnectionArgs {
     token: Option<SecretString>,
 }
 
-/// Puts the bearer token and the deadline on every call.
+/// Marks a call that has no deadline, because it goes on for as long as there is something to say.
+#[derive(Debug, Clone, Copy)]
+pub struct Endless;
+
+/// A request of a call without a deadline; whoever makes it watches that it gets on.
+pub fn endless<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.extensions_mut().insert(Endless);
+    request
+}
+
+/// Puts the bearer token and the deadline on every call but [`Endless`] ones.
 #[derive(Debug, Clone)]
 pub struct Credentials {
     authorization: Option<MetadataValue<Ascii>>,
@@ -89,7 +100,9 @@ impl Interceptor for Credentials {
                 .metadata_mut()
                 .insert("authorization", authorization);
         }
-        request.set_timeout(self.timeout);
+        if request.extensions().get::<Endless>().is_none() {
+            request.set_timeout(self.timeout);
+        }
         Ok(request)
     }
 }

@@ -5,16 +5,19 @@
 //! the templates of mails, because it shows what the server would send.
 //!
 //! In reading order: [`failure`] is how commands end, [`connection`], [`tls`], [`retry`] and [`status`] are how they speak to
-//! the server, [`send`] is the main one with [`people`], [`chunks`], [`results`], [`follow`], [`progress`] and
-//! [`report`], and [`resend`], [`outbox`], [`accept`], [`bounce`], [`directory`], [`suspension`], [`suppression`],
+//! the server, [`send`] is the main one with [`people`], [`results`], [`row`], [`mails`], [`follow`], [`progress`],
+//! [`counts`], [`report`] and [`report_file`], and [`watch`], [`batch`], [`resend`], [`outbox`], [`accept`], [`bounce`], [`directory`], [`suspension`], [`suppression`],
 //! [`erase`], [`audit`], [`health`], [`mail`], [`caller`] and [`key`] are one command each.
 
 pub mod accept;
 pub mod audit;
+pub mod batch;
 pub mod bounce;
 pub mod caller;
 pub mod chunks;
 pub mod connection;
+pub mod counts;
+pub mod cursor_file;
 pub mod directory;
 pub mod erase;
 pub mod failure;
@@ -25,6 +28,7 @@ pub mod health;
 pub mod inbox;
 pub mod key;
 pub mod mail;
+pub mod mails;
 pub mod metadata;
 pub mod outbox;
 pub mod people;
@@ -35,6 +39,7 @@ pub mod request_id;
 pub mod resend;
 pub mod results;
 pub mod retry;
+pub mod row;
 pub mod secret_file;
 pub mod send;
 pub mod status;
@@ -44,6 +49,7 @@ pub mod table;
 pub mod tally;
 pub mod tls;
 pub mod visible;
+pub mod watch;
 
 use std::io::Write;
 
@@ -110,6 +116,10 @@ pub enum Tool {
     #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
     Send(send::SendArgs),
     #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
+    Batch(batch::BatchArgs),
+    #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
+    Watch(watch::WatchArgs),
+    #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
     Resend(resend::ResendArgs),
     #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
     Accept(accept::AcceptArgs),
@@ -146,6 +156,8 @@ pub enum Tool {
 pub async fn run(tool: &Tool, out: &mut dyn Write) -> Result<Exit, Failure> {
     match tool {
         Tool::Send(args) => send::run(args, out).await,
+        Tool::Batch(args) => batch::run(args, out).await,
+        Tool::Watch(args) => watch::run(args, out).await,
         Tool::Resend(args) => resend::run(args, out).await,
         Tool::Accept(args) => accept::run(args, out).await,
         Tool::Bounce(args) => bounce::run(args, out).await,
@@ -180,6 +192,11 @@ mod tests {
             "send people.csv --organization acme --ttl soon",
             "send people.csv --organization acme --request-id 7",
             "send people.csv --organization acme --token a --token-file b",
+            "send people.csv --organization acme --resume --dry-run",
+            "send people.csv --organization acme --resume --request-id 0192f0c1-2d3e-7a4b-8c5d-6e7f80910111",
+            "watch",
+            "watch --organization acme --cursor x --from-start",
+            "batch --organization acme",
             "resend --organization acme",
             "resend --organization acme --state accepted",
             "outbox requeue --organization acme",

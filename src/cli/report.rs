@@ -1,62 +1,17 @@
 //! What happened to whom: the tables and the last line that `send` prints, and the exit status that follows from them.
 //!
-//! Works on rows alone and makes no calls.
+//! Works on rows alone and makes no calls. However long the list is, it keeps a bounded number of rows.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use super::counts::{MailCounts, OutcomeCounts};
 use super::failure::Exit;
+use super::row::{Mail, Outcome, Row};
 use super::status::short_name;
 use super::table;
 use super::visible::visible;
-use crate::proto::DeliveryState;
-
-/// A row of the file and what became of it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Row {
-    /// The line of the file.
-    pub line: u64,
-    /// The address as the file has it.
-    pub email: String,
-    /// What the service did.
-    pub outcome: Outcome,
-    /// The invitation, empty if there is none.
-    pub invitation_id: String,
-    /// The call that made the invitation, which may be an earlier one.
-    pub batch_id: String,
-    /// The mail of this call, if there is one.
-    pub mail: Option<Mail>,
-}
-
-/// What the service did about a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// A new invitation.
-    Created,
-    /// There was one, and it stays as it is.
-    Existing,
-    /// There was one, and it is mailed again.
-    Resent,
-    /// A new one took the place of an older one.
-    Replaced,
-    /// Nothing.
-    Refused {
-        /// Such as `EMAIL_INVALID`.
-        reason: String,
-        /// What it means, for a human.
-        sentence: String,
-    },
-}
-
-/// Where a mail is.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Mail {
-    /// Its state.
-    pub state: DeliveryState,
-    /// What the last failed attempt said.
-    pub last_error: String,
-}
 
 /// What the report is told besides the rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,237 +24,233 @@ pub struct Manner {
     pub shows_all: bool,
 }
 
-/// How many rows had each outcome.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct OutcomeCounts {
-    /// [`Outcome::Created`].
-    pub created: usize,
-    /// [`Outcome::Existing`].
-    pub existing: usize,
-    /// [`Outcome::Resent`].
-    pub resent: usize,
-    /// [`Outcome::Replaced`].
-    pub replaced: usize,
-    /// [`Outcome::Refused`].
-    pub refused: usize,
+/// Rows from the start of a list that are kept, to be shown with what became of their mails.
+const ROWS_KEPT_MAX: usize = 10_000;
+/// Rows after these that are kept because they were refused.
+const REFUSED_KEPT_MAX: usize = 1_000;
+
+/// What became of a list, added up while its rows come.
+#[derive(Default)]
+pub struct Report {
+    outcomes: OutcomeCounts,
+    reasons: BTreeMap<String, u64>,
+    mails_queued: u64,
+    rows: Vec<Row>,
+    refused_left_out: u64,
 }
 
-/// How many mails are where.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct MailCounts {
-    /// Taken by the mail server.
-    pub sent: usize,
-    /// Will be tried again.
-    pub deferred: usize,
-    /// Given up, bounced, unwanted or suppressed: the person will not read it.
-    pub failed: usize,
-    /// Queued or on its way.
-    pub waiting: usize,
-    /// Not needed any more: the invitation was accepted, revoked or mailed anew in the meantime.
-    pub canceled: usize,
+/// The report with where its mails are.
+struct Written<'report> {
+    report: &'report Report,
+    mails: MailCounts,
+    manner: Manner,
 }
 
-impl OutcomeCounts {
-    /// Counts the outcomes of rows.
-    #[must_use]
-    pub fn of(rows: &[Row]) -> Self {
-        let mut counts = Self::default();
-        for row in rows {
-            *match row.outcome {
-                Outcome::Created => &mut counts.created,
-                Outcome::Existing => &mut counts.existing,
-                Outcome::Resent => &mut counts.resent,
-                Outcome::Replaced => &mut counts.replaced,
-                Outcome::Refused { .. } => &mut counts.refused,
-            } += 1;
-        }
-        counts
-    }
-
-    /// How many rows the service took.
-    #[must_use]
-    pub const fn taken(&self) -> usize {
-        self.created + self.existing + self.resent + self.replaced
-    }
-}
-
-impl MailCounts {
-    /// Counts the mails of rows.
-    #[must_use]
-    pub fn of(rows: &[Row]) -> Self {
-        let mut counts = Self::default();
-        for mail in rows.iter().filter_map(|row| row.mail.as_ref()) {
-            *match mail.state {
-                DeliveryState::Sent => &mut counts.sent,
-                DeliveryState::Deferred => &mut counts.deferred,
-                DeliveryState::Bounced
-                | DeliveryState::Complained
-                | DeliveryState::Failed
-                | DeliveryState::Suppressed => &mut counts.failed,
-                DeliveryState::Queued | DeliveryState::Sending | DeliveryState::Unspecified => {
-                    &mut counts.waiting
-                }
-                DeliveryState::Canceled | DeliveryState::NotRequested => &mut counts.canceled,
-            } += 1;
-        }
-        counts
-    }
-
-    /// How many mails there are.
-    #[must_use]
-    pub const fn total(&self) -> usize {
-        self.sent + self.deferred + self.failed + self.waiting + self.canceled
-    }
-
-    /// How many will not change any more.
-    #[must_use]
-    pub const fn settled(&self) -> usize {
-        self.sent + self.failed + self.canceled
-    }
-}
-
-/// The exit status: [`Exit::Partly`] if a row was refused or a mail failed.
-#[must_use]
-pub fn exit(rows: &[Row]) -> Exit {
-    if OutcomeCounts::of(rows).refused == 0 && MailCounts::of(rows).failed == 0 {
-        Exit::Done
-    } else {
-        Exit::Partly
-    }
-}
-
-/// Writes the summary, the rows that need a look (or all of them), and the last line.
-pub fn write(rows: &[Row], manner: Manner, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{}", summary(rows, manner))?;
-    let shown: Vec<&Row> = rows
-        .iter()
-        .filter(|row| manner.shows_all || needs_a_look(row))
-        .collect();
-    if !shown.is_empty() {
-        let mut people =
-            table::with_header(["Line", "Address", "Outcome", "Mail", "Explanation"], &[0]);
-        for row in shown {
-            people.add_row([
-                row.line.to_string(),
-                address(row),
-                outcome_name(&row.outcome),
-                mail_name(row, manner),
-                explanation(row),
-            ]);
-        }
-        table::never_wrap(&mut people, 2);
-        writeln!(out, "\n{}", people.trim_fmt())?;
-    }
-    writeln!(out, "\n{}", last_line(rows, manner))
-}
-
-/// One line with all counts, for scripts.
-#[must_use]
-pub fn last_line(rows: &[Row], manner: Manner) -> String {
-    let outcomes = OutcomeCounts::of(rows);
-    let mut line = format!(
-        "{} {} of {}: {} created, {} existing, {} resent, {} replaced, {} refused; ",
-        if manner.is_dry_run {
-            "would invite"
-        } else {
-            "invited"
-        },
-        outcomes.taken(),
-        rows.len(),
-        outcomes.created,
-        outcomes.existing,
-        outcomes.resent,
-        outcomes.replaced,
-        outcomes.refused,
-    );
-    let mails = MailCounts::of(rows);
-    if manner.is_dry_run {
-        line.push_str("no mail in a dry run");
-    } else if manner.is_followed {
-        let _ = write!(
-            line,
-            "{} mails sent, {} deferred, {} failed, {} waiting, {} canceled",
-            mails.sent, mails.deferred, mails.failed, mails.waiting, mails.canceled
-        );
-    } else {
-        let _ = write!(line, "{} mails queued, not waited for", mails.total());
-    }
-    line
-}
-
-fn summary(rows: &[Row], manner: Manner) -> String {
-    let outcomes = OutcomeCounts::of(rows);
-    let mails = MailCounts::of(rows);
-    let mut table = table::with_header(["Rows", "", ""], &[0]);
-    let mut add = |count: usize, name: &str, remark: &str| {
-        if count > 0 {
-            table.add_row([count.to_string(), name.to_owned(), remark.to_owned()]);
-        }
-    };
-    add(outcomes.created, "created", "a new invitation");
-    add(
-        outcomes.existing,
-        "existing",
-        "invited before, left as it is",
-    );
-    add(outcomes.resent, "resent", "invited before, mailed again");
-    add(
-        outcomes.replaced,
-        "replaced",
-        "invited before, a new invitation took its place",
-    );
-    add(outcomes.refused, "refused", &reasons(rows));
-    let mut text = table.trim_fmt();
-    if manner.is_followed && mails.total() > 0 {
-        let mut table = table::with_header(["Mails", "", ""], &[0]);
-        let mut add = |count: usize, name: &str, remark: &str| {
-            if count > 0 {
-                table.add_row([count.to_string(), name.to_owned(), remark.to_owned()]);
+impl Report {
+    /// Adds the next row.
+    pub fn add(&mut self, row: Row) {
+        self.outcomes.add(&row.outcome);
+        self.mails_queued += u64::from(row.mail.is_some());
+        let is_refused = if let Outcome::Refused { reason, .. } = &row.outcome {
+            match self.reasons.get_mut(reason) {
+                Some(count) => *count += 1,
+                None => drop(self.reasons.insert(reason.clone(), 1)),
             }
+            true
+        } else {
+            false
         };
-        add(mails.sent, "sent", "taken by the mail server");
-        add(mails.deferred, "deferred", "the server will try again");
-        add(mails.failed, "failed", "will not arrive");
-        add(mails.waiting, "waiting", "still in the queue");
-        add(
-            mails.canceled,
-            "canceled",
-            "the invitation ended or was mailed anew",
-        );
-        text.push_str("\n\n");
-        text.push_str(&table.trim_fmt());
-    }
-    text
-}
-
-/// The reasons of refused rows with their numbers, the most frequent first.
-fn reasons(rows: &[Row]) -> String {
-    let mut counts = BTreeMap::new();
-    for row in rows {
-        if let Outcome::Refused { reason, .. } = &row.outcome {
-            *counts.entry(reason.as_str()).or_insert(0_usize) += 1;
+        let room = if is_refused { REFUSED_KEPT_MAX } else { 0 };
+        if self.rows.len() < ROWS_KEPT_MAX + room {
+            self.rows.push(row);
+        } else if is_refused {
+            self.refused_left_out += 1;
         }
     }
-    let mut counts: Vec<_> = counts.into_iter().collect();
-    counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let counts = counts
-        .iter()
-        .map(|(reason, count)| format!("{count} {reason}"));
-    counts.collect::<Vec<_>>().join(", ")
+
+    /// How many rows had which outcome.
+    #[must_use]
+    pub const fn outcomes(&self) -> OutcomeCounts {
+        self.outcomes
+    }
+
+    /// The mails as they were when their rows came.
+    #[must_use]
+    pub const fn mails_at_first(&self) -> MailCounts {
+        MailCounts {
+            sent: 0,
+            deferred: 0,
+            failed: 0,
+            waiting: self.mails_queued,
+            canceled: 0,
+        }
+    }
+
+    /// Notes where the mails of the rows are that are kept.
+    pub fn note_mails(&mut self, find: impl Fn(&Row) -> Option<Mail>) {
+        for row in self.rows.iter_mut().filter(|row| row.mail.is_some()) {
+            if let Some(mail) = find(row) {
+                row.mail = Some(mail);
+            }
+        }
+    }
+
+    /// The exit status: [`Exit::Partly`] if a row was refused or a mail failed.
+    #[must_use]
+    pub const fn exit(&self, mails: MailCounts) -> Exit {
+        if self.outcomes.refused == 0 && mails.failed == 0 {
+            Exit::Done
+        } else {
+            Exit::Partly
+        }
+    }
+
+    /// Writes the summary, the rows that need a look (or all of them), and the last line.
+    pub fn write(&self, mails: MailCounts, manner: Manner, out: &mut dyn Write) -> io::Result<()> {
+        let written = Written {
+            report: self,
+            mails,
+            manner,
+        };
+        written.write(out)
+    }
 }
 
-fn needs_a_look(row: &Row) -> bool {
-    let is_settled_well = row.mail.as_ref().is_none_or(|mail| {
-        !matches!(
-            mail.state,
-            DeliveryState::Deferred
-                | DeliveryState::Bounced
-                | DeliveryState::Complained
-                | DeliveryState::Failed
-                | DeliveryState::Suppressed
-        )
-    });
-    matches!(row.outcome, Outcome::Refused { .. }) || !is_settled_well
+impl Written<'_> {
+    fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        writeln!(out, "{}", self.summary())?;
+        let is_shown = |row: &&Row| self.manner.shows_all || row.needs_a_look();
+        let shown: Vec<&Row> = self.report.rows.iter().filter(is_shown).collect();
+        let left_out = self.left_out(&shown);
+        if !shown.is_empty() {
+            let mut people =
+                table::with_header(["Line", "Address", "Outcome", "Mail", "Explanation"], &[0]);
+            for row in shown {
+                people.add_row([
+                    row.line.to_string(),
+                    address(row),
+                    outcome_name(&row.outcome),
+                    mail_name(row, self.manner),
+                    explanation(row),
+                ]);
+            }
+            table::never_wrap(&mut people, 2);
+            writeln!(out, "\n{}", people.trim_fmt())?;
+        }
+        if left_out > 0 {
+            writeln!(out, "and {left_out} rows more, which --report writes down")?;
+        }
+        writeln!(out, "\n{}", self.last_line())
+    }
+
+    /// How many rows should be shown and were not kept.
+    fn left_out(&self, shown: &[&Row]) -> u64 {
+        let report = self.report;
+        if self.manner.shows_all {
+            return report.outcomes.total() - report.rows.len() as u64;
+        }
+        let troubled = shown.iter().filter(|row| row.mail.is_some()).count() as u64;
+        let troubled_left_out = if self.manner.is_followed {
+            (self.mails.failed + self.mails.deferred).saturating_sub(troubled)
+        } else {
+            0
+        };
+        report.refused_left_out + troubled_left_out
+    }
+
+    /// One line with all counts, for scripts.
+    fn last_line(&self) -> String {
+        let outcomes = self.report.outcomes;
+        let mut line = format!(
+            "{} {} of {}: {} created, {} existing, {} resent, {} replaced, {} refused; ",
+            if self.manner.is_dry_run {
+                "would invite"
+            } else {
+                "invited"
+            },
+            outcomes.taken(),
+            outcomes.total(),
+            outcomes.created,
+            outcomes.existing,
+            outcomes.resent,
+            outcomes.replaced,
+            outcomes.refused,
+        );
+        let mails = self.mails;
+        if self.manner.is_dry_run {
+            line.push_str("no mail in a dry run");
+        } else if self.manner.is_followed {
+            let _ = write!(
+                line,
+                "{} mails sent, {} deferred, {} failed, {} waiting, {} canceled",
+                mails.sent, mails.deferred, mails.failed, mails.waiting, mails.canceled
+            );
+        } else {
+            let _ = write!(line, "{} mails queued, not waited for", mails.total());
+        }
+        line
+    }
+
+    fn summary(&self) -> String {
+        let outcomes = self.report.outcomes;
+        let mut text = facts(
+            "Rows",
+            &[
+                (outcomes.created, "created", "a new invitation"),
+                (
+                    outcomes.existing,
+                    "existing",
+                    "invited before, left as it is",
+                ),
+                (outcomes.resent, "resent", "invited before, mailed again"),
+                (
+                    outcomes.replaced,
+                    "replaced",
+                    "invited before, a new invitation took its place",
+                ),
+                (outcomes.refused, "refused", &self.reasons()),
+            ],
+        );
+        let mails = self.mails;
+        if self.manner.is_followed && mails.total() > 0 {
+            let mails = facts(
+                "Mails",
+                &[
+                    (mails.sent, "sent", "taken by the mail server"),
+                    (mails.deferred, "deferred", "the server will try again"),
+                    (mails.failed, "failed", "will not arrive"),
+                    (mails.waiting, "waiting", "still in the queue"),
+                    (
+                        mails.canceled,
+                        "canceled",
+                        "the invitation ended or was mailed anew",
+                    ),
+                ],
+            );
+            text.push_str("\n\n");
+            text.push_str(&mails);
+        }
+        text
+    }
+
+    /// The reasons of refused rows with their numbers, the most frequent first.
+    fn reasons(&self) -> String {
+        let mut counts: Vec<_> = self.report.reasons.iter().collect();
+        counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let counts = counts
+            .iter()
+            .map(|(reason, count)| format!("{count} {reason}"));
+        counts.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// A table of counts that are not zero.
+fn facts(title: &str, counts: &[(u64, &str, &str)]) -> String {
+    let mut table = table::with_header([title, "", ""], &[0]);
+    for (count, name, remark) in counts.iter().filter(|(count, ..)| *count > 0) {
+        table.add_row([count.to_string(), (*name).to_owned(), (*remark).to_owned()]);
+    }
+    table.trim_fmt()
 }
 
 fn address(row: &Row) -> String {
@@ -333,7 +284,7 @@ fn mail_name(row: &Row, manner: Manner) -> String {
 fn explanation(row: &Row) -> String {
     match (&row.outcome, &row.mail) {
         (Outcome::Refused { sentence, .. }, _) => visible(sentence),
-        (_, Some(mail)) if needs_a_look(row) => visible(&mail.last_error),
+        (_, Some(mail)) if row.needs_a_look() => visible(&mail.last_error),
         _ => row.invitation_id.clone(),
     }
 }
@@ -341,6 +292,7 @@ fn explanation(row: &Row) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::proto::DeliveryState;
 
     const FOLLOWED: Manner = Manner {
         is_dry_run: false,
@@ -390,9 +342,21 @@ pub(crate) mod tests {
         ]
     }
 
-    fn written(rows: &[Row], manner: Manner) -> String {
+    fn report(rows: Vec<Row>) -> (Report, MailCounts) {
+        let (mut report, mut mails) = (Report::default(), MailCounts::default());
+        for row in rows {
+            if let Some(mail) = &row.mail {
+                mails.add(mail.state, 1);
+            }
+            report.add(row);
+        }
+        (report, mails)
+    }
+
+    fn written(rows: Vec<Row>, manner: Manner) -> String {
         let mut out = Vec::new();
-        write(rows, manner, &mut out).unwrap();
+        let (report, mails) = report(rows);
+        report.write(mails, manner, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -425,7 +389,7 @@ invited 3 of 6: 2 created, 0 existing, 1 resent, 0 replaced, 3 refused; 1 mails 
             let lines = text.lines().map(|line| line.trim_end().trim_matches('─'));
             lines.collect::<Vec<_>>().join("\n")
         };
-        let report = written(&rows(), FOLLOWED);
+        let report = written(rows(), FOLLOWED);
         assert_eq!(trim(&report), trim(expected), "\n{report}");
     }
 
@@ -435,8 +399,8 @@ invited 3 of 6: 2 created, 0 existing, 1 resent, 0 replaced, 3 refused; 1 mails 
             shows_all: true,
             ..FOLLOWED
         };
-        assert!(written(&rows(), manner).contains("id-2"));
-        assert!(!written(&rows(), FOLLOWED).contains("id-2"));
+        assert!(written(rows(), manner).contains("id-2"));
+        assert!(!written(rows(), FOLLOWED).contains("id-2"));
     }
 
     #[test]
@@ -446,23 +410,48 @@ invited 3 of 6: 2 created, 0 existing, 1 resent, 0 replaced, 3 refused; 1 mails 
             is_followed: false,
             shows_all: false,
         };
-        let line = last_line(&rows(), dry);
+        let last_line = |manner| written(rows(), manner).lines().last().unwrap().to_owned();
+        let line = last_line(dry);
         assert!(line.starts_with("would invite 3 of 6: "), "{line}");
         assert!(line.ends_with("; no mail in a dry run"), "{line}");
         let unfollowed = Manner {
             is_dry_run: false,
             ..dry
         };
-        let line = last_line(&rows(), unfollowed);
+        let line = last_line(unfollowed);
         assert!(line.ends_with("; 3 mails queued, not waited for"), "{line}");
     }
 
     #[test]
     fn the_exit_status_follows_from_the_rows() {
-        let rows = rows();
-        assert_eq!(exit(&rows[..1]), Exit::Done);
-        assert_eq!(exit(&rows[5..]), Exit::Done, "deferred is not failed");
-        assert_eq!(exit(&rows[..2]), Exit::Partly);
-        assert_eq!(exit(&rows[2..3]), Exit::Partly);
+        let exit = |from, to| {
+            let (report, mails) = report(rows()[from..to].to_vec());
+            report.exit(mails)
+        };
+        assert_eq!(exit(0, 1), Exit::Done);
+        assert_eq!(exit(5, 6), Exit::Done, "deferred is not failed");
+        assert_eq!(exit(0, 2), Exit::Partly);
+        assert_eq!(exit(2, 3), Exit::Partly);
+    }
+
+    #[test]
+    fn a_long_list_is_counted_and_not_kept() {
+        let (mut report, mut mails) = (Report::default(), MailCounts::default());
+        for line in 0..30_000 {
+            report.add(taken(
+                line,
+                "a@b.co",
+                Outcome::Created,
+                DeliveryState::Queued,
+            ));
+            report.add(refused(line, "plain", "EMAIL_INVALID", "is no address"));
+        }
+        assert_eq!(report.rows.len(), ROWS_KEPT_MAX + REFUSED_KEPT_MAX);
+        mails.add(DeliveryState::Failed, 7);
+        let mut out = Vec::new();
+        report.write(mails, FOLLOWED, &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.contains("invited 30000 of 60000: "), "{out}");
+        assert!(out.contains("and 24007 rows more, which --report"), "{out}");
     }
 }

@@ -1,14 +1,14 @@
-//! Puts the answer of `BulkCreate` beside the rows of the file that it is about.
+//! Puts the answers of `BulkCreate` and `BulkCreateStream` beside the rows of the file that it is about.
 //!
 //! The service speaks of places in its request, a human of lines in their file: this is where one becomes the other.
 
 use std::fmt::Write as _;
 
-use super::follow::mail;
+use super::mails::mail;
 use super::people::Person;
-use super::report::{Outcome, Row};
+use super::row::{Outcome, Row};
 use super::status::reason_name;
-use crate::proto::{BulkCreateResponse, BulkCreateResult, CreateOutcome, ItemError};
+use crate::proto::{BulkCreateResponse, CreateOutcome, ErrorReason, Invitation, ItemError};
 
 /// Names the line of the file beside each field of an item, such as `invitations[3].email`.
 #[must_use]
@@ -49,7 +49,20 @@ pub fn rows_of(chunk: &[Person], response: BulkCreateResponse) -> Result<Vec<Row
                 "the service answered with a result for a row that was not sent".to_owned(),
             );
         };
-        *slot = Some(row_of(chunk, person, &response.batch_id, result));
+        let answer = Answer {
+            outcome: result.outcome(),
+            invitation: result.invitation,
+            error: result.error,
+        };
+        let line_of = |index: i64| Some(chunk.get(usize::try_from(index).ok()?)?.line);
+        let email = &person.item.email;
+        *slot = Some(row_of(
+            person.line,
+            email,
+            &response.batch_id,
+            answer,
+            line_of,
+        ));
     }
     let rows: Option<Vec<Row>> = rows.into_iter().collect();
     rows.ok_or_else(|| {
@@ -57,17 +70,41 @@ pub fn rows_of(chunk: &[Person], response: BulkCreateResponse) -> Result<Vec<Row
     })
 }
 
-fn row_of(chunk: &[Person], person: &Person, batch_id: &str, result: BulkCreateResult) -> Row {
-    let outcome = match result.outcome() {
+/// What the service answered about one row, in either of its methods.
+pub struct Answer {
+    /// What became of it.
+    pub outcome: CreateOutcome,
+    /// The invitation, if there is one.
+    pub invitation: Option<Invitation>,
+    /// Why it failed, if it did.
+    pub error: Option<ItemError>,
+}
+
+/// Puts an answer beside the row that it is about; `line_of` knows the lines of other rows, by their place.
+#[must_use]
+pub fn row_of(
+    line: u64,
+    email: &str,
+    batch_id: &str,
+    answer: Answer,
+    line_of: impl Fn(i64) -> Option<u64>,
+) -> Row {
+    let invitation = answer.invitation.unwrap_or_default();
+    let outcome = match answer.outcome {
         CreateOutcome::Created => Outcome::Created,
         CreateOutcome::Existing => Outcome::Existing,
         CreateOutcome::Resent => Outcome::Resent,
         CreateOutcome::Replaced => Outcome::Replaced,
         CreateOutcome::Failed | CreateOutcome::Unspecified => {
-            let error = result.error.unwrap_or_default();
+            let error = answer.error.unwrap_or_default();
+            let mut sentence = sentence(&error, line_of);
+            let is_of_list = !batch_id.is_empty() && invitation.batch_id == batch_id;
+            if is_of_list && error.reason() == ErrorReason::AlreadyInvited {
+                sentence.push_str(" (by an earlier row of this list)");
+            }
             Outcome::Refused {
                 reason: reason_name(error.reason),
-                sentence: sentence(&error, chunk),
+                sentence,
             }
         }
     };
@@ -75,10 +112,9 @@ fn row_of(chunk: &[Person], person: &Person, batch_id: &str, result: BulkCreateR
         outcome,
         Outcome::Created | Outcome::Resent | Outcome::Replaced
     );
-    let invitation = result.invitation.unwrap_or_default();
     Row {
-        line: person.line,
-        email: person.item.email.clone(),
+        line,
+        email: email.to_owned(),
         mail: is_mailed.then(|| mail(&invitation)).flatten(),
         batch_id: if invitation.batch_id.is_empty() {
             batch_id.to_owned()
@@ -91,7 +127,7 @@ fn row_of(chunk: &[Person], person: &Person, batch_id: &str, result: BulkCreateR
 }
 
 /// Every violation in one sentence; where the service points to another row, its line.
-fn sentence(error: &ItemError, chunk: &[Person]) -> String {
+fn sentence(error: &ItemError, line_of: impl Fn(i64) -> Option<u64>) -> String {
     let mut sentence = if error.violations.len() > 1 {
         let violations = error.violations.iter();
         let violations =
@@ -101,9 +137,9 @@ fn sentence(error: &ItemError, chunk: &[Person]) -> String {
         error.message.clone()
     };
     let first = error.metadata.get("first_index");
-    let first = first.and_then(|index| chunk.get(index.parse::<usize>().ok()?));
-    if let Some(first) = first {
-        let _ = write!(sentence, " (line {})", first.line);
+    let first = first.and_then(|index| line_of(index.parse().ok()?));
+    if let Some(line) = first {
+        let _ = write!(sentence, " (line {line})");
     }
     sentence
 }
@@ -113,10 +149,14 @@ mod tests {
     use super::*;
     use crate::cli::people::Defaults;
     use crate::cli::people::tests::read;
-    use crate::proto::{ErrorReason, Invitation, ItemViolation};
+    use crate::proto::{BulkCreateResult, ItemViolation};
 
     fn chunk() -> Vec<Person> {
         read(b"email\na@b.co\n\nplain\n", &Defaults::default()).unwrap_or_default()
+    }
+
+    fn line_of(index: i64) -> Option<u64> {
+        Some(chunk().get(usize::try_from(index).ok()?)?.line)
     }
 
     fn answer(indexes: &[i32]) -> BulkCreateResponse {
@@ -171,17 +211,17 @@ mod tests {
             violations: vec![violation("email", "is no address")],
             ..Default::default()
         };
-        assert_eq!(sentence(&error, &chunk()), "is no address");
+        assert_eq!(sentence(&error, line_of), "is no address");
         error.violations.push(violation("role", "is no role"));
         assert_eq!(
-            sentence(&error, &chunk()),
+            sentence(&error, line_of),
             "email: is no address; role: is no role"
         );
         error.violations.clear();
         error
             .metadata
             .insert("first_index".to_owned(), "1".to_owned());
-        assert_eq!(sentence(&error, &chunk()), "is no address (line 4)");
+        assert_eq!(sentence(&error, line_of), "is no address (line 4)");
     }
 
     #[test]

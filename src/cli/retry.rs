@@ -23,23 +23,57 @@ pub async fn retrying<T>(
     name: &str,
     mut call: impl AsyncFnMut() -> Result<Response<T>, Status>,
 ) -> Result<T, Status> {
-    let mut retries = 0;
+    let mut retries = Retries::default();
     loop {
         let status = match call().await {
             Ok(response) => return Ok(response.into_inner()),
             Err(status) => status,
         };
-        let Some(delay) = delay_before_retry(&status, retries) else {
+        let Some((delay, sentence)) = retries.next(name, &status) else {
             return Err(status);
         };
-        retries += 1;
-        eprintln!(
-            "{name}: {}; retry {retries} of {RETRIES_MAX} in {:.1} s",
-            summary(&status),
-            delay.as_secs_f64()
-        );
+        eprintln!("{sentence}");
         tokio::time::sleep(delay).await;
     }
+}
+
+/// How often something was tried again since it last got on.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Retries(u32);
+
+impl Retries {
+    /// How long to wait and what to say before the next try, or `None` where another one is of no use.
+    pub fn next(&mut self, name: &str, status: &Status) -> Option<(Duration, String)> {
+        let delay = delay_before_retry(status, self.0)?;
+        self.0 += 1;
+        let sentence = format!(
+            "{name}: {}; retry {} of {RETRIES_MAX} in {:.1} s",
+            summary(status),
+            self.0,
+            delay.as_secs_f64()
+        );
+        Some((delay, sentence))
+    }
+
+    /// As [`Retries::next`], for what goes on for ever: the delay grows no more, and the tries do not end.
+    pub fn next_of_many(&mut self, name: &str, status: &Status) -> Option<(Duration, String)> {
+        let delay = delay_before_retry(status, self.0.min(RETRIES_MAX - 1))?;
+        self.0 = self.0.saturating_add(1);
+        let delay_seconds = delay.as_secs_f64();
+        let sentence = format!("{name}: {}; again in {delay_seconds:.1} s", summary(status));
+        Some((delay, sentence))
+    }
+}
+
+/// The break of a stream that was open as one that may be tried again: whatever this side's transport noticed, not only
+/// what the service said.
+#[must_use]
+pub fn broken(status: Status) -> Status {
+    let is_local = std::error::Error::source(&status).is_some();
+    if is_local && !is_retryable(&status) {
+        return Status::unavailable("the connection was lost");
+    }
+    status
 }
 
 /// Whether the same call may fare better later.

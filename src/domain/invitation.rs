@@ -81,7 +81,8 @@ pub enum StateName {
 }
 
 impl StateName {
-    const ALL: [Self; 5] = [
+    /// Every state.
+    pub const ALL: [Self; 5] = [
         Self::Pending,
         Self::Accepted,
         Self::Declined,

@@ -17,6 +17,8 @@ pub mod display_name;
 pub mod dsn;
 pub mod email_address;
 pub mod enhanced_code;
+pub mod event;
+pub mod event_cursor;
 pub mod expiry;
 pub mod ids;
 pub mod invitation;

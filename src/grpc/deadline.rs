@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::{HeaderMap, Request, Response};
+use tonic::metadata::MetadataMap;
 use tower::{Layer, Service};
 
 use super::limits::{BULK_CALL_DURATION_MAX, DEADLINE_MARGIN};
@@ -18,7 +19,8 @@ use crate::domain::reason::Reason;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct DeadlineLayer;
 
-/// A service with a deadline around every call. Streams are bound until they begin, no longer.
+/// A service with a deadline around every call. Streams are bound until they begin, no longer: after that
+/// [`of_stream`] is theirs.
 #[derive(Debug, Clone)]
 pub(super) struct Deadline<S> {
     inner: S,
@@ -62,13 +64,30 @@ where
 fn time_left(headers: &HeaderMap) -> Duration {
     let asked = headers
         .get("grpc-timeout")
-        .and_then(|value| value.to_str().ok())
-        .and_then(parse_timeout);
-    asked.map_or(BULK_CALL_DURATION_MAX, |asked| {
-        asked
-            .saturating_sub(DEADLINE_MARGIN)
-            .min(BULK_CALL_DURATION_MAX)
-    })
+        .and_then(|value| value.to_str().ok());
+    asked
+        .and_then(asked_for)
+        .map_or(BULK_CALL_DURATION_MAX, |asked| {
+            asked.min(BULK_CALL_DURATION_MAX)
+        })
+}
+
+/// Ends when the time runs out that the caller of a stream gives it: never, if it gives none.
+pub(super) fn of_stream(metadata: &MetadataMap) -> impl Future<Output = ()> + Send + use<> {
+    let asked = metadata
+        .get("grpc-timeout")
+        .and_then(|value| value.to_str().ok());
+    let timer = asked.and_then(asked_for).map(tokio::time::sleep);
+    async move {
+        match timer {
+            Some(timer) => timer.await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+fn asked_for(timeout: &str) -> Option<Duration> {
+    Some(parse_timeout(timeout)?.saturating_sub(DEADLINE_MARGIN))
 }
 
 /// At most eight digits and a unit, as the gRPC protocol over HTTP/2 spells a timeout.

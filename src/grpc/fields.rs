@@ -52,6 +52,14 @@ pub(super) fn batch_id(input: &str) -> Field<Uuid> {
     required("batch_id", input, Uuid::try_parse(input).ok())
 }
 
+/// A batch that need not be named.
+pub(super) fn optional_batch_id(input: &str) -> Field<Option<Uuid>> {
+    if input.is_empty() {
+        return Ok(None);
+    }
+    batch_id(input).map(Some)
+}
+
 /// An address.
 pub(super) fn email(input: &str) -> Field<EmailAddress> {
     if input.is_empty() {

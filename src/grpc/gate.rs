@@ -9,12 +9,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 
 use super::fields::Field;
-use super::limits::{BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALLS_AT_ONCE_MAX};
+use super::limits::{
+    BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALLS_AT_ONCE_MAX, STREAMS_AT_ONCE_MAX,
+    WATCHES_AT_ONCE_MAX,
+};
 use super::{fields, status};
 use crate::domain::access::Access;
 use crate::domain::ids::OrganizationId;
@@ -71,13 +75,31 @@ impl From<Scope> for Permit {
 #[derive(Debug, Clone)]
 pub(super) struct Gate {
     places: Arc<Semaphore>,
+    streams: Arc<Semaphore>,
+    watches: Arc<Semaphore>,
+    closing: CancellationToken,
+}
+
+/// A stream that was let through. It holds a place among its kind for as long as it lives, and one of those of calls only
+/// while it works.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    /// Who calls.
+    pub(super) caller: Arc<Caller>,
+    /// What its work is logged under.
+    pub(super) span: Span,
+    gate: Gate,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Gate {
-    /// A gate with all its places free.
-    pub(super) fn new() -> Self {
+    /// A gate with all its places free. Streams end soon after `closing` is cancelled.
+    pub(super) fn new(closing: CancellationToken) -> Self {
         Self {
             places: Arc::new(Semaphore::new(CALLS_AT_ONCE_MAX)),
+            streams: Arc::new(Semaphore::new(STREAMS_AT_ONCE_MAX)),
+            watches: Arc::new(Semaphore::new(WATCHES_AT_ONCE_MAX)),
+            closing,
         }
     }
 
@@ -94,24 +116,107 @@ impl Gate {
     where
         W: Future<Output = Result<T, Status>>,
     {
-        let caller = request
-            .extensions()
-            .get::<Arc<Caller>>()
-            .cloned()
-            .ok_or_else(|| status::refused(Reason::CredentialsInvalid))?;
-        require_permit(&caller, permit.into())?;
+        let caller = permitted(&request, permit.into())?;
         let Ok(_place) = self.places.try_acquire() else {
             return Err(status::refused(Reason::Overloaded));
         };
-        let span = tracing::info_span!("call", rpc.method = method, caller.name = caller.label);
+        let span = span(method, &caller);
         let work = work(caller, request.into_inner()).instrument(span);
-        match tokio::time::timeout(pace.duration_max(), AssertUnwindSafe(work).catch_unwind()).await
-        {
-            Ok(Ok(answer)) => answer.map(Response::new),
-            // Told to the log by the panic hook; without this the caller would see a call that was cancelled.
-            Ok(Err(_)) => Err(status::refused(Reason::Internal)),
-            Err(_) => Err(status::refused(Reason::DeadlineExceeded)),
+        in_time(pace, work).await.map(Response::new)
+    }
+
+    /// Lets a stream of items through, or refuses it as a call is.
+    pub(super) fn admit_stream<M>(
+        &self,
+        method: &'static str,
+        permit: Permit,
+        request: &Request<M>,
+    ) -> Result<Admitted, Status> {
+        self.admit(&self.streams, method, permit, request)
+    }
+
+    /// Lets a watch through, or refuses it as a call is.
+    pub(super) fn admit_watch<M>(
+        &self,
+        method: &'static str,
+        permit: Permit,
+        request: &Request<M>,
+    ) -> Result<Admitted, Status> {
+        self.admit(&self.watches, method, permit, request)
+    }
+
+    fn admit<M>(
+        &self,
+        places: &Arc<Semaphore>,
+        method: &'static str,
+        permit: Permit,
+        request: &Request<M>,
+    ) -> Result<Admitted, Status> {
+        let caller = permitted(request, permit)?;
+        if self.closing.is_cancelled() {
+            return Err(status::refused(Reason::Overloaded));
         }
+        let place = Arc::clone(places).try_acquire_owned();
+        Ok(Admitted {
+            span: span(method, &caller),
+            caller,
+            gate: self.clone(),
+            _place: place.map_err(|_| status::refused(Reason::Overloaded))?,
+        })
+    }
+}
+
+impl Admitted {
+    /// Does a part of the stream's work, as a bulk call is done; but it waits for a place among the calls.
+    pub(super) async fn part<T>(
+        &self,
+        work: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let place = self.gate.places.acquire();
+        let Ok(Ok(_place)) = tokio::time::timeout(Pace::Bulk.duration_max(), place).await else {
+            return Err(status::refused(Reason::Overloaded));
+        };
+        in_time(Pace::Bulk, work).await
+    }
+
+    /// Does a short part of the stream's work, for which no place is kept.
+    pub(super) async fn quick_part<T>(
+        &self,
+        work: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        in_time(Pace::Quick, work).await
+    }
+
+    /// Cancelled when the stream has to end, because the process does.
+    pub(super) const fn closing(&self) -> &CancellationToken {
+        &self.gate.closing
+    }
+}
+
+/// Who calls, if they may.
+fn permitted<M>(request: &Request<M>, permit: Permit) -> Result<Arc<Caller>, Status> {
+    let caller = request
+        .extensions()
+        .get::<Arc<Caller>>()
+        .cloned()
+        .ok_or_else(|| status::refused(Reason::CredentialsInvalid))?;
+    require_permit(&caller, permit)?;
+    Ok(caller)
+}
+
+fn span(method: &'static str, caller: &Caller) -> Span {
+    tracing::info_span!("call", rpc.method = method, caller.name = caller.label)
+}
+
+async fn in_time<T>(
+    pace: Pace,
+    work: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    match tokio::time::timeout(pace.duration_max(), AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(answer)) => answer,
+        // Told to the log by the panic hook; without this the caller would see a call that was cancelled.
+        Ok(Err(_)) => Err(status::refused(Reason::Internal)),
+        Err(_) => Err(status::refused(Reason::DeadlineExceeded)),
     }
 }
 

@@ -30,12 +30,13 @@ use crate::proto::{
 };
 use crate::service::{Accept, Decline, List, Resend, Service, ServiceError};
 
-/// The service behind the protocol.
+/// The service behind the protocol. Cheap to clone, for streams that outlive their call.
+#[derive(Clone)]
 pub(super) struct InvitationApi {
     pub(super) service: Service,
     pub(super) gate: Gate,
     pub(super) keyring: Arc<Keyring>,
-    pub(super) rates: Rates,
+    pub(super) rates: Arc<Rates>,
 }
 
 impl InvitationApi {
@@ -44,7 +45,7 @@ impl InvitationApi {
         service: Service,
         gate: Gate,
         keyring: Arc<Keyring>,
-        rates: Rates,
+        rates: Arc<Rates>,
     ) -> Self {
         Self {
             service,
@@ -122,7 +123,7 @@ impl InvitationService for InvitationApi {
         &self,
         request: Request<Streaming<BulkCreateStreamRequest>>,
     ) -> Result<Response<Self::BulkCreateStreamStream>, Status> {
-        self.create_stream(request).await
+        self.create_stream(request)
     }
 
     async fn get_batch(

@@ -37,6 +37,31 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CONNECTION_AGE_MAX: Duration = Duration::from_mins(15);
 /// How far chance shortens that age, once for each process, so that replicas do not ask in step.
 pub const CONNECTION_AGE_JITTER: f64 = 0.1;
+/// How much of a call may wait unread, in octets, before its sender has to wait; and of all calls of a connection. A call
+/// that is read slowly must not hold up the others of its connection.
+pub const CALL_WINDOW_OCTETS: u32 = 256 * 1024;
+/// See [`CALL_WINDOW_OCTETS`].
+pub const CONNECTION_WINDOW_OCTETS: u32 = 1024 * 1024;
+/// Streams of items at once over all connections: each holds up to three chunks and a message, and keeps one connection to
+/// the database busy.
+pub const STREAMS_AT_ONCE_MAX: usize = 32;
+/// How long a stream waits for its caller, to send or to read.
+pub const STREAM_IDLE_MAX: Duration = Duration::from_mins(1);
+/// How long a stream may last: millions of items. What is withdrawn from a caller, and what moves load to new replicas,
+/// takes effect by then.
+pub const STREAM_AGE_MAX: Duration = Duration::from_hours(1);
+/// How long a stream waits until its caller's rate lets the next chunk through; beyond, it is refused as a call is.
+pub const STREAM_RATE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Items that are made together.
+pub const CHUNK_ITEMS: usize = 1_000;
+/// Octets of the items that are made together; a single item may have more.
+pub const CHUNK_OCTETS_MAX: usize = 4 * 1024 * 1024;
+/// What was sent is made once nothing followed for so long.
+pub const CHUNK_LINGER: Duration = Duration::from_millis(100);
+/// What was sent is made after so long, whatever follows.
+pub const CHUNK_AGE_MAX: Duration = Duration::from_secs(1);
+/// Longest name that a caller may give an item, in octets.
+pub const ITEM_KEY_OCTETS_MAX: usize = 64;
 /// Calls at work at once over all connections; what comes beyond is told to try again.
 pub const CALLS_AT_ONCE_MAX: usize = 64;
 /// How long a bulk call may take.
@@ -74,3 +99,9 @@ pub const FAILED_ACCEPTS_MAX: usize = 20;
 pub const FAILED_ACCEPTS_WINDOW: Duration = Duration::from_mins(1);
 /// Users with failed attempts that are remembered at once, of about 300 octets each.
 pub const FAILED_ACCEPTS_SWEPT_AT: usize = 10_000;
+/// Watches at once over all connections; each costs a place in memory and a statement whenever something happens.
+pub const WATCHES_AT_ONCE_MAX: usize = 256;
+/// How long a watch says nothing at most: proxies on the way end what is silent for a minute.
+pub const WATCH_SILENCE_MAX: Duration = Duration::from_secs(25);
+/// How often a watching user is asked for again among the admins.
+pub const WATCH_PERMISSION_INTERVAL: Duration = Duration::from_mins(1);

@@ -8,6 +8,7 @@ mod actor;
 mod audit_service;
 mod authentication;
 mod bulk_create_stream;
+mod chunks;
 mod connection;
 mod convert;
 mod deadline;

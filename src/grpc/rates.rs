@@ -71,6 +71,12 @@ impl Rates {
     ///
     /// `RATE_LIMITED` with the time until there are as many in it.
     pub(super) fn spend(&self, caller: &str, recipients: usize) -> Result<(), Status> {
+        self.try_spend(caller, recipients)
+            .map_err(status::rate_limited)
+    }
+
+    /// The same; what is refused is told the time alone.
+    pub(super) fn try_spend(&self, caller: &str, recipients: usize) -> Result<(), Duration> {
         let Some(buckets) = &self.recipients else {
             return Ok(());
         };
@@ -85,7 +91,7 @@ impl Rates {
         match buckets.limiter.check_key_n(&caller.to_owned(), count) {
             Ok(Err(not_until)) => {
                 let now = governor_clock::Clock::now(&buckets.clock);
-                Err(status::rate_limited(not_until.wait_time_from(now)))
+                Err(not_until.wait_time_from(now))
             }
             // More than a bucket holds is never asked for.
             Ok(Ok(())) | Err(_) => Ok(()),

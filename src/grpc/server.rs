@@ -21,9 +21,9 @@ use super::gate::Gate;
 use super::health::Health;
 use super::invitation_service::InvitationApi;
 use super::limits::{
-    CONCURRENT_STREAMS_MAX, CONNECTION_AGE_JITTER, CONNECTION_AGE_MAX, HEADER_LIST_OCTETS_MAX,
-    KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LOCAL_ERROR_RESETS_MAX, PENDING_ACCEPT_RESETS_MAX,
-    REQUEST_OCTETS_MAX, RESPONSE_OCTETS_MAX,
+    CALL_WINDOW_OCTETS, CONCURRENT_STREAMS_MAX, CONNECTION_AGE_JITTER, CONNECTION_AGE_MAX,
+    CONNECTION_WINDOW_OCTETS, HEADER_LIST_OCTETS_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
+    LOCAL_ERROR_RESETS_MAX, PENDING_ACCEPT_RESETS_MAX, REQUEST_OCTETS_MAX, RESPONSE_OCTETS_MAX,
 };
 use super::mail_service::MailApi;
 use super::peer::PeerLayer;
@@ -73,6 +73,7 @@ pub struct Server {
     config: GrpcConfig,
     router: Router,
     health: Health,
+    closing: CancellationToken,
 }
 
 impl Server {
@@ -85,15 +86,16 @@ impl Server {
     ) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let listener = TcpListener::bind(config.listen).await?;
         let (health, health_service) = Health::new().await;
+        let closing = CancellationToken::new();
         let mut router =
             limited(config.trusted_proxies.clone()).add_service(HealthServer::new(health_service));
         if config.serves_api {
-            let gate = Gate::new();
+            let gate = Gate::new(closing.clone());
             let invitations = InvitationServiceServer::new(InvitationApi::new(
                 service.clone(),
                 gate.clone(),
                 Arc::clone(&keyring),
-                Rates::new(&service.clock(), config.caller_rate),
+                Arc::new(Rates::new(&service.clock(), config.caller_rate)),
             ))
             .max_decoding_message_size(REQUEST_OCTETS_MAX)
             .max_encoding_message_size(RESPONSE_OCTETS_MAX);
@@ -139,6 +141,7 @@ impl Server {
             config,
             router,
             health,
+            closing,
         })
     }
 
@@ -162,6 +165,7 @@ impl Server {
         );
         let overdue = async {
             stopping.cancelled().await;
+            self.closing.cancel();
             tokio::time::sleep(self.config.drain_timeout).await;
         };
         tokio::select! {
@@ -185,6 +189,8 @@ async fn keep_fresh(tls: Option<Tls>) -> Infallible {
 fn limited(trusted_proxies: TrustedProxies) -> tonic::transport::Server<Layers> {
     tonic::transport::Server::builder()
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
+        .initial_stream_window_size(CALL_WINDOW_OCTETS)
+        .initial_connection_window_size(CONNECTION_WINDOW_OCTETS)
         .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS_MAX))
         .http2_max_pending_accept_reset_streams(Some(PENDING_ACCEPT_RESETS_MAX))
         .http2_max_header_list_size(HEADER_LIST_OCTETS_MAX)

@@ -13,7 +13,7 @@ use crate::domain::reason::Reason;
 use crate::domain::scope::Scope;
 use crate::domain::user::User;
 use crate::identity::{Caller, SignedInUser};
-use crate::proto::{AcceptRequest, BulkCreateRequest};
+use crate::proto::{AcceptRequest, BulkCreateRequest, BulkCreateStreamHeader, NewInvitation};
 use crate::service::Accept;
 
 /// The organizations whose links a caller may use: a user any, because the link is theirs or is of no use to them.
@@ -31,20 +31,48 @@ pub(super) fn invites_as_self(
 ) -> Result<(), Status> {
     require_self(user, "inviter_user_id", &request.inviter_user_id)?;
     for item in &request.invitations {
-        require_self(user, "invitations.inviter_user_id", &item.inviter_user_id)?;
-        require_unsaid(
-            "invitations.private_metadata",
-            item.private_metadata.is_none(),
-        )?;
+        require_own_item(user, "invitations", item)?;
     }
-    if request.return_link {
+    require_no_link(request.return_link)?;
+    user.id.as_str().clone_into(&mut request.inviter_user_id);
+    Ok(())
+}
+
+/// The same for the header of a stream.
+pub(super) fn streams_as_self(
+    user: &SignedInUser,
+    header: &mut BulkCreateStreamHeader,
+) -> Result<(), Status> {
+    require_self(user, "header.inviter_user_id", &header.inviter_user_id)?;
+    require_no_link(header.return_link)?;
+    user.id.as_str().clone_into(&mut header.inviter_user_id);
+    Ok(())
+}
+
+/// The same for one item, of a list of this name.
+pub(super) fn require_own_item(
+    user: &SignedInUser,
+    list: &str,
+    item: &NewInvitation,
+) -> Result<(), Status> {
+    if !item.inviter_user_id.is_empty() {
+        let field = format!("{list}.inviter_user_id");
+        require_self(user, &field, &item.inviter_user_id)?;
+    }
+    if item.private_metadata.is_some() {
+        require_unsaid(&format!("{list}.private_metadata"), false)?;
+    }
+    Ok(())
+}
+
+fn require_no_link(return_link: bool) -> Result<(), Status> {
+    if return_link {
         return Err(status::refused_with(
             Reason::ScopeMissing,
             "scope",
             Scope::InvitationsLink.as_str(),
         ));
     }
-    user.id.as_str().clone_into(&mut request.inviter_user_id);
     Ok(())
 }
 

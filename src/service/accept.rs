@@ -102,14 +102,19 @@ impl Service {
         }
         let organization_id = &subject.organization_id;
         let user_id = request.user.id.as_str();
-        let Some(membership) = memberships::get(connection, organization_id, user_id).await? else {
+        let is_already_member = accepted.joined.is_none();
+        let membership = match accepted.joined {
+            Some(joined) => Some(joined),
+            None => memberships::get(connection, organization_id, user_id).await?,
+        };
+        let Some(membership) = membership else {
             // Accepted, and the membership deleted since: the link does not bring it back.
             return refuse(connection, &subject, event, Reason::AlreadyAccepted).await;
         };
         Ok(AcceptOutcome {
             membership,
             invitation: self.read(connection, organization_id, subject.id).await?,
-            is_already_member: !accepted.is_joined,
+            is_already_member,
         })
     }
 

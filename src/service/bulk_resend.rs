@@ -21,7 +21,8 @@ use crate::domain::quota::Ask;
 use crate::entropy;
 use crate::store::candidates;
 use crate::store::idempotency_keys::{self, RequestKey};
-use crate::store::invitations::{self, ListFilter, Resending};
+use crate::store::invitations::{self, Resending};
+use crate::store::listings::ListFilter;
 use crate::store::{self, Connection, Constraint, StoreError, audit_events, invitation_row};
 
 use self::step::{Decided, Knowledge, Step};
@@ -293,7 +294,7 @@ impl Service {
             .iter()
             .map(|candidate| candidate.email_normalized.clone())
             .collect();
-        let addresses = invitations::known_addresses(connection, organization_id, &emails).await?;
+        let pending = invitations::pending_for(connection, organization_id, &emails).await?;
         let knowledge = Knowledge {
             suppressed: self
                 .suppressed(connection, organization_id, &emails)
@@ -303,10 +304,7 @@ impl Service {
                 .into_iter()
                 .map(|candidate| (candidate.id, candidate))
                 .collect(),
-            addresses: addresses
-                .into_iter()
-                .map(|address| (address.email_normalized.clone(), address))
-                .collect(),
+            pending,
         };
         let mut decided = Decided::default();
         asked

@@ -13,7 +13,8 @@ use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::invitation::StateName;
 use crate::domain::reason::Reason;
 use crate::store::candidates::{self, Candidate};
-use crate::store::invitations::{self, End, ListFilter, Target};
+use crate::store::invitations::{self, End, Target};
+use crate::store::listings::ListFilter;
 use crate::store::{self, Connection, audit_events, organizations};
 
 use super::audit::count;

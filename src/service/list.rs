@@ -7,7 +7,7 @@ use uuid::Uuid;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
 use crate::domain::reason::Reason;
-use crate::store::invitations::{self, ListFilter};
+use crate::store::listings::{self, ListFilter, Page};
 use crate::store::{self, Connection, invitation_row, organizations};
 
 use super::{Service, ServiceError};
@@ -76,20 +76,18 @@ impl Service {
         let mut among = None;
         if let Some(email) = &filter.email_normalized {
             let tags: Vec<_> = self.tagger.tags_of_normalized(email).collect();
-            let ids = invitations::ids_of_address(connection, organization_id, email, &tags);
+            let ids = listings::ids_of_address(connection, organization_id, email, &tags);
             among = Some(ids.await?);
         }
         let now = self.clock.now();
-        let ids = invitations::list_ids(
-            connection,
+        let page = Page {
             organization_id,
             filter,
-            among.as_deref(),
+            among: among.as_deref(),
             before,
             limit,
             now,
-        )
-        .await?;
-        Ok(ids)
+        };
+        Ok(listings::list_ids(connection, page).await?)
     }
 }

@@ -15,6 +15,7 @@ mod delete;
 mod erase_address;
 mod error;
 mod feedback;
+mod fold;
 mod get;
 mod get_batch;
 mod idempotency;
@@ -34,9 +35,11 @@ mod suppressions;
 mod suspension;
 mod sweep;
 mod upsert;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
@@ -67,9 +70,10 @@ pub use suppressions::{
     ListSuppressions, RefusedAddress,
 };
 pub use upsert::{UpsertOutcome, Upserted};
+pub use watch::{EVENTS_MAX, Happened, Watch, WatchFrom};
 
 pub use crate::store::audit_events::AuditFilter;
-pub use crate::store::invitations::ListFilter;
+pub use crate::store::listings::ListFilter;
 pub use crate::store::suppressions::SuppressionKey;
 
 /// The use cases with all they need. Cheap to clone.
@@ -82,6 +86,7 @@ pub struct Service {
     tagger: Arc<Tagger>,
     hasher: Arc<AddressHasher>,
     quotas: QuotaLimits,
+    events_kept: Option<Duration>,
     links: Arc<LinkTemplate>,
     mail_queued: Arc<Notify>,
 }
@@ -104,6 +109,7 @@ impl Service {
             tagger: Arc::new(Tagger::new(&keyring)),
             hasher: Arc::new(AddressHasher::new(&keyring)),
             quotas: QuotaLimits::OFF,
+            events_kept: None,
             keyring,
             links,
             mail_queued,
@@ -114,6 +120,15 @@ impl Service {
     #[must_use]
     pub fn with_quotas(self, quotas: QuotaLimits) -> Self {
         Self { quotas, ..self }
+    }
+
+    /// The same where events are kept for so long; for ever, if nobody says.
+    #[must_use]
+    pub fn with_events_kept(self, events_kept: Option<Duration>) -> Self {
+        Self {
+            events_kept,
+            ..self
+        }
     }
 
     /// The time, as the use cases see it.

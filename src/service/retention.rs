@@ -9,12 +9,17 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use time::OffsetDateTime;
 
-use crate::store::{self, Connection, Purged, StoreError, audit_events, erasures, outbox};
+use crate::store::{
+    self, Connection, Purged, StoreError, audit_events, batches, erasures, invitation_events,
+    outbox,
+};
 
 use super::{Service, ServiceError};
 
 /// Most rows of one transaction, so that no lock lasts.
 const PURGE_ROWS_MAX: i64 = 500;
+/// Most rows of events of one transaction: they come faster than anything else, and nobody else locks them.
+const PURGE_EVENTS_MAX: i64 = 5_000;
 /// Most transactions of one purge in a row: reminders and expiry must not wait for an old table to become small.
 const PURGE_BATCHES_MAX: usize = 20;
 /// So far behind, somebody should look: purges do not keep up, or did not run.
@@ -33,6 +38,10 @@ pub struct Retention {
     pub dead_mails: Option<Duration>,
     /// An event of the audit log.
     pub audit_events: Option<Duration>,
+    /// An event of an invitation, once it is in the counts.
+    pub events: Option<Duration>,
+    /// A batch and its counts.
+    pub batches: Option<Duration>,
 }
 
 impl Retention {
@@ -79,6 +88,11 @@ impl Service {
                 |it, by, most| Box::pin(audit_events::purge(it, by, most)),
             )
             .await,
+            self.purge_events(retention.events).await,
+            self.purge_table("purge.batches", retention.batches, |it, by, most| {
+                Box::pin(batches::purge(it, by, most))
+            })
+            .await,
         ];
         done.into_iter().collect()
     }
@@ -89,14 +103,28 @@ impl Service {
         kept: Option<Duration>,
         purge: Purge,
     ) -> Result<(), ServiceError> {
-        let mut turn = Turn::new(name, kept, self.clock.now());
+        let turn = Turn::new(name, kept, self.clock.now());
+        self.purge_in(turn, purge).await
+    }
+
+    async fn purge_events(&self, kept: Option<Duration>) -> Result<(), ServiceError> {
+        let turn = Turn {
+            rows_max: PURGE_EVENTS_MAX,
+            ..Turn::new("purge.events", kept, self.clock.now())
+        };
+        let purge: Purge = |it, by, most| Box::pin(invitation_events::purge(it, by, most));
+        self.purge_in(turn, purge).await
+    }
+
+    async fn purge_in(&self, mut turn: Turn, purge: Purge) -> Result<(), ServiceError> {
+        let (name, rows_max) = (turn.name, turn.rows_max);
         while let Some(due_by) = turn.next() {
             let purged = self
                 .store
                 .with_tx(name, move |connection| {
                     Box::pin(async move {
                         store::plan_afresh(connection).await?;
-                        purge(connection, due_by, PURGE_ROWS_MAX).await
+                        purge(connection, due_by, rows_max).await
                     })
                 })
                 .await?;
@@ -149,6 +177,7 @@ impl Service {
 struct Turn {
     name: &'static str,
     due_by: Option<OffsetDateTime>,
+    rows_max: i64,
     batches: usize,
     is_done: bool,
     count: i64,
@@ -161,6 +190,7 @@ impl Turn {
         Self {
             name,
             due_by,
+            rows_max: PURGE_ROWS_MAX,
             batches: 0,
             is_done: false,
             count: 0,
@@ -180,7 +210,7 @@ impl Turn {
     fn add(&mut self, purged: Purged) {
         self.count += purged.count;
         self.oldest = self.oldest.into_iter().chain(purged.oldest).min();
-        self.is_done = purged.count < PURGE_ROWS_MAX;
+        self.is_done = purged.count < self.rows_max;
     }
 
     /// How late the oldest row was.

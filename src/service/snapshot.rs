@@ -3,6 +3,7 @@
 //! Addresses, notes, metadata and links are left out and read back from the rows: what is erased there is gone here too.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -21,7 +22,7 @@ use crate::store::{Connection, invitation_row};
 const UNREADABLE: ServiceError = ServiceError::Corrupt("a stored response cannot be read");
 
 /// The results of a call.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct StoredResults(Vec<StoredResult>);
 
@@ -110,6 +111,19 @@ impl StoredResults {
         Self(results.iter().map(StoredResult::new).collect())
     }
 
+    /// Adds a part of others'.
+    pub(super) fn append(
+        &mut self,
+        mut other: Self,
+        part: Range<usize>,
+    ) -> Result<(), ServiceError> {
+        if part.start > part.end || part.end > other.0.len() {
+            return Err(UNREADABLE);
+        }
+        self.0.extend(other.0.drain(part));
+        Ok(())
+    }
+
     /// The results as they were given, read back with what was left out of them.
     pub(super) async fn restore(
         self,
@@ -124,13 +138,13 @@ impl StoredResults {
             .collect();
         let found =
             invitation_row::get_many(connection, organization_id.as_str(), &ids, now).await?;
-        let mut found: HashMap<Uuid, Invitation> = found
+        let found: HashMap<Uuid, Invitation> = found
             .into_iter()
             .map(|invitation| (invitation.id, invitation))
             .collect();
         self.0
             .into_iter()
-            .map(|result| result.restore(&mut found))
+            .map(|result| result.restore(&found))
             .collect()
     }
 }
@@ -157,12 +171,13 @@ impl StoredResult {
         }
     }
 
-    fn restore(self, found: &mut HashMap<Uuid, Invitation>) -> Result<ItemResult, ServiceError> {
+    fn restore(self, found: &HashMap<Uuid, Invitation>) -> Result<ItemResult, ServiceError> {
         let invitation = match self.invitation {
             None => None,
+            // Two results may show one invitation: a chunk that made it, and a later one that found it there.
             Some(stored) => found
-                .remove(&stored.id)
-                .map(|row| stored.restore(row))
+                .get(&stored.id)
+                .map(|row| stored.restore(row.clone()))
                 .transpose()?,
         };
         let violations = self

@@ -253,22 +253,23 @@ impl Service {
         emails_normalized: &[String],
     ) -> Result<HashMap<String, SuppressionReason>, ServiceError> {
         let mut email_of = HashMap::with_capacity(emails_normalized.len());
-        let mut asked = Vec::with_capacity(emails_normalized.len());
+        let mut tags = Vec::with_capacity(emails_normalized.len());
         for email in emails_normalized {
             for tag in self.tagger.tags_of_normalized(email) {
                 email_of.insert(tag.octets, email);
-                asked.push((organization_id.as_str(), tag));
+                tags.push(tag);
             }
         }
-        let found = suppressions::find(connection, &asked, self.clock.now()).await?;
-        let mut reasons = HashMap::with_capacity(found.len());
-        for suppressed in found {
-            if let Some(email) = email_of.get(&suppressed.tag) {
-                let reason = reasons.entry((*email).clone()).or_insert(suppressed.reason);
-                *reason = suppressed.reason.max(*reason);
+        let now = self.clock.now();
+        let found = suppressions::reasons(connection, organization_id, &tags, now).await?;
+        let mut strongest = HashMap::with_capacity(found.len());
+        for (tag, reason) in found {
+            if let Some(email) = email_of.get(&tag) {
+                let known = strongest.entry((*email).clone()).or_insert(reason);
+                *known = reason.max(*known);
             }
         }
-        Ok(reasons)
+        Ok(strongest)
     }
 }
 

@@ -4,7 +4,7 @@ use time::Duration;
 
 use crate::domain::quota;
 use crate::store::invitations::{self, End};
-use crate::store::{feedback_events, idempotency_keys, quotas, suppressions};
+use crate::store::{feedback_events, idempotency_keys, quotas, stream_chunks, suppressions};
 
 use super::idempotency::REQUEST_ID_TTL;
 use super::{Service, ServiceError};
@@ -19,6 +19,7 @@ impl Service {
     pub async fn sweep(&self) -> Result<(), ServiceError> {
         while self.expire_due().await? > 0 {}
         while self.forget_requests().await? > 0 {}
+        while self.forget_chunks().await? > 0 {}
         while self.purge_suppressions().await? > 0 {}
         while self.forget_feedback().await? > 0 {}
         while self.forget_quotas().await? > 0 {}
@@ -49,6 +50,19 @@ impl Service {
             .run("forget_requests", move |connection| {
                 Box::pin(async move {
                     Ok(idempotency_keys::forget(connection, forget_before, SWEEP_ROWS_MAX).await?)
+                })
+            })
+            .await
+    }
+
+    /// Forgets some of the chunks of streams that are old enough; returns how many. Each is younger than the request id of
+    /// its stream, and so outlives it.
+    async fn forget_chunks(&self) -> Result<u64, ServiceError> {
+        let forget_before = self.clock.now() - REQUEST_ID_TTL;
+        self.store
+            .run("forget_chunks", move |connection| {
+                Box::pin(async move {
+                    Ok(stream_chunks::forget(connection, forget_before, SWEEP_ROWS_MAX).await?)
                 })
             })
             .await

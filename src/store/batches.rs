@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{Purged, StoreError};
 use crate::domain::batch::{Batch, Counted};
 use crate::domain::ids::OrganizationId;
 
@@ -66,6 +66,25 @@ pub async fn find(
     Ok(batch)
 }
 
+/// The transaction of a batch's first items, where its events begin; `None` if the organization has no such batch.
+pub async fn first_transaction(
+    connection: &mut PgConnection,
+    organization_id: &OrganizationId,
+    id: Uuid,
+) -> Result<Option<i64>, StoreError> {
+    let transaction_id = sqlx::query_scalar!(
+        r#"-- store::batches::first_transaction
+        SELECT transaction_id::text::bigint AS "transaction_id!"
+          FROM batches
+         WHERE organization_id = $1 AND id = $2"#,
+        organization_id.as_str(),
+        id,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(transaction_id)
+}
+
 /// How many invitations of a batch are in each pair of states, at one moment. One whose time ran out is counted as expired,
 /// and one that a worker holds as sending, as whoever reads it sees it.
 pub async fn counts(
@@ -78,7 +97,7 @@ pub async fn counts(
         Counted,
         r#"-- store::batches::counts
         WITH fresh AS (
-            SELECT old_state, old_delivery_state, new_state, new_delivery_state, cardinality(invitation_ids) AS count
+            SELECT old_state, old_delivery_state, new_state, new_delivery_state, invitation_count AS count
               FROM invitation_events
              WHERE organization_id = $1 AND transaction_id >= (SELECT folded_before FROM event_fold)
                AND batch_id = $2
@@ -126,11 +145,11 @@ pub async fn counts(
     Ok(counts)
 }
 
-/// Folds events into the counts, those of about `transactions` transactions at most; returns how many events there were.
+/// Folds events into the counts, about so many rows of them and the rest of the last transaction; returns how many.
 ///
 /// Below the oldest transaction that still runs no event can be added any more, so what was folded is never looked at
 /// again. Whoever comes second waits, and then finds less to do or nothing.
-pub async fn fold(connection: &mut PgConnection, transactions: i64) -> Result<i64, StoreError> {
+pub async fn fold(connection: &mut PgConnection, rows: i64) -> Result<i64, StoreError> {
     let folded = sqlx::query_scalar!(
         r#"-- store::batches::fold
         WITH fold AS MATERIALIZED (
@@ -139,7 +158,9 @@ pub async fn fold(connection: &mut PgConnection, transactions: i64) -> Result<i6
             SELECT fold.folded_before AS low,
                    greatest(fold.folded_before,
                             least(pg_snapshot_xmin(pg_current_snapshot()),
-                                  (SELECT transaction_id
+                                  -- Right behind it: a transaction may have any number of events, and has all or none of
+                                  -- them folded.
+                                  (SELECT (transaction_id::text::bigint + 1)::text::xid8
                                      FROM invitation_events
                                     WHERE transaction_id >= fold.folded_before
                                     ORDER BY transaction_id
@@ -148,7 +169,7 @@ pub async fn fold(connection: &mut PgConnection, transactions: i64) -> Result<i6
               FROM fold
         ), event AS MATERIALIZED (
             SELECT e.organization_id, e.batch_id, e.old_state, e.old_delivery_state, e.new_state,
-                   e.new_delivery_state, cardinality(e.invitation_ids) AS count
+                   e.new_delivery_state, e.invitation_count AS count
               FROM invitation_events e
              WHERE e.transaction_id >= (SELECT low FROM range) AND e.transaction_id < (SELECT high FROM range)
         ), moved (organization_id, batch_id, state, delivery_state, count) AS (
@@ -161,6 +182,8 @@ pub async fn fold(connection: &mut PgConnection, transactions: i64) -> Result<i6
             INSERT INTO batch_counts AS c (organization_id, batch_id, state, delivery_state, invitation_count)
             SELECT organization_id, batch_id, state, delivery_state, sum(count)
               FROM moved
+             -- The counts of a batch that is kept no more are not begun anew.
+             WHERE EXISTS (SELECT FROM batches b WHERE b.organization_id = moved.organization_id AND b.id = moved.batch_id)
              GROUP BY organization_id, batch_id, state, delivery_state
             HAVING sum(count) <> 0
                 ON CONFLICT (organization_id, batch_id, state, delivery_state) DO UPDATE
@@ -169,9 +192,44 @@ pub async fn fold(connection: &mut PgConnection, transactions: i64) -> Result<i6
             UPDATE event_fold SET folded_before = range.high FROM range WHERE range.high > range.low
         )
         SELECT count(*) AS "count!" FROM event"#,
-        transactions,
+        rows,
     )
     .fetch_one(connection)
     .await?;
     Ok(folded)
+}
+
+/// Deletes batches that were made at a time or before, with their counts, the oldest first, at most `limit`.
+pub async fn purge(
+    connection: &mut PgConnection,
+    made_by: OffsetDateTime,
+    limit: i64,
+) -> Result<Purged, StoreError> {
+    let purged = sqlx::query_as!(
+        Purged,
+        r#"-- store::batches::purge
+        WITH due AS (
+            SELECT organization_id, id
+              FROM batches
+             WHERE created_at <= $1
+             ORDER BY created_at
+             LIMIT $2
+               FOR UPDATE SKIP LOCKED
+        ), deleted AS (
+            DELETE FROM batches AS b
+             USING due
+             WHERE b.organization_id = due.organization_id AND b.id = due.id
+            RETURNING b.organization_id, b.id, b.created_at
+        ), forgotten AS (
+            DELETE FROM batch_counts AS c
+             USING deleted
+             WHERE c.organization_id = deleted.organization_id AND c.batch_id = deleted.id
+        )
+        SELECT count(*) AS "count!", min(created_at) AS "oldest?" FROM deleted"#,
+        made_by,
+        limit,
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(purged)
 }

@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{StoreError, bell};
 use crate::domain::ids::OrganizationId;
 
 /// The invitations of an organization whose latest mail was given up and that still wait for their person, oldest
@@ -90,5 +90,6 @@ pub async fn requeue_many(
     )
     .fetch_all(connection)
     .await?;
+    bell::note_mail(organization_id.as_str());
     Ok(requeued)
 }

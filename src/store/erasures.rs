@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Purged, StoreError};
+use super::{Purged, StoreError, bell};
 use crate::domain::address_tag::AddressTag;
 
 /// An invitation that was locked and still has its address. Not `Debug`: it holds that.
@@ -113,7 +113,8 @@ pub async fn erase_many(
               FROM UNNEST($1::uuid[], $2::text[], $3::bytea[], $4::smallint[])
                    AS asked (id, organization_id, address_tag, key_id)
              WHERE i.id = asked.id AND i.organization_id = asked.organization_id COLLATE "C"
-            RETURNING i.id, i.organization_id, i.batch_id, i.state, i.delivery_state
+            RETURNING i.id, i.organization_id, i.batch_id, i.state, i.delivery_state,
+                      'queued' AS waiting
         ), told AS (
             INSERT INTO invitation_events
                    (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
@@ -127,7 +128,7 @@ pub async fn erase_many(
         ), canceled AS (
             UPDATE outbox AS o SET state = 'canceled'
               FROM erased
-             WHERE o.invitation_id = erased.id AND o.organization_id = erased.organization_id AND o.state = 'queued'
+             WHERE o.invitation_id = erased.id AND o.organization_id = erased.organization_id AND o.state = erased.waiting
             RETURNING o.invitation_id
         )
         SELECT count(*) AS "count!" FROM canceled"#,
@@ -139,6 +140,7 @@ pub async fn erase_many(
     )
     .fetch_one(connection)
     .await?;
+    bell::note_all(organization_ids);
     Ok(canceled.unsigned_abs())
 }
 

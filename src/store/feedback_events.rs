@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{StoreError, bell};
 use crate::domain::invitation::DeliveryState;
 
 /// Remembers a report; `false` if it was taken before. Waits for a twin in flight: when that commits the report is
@@ -122,7 +122,8 @@ pub async fn tell(
                    next_attempt_at = CASE WHEN $3::text IS NULL THEN next_attempt_at END,
                    updated_at = $6
              WHERE id = $1 AND organization_id = $2 AND delivery_state = ANY($7)
-            RETURNING id, batch_id, state, delivery_state, send_seq
+            RETURNING id, batch_id, state, delivery_state, send_seq,
+                      'queued' AS waiting
         ), noted AS (
             INSERT INTO invitation_events
                    (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
@@ -135,7 +136,7 @@ pub async fn tell(
         UPDATE outbox AS o SET state = 'canceled'
           FROM told
          WHERE o.invitation_id = $1 AND o.send_seq = told.send_seq AND o.organization_id = $2
-           AND o.state = 'queued' AND $3::text IS NOT NULL",
+           AND o.state = told.waiting AND $3::text IS NOT NULL",
         invitation.id,
         invitation.organization_id,
         report.delivery_state.map(DeliveryState::as_str),
@@ -146,5 +147,6 @@ pub async fn tell(
     )
     .execute(connection)
     .await?;
+    bell::note(&invitation.organization_id);
     Ok(())
 }

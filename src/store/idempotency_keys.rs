@@ -79,6 +79,28 @@ pub async fn get(
     Ok(stored)
 }
 
+/// Holds the key of a call that goes on in many transactions, so that twins of it take turns; returns what is kept under it.
+pub async fn lock(
+    connection: &mut PgConnection,
+    key: &RequestKey,
+) -> Result<Option<StoredRequest>, StoreError> {
+    let stored = sqlx::query_as!(
+        StoredRequest,
+        "-- store::idempotency_keys::lock
+        SELECT request_hash, response
+          FROM idempotency_keys
+         WHERE organization_id = $1 AND caller = $2 AND method = $3 AND request_id = $4
+           FOR NO KEY UPDATE",
+        key.organization_id,
+        key.caller,
+        key.method,
+        key.request_id,
+    )
+    .fetch_optional(connection)
+    .await?;
+    Ok(stored)
+}
+
 /// Keeps the answer of a call whose key this transaction claimed.
 pub async fn set_response(
     connection: &mut PgConnection,

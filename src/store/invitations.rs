@@ -1,14 +1,15 @@
-//! The `invitations` table: making, ending and finding. How a row becomes an [`Invitation`](crate::domain::invitation::Invitation) stands in
-//! `invitation_row`.
+//! The `invitations` table: making and ending. How they are found stands in `listings`, how a row becomes an
+//! [`Invitation`](crate::domain::invitation::Invitation) in `invitation_row`.
+
+use std::collections::HashMap;
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::StoreError;
-use crate::domain::address_tag::AddressTag;
+use super::{StoreError, bell};
 use crate::domain::ids::OrganizationId;
-use crate::domain::invitation::{DeliveryState, StateName};
+use crate::domain::invitation::StateName;
 use crate::domain::new_invitation::NewInvitation;
 use crate::domain::reminder;
 use crate::domain::token::NONCE_OCTETS;
@@ -126,61 +127,54 @@ pub async fn insert_many(
     )
     .fetch_all(connection)
     .await?;
+    bell::note_mail(batch.organization_id.as_str());
     Ok(written)
 }
 
-/// What is known of an address in an organization. Not `Debug`: it holds an address.
-pub struct KnownAddress {
-    /// The address.
-    pub email_normalized: String,
-    /// Its invitation in the state pending, expired or not.
-    pub pending_id: Option<Uuid>,
-    /// When that expires.
-    pub pending_expires_at: Option<OffsetDateTime>,
-    /// A user who owns the address.
-    pub user_id: Option<String>,
-    /// Whether such a user is a member of the organization.
-    pub is_member: bool,
+/// The pending invitation of an address, expired or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// Which.
+    pub id: Uuid,
+    /// When it expires, or did.
+    pub expires_at: OffsetDateTime,
 }
 
-/// What is known of addresses; those of which nothing is known are left out.
+/// The pending invitations of addresses in an organization, by address.
 ///
-/// Each address is looked up by itself: a subquery with a limit or an aggregate is never turned into a join. As a join
-/// this would be planned by guesses at how many addresses are asked for and how many people the organization has
-/// invited, and a wrong guess reads the whole organization for every call, or for every address.
-pub async fn known_addresses(
+/// Each address is looked up by itself: a subquery with a limit is never turned into a join. As a join this would be
+/// planned by guesses at how many addresses are asked for and how many people the organization has invited, and a wrong
+/// guess reads the whole organization for every call, or for every address.
+pub async fn pending_for(
     connection: &mut PgConnection,
     organization_id: &OrganizationId,
     emails_normalized: &[String],
-) -> Result<Vec<KnownAddress>, StoreError> {
-    let known = sqlx::query_as!(
-        KnownAddress,
-        r#"-- store::invitations::known_addresses
-        SELECT asked.email_normalized AS "email_normalized!",
-               i.id AS "pending_id?",
-               i.expires_at AS "pending_expires_at?",
-               owner.user_id AS "user_id?",
-               coalesce(owner.is_member, false) AS "is_member!"
+) -> Result<HashMap<String, Pending>, StoreError> {
+    let rows = sqlx::query!(
+        r#"-- store::invitations::pending_for
+        SELECT asked.email_normalized AS "email_normalized!", i.id, i.expires_at
           FROM UNNEST($2::text[]) AS asked (email_normalized)
-          LEFT JOIN LATERAL (
+         CROSS JOIN LATERAL (
                SELECT id, expires_at
                  FROM invitations
                 WHERE organization_id = $1 AND email_normalized = asked.email_normalized COLLATE "C"
                   AND state = 'pending'
-                LIMIT 1) AS i ON true
-         CROSS JOIN LATERAL (
-               SELECT min(e.user_id) AS user_id,
-                      bool_or(EXISTS (SELECT FROM memberships m
-                                       WHERE m.organization_id = $1 AND m.user_id = e.user_id)) AS is_member
-                 FROM user_emails e
-                WHERE e.email_normalized = asked.email_normalized COLLATE "C") AS owner
-         WHERE i.id IS NOT NULL OR owner.user_id IS NOT NULL"#,
+                LIMIT 1) AS i"#,
         organization_id.as_str(),
         emails_normalized,
     )
     .fetch_all(connection)
     .await?;
-    Ok(known)
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let pending = Pending {
+                id: row.id,
+                expires_at: row.expires_at,
+            };
+            (row.email_normalized, pending)
+        })
+        .collect())
 }
 
 /// How pending invitations end without becoming memberships.
@@ -235,7 +229,8 @@ pub async fn end_many(
               FROM target
              WHERE i.id = target.id AND i.organization_id = target.organization_id AND i.state = 'pending'
             RETURNING i.id, i.organization_id, i.send_seq, i.batch_id, target.delivery_state AS old_delivery_state,
-                      i.delivery_state
+                      i.delivery_state,
+                      'queued' AS waiting
         ), told AS (
             INSERT INTO invitation_events
                    (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
@@ -248,7 +243,7 @@ pub async fn end_many(
             UPDATE outbox AS o SET state = 'canceled'
               FROM ended
              WHERE o.invitation_id = ended.id AND o.send_seq = ended.send_seq
-               AND o.organization_id = ended.organization_id AND o.state = 'queued'
+               AND o.organization_id = ended.organization_id AND o.state = ended.waiting
         )
         SELECT id FROM ended"#,
         &ids,
@@ -260,6 +255,7 @@ pub async fn end_many(
     )
     .fetch_all(connection)
     .await?;
+    bell::note_all(organization_ids.iter().map(String::as_str));
     Ok(ended)
 }
 
@@ -373,7 +369,8 @@ pub async fn resend_many(
               FROM item
              WHERE i.id = item.id AND i.organization_id = item.organization_id COLLATE "C"
             RETURNING i.id, i.organization_id, i.send_seq, i.batch_id, item.state AS old_state,
-                      item.delivery_state AS old_delivery_state
+                      item.delivery_state AS old_delivery_state,
+                      'queued' AS waiting
         ), told AS (
             INSERT INTO invitation_events
                    (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
@@ -386,7 +383,7 @@ pub async fn resend_many(
             UPDATE outbox AS o SET state = 'canceled'
               FROM resent
              WHERE o.invitation_id = resent.id AND o.send_seq = resent.send_seq - 1
-               AND o.organization_id = resent.organization_id AND o.state = 'queued'
+               AND o.organization_id = resent.organization_id AND o.state = resent.waiting
         ), owed AS (
             INSERT INTO outbox
                    (invitation_id, organization_id, send_seq, state, attempts, created_at, next_attempt_at)
@@ -404,90 +401,6 @@ pub async fn resend_many(
     )
     .fetch_all(connection)
     .await?;
+    bell::note_mail(organization_id.as_str());
     Ok(resent)
-}
-
-/// What a list of invitations is narrowed to. Not `Debug`: it may hold an address.
-#[derive(Default)]
-pub struct ListFilter {
-    /// Only those in one of these states; none means all.
-    pub states: Vec<StateName>,
-    /// Only those whose latest mail is in this state.
-    pub delivery_state: Option<DeliveryState>,
-    /// Only those for this address.
-    pub email_normalized: Option<String>,
-    /// Only those of this inviter.
-    pub inviter_user_id: Option<String>,
-    /// Only those of this call.
-    pub batch_id: Option<Uuid>,
-}
-
-/// The ids of an organization's invitations for an address, those whose address was erased too, in no order. A statement of
-/// its own: as a filter among others, a planner without statistics reads the whole organization for it.
-pub async fn ids_of_address(
-    connection: &mut PgConnection,
-    organization_id: &OrganizationId,
-    email_normalized: &str,
-    tags: &[AddressTag],
-) -> Result<Vec<Uuid>, StoreError> {
-    let tags: Vec<&[u8]> = tags.iter().map(|tag| tag.octets.as_slice()).collect();
-    let ids = sqlx::query_scalar!(
-        r#"-- store::invitations::ids_of_address
-        SELECT id AS "id!" FROM invitations WHERE email_normalized = $2 AND organization_id = $1
-         UNION ALL
-        SELECT id FROM invitations WHERE address_tag = ANY($3) AND organization_id = $1"#,
-        organization_id.as_str(),
-        email_normalized,
-        &tags as &[&[u8]],
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(ids)
-}
-
-/// The ids of an organization's invitations, newest first, those older than `before` alone, at most `limit`. Of the filter's
-/// address it knows nothing: `among` are the ids that are for it, `None` if it does not matter. For use in a transaction
-/// that is planned afresh.
-pub async fn list_ids(
-    connection: &mut PgConnection,
-    organization_id: &OrganizationId,
-    filter: &ListFilter,
-    among: Option<&[Uuid]>,
-    before: Option<Uuid>,
-    limit: i64,
-    now: OffsetDateTime,
-) -> Result<Vec<Uuid>, StoreError> {
-    let states: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
-    let ids = sqlx::query_scalar!(
-        "-- store::invitations::list_ids
-        SELECT i.id
-          FROM invitations i
-         WHERE i.organization_id = $1 AND i.id < $2
-           AND (cardinality($3::text[]) = 0
-                OR CASE WHEN i.state = 'pending' AND i.expires_at <= $8 THEN 'expired' ELSE i.state END = ANY($3))
-           AND ($4::text IS NULL
-                OR $4 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
-                             WHEN EXISTS (SELECT FROM outbox x
-                                           WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
-                                             AND x.organization_id = i.organization_id AND x.state = 'sending')
-                             THEN 'sending' ELSE i.delivery_state END)
-           AND ($5::uuid[] IS NULL OR i.id = ANY($5))
-           AND ($6::text IS NULL OR i.inviter_user_id = $6)
-           -- A call draws its own id before those of its invitations, so the walk ends where the batch begins.
-           AND ($7::uuid IS NULL OR (i.batch_id = $7 AND i.id > $7))
-         ORDER BY i.id DESC
-         LIMIT $9",
-        organization_id.as_str(),
-        before.unwrap_or(Uuid::max()),
-        &states as &[&str],
-        filter.delivery_state.map(DeliveryState::as_str),
-        among as Option<&[Uuid]>,
-        filter.inviter_user_id,
-        filter.batch_id,
-        now,
-        limit,
-    )
-    .fetch_all(connection)
-    .await?;
-    Ok(ids)
 }

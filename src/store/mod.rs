@@ -6,14 +6,18 @@
 pub mod audit_events;
 pub mod backlog;
 pub mod batches;
+mod bell;
 pub mod candidates;
 pub mod dead_letters;
 pub mod erasures;
 mod error;
 pub mod feedback_events;
 pub mod idempotency_keys;
+pub mod invitation_events;
 pub mod invitation_row;
 pub mod invitations;
+mod listener;
+pub mod listings;
 pub mod mail_batches;
 pub mod memberships;
 pub mod organizations;
@@ -23,6 +27,7 @@ pub mod quotas;
 pub mod reminders;
 pub mod settlements;
 pub mod signing_keys;
+pub mod stream_chunks;
 pub mod subjects;
 pub mod suppressions;
 pub mod suspensions;
@@ -36,7 +41,9 @@ use sqlx::Connection as _;
 use sqlx::postgres::PgConnectOptions;
 use time::OffsetDateTime;
 
+pub use bell::{Bell, Subscription};
 pub use error::{Constraint, StoreError, Transient};
+pub use listener::Listener;
 
 use self::pool::Pool;
 use crate::{entropy, shutdown};
@@ -75,6 +82,7 @@ pub struct Purged {
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: Pool,
+    bell: Bell,
 }
 
 impl Store {
@@ -94,7 +102,10 @@ impl Store {
                 ("jit", "off".to_owned()),
             ]);
         let pool = Pool::new(options, config);
-        Ok(Self { pool })
+        Ok(Self {
+            pool,
+            bell: Bell::default(),
+        })
     }
 
     /// Brings the schema up to date.
@@ -162,11 +173,15 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Transient + Send + 'static,
     {
-        let pool = self.pool.clone();
+        let (pool, bell) = (self.pool.clone(), self.bell.clone());
         shutdown::detached(name, async move {
             retried(name, || async {
                 let lent = pool.lend().await?;
-                lent.settle(async |connection| work(connection).await).await
+                let working = lent.settle(async |connection| work(connection).await);
+                let (outcome, ring) = bell::noting(working).await;
+                // Each statement was committed by itself, whatever became of a later one.
+                bell.ring(ring);
+                outcome
             })
             .await
         })
@@ -184,21 +199,36 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Transient + Send + 'static,
     {
-        let pool = self.pool.clone();
+        let (pool, bell) = (self.pool.clone(), self.bell.clone());
         shutdown::detached(name, async move {
             retried(name, || async {
                 let lent = pool.lend().await?;
-                lent.settle(async |connection| {
+                let working = lent.settle(async |connection| {
                     let mut transaction = connection.begin().await.map_err(StoreError::from)?;
                     let output = work(&mut transaction).await?;
                     transaction.commit().await.map_err(StoreError::from)?;
                     Ok(output)
-                })
-                .await
+                });
+                let (outcome, ring) = bell::noting(working).await;
+                if outcome.is_ok() {
+                    bell.ring(ring);
+                }
+                outcome
             })
             .await
         })
         .await
+    }
+
+    /// What tells of events as soon as they are committed.
+    #[must_use]
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+
+    /// How a connection is made that is not the pool's.
+    fn connect_options(&self) -> PgConnectOptions {
+        self.pool.connect_options()
     }
 
     /// Ends every connection; waits for those that are lent out.

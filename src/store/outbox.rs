@@ -1,4 +1,8 @@
 //! The `outbox` table: mails that are owed. Claimed under a lease, settled by whoever still holds it.
+//!
+//! Statements elsewhere that cancel the mail of an invitation take the word `queued` from the part before, as `waiting`. As
+//! a literal it would let a planner use the index of the mails that wait, which is empty whenever the table was analyzed
+//! while none did: it would then read all of them for each mail that is looked for.
 
 use std::collections::HashSet;
 

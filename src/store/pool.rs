@@ -74,6 +74,11 @@ impl Pool {
         Ok(connecting?)
     }
 
+    /// How its connections are made.
+    pub(super) fn connect_options(&self) -> PgConnectOptions {
+        (*self.connections.connect_options()).clone()
+    }
+
     /// Ends every connection; waits for those that are lent.
     pub(super) async fn close(&self) {
         self.connections.close().await;

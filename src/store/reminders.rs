@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::StoreError;
+use super::{StoreError, bell};
 
 /// What became of reminders that were due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,5 +65,8 @@ pub async fn queue_due(
     )
     .fetch_one(connection)
     .await?;
+    if reminded.queued > 0 {
+        bell::note_mail_of_anybody();
+    }
     Ok(reminded)
 }

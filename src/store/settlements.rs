@@ -6,9 +6,9 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::StoreError;
 use super::outbox::{KeyColumns, MailKey};
 use super::suppressions::{self, SuppressionRow};
+use super::{StoreError, bell};
 
 /// What became of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -209,6 +209,10 @@ pub async fn settle_many(
         .into_iter()
         .map(|row| (row.invitation_id, row.send_seq))
         .collect();
+    let told = settled
+        .iter()
+        .filter(|one| written.contains(&one.key.name()));
+    bell::note_all(told.map(|one| one.key.organization_id.as_str()));
     suppress(connection, settled, &written, now).await?;
     Ok(written)
 }

@@ -6,10 +6,11 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{StoreError, bell};
 use crate::domain::audit::AuditEvent;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::StateName;
+use crate::domain::membership::Membership;
 use crate::domain::token::TokenSubject;
 use crate::domain::user::User;
 
@@ -165,12 +166,12 @@ pub struct Acceptance<'a> {
 }
 
 /// What an attempt to accept came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Accepted {
     /// Whether this attempt won the invitation.
     pub is_claimed: bool,
-    /// Whether that made a new membership; if not, the user was a member already.
-    pub is_joined: bool,
+    /// The membership that this made; if there is none, the user was a member already.
+    pub joined: Option<Membership>,
 }
 
 /// Accepts, in one statement: claims the invitation if everything still holds, makes the membership, adds a user whom
@@ -207,7 +208,8 @@ pub async fn accept(
                                                WHERE m.organization_id = $1 AND m.user_id = i.inviter_user_id
                                                  AND m.role = 'admin')))
             RETURNING i.id, i.batch_id, i.role, i.public_metadata, i.private_metadata, i.send_seq,
-                      target.delivery_state AS old_delivery_state, i.delivery_state
+                      target.delivery_state AS old_delivery_state, i.delivery_state,
+                      'queued' AS waiting
         ), told AS (
             INSERT INTO invitation_events
                    (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
@@ -220,7 +222,7 @@ pub async fn accept(
                     updated_at)
             SELECT $1, $4, role, public_metadata, private_metadata, $2, $7, $7 FROM claimed
                 ON CONFLICT (organization_id, user_id) DO NOTHING
-            RETURNING user_id
+            RETURNING role, public_metadata, private_metadata
         ), introduced AS (
             INSERT INTO users (id, name, created_at, updated_at)
             SELECT $4, $5, $7, $7 FROM claimed
@@ -235,7 +237,7 @@ pub async fn accept(
             UPDATE outbox AS o SET state = 'canceled'
               FROM claimed
              WHERE o.invitation_id = $2 AND o.send_seq = claimed.send_seq AND o.organization_id = $1
-               AND o.state = 'queued'
+               AND o.state = claimed.waiting
         ), audited AS (
             INSERT INTO audit_events
                    (id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,
@@ -244,7 +246,11 @@ pub async fn accept(
                    CASE WHEN EXISTS (SELECT FROM joined) THEN '{"created": 1}'::jsonb ELSE '{"unchanged": 1}' END
               FROM claimed
         )
-        SELECT EXISTS (SELECT FROM claimed) AS "is_claimed!", EXISTS (SELECT FROM joined) AS "is_joined!""#,
+        SELECT claimed.id IS NOT NULL AS "is_claimed!", joined.role AS "role?", joined.public_metadata,
+               joined.private_metadata
+          FROM (VALUES (true)) AS asked
+          LEFT JOIN claimed ON true
+          LEFT JOIN joined ON true"#,
         acceptance.subject.organization_id,
         acceptance.subject.id,
         acceptance.subject.generation,
@@ -261,9 +267,19 @@ pub async fn accept(
     )
     .fetch_one(connection)
     .await?;
+    bell::note(&acceptance.subject.organization_id);
     Ok(Accepted {
         is_claimed: row.is_claimed,
-        is_joined: row.is_joined,
+        joined: row.role.map(|role| Membership {
+            organization_id: acceptance.subject.organization_id.clone(),
+            user_id: acceptance.user_id.to_owned(),
+            role,
+            public_metadata: row.public_metadata,
+            private_metadata: row.private_metadata,
+            invitation_id: Some(acceptance.subject.id),
+            created_at: acceptance.now,
+            updated_at: acceptance.now,
+        }),
     })
 }
 

@@ -5,6 +5,7 @@ use time::OffsetDateTime;
 
 use super::StoreError;
 use crate::domain::address_tag::{AddressTag, TAG_OCTETS};
+use crate::domain::ids::OrganizationId;
 use crate::domain::suppression::{Suppression, SuppressionReason};
 
 /// A suppression to write.
@@ -98,10 +99,36 @@ pub struct Suppressed {
     pub reason: SuppressionReason,
 }
 
+/// Why those of an organization's addresses are suppressed that are: each reason there is, by tag, the same tag maybe more
+/// than once. Ask with every tag an address has. The array comes out of a subquery as in `users::owners`.
+pub async fn reasons(
+    connection: &mut PgConnection,
+    organization_id: &OrganizationId,
+    tags: &[AddressTag],
+    now: OffsetDateTime,
+) -> Result<Vec<([u8; TAG_OCTETS], SuppressionReason)>, StoreError> {
+    let tags: Vec<&[u8]> = tags.iter().map(|tag| tag.octets.as_slice()).collect();
+    let rows = sqlx::query!(
+        "-- store::suppressions::reasons
+        SELECT address_tag, reason
+          FROM suppressions
+         WHERE address_tag = ANY ((SELECT $2::bytea[])::bytea[]) AND organization_id IN ($1, '')
+           AND (expires_at IS NULL OR expires_at > $3)",
+        organization_id.as_str(),
+        &tags as &[&[u8]],
+        now,
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter()
+        .map(|row| Ok((octets(&row.address_tag)?, reason(&row.reason)?)))
+        .collect()
+}
+
 /// Those of the addresses that are suppressed now, each asked for with the organization that would invite it, in one
 /// statement. Ask with every tag an address has: its suppression may be older than the key that signs.
 ///
-/// Each one is looked up by itself, as in `invitations::known_addresses`. Where many are asked for, do it in a
+/// Each one is looked up by itself, as in `invitations::pending_for`. Where many are asked for, do it in a
 /// transaction that is planned afresh.
 pub async fn find(
     connection: &mut PgConnection,

@@ -3,7 +3,7 @@
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::StoreError;
+use super::{StoreError, bell};
 use crate::domain::ids::OrganizationId;
 
 /// Marks an organization as suspended and tells since when it is; `None` if it is not known. Does not wait for the calls
@@ -85,7 +85,7 @@ pub async fn release(
     let released = sqlx::query_scalar!(
         r#"-- store::suspensions::release
         WITH target AS (
-            SELECT i.id, i.send_seq
+            SELECT i.id, i.send_seq, 'queued' AS waiting
               FROM invitations i
              WHERE i.organization_id = $1 AND i.state = 'pending' AND i.next_attempt_at IS NOT NULL
              ORDER BY i.organization_id, i.email_normalized
@@ -94,7 +94,7 @@ pub async fn release(
             UPDATE outbox AS o SET next_attempt_at = $2, requeued_at = $2
               FROM target
              WHERE o.invitation_id = target.id AND o.send_seq = target.send_seq AND o.organization_id = $1
-               AND o.state = 'queued'
+               AND o.state = target.waiting
             RETURNING o.invitation_id
         ), told AS (
             UPDATE invitations AS i SET next_attempt_at = $2
@@ -107,5 +107,6 @@ pub async fn release(
     )
     .fetch_one(connection)
     .await?;
+    bell::note_mail(id.as_str());
     Ok(u64::try_from(released).unwrap_or_default())
 }

@@ -1,10 +1,12 @@
 //! The `users` table and the addresses of users in `user_emails`.
 
+use std::collections::HashMap;
+
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::StoreError;
-use crate::domain::ids::UserId;
+use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::user::User;
 
 /// Adds or replaces users with all their addresses, in one statement; returns the ids of those that were added.
@@ -140,4 +142,47 @@ pub async fn forget_address(
     .fetch_one(connection)
     .await?;
     Ok(forgotten)
+}
+
+/// A user who owns an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// Who; of several the first by id.
+    pub user_id: String,
+    /// Whether such a user is a member of the organization.
+    pub is_member: bool,
+}
+
+/// The owners of those addresses that have one, by address.
+///
+/// The array comes out of a subquery, so that it is planned for the few rows that any array is taken for, by the index and
+/// without a look at each of its thousands of elements.
+pub async fn owners(
+    connection: &mut PgConnection,
+    organization_id: &OrganizationId,
+    emails_normalized: &[String],
+) -> Result<HashMap<String, Owner>, StoreError> {
+    let rows = sqlx::query!(
+        r#"-- store::users::owners
+        SELECT e.email_normalized, min(e.user_id) AS "user_id!",
+               bool_or(EXISTS (SELECT FROM memberships m
+                                WHERE m.organization_id = $1 AND m.user_id = e.user_id)) AS "is_member!"
+          FROM user_emails e
+         WHERE e.email_normalized = ANY ((SELECT $2::text[])::text[])
+         GROUP BY e.email_normalized"#,
+        organization_id.as_str(),
+        emails_normalized,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let owner = Owner {
+                user_id: row.user_id,
+                is_member: row.is_member,
+            };
+            (row.email_normalized, owner)
+        })
+        .collect())
 }

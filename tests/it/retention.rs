@@ -6,7 +6,7 @@ use invitations::clock::{Clock, SystemClock};
 use invitations::domain::ids::OrganizationId;
 use invitations::proto::{InvitationState, ListRequest, RevokeRequest};
 use invitations::service::Retention;
-use invitations::store::invitations::{ListFilter, ids_of_address, list_ids};
+use invitations::store::listings::{ListFilter, Page, ids_of_address, list_ids};
 use invitations::store::{Connection, erasures, outbox, plan_afresh};
 use sqlx::{Connection as _, PgConnection};
 use time::Duration;
@@ -294,7 +294,7 @@ async fn a_process_that_dies_in_the_middle_leaves_the_rest_to_the_next_one() {
 }
 
 /// Pages that a unit of work reads, in all tables and indexes.
-async fn pages<T>(
+pub(crate) async fn pages<T>(
     database: &mut PgConnection,
     work: impl AsyncFnOnce(&mut Connection) -> T,
 ) -> (i64, T) {
@@ -376,9 +376,16 @@ async fn a_purge_with_nothing_to_do_and_a_list_by_address_read_a_handful_of_page
         let tags = [tagger.tag_of_normalized(email)];
         let (read, found) = pages(&mut database, async |connection: &mut Connection| {
             let ids = ids_of_address(connection, &organization_id, email, &tags);
-            let (ids, id) = (ids.await.unwrap(), &organization_id);
-            let ids = list_ids(connection, id, &filter, Some(&ids), None, 101, START);
-            ids.await.unwrap().len()
+            let ids = ids.await.unwrap();
+            let page = Page {
+                organization_id: &organization_id,
+                filter: &filter,
+                among: Some(&ids),
+                before: None,
+                limit: 101,
+                now: START,
+            };
+            list_ids(connection, page).await.unwrap().len()
         })
         .await;
         assert!(found == 1 && read <= pages_max, "list_ids: {read}");

@@ -77,7 +77,7 @@ async fn a_batch_of_any_size_takes_the_same_number_of_statements() {
     }
     let (one, rest) = counts.split_at(4);
     assert!(
-        one[0] > 3 && one.iter().all(|count| *count <= 17),
+        one[0] > 3 && one.iter().all(|count| *count <= 18),
         "{counts:?}"
     );
     assert!(rest.chunks(4).all(|chunk| chunk == one), "{counts:?}");
@@ -133,7 +133,7 @@ async fn any_number_is_mailed_again_or_queued_again_by_the_same_number_of_statem
     }
     let (one, rest) = counts.split_at(3);
     assert!(
-        one[0] > 3 && one.iter().all(|count| *count <= 17),
+        one[0] > 3 && one.iter().all(|count| *count <= 18),
         "{counts:?}"
     );
     assert!(rest.chunks(3).all(|chunk| chunk == one), "{counts:?}");

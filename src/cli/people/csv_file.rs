@@ -1,9 +1,12 @@
 //! A CSV file of people: commas, semicolons or tabs, told by its header; the columns in any order.
 
-use csv::{ByteRecord, ReaderBuilder};
+use std::io::{self, BufRead, Cursor, Read as _};
+
+use csv_core::ReadRecordResult;
 use serde_json::{Map, Value};
 
-use super::{Defaults, Fields, Person};
+use super::encoding::Checker;
+use super::{Defaults, Entry, Fields, Person, ROW_LONG, ROW_OCTETS_MAX, Trouble, Unreadable};
 
 /// The columns a file may have.
 const COLUMNS: [&str; 11] = [
@@ -22,79 +25,181 @@ const COLUMNS: [&str; 11] = [
 /// What may stand between cells; the first is that of a file with one column.
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 
-/// Reads a whole file whose encoding was checked.
-pub(super) fn read(text: &[u8], defaults: &Defaults) -> Result<Vec<Person>, Vec<String>> {
-    let delimiter = delimiter(text);
-    let mut reader = ReaderBuilder::new()
-        .delimiter(delimiter)
-        .has_headers(false)
-        .flexible(true)
-        .from_reader(text);
-    let mut lines = LineCounter::new(text);
-    let mut record = ByteRecord::new();
-    let mut columns = None;
-    let mut people = Vec::new();
-    let mut problems = Vec::new();
-    while reader
-        .read_byte_record(&mut record)
-        .map_err(|error| vec![error.to_string()])?
-    {
-        let line = lines.line_at(record.position().map_or(0, csv::Position::byte));
-        let cells: Vec<&str> = record
-            .iter()
-            .map(|cell| str::from_utf8(cell).unwrap_or_default())
-            .collect();
-        let Some(columns) = &columns else {
-            columns = Some(Columns::parse(&cells, delimiter)?);
-            continue;
-        };
-        match columns.person(line, &cells, defaults) {
-            Ok(person) => people.push(person),
-            Err(problem) => problems.push(format!("line {line}: {problem}")),
-        }
-    }
-    if columns.is_none() {
-        problems.push("the file is empty: its first line must name the columns".to_owned());
-    } else if people.is_empty() && problems.is_empty() {
-        problems.push("the file has a header but no rows".to_owned());
-    }
-    if problems.is_empty() {
-        Ok(people)
-    } else {
-        Err(problems)
-    }
-}
+/// Longest header that is looked at for what separates its cells; a longer one is no header of ours.
+const HEADER_OCTETS_MAX: u64 = 64 * 1024;
+/// Room for the cells of a row at first; it doubles as rows need more.
+const CELLS_OCTETS_FIRST: usize = 1024;
 
-/// Finds the line of a place in the file.
-///
-/// The CSV reader's own count is where it began to look for a row, before the empty lines it skips.
-struct LineCounter<'file> {
-    text: &'file [u8],
-    offset: usize,
+/// The rows of a file, one at a time.
+pub(super) struct CsvRows {
+    input: Box<dyn BufRead + Send>,
+    parser: csv_core::Reader,
+    columns: Columns,
+    checker: Checker,
+    /// The cells of a row, one after the other, and where each ends.
+    cells: Vec<u8>,
+    ends: Vec<usize>,
+    /// The line that comes next.
     line: u64,
 }
 
-impl<'file> LineCounter<'file> {
-    const fn new(text: &'file [u8]) -> Self {
-        Self {
-            text,
-            offset: 0,
+/// A row as it stands in the file.
+struct Record {
+    /// Where it starts.
+    line: u64,
+    octets: usize,
+    cells: usize,
+    problem: Option<String>,
+}
+
+impl CsvRows {
+    /// Reads the header.
+    pub(super) fn open(mut input: Box<dyn BufRead + Send>) -> Result<Self, Trouble> {
+        let mut header = Vec::new();
+        loop {
+            let read = (&mut input)
+                .take(HEADER_OCTETS_MAX)
+                .read_until(b'\n', &mut header)?;
+            let is_blank = header.iter().all(|octet| matches!(octet, b'\r' | b'\n'));
+            if read == 0 || !is_blank || header.len() as u64 >= HEADER_OCTETS_MAX {
+                break;
+            }
+        }
+        let delimiter = delimiter(&header);
+        let mut rows = Self {
+            input: Box::new(Cursor::new(header).chain(input)),
+            parser: csv_core::ReaderBuilder::new().delimiter(delimiter).build(),
+            columns: Columns {
+                names: Vec::new(),
+                delimiter,
+            },
+            checker: Checker::default(),
+            cells: vec![0; CELLS_OCTETS_FIRST],
+            ends: vec![0; COLUMNS.len()],
             line: 1,
+        };
+        let Some(record) = rows.record()? else {
+            let problem = "the file is empty: its first line must name the columns";
+            return Err(Trouble::file(problem));
+        };
+        if let Some(problem) = record.problem {
+            return Err(Trouble::File(vec![problem]));
+        }
+        rows.columns = Columns::parse(&rows.texts(&record), delimiter).map_err(Trouble::File)?;
+        Ok(rows)
+    }
+
+    /// Goes past the next row, or to the end.
+    pub(super) fn skip(&mut self) -> io::Result<bool> {
+        Ok(self.record()?.is_some())
+    }
+
+    /// The next row.
+    pub(super) fn next(&mut self, defaults: &Defaults) -> io::Result<Option<Entry>> {
+        let Some(record) = self.record()? else {
+            return Ok(None);
+        };
+        let line = record.line;
+        let texts = self.texts(&record);
+        let person = match record.problem {
+            Some(problem) => Err(problem),
+            None => self.columns.person(line, &texts, defaults),
+        };
+        Ok(Some(person.map_or_else(
+            |problem| {
+                Entry::Unreadable(Unreadable {
+                    line,
+                    email: self.columns.email(&texts),
+                    problem,
+                })
+            },
+            Entry::Person,
+        )))
+    }
+
+    /// Reads a row into `cells` and `ends`.
+    fn record(&mut self) -> io::Result<Option<Record>> {
+        self.skip_line_ends()?;
+        let line = self.line;
+        let (mut octets, mut cells) = (0, 0);
+        let mut problem = None;
+        let mut is_long = false;
+        loop {
+            let input = self.input.fill_buf()?;
+            let is_end = input.is_empty();
+            let (result, read, written, ended) = self.parser.read_record(
+                input,
+                self.cells.get_mut(octets..).unwrap_or_default(),
+                self.ends.get_mut(cells..).unwrap_or_default(),
+            );
+            let input = input.get(..read).unwrap_or_default();
+            self.line += line_ends(input);
+            problem = problem.or(self.checker.read(input));
+            self.input.consume(read);
+            (octets, cells) = (octets + written, cells + ended);
+            match result {
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull if octets >= ROW_OCTETS_MAX => {
+                    // A quote that is never closed takes the rest of the file: that is read and dropped.
+                    is_long = true;
+                    (octets, cells) = (0, 0);
+                }
+                ReadRecordResult::OutputFull => self.cells.resize(self.cells.len() * 2, 0),
+                ReadRecordResult::OutputEndsFull if cells >= ROW_OCTETS_MAX => {
+                    is_long = true;
+                    (octets, cells) = (0, 0);
+                }
+                ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
+                ReadRecordResult::Record => break,
+                ReadRecordResult::End => return Ok(None),
+            }
+            if is_end {
+                problem = problem.or(self.checker.end());
+            }
+        }
+        if is_long {
+            (octets, cells) = (0, 0);
+            problem = Some(format!("{ROW_LONG} (is a closing quote missing?)"));
+        }
+        Ok(Some(Record {
+            line,
+            octets,
+            cells,
+            problem,
+        }))
+    }
+
+    /// Goes past empty lines, which the parser would not tell of.
+    fn skip_line_ends(&mut self) -> io::Result<()> {
+        loop {
+            let input = self.input.fill_buf()?;
+            let is_line_end = |octet: &&u8| matches!(octet, b'\r' | b'\n');
+            let length = input.iter().take_while(is_line_end).count();
+            if length == 0 {
+                return Ok(());
+            }
+            let input = input.get(..length).unwrap_or_default();
+            self.line += line_ends(input);
+            self.checker.read(input);
+            self.input.consume(length);
         }
     }
 
-    /// The line of the row that starts at or after `offset`; offsets must not go back.
-    fn line_at(&mut self, offset: u64) -> u64 {
-        let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-        while let Some(byte) = self.text.get(self.offset) {
-            if self.offset >= offset && !matches!(byte, b'\r' | b'\n') {
-                break;
-            }
-            self.line += u64::from(*byte == b'\n');
-            self.offset += 1;
-        }
-        self.line
+    fn texts(&self, record: &Record) -> Vec<&str> {
+        let mut start = 0;
+        let ends = self.ends.get(..record.cells).unwrap_or_default();
+        let cell = |end: &usize| {
+            let cell = self.cells.get(start..*end).unwrap_or_default();
+            start = *end;
+            str::from_utf8(cell).unwrap_or_default()
+        };
+        debug_assert!(ends.last().is_none_or(|end| *end <= record.octets));
+        ends.iter().map(cell).collect()
     }
+}
+
+fn line_ends(text: &[u8]) -> u64 {
+    text.iter().filter(|octet| **octet == b'\n').count() as u64
 }
 
 /// Where each known column is; the name of the column at each place.
@@ -129,6 +234,13 @@ impl Columns {
         } else {
             Err(problems)
         }
+    }
+
+    /// The address of a row, good or not.
+    fn email(&self, cells: &[&str]) -> String {
+        let place = self.names.iter().position(|name| *name == "email");
+        let cell = place.and_then(|place| cells.get(place));
+        cell.copied().unwrap_or_default().to_owned()
     }
 
     fn person(&self, line: u64, cells: &[&str], defaults: &Defaults) -> Result<Person, String> {

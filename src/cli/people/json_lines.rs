@@ -1,30 +1,102 @@
 //! A file of people with one JSON object a line (NDJSON), its members named as the columns of a CSV file.
 
-use super::{Defaults, Fields, Person};
+use std::io::{self, BufRead};
 
-/// Reads a whole file whose encoding was checked. Empty lines are passed over.
-pub(super) fn read(text: &[u8], defaults: &Defaults) -> Result<Vec<Person>, Vec<String>> {
-    let mut people = Vec::new();
-    let mut problems = Vec::new();
-    for (line, text) in (1..).zip(text.split(|byte| *byte == b'\n')) {
-        if text.trim_ascii().is_empty() {
-            continue;
-        }
-        let person = serde_json::from_slice::<Fields>(text)
-            .map_err(|error| problem(&error))
-            .and_then(|fields| fields.person(line, defaults));
-        match person {
-            Ok(person) => people.push(person),
-            Err(problem) => problems.push(format!("line {line}: {problem}")),
+use super::encoding::Checker;
+use super::{Defaults, Entry, Fields, ROW_LONG, ROW_OCTETS_MAX, Unreadable};
+
+/// The lines of a file, one at a time. Empty lines are passed over.
+pub(super) struct JsonLines {
+    input: Box<dyn BufRead + Send>,
+    checker: Checker,
+    text: Vec<u8>,
+    line: u64,
+}
+
+impl JsonLines {
+    /// Begins to read.
+    pub(super) fn open(input: Box<dyn BufRead + Send>) -> Self {
+        Self {
+            input,
+            checker: Checker::default(),
+            text: Vec::new(),
+            line: 0,
         }
     }
-    if people.is_empty() && problems.is_empty() {
-        problems.push("the file is empty".to_owned());
+
+    /// Goes past the next line that is not empty, or to the end.
+    pub(super) fn skip(&mut self) -> io::Result<bool> {
+        Ok(self.read_line()?.is_some())
     }
-    if problems.is_empty() {
-        Ok(people)
-    } else {
-        Err(problems)
+
+    /// The next line that is not empty.
+    pub(super) fn next(&mut self, defaults: &Defaults) -> io::Result<Option<Entry>> {
+        let Some(problem) = self.read_line()? else {
+            return Ok(None);
+        };
+        let line = self.line;
+        let person = match problem {
+            Some(problem) => Err(problem),
+            None => serde_json::from_slice::<Fields>(&self.text)
+                .map_err(|error| self::problem(&error))
+                .and_then(|fields| fields.person(line, defaults)),
+        };
+        Ok(Some(person.map_or_else(
+            |problem| {
+                Entry::Unreadable(Unreadable {
+                    line,
+                    email: self.email(),
+                    problem,
+                })
+            },
+            Entry::Person,
+        )))
+    }
+
+    /// The address of a line that is JSON at least.
+    fn email(&self) -> String {
+        let value = serde_json::from_slice::<serde_json::Value>(&self.text).unwrap_or_default();
+        let email = value.get("email").and_then(serde_json::Value::as_str);
+        email.unwrap_or_default().to_owned()
+    }
+
+    /// Reads a line that is not empty into `text`; what is wrong with it, if something is.
+    fn read_line(&mut self) -> io::Result<Option<Option<String>>> {
+        loop {
+            self.text.clear();
+            let mut problem = None;
+            let mut is_long = false;
+            let (mut is_end, mut is_file_end) = (false, false);
+            while !is_end {
+                let input = self.input.fill_buf()?;
+                is_file_end = input.is_empty();
+                let length = input.iter().position(|octet| *octet == b'\n');
+                is_end = is_file_end || length.is_some();
+                let length = length.map_or(input.len(), |length| length + 1);
+                let input = input.get(..length).unwrap_or_default();
+                problem = problem.or(self.checker.read(input));
+                if self.text.len() + length > ROW_OCTETS_MAX {
+                    is_long = true;
+                } else {
+                    self.text.extend_from_slice(input);
+                }
+                self.input.consume(length);
+            }
+            if is_file_end {
+                problem = problem.or(self.checker.end());
+            }
+            self.line += 1;
+            if is_long {
+                self.text.clear();
+                return Ok(Some(Some(ROW_LONG.to_owned())));
+            }
+            if !self.text.trim_ascii().is_empty() {
+                return Ok(Some(problem));
+            }
+            if is_file_end {
+                return Ok(None);
+            }
+        }
     }
 }
 
@@ -39,7 +111,14 @@ fn problem(error: &serde_json::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::people::Format;
+    use crate::cli::people::Person;
+    use crate::cli::people::tests::read_as;
     use crate::proto::new_invitation::Expiry;
+
+    fn read(file: &[u8], defaults: &Defaults) -> Result<Vec<Person>, Vec<String>> {
+        read_as(file, Format::Ndjson, defaults)
+    }
 
     #[test]
     fn each_line_is_a_person() {

@@ -1,4 +1,6 @@
-//! Reads a file of people to invite: CSV or NDJSON.
+//! Reads a list of people to invite, row by row: CSV or NDJSON. However long it is, one row is in memory.
+//!
+//! A row that cannot be read is an entry as well and never stops the others. It decides nothing about what is sent.
 //!
 //! Values go to the service exactly as they stand, white space included: what an address is, and what around it is
 //! dropped, is decided in one place, and that is the service. Only what the protocol has no text for is parsed here:
@@ -8,6 +10,7 @@ mod csv_file;
 mod encoding;
 mod json_lines;
 
+use std::io::{self, BufRead};
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,6 +18,9 @@ use prost_types::{Struct, Timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use self::csv_file::CsvRows;
+use self::encoding::Checker;
+use self::json_lines::JsonLines;
 use super::metadata;
 use crate::proto::NewInvitation;
 use crate::proto::new_invitation::Expiry;
@@ -81,16 +87,120 @@ impl Format {
     }
 }
 
-/// Reads a whole file.
-///
-/// # Errors
-///
-/// Every problem of the file, one sentence each.
-pub fn read(file: &[u8], format: Format, defaults: &Defaults) -> Result<Vec<Person>, Vec<String>> {
-    let text = encoding::check(file).map_err(|problem| vec![problem])?;
-    match format {
-        Format::Csv => csv_file::read(text, defaults),
-        Format::Ndjson => json_lines::read(text, defaults),
+/// Longest row: far above what the service takes in all fields together, and a bound for a quote that is never closed.
+pub const ROW_OCTETS_MAX: usize = 1024 * 1024;
+const ROW_LONG: &str = "is longer than 1 MiB";
+
+/// A row of the list.
+pub enum Entry {
+    /// Somebody to invite.
+    Person(Person),
+    /// A row that says nothing that could be sent.
+    Unreadable(Unreadable),
+}
+
+/// A row that cannot be read.
+pub struct Unreadable {
+    /// The line of the file where it starts, from 1.
+    pub line: u64,
+    /// Its address, as far as it can be told.
+    pub email: String,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// Why a list cannot be read any further.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The system says so.
+    Read(io::Error),
+    /// It is no list of people; every problem, one sentence each.
+    File(Vec<String>),
+}
+
+impl Trouble {
+    fn file(problem: &str) -> Self {
+        Self::File(vec![problem.to_owned()])
+    }
+}
+
+impl From<io::Error> for Trouble {
+    fn from(error: io::Error) -> Self {
+        Self::Read(error)
+    }
+}
+
+/// The rows of a list, one at a time.
+pub struct Rows {
+    rows: Written,
+    format: Format,
+    is_begun: bool,
+}
+
+enum Written {
+    Csv(CsvRows),
+    Ndjson(JsonLines),
+}
+
+impl Rows {
+    /// Begins to read: the byte order mark and the header.
+    pub fn open(input: impl BufRead + Send + 'static, format: Format) -> Result<Self, Trouble> {
+        let input =
+            Box::new(encoding::open(input)?.map_err(|problem| Trouble::File(vec![problem]))?);
+        let rows = match format {
+            Format::Csv => Written::Csv(CsvRows::open(input)?),
+            Format::Ndjson => Written::Ndjson(JsonLines::open(input)),
+        };
+        Ok(Self {
+            rows,
+            format,
+            is_begun: false,
+        })
+    }
+
+    /// The next row; a list without any is a [`Trouble`].
+    pub fn next(&mut self, defaults: &Defaults) -> Result<Option<Entry>, Trouble> {
+        let entry = match &mut self.rows {
+            Written::Csv(rows) => rows.next(defaults)?,
+            Written::Ndjson(rows) => rows.next(defaults)?,
+        };
+        if entry.is_none() && !self.is_begun {
+            return Err(Trouble::file(match self.format {
+                Format::Csv => "the file has a header but no rows",
+                Format::Ndjson => "the file is empty",
+            }));
+        }
+        self.is_begun = true;
+        Ok(entry)
+    }
+
+    /// How many rows follow, read quickly.
+    pub fn count(mut self) -> io::Result<u64> {
+        let mut count = 0;
+        while match &mut self.rows {
+            Written::Csv(rows) => rows.skip()?,
+            Written::Ndjson(rows) => rows.skip()?,
+        } {
+            count += 1;
+        }
+        Ok(count)
+    }
+}
+
+/// Finds the first octet of a file that is not UTF-8, piece by piece.
+#[derive(Default)]
+pub struct EncodingCheck(Checker);
+
+impl EncodingCheck {
+    /// Reads the next piece; what is wrong with it, if something is.
+    pub fn read(&mut self, piece: &[u8]) -> Option<String> {
+        self.0.read(piece)
+    }
+
+    /// What is wrong with the end.
+    #[must_use]
+    pub fn end(&self) -> Option<String> {
+        self.0.end()
     }
 }
 
@@ -149,7 +259,36 @@ pub(crate) mod tests {
 
     /// Reads a CSV file.
     pub(crate) fn read(file: &[u8], defaults: &Defaults) -> Result<Vec<Person>, Vec<String>> {
-        super::read(file, Format::Csv, defaults)
+        read_as(file, Format::Csv, defaults)
+    }
+
+    /// Reads a whole file; if anything is wrong, all of it.
+    pub(crate) fn read_as(
+        file: &[u8],
+        format: Format,
+        defaults: &Defaults,
+    ) -> Result<Vec<Person>, Vec<String>> {
+        let told = |trouble| match trouble {
+            Trouble::File(problems) => problems,
+            Trouble::Read(error) => vec![error.to_string()],
+        };
+        // Pieces of an odd size end in the middle of everything.
+        let input = io::BufReader::with_capacity(7, io::Cursor::new(file.to_vec()));
+        let mut rows = Rows::open(input, format).map_err(told)?;
+        let (mut people, mut problems) = (Vec::new(), Vec::new());
+        while let Some(entry) = rows.next(defaults).map_err(told)? {
+            match entry {
+                Entry::Person(person) => people.push(person),
+                Entry::Unreadable(row) => {
+                    problems.push(format!("line {}: {}", row.line, row.problem));
+                }
+            }
+        }
+        if problems.is_empty() {
+            Ok(people)
+        } else {
+            Err(problems)
+        }
     }
 
     /// What is wrong with a CSV file.

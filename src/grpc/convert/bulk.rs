@@ -82,7 +82,7 @@ pub(in crate::grpc) fn response(
     }
 }
 
-fn result(
+pub(super) fn result(
     index: i32,
     input: ItemResult,
     email: String,
@@ -127,7 +127,7 @@ pub(super) fn request_id(input: &str) -> Result<Option<Uuid>, Reason> {
         .ok_or(Reason::RequestIdInvalid)
 }
 
-fn item(input: proto::NewInvitation) -> ItemInput {
+pub(super) fn item(input: proto::NewInvitation) -> ItemInput {
     ItemInput {
         email: input.email,
         role: input.role,
@@ -148,7 +148,7 @@ fn item(input: proto::NewInvitation) -> ItemInput {
     }
 }
 
-fn on_existing(value: i32) -> Option<OnExisting> {
+pub(super) fn on_existing(value: i32) -> Option<OnExisting> {
     Some(match proto::OnExisting::try_from(value).ok()? {
         proto::OnExisting::Unspecified | proto::OnExisting::Fail => OnExisting::Fail,
         proto::OnExisting::Return => OnExisting::Return,

@@ -1,16 +1,18 @@
 //! BulkCreate: many invitations into one organization, in one transaction, with one result each.
 //!
 //! The number of statements is the same for one item and for ten thousand: the request is checked in memory
-//! (`plan`), the database is asked once about all inviters and twice about all addresses (who they are, which of them
-//! are suppressed), and everything is written by one statement for each kind of outcome (`write`).
+//! (`plan`), the database is asked once about all inviters and at most thrice about addresses (whose they are, which of
+//! them are suppressed, which are pending), and everything is written by one statement for each kind of outcome (`write`).
 
 mod answer;
 mod plan;
 mod quota;
+mod stream;
 mod write;
 
 pub(super) use answer::shorten;
 use plan::Plan;
+pub use stream::{Chunk, ITEM_HASH_OCTETS, OpenStream, StreamHeader};
 
 use std::sync::Arc;
 
@@ -152,6 +154,32 @@ impl Service {
         {
             return Ok(batch);
         }
+        let batch_id = self.ids.next(self.clock.now());
+        let (plan, batch) = self.make(connection, request, batch_id, turn).await?;
+        if request.validate_only {
+            return Ok(batch);
+        }
+        if let Some(key) = key {
+            let response = snapshot::encode(&StoredBatch {
+                id: batch.id,
+                results: StoredResults::new(&batch.results),
+            })?;
+            idempotency_keys::set_response(connection, &key, &response).await?;
+        }
+        self.take_quotas(connection, request, &plan, &batch, turn)
+            .await?;
+        Ok(batch)
+    }
+
+    /// Makes invitations of a batch, or tells what would come of it. What follows before the commit is for the caller: to
+    /// remember the answer, and to take from the quotas, in this order.
+    async fn make(
+        &self,
+        connection: &mut Connection,
+        request: &BulkCreate,
+        batch_id: Uuid,
+        turn: &Turn,
+    ) -> Result<(Plan, Batch), ServiceError> {
         store::plan_afresh(connection).await?;
         // A dry run takes nothing, so it need not wait for anybody.
         let most = if request.validate_only {
@@ -162,33 +190,23 @@ impl Service {
         let organization = self
             .hold(connection, &request.organization_id, turn, most)
             .await?;
-        let mut plan = self.plan(connection, request, &organization).await?;
+        let mut plan = self.plan(connection, request, &organization, turn).await?;
         self.keep_quotas(connection, request, &mut plan, turn)
             .await?;
         if request.atomic {
             plan.require_success()?;
         }
-        let batch = if request.validate_only {
-            self.foretell(connection, request, &plan).await?
-        } else {
-            let batch = self.write(connection, request, &plan).await?;
-            let event = self.made(request, &plan, &batch);
-            audit_events::insert_many(connection, &[event]).await?;
-            batches::add(connection, batch.done(&request.organization_id, plan.now)).await?;
-            batch
-        };
-        if let Some(key) = key.filter(|_| !request.validate_only) {
-            let response = snapshot::encode(&StoredBatch {
-                id: batch.id,
-                results: StoredResults::new(&batch.results),
-            })?;
-            idempotency_keys::set_response(connection, &key, &response).await?;
+        if request.validate_only {
+            let batch = self.foretell(connection, request, &plan).await?;
+            return Ok((plan, batch));
         }
-        if !request.validate_only {
-            self.take_quotas(connection, request, &plan, &batch, turn)
-                .await?;
-        }
-        Ok(batch)
+        let batch = self
+            .write(connection, request, &plan, batch_id, turn)
+            .await?;
+        let event = self.made(request, &plan, &batch);
+        audit_events::insert_many(connection, &[event]).await?;
+        batches::add(connection, batch.done(&request.organization_id, plan.now)).await?;
+        Ok((plan, batch))
     }
 
     /// What is written down of a call. Only an inviter whom the directory knows is named: anything may stand in an item.

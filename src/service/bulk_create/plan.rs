@@ -10,10 +10,12 @@ use crate::domain::organization::Organization;
 use crate::domain::quota::Exceeded;
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::suppression::SuppressionReason;
-use crate::store::invitations::{self, KnownAddress};
+use crate::store::invitations::{self, Pending};
+use crate::store::users::{self, Owner};
 use crate::store::{Connection, memberships};
 
 use super::{BulkCreate, OnExisting};
+use crate::service::quota::Turn;
 use crate::service::{Service, ServiceError};
 
 /// What to do for one item.
@@ -57,14 +59,31 @@ pub(super) struct Plan {
     pub(super) stale: Vec<Uuid>,
 }
 
+/// An item whose form was checked, and whose inviter.
+struct Checked {
+    /// Its address, if it is one.
+    email: Option<String>,
+    /// Whether the person would be mailed.
+    is_mailed: bool,
+    item: Result<NewInvitation, Vec<Violation>>,
+}
+
+/// What the database knows of addresses.
+struct Known {
+    owners: HashMap<String, Owner>,
+    suppressed: HashMap<String, SuppressionReason>,
+    pending: HashMap<String, Pending>,
+}
+
 impl Service {
-    /// Checks every item and decides. Asks the database once about all inviters, once about all addresses and
-    /// once about all that are suppressed.
+    /// Checks every item and decides. Asks the database once about all inviters, once whose addresses they are, once which
+    /// are suppressed, and once which are pending, where that is not for the write to find out.
     pub(super) async fn plan(
         &self,
         connection: &mut Connection,
         request: &BulkCreate,
         organization: &Organization,
+        turn: &Turn,
     ) -> Result<Plan, ServiceError> {
         let now = self.clock.now();
         let drafts: Vec<Draft> = request
@@ -88,47 +107,82 @@ impl Service {
         );
         let inviters =
             memberships::inviters(connection, &request.organization_id, &inviter_ids).await?;
-        let emails = distinct(
-            drafts
-                .iter()
-                .filter_map(|draft| Some(draft.email()?.normalized())),
-        );
-        let known =
-            invitations::known_addresses(connection, &request.organization_id, &emails).await?;
-        let suppressed = self
-            .suppressed(connection, &request.organization_id, &emails)
-            .await?;
-
-        let stale = known
-            .iter()
-            .filter(|address| {
-                address
-                    .pending_expires_at
-                    .is_some_and(|expires_at| expires_at <= now)
-            })
-            .filter_map(|address| address.pending_id)
+        let checked: Vec<Checked> = drafts
+            .into_iter()
+            .map(|draft| Checked::new(draft, &inviters))
             .collect();
-        let owners = known
-            .iter()
-            .filter_map(|address| {
-                Some((address.email_normalized.clone(), address.user_id.clone()?))
-            })
-            .collect();
+        let mut known = self.know(connection, request, &checked, turn).await?;
+        let is_stale = |pending: &Pending| pending.expires_at <= now;
+        let stale = known.pending.values().copied().filter(is_stale);
+        let stale = stale.map(|pending| pending.id).collect();
+        known.pending.retain(|_, pending| !is_stale(pending));
         Ok(Plan {
             organization: organization.clone(),
             now,
-            steps: steps(
-                drafts,
-                &inviters,
-                &known,
-                &suppressed,
-                request.on_existing,
-                now,
-            ),
+            steps: steps(checked, &known, request.on_existing),
             inviters,
-            owners,
+            owners: known
+                .owners
+                .into_iter()
+                .map(|(email, owner)| (email, owner.user_id))
+                .collect(),
             stale,
         })
+    }
+
+    async fn know(
+        &self,
+        connection: &mut Connection,
+        request: &BulkCreate,
+        checked: &[Checked],
+        turn: &Turn,
+    ) -> Result<Known, ServiceError> {
+        let organization_id = &request.organization_id;
+        let emails = distinct(checked.iter().filter_map(|one| one.email.as_deref()));
+        let owners = users::owners(connection, organization_id, &emails).await?;
+        let suppressed = self
+            .suppressed(connection, organization_id, &emails)
+            .await?;
+        let looked_for = if request.looks_first(turn) {
+            emails
+        } else {
+            // Where something is in the way already, it matters whether an invitation is in the way too.
+            let is_obstructed = |one: &&Checked| {
+                let is_suppressed = |email: &String| suppressed.contains_key(email);
+                one.item.is_err() || one.email.as_ref().is_some_and(is_suppressed)
+            };
+            let obstructed = checked.iter().filter(is_obstructed);
+            distinct(obstructed.filter_map(|one| one.email.as_deref()))
+        };
+        let pending = if looked_for.is_empty() {
+            HashMap::new()
+        } else {
+            invitations::pending_for(connection, organization_id, &looked_for).await?
+        };
+        Ok(Known {
+            owners,
+            suppressed,
+            pending,
+        })
+    }
+}
+
+impl BulkCreate {
+    /// Whether pending invitations are looked for before anything is written. Where they are only returned or refused, the
+    /// write finds them, and most addresses have none. A call that works alone was sent here to look.
+    fn looks_first(&self, turn: &Turn) -> bool {
+        let is_touched = matches!(self.on_existing, OnExisting::Resend | OnExisting::Replace);
+        is_touched || self.validate_only || self.atomic || turn.is_alone()
+    }
+}
+
+impl Checked {
+    fn new(draft: Draft, inviters: &HashMap<String, Inviter>) -> Self {
+        Self {
+            email: draft.email().map(|email| email.normalized().to_owned()),
+            is_mailed: draft.is_mailed(),
+            item: draft.finish(inviters),
+        }
     }
 }
 
@@ -171,66 +225,35 @@ pub(super) fn at_item(index: usize, violation: &Violation) -> Violation {
 }
 
 /// One step for each item, in the order of the request.
-fn steps(
-    drafts: Vec<Draft>,
-    inviters: &HashMap<String, Inviter>,
-    known: &[KnownAddress],
-    suppressed: &HashMap<String, SuppressionReason>,
-    on_existing: OnExisting,
-    now: OffsetDateTime,
-) -> Vec<Step> {
-    let known: HashMap<&str, &KnownAddress> = known
-        .iter()
-        .map(|address| (address.email_normalized.as_str(), address))
-        .collect();
-    let mut first_of: HashMap<String, usize> = HashMap::with_capacity(drafts.len());
-    drafts
+fn steps(checked: Vec<Checked>, known: &Known, on_existing: OnExisting) -> Vec<Step> {
+    let mut first_of: HashMap<String, usize> = HashMap::with_capacity(checked.len());
+    checked
         .into_iter()
         .enumerate()
-        .map(|(index, draft)| {
-            let email = draft.email().map(|email| email.normalized().to_owned());
-            let address = email
-                .as_ref()
-                .and_then(|email| known.get(email.as_str()).copied());
-            let suppression = email
-                .as_ref()
-                .and_then(|email| suppressed.get(email).copied());
-            let first = email.map_or(index, |email| *first_of.entry(email).or_insert(index));
+        .map(|(index, one)| {
+            let first = one.email.as_ref().map_or(index, |email| {
+                *first_of.entry(email.clone()).or_insert(index)
+            });
             let first_index = (first != index).then_some(first);
-            decide(
-                draft,
-                inviters,
-                address,
-                suppression,
-                first_index,
-                on_existing,
-                now,
-            )
+            decide(one, known, first_index, on_existing)
         })
         .collect()
 }
 
 fn decide(
-    draft: Draft,
-    inviters: &HashMap<String, Inviter>,
-    address: Option<&KnownAddress>,
-    suppression: Option<SuppressionReason>,
+    checked: Checked,
+    known: &Known,
     first_index: Option<usize>,
     on_existing: OnExisting,
-    now: OffsetDateTime,
 ) -> Step {
-    let pending_id = address
-        .filter(|address| {
-            address
-                .pending_expires_at
-                .is_some_and(|expires_at| expires_at > now)
-        })
-        .and_then(|address| address.pending_id);
+    let email = checked.email.as_deref().unwrap_or_default();
+    let pending_id = known.pending.get(email).map(|pending| pending.id);
+    let is_member = known.owners.get(email).is_some_and(|owner| owner.is_member);
     let is_mailed =
-        draft.is_mailed() || (pending_id.is_some() && on_existing == OnExisting::Resend);
+        checked.is_mailed || (pending_id.is_some() && on_existing == OnExisting::Resend);
     let conflict = if first_index.is_some() {
         Some(Reason::DuplicateInRequest)
-    } else if address.is_some_and(|address| address.is_member) {
+    } else if is_member {
         Some(Reason::AlreadyMember)
     } else if pending_id.is_some() && on_existing == OnExisting::Fail {
         Some(Reason::AlreadyInvited)
@@ -238,12 +261,12 @@ fn decide(
         None
     } else {
         // Last, so that it is told only where it is what stands in the way: others' mails may have brought it about.
+        let suppression = known.suppressed.get(email);
         suppression
             .filter(|reason| reason.stops(is_mailed))
             .map(|_| Reason::EmailSuppressed)
     };
-    let checked = draft.finish(inviters);
-    let item = match (checked, conflict) {
+    let item = match (checked.item, conflict) {
         (Ok(item), None) => item,
         (checked, conflict) => {
             // What is wrong with the item itself comes first: it stays wrong whoever is invited already.

@@ -12,6 +12,7 @@ use crate::store::invitations::{self, BatchRow, End, InvitationRow, Resending, T
 use super::plan::{Plan, Step};
 use super::{Batch, BulkCreate, OnExisting};
 use crate::domain::token::NONCE_OCTETS;
+use crate::service::quota::Turn;
 use crate::service::{Service, ServiceError};
 
 /// What writing came to, beside the plan.
@@ -20,21 +21,27 @@ pub(super) struct Written {
     pub(super) batch_id: Uuid,
     /// The ids of new invitations by the place of their item.
     pub(super) ids: HashMap<usize, Uuid>,
-    /// Pending invitations that another call made between our look and our write, by the place of the item.
+    /// Pending invitations that were not looked for, or that another call made between our look and our write, by the
+    /// place of the item.
     pub(super) overtaken: HashMap<usize, Uuid>,
 }
 
 impl Service {
-    /// Writes everything a plan asks for and answers.
+    /// Writes everything a plan asks for and answers. The batch's id was drawn before those of its invitations: a list of
+    /// the batch ends where it begins.
     pub(super) async fn write(
         &self,
         connection: &mut Connection,
         request: &BulkCreate,
         plan: &Plan,
+        batch_id: Uuid,
+        turn: &Turn,
     ) -> Result<Batch, ServiceError> {
         self.end_predecessors(connection, request, plan).await?;
         self.send_again(connection, request, plan).await?;
-        let written = self.insert(connection, request, plan).await?;
+        let written = self
+            .insert(connection, request, plan, batch_id, turn)
+            .await?;
         if request.atomic && !written.overtaken.is_empty() {
             return Err(overtaken_items(&written));
         }
@@ -114,11 +121,12 @@ impl Service {
         connection: &mut Connection,
         request: &BulkCreate,
         plan: &Plan,
+        batch_id: Uuid,
+        turn: &Turn,
     ) -> Result<Written, ServiceError> {
-        // Drawn before the ids of its invitations: a list of the batch ends where it begins.
         let batch = BatchRow {
             organization_id: &request.organization_id,
-            batch_id: self.ids.next(plan.now),
+            batch_id,
             key_id: self.keyring.active(),
             now: plan.now,
         };
@@ -140,7 +148,9 @@ impl Service {
                 .iter()
                 .filter(|row| !inserted.contains(&row.id))
                 .collect();
-            overtaken = self.overtakers(connection, request, &losers).await?;
+            overtaken = self
+                .overtakers(connection, request, plan, turn, &losers)
+                .await?;
             ids.retain(|_, id| inserted.contains(id));
         }
         Ok(Written {
@@ -181,11 +191,14 @@ impl Service {
         rows
     }
 
-    /// What is pending now for addresses that another call invited between our look and our write.
+    /// What is pending for addresses that were not looked for, or that another call invited between our look and our
+    /// write.
     async fn overtakers(
         &self,
         connection: &mut Connection,
         request: &BulkCreate,
+        plan: &Plan,
+        turn: &Turn,
         losers: &[&InvitationRow],
     ) -> Result<HashMap<usize, Uuid>, ServiceError> {
         // What to do with them was decided for what we saw; where that was more than returning them, look again.
@@ -199,18 +212,18 @@ impl Service {
             .iter()
             .map(|row| row.item.email.normalized().to_owned())
             .collect();
-        let known =
-            invitations::known_addresses(connection, &request.organization_id, &emails).await?;
-        let pending: HashMap<String, Uuid> = known
-            .into_iter()
-            .filter_map(|address| Some((address.email_normalized, address.pending_id?)))
-            .collect();
+        let pending =
+            invitations::pending_for(connection, &request.organization_id, &emails).await?;
         losers
             .iter()
             .map(|row| {
-                let id = pending.get(row.item.email.normalized()).copied();
-                // Made and ended within the same moment.
-                id.map(|id| (row.item.index, id)).ok_or(ServiceError::Raced)
+                let live = pending
+                    .get(row.item.email.normalized())
+                    .filter(|pending| pending.expires_at > plan.now);
+                // Its time ran out, or it was made and ended within the same moment. To end it now would be to lock rows
+                // out of their order.
+                let live = live.ok_or_else(|| turn.alone_next())?;
+                Ok((row.item.index, live.id))
             })
             .collect()
     }

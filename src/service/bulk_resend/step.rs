@@ -13,7 +13,7 @@ use crate::service::ServiceError;
 use crate::service::bulk_create::{ItemResult, Outcome};
 use crate::store::StoreError;
 use crate::store::candidates::Candidate;
-use crate::store::invitations::{KnownAddress, Resending};
+use crate::store::invitations::{Pending, Resending};
 use crate::store::quotas::MailedInvitation;
 
 /// What to do for one invitation.
@@ -45,7 +45,7 @@ pub(super) struct Decided {
 /// What the database knows of the invitations of a request.
 pub(super) struct Knowledge {
     pub(super) candidates: HashMap<Uuid, Candidate>,
-    pub(super) addresses: HashMap<String, KnownAddress>,
+    pub(super) pending: HashMap<String, Pending>,
     pub(super) suppressed: HashMap<String, SuppressionReason>,
     pub(super) mailed: HashMap<Uuid, MailedInvitation>,
 }
@@ -82,10 +82,8 @@ impl Decided {
         if candidate.is_erased() {
             return fail(Reason::AddressErased);
         }
-        let address = knowledge.addresses.get(&candidate.email_normalized);
-        let is_invited_anew = address
-            .and_then(|address| address.pending_id)
-            .is_some_and(|pending_id| pending_id != id);
+        let pending = knowledge.pending.get(&candidate.email_normalized);
+        let is_invited_anew = pending.is_some_and(|pending| pending.id != id);
         // A resent invitation is always mailed, so that any reason stops it.
         if !is_invited_anew
             && knowledge

@@ -1,0 +1,164 @@
+//! How far one stream of events has come: what was sent, from where to read on, and what cursor says so. Pure.
+//!
+//! Rows below the horizon are final and the cursor moves over them. Rows above it are sent at once as well, so that a slow
+//! transaction of somebody else delays nobody, but the cursor stays before them: one that began earlier may still come
+//! in between. They are remembered here, so that they are not sent twice by the same stream.
+
+use std::collections::BTreeMap;
+
+use time::OffsetDateTime;
+
+use crate::domain::event::{Event, EventId, EventPosition, EventType};
+use crate::domain::event_cursor::EventCursor;
+use crate::store::invitation_events::Page;
+
+/// Most rows above the horizon that a stream remembers. With so many it waits for the horizon.
+pub(super) const REMEMBERED_ROWS_MAX: usize = 4_000;
+
+/// A row of which events were sent.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    count: usize,
+    created_at: OffsetDateTime,
+}
+
+/// How far a stream has come.
+#[derive(Debug)]
+pub(super) struct Progress {
+    position: EventPosition,
+    sent: BTreeMap<EventPosition, Sent>,
+    time: OffsetDateTime,
+}
+
+/// What a page brought.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// The events that were not sent yet, in order.
+    pub(super) events: Vec<Event>,
+    /// Whether there is more to read at once.
+    pub(super) has_more: bool,
+    /// Whether the cursor moved over something that was sent.
+    pub(super) is_settled: bool,
+}
+
+impl Progress {
+    /// At a place that nothing was sent of.
+    pub(super) fn at(position: EventPosition, time: OffsetDateTime) -> Self {
+        Self {
+            position,
+            sent: BTreeMap::new(),
+            time,
+        }
+    }
+
+    /// Where a cursor says.
+    pub(super) fn after(cursor: &EventCursor) -> Self {
+        let mut progress = Self::at(cursor.position, cursor.time);
+        if cursor.ordinal > 0 {
+            let sent = Sent {
+                count: cursor.ordinal,
+                created_at: cursor.time,
+            };
+            progress.sent.insert(cursor.position, sent);
+        }
+        progress
+    }
+
+    /// From where to read.
+    pub(super) const fn position(&self) -> EventPosition {
+        self.position
+    }
+
+    /// The rows that events were sent of, by their numbers, with how many.
+    pub(super) fn known(&self) -> Vec<(i64, i32)> {
+        let count = |sent: &Sent| i32::try_from(sent.count).unwrap_or(i32::MAX);
+        let known = self.sent.iter();
+        known.map(|(at, sent)| (at.seq, count(sent))).collect()
+    }
+
+    /// Whether anything was sent that is not final.
+    pub(super) fn is_ahead(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
+    /// What whatever follows is hardly older than.
+    pub(super) const fn time(&self) -> OffsetDateTime {
+        self.time
+    }
+
+    /// Where to go on after what was sent.
+    pub(super) fn cursor(&self) -> EventCursor {
+        EventCursor {
+            position: self.position,
+            ordinal: self.sent.get(&self.position).map_or(0, |sent| sent.count),
+            time: self.time,
+        }
+    }
+
+    /// Takes in a page that was read from [`position`](Self::position) on.
+    pub(super) fn absorb(&mut self, page: Page, now: OffsetDateTime) -> Step {
+        let horizon = EventPosition::of_transaction(page.horizon);
+        // Everything before this was sent and is final.
+        let mut settled_before = horizon.max(self.position);
+        let mut has_more = false;
+        let mut reached_at = None;
+        if let Some((last, created_at)) = page.cut {
+            settled_before = settled_before.min(last.next());
+            has_more = true;
+            reached_at = Some(created_at);
+        }
+        let mut events = Vec::new();
+        for row in page.rows {
+            let is_final = row.position < horizon;
+            let is_known = self.sent.contains_key(&row.position);
+            if !is_final && !is_known && self.sent.len() >= REMEMBERED_ROWS_MAX {
+                has_more = false;
+                break;
+            }
+            let sent = self.sent.entry(row.position).or_insert(Sent {
+                count: 0,
+                created_at: row.created_at,
+            });
+            for invitation_id in row.invitation_ids {
+                let id = EventId {
+                    position: row.position,
+                    ordinal: sent.count,
+                };
+                sent.count += 1;
+                // A newer version may write what this one has no word for.
+                if let Some(event_type) = EventType::from_name(&row.event_type) {
+                    events.push(Event {
+                        id,
+                        event_type,
+                        invitation_id,
+                        batch_id: row.batch_id,
+                        created_at: row.created_at,
+                    });
+                }
+            }
+            if sent.count < row.size {
+                has_more = true;
+                settled_before = settled_before.min(row.position);
+                reached_at = Some(row.created_at);
+            }
+        }
+        let ahead = self.sent.split_off(&settled_before);
+        let is_settled = !self.sent.is_empty();
+        let has_moved = settled_before > self.position || !events.is_empty();
+        self.sent = ahead;
+        self.sent.retain(|_, sent| sent.count > 0);
+        self.position = settled_before;
+        let oldest_ahead = self.sent.values().map(|sent| sent.created_at);
+        self.time = oldest_ahead.chain(reached_at).min().unwrap_or(now).min(now);
+        Step {
+            events,
+            // Rows beyond what one look reads wait for the horizon, if nothing else moves.
+            has_more: has_more && has_moved,
+            is_settled,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "progress_tests.rs"]
+mod tests;

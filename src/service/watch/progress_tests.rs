@@ -1,0 +1,195 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use uuid::Uuid;
+
+use super::*;
+use crate::store::invitation_events::EventRow;
+
+const NOW: OffsetDateTime = time::macros::datetime!(2026-11-23 06:00 UTC);
+
+/// A log as the database has it: rows by place, each seen from a moment on.
+#[derive(Debug, Clone)]
+struct Log {
+    rows: Vec<(EventPosition, usize, usize)>,
+    /// When each transaction ends.
+    ends: BTreeMap<i64, usize>,
+}
+
+impl Log {
+    /// Each transaction begins at the moment of its number.
+    fn horizon(&self, moment: usize) -> i64 {
+        let running = self
+            .ends
+            .iter()
+            .filter(|(id, end)| usize::try_from(**id).unwrap() <= moment && **end > moment);
+        let next = i64::try_from(moment).unwrap() + 1;
+        running.map(|(id, _)| *id).chain([next]).min().unwrap()
+    }
+
+    fn page(&self, progress: &Progress, moment: usize, rows_max: usize, events_max: usize) -> Page {
+        let known: BTreeMap<i64, i32> = progress.known().into_iter().collect();
+        let scanned: Vec<_> = self
+            .rows
+            .iter()
+            .filter(|(at, _, seen_at)| *at >= progress.position() && *seen_at <= moment)
+            .take(rows_max)
+            .collect();
+        let mut before = 0;
+        let mut rows = Vec::new();
+        for (position, size, _) in &scanned {
+            let known = usize::try_from(*known.get(&position.seq).unwrap_or(&0)).unwrap();
+            let left = size - known;
+            if left == 0 || before > events_max {
+                continue;
+            }
+            rows.push(EventRow {
+                position: *position,
+                created_at: NOW,
+                event_type: "created".to_owned(),
+                batch_id: Uuid::nil(),
+                size: *size,
+                invitation_ids: vec![Uuid::nil(); left.min(events_max - before)],
+            });
+            before += left;
+        }
+        Page {
+            horizon: self.horizon(moment),
+            cut: (scanned.len() >= rows_max).then(|| (scanned.last().unwrap().0, NOW)),
+            rows,
+        }
+    }
+
+    fn all(&self) -> BTreeSet<String> {
+        let names = self.rows.iter().flat_map(|(position, size, _)| {
+            (0..*size).map(|ordinal| {
+                EventId {
+                    position: *position,
+                    ordinal,
+                }
+                .to_string()
+            })
+        });
+        names.collect()
+    }
+}
+
+fn logs() -> impl Strategy<Value = Log> {
+    let transaction = (0..20_usize, prop::collection::vec(1..6_usize, 0..4));
+    prop::collection::vec(transaction, 1..30).prop_map(|transactions| {
+        let (mut rows, mut ends) = (Vec::new(), BTreeMap::new());
+        let mut seq = 0;
+        for (begin, (length, sizes)) in (1..).zip(transactions) {
+            let transaction_id = i64::try_from(begin).unwrap();
+            ends.insert(transaction_id, begin + length);
+            for size in sizes {
+                seq += 1;
+                let position = EventPosition {
+                    transaction_id,
+                    seq,
+                };
+                rows.push((position, size, begin + length));
+            }
+        }
+        Log { rows, ends }
+    })
+}
+
+/// Reads to the end from a place; returns the names that came, and every cursor with how many had come by then.
+fn read(
+    log: &Log,
+    mut progress: Progress,
+    rows_max: usize,
+    events_max: usize,
+) -> (Vec<String>, Vec<(EventCursor, usize)>) {
+    let (mut names, mut cursors) = (Vec::new(), Vec::new());
+    for moment in 0..=60 {
+        loop {
+            let rows_max = rows_max + progress.known().len();
+            let page = log.page(&progress, moment, rows_max, events_max);
+            let step = progress.absorb(page, NOW);
+            names.extend(step.events.iter().map(|event| event.id.to_string()));
+            cursors.push((progress.cursor(), names.len()));
+            if !step.has_more {
+                break;
+            }
+        }
+    }
+    (names, cursors)
+}
+
+proptest! {
+    #[test]
+    fn whatever_order_transactions_end_in_no_event_is_lost_or_comes_twice(
+        log in logs(),
+        rows_max in 1..8_usize,
+        events_max in 1..8_usize,
+    ) {
+        let start = Progress::at(EventPosition::START, NOW);
+        let (names, cursors) = read(&log, start, rows_max, events_max);
+        let all = log.all();
+        prop_assert_eq!(names.len(), all.len());
+        prop_assert_eq!(&names.iter().cloned().collect::<BTreeSet<_>>(), &all);
+        // And from every cursor on comes all that had not come before.
+        for (cursor, count) in cursors {
+            let decoded = EventCursor::decode(&cursor.encode()).unwrap();
+            let (rest, _) = read(&log, Progress::after(&decoded), rows_max, events_max);
+            let mut together: BTreeSet<_> = names[..count].iter().cloned().collect();
+            together.extend(rest);
+            prop_assert_eq!(&together, &all, "{:?}", cursor);
+        }
+    }
+}
+
+fn row(transaction_id: i64, seq: i64, count: usize) -> EventRow {
+    EventRow {
+        position: EventPosition {
+            transaction_id,
+            seq,
+        },
+        created_at: NOW,
+        event_type: "created".to_owned(),
+        batch_id: Uuid::nil(),
+        size: count,
+        invitation_ids: vec![Uuid::nil(); count],
+    }
+}
+
+fn page(horizon: i64, rows: Vec<EventRow>) -> Page {
+    Page {
+        horizon,
+        cut: None,
+        rows,
+    }
+}
+
+#[test]
+fn what_is_not_final_is_remembered_up_to_a_bound_and_goes_on_with_the_horizon() {
+    let mut progress = Progress::at(EventPosition::START, NOW);
+    let count = i64::try_from(REMEMBERED_ROWS_MAX).unwrap();
+    let rows: Vec<_> = (1..=count + 5).map(|seq| row(10 + seq, seq, 1)).collect();
+    let step = progress.absorb(page(5, rows), NOW);
+    assert_eq!(step.events.len(), REMEMBERED_ROWS_MAX);
+    assert!(!step.has_more && progress.is_ahead());
+    let rest: Vec<_> = (count + 1..=count + 5)
+        .map(|seq| row(10 + seq, seq, 1))
+        .collect();
+    let step = progress.absorb(page(5, rest.clone()), NOW);
+    assert!(step.events.is_empty() && !step.is_settled);
+    let step = progress.absorb(page(count + 100, rest), NOW);
+    assert_eq!(step.events.len(), 5);
+    assert!(step.is_settled && !progress.is_ahead());
+    assert_eq!(progress.cursor().position.transaction_id, count + 100);
+}
+
+#[test]
+fn what_this_version_has_no_word_for_is_passed_over() {
+    let mut progress = Progress::at(EventPosition::START, NOW);
+    let unknown = EventRow {
+        event_type: "teleported".to_owned(),
+        ..row(1, 1, 3)
+    };
+    let step = progress.absorb(page(5, vec![unknown, row(2, 2, 1)]), NOW);
+    assert_eq!(step.events.len(), 1);
+    assert_eq!(step.events[0].id.to_string(), "2-2-0");
+}

@@ -1,0 +1,299 @@
+//! The `invitations` table page by page: ids of an organization's invitations, newest first, through filters.
+//!
+//! Each filter that may leave few of many has an index in the order of its pages, so that a page costs the same wherever it
+//! is and however few there are. Which index is used is not left to a planner: there is a statement for each, and what else
+//! was asked for is looked at on the way. Of the state of its mail an invitation is in no index, because such an index
+//! would be written with every mail: that filter alone walks until its page is full.
+
+use sqlx::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::domain::address_tag::AddressTag;
+use crate::domain::ids::OrganizationId;
+use crate::domain::invitation::{DeliveryState, StateName};
+
+/// What a list of invitations is narrowed to. Not `Debug`: it may hold an address.
+#[derive(Default)]
+pub struct ListFilter {
+    /// Only those in one of these states; none means all.
+    pub states: Vec<StateName>,
+    /// Only those whose latest mail is in this state.
+    pub delivery_state: Option<DeliveryState>,
+    /// Only those for this address.
+    pub email_normalized: Option<String>,
+    /// Only those of this inviter.
+    pub inviter_user_id: Option<String>,
+    /// Only those of this call.
+    pub batch_id: Option<Uuid>,
+}
+
+/// A page to find.
+#[derive(Clone, Copy)]
+pub struct Page<'a> {
+    /// Whose invitations.
+    pub organization_id: &'a OrganizationId,
+    /// Those that pass it. Of its address nothing is known here, see [`among`](Self::among).
+    pub filter: &'a ListFilter,
+    /// The ids that are for the filter's address; `None` if it does not matter.
+    pub among: Option<&'a [Uuid]>,
+    /// Only those older than this one.
+    pub before: Option<Uuid>,
+    /// At most so many.
+    pub limit: i64,
+    /// Now.
+    pub now: OffsetDateTime,
+}
+
+/// Which rows a filter for states means. The store says `pending` of those that expired since the sweeper last looked.
+struct StoredStates {
+    /// Rows that say one of these.
+    names: Vec<&'static str>,
+    /// Whether pending ones count even if they have expired.
+    with_overdue: bool,
+    /// Whether those count that say `pending` and have expired, and no other pending ones.
+    overdue_alone: bool,
+}
+
+impl StoredStates {
+    fn of(states: &[StateName]) -> Self {
+        let has = |state| states.is_empty() || states.contains(&state);
+        let names = StateName::ALL.into_iter().filter(|state| has(*state));
+        Self {
+            names: names.map(StateName::as_str).collect(),
+            with_overdue: has(StateName::Pending) && has(StateName::Expired),
+            overdue_alone: !has(StateName::Pending) && has(StateName::Expired),
+        }
+    }
+}
+
+impl Page<'_> {
+    fn before(&self) -> Uuid {
+        self.before.unwrap_or(Uuid::max())
+    }
+
+    fn states(&self) -> Vec<&'static str> {
+        let states = self.filter.states.iter();
+        states.map(|state| state.as_str()).collect()
+    }
+
+    fn delivery_state(&self) -> Option<&'static str> {
+        self.filter.delivery_state.map(DeliveryState::as_str)
+    }
+}
+
+/// The ids of an organization's invitations for an address, those whose address was erased too, in no order. A statement of
+/// its own: as a filter among others, a planner without statistics reads the whole organization for it.
+pub async fn ids_of_address(
+    connection: &mut PgConnection,
+    organization_id: &OrganizationId,
+    email_normalized: &str,
+    tags: &[AddressTag],
+) -> Result<Vec<Uuid>, StoreError> {
+    let tags: Vec<&[u8]> = tags.iter().map(|tag| tag.octets.as_slice()).collect();
+    let ids = sqlx::query_scalar!(
+        r#"-- store::listings::ids_of_address
+        SELECT id AS "id!" FROM invitations WHERE email_normalized = $2 AND organization_id = $1
+         UNION ALL
+        SELECT id FROM invitations WHERE address_tag = ANY($3) AND organization_id = $1"#,
+        organization_id.as_str(),
+        email_normalized,
+        &tags as &[&[u8]],
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids)
+}
+
+/// The ids of a page, newest first. For use in a transaction that is planned afresh.
+pub async fn list_ids(
+    connection: &mut PgConnection,
+    page: Page<'_>,
+) -> Result<Vec<Uuid>, StoreError> {
+    let filter = page.filter;
+    match (page.among, filter.batch_id, &filter.inviter_user_id) {
+        (Some(ids), _, _) => list_of_ids(connection, page, ids).await,
+        (None, Some(id), _) => list_of_batch(connection, page, id).await,
+        (None, None, Some(id)) => list_of_inviter(connection, page, id).await,
+        (None, None, None) => list_of_states(connection, page).await,
+    }
+}
+
+/// The few ids that are known to be for an address, and of them those that are asked for.
+async fn list_of_ids(
+    connection: &mut PgConnection,
+    page: Page<'_>,
+    ids: &[Uuid],
+) -> Result<Vec<Uuid>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        "-- store::listings::list_of_ids
+        SELECT i.id
+          FROM UNNEST($7::uuid[]) AS asked (id)
+         CROSS JOIN LATERAL (
+               SELECT *
+                 FROM invitations
+                WHERE id = asked.id AND organization_id = $1
+                LIMIT 1) AS i
+         WHERE i.id < $2
+           AND (cardinality($3::text[]) = 0
+                OR CASE WHEN i.state = 'pending' AND i.expires_at <= $4 THEN 'expired' ELSE i.state END = ANY($3))
+           AND ($5::text IS NULL
+                OR $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
+                             WHEN EXISTS (SELECT FROM outbox x
+                                           WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
+                                             AND x.organization_id = i.organization_id AND x.state = 'sending')
+                             THEN 'sending' ELSE i.delivery_state END)
+           AND ($8::text IS NULL OR i.inviter_user_id = $8)
+           AND ($9::uuid IS NULL OR i.batch_id = $9)
+         ORDER BY i.id DESC
+         LIMIT $6",
+        page.organization_id.as_str(),
+        page.before(),
+        &page.states() as &[&str],
+        page.now,
+        page.delivery_state(),
+        page.limit,
+        ids,
+        page.filter.inviter_user_id,
+        page.filter.batch_id,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids)
+}
+
+/// Those of one call. Its index is used because the part that reads the table knows of nothing else, and OFFSET keeps it
+/// apart: with the organization in it, that could be walked from its newest to where the batch begins.
+async fn list_of_batch(
+    connection: &mut PgConnection,
+    page: Page<'_>,
+    batch_id: Uuid,
+) -> Result<Vec<Uuid>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        "-- store::listings::list_of_batch
+        SELECT i.id
+          FROM (SELECT *
+                  FROM invitations
+                 WHERE batch_id = $7 AND id < $2
+                 ORDER BY batch_id DESC, id DESC
+                OFFSET 0) AS i
+         WHERE i.organization_id = $1
+           AND (cardinality($3::text[]) = 0
+                OR CASE WHEN i.state = 'pending' AND i.expires_at <= $4 THEN 'expired' ELSE i.state END = ANY($3))
+           AND ($5::text IS NULL
+                OR $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
+                             WHEN EXISTS (SELECT FROM outbox x
+                                           WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
+                                             AND x.organization_id = i.organization_id AND x.state = 'sending')
+                             THEN 'sending' ELSE i.delivery_state END)
+           AND ($8::text IS NULL OR i.inviter_user_id = $8)
+         ORDER BY i.id DESC
+         LIMIT $6",
+        page.organization_id.as_str(),
+        page.before(),
+        &page.states() as &[&str],
+        page.now,
+        page.delivery_state(),
+        page.limit,
+        batch_id,
+        page.filter.inviter_user_id,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids)
+}
+
+/// Those of one inviter.
+async fn list_of_inviter(
+    connection: &mut PgConnection,
+    page: Page<'_>,
+    inviter_user_id: &str,
+) -> Result<Vec<Uuid>, StoreError> {
+    let ids = sqlx::query_scalar!(
+        "-- store::listings::list_of_inviter
+        SELECT i.id
+          FROM invitations i
+         WHERE i.organization_id = $1 AND i.inviter_user_id = $7 AND i.id < $2
+           AND (cardinality($3::text[]) = 0
+                OR CASE WHEN i.state = 'pending' AND i.expires_at <= $4 THEN 'expired' ELSE i.state END = ANY($3))
+           AND ($5::text IS NULL
+                OR $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
+                             WHEN EXISTS (SELECT FROM outbox x
+                                           WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
+                                             AND x.organization_id = i.organization_id AND x.state = 'sending')
+                             THEN 'sending' ELSE i.delivery_state END)
+         ORDER BY i.organization_id DESC, i.inviter_user_id DESC, i.id DESC
+         LIMIT $6",
+        page.organization_id.as_str(),
+        page.before(),
+        &page.states() as &[&str],
+        page.now,
+        page.delivery_state(),
+        page.limit,
+        inviter_user_id,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids)
+}
+
+/// Those in some states, or in any: a page of each state, and the newest of all of them.
+///
+/// What expired since the sweeper last looked is found by that, over all organizations, instead of among all that are
+/// pending: there are as many as expire between two looks.
+async fn list_of_states(
+    connection: &mut PgConnection,
+    page: Page<'_>,
+) -> Result<Vec<Uuid>, StoreError> {
+    let stored = StoredStates::of(&page.filter.states);
+    let ids = sqlx::query_scalar!(
+        r#"-- store::listings::list_of_states
+        WITH overdue AS MATERIALIZED (
+            SELECT id, organization_id, send_seq, delivery_state
+              FROM invitations
+             WHERE $7::boolean AND state = 'pending' AND expires_at <= $4
+             ORDER BY expires_at
+        ), candidate AS (
+            SELECT found.id
+              FROM UNNEST($3::text[]) AS stored (state)
+             CROSS JOIN LATERAL (
+                   SELECT i.id
+                     FROM invitations i
+                    WHERE i.organization_id = $1 AND i.state = stored.state AND i.id < $2
+                      AND ($8 OR i.state <> 'pending' OR i.expires_at > $4)
+                      AND ($5::text IS NULL
+                           OR $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
+                                        WHEN EXISTS (SELECT FROM outbox x
+                                                      WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
+                                                        AND x.organization_id = i.organization_id AND x.state = 'sending')
+                                        THEN 'sending' ELSE i.delivery_state END)
+                    ORDER BY i.organization_id DESC, i.state DESC, i.id DESC
+                    LIMIT $6) AS found
+        )
+        SELECT id AS "id!" FROM candidate
+         UNION ALL
+        SELECT i.id
+          FROM overdue i
+         WHERE i.organization_id = $1 AND i.id < $2
+           AND ($5::text IS NULL
+                OR $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
+                             WHEN EXISTS (SELECT FROM outbox x
+                                           WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
+                                             AND x.organization_id = i.organization_id AND x.state = 'sending')
+                             THEN 'sending' ELSE i.delivery_state END)
+         ORDER BY 1 DESC
+         LIMIT $6"#,
+        page.organization_id.as_str(),
+        page.before(),
+        &stored.names as &[&str],
+        page.now,
+        page.delivery_state(),
+        page.limit,
+        stored.overdue_alone,
+        stored.with_overdue,
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(ids)
+}

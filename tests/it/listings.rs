@@ -1,0 +1,171 @@
+//! What reading a page costs, and finding a mail to cancel: what it finds, and not what there is.
+
+use invitations::domain::ids::OrganizationId;
+use invitations::domain::invitation::StateName;
+use invitations::store::Connection;
+use invitations::store::invitations::{End, Resending, end_many, resend_many};
+use invitations::store::listings::{ListFilter, Page, list_ids};
+use sqlx::PgConnection;
+use time::Duration;
+use uuid::Uuid;
+
+use crate::harness::{ACME, START, World};
+use crate::retention::pages;
+
+/// One batch of 20 in the middle.
+const MIDDLE: Uuid = Uuid::from_u128(7);
+const COUNT: i32 = 60_000;
+/// A page of 101 has that many rows in each of five states at most.
+const PAGES_MAX: i64 = 5 * 101 + 200;
+
+/// One organization's past: many were accepted, the oldest declined or invited by somebody else, few are pending.
+async fn insert_past(database: &mut PgConnection) {
+    sqlx::query(
+        "INSERT INTO invitations
+                (id, batch_id, created_at, updated_at, expires_at, generation, send_seq, delivery_attempts, key_id, state,
+                 accept_policy, delivery_state, nonce, organization_id, email, email_normalized, role, inviter_user_id,
+                 locale, redirect_url, message)
+         SELECT lpad(to_hex(n + 10), 32, '0')::uuid,
+                CASE WHEN n BETWEEN 30000 AND 30019 THEN $2 ELSE lpad(to_hex(n / 100 + 10), 32, '0')::uuid END,
+                $3, $3, $3 + CASE WHEN n % 1000 = 7 THEN interval '-1 day' ELSE interval '1 day' END, 1, 1, 1, 1,
+                CASE WHEN n < 50 THEN 'declined' WHEN n % 1000 IN (7, 8) THEN 'pending' ELSE 'accepted' END,
+                'invited_email', 'sent', decode(repeat('00', 16), 'hex'), 'acme', 'person' || n || '@b.co',
+                'person' || n || '@b.co', 'member', CASE WHEN n < 40 THEN 'rare' ELSE 'ada' END, '', '', ''
+           FROM generate_series(0, $1 - 1) AS n",
+    )
+    .bind(COUNT)
+    .bind(MIDDLE)
+    .bind(START)
+    .execute(database)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_page_costs_the_same_wherever_it_is_and_whatever_it_is_narrowed_to() {
+    let world = World::start().await;
+    let mut database = world.database().await;
+    insert_past(&mut database).await;
+    let organization_id = OrganizationId::parse(ACME).unwrap();
+    let states = |states: &[StateName]| ListFilter {
+        states: states.to_vec(),
+        ..ListFilter::default()
+    };
+    let inviter = |id: &str| ListFilter {
+        inviter_user_id: Some(id.to_owned()),
+        ..ListFilter::default()
+    };
+    let batch = ListFilter {
+        batch_id: Some(MIDDLE),
+        ..ListFilter::default()
+    };
+    let middle = Some(Uuid::from_u128(30_000));
+    let cases = [
+        (states(&[]), None, 101),
+        (states(&[]), middle, 101),
+        (states(&[StateName::Accepted]), middle, 101),
+        (states(&[StateName::Declined]), None, 50),
+        (states(&[StateName::Pending]), None, 59),
+        (states(&[StateName::Expired]), None, 59),
+        (states(&[StateName::Expired, StateName::Pending]), None, 101),
+        (states(&[StateName::Revoked]), None, 0),
+        (inviter("ada"), middle, 101),
+        (inviter("rare"), None, 40),
+        (inviter("nobody"), None, 0),
+        (batch, None, 20),
+    ];
+    for is_analyzed in [false, true] {
+        if is_analyzed {
+            sqlx::query("VACUUM ANALYZE")
+                .execute(&mut database)
+                .await
+                .unwrap();
+        }
+        for (number, (filter, before, count)) in cases.iter().enumerate() {
+            let page = Page {
+                organization_id: &organization_id,
+                filter,
+                among: None,
+                before: *before,
+                limit: 101,
+                now: START,
+            };
+            let (read, found) = pages(&mut database, async |connection: &mut Connection| {
+                list_ids(connection, page).await.unwrap()
+            })
+            .await;
+            assert!(
+                found.len() == *count && found.is_sorted_by(|one, next| one > next),
+                "case {number}: {}",
+                found.len()
+            );
+            assert!(read <= PAGES_MAX, "case {number}: {read} pages");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_mail_to_cancel_is_found_by_its_key_however_many_wait() {
+    let mut world = World::start().await;
+    world.may_leave_mail();
+    let mut database = world.database().await;
+    insert_past(&mut database).await;
+    // While no mail waits, as is usual: the index of those that do is empty, for all that a planner knows from now on.
+    sqlx::query("INSERT INTO outbox (invitation_id, organization_id, send_seq, state, attempts, created_at, next_attempt_at)
+                 SELECT id, organization_id, 0, 'sent', 1, created_at, created_at FROM invitations")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    sqlx::query("VACUUM ANALYZE")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    sqlx::query("ALTER TABLE outbox SET (autovacuum_enabled = off)")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE outbox SET send_seq = 1, state = 'queued'")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    let organization_id = OrganizationId::parse(ACME).unwrap();
+    let ids: Vec<Uuid> =
+        sqlx::query_scalar("SELECT id FROM invitations WHERE state = 'pending' ORDER BY id")
+            .fetch_all(&mut database)
+            .await
+            .unwrap();
+    let items: Vec<Resending> = ids
+        .iter()
+        .map(|id| Resending {
+            id: *id,
+            expires_at: START + Duration::days(9),
+            nonce: None,
+            send_seq: None,
+        })
+        .collect();
+    let (read, resent) = pages(&mut database, async |connection: &mut Connection| {
+        resend_many(connection, &organization_id, &items, 1, START)
+            .await
+            .unwrap()
+            .len()
+    })
+    .await;
+    let pages_max = 118 * 60;
+    assert!(
+        resent == 118 && read <= pages_max,
+        "resend_many: {resent}, {read}"
+    );
+    let targets: Vec<_> = ids.iter().map(|id| (*id, ACME.to_owned())).collect();
+    let (read, ended) = pages(&mut database, async |connection: &mut Connection| {
+        let end = End::Revoked { by_user_id: None };
+        end_many(connection, &targets, end, START)
+            .await
+            .unwrap()
+            .len()
+    })
+    .await;
+    assert!(
+        ended == 118 && read <= pages_max,
+        "end_many: {ended}, {read}"
+    );
+}
