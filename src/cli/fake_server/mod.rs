@@ -89,6 +89,10 @@ fn check_token<T>(request: &Request<T>) -> Result<(), Status> {
     }
 }
 
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -297,7 +301,7 @@ impl InvitationService for FakeServer {
                 delivery_state,
                 count,
             });
-        let count = stored.len() as i64;
+        let count = number(stored.len());
         Ok(Response::new(GetBatchResponse {
             batch: Some(Batch {
                 id: BATCH_ID.to_owned(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tonic::{Status, Streaming};
 
-use super::{BATCH_ID, Memory, created, lock, refused};
+use super::{BATCH_ID, Memory, created, lock, number, refused};
 use crate::proto::{
     BulkCreateResult, BulkCreateStreamHeader, BulkCreateStreamItem, BulkCreateStreamRequest,
     BulkCreateStreamResponse, BulkCreateStreamResult, ErrorReason,
@@ -97,7 +97,7 @@ async fn step(mut stream: Stream) -> Option<(Result<BulkCreateStreamResponse, St
         stream.is_begun = true;
         let response = BulkCreateStreamResponse {
             batch_id: stream.batch_id(),
-            next_index: stream.list.results.len() as i64,
+            next_index: number(stream.list.results.len()),
             results: Vec::new(),
         };
         return Some((Ok(response), stream));
@@ -170,7 +170,7 @@ impl Stream {
                 break;
             };
             results.push(BulkCreateStreamResult {
-                index: index as i64,
+                index: number(index),
                 key: item.key,
                 email,
                 outcome: result.outcome,
@@ -181,7 +181,7 @@ impl Stream {
         }
         BulkCreateStreamResponse {
             batch_id: self.batch_id(),
-            next_index: self.next as i64,
+            next_index: number(self.next),
             results,
         }
     }

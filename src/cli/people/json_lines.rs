@@ -31,13 +31,13 @@ impl JsonLines {
 
     /// The next line that is not empty.
     pub(super) fn next(&mut self, defaults: &Defaults) -> io::Result<Option<Entry>> {
-        let Some(problem) = self.read_line()? else {
+        let Some(read) = self.read_line()? else {
             return Ok(None);
         };
         let line = self.line;
-        let person = match problem {
-            Some(problem) => Err(problem),
-            None => serde_json::from_slice::<Fields>(&self.text)
+        let person = match read {
+            Err(problem) => Err(problem),
+            Ok(()) => serde_json::from_slice::<Fields>(&self.text)
                 .map_err(|error| self::problem(&error))
                 .and_then(|fields| fields.person(line, defaults)),
         };
@@ -49,7 +49,7 @@ impl JsonLines {
                     problem,
                 })
             },
-            Entry::Person,
+            |person| Entry::Person(Box::new(person)),
         )))
     }
 
@@ -61,7 +61,7 @@ impl JsonLines {
     }
 
     /// Reads a line that is not empty into `text`; what is wrong with it, if something is.
-    fn read_line(&mut self) -> io::Result<Option<Option<String>>> {
+    fn read_line(&mut self) -> io::Result<Option<Result<(), String>>> {
         loop {
             self.text.clear();
             let mut problem = None;
@@ -88,10 +88,10 @@ impl JsonLines {
             self.line += 1;
             if is_long {
                 self.text.clear();
-                return Ok(Some(Some(ROW_LONG.to_owned())));
+                return Ok(Some(Err(ROW_LONG.to_owned())));
             }
             if !self.text.trim_ascii().is_empty() {
-                return Ok(Some(problem));
+                return Ok(Some(problem.map_or(Ok(()), Err)));
             }
             if is_file_end {
                 return Ok(None);

@@ -94,7 +94,7 @@ const ROW_LONG: &str = "is longer than 1 MiB";
 /// A row of the list.
 pub enum Entry {
     /// Somebody to invite.
-    Person(Person),
+    Person(Box<Person>),
     /// A row that says nothing that could be sent.
     Unreadable(Unreadable),
 }
@@ -132,13 +132,13 @@ impl From<io::Error> for Trouble {
 
 /// The rows of a list, one at a time.
 pub struct Rows {
-    rows: Written,
+    written: Written,
     format: Format,
     is_begun: bool,
 }
 
 enum Written {
-    Csv(CsvRows),
+    Csv(Box<CsvRows>),
     Ndjson(JsonLines),
 }
 
@@ -147,12 +147,12 @@ impl Rows {
     pub fn open(input: impl BufRead + Send + 'static, format: Format) -> Result<Self, Trouble> {
         let input =
             Box::new(encoding::open(input)?.map_err(|problem| Trouble::File(vec![problem]))?);
-        let rows = match format {
-            Format::Csv => Written::Csv(CsvRows::open(input)?),
+        let written = match format {
+            Format::Csv => Written::Csv(Box::new(CsvRows::open(input)?)),
             Format::Ndjson => Written::Ndjson(JsonLines::open(input)),
         };
         Ok(Self {
-            rows,
+            written,
             format,
             is_begun: false,
         })
@@ -160,7 +160,7 @@ impl Rows {
 
     /// The next row; a list without any is a [`Trouble`].
     pub fn next(&mut self, defaults: &Defaults) -> Result<Option<Entry>, Trouble> {
-        let entry = match &mut self.rows {
+        let entry = match &mut self.written {
             Written::Csv(rows) => rows.next(defaults)?,
             Written::Ndjson(rows) => rows.next(defaults)?,
         };
@@ -177,7 +177,7 @@ impl Rows {
     /// How many rows follow, read quickly.
     pub fn count(mut self) -> io::Result<u64> {
         let mut count = 0;
-        while match &mut self.rows {
+        while match &mut self.written {
             Written::Csv(rows) => rows.skip()?,
             Written::Ndjson(rows) => rows.skip()?,
         } {
@@ -278,7 +278,7 @@ pub(crate) mod tests {
         let (mut people, mut problems) = (Vec::new(), Vec::new());
         while let Some(entry) = rows.next(defaults).map_err(told)? {
             match entry {
-                Entry::Person(person) => people.push(person),
+                Entry::Person(person) => people.push(*person),
                 Entry::Unreadable(row) => {
                     problems.push(format!("line {}: {}", row.line, row.problem));
                 }

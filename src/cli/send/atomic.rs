@@ -32,7 +32,7 @@ pub(super) async fn read(args: &SendArgs) -> Result<Vec<Person>, Failure> {
         match entry.map_err(|trouble| told(&args.file, trouble))? {
             Entry::Person(person) => {
                 octets += person.item.encoded_len() + FRAMING_OCTETS_MAX;
-                people.push(person);
+                people.push(*person);
             }
             Entry::Unreadable(row) if problems.len() < PROBLEMS_SHOWN_MAX => {
                 problems.push(format!("line {}: {}", row.line, row.problem));

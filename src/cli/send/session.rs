@@ -40,16 +40,26 @@ impl Session {
         };
         let file = StateFile::of(args);
         let state = State::new(args, survey, request_id);
-        let request_id = if args.resume {
-            file.resume(&state)?.request_id
-        } else {
-            file.create(&state)?;
-            request_id
+        if args.resume {
+            return Ok(Self {
+                request_id: file.resume(&state)?.request_id,
+                file: Some(file),
+                is_resumed: true,
+            });
+        }
+        let file = match file.create(&state) {
+            Ok(()) => Some(file),
+            // A folder that cannot be written to is no reason to invite nobody.
+            Err(failure @ Failure::File { .. }) => {
+                eprintln!("warning: {failure}: --resume will not find this send");
+                None
+            }
+            Err(failure) => return Err(failure),
         };
         Ok(Self {
             request_id,
-            file: Some(file),
-            is_resumed: args.resume,
+            file,
+            is_resumed: false,
         })
     }
 

@@ -35,7 +35,7 @@ pub(super) struct Window {
 }
 
 enum Slot {
-    Person(Person),
+    Person(Box<Person>),
     Unreadable(Unreadable),
 }
 
@@ -173,7 +173,7 @@ impl Window {
 
     fn persons(&self) -> impl Iterator<Item = &Person> {
         self.slots.iter().filter_map(|slot| match slot {
-            Slot::Person(person) => Some(person),
+            Slot::Person(person) => Some(person.as_ref()),
             Slot::Unreadable(_) => None,
         })
     }
