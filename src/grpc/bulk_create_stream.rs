@@ -1,4 +1,4 @@
-//! BulkCreateStream: items in, results out, a chunk at a time.
+//! `BulkCreateStream`: items in, results out, a chunk at a time.
 
 use futures::stream::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
