@@ -191,7 +191,7 @@ impl Listener {
             match looked {
                 Ok(horizon) => from = Some(horizon),
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn Error, "cannot look for events")
+                    tracing::warn!(error = &error as &dyn Error, "cannot look for events");
                 }
             }
         }

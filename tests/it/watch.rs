@@ -352,7 +352,7 @@ async fn another_process_wakes_whoever_watches_here_long_before_it_would_look() 
         watching.until(number + 1).await;
         longest = longest.max(begin.elapsed());
     }
-    println!("the slowest of 20 took {longest:?} from call to event");
+    eprintln!("the slowest of 20 took {longest:?} from call to event");
     assert!(longest < PATIENCE, "{longest:?}");
     // And its worker, of mail that was queued here.
     let queued = neighbor.mail_queued.notified();
@@ -705,7 +705,7 @@ async fn a_page_of_the_log_costs_what_it_holds_and_not_what_there_is() {
         "INSERT INTO invitation_events
                 (transaction_id, created_at, organization_id, batch_id, event_type, new_state, new_delivery_state,
                  invitation_ids)
-         SELECT (n / 10)::text::xid8, $1, CASE WHEN n % 2 = 0 THEN 'acme' ELSE 'other' END, gen_random_uuid(),
+         SELECT (n / 100)::text::xid8, $1, CASE WHEN n % 2 = 0 THEN 'acme' ELSE 'other' END, gen_random_uuid(),
                 'created', 'pending', 'queued', ARRAY[gen_random_uuid()]
            FROM generate_series(1, 60000) AS n",
     )
@@ -726,7 +726,7 @@ async fn a_page_of_the_log_costs_what_it_holds_and_not_what_there_is() {
             let reading = invitations::store::invitation_events::Reading {
                 organization_id: &organization_id,
                 batch_id: None,
-                from: invitations::domain::event::EventPosition::of_transaction(3_000),
+                from: invitations::domain::event::EventPosition::of_transaction(300),
                 known: &[(1, 1), (2, 1)],
                 rows_max: 101,
                 events_max: 100,
@@ -746,7 +746,7 @@ async fn a_page_of_the_log_costs_what_it_holds_and_not_what_there_is() {
         assert_eq!(counted, 1);
         assert!(read <= 100, "the counts: {read}");
         let (read, news) = crate::retention::pages(&mut database, async |connection| {
-            let news = invitations::store::invitation_events::news(connection, Some(5_990));
+            let news = invitations::store::invitation_events::news(connection, Some(590));
             news.await.unwrap().organization_ids.len()
         })
         .await;
@@ -814,7 +814,7 @@ async fn events_under_load_all_come_and_soon() {
         .collect();
     latencies.sort_unstable();
     let at = |percent: usize| latencies[(latencies.len() - 1) * percent / 100];
-    println!(
+    eprintln!(
         "{} events, {rate} a second: from answer to event in another process p50 {:?}, p99 {:?}, at most {:?}",
         calls * 10,
         at(50),

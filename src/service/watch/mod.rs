@@ -119,10 +119,11 @@ impl Service {
 
     /// Whether events of a time may be gone.
     fn is_expired(&self, time: OffsetDateTime) -> bool {
-        let kept = self
-            .events_kept
-            .map(|kept| kept.saturating_sub(CURSOR_MARGIN));
-        kept.is_some_and(|kept| time + kept < self.clock.now())
+        let oldest = self.events_kept.and_then(|kept| {
+            let kept = kept.saturating_sub(CURSOR_MARGIN).try_into().ok()?;
+            self.clock.now().checked_sub(kept)
+        });
+        oldest.is_some_and(|oldest| time < oldest)
     }
 }
 

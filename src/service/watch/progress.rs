@@ -28,6 +28,17 @@ pub(super) struct Progress {
     position: EventPosition,
     sent: BTreeMap<EventPosition, Sent>,
     time: OffsetDateTime,
+    /// Where the next page begins, if the last one did not reach the end.
+    ahead: Option<Ahead>,
+}
+
+/// How far a walk over several pages has come above the horizon. It ends at the end of the log, and the next one begins at
+/// the position again.
+#[derive(Debug, Clone, Copy)]
+struct Ahead {
+    position: EventPosition,
+    /// The horizon when the walk began: what became final since may have appeared behind it.
+    horizon: EventPosition,
 }
 
 /// What a page brought.
@@ -48,6 +59,7 @@ impl Progress {
             position,
             sent: BTreeMap::new(),
             time,
+            ahead: None,
         }
     }
 
@@ -65,8 +77,8 @@ impl Progress {
     }
 
     /// From where to read.
-    pub(super) const fn position(&self) -> EventPosition {
-        self.position
+    pub(super) fn position(&self) -> EventPosition {
+        self.ahead.map_or(self.position, |ahead| ahead.position)
     }
 
     /// The rows that events were sent of, by their numbers, with how many.
@@ -97,22 +109,24 @@ impl Progress {
 
     /// Takes in a page that was read from [`position`](Self::position) on.
     pub(super) fn absorb(&mut self, page: Page, now: OffsetDateTime) -> Step {
-        let horizon = EventPosition::of_transaction(page.horizon);
+        let horizon = self.ahead.map_or_else(
+            || EventPosition::of_transaction(page.horizon),
+            |ahead| ahead.horizon,
+        );
         // Everything before this was sent and is final.
         let mut settled_before = horizon.max(self.position);
-        let mut has_more = false;
-        let mut reached_at = None;
-        if let Some((last, created_at)) = page.cut {
-            settled_before = settled_before.min(last.next());
-            has_more = true;
-            reached_at = Some(created_at);
+        let (mut is_whole, mut is_full) = (true, false);
+        let reached = page.cut.map(|(last, _)| last.next());
+        let mut reached_at = page.cut.map(|(_, created_at)| created_at);
+        if let Some(reached) = reached {
+            settled_before = settled_before.min(reached).max(self.position);
         }
         let mut events = Vec::new();
         for row in page.rows {
             let is_final = row.position < horizon;
             let is_known = self.sent.contains_key(&row.position);
             if !is_final && !is_known && self.sent.len() >= REMEMBERED_ROWS_MAX {
-                has_more = false;
+                is_full = true;
                 break;
             }
             let sent = self.sent.entry(row.position).or_insert(Sent {
@@ -137,23 +151,26 @@ impl Progress {
                 }
             }
             if sent.count < row.size {
-                has_more = true;
+                is_whole = false;
                 settled_before = settled_before.min(row.position);
                 reached_at = Some(row.created_at);
             }
         }
         let ahead = self.sent.split_off(&settled_before);
         let is_settled = !self.sent.is_empty();
-        let has_moved = settled_before > self.position || !events.is_empty();
         self.sent = ahead;
         self.sent.retain(|_, sent| sent.count > 0);
         self.position = settled_before;
         let oldest_ahead = self.sent.values().map(|sent| sent.created_at);
         self.time = oldest_ahead.chain(reached_at).min().unwrap_or(now).min(now);
+        if is_whole {
+            self.ahead = reached
+                .filter(|reached| !is_full && *reached > self.position)
+                .map(|position| Ahead { position, horizon });
+        }
         Step {
             events,
-            // Rows beyond what one look reads wait for the horizon, if nothing else moves.
-            has_more: has_more && has_moved,
+            has_more: !is_full && (reached.is_some() || !is_whole),
             is_settled,
         }
     }

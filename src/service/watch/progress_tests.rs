@@ -105,7 +105,6 @@ fn read(
     let (mut names, mut cursors) = (Vec::new(), Vec::new());
     for moment in 0..=60 {
         loop {
-            let rows_max = rows_max + progress.known().len();
             let page = log.page(&progress, moment, rows_max, events_max);
             let step = progress.absorb(page, NOW);
             names.extend(step.events.iter().map(|event| event.id.to_string()));
