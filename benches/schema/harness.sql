@@ -45,9 +45,9 @@ BEGIN
 END $$;
 
 -- New people: sorted by address, with ids that ascend in the order they were named in, which is another one.
-CREATE PROCEDURE bench.insert(calls int, size int, workload text DEFAULT 'insert') LANGUAGE plpgsql AS $$
+CREATE PROCEDURE bench.insert(calls int, size int, workload text DEFAULT 'insert', statement text DEFAULT 'insert_many') LANGUAGE plpgsql AS $$
 DECLARE
-    text text = (SELECT text FROM bench.statement WHERE name = 'insert_many');
+    text text = (SELECT s.text FROM bench.statement s WHERE s.name = statement);
     before bench.measured; first bigint;
     milliseconds bigint; made timestamptz;
     ids uuid[]; nonces bytea[]; expiries timestamptz[]; emails text[]; roles text[]; inviters text[]; nothing text[];
@@ -55,9 +55,9 @@ DECLARE
 BEGIN
     FOR turn IN 1 .. calls LOOP
         UPDATE bench.called SET next = next + size RETURNING next - size INTO first;
-        milliseconds = (extract(epoch FROM bench.now()) * 1000)::bigint + first / 1000 * 100;
+        milliseconds = (extract(epoch FROM bench.now()) * 1000)::bigint + first / 1000;
         made = to_timestamp(milliseconds / 1000.0);
-        SELECT array_agg(bench.id(milliseconds + n / 4000, n % 4000 + 1) ORDER BY email), array_agg(email ORDER BY email),
+        SELECT array_agg(bench.id(milliseconds + (first % 1000 + n) / 1000, (first + n) % 1000 + 1) ORDER BY email), array_agg(email ORDER BY email),
                array_agg(substr(sha256(email::bytea), 1, 16) ORDER BY email), array_agg(made + interval '14 days'),
                array_agg('member'::text), array_agg('inviter-' || n % 4 ORDER BY email), array_agg(''::text),
                array_agg('invited_email'::text), array_agg(NULL::text), array_agg(true), array_agg(0),
@@ -118,14 +118,14 @@ BEGIN
 END $$;
 
 -- People accept, one at a time, whoever was invited when; the statement is prepared, as the service has it.
-CREATE PROCEDURE bench.accept(calls int) LANGUAGE plpgsql AS $$
+CREATE PROCEDURE bench.accept(calls int, workload text DEFAULT 'accept', statement text DEFAULT 'accept') LANGUAGE plpgsql AS $$
 DECLARE before bench.measured; statements text[]; sample bigint = (SELECT next FROM bench.called);
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_prepared_statements WHERE name = 'accept') THEN
-        EXECUTE 'PREPARE accept(text, uuid, int, text, text, text[], timestamptz, text[], uuid, text, text, text, text) AS '
-                || (SELECT text FROM bench.statement WHERE name = 'accept');
+    IF NOT EXISTS (SELECT FROM pg_prepared_statements p WHERE p.name = statement) THEN
+        EXECUTE format('PREPARE %I', statement) || '(text, uuid, int, text, text, text[], timestamptz, text[], uuid, text, text, text, text) AS '
+                || (SELECT s.text FROM bench.statement s WHERE s.name = statement);
     END IF;
-    SELECT array_agg(format('EXECUTE accept(%L, %L, 1, %L, %L, %L, %L, %L, %L, %L, %L, %L, NULL)', organization_id, id,
+    SELECT array_agg(format('EXECUTE %I(%L, %L, 1, %L, %L, %L, %L, %L, %L, %L, %L, %L, NULL)', statement, organization_id, id,
                             'user-' || id, 'A name', ARRAY[email_normalized], bench.now() + interval '1 day',
                             ARRAY[email_normalized], bench.id(9e12::bigint, number), 'accept', 'OK', 'a-caller'))
       INTO statements
@@ -140,7 +140,7 @@ BEGIN
         EXECUTE statements[turn];
         COMMIT;
         IF turn % 50 = 0 THEN
-            CALL bench.note('accept', 50, before);
+            CALL bench.note(workload, 50, before);
             before = bench.look();
         END IF;
     END LOOP;

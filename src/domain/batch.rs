@@ -6,7 +6,7 @@ use uuid::Uuid;
 /// A batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
-    /// A UUIDv7, made by the service.
+    /// A `UUIDv7`, made by the service.
     pub id: Uuid,
     /// The organization.
     pub organization_id: String,

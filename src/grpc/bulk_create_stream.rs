@@ -1,4 +1,4 @@
-//! BulkCreateStream: items in, results out, a chunk at a time.
+//! `BulkCreateStream`: items in, results out, a chunk at a time.
 //!
 //! While a chunk is made the next one is read, and no more. Results that nobody reads stop the making, and chunks that
 //! are not made stop the reading: what is on its way has the same size however long the stream is. Every chunk is counted

@@ -1,4 +1,4 @@
-//! GetBatch: what a call made, and where it is.
+//! `GetBatch`: what a call made, and where it is.
 
 use uuid::Uuid;
 

@@ -41,7 +41,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::clock::Clock;
 use crate::domain::address_hash::AddressHasher;
@@ -87,6 +87,7 @@ pub struct Service {
     hasher: Arc<AddressHasher>,
     quotas: QuotaLimits,
     events_kept: Option<Duration>,
+    watch_reads: Arc<Semaphore>,
     links: Arc<LinkTemplate>,
     mail_queued: Arc<Notify>,
 }
@@ -110,6 +111,7 @@ impl Service {
             hasher: Arc::new(AddressHasher::new(&keyring)),
             quotas: QuotaLimits::OFF,
             events_kept: None,
+            watch_reads: Arc::new(Semaphore::new(watch::READS_AT_ONCE_MAX)),
             keyring,
             links,
             mail_queued,

@@ -59,8 +59,9 @@ pub struct Page {
     pub rows: Vec<EventRow>,
 }
 
-/// Reads a part of the log. One statement, so that the horizon is that of the rows. In the order of the index, which names
-/// it whatever the planner knows.
+/// Reads a part of the log. One statement, so that the horizon is that of the rows. As a range in
+/// the order of the index, which names it: with an equality, a planner without statistics takes an organization for so small
+/// that it reads and sorts all of it.
 pub async fn page(connection: &mut PgConnection, reading: Reading<'_>) -> Result<Page, StoreError> {
     let (known_seqs, known_counts): (Vec<i64>, Vec<i32>) = reading.known.iter().copied().unzip();
     let rows = sqlx::query!(
@@ -68,7 +69,8 @@ pub async fn page(connection: &mut PgConnection, reading: Reading<'_>) -> Result
         WITH scanned AS MATERIALIZED (
             SELECT transaction_id, seq, batch_id, created_at, event_type, invitation_count, invitation_ids
               FROM invitation_events
-             WHERE organization_id = $1 AND (transaction_id, seq) >= ($2::bigint::text::xid8, $3::bigint)
+             WHERE (organization_id, transaction_id, seq) >= ($1, $2::bigint::text::xid8, $3::bigint)
+               AND (organization_id, transaction_id, seq) <= ($1, $9::bigint::text::xid8, $9::bigint)
              ORDER BY organization_id, transaction_id, seq
              LIMIT $4
         ), unread AS (
@@ -105,6 +107,7 @@ pub async fn page(connection: &mut PgConnection, reading: Reading<'_>) -> Result
         &known_counts,
         reading.batch_id,
         i64::from(reading.events_max),
+        i64::MAX,
     )
     .fetch_all(connection)
     .await?;

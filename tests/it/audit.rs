@@ -30,7 +30,7 @@ use crate::harness::{
 use crate::wire;
 
 /// Every method, and the action it is written down as. A new method needs a decision.
-const DECISIONS: [(&str, Option<Action>); 28] = [
+const DECISIONS: [(&str, Option<Action>); 31] = [
     ("AuditService/List", None),
     (
         "DirectoryService/DeleteMembership",
@@ -65,14 +65,21 @@ const DECISIONS: [(&str, Option<Action>); 28] = [
     ("FeedbackService/ReportBounce", None),
     ("InvitationService/Accept", Some(Action::Accept)),
     ("InvitationService/BulkCreate", Some(Action::BulkCreate)),
+    // One event for each chunk.
+    (
+        "InvitationService/BulkCreateStream",
+        Some(Action::BulkCreate),
+    ),
     ("InvitationService/BulkResend", Some(Action::BulkResend)),
     ("InvitationService/BulkRevoke", Some(Action::BulkRevoke)),
     ("InvitationService/Decline", Some(Action::Decline)),
     ("InvitationService/Get", None),
+    ("InvitationService/GetBatch", None),
     ("InvitationService/List", None),
     ("InvitationService/Preview", None),
     ("InvitationService/Resend", Some(Action::Resend)),
     ("InvitationService/Revoke", Some(Action::Revoke)),
+    ("InvitationService/Watch", None),
     ("MailService/GetBacklog", None),
     ("MailService/Requeue", Some(Action::Requeue)),
     ("SuppressionService/Add", Some(Action::AddSuppressions)),
@@ -596,6 +603,8 @@ async fn state(world: &World) -> String {
         "outbox",
         "suppressions",
         "idempotency_keys",
+        "stream_chunks",
+        "batches",
         "audit_events",
     ] {
         let statement = format!(

@@ -33,7 +33,7 @@ use invitations::proto::{
     UpsertMembershipsRequest, UpsertOrganizationsRequest, UpsertUsersRequest, User,
 };
 use invitations::service::Service;
-use invitations::store::{Store, StoreConfig};
+use invitations::store::{Listener, Store, StoreConfig};
 use mail_parser::MessageParser;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
@@ -54,6 +54,8 @@ use crate::relay::{Encryption, Relay};
 pub(crate) const ACME: &str = "acme";
 /// An organization of somebody else; its admin is `eve`.
 pub(crate) const OTHER: &str = "other";
+/// How long the events of every test are kept.
+pub(crate) const EVENTS_KEPT: Duration = Duration::from_hours(24 * 7);
 /// When every test begins.
 pub(crate) const START: OffsetDateTime = time::macros::datetime!(2026-11-22 18:48 UTC);
 /// A ring that signs with key 1.
@@ -101,11 +103,19 @@ impl Mail {
     }
 }
 
+/// Another process over the same database.
+pub(crate) struct Neighbor {
+    pub(crate) client: Invitations,
+    pub(crate) mail_queued: Arc<Notify>,
+}
+
 /// The service and everything around it.
 pub(crate) struct World {
     pub(crate) clock: Arc<MockClock>,
     pub(crate) relay: Relay,
     pub(crate) service: Service,
+    pub(crate) store: Store,
+    pub(crate) mail_queued: Arc<Notify>,
     worker: Option<Worker>,
     reaper: Reaper,
     address: SocketAddr,
@@ -172,7 +182,8 @@ impl World {
             Arc::clone(&links),
             Arc::clone(&mail_queued),
         )
-        .with_quotas(quotas);
+        .with_quotas(quotas)
+        .with_events_kept(Some(EVENTS_KEPT));
         let server = Server::bind(
             GrpcConfig {
                 caller_rate,
@@ -204,8 +215,10 @@ impl World {
         };
         let delivery = delivery(&relay);
         let world = Self {
-            reaper: Reaper::new(store, as_clock(), delivery.lease_duration),
-            worker: Some(Worker::new(mailroom, delivery, mail_queued)),
+            reaper: Reaper::new(store.clone(), as_clock(), delivery.lease_duration),
+            worker: Some(Worker::new(mailroom, delivery, Arc::clone(&mail_queued))),
+            store,
+            mail_queued,
             clock,
             relay,
             service,
@@ -272,6 +285,51 @@ impl World {
     /// The bare way to the server, without a token.
     pub(crate) fn channel(&self) -> Channel {
         self.channel.clone()
+    }
+
+    /// Has the world tell other processes what is committed and hear from them, with so long between looks for what nobody
+    /// told of. Other worlds do without: it takes a connection and statements of its own.
+    pub(crate) fn listen(&self, look_interval: Duration) {
+        let listener = Listener::new(self.store.clone(), Arc::clone(&self.mail_queued));
+        let listener = listener.with_look_interval(look_interval);
+        tokio::spawn(listener.run(self.stopping.clone()));
+    }
+
+    /// Another process over the same database, which listens too.
+    pub(crate) async fn neighbor(&self, look_interval: Duration) -> Neighbor {
+        let store = Store::new(&self.database.url(), store_config()).unwrap();
+        let keyring = Arc::new(Keyring::parse(KEYS).unwrap());
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let links = LinkTemplate::new("https://app.example.com/join", LinkMode::Fragment).unwrap();
+        let mail_queued = Arc::new(Notify::new());
+        let service = Service::new(
+            store.clone(),
+            Arc::clone(&clock),
+            Arc::clone(&keyring),
+            Arc::new(links),
+            Arc::clone(&mail_queued),
+        )
+        .with_events_kept(Some(EVENTS_KEPT));
+        let callers = Callers::new(callers(""), clock).unwrap();
+        let server = Server::bind(grpc_config(), service, callers, keyring);
+        let server = server.await.unwrap();
+        let address = server.local_addr().unwrap();
+        tokio::spawn(server.run(self.stopping.clone()));
+        let listener = Listener::new(store, Arc::clone(&mail_queued));
+        let listener = listener.with_look_interval(look_interval);
+        tokio::spawn(listener.run(self.stopping.clone()));
+        let channel = Endpoint::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect_lazy();
+        Neighbor {
+            client: InvitationServiceClient::with_interceptor(channel, bearer("all")),
+            mail_queued,
+        }
+    }
+
+    /// Ends every server of the world, as SIGTERM does.
+    pub(crate) fn stop(&self) {
+        self.stopping.cancel();
     }
 
     /// Where the server listens.

@@ -24,6 +24,8 @@ const USUAL: Retention = Retention {
     mails: Some(StdDuration::from_hours(24 * 7)),
     dead_mails: Some(StdDuration::from_hours(24 * 30)),
     audit_events: Some(StdDuration::from_hours(24 * 395)),
+    events: Some(StdDuration::from_hours(24 * 7)),
+    batches: Some(StdDuration::from_hours(24 * 400)),
 };
 
 /// Writes invitations past the service: those of one address each that ended at a time, with a settled mail.

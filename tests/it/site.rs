@@ -179,11 +179,16 @@ impl Running {
 
     /// How much memory it holds, in KiB.
     pub(crate) fn memory_kib(&self) -> i64 {
-        let status = format!("/proc/{}/status", self.child.id().unwrap());
-        let status = fs::read_to_string(status).unwrap();
+        let status = self.status();
         let line = status.lines().find(|line| line.starts_with("VmRSS:"));
         let amount = line.unwrap().split_whitespace().nth(1);
         amount.unwrap().parse().unwrap()
+    }
+
+    /// What the kernel tells of it (proc(5), `status`).
+    pub(crate) fn status(&self) -> String {
+        let status = format!("/proc/{}/status", self.child.id().unwrap());
+        fs::read_to_string(status).unwrap()
     }
 
     /// Asks it to end (SIGTERM).

@@ -11,6 +11,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use crate::harness::{ACME, World, created, invite_request};
+use crate::streams::{self, Call};
 
 /// Every quota is counted and none is in the way.
 const UNREACHED: QuotaLimits = QuotaLimits {
@@ -137,4 +138,43 @@ async fn any_number_is_mailed_again_or_queued_again_by_the_same_number_of_statem
         "{counts:?}"
     );
     assert!(rest.chunks(3).all(|chunk| chunk == one), "{counts:?}");
+}
+
+// One thread for everything, so that the counter sees the server's side too.
+#[tokio::test(flavor = "current_thread")]
+async fn a_chunk_of_any_size_takes_the_same_number_of_statements_and_fewer_when_it_is_sent_again() {
+    let mut world = World::with_quotas(UNREACHED).await;
+    world.may_leave_mail();
+    world.invite(&["first@example.net"]).await;
+    let count = Arc::new(AtomicUsize::new(0));
+    // With one subscriber alone, the threads of other tests would answer for it that nothing is wanted.
+    let _second = Dispatch::new(Counter(Arc::default()));
+    let _guard = tracing::subscriber::set_default(Counter(Arc::clone(&count)));
+    let client = world.client();
+    let header = streams::repeatable();
+    let mut counts = Vec::new();
+    for _ in 0..2 {
+        let mut call = Call::begin(&client, header.clone()).await;
+        call.next().await.unwrap();
+        let mut first = 0;
+        for size in [1, 10, 1_000] {
+            let before = count.load(Ordering::SeqCst);
+            call.send(streams::people("chunk", first..first + size));
+            let response = call.next().await.unwrap().unwrap();
+            assert_eq!(response.results.len(), size);
+            counts.push(count.load(Ordering::SeqCst) - before);
+            first += size;
+        }
+    }
+    let (made, repeated) = counts.split_at(3);
+    assert!(
+        made[0] > 3 && made.iter().all(|count| *count == made[0] && *count <= 18),
+        "{counts:?}"
+    );
+    assert!(
+        repeated
+            .iter()
+            .all(|count| *count == repeated[0] && *count < 8),
+        "{counts:?}"
+    );
 }

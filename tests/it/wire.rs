@@ -101,15 +101,39 @@ async fn exchange(
         let data = data.unwrap();
         body.flow_control().release_capacity(data.len()).unwrap();
         octets.extend_from_slice(&data);
+        // A stream may never end by itself; its first message says that it began.
+        if let Some(end) = end_of_first(&octets).filter(|_| is_stream(path)) {
+            connection.abort();
+            return Ok(octets[5..end].to_vec());
+        }
     }
     let trailers = body.trailers().await.unwrap().unwrap_or_default();
     connection.abort();
     let status = status(&head.headers, &trailers);
     if status.code() == tonic::Code::Ok {
-        Ok(octets.split_off(5))
+        Ok(messages(&octets).concat())
     } else {
         Err(status)
     }
+}
+
+/// Where the first message in its frame ends, if all of it is there.
+fn end_of_first(octets: &[u8]) -> Option<usize> {
+    let (length, rest) = octets.get(1..)?.split_first_chunk()?;
+    let length = usize::try_from(u32::from_be_bytes(*length)).unwrap();
+    (rest.len() >= length).then_some(5 + length)
+}
+
+/// Whether a method answers with a stream.
+fn is_stream(path: &str) -> bool {
+    files().iter().any(|file| {
+        file.service.iter().any(|service| {
+            service.method.iter().any(|method| {
+                let name = format!("/{}.{}/{}", file.package(), service.name(), method.name());
+                name == path && method.server_streaming()
+            })
+        })
+    })
 }
 
 /// Every method of this service's own protocol.
@@ -182,7 +206,7 @@ pub(crate) fn with_text(message: &str, path: &str, text: &[u8]) -> Vec<u8> {
                 let inner = with_text(field.type_name(), rest, text);
                 write(field.number(), &inner);
             }
-            Type::Message if field.type_name() == ".invitation.v1.NewInvitation" => {
+            Type::Message if IN_BULK.contains(&field.type_name()) => {
                 write(field.number(), &with_text(field.type_name(), "", &[]));
             }
             _ => {}
@@ -195,9 +219,14 @@ pub(crate) fn with_text(message: &str, path: &str, text: &[u8]) -> Vec<u8> {
 pub(crate) fn of_organization(message: &str, organization_id: &str) -> Vec<u8> {
     let mut octets = Vec::new();
     for field in fields_of(message) {
+        let tag = u32::try_from(field.number()).unwrap();
         if field.name() == "organization_id" {
-            let tag = u32::try_from(field.number()).unwrap();
             string::encode(tag, &organization_id.to_owned(), &mut octets);
+        } else if field.type_name() == HEADER {
+            let inner = of_organization(HEADER, organization_id);
+            encode_key(tag, WireType::LengthDelimited, &mut octets);
+            encode_varint(inner.len() as u64, &mut octets);
+            octets.extend(inner);
         }
     }
     octets
@@ -215,6 +244,15 @@ pub(crate) fn with_texts(message: &str, texts: &[(&str, &str)]) -> Vec<u8> {
     }
     octets
 }
+
+/// Messages without which a call is refused before anything else of it is looked at.
+const IN_BULK: [&str; 3] = [
+    ".invitation.v1.NewInvitation",
+    HEADER,
+    ".invitation.v1.BulkCreateStreamItem",
+];
+/// Where a stream says what other calls say in the message itself.
+const HEADER: &str = ".invitation.v1.BulkCreateStreamHeader";
 
 /// What a caller would write there.
 fn plausible(name: &str) -> Option<&'static str> {
@@ -239,7 +277,7 @@ pub(crate) fn has_field(message: &str, name: &str) -> bool {
 pub(crate) fn names_organization(message: &str) -> bool {
     fields_of(message)
         .iter()
-        .any(|field| field.name() == "organization_id")
+        .any(|field| field.name() == "organization_id" || field.type_name() == HEADER)
 }
 
 fn fields_of(message: &str) -> Vec<FieldDescriptorProto> {
@@ -289,6 +327,18 @@ fn methods_of(file: &FileDescriptorProto) -> Vec<Method> {
 fn frame(message: &[u8]) -> Bytes {
     let length = u32::try_from(message.len()).unwrap().to_be_bytes();
     Bytes::from([&[0], length.as_slice(), message].concat())
+}
+
+/// The messages of an answer. One after the other they are one message: a stream's is what all of it says together.
+fn messages(mut octets: &[u8]) -> Vec<&[u8]> {
+    let mut messages = Vec::new();
+    while let Some((head, rest)) = octets.split_first_chunk::<5>() {
+        let length = u32::from_be_bytes(*head.last_chunk().unwrap());
+        let (message, rest) = rest.split_at(usize::try_from(length).unwrap());
+        messages.push(message);
+        octets = rest;
+    }
+    messages
 }
 
 /// The status of an answer; one without a body has it in its head.

@@ -1,4 +1,4 @@
-//! BulkCreateStream: invitations chunk by chunk, each chunk in a transaction of its own.
+//! `BulkCreateStream`: invitations chunk by chunk, each chunk in a transaction of its own.
 //!
 //! A stream with a request id may be sent again. Its key names its batch, and each chunk leaves what it was answered. A
 //! chunk holds the key while it works, so that twins of a stream take turns, and answers what is done from what was left,

@@ -8,6 +8,7 @@ mod progress;
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::progress::Progress;
@@ -24,6 +25,10 @@ use super::{Service, ServiceError};
 pub const EVENTS_MAX: usize = 1_000;
 /// Most rows that a look for those of one batch reads: a few milliseconds, however busy its organization is.
 const BATCH_ROWS_MAX: usize = 2_000;
+/// Most watches that read at once: calls have the rest of the pool to themselves, whoever is woken.
+pub(super) const READS_AT_ONCE_MAX: usize = 4;
+/// Shortest time from one look to the next of a watch that has caught up: what happens meanwhile is read together.
+const READ_PAUSE: Duration = Duration::from_millis(50);
 /// How soon to look whether the horizon has moved over what was sent, so that the cursor can.
 const HORIZON_INTERVAL: Duration = Duration::from_secs(1);
 /// So long before its events go, a cursor is taken no more: transactions take a while, and so does whoever reads.
@@ -61,6 +66,7 @@ pub struct Watch {
     batch_id: Option<Uuid>,
     progress: Progress,
     subscription: Subscription,
+    read_at: Instant,
     /// Whether there are events that they must not miss: whoever reads the oldest ones takes what is left of them.
     must_keep_up: bool,
 }
@@ -101,6 +107,7 @@ impl Service {
             batch_id,
             progress,
             subscription,
+            read_at: Instant::now(),
             must_keep_up: !matches!(from, WatchFrom::Oldest),
         };
         if matches!(from, WatchFrom::Now) {
@@ -126,6 +133,7 @@ impl Watch {
             return Err(ServiceError::Refused(Reason::CursorExpired));
         }
         let page = self.page().await?;
+        self.read_at = Instant::now();
         let step = self.progress.absorb(page, self.service.clock.now());
         self.must_keep_up |= !step.has_more;
         Ok(Happened {
@@ -143,9 +151,11 @@ impl Watch {
         } else {
             self.subscription.rung().await;
         }
+        tokio::time::sleep_until(self.read_at + READ_PAUSE).await;
     }
 
     async fn page(&self) -> Result<Page, ServiceError> {
+        let _turn = self.service.watch_reads.acquire().await;
         let (id, batch_id) = (self.organization_id.clone(), self.batch_id);
         let (from, known) = (self.progress.position(), self.progress.known());
         let rows_max = match batch_id {

@@ -424,6 +424,25 @@ impl Scene {
             .call("MailService/GetBacklog", GetBacklogRequest {})
             .await
             .unwrap();
+        let get = GetRequest {
+            organization_id: organization_id(),
+            invitation_id: ids[0].clone(),
+        };
+        let got: GetResponse = self.call("InvitationService/Get", get).await.unwrap();
+        let get_batch = GetBatchRequest {
+            organization_id: organization_id(),
+            batch_id: got.invitation.unwrap().batch_id,
+        };
+        let _: GetBatchResponse = self
+            .call("InvitationService/GetBatch", get_batch)
+            .await
+            .unwrap();
+        let watch = WatchRequest {
+            organization_id: organization_id(),
+            ..Default::default()
+        };
+        let told: WatchResponse = self.call("InvitationService/Watch", watch).await.unwrap();
+        assert!(!told.events.is_empty());
         let accept = |email: &str| AcceptRequest {
             token: token.to_owned(),
             user_id: "new".to_owned(),
@@ -451,6 +470,35 @@ impl Scene {
             .call("InvitationService/BulkRevoke", bulk_revoke)
             .await
             .unwrap();
+    }
+
+    /// Streams: a header and items, sent twice and then otherwise.
+    async fn stream(&mut self) {
+        let item = |number| BulkCreateStreamItem {
+            key: "qzmalformed".to_owned(),
+            invitation: Some(NewInvitation {
+                notify: Some(false),
+                ..full_item(number)
+            }),
+        };
+        let mut request = BulkCreateStreamRequest {
+            header: Some(BulkCreateStreamHeader {
+                request_id: "019aacd0-0000-4000-8000-000000000002".to_owned(),
+                organization_id: ACME.to_owned(),
+                inviter_user_id: "ada".to_owned(),
+                ..Default::default()
+            }),
+            items: vec![item(1), item(2)],
+        };
+        let method = "InvitationService/BulkCreateStream";
+        for _ in 0..2 {
+            let made: BulkCreateStreamResponse = self.call(method, request.clone()).await.unwrap();
+            assert_eq!(made.results.len(), 2);
+        }
+        request.items.swap(0, 1);
+        request.items[1].key = "qzmalformed".repeat(10);
+        let refused = self.call::<BulkCreateStreamResponse>(method, request);
+        assert!(refused.await.is_err());
     }
 
     /// The one answer that may hold a link, and what declines it.
@@ -749,6 +797,7 @@ async fn nothing_gets_out(format: &str) {
     scene.tell().await;
     let (ids, first) = scene.invite().await;
     scene.live(&ids, &first).await;
+    scene.stream().await;
     let second = scene.decline().await;
     scene.report_and_forget().await;
     scene.operate().await;

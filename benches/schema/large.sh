@@ -1,0 +1,47 @@
+# Sourced by scripts/schema-bench: the large database, and the same rows in partitions.
+
+# The same statements over another table; by month nothing can conflict, because nothing there is unique.
+statements_over() {
+  psql schema_bench_large -c "DELETE FROM bench.statement WHERE name LIKE '%-$1'" -c "
+    INSERT INTO bench.statement
+    SELECT name || '-$1',
+           CASE WHEN '$1' = 'by_month'
+                THEN regexp_replace(replace(text, 'invitations', '$1'), 'ON CONFLICT \(organization_id, email_normalized\)[^\n]*', '')
+                ELSE replace(text, 'invitations', '$1') END
+      FROM bench.statement WHERE name !~ '-'"
+}
+
+large() {
+  local table place
+  if [[ $(psql postgres -c "SELECT 1 FROM pg_database WHERE datname = 'schema_bench_large'") != 1 ]]; then
+    psql postgres -c 'CREATE DATABASE schema_bench_large'
+    local migration
+    for migration in migrations/*.sql; do psql schema_bench_large -1 -f "$migration"; done
+    psql schema_bench_large -v rows=10000000 -v organizations=900 -v days=400 -f benches/schema/fill.sql
+    # As the sweeper leaves it.
+    psql schema_bench_large -c "UPDATE invitations SET state = 'expired' WHERE state = 'pending' AND expires_at <= bench.now()" \
+      -c 'VACUUM (ANALYZE) invitations'
+  fi
+  psql schema_bench_large -c 'DROP TABLE IF EXISTS bench.statement, bench.called, bench.measured CASCADE' \
+    -c 'DROP FUNCTION IF EXISTS bench.cpu, bench.updates, bench.look CASCADE' \
+    -c 'DROP PROCEDURE IF EXISTS bench.note, bench.insert, bench.deliver, bench.accept, bench.resend' 2>/dev/null
+  statements | psql schema_bench_large -1
+  psql schema_bench_large -f benches/schema/harness.sql
+  psql schema_bench_large -f benches/schema/large.sql 2>/dev/null
+  [[ $(psql schema_bench_large -c "SELECT to_regclass('by_month') IS NULL") != t ]] ||
+    psql schema_bench_large -f benches/schema/partitions.sql
+  for table in invitations by_organization by_month; do
+    place=$table
+    [[ $table == invitations ]] || statements_over "$table"
+    local suffix=-$table
+    [[ $table != invitations ]] || suffix=''
+    psql schema_bench_large -c "CALL bench.pages('$place', '$suffix', 51)" -c "CALL bench.pages('$place', '$suffix', 3)"
+    psql schema_bench_large -c "CALL bench.insert(10, 1000, 'insert $place', 'insert_many$suffix')" \
+      -c "CALL bench.accept(300, 'accept $place', 'accept$suffix')"
+    psql schema_bench_large -c "SELECT format('$place: %s, indexes %s', pg_size_pretty(sum(pg_table_size(t))), pg_size_pretty(sum(pg_indexes_size(t))))
+      FROM (SELECT relid AS t FROM pg_partition_tree('$table') WHERE isleaf UNION SELECT '$table'::regclass) t"
+  done
+  psql schema_bench_large -c 'SELECT line FROM bench.timed_summary ORDER BY position' -c "
+    SELECT format('%s: %s us CPU a row, %s octets of WAL', workload, round(min(cpu_nanoseconds::numeric / rows) / 1000, 1), round(sum(wal_octets) / sum(rows)))
+      FROM bench.measured GROUP BY workload ORDER BY workload DESC"
+}
