@@ -70,6 +70,8 @@ pub(crate) struct Outcome {
     pub(crate) reference: Times,
     /// One for each round: 1 is as fast as the reference, less is slower.
     pub(crate) ratios: Vec<f64>,
+    /// Whether it writes.
+    pub(crate) writes: bool,
     /// What ours cost altogether, and for how many things.
     pub(crate) spent: Reading,
     pub(crate) items: usize,
@@ -116,6 +118,7 @@ pub(crate) async fn hold<C: Contest>(
         ours: Times::default(),
         reference: Times::default(),
         ratios: Vec::new(),
+        writes: !C::SAME_ROWS.is_empty(),
         spent: Reading::default(),
         items: 0,
         rows,

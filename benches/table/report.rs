@@ -63,7 +63,7 @@ fn row(outcome: &Outcome) -> Vec<String> {
         outcome.ratios.len().to_string(),
         told(outcome.load, 1),
         told(outcome.rows, 3),
-        told(outcome.rows.map(|_| wal / items), 0),
+        told(outcome.writes.then_some(wal / items), 0),
         #[expect(clippy::cast_precision_loss, reason = "memory is far below 2^53")]
         told(outcome.memory_peak_kib.map(|kib| kib as f64 / 1_024.0), 0),
         of_thousand(outcome.spent.service.as_secs_f64()),
