@@ -109,7 +109,8 @@ COMMENT ON COLUMN stream_chunks.organization_id IS 'The organization';
 COMMENT ON COLUMN stream_chunks.item_hashes IS 'The first 8 octets of the SHA-256 of each item: another one at the same place is refused';
 COMMENT ON COLUMN stream_chunks.response IS 'The results without addresses, notes and metadata';
 
--- Batches that were made before, as they are now.
+-- Batches that were made before, as they are now: nobody makes or changes an invitation meanwhile.
+LOCK TABLE invitations IN SHARE ROW EXCLUSIVE MODE;
 INSERT INTO batches (id, created_at, updated_at, item_count, failed_count, organization_id)
 SELECT batch_id, min(created_at), max(created_at), count(*), 0, organization_id
   FROM invitations

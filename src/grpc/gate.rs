@@ -16,8 +16,8 @@ use tracing::{Instrument as _, Span};
 
 use super::fields::Field;
 use super::limits::{
-    BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALLS_AT_ONCE_MAX, STREAMS_AT_ONCE_MAX,
-    WATCHES_AT_ONCE_MAX,
+    BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALLS_AT_ONCE_MAX, STREAM_PARTS_AT_ONCE_MAX,
+    STREAMS_AT_ONCE_MAX, WATCHES_AT_ONCE_MAX,
 };
 use super::{fields, status};
 use crate::domain::access::Access;
@@ -76,6 +76,7 @@ impl From<Scope> for Permit {
 pub(super) struct Gate {
     places: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    parts: Arc<Semaphore>,
     watches: Arc<Semaphore>,
     closing: CancellationToken,
 }
@@ -98,6 +99,7 @@ impl Gate {
         Self {
             places: Arc::new(Semaphore::new(CALLS_AT_ONCE_MAX)),
             streams: Arc::new(Semaphore::new(STREAMS_AT_ONCE_MAX)),
+            parts: Arc::new(Semaphore::new(STREAM_PARTS_AT_ONCE_MAX)),
             watches: Arc::new(Semaphore::new(WATCHES_AT_ONCE_MAX)),
             closing,
         }
@@ -172,8 +174,13 @@ impl Admitted {
         &self,
         work: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, Status> {
-        let place = self.gate.places.acquire();
-        let Ok(Ok(_place)) = tokio::time::timeout(Pace::Bulk.duration_max(), place).await else {
+        let places = async {
+            let part = self.gate.parts.acquire().await;
+            (part, self.gate.places.acquire().await)
+        };
+        let Ok((Ok(_part), Ok(_place))) =
+            tokio::time::timeout(Pace::Bulk.duration_max(), places).await
+        else {
             return Err(status::refused(Reason::Overloaded));
         };
         in_time(Pace::Bulk, work).await

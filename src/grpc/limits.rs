@@ -52,10 +52,13 @@ pub const STREAM_IDLE_MAX: Duration = Duration::from_mins(1);
 pub const STREAM_AGE_MAX: Duration = Duration::from_hours(1);
 /// How long a stream waits until its caller's rate lets the next chunk through; beyond, it is refused as a call is.
 pub const STREAM_RATE_WAIT_MAX: Duration = Duration::from_secs(5);
+/// Parts of streams at work at once: half of the connections that the pool has by default, so that other calls find one.
+pub const STREAM_PARTS_AT_ONCE_MAX: usize = 8;
 /// Items that are made together.
 pub const CHUNK_ITEMS: usize = 1_000;
-/// Octets of the items that are made together; a single item may have more.
-pub const CHUNK_OCTETS_MAX: usize = 4 * 1024 * 1024;
+/// Octets of the items that are made together; a single item may have more. With their results they stay within the 4 MiB
+/// that most clients take.
+pub const CHUNK_OCTETS_MAX: usize = 1024 * 1024;
 /// What was sent is made once nothing followed for so long.
 pub const CHUNK_LINGER: Duration = Duration::from_millis(100);
 /// What was sent is made after so long, whatever follows.

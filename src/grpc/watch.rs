@@ -16,7 +16,7 @@ use super::convert::event;
 use super::fields::{self, Field};
 use super::gate::{Admitted, Permit};
 use super::invitation_service::InvitationApi;
-use super::limits::{WATCH_PERMISSION_INTERVAL, WATCH_SILENCE_MAX};
+use super::limits::{STREAM_AGE_MAX, WATCH_PERMISSION_INTERVAL, WATCH_SILENCE_MAX};
 use super::status;
 use crate::domain::event_cursor::EventCursor;
 use crate::domain::ids::OrganizationId;
@@ -42,6 +42,8 @@ struct Watcher {
     /// When a response is due, even if nothing happened; the first one is at once.
     speak_at: Instant,
     permitted_until: Instant,
+    /// Permission is asked anew, and load goes to new processes, at the latest by then.
+    ends_at: Instant,
     has_more: bool,
 }
 
@@ -68,6 +70,7 @@ impl InvitationApi {
             log_name,
             speak_at: Instant::now(),
             permitted_until: Instant::now() + WATCH_PERMISSION_INTERVAL,
+            ends_at: Instant::now() + STREAM_AGE_MAX,
             has_more: false,
         };
         let responses = futures::stream::unfold(Some(watcher), move |watcher| {
@@ -154,6 +157,7 @@ async fn respond(
     let response = tokio::select! {
         biased;
         () = closing.cancelled() => Err(status::refused(Reason::Overloaded)),
+        () = tokio::time::sleep_until(watcher.ends_at) => Err(status::refused(Reason::Overloaded)),
         response = AssertUnwindSafe(watcher.next()).catch_unwind() => {
             // Told to the log by the panic hook.
             response.unwrap_or_else(|_| Err(status::refused(Reason::Internal)))

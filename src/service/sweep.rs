@@ -11,6 +11,8 @@ use super::{Service, ServiceError};
 
 /// How long a report of a mail provider is remembered: longer than any of them repeats one.
 const FEEDBACK_EVENT_TTL: Duration = Duration::days(7);
+/// How much longer chunks are kept than request ids: a stream that is sent again in the last minute holds its own.
+const CHUNK_TTL_MARGIN: Duration = Duration::hours(2);
 /// Most rows of one transaction, so that no lock lasts.
 const SWEEP_ROWS_MAX: i64 = 500;
 
@@ -55,10 +57,10 @@ impl Service {
             .await
     }
 
-    /// Forgets some of the chunks of streams that are old enough; returns how many. Each is younger than the request id of
-    /// its stream, and so outlives it.
+    /// Forgets some of the chunks of streams that are old enough; returns how many. Each outlives the request id of its
+    /// stream, that of one which is being sent again too.
     async fn forget_chunks(&self) -> Result<u64, ServiceError> {
-        let forget_before = self.clock.now() - REQUEST_ID_TTL;
+        let forget_before = self.clock.now() - REQUEST_ID_TTL - CHUNK_TTL_MARGIN;
         self.store
             .run("forget_chunks", move |connection| {
                 Box::pin(async move {

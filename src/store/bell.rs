@@ -122,7 +122,7 @@ impl Bell {
         let mut waiting = lock(&self.shared.waiting);
         let sender = waiting.entry(organization_id.to_owned()).or_default();
         Subscription {
-            receiver: sender.subscribe(),
+            receiver: Some(sender.subscribe()),
             bell: self.clone(),
             organization_id: organization_id.to_owned(),
         }
@@ -173,7 +173,8 @@ impl Bell {
 /// Somebody who waits for events of an organization.
 #[derive(Debug)]
 pub struct Subscription {
-    receiver: watch::Receiver<()>,
+    /// There until it is dropped.
+    receiver: Option<watch::Receiver<()>>,
     bell: Bell,
     organization_id: String,
 }
@@ -181,7 +182,11 @@ pub struct Subscription {
 impl Subscription {
     /// Waits for a ring since the last call. May ring for nothing.
     pub async fn rung(&mut self) {
-        if self.receiver.changed().await.is_err() {
+        let rung = match &mut self.receiver {
+            Some(receiver) => receiver.changed().await.is_ok(),
+            None => false,
+        };
+        if !rung {
             // The bell keeps whom it is to tell for as long as they wait.
             std::future::pending::<()>().await;
         }
@@ -191,9 +196,11 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut waiting = lock(&self.bell.shared.waiting);
+        // Under the lock, so that of several who leave at once one is the last.
+        drop(self.receiver.take());
         let is_last = waiting
             .get(&self.organization_id)
-            .is_some_and(|sender| sender.receiver_count() <= 1);
+            .is_some_and(|sender| sender.receiver_count() == 0);
         if is_last {
             waiting.remove(&self.organization_id);
         }

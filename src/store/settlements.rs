@@ -185,7 +185,9 @@ pub async fn settle_many(
             SELECT $11, told.organization_id, told.batch_id, told.delivery_state, target.state, target.delivery_state,
                    told.state, told.delivery_state, array_agg(told.id ORDER BY told.id)
               FROM told
-              JOIN target ON target.id = told.id AND target.organization_id = told.organization_id
+              -- Two mails of one invitation may end at once, and one of them is the latest.
+              JOIN (SELECT DISTINCT id, organization_id, state, delivery_state FROM target) AS target
+                ON target.id = told.id AND target.organization_id = told.organization_id
              WHERE told.delivery_state <> target.delivery_state
              GROUP BY told.organization_id, told.batch_id, told.state, told.delivery_state, target.state,
                       target.delivery_state

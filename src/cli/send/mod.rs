@@ -15,7 +15,7 @@ mod stream;
 mod window;
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
@@ -201,6 +201,7 @@ struct Outcome {
 
 /// Sends a list as a whole or not at all.
 async fn at_once(args: &SendArgs) -> Result<Outcome, Failure> {
+    require_apart(args)?;
     let people = atomic::read(args).await?;
     let request_id = args.request_id.unwrap_or_else(new_request_id);
     let mut client = args.connection.invitations().await?;
@@ -224,10 +225,12 @@ async fn at_once(args: &SendArgs) -> Result<Outcome, Failure> {
 
 /// Sends a list of any length.
 async fn streamed(args: &SendArgs) -> Result<Outcome, Failure> {
+    require_apart(args)?;
     let survey = source::survey(args)?;
     let total = survey.as_ref().map(|survey| survey.rows);
     let session = Session::begin(args, survey.as_ref())?;
-    let source = Source::open(args)?;
+    let source = Source::open(args).inspect_err(|_| session.nothing_done())?;
+    let report = report_file(args).inspect_err(|_| session.nothing_done())?;
     let client = args
         .connection
         .invitations()
@@ -236,7 +239,7 @@ async fn streamed(args: &SendArgs) -> Result<Outcome, Failure> {
     if !args.dry_run {
         eprintln!("request id {}", session.request_id);
     }
-    let mut listing = Listing::new(report_file(args)?, Mails::new(&args.organization), total);
+    let mut listing = Listing::new(report, Mails::new(&args.organization), total);
     let batch_id = listing.batch_id.clone();
     let counts = listing.counts.clone();
     let patience = args.connection.server().timeout();
@@ -290,6 +293,17 @@ async fn followed(args: &SendArgs, outcome: &mut Outcome) -> KnownMails {
             KnownMails::default()
         }
     }
+}
+
+/// Refuses a report that would be written over the list.
+fn require_apart(args: &SendArgs) -> Result<(), Failure> {
+    let place = |path: &Path| path.canonicalize().ok();
+    let report = args.report.as_deref().and_then(place);
+    if report.is_some() && report == place(&args.file) {
+        let message = "the report would be written over the list: name another file";
+        return Err(Failure::Usage(message.to_owned()));
+    }
+    Ok(())
 }
 
 fn report_file(args: &SendArgs) -> Result<Option<ReportFile>, Failure> {

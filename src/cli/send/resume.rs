@@ -13,9 +13,13 @@ use super::SendArgs;
 use super::source::{Survey, hexadecimal};
 use crate::cli::failure::Failure;
 use crate::cli::secret_file;
+use crate::clock::{Clock as _, SystemClock};
 
 /// What follows the name of the report or the list.
 const SUFFIX: &str = ".resume.json";
+
+/// For how long a send can be taken up: a little less than the service remembers it.
+const RESUME_SECONDS_MAX: i64 = 23 * 60 * 60;
 
 /// What a later command has to share with this one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +33,8 @@ pub(super) struct State {
     options: String,
     /// SHA-256 of the list.
     list: String,
+    /// When it began, in seconds since the epoch.
+    begun_at: i64,
 }
 
 /// The file that holds a [`State`].
@@ -45,6 +51,7 @@ impl State {
             organization: args.organization.clone(),
             options: options(args),
             list: survey.digest.clone(),
+            begun_at: SystemClock.now().unix_timestamp(),
         }
     }
 
@@ -105,6 +112,12 @@ impl StateFile {
         })?;
         let earlier: State = serde_json::from_str(&text)
             .map_err(|error| Failure::Usage(format!("{path} cannot be read: {error}")))?;
+        if own.begun_at - earlier.begun_at > RESUME_SECONDS_MAX {
+            return Err(Failure::Usage(format!(
+                "{path} is over a day old: the service has forgotten that send, and would begin anew; remove that file to \
+                 send the list once more"
+            )));
+        }
         if let Some(difference) = own.difference(&earlier) {
             return Err(Failure::Usage(format!(
                 "this is not the send that {path} is of: {difference}"
