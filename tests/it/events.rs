@@ -53,7 +53,7 @@ impl Scene {
         self.seen = self.watching.events.len();
     }
 
-    /// Invites somebody, for ten days, with a reminder three days before.
+    /// Invites somebody, for four days, with a reminder two days before: a watch bears no silence of a week.
     async fn invite(&mut self, email: &str) -> Invited {
         let seconds = |days: i64| prost_types::Duration {
             seconds: 86_400 * days,
@@ -61,8 +61,8 @@ impl Scene {
         };
         let mut request = invite_request(&[]);
         request.invitations = vec![NewInvitation {
-            expiry: Some(new_invitation::Expiry::Ttl(seconds(10))),
-            reminder_lead: Some(seconds(3)),
+            expiry: Some(new_invitation::Expiry::Ttl(seconds(4))),
+            reminder_lead: Some(seconds(2)),
             ..item(email)
         }];
         let answer = self.world.client().bulk_create(request).await.unwrap();
@@ -238,12 +238,12 @@ async fn reminded_and_expired(scene: &mut Scene) {
         scene.seen += 1;
     }
     let (reminded, _) = scene.reach("reminded@b.co").await;
-    scene.world.clock.advance(Duration::days(7));
+    scene.world.clock.advance(Duration::days(2));
     assert_eq!(scene.world.service.remind().await.unwrap(), 1);
     scene.expect(&reminded, &[EventType::Reminded]).await;
     scene.world.deliver_all().await;
     scene.expect(&reminded, &[EventType::Sent]).await;
-    scene.world.clock.advance(Duration::days(4));
+    scene.world.clock.advance(Duration::days(3));
     scene.world.service.sweep().await.unwrap();
     scene.expect(&reminded, &[EventType::Expired]).await;
 }

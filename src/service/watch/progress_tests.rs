@@ -8,6 +8,9 @@ use crate::store::invitation_events::EventRow;
 
 const NOW: OffsetDateTime = time::macros::datetime!(2026-11-23 06:00 UTC);
 
+/// A moment after every transaction's end.
+const END: usize = 40;
+
 /// A log as the database has it: rows by place, each seen from a moment on.
 #[derive(Debug, Clone)]
 struct Log {
@@ -76,7 +79,7 @@ impl Log {
 
 fn logs() -> impl Strategy<Value = Log> {
     let transaction = (0..20_usize, prop::collection::vec(1..6_usize, 0..4));
-    prop::collection::vec(transaction, 1..30).prop_map(|transactions| {
+    prop::collection::vec(transaction, 1..16).prop_map(|transactions| {
         let (mut rows, mut ends) = (Vec::new(), BTreeMap::new());
         let mut seq = 0;
         for (begin, (length, sizes)) in (1..).zip(transactions) {
@@ -99,40 +102,47 @@ fn logs() -> impl Strategy<Value = Log> {
 fn read(
     log: &Log,
     mut progress: Progress,
-    rows_max: usize,
-    events_max: usize,
+    [rows_max, events_max, pages_a_moment]: [usize; 3],
 ) -> (Vec<String>, Vec<(EventCursor, usize)>) {
     let (mut names, mut cursors) = (Vec::new(), Vec::new());
-    for moment in 0..=60 {
-        loop {
-            let page = log.page(&progress, moment, rows_max, events_max);
-            let step = progress.absorb(page, NOW);
-            names.extend(step.events.iter().map(|event| event.id.to_string()));
-            cursors.push((progress.cursor(), names.len()));
-            if !step.has_more {
-                break;
-            }
+    for number in 0.. {
+        // Time goes on from page to page, in the middle of a walk too.
+        let moment = (number / pages_a_moment).min(END);
+        let page = log.page(&progress, moment, rows_max, events_max);
+        let step = progress.absorb(page, NOW);
+        names.extend(step.events.iter().map(|event| event.id.to_string()));
+        cursors.push((progress.cursor(), names.len()));
+        if moment == END && !step.has_more {
+            break;
         }
+        assert!(number < 10_000, "a walk without end");
     }
     (names, cursors)
 }
 
 proptest! {
+    // Each case reads the log from all of its cursors.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn whatever_order_transactions_end_in_no_event_is_lost_or_comes_twice(
         log in logs(),
-        rows_max in 1..8_usize,
-        events_max in 1..8_usize,
+        paces in [1..8_usize, 1..8_usize, 1..4_usize],
     ) {
         let start = Progress::at(EventPosition::START, NOW);
-        let (names, cursors) = read(&log, start, rows_max, events_max);
+        let (names, cursors) = read(&log, start, paces);
         let all = log.all();
         prop_assert_eq!(names.len(), all.len());
         prop_assert_eq!(&names.iter().cloned().collect::<BTreeSet<_>>(), &all);
         // And from every cursor on comes all that had not come before.
-        for (cursor, count) in cursors {
+        let earliest: BTreeMap<_, _> = cursors
+            .into_iter()
+            .rev()
+            .map(|(cursor, count)| (cursor.encode(), (cursor, count)))
+            .collect();
+        for (cursor, count) in earliest.into_values() {
             let decoded = EventCursor::decode(&cursor.encode()).unwrap();
-            let (rest, _) = read(&log, Progress::after(&decoded), rows_max, events_max);
+            let (rest, _) = read(&log, Progress::after(&decoded), paces);
             let mut together: BTreeSet<_> = names[..count].iter().cloned().collect();
             together.extend(rest);
             prop_assert_eq!(&together, &all, "{:?}", cursor);
