@@ -11,6 +11,25 @@ statements_over() {
       FROM bench.statement WHERE name !~ '-'"
 }
 
+# What leaves a table at its old end: 20,000 rows that are deleted as the retention does, 500 at a time, or a month of it.
+deletions() {
+  psql schema_bench_large <<SQL
+CREATE OR REPLACE PROCEDURE bench.delete_oldest(place text) LANGUAGE plpgsql AS \$\$
+DECLARE before bench.measured;
+    text text = (SELECT replace(s.text, 'invitations', place) FROM bench.statement s WHERE s.name = 'delete_ended');
+BEGIN
+    FOR turn IN 1 .. 40 LOOP
+        before = bench.look();
+        EXECUTE text USING bench.now(), 500::bigint;
+        COMMIT;
+        CALL bench.note('delete of 500, ' || place, 500, before);
+    END LOOP;
+END \$\$;
+CALL bench.delete_oldest('$1');
+SQL
+  [[ $1 != by_month ]] || psql schema_bench_large -c '\timing on' -c 'DROP TABLE by_month_2025_10'
+}
+
 large() {
   local table place
   if [[ $(psql postgres -c "SELECT 1 FROM pg_database WHERE datname = 'schema_bench_large'") != 1 ]]; then
@@ -22,17 +41,20 @@ large() {
     psql schema_bench_large -c "UPDATE invitations SET state = 'expired' WHERE state = 'pending' AND expires_at <= bench.now()" \
       -c 'VACUUM (ANALYZE) invitations'
   fi
-  psql schema_bench_large -c 'DROP TABLE IF EXISTS bench.statement, bench.called, bench.measured CASCADE' \
-    -c 'DROP FUNCTION IF EXISTS bench.cpu, bench.updates, bench.look CASCADE' \
-    -c 'DROP PROCEDURE IF EXISTS bench.note, bench.insert, bench.deliver, bench.accept, bench.resend' 2>/dev/null
+  psql schema_bench_large -c 'SET client_min_messages = error' \
+    -c 'DROP TABLE IF EXISTS bench.statement, bench.called, bench.measured CASCADE' \
+    -c 'DROP FUNCTION IF EXISTS bench.cpu, bench.updates, bench.look' \
+    -c 'DROP PROCEDURE IF EXISTS bench.note, bench.insert, bench.deliver, bench.accept, bench.resend'
   statements | psql schema_bench_large -1
   psql schema_bench_large -f benches/schema/harness.sql
-  psql schema_bench_large -f benches/schema/large.sql 2>/dev/null
-  [[ $(psql schema_bench_large -c "SELECT to_regclass('by_month') IS NULL") != t ]] ||
-    psql schema_bench_large -f benches/schema/partitions.sql
+  psql schema_bench_large -c 'SET client_min_messages = error' -f benches/schema/large.sql
   for table in invitations by_organization by_month; do
     place=$table
-    [[ $table == invitations ]] || statements_over "$table"
+    # One after the other, because each is as large as the first.
+    if [[ $table != invitations ]]; then
+      psql schema_bench_large -v target="$table" -f benches/schema/partitions.sql
+      statements_over "$table"
+    fi
     local suffix=-$table
     [[ $table != invitations ]] || suffix=''
     psql schema_bench_large -c "CALL bench.pages('$place', '$suffix', 51)" -c "CALL bench.pages('$place', '$suffix', 3)"
@@ -40,6 +62,8 @@ large() {
       -c "CALL bench.accept(300, 'accept $place', 'accept$suffix')"
     psql schema_bench_large -c "SELECT format('$place: %s, indexes %s', pg_size_pretty(sum(pg_table_size(t))), pg_size_pretty(sum(pg_indexes_size(t))))
       FROM (SELECT relid AS t FROM pg_partition_tree('$table') WHERE isleaf UNION SELECT '$table'::regclass) t"
+    deletions "$table"
+    [[ $table == invitations ]] || psql schema_bench_large -c "DROP TABLE $table"
   done
   psql schema_bench_large -c 'SELECT line FROM bench.timed_summary ORDER BY position' -c "
     SELECT format('%s: %s us CPU a row, %s octets of WAL', workload, round(min(cpu_nanoseconds::numeric / rows) / 1000, 1), round(sum(wal_octets) / sum(rows)))

@@ -6,13 +6,13 @@ TRUNCATE bench.timed;
 CREATE OR REPLACE PROCEDURE bench.page(what text, place text, statement text, times int, states text[], before uuid,
                                        page_size bigint, inviter text, batch uuid, delivery text) LANGUAGE plpgsql AS $$
 DECLARE
-    text text = (SELECT s.text FROM bench.statement s WHERE s.name = statement); begin timestamptz; found bigint;
+    text text = (SELECT s.text FROM bench.statement s WHERE s.name = statement); started timestamptz; found bigint;
     stored text[] = coalesce(states, '{pending,accepted,declined,revoked,expired}');
     nothing text = NULL; no_batch uuid = NULL;
 BEGIN
     SET LOCAL plan_cache_mode = force_custom_plan;
     FOR number IN 1 .. times LOOP
-        begin = clock_timestamp();
+        started = clock_timestamp();
         IF statement ~ '^list_of_states' THEN
             EXECUTE text USING 'large'::text, before, stored, bench.now(), delivery, page_size,
                                stored @> '{expired}' AND NOT stored @> '{pending}', stored @> '{expired,pending}';
@@ -23,14 +23,14 @@ BEGIN
         END IF;
         GET DIAGNOSTICS found = ROW_COUNT;
         INSERT INTO bench.timed
-        SELECT what, place, number, extract(epoch FROM clock_timestamp() - begin) * 1000, found;
+        SELECT what, place, number, extract(epoch FROM clock_timestamp() - started) * 1000, found;
     END LOOP;
 END $$;
 
 CREATE OR REPLACE PROCEDURE bench.pages(place text, suffix text, times int) LANGUAGE plpgsql AS $$
 DECLARE
     last uuid = 'ffffffff-ffff-ffff-ffff-ffffffffffff'; middle uuid; deep uuid; batch uuid; late_batch uuid; one record;
-    target text = 'invitations'; begin timestamptz; id uuid;
+    target text = 'invitations'; started timestamptz; id uuid;
 BEGIN
     IF suffix <> '' THEN target = substr(suffix, 2); END IF;
     SELECT i.id, i.batch_id INTO middle, batch FROM invitations i WHERE organization_id = 'large' AND state = 'accepted'
@@ -54,17 +54,17 @@ BEGIN
     CALL bench.page('mail sent, from the middle', place, 'list_of_states' || suffix, times, NULL, middle, 101, NULL, NULL, 'sent');
     CALL bench.page('mail bounced: 400, the oldest', place, 'list_of_states' || suffix, 3, NULL, last, 101, NULL, NULL, 'bounced');
     FOR one IN SELECT i.* FROM invitations i TABLESAMPLE SYSTEM (0.01) REPEATABLE (7) LIMIT times LOOP
-        begin = clock_timestamp();
+        started = clock_timestamp();
         EXECUTE format('SELECT * FROM %I WHERE id = ANY($1) AND organization_id = $2', target)
           USING ARRAY[one.id], one.organization_id;
-        INSERT INTO bench.timed SELECT 'Get', place, 1, extract(epoch FROM clock_timestamp() - begin) * 1000, 1;
-        begin = clock_timestamp();
+        INSERT INTO bench.timed SELECT 'Get', place, 1, extract(epoch FROM clock_timestamp() - started) * 1000, 1;
+        started = clock_timestamp();
         EXECUTE format('SELECT * FROM %I WHERE id = $1', target) USING one.id;
-        INSERT INTO bench.timed SELECT 'by a token: id alone', place, 1, extract(epoch FROM clock_timestamp() - begin) * 1000, 1;
+        INSERT INTO bench.timed SELECT 'by a token: id alone', place, 1, extract(epoch FROM clock_timestamp() - started) * 1000, 1;
         IF one.email_normalized IS NOT NULL THEN
-            begin = clock_timestamp();
+            started = clock_timestamp();
             EXECUTE format('SELECT * FROM %I WHERE email_normalized = $1', target) USING one.email_normalized;
-            INSERT INTO bench.timed SELECT 'by an address', place, 1, extract(epoch FROM clock_timestamp() - begin) * 1000, 1;
+            INSERT INTO bench.timed SELECT 'by an address', place, 1, extract(epoch FROM clock_timestamp() - started) * 1000, 1;
         END IF;
     END LOOP;
 END $$;

@@ -143,11 +143,12 @@ async fn list_of_ids(
            AND (cardinality($3::text[]) = 0
                 OR CASE WHEN i.state = 'pending' AND i.expires_at <= $4 THEN 'expired' ELSE i.state END = ANY($3))
            AND ($5::text IS NULL
-                OR $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
-                             WHEN EXISTS (SELECT FROM outbox x
-                                           WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
-                                             AND x.organization_id = i.organization_id AND x.state = 'sending')
-                             THEN 'sending' ELSE i.delivery_state END)
+                OR (i.delivery_state = $5 OR $5 = 'sending')
+                   AND $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
+                                 WHEN EXISTS (SELECT FROM outbox x
+                                               WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
+                                                 AND x.organization_id = i.organization_id AND x.state = 'sending')
+                                 THEN 'sending' ELSE i.delivery_state END)
            AND ($8::text IS NULL OR i.inviter_user_id = $8)
            AND ($9::uuid IS NULL OR i.batch_id = $9)
          ORDER BY i.id DESC
@@ -186,11 +187,12 @@ async fn list_of_batch(
            AND (cardinality($3::text[]) = 0
                 OR CASE WHEN i.state = 'pending' AND i.expires_at <= $4 THEN 'expired' ELSE i.state END = ANY($3))
            AND ($5::text IS NULL
-                OR $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
-                             WHEN EXISTS (SELECT FROM outbox x
-                                           WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
-                                             AND x.organization_id = i.organization_id AND x.state = 'sending')
-                             THEN 'sending' ELSE i.delivery_state END)
+                OR (i.delivery_state = $5 OR $5 = 'sending')
+                   AND $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
+                                 WHEN EXISTS (SELECT FROM outbox x
+                                               WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
+                                                 AND x.organization_id = i.organization_id AND x.state = 'sending')
+                                 THEN 'sending' ELSE i.delivery_state END)
            AND ($8::text IS NULL OR i.inviter_user_id = $8)
          ORDER BY i.id DESC
          LIMIT $6",
@@ -208,7 +210,7 @@ async fn list_of_batch(
     Ok(ids)
 }
 
-/// Those of one inviter.
+/// Those of one inviter. OFFSET keeps the rest from being weighed against the walk along its index.
 async fn list_of_inviter(
     connection: &mut PgConnection,
     page: Page<'_>,
@@ -217,17 +219,21 @@ async fn list_of_inviter(
     let ids = sqlx::query_scalar!(
         "-- store::listings::list_of_inviter
         SELECT i.id
-          FROM invitations i
-         WHERE i.organization_id = $1 AND i.inviter_user_id = $7 AND i.id < $2
-           AND (cardinality($3::text[]) = 0
+          FROM (SELECT *
+                  FROM invitations
+                 WHERE organization_id = $1 AND inviter_user_id = $7 AND id < $2
+                 ORDER BY organization_id DESC, inviter_user_id DESC, id DESC
+                OFFSET 0) AS i
+         WHERE (cardinality($3::text[]) = 0
                 OR CASE WHEN i.state = 'pending' AND i.expires_at <= $4 THEN 'expired' ELSE i.state END = ANY($3))
            AND ($5::text IS NULL
-                OR $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
-                             WHEN EXISTS (SELECT FROM outbox x
-                                           WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
-                                             AND x.organization_id = i.organization_id AND x.state = 'sending')
-                             THEN 'sending' ELSE i.delivery_state END)
-         ORDER BY i.organization_id DESC, i.inviter_user_id DESC, i.id DESC
+                OR (i.delivery_state = $5 OR $5 = 'sending')
+                   AND $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
+                                 WHEN EXISTS (SELECT FROM outbox x
+                                               WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
+                                                 AND x.organization_id = i.organization_id AND x.state = 'sending')
+                                 THEN 'sending' ELSE i.delivery_state END)
+         ORDER BY i.id DESC
          LIMIT $6",
         page.organization_id.as_str(),
         page.before(),
@@ -242,7 +248,9 @@ async fn list_of_inviter(
     Ok(ids)
 }
 
-/// Those in some states, or in any: a page of each state, and the newest of all of them.
+/// Those in some states, or in any: the walks along each, merged and read no further than the page needs. OFFSET keeps what
+/// is looked at on the way from being weighed against the walk, and a state that comes from a SELECT keeps the indexes of
+/// pending rows out, which may have been empty when the table was analyzed.
 ///
 /// What expired since the sweeper last looked is found by that, over all organizations, instead of among all that are
 /// pending: there are as many as expire between two looks.
@@ -258,35 +266,46 @@ async fn list_of_states(
               FROM invitations
              WHERE $7::boolean AND state = 'pending' AND expires_at <= $4
              ORDER BY expires_at
-        ), candidate AS (
-            SELECT found.id
-              FROM UNNEST($3::text[]) AS stored (state)
-             CROSS JOIN LATERAL (
-                   SELECT i.id
-                     FROM invitations i
-                    WHERE i.organization_id = $1 AND i.state = stored.state AND i.id < $2
-                      AND ($8 OR i.state <> 'pending' OR i.expires_at > $4)
-                      AND ($5::text IS NULL
-                           OR $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
-                                        WHEN EXISTS (SELECT FROM outbox x
-                                                      WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
-                                                        AND x.organization_id = i.organization_id AND x.state = 'sending')
-                                        THEN 'sending' ELSE i.delivery_state END)
-                    ORDER BY i.organization_id DESC, i.state DESC, i.id DESC
-                    LIMIT $6) AS found
         )
-        SELECT id AS "id!" FROM candidate
-         UNION ALL
-        SELECT i.id
-          FROM overdue i
-         WHERE i.organization_id = $1 AND i.id < $2
-           AND ($5::text IS NULL
-                OR $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
-                             WHEN EXISTS (SELECT FROM outbox x
-                                           WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
-                                             AND x.organization_id = i.organization_id AND x.state = 'sending')
-                             THEN 'sending' ELSE i.delivery_state END)
-         ORDER BY 1 DESC
+        SELECT i.id AS "id!"
+          FROM (
+                (SELECT id, organization_id, send_seq, delivery_state
+                   FROM invitations
+                  WHERE 'pending' = ANY($3) AND organization_id = $1 AND state = (SELECT 'pending') AND id < $2
+                    AND ($8 OR expires_at > $4)
+                  ORDER BY id DESC)
+                 UNION ALL
+                (SELECT id, organization_id, send_seq, delivery_state
+                   FROM invitations
+                  WHERE 'accepted' = ANY($3) AND organization_id = $1 AND state = (SELECT 'accepted') AND id < $2
+                  ORDER BY id DESC)
+                 UNION ALL
+                (SELECT id, organization_id, send_seq, delivery_state
+                   FROM invitations
+                  WHERE 'declined' = ANY($3) AND organization_id = $1 AND state = (SELECT 'declined') AND id < $2
+                  ORDER BY id DESC)
+                 UNION ALL
+                (SELECT id, organization_id, send_seq, delivery_state
+                   FROM invitations
+                  WHERE 'revoked' = ANY($3) AND organization_id = $1 AND state = (SELECT 'revoked') AND id < $2
+                  ORDER BY id DESC)
+                 UNION ALL
+                (SELECT id, organization_id, send_seq, delivery_state
+                   FROM invitations
+                  WHERE 'expired' = ANY($3) AND organization_id = $1 AND state = (SELECT 'expired') AND id < $2
+                  ORDER BY id DESC)
+                 UNION ALL
+                (SELECT * FROM overdue WHERE organization_id = $1 AND id < $2 ORDER BY id DESC)
+                 ORDER BY id DESC
+                OFFSET 0) AS i
+         WHERE ($5::text IS NULL
+                OR (i.delivery_state = $5 OR $5 = 'sending')
+                   AND $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
+                                 WHEN EXISTS (SELECT FROM outbox x
+                                               WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
+                                                 AND x.organization_id = i.organization_id AND x.state = 'sending')
+                                 THEN 'sending' ELSE i.delivery_state END)
+         ORDER BY i.id DESC
          LIMIT $6"#,
         page.organization_id.as_str(),
         page.before(),

@@ -1,7 +1,7 @@
 //! What reading a page costs, and finding a mail to cancel: what it finds, and not what there is.
 
 use invitations::domain::ids::OrganizationId;
-use invitations::domain::invitation::StateName;
+use invitations::domain::invitation::{DeliveryState, StateName};
 use invitations::store::Connection;
 use invitations::store::invitations::{End, Resending, end_many, resend_many};
 use invitations::store::listings::{ListFilter, Page, list_ids};
@@ -15,7 +15,7 @@ use crate::retention::pages;
 /// One batch of 20 in the middle.
 const MIDDLE: Uuid = Uuid::from_u128(7);
 const COUNT: i32 = 60_000;
-/// A page of 101 has that many rows in each of five states at most.
+/// Of a page of 101, each row with its mail, and the way to where each state begins.
 const PAGES_MAX: i64 = 5 * 101 + 200;
 
 /// One organization's past: many were accepted, the oldest declined or invited by somebody else, few are pending.
@@ -59,6 +59,11 @@ async fn a_page_costs_the_same_wherever_it_is_and_whatever_it_is_narrowed_to() {
         batch_id: Some(MIDDLE),
         ..ListFilter::default()
     };
+    let sent = |inviter_user_id| ListFilter {
+        delivery_state: Some(DeliveryState::Sent),
+        inviter_user_id,
+        ..ListFilter::default()
+    };
     let middle = Some(Uuid::from_u128(30_000));
     let cases = [
         (states(&[]), None, 101),
@@ -73,6 +78,8 @@ async fn a_page_costs_the_same_wherever_it_is_and_whatever_it_is_narrowed_to() {
         (inviter("rare"), None, 40),
         (inviter("nobody"), None, 0),
         (batch, None, 20),
+        (sent(None), middle, 101),
+        (sent(Some("ada".to_owned())), middle, 101),
     ];
     for is_analyzed in [false, true] {
         if is_analyzed {
