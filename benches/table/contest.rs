@@ -143,15 +143,16 @@ pub(crate) async fn hold<C: Contest>(
     outcome.memory_peak_kib = meter.memory_peak_kib();
     outcome.load = machine::load();
     // What takes long should show that it lives, and a run that breaks should not have been for nothing.
-    eprintln!(
-        "{} of {} by {}: {:.0}/s beside {:.0}/s, ratio {:.2}",
-        outcome.name,
-        outcome.size,
-        outcome.callers,
-        outcome.ours.rate(),
-        outcome.reference.rate(),
-        quantile(&outcome.ratios, 0.5)
-    );
+    let (name, size, callers) = (outcome.name, outcome.size, outcome.callers);
+    let (rate, ratio) = (outcome.ours.rate(), quantile(&outcome.ratios, 0.5));
+    if rounds.is_alone {
+        eprintln!("{name} of {size} by {callers}: {rate:.0}/s");
+    } else {
+        let reference = outcome.reference.rate();
+        eprintln!(
+            "{name} of {size} by {callers}: {rate:.0}/s beside {reference:.0}/s, ratio {ratio:.2}"
+        );
+    }
     Ok(outcome)
 }
 
