@@ -11,6 +11,7 @@ DECLARE
     nothing text = NULL; no_batch uuid = NULL;
 BEGIN
     SET LOCAL plan_cache_mode = force_custom_plan;
+    SET LOCAL jit = off;
     FOR number IN 1 .. times LOOP
         started = clock_timestamp();
         IF statement ~ '^list_of_states' THEN

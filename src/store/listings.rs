@@ -248,9 +248,7 @@ async fn list_of_inviter(
     Ok(ids)
 }
 
-/// Those in some states, or in any: the walks along each, merged and read no further than the page needs. OFFSET keeps what
-/// is looked at on the way from being weighed against the walk, and a state that comes from a SELECT keeps the indexes of
-/// pending rows out, which may have been empty when the table was analyzed.
+/// Those in some states, or in any: a page of each state, and the newest of all of them. OFFSET as above.
 ///
 /// What expired since the sweeper last looked is found by that, over all organizations, instead of among all that are
 /// pending: there are as many as expire between two looks.
@@ -267,45 +265,37 @@ async fn list_of_states(
              WHERE $7::boolean AND state = 'pending' AND expires_at <= $4
              ORDER BY expires_at
         )
-        SELECT i.id AS "id!"
-          FROM (
-                (SELECT id, organization_id, send_seq, delivery_state
-                   FROM invitations
-                  WHERE 'pending' = ANY($3) AND organization_id = $1 AND state = (SELECT 'pending') AND id < $2
-                    AND ($8 OR expires_at > $4)
-                  ORDER BY id DESC)
-                 UNION ALL
-                (SELECT id, organization_id, send_seq, delivery_state
-                   FROM invitations
-                  WHERE 'accepted' = ANY($3) AND organization_id = $1 AND state = (SELECT 'accepted') AND id < $2
-                  ORDER BY id DESC)
-                 UNION ALL
-                (SELECT id, organization_id, send_seq, delivery_state
-                   FROM invitations
-                  WHERE 'declined' = ANY($3) AND organization_id = $1 AND state = (SELECT 'declined') AND id < $2
-                  ORDER BY id DESC)
-                 UNION ALL
-                (SELECT id, organization_id, send_seq, delivery_state
-                   FROM invitations
-                  WHERE 'revoked' = ANY($3) AND organization_id = $1 AND state = (SELECT 'revoked') AND id < $2
-                  ORDER BY id DESC)
-                 UNION ALL
-                (SELECT id, organization_id, send_seq, delivery_state
-                   FROM invitations
-                  WHERE 'expired' = ANY($3) AND organization_id = $1 AND state = (SELECT 'expired') AND id < $2
-                  ORDER BY id DESC)
-                 UNION ALL
-                (SELECT * FROM overdue WHERE organization_id = $1 AND id < $2 ORDER BY id DESC)
-                 ORDER BY id DESC
-                OFFSET 0) AS i
-         WHERE ($5::text IS NULL
+        SELECT found.id AS "id!"
+          FROM UNNEST($3::text[]) AS stored (state)
+         CROSS JOIN LATERAL (
+               SELECT i.id
+                 FROM (SELECT *
+                         FROM invitations
+                        WHERE organization_id = $1 AND state = stored.state AND id < $2
+                          AND ($8 OR state <> 'pending' OR expires_at > $4)
+                        ORDER BY organization_id DESC, state DESC, id DESC
+                       OFFSET 0) AS i
+                WHERE ($5::text IS NULL
+                     OR (i.delivery_state = $5 OR $5 = 'sending')
+                        AND $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
+                                      WHEN EXISTS (SELECT FROM outbox x
+                                                    WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
+                                                      AND x.organization_id = i.organization_id AND x.state = 'sending')
+                                      THEN 'sending' ELSE i.delivery_state END)
+                ORDER BY i.id DESC
+                LIMIT $6) AS found
+         UNION ALL
+        SELECT i.id
+          FROM overdue i
+         WHERE i.organization_id = $1 AND i.id < $2
+           AND ($5::text IS NULL
                 OR (i.delivery_state = $5 OR $5 = 'sending')
                    AND $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
                                  WHEN EXISTS (SELECT FROM outbox x
                                                WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
                                                  AND x.organization_id = i.organization_id AND x.state = 'sending')
                                  THEN 'sending' ELSE i.delivery_state END)
-         ORDER BY i.id DESC
+         ORDER BY 1 DESC
          LIMIT $6"#,
         page.organization_id.as_str(),
         page.before(),

@@ -4,9 +4,10 @@ use crate::database::Database;
 
 /// Tables without an organization: `organizations`, whose id is what everything is distributed by, and those that every
 /// shard would have as a whole, or one shard alone.
-const REFERENCE_TABLES: [&str; 8] = [
+const REFERENCE_TABLES: [&str; 9] = [
     "_sqlx_migrations",
     "address_quotas",
+    "event_fold",
     "feedback_events",
     "mail_batches",
     "organizations",

@@ -101,8 +101,8 @@ async fn exchange(
         let data = data.unwrap();
         body.flow_control().release_capacity(data.len()).unwrap();
         octets.extend_from_slice(&data);
-        // A stream may never end by itself; its first message says that it began.
-        if let Some(end) = end_of_first(&octets).filter(|_| is_stream(path)) {
+        // What is only watched never ends by itself; its first message says that it began.
+        if let Some(end) = end_of_first(&octets).filter(|_| is_endless(path)) {
             connection.abort();
             return Ok(octets[5..end].to_vec());
         }
@@ -124,13 +124,13 @@ fn end_of_first(octets: &[u8]) -> Option<usize> {
     (rest.len() >= length).then_some(5 + length)
 }
 
-/// Whether a method answers with a stream.
-fn is_stream(path: &str) -> bool {
+/// Whether a method answers one message with a stream, which ends when its caller goes.
+fn is_endless(path: &str) -> bool {
     files().iter().any(|file| {
         file.service.iter().any(|service| {
             service.method.iter().any(|method| {
                 let name = format!("/{}.{}/{}", file.package(), service.name(), method.name());
-                name == path && method.server_streaming()
+                name == path && method.server_streaming() && !method.client_streaming()
             })
         })
     })
