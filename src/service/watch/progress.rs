@@ -113,6 +113,10 @@ impl Progress {
             || EventPosition::of_transaction(page.horizon),
             |ahead| ahead.horizon,
         );
+        // Behind a walk that took a while, more may have appeared. With the same horizon nothing new is final, and another
+        // walk would find what this one did.
+        let newest = EventPosition::of_transaction(page.horizon);
+        let is_outdated = self.ahead.is_some_and(|ahead| ahead.horizon < newest);
         // Everything before this was sent and is final.
         let mut settled_before = horizon.max(self.position);
         let (mut is_whole, mut is_full) = (true, false);
@@ -170,7 +174,7 @@ impl Progress {
         }
         Step {
             events,
-            has_more: !is_full && (reached.is_some() || !is_whole),
+            has_more: !is_full && (reached.is_some() || !is_whole || is_outdated),
             is_settled,
         }
     }
