@@ -9,7 +9,12 @@ use invitations::cli::failure::Failure;
 use invitations::cli::{self, Cli, Command, Tool};
 use invitations::config::Config;
 use invitations::{app, telemetry};
+use mimalloc::MiMalloc;
 use tokio::runtime::{Builder, Runtime};
+
+/// A batch is thousands of small strings that come and go together (docs/adr/0030-mimalloc.md).
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The exit status of a fault that no command foresees.
 const EXIT_FAULT: u8 = 1;

@@ -106,7 +106,7 @@ fn parse_drafts((organization, items): (Organization, Vec<ItemInput>)) -> Vec<Dr
 fn parsed(items: Vec<ItemInput>, organization: &Organization) -> Vec<Draft> {
     let items = items.into_iter().enumerate();
     items
-        .map(|(index, item)| Draft::parse(index, item, organization, "ada", NOW))
+        .map(|(index, item)| Draft::parse(index, &item, organization, "ada", NOW))
         .collect()
 }
 

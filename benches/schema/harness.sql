@@ -47,7 +47,7 @@ END $$;
 -- New people: sorted by address, with ids that ascend in the order they were named in, which is another one.
 CREATE PROCEDURE bench.insert(calls int, size int, workload text DEFAULT 'insert', statement text DEFAULT 'insert_many') LANGUAGE plpgsql AS $$
 DECLARE
-    text text = (SELECT s.text FROM bench.statement s WHERE s.name = statement);
+    text text = (SELECT s.text FROM bench.statement s WHERE s.name = insert.statement);
     before bench.measured; first bigint;
     milliseconds bigint; made timestamptz;
     ids uuid[]; nonces bytea[]; expiries timestamptz[]; emails text[]; roles text[]; inviters text[]; nothing text[];
@@ -121,9 +121,9 @@ END $$;
 CREATE PROCEDURE bench.accept(calls int, workload text DEFAULT 'accept', statement text DEFAULT 'accept') LANGUAGE plpgsql AS $$
 DECLARE before bench.measured; statements text[]; sample bigint = (SELECT next FROM bench.called);
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_prepared_statements p WHERE p.name = statement) THEN
+    IF NOT EXISTS (SELECT FROM pg_prepared_statements p WHERE p.name = accept.statement) THEN
         EXECUTE format('PREPARE %I', statement) || '(text, uuid, int, text, text, text[], timestamptz, text[], uuid, text, text, text, text) AS '
-                || (SELECT s.text FROM bench.statement s WHERE s.name = statement);
+                || (SELECT s.text FROM bench.statement s WHERE s.name = accept.statement);
     END IF;
     SELECT array_agg(format('EXECUTE %I(%L, %L, 1, %L, %L, %L, %L, %L, %L, %L, %L, %L, NULL)', statement, organization_id, id,
                             'user-' || id, 'A name', ARRAY[email_normalized], bench.now() + interval '1 day',

@@ -35,6 +35,8 @@ pub(crate) enum Operation {
     Accept,
     /// Get, List, Preview and GetBatch
     Reads,
+    /// BulkCreate over two and four processes
+    Replicas,
 }
 
 impl Arguments {

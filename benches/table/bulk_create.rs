@@ -106,26 +106,7 @@ impl Contest for BulkCreate {
     }
 
     async fn ours(&mut self) -> anyhow::Result<Turn> {
-        let mut jobs = Vec::new();
-        for client in &self.clients {
-            let mut requests = Vec::new();
-            for _ in 0..self.calls {
-                requests.push(authorized(request(self.people.emails(self.size)))?);
-            }
-            let (mut client, size) = (client.clone(), self.size);
-            jobs.push(async move {
-                let mut latencies = Vec::new();
-                for request in requests {
-                    let started = Instant::now();
-                    let response = client.bulk_create(request).await?.into_inner();
-                    latencies.push(started.elapsed());
-                    let created = usize::try_from(response.created_count)?;
-                    ensure!(created == size, "{created} of {size} were created");
-                }
-                Ok(latencies)
-            });
-        }
-        together(self.size * self.calls * self.clients.len(), jobs).await
+        turn(&self.clients, &mut self.people, self.size, self.calls).await
     }
 
     async fn reference(&mut self) -> anyhow::Result<Turn> {
@@ -146,6 +127,35 @@ impl Contest for BulkCreate {
         }
         together(self.size * self.calls * self.clients.len(), jobs).await
     }
+}
+
+/// Each client makes so many calls of so many people, one after another.
+pub(crate) async fn turn(
+    clients: &[Client],
+    people: &mut People,
+    size: usize,
+    calls: usize,
+) -> anyhow::Result<Turn> {
+    let mut jobs = Vec::new();
+    for client in clients {
+        let mut requests = Vec::new();
+        for _ in 0..calls {
+            requests.push(authorized(request(people.emails(size)))?);
+        }
+        let mut client = client.clone();
+        jobs.push(async move {
+            let mut latencies = Vec::new();
+            for request in requests {
+                let started = Instant::now();
+                let response = client.bulk_create(request).await?.into_inner();
+                latencies.push(started.elapsed());
+                let created = usize::try_from(response.created_count)?;
+                ensure!(created == size, "{created} of {size} were created");
+            }
+            Ok(latencies)
+        });
+    }
+    together(size * calls * clients.len(), jobs).await
 }
 
 /// A request of which nothing but addresses is said.

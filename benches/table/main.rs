@@ -30,6 +30,7 @@ mod pgbench;
 mod pool;
 mod psql;
 mod reads;
+mod replicas;
 mod report;
 mod seed;
 mod service;
@@ -70,6 +71,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             Operation::BulkCreateStream => bulk_create_stream::run(&server_url, &arguments).await,
             Operation::Accept => accept::run(&server_url, &arguments).await,
             Operation::Reads => reads::run(&server_url, &arguments).await,
+            Operation::Replicas => replicas::run(&server_url, &arguments).await,
         };
         match of_operation {
             Ok(of_operation) => outcomes.extend(of_operation),

@@ -1,5 +1,7 @@
 //! People nobody has invited yet, and the rows that stand for them.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, anyhow};
 use invitations::clock::{Clock as _, SystemClock};
 use invitations::domain::email_address::EmailAddress;
@@ -114,7 +116,7 @@ impl People {
                 Ok(InvitationRow {
                     id: self.ids.next(now),
                     nonce: entropy::random_bytes(),
-                    item: item(index, email, expires_at)?,
+                    item: Arc::new(item(index, email, expires_at)?),
                 })
             })
             .collect::<anyhow::Result<Vec<_>>>()?;

@@ -3,6 +3,7 @@
 
 use std::fmt::Display;
 use std::ops::Range;
+use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use invitations::clock::{Clock as _, SystemClock};
@@ -109,7 +110,7 @@ fn batch(numbers: Range<usize>) -> anyhow::Result<Batch> {
             Ok(InvitationRow {
                 id: Uuid::parse_str(&person.id)?,
                 nonce: nonce(number),
-                item: people::item(index, &person.email, people::expiry(now)?)?,
+                item: Arc::new(people::item(index, &person.email, people::expiry(now)?)?),
             })
         })
         .collect::<anyhow::Result<Vec<_>>>()?;

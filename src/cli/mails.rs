@@ -18,6 +18,8 @@ const PAGE_SIZE: i32 = 1_000;
 const KNOWN_MAX: usize = 10_000;
 /// Mails of other batches that are followed.
 const RESENT_MAX: usize = 10_000;
+/// Pages of other batches that are read in one look: such a batch may be of any size.
+const PAGES_A_LOOK: usize = 10;
 /// The states that somebody may want to know of by name, in a list whose mails are all settled otherwise.
 const EXCEPTIONS: [DeliveryState; 5] = [
     DeliveryState::Failed,
@@ -36,6 +38,8 @@ pub struct Mails {
     /// Those of other batches, by the id of their invitation.
     resent: HashMap<String, ResentMail>,
     resent_left_out: u64,
+    /// Other batches that are still to be read before all are looked at anew.
+    walk: Vec<Pages>,
 }
 
 struct ResentMail {
@@ -75,6 +79,7 @@ impl Mails {
             counts: MailCounts::default(),
             resent: HashMap::new(),
             resent_left_out: 0,
+            walk: Vec::new(),
         }
     }
 
@@ -128,22 +133,37 @@ impl Mails {
             let batch = get_batch(client, &self.organization_id, &self.batch_id).await?;
             self.counts = counts_of(&batch);
         }
-        let is_unsettled = |resent: &&ResentMail| !is_settled(resent.mail.state);
-        let unsettled = self.resent.values().filter(is_unsettled);
-        // An invitation that was sent again belongs to the call that made it, so there may be several.
-        let batches: BTreeSet<_> = unsettled.map(|resent| resent.batch_id.clone()).collect();
-        for batch_id in batches {
-            let mut pages = Pages::new(&self.organization_id, &batch_id, None);
-            while let Some(page) = pages.next(client).await? {
-                for invitation in &page {
-                    let resent = self.resent.get_mut(&invitation.id);
-                    if let (Some(resent), Some(mail)) = (resent, mail(invitation)) {
-                        resent.mail = mail;
-                    }
+        if self.walk.is_empty() {
+            self.walk = self.unsettled_batches();
+        }
+        for _ in 0..PAGES_A_LOOK {
+            let Some(pages) = self.walk.last_mut() else {
+                break;
+            };
+            let Some(page) = pages.next(client).await? else {
+                self.walk.pop();
+                continue;
+            };
+            for invitation in &page {
+                let resent = self.resent.get_mut(&invitation.id);
+                if let (Some(resent), Some(mail)) = (resent, mail(invitation)) {
+                    resent.mail = mail;
                 }
             }
         }
         Ok(())
+    }
+
+    /// The other batches that have mails to be settled. An invitation that was sent again belongs to the call that made it,
+    /// so there may be several.
+    fn unsettled_batches(&self) -> Vec<Pages> {
+        let is_unsettled = |resent: &&ResentMail| !is_settled(resent.mail.state);
+        let unsettled = self.resent.values().filter(is_unsettled);
+        let batch_ids: BTreeSet<_> = unsettled.map(|resent| &resent.batch_id).collect();
+        batch_ids
+            .into_iter()
+            .map(|batch_id| Pages::new(&self.organization_id, batch_id, None))
+            .collect()
     }
 
     /// Looks mails up one by one: all of a short list, of a long one those that somebody may want to know of.
@@ -163,7 +183,11 @@ impl Mails {
         let filters: Vec<_> = if self.counts.total() <= KNOWN_MAX as u64 {
             vec![None]
         } else {
-            EXCEPTIONS.into_iter().map(Some).collect()
+            let is_there = |state: &DeliveryState| match state {
+                DeliveryState::Canceled => self.counts.canceled > 0,
+                _ => self.counts.failed > 0,
+            };
+            EXCEPTIONS.into_iter().filter(is_there).map(Some).collect()
         };
         let is_whole = filters == [None];
         let mut is_cut = false;
@@ -181,7 +205,9 @@ impl Mails {
             }
         }
         let is_settled = self.counts.settled() == self.counts.total();
-        known.others = (!is_whole && !is_cut && is_settled).then_some(DeliveryState::Sent);
+        // Of a mail that was left out nothing is known, and nobody can tell it from those of the batch.
+        let is_complete = !is_cut && self.resent_left_out == 0;
+        known.others = (!is_whole && is_complete && is_settled).then_some(DeliveryState::Sent);
         Ok(known)
     }
 }

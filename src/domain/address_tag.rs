@@ -57,21 +57,20 @@ impl Tagger {
     }
 
     /// The tags under which an address may be found: one for each key of the ring.
-    pub fn tags(&self, address: &EmailAddress) -> impl Iterator<Item = AddressTag> {
+    pub fn tags<'a>(&'a self, address: &'a EmailAddress) -> impl Iterator<Item = AddressTag> {
         self.tags_of_normalized(address.normalized())
     }
 
     /// The same for an address as the store keeps it.
-    pub fn tags_of_normalized(
-        &self,
-        email_normalized: &str,
-    ) -> impl Iterator<Item = AddressTag> + use<'_> {
-        let email = email_normalized.to_owned();
+    pub fn tags_of_normalized<'a>(
+        &'a self,
+        email_normalized: &'a str,
+    ) -> impl Iterator<Item = AddressTag> {
         self.0.iter().map(move |(key_id, mac)| AddressTag {
             key_id: *key_id,
             octets: mac
                 .clone()
-                .chain_update(email.as_bytes())
+                .chain_update(email_normalized.as_bytes())
                 .finalize()
                 .into_bytes()
                 .into(),

@@ -121,7 +121,7 @@ impl Draft {
     #[must_use]
     pub fn parse(
         index: usize,
-        input: ItemInput,
+        input: &ItemInput,
         organization: &Organization,
         default_inviter: &str,
         now: OffsetDateTime,
@@ -147,10 +147,10 @@ impl Draft {
         let redirect_url = parse_redirect_url(&input.redirect_url, organization)
             .inspect_err(|reason| refuse("redirect_url", *reason))
             .unwrap_or_default();
-        let public_metadata = parse_metadata(input.public_metadata)
+        let public_metadata = parse_metadata(input.public_metadata.clone())
             .inspect_err(|reason| refuse("public_metadata", *reason))
             .unwrap_or_default();
-        let private_metadata = parse_metadata(input.private_metadata)
+        let private_metadata = parse_metadata(input.private_metadata.clone())
             .inspect_err(|reason| refuse("private_metadata", *reason))
             .unwrap_or_default();
         let expires_at = input
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn an_address_alone_is_an_item() {
-        let draft = Draft::parse(3, input("a@b.co"), &organization(), "ada", NOW);
+        let draft = Draft::parse(3, &input("a@b.co"), &organization(), "ada", NOW);
         let item = draft.finish(&inviters()).map_err(|_| ()).unwrap();
         assert_eq!(
             (item.index, item.role.as_str(), item.notify),
@@ -380,7 +380,7 @@ mod tests {
             reminder_lead: ReminderInput::Lead(time::Duration::MINUTE),
             ..input("plain")
         };
-        let draft = Draft::parse(0, bad, &organization(), "nobody", NOW);
+        let draft = Draft::parse(0, &bad, &organization(), "nobody", NOW);
         let expected = [
             ("email", Reason::EmailInvalid),
             ("role", Reason::RoleUnknown),
@@ -406,13 +406,13 @@ mod tests {
             role: "admin".into(),
             ..input("a@b.co")
         };
-        let draft = Draft::parse(0, admin, &organization(), "bob", NOW);
+        let draft = Draft::parse(0, &admin, &organization(), "bob", NOW);
         let expected = [
             ("inviter_user_id".to_owned(), Reason::InviterNotAdmin),
             ("role".to_owned(), Reason::RoleNotGrantable),
         ];
         assert_eq!(reasons(draft), expected);
-        let draft = Draft::parse(0, input("a@b.co"), &organization(), "", NOW);
+        let draft = Draft::parse(0, &input("a@b.co"), &organization(), "", NOW);
         assert_eq!(
             reasons(draft),
             [("inviter_user_id".to_owned(), Reason::FieldRequired)]
@@ -425,7 +425,7 @@ mod tests {
             allowed_email_domains: vec!["b.co".into()],
             ..organization()
         };
-        let draft = |email| Draft::parse(0, input(email), &organization, "ada", NOW);
+        let draft = |email| Draft::parse(0, &input(email), &organization, "ada", NOW);
         assert!(draft("a@B.CO").finish(&inviters()).is_ok());
         assert_eq!(
             reasons(draft("a@sub.b.co")),

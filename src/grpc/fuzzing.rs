@@ -34,7 +34,7 @@ pub fn bulk_create(octets: &[u8]) -> Option<usize> {
     };
     let inviters = HashMap::from([("ada".to_owned(), inviter)]);
     let drafts = request.items.into_iter().enumerate().map(|(index, item)| {
-        Draft::parse(index, item, &organization, &request.inviter_user_id, NOW)
+        Draft::parse(index, &item, &organization, &request.inviter_user_id, NOW)
     });
     Some(
         drafts

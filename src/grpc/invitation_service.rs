@@ -158,7 +158,7 @@ impl InvitationService for InvitationApi {
         &self,
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        self.watch_events(request).await
+        Box::pin(self.watch_events(request)).await
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {

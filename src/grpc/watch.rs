@@ -60,7 +60,7 @@ impl InvitationApi {
         let log_name = log_name(&message);
         let beginning = self.begin_watch(&admitted.caller, &log_name, &message);
         let beginning = admitted.quick_part(beginning.instrument(span.clone()));
-        let (watch, organization_id) = beginning.await?;
+        let (watch, organization_id) = Box::pin(beginning).await?;
         let watcher = Watcher {
             watch,
             service: self.service.clone(),

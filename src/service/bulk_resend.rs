@@ -290,9 +290,9 @@ impl Service {
         let organization_id = &request.organization_id;
         let ids: Vec<Uuid> = asked.iter().copied().flatten().collect();
         let candidates = candidates::lock_many(connection, organization_id, &ids).await?;
-        let emails: Vec<String> = candidates
+        let emails: Vec<&str> = candidates
             .iter()
-            .map(|candidate| candidate.email_normalized.clone())
+            .map(|candidate| candidate.email_normalized.as_str())
             .collect();
         let pending = invitations::pending_for(connection, organization_id, &emails).await?;
         let knowledge = Knowledge {

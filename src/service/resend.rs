@@ -75,7 +75,7 @@ impl Service {
             return Err(ServiceError::Refused(Reason::AddressErased));
         }
         let organization_id = &request.organization_id;
-        let emails = [subject.email_normalized];
+        let emails = [subject.email_normalized.as_str()];
         let suppressed = self.suppressed(connection, organization_id, &emails);
         if !suppressed.await?.is_empty() {
             return Err(ServiceError::Refused(Reason::EmailSuppressed));

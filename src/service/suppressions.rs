@@ -8,6 +8,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 
 use crate::domain::actor::Actor;
+use crate::domain::address_tag::AddressTag;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::OrganizationId;
@@ -250,22 +251,47 @@ impl Service {
         &self,
         connection: &mut Connection,
         organization_id: &OrganizationId,
-        emails_normalized: &[String],
+        emails_normalized: &[&str],
     ) -> Result<HashMap<String, SuppressionReason>, ServiceError> {
-        let mut email_of = HashMap::with_capacity(emails_normalized.len());
-        let mut tags = Vec::with_capacity(emails_normalized.len());
-        for email in emails_normalized {
-            for tag in self.tagger.tags_of_normalized(email) {
-                email_of.insert(tag.octets, email);
-                tags.push(tag);
-            }
-        }
+        let tagged = self.tagged(emails_normalized);
+        self.suppressed_among(connection, organization_id, &tagged)
+            .await
+    }
+
+    /// Addresses with each of the tags that they may be suppressed under.
+    pub(super) fn tagged<'a>(&self, emails_normalized: &[&'a str]) -> Vec<(AddressTag, &'a str)> {
+        let with_tags = |email: &&'a str| {
+            let email = *email;
+            let tags = self.tagger.tags_of_normalized(email);
+            tags.map(move |tag| (tag, email)).collect::<Vec<_>>()
+        };
+        emails_normalized.iter().flat_map(with_tags).collect()
+    }
+
+    /// [`Self::suppressed`], of addresses whose tags are known.
+    pub(super) async fn suppressed_among(
+        &self,
+        connection: &mut Connection,
+        organization_id: &OrganizationId,
+        tagged: &[(AddressTag, &str)],
+    ) -> Result<HashMap<String, SuppressionReason>, ServiceError> {
+        let tags: Vec<&[u8]> = tagged
+            .iter()
+            .map(|(tag, _)| tag.octets.as_slice())
+            .collect();
         let now = self.clock.now();
         let found = suppressions::reasons(connection, organization_id, &tags, now).await?;
         let mut strongest = HashMap::with_capacity(found.len());
+        if found.is_empty() {
+            return Ok(strongest);
+        }
+        let email_of: HashMap<_, _> = tagged
+            .iter()
+            .map(|(tag, email)| (tag.octets, *email))
+            .collect();
         for (tag, reason) in found {
             if let Some(email) = email_of.get(&tag) {
-                let known = strongest.entry((*email).clone()).or_insert(reason);
+                let known = strongest.entry((*email).to_owned()).or_insert(reason);
                 *known = reason.max(*known);
             }
         }

@@ -2,6 +2,7 @@
 //! [`Invitation`](crate::domain::invitation::Invitation) in `invitation_row`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -34,8 +35,8 @@ pub struct InvitationRow {
     pub id: Uuid,
     /// Its chance.
     pub nonce: [u8; NONCE_OCTETS],
-    /// Everything else.
-    pub item: NewInvitation,
+    /// Everything else, shared with whoever planned it.
+    pub item: Arc<NewInvitation>,
 }
 
 /// Writes invitations and the mails they owe, in one statement over arrays; returns the ids that were written.
@@ -148,7 +149,7 @@ pub struct Pending {
 pub async fn pending_for(
     connection: &mut PgConnection,
     organization_id: &OrganizationId,
-    emails_normalized: &[String],
+    emails_normalized: &[&str],
 ) -> Result<HashMap<String, Pending>, StoreError> {
     let rows = sqlx::query!(
         r#"-- store::invitations::pending_for
@@ -161,7 +162,7 @@ pub async fn pending_for(
                   AND state = 'pending'
                 LIMIT 1) AS i"#,
         organization_id.as_str(),
-        emails_normalized,
+        emails_normalized as &[&str],
     )
     .fetch_all(connection)
     .await?;

@@ -2,8 +2,9 @@
 //!
 //! Each filter that may leave few of many has an index in the order of its pages, so that a page costs the same wherever it
 //! is and however few there are. Which index is used is not left to a planner: there is a statement for each, and what else
-//! was asked for is looked at on the way. Of the state of its mail an invitation is in no index, because such an index
-//! would be written with every mail: that filter alone walks until its page is full.
+//! was asked for is looked at on the way. That stands in CASE, of which a planner thinks that half the rows pass: by its own
+//! guesses it may think that so few do that it reads all of them and sorts. Of the state of its mail an invitation is in no
+//! index, because such an index would be written with every mail: that filter alone walks until its page is full.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -140,17 +141,17 @@ async fn list_of_ids(
                 WHERE id = asked.id AND organization_id = $1
                 LIMIT 1) AS i
          WHERE i.id < $2
-           AND (cardinality($3::text[]) = 0
-                OR CASE WHEN i.state = 'pending' AND i.expires_at <= $4 THEN 'expired' ELSE i.state END = ANY($3))
-           AND ($5::text IS NULL
-                OR (i.delivery_state = $5 OR $5 = 'sending')
-                   AND $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
-                                 WHEN EXISTS (SELECT FROM outbox x
-                                               WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
-                                                 AND x.organization_id = i.organization_id AND x.state = 'sending')
-                                 THEN 'sending' ELSE i.delivery_state END)
-           AND ($8::text IS NULL OR i.inviter_user_id = $8)
-           AND ($9::uuid IS NULL OR i.batch_id = $9)
+           AND CASE WHEN cardinality($3::text[]) = 0 THEN true
+                    WHEN i.state = 'pending' AND i.expires_at <= $4 THEN 'expired' = ANY($3)
+                    ELSE i.state = ANY($3) END
+           AND CASE WHEN $5::text IS NULL THEN true
+                    WHEN i.delivery_state <> $5 AND $5 <> 'sending' THEN false
+                    WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state = $5
+                    ELSE ($5 = 'sending') = EXISTS (SELECT FROM outbox x
+                                                     WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
+                                                       AND x.organization_id = i.organization_id AND x.state = 'sending') END
+           AND CASE WHEN $8::text IS NULL THEN true ELSE i.inviter_user_id = $8 END
+           AND CASE WHEN $9::uuid IS NULL THEN true ELSE i.batch_id = $9 END
          ORDER BY i.id DESC
          LIMIT $6",
         page.organization_id.as_str(),
@@ -168,8 +169,8 @@ async fn list_of_ids(
     Ok(ids)
 }
 
-/// Those of one call. Its index is used because the part that reads the table knows of nothing else, and OFFSET keeps it
-/// apart: with the organization in it, that could be walked from its newest to where the batch begins.
+/// Those of one call. The organization stands in CASE too: nothing but the batch's index is left to read the table by. All
+/// of a batch are of one organization, so that one look tells whether it is another's, however many it has.
 async fn list_of_batch(
     connection: &mut PgConnection,
     page: Page<'_>,
@@ -178,23 +179,22 @@ async fn list_of_batch(
     let ids = sqlx::query_scalar!(
         "-- store::listings::list_of_batch
         SELECT i.id
-          FROM (SELECT *
-                  FROM invitations
-                 WHERE batch_id = $7 AND id < $2
-                 ORDER BY batch_id DESC, id DESC
-                OFFSET 0) AS i
-         WHERE i.organization_id = $1
-           AND (cardinality($3::text[]) = 0
-                OR CASE WHEN i.state = 'pending' AND i.expires_at <= $4 THEN 'expired' ELSE i.state END = ANY($3))
-           AND ($5::text IS NULL
-                OR (i.delivery_state = $5 OR $5 = 'sending')
-                   AND $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
-                                 WHEN EXISTS (SELECT FROM outbox x
-                                               WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
-                                                 AND x.organization_id = i.organization_id AND x.state = 'sending')
-                                 THEN 'sending' ELSE i.delivery_state END)
-           AND ($8::text IS NULL OR i.inviter_user_id = $8)
-         ORDER BY i.id DESC
+          FROM invitations i
+         WHERE i.batch_id = $7 AND i.id < $2
+           AND $1 = (SELECT f.organization_id FROM invitations f WHERE f.batch_id = $7
+                      ORDER BY f.batch_id DESC, f.id DESC LIMIT 1)
+           AND CASE WHEN i.organization_id = $1 THEN true ELSE false END
+           AND CASE WHEN cardinality($3::text[]) = 0 THEN true
+                    WHEN i.state = 'pending' AND i.expires_at <= $4 THEN 'expired' = ANY($3)
+                    ELSE i.state = ANY($3) END
+           AND CASE WHEN $5::text IS NULL THEN true
+                    WHEN i.delivery_state <> $5 AND $5 <> 'sending' THEN false
+                    WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state = $5
+                    ELSE ($5 = 'sending') = EXISTS (SELECT FROM outbox x
+                                                     WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
+                                                       AND x.organization_id = i.organization_id AND x.state = 'sending') END
+           AND CASE WHEN $8::text IS NULL THEN true ELSE i.inviter_user_id = $8 END
+         ORDER BY i.batch_id DESC, i.id DESC
          LIMIT $6",
         page.organization_id.as_str(),
         page.before(),
@@ -210,7 +210,7 @@ async fn list_of_batch(
     Ok(ids)
 }
 
-/// Those of one inviter. OFFSET keeps the rest from being weighed against the walk along its index.
+/// Those of one inviter.
 async fn list_of_inviter(
     connection: &mut PgConnection,
     page: Page<'_>,
@@ -219,21 +219,18 @@ async fn list_of_inviter(
     let ids = sqlx::query_scalar!(
         "-- store::listings::list_of_inviter
         SELECT i.id
-          FROM (SELECT *
-                  FROM invitations
-                 WHERE organization_id = $1 AND inviter_user_id = $7 AND id < $2
-                 ORDER BY organization_id DESC, inviter_user_id DESC, id DESC
-                OFFSET 0) AS i
-         WHERE (cardinality($3::text[]) = 0
-                OR CASE WHEN i.state = 'pending' AND i.expires_at <= $4 THEN 'expired' ELSE i.state END = ANY($3))
-           AND ($5::text IS NULL
-                OR (i.delivery_state = $5 OR $5 = 'sending')
-                   AND $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
-                                 WHEN EXISTS (SELECT FROM outbox x
-                                               WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
-                                                 AND x.organization_id = i.organization_id AND x.state = 'sending')
-                                 THEN 'sending' ELSE i.delivery_state END)
-         ORDER BY i.id DESC
+          FROM invitations i
+         WHERE i.organization_id = $1 AND i.inviter_user_id = $7 AND i.id < $2
+           AND CASE WHEN cardinality($3::text[]) = 0 THEN true
+                    WHEN i.state = 'pending' AND i.expires_at <= $4 THEN 'expired' = ANY($3)
+                    ELSE i.state = ANY($3) END
+           AND CASE WHEN $5::text IS NULL THEN true
+                    WHEN i.delivery_state <> $5 AND $5 <> 'sending' THEN false
+                    WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state = $5
+                    ELSE ($5 = 'sending') = EXISTS (SELECT FROM outbox x
+                                                     WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
+                                                       AND x.organization_id = i.organization_id AND x.state = 'sending') END
+         ORDER BY i.organization_id DESC, i.inviter_user_id DESC, i.id DESC
          LIMIT $6",
         page.organization_id.as_str(),
         page.before(),
@@ -248,7 +245,7 @@ async fn list_of_inviter(
     Ok(ids)
 }
 
-/// Those in some states, or in any: a page of each state, and the newest of all of them. OFFSET as above.
+/// Those in some states, or in any: a page of each state, and the newest of all of them.
 ///
 /// What expired since the sweeper last looked is found by that, over all organizations, instead of among all that are
 /// pending: there are as many as expire between two looks.
@@ -269,32 +266,27 @@ async fn list_of_states(
           FROM UNNEST($3::text[]) AS stored (state)
          CROSS JOIN LATERAL (
                SELECT i.id
-                 FROM (SELECT *
-                         FROM invitations
-                        WHERE organization_id = $1 AND state = stored.state AND id < $2
-                          AND ($8 OR state <> 'pending' OR expires_at > $4)
-                        ORDER BY organization_id DESC, state DESC, id DESC
-                       OFFSET 0) AS i
-                WHERE ($5::text IS NULL
-                     OR (i.delivery_state = $5 OR $5 = 'sending')
-                        AND $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
-                                      WHEN EXISTS (SELECT FROM outbox x
-                                                    WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
-                                                      AND x.organization_id = i.organization_id AND x.state = 'sending')
-                                      THEN 'sending' ELSE i.delivery_state END)
-                ORDER BY i.id DESC
+                 FROM invitations i
+                WHERE i.organization_id = $1 AND i.state = stored.state AND i.id < $2
+                  AND CASE WHEN $8 OR i.state <> 'pending' THEN true ELSE i.expires_at > $4 END
+                  AND CASE WHEN $5::text IS NULL THEN true
+                           WHEN i.delivery_state <> $5 AND $5 <> 'sending' THEN false
+                           WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state = $5
+                           ELSE ($5 = 'sending') = EXISTS (SELECT FROM outbox x
+                                                            WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
+                                                              AND x.organization_id = i.organization_id AND x.state = 'sending') END
+                ORDER BY i.organization_id DESC, i.state DESC, i.id DESC
                 LIMIT $6) AS found
          UNION ALL
         SELECT i.id
           FROM overdue i
          WHERE i.organization_id = $1 AND i.id < $2
-           AND ($5::text IS NULL
-                OR (i.delivery_state = $5 OR $5 = 'sending')
-                   AND $5 = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
-                                 WHEN EXISTS (SELECT FROM outbox x
-                                               WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
-                                                 AND x.organization_id = i.organization_id AND x.state = 'sending')
-                                 THEN 'sending' ELSE i.delivery_state END)
+           AND CASE WHEN $5::text IS NULL THEN true
+                    WHEN i.delivery_state <> $5 AND $5 <> 'sending' THEN false
+                    WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state = $5
+                    ELSE ($5 = 'sending') = EXISTS (SELECT FROM outbox x
+                                                     WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
+                                                       AND x.organization_id = i.organization_id AND x.state = 'sending') END
          ORDER BY 1 DESC
          LIMIT $6"#,
         page.organization_id.as_str(),

@@ -119,7 +119,7 @@ pub async fn list(
 pub async fn inviters(
     connection: &mut PgConnection,
     organization_id: &OrganizationId,
-    user_ids: &[String],
+    user_ids: &[&str],
 ) -> Result<HashMap<String, Inviter>, StoreError> {
     let rows = sqlx::query!(
         r#"-- store::memberships::inviters
@@ -135,7 +135,7 @@ pub async fn inviters(
           LEFT JOIN membership ON membership.user_id = u.id
          WHERE u.id = ANY($2)"#,
         organization_id.as_str(),
-        user_ids,
+        user_ids as &[&str],
         Role::ADMIN,
     )
     .fetch_all(connection)

@@ -2,6 +2,7 @@
 //!
 //! Statements on the `invitations` table; those that make, end and list many stand in `invitations`.
 
+use serde_json::Value;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -270,17 +271,31 @@ pub async fn accept(
     bell::note(&acceptance.subject.organization_id);
     Ok(Accepted {
         is_claimed: row.is_claimed,
-        joined: row.role.map(|role| Membership {
-            organization_id: acceptance.subject.organization_id.clone(),
-            user_id: acceptance.user_id.to_owned(),
-            role,
-            public_metadata: row.public_metadata,
-            private_metadata: row.private_metadata,
-            invitation_id: Some(acceptance.subject.id),
-            created_at: acceptance.now,
-            updated_at: acceptance.now,
-        }),
+        joined: row
+            .role
+            .map(|role| acceptance.membership(role, row.public_metadata, row.private_metadata)),
     })
+}
+
+impl Acceptance<'_> {
+    /// The membership that it makes.
+    fn membership(
+        &self,
+        role: String,
+        public_metadata: Option<Value>,
+        private_metadata: Option<Value>,
+    ) -> Membership {
+        Membership {
+            organization_id: self.subject.organization_id.clone(),
+            user_id: self.user_id.to_owned(),
+            role,
+            public_metadata,
+            private_metadata,
+            invitation_id: Some(self.subject.id),
+            created_at: self.now,
+            updated_at: self.now,
+        }
+    }
 }
 
 /// Whether the user may take the invitation as far as addresses go: by the directory, by what the caller has verified,

@@ -104,10 +104,9 @@ pub struct Suppressed {
 pub async fn reasons(
     connection: &mut PgConnection,
     organization_id: &OrganizationId,
-    tags: &[AddressTag],
+    tags: &[&[u8]],
     now: OffsetDateTime,
 ) -> Result<Vec<([u8; TAG_OCTETS], SuppressionReason)>, StoreError> {
-    let tags: Vec<&[u8]> = tags.iter().map(|tag| tag.octets.as_slice()).collect();
     let rows = sqlx::query!(
         "-- store::suppressions::reasons
         SELECT address_tag, reason
@@ -115,7 +114,7 @@ pub async fn reasons(
          WHERE address_tag = ANY ((SELECT $2::bytea[])::bytea[]) AND organization_id IN ($1, '')
            AND (expires_at IS NULL OR expires_at > $3)",
         organization_id.as_str(),
-        &tags as &[&[u8]],
+        tags as &[&[u8]],
         now,
     )
     .fetch_all(connection)

@@ -160,7 +160,7 @@ pub struct Owner {
 pub async fn owners(
     connection: &mut PgConnection,
     organization_id: &OrganizationId,
-    emails_normalized: &[String],
+    emails_normalized: &[&str],
 ) -> Result<HashMap<String, Owner>, StoreError> {
     let rows = sqlx::query!(
         r#"-- store::users::owners
@@ -171,7 +171,7 @@ pub async fn owners(
          WHERE e.email_normalized = ANY ((SELECT $2::text[])::text[])
          GROUP BY e.email_normalized"#,
         organization_id.as_str(),
-        emails_normalized,
+        emails_normalized as &[&str],
     )
     .fetch_all(connection)
     .await?;

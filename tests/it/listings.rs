@@ -14,6 +14,8 @@ use crate::retention::pages;
 
 /// One batch of 20 in the middle.
 const MIDDLE: Uuid = Uuid::from_u128(7);
+/// A large batch of another organization.
+const OTHERS: Uuid = Uuid::from_u128(8);
 const COUNT: i32 = 60_000;
 /// Of a page of 101, each row with its mail, and the way to where each state begins.
 const PAGES_MAX: i64 = 5 * 101 + 200;
@@ -36,6 +38,24 @@ async fn insert_past(database: &mut PgConnection) {
     .bind(COUNT)
     .bind(MIDDLE)
     .bind(START)
+    .execute(&mut *database)
+    .await
+    .unwrap();
+}
+
+/// As many as that, in one batch of another organization.
+async fn insert_others(database: &mut PgConnection) {
+    sqlx::query(
+        "INSERT INTO invitations
+                (id, batch_id, created_at, updated_at, expires_at, generation, send_seq, delivery_attempts, key_id, state,
+                 accept_policy, delivery_state, nonce, organization_id, email, email_normalized, role, inviter_user_id,
+                 locale, redirect_url, message)
+         SELECT gen_random_uuid(), $1, created_at, updated_at, expires_at, generation, send_seq, delivery_attempts, key_id,
+                state, accept_policy, delivery_state, nonce, 'globex', email, email_normalized, role, inviter_user_id,
+                locale, redirect_url, message
+           FROM invitations",
+    )
+    .bind(OTHERS)
     .execute(database)
     .await
     .unwrap();
@@ -46,6 +66,7 @@ async fn a_page_costs_the_same_wherever_it_is_and_whatever_it_is_narrowed_to() {
     let world = World::start().await;
     let mut database = world.database().await;
     insert_past(&mut database).await;
+    insert_others(&mut database).await;
     let organization_id = OrganizationId::parse(ACME).unwrap();
     let states = |states: &[StateName]| ListFilter {
         states: states.to_vec(),
@@ -57,6 +78,15 @@ async fn a_page_costs_the_same_wherever_it_is_and_whatever_it_is_narrowed_to() {
     };
     let batch = ListFilter {
         batch_id: Some(MIDDLE),
+        ..ListFilter::default()
+    };
+    let accepted = |inviter_user_id, batch_id| ListFilter {
+        inviter_user_id,
+        batch_id,
+        ..states(&[StateName::Accepted])
+    };
+    let others = ListFilter {
+        batch_id: Some(OTHERS),
         ..ListFilter::default()
     };
     let sent = |inviter_user_id| ListFilter {
@@ -78,6 +108,9 @@ async fn a_page_costs_the_same_wherever_it_is_and_whatever_it_is_narrowed_to() {
         (inviter("rare"), None, 40),
         (inviter("nobody"), None, 0),
         (batch, None, 20),
+        (accepted(Some("ada".to_owned()), None), middle, 101),
+        (accepted(None, Some(MIDDLE)), None, 20),
+        (others, None, 0),
         (sent(None), middle, 101),
         (sent(Some("ada".to_owned())), middle, 101),
     ];

@@ -178,7 +178,7 @@ async fn an_inviter_is_not_demoted_while_a_batch_is_made_in_their_name() {
     let (mut batch, mut directory) = (world.database().await, world.database().await);
     let acme = OrganizationId::parse(ACME).unwrap();
     batch.execute("BEGIN").await.unwrap();
-    let user_ids = ["ada".to_owned()];
+    let user_ids = ["ada"];
     let known = memberships::inviters(&mut batch, &acme, &user_ids).await;
     assert!(known.unwrap()["ada"].is_admin);
     let demote = "SET lock_timeout = '50ms';

@@ -721,7 +721,7 @@ async fn add_organizations(world: &World, ids: &[String]) {
 }
 
 /// A request of the use case itself, for a process without a server.
-fn directly(emails: &[String]) -> BulkCreate {
+fn directly(emails: &[String]) -> BulkCreate<'static> {
     let item = |email: &String| ItemInput {
         email: EmailAddress::parse(email).unwrap().given().to_owned(),
         role: String::new(),

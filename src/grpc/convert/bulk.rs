@@ -19,7 +19,7 @@ pub(in crate::grpc) fn request(
     input: proto::BulkCreateRequest,
     actor: Actor,
     organization_id: Field<OrganizationId>,
-) -> Field<BulkCreate> {
+) -> Field<BulkCreate<'static>> {
     let (organization_id, mut violations) = match organization_id {
         Ok(id) => (Some(id), Vec::new()),
         Err(violations) => (None, violations),

@@ -29,9 +29,9 @@ impl Service {
     pub(super) async fn answer(
         &self,
         connection: &mut Connection,
-        request: &BulkCreate,
+        request: &BulkCreate<'_>,
         plan: &Plan,
-        written: &Written,
+        mut written: Written,
     ) -> Result<Batch, ServiceError> {
         let mut existing = existing_ids(plan);
         existing.extend(written.overtaken.values());
@@ -41,10 +41,8 @@ impl Service {
             .iter()
             .enumerate()
             .map(|(index, step)| match step {
-                Step::Create(item) | Step::Replace(item, _) => match written.ids.get(&index) {
-                    Some(id) => {
-                        ItemResult::done(step.outcome(), plan.fresh(item, *id, written.batch_id))
-                    }
+                Step::Create(_) | Step::Replace(..) => match written.fresh.remove(&index) {
+                    Some(invitation) => ItemResult::done(step.outcome(), invitation),
                     None => overtaken(request, written.overtaken.get(&index), &existing),
                 },
                 _ => settled(step, &existing),
@@ -65,7 +63,7 @@ impl Service {
     pub(super) async fn foretell(
         &self,
         connection: &mut Connection,
-        request: &BulkCreate,
+        request: &BulkCreate<'_>,
         plan: &Plan,
     ) -> Result<Batch, ServiceError> {
         let existing = self
@@ -131,7 +129,7 @@ impl Service {
     async fn read_existing(
         &self,
         connection: &mut Connection,
-        request: &BulkCreate,
+        request: &BulkCreate<'_>,
         ids: &[Uuid],
     ) -> Result<HashMap<Uuid, Invitation>, ServiceError> {
         if ids.is_empty() {
@@ -169,7 +167,7 @@ impl Step {
 
 impl Plan {
     /// A new invitation as it stands in the database, without reading it back.
-    fn fresh(&self, item: &NewInvitation, id: Uuid, batch_id: Uuid) -> Invitation {
+    pub(super) fn fresh(&self, item: &NewInvitation, id: Uuid, batch_id: Uuid) -> Invitation {
         let json = |text: &Option<String>| {
             text.as_deref()
                 .and_then(|text| serde_json::from_str(text).ok())
@@ -265,7 +263,7 @@ fn settled(step: &Step, existing: &HashMap<Uuid, Invitation>) -> ItemResult {
 
 /// The result of an item whose address another call invited in the same moment.
 fn overtaken(
-    request: &BulkCreate,
+    request: &BulkCreate<'_>,
     id: Option<&Uuid>,
     existing: &HashMap<Uuid, Invitation>,
 ) -> ItemResult {

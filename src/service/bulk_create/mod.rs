@@ -14,6 +14,7 @@ pub(super) use answer::shorten;
 use plan::Plan;
 pub use stream::{Chunk, ITEM_HASH_OCTETS, OpenStream, StreamHeader};
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -51,7 +52,7 @@ pub enum OnExisting {
 }
 
 /// A request. Not `Debug`: it holds addresses and notes.
-pub struct BulkCreate {
+pub struct BulkCreate<'a> {
     /// Who asks; request ids are their caller's.
     pub actor: Actor,
     /// Makes the call safe to repeat.
@@ -63,7 +64,7 @@ pub struct BulkCreate {
     /// Who invites, for items that name nobody.
     pub inviter_user_id: String,
     /// The items.
-    pub items: Vec<ItemInput>,
+    pub items: Cow<'a, [ItemInput]>,
     /// What to do with addresses that are invited already.
     pub on_existing: OnExisting,
     /// Whether one failing item fails the call.
@@ -123,7 +124,7 @@ struct StoredBatch {
 
 impl Service {
     /// Makes invitations. See the protocol for what a caller sees.
-    pub async fn bulk_create(&self, request: BulkCreate) -> Result<Batch, ServiceError> {
+    pub async fn bulk_create(&self, request: BulkCreate<'static>) -> Result<Batch, ServiceError> {
         let service = self.clone();
         let request = Arc::new(request);
         let shared = Arc::clone(&request);
@@ -145,7 +146,7 @@ impl Service {
     async fn bulk_create_once(
         &self,
         connection: &mut Connection,
-        request: &BulkCreate,
+        request: &BulkCreate<'_>,
         turn: &Turn,
     ) -> Result<Batch, ServiceError> {
         let key = request.key();
@@ -176,7 +177,7 @@ impl Service {
     async fn make(
         &self,
         connection: &mut Connection,
-        request: &BulkCreate,
+        request: &BulkCreate<'_>,
         batch_id: Uuid,
         turn: &Turn,
     ) -> Result<(Plan, Batch), ServiceError> {
@@ -210,7 +211,7 @@ impl Service {
     }
 
     /// What is written down of a call. Only an inviter whom the directory knows is named: anything may stand in an item.
-    fn made(&self, request: &BulkCreate, plan: &Plan, batch: &Batch) -> AuditEvent {
+    fn made(&self, request: &BulkCreate<'_>, plan: &Plan, batch: &Batch) -> AuditEvent {
         let organization_id = request.organization_id.as_str();
         let action = AuditAction::BulkCreate;
         let event = self.event(&request.actor, action, organization_id, plan.now);
@@ -233,7 +234,7 @@ impl Service {
     async fn replay(
         &self,
         connection: &mut Connection,
-        request: &BulkCreate,
+        request: &BulkCreate<'_>,
         key: &RequestKey,
     ) -> Result<Option<Batch>, ServiceError> {
         let earlier = self
@@ -265,7 +266,7 @@ impl Service {
     }
 }
 
-impl BulkCreate {
+impl BulkCreate<'_> {
     fn key(&self) -> Option<RequestKey> {
         self.request_id.map(|request_id| RequestKey {
             organization_id: self.organization_id.as_str().to_owned(),

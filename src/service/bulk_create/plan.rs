@@ -1,7 +1,9 @@
 //! What has to be done for each item: decided in memory, from what the request says and the database knows.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
+use futures::future::join;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -21,12 +23,12 @@ use crate::service::{Service, ServiceError};
 /// What to do for one item.
 pub(super) enum Step {
     /// Make an invitation.
-    Create(NewInvitation),
+    Create(Arc<NewInvitation>),
     /// Revoke the pending one and make another.
-    Replace(NewInvitation, Uuid),
+    Replace(Arc<NewInvitation>, Uuid),
     /// Send the pending one again.
     Resend {
-        item: NewInvitation,
+        item: Arc<NewInvitation>,
         id: Uuid,
         /// The number of its latest mail, where it counts how many there were.
         send_seq: Option<i32>,
@@ -65,7 +67,7 @@ struct Checked {
     email: Option<String>,
     /// Whether the person would be mailed.
     is_mailed: bool,
-    item: Result<NewInvitation, Vec<Violation>>,
+    item: Result<Arc<NewInvitation>, Vec<Violation>>,
 }
 
 /// What the database knows of addresses.
@@ -81,7 +83,7 @@ impl Service {
     pub(super) async fn plan(
         &self,
         connection: &mut Connection,
-        request: &BulkCreate,
+        request: &BulkCreate<'_>,
         organization: &Organization,
         turn: &Turn,
     ) -> Result<Plan, ServiceError> {
@@ -91,13 +93,7 @@ impl Service {
             .iter()
             .enumerate()
             .map(|(index, item)| {
-                Draft::parse(
-                    index,
-                    item.clone(),
-                    organization,
-                    &request.inviter_user_id,
-                    now,
-                )
+                Draft::parse(index, item, organization, &request.inviter_user_id, now)
             })
             .collect();
         let inviter_ids = distinct(
@@ -133,15 +129,18 @@ impl Service {
     async fn know(
         &self,
         connection: &mut Connection,
-        request: &BulkCreate,
+        request: &BulkCreate<'_>,
         checked: &[Checked],
         turn: &Turn,
     ) -> Result<Known, ServiceError> {
         let organization_id = &request.organization_id;
         let emails = distinct(checked.iter().filter_map(|one| one.email.as_deref()));
-        let owners = users::owners(connection, organization_id, &emails).await?;
+        let asking = users::owners(connection, organization_id, &emails);
+        // The database is asked first, and hashes are computed while it answers.
+        let (owners, tagged) = join(asking, async { self.tagged(&emails) }).await;
+        let owners = owners?;
         let suppressed = self
-            .suppressed(connection, organization_id, &emails)
+            .suppressed_among(connection, organization_id, &tagged)
             .await?;
         let looked_for = if request.looks_first(turn) {
             emails
@@ -167,7 +166,7 @@ impl Service {
     }
 }
 
-impl BulkCreate {
+impl BulkCreate<'_> {
     /// Whether pending invitations are looked for before anything is written. Where they are only returned or refused, the
     /// write finds them, and most addresses have none. A call that works alone was sent here to look.
     fn looks_first(&self, turn: &Turn) -> bool {
@@ -181,7 +180,7 @@ impl Checked {
         Self {
             email: draft.email().map(|email| email.normalized().to_owned()),
             is_mailed: draft.is_mailed(),
-            item: draft.finish(inviters),
+            item: draft.finish(inviters).map(Arc::new),
         }
     }
 }
@@ -226,16 +225,23 @@ pub(super) fn at_item(index: usize, violation: &Violation) -> Violation {
 
 /// One step for each item, in the order of the request.
 fn steps(checked: Vec<Checked>, known: &Known, on_existing: OnExisting) -> Vec<Step> {
-    let mut first_of: HashMap<String, usize> = HashMap::with_capacity(checked.len());
+    let first_indexes = first_indexes(&checked);
     checked
         .into_iter()
+        .zip(first_indexes)
+        .map(|(one, first_index)| decide(one, known, first_index, on_existing))
+        .collect()
+}
+
+/// For each item whose address an earlier one has, the place of the first.
+fn first_indexes(checked: &[Checked]) -> Vec<Option<usize>> {
+    let mut first_of: HashMap<&str, usize> = HashMap::with_capacity(checked.len());
+    checked
+        .iter()
         .enumerate()
         .map(|(index, one)| {
-            let first = one.email.as_ref().map_or(index, |email| {
-                *first_of.entry(email.clone()).or_insert(index)
-            });
-            let first_index = (first != index).then_some(first);
-            decide(one, known, first_index, on_existing)
+            let first = *first_of.entry(one.email.as_deref()?).or_insert(index);
+            (first != index).then_some(first)
         })
         .collect()
 }
@@ -293,8 +299,8 @@ fn decide(
     }
 }
 
-fn distinct<'a>(values: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut values: Vec<String> = values.map(str::to_owned).collect();
+fn distinct<'a>(values: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
+    let mut values: Vec<&str> = values.collect();
     values.sort_unstable();
     values.dedup();
     values

@@ -18,7 +18,7 @@ impl Service {
     pub(super) async fn keep_quotas(
         &self,
         connection: &mut Connection,
-        request: &BulkCreate,
+        request: &BulkCreate<'_>,
         plan: &mut Plan,
         turn: &Turn,
     ) -> Result<(), ServiceError> {
@@ -62,7 +62,7 @@ impl Service {
     pub(super) async fn take_quotas(
         &self,
         connection: &mut Connection,
-        request: &BulkCreate,
+        request: &BulkCreate<'_>,
         plan: &Plan,
         batch: &Batch,
         turn: &Turn,

@@ -4,6 +4,7 @@
 //! chunk holds the key while it works, so that twins of a stream take turns, and answers what is done from what was left,
 //! wherever chunks begin and end now. Knows nothing of how items come and how results go.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -314,14 +315,14 @@ impl StreamHeader {
     }
 
     /// The request that items would be by themselves.
-    fn request(&self, items: &[ItemInput]) -> BulkCreate {
+    fn request<'a>(&self, items: &'a [ItemInput]) -> BulkCreate<'a> {
         BulkCreate {
             actor: self.actor.clone(),
             request_id: self.request_id,
             request_hash: self.header_hash,
             organization_id: self.organization_id.clone(),
             inviter_user_id: self.inviter_user_id.clone(),
-            items: items.to_vec(),
+            items: Cow::Borrowed(items),
             on_existing: self.on_existing,
             atomic: false,
             validate_only: self.validate_only,

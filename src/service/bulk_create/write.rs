@@ -1,9 +1,12 @@
 //! Carrying a plan out: one statement for each kind of step, all in the caller's transaction.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
+use futures::future::join;
 use uuid::Uuid;
 
+use crate::domain::invitation::Invitation;
 use crate::domain::reason::{Reason, Violation};
 use crate::entropy;
 use crate::store::Connection;
@@ -19,8 +22,8 @@ use crate::service::{Service, ServiceError};
 pub(super) struct Written {
     /// The call.
     pub(super) batch_id: Uuid,
-    /// The ids of new invitations by the place of their item.
-    pub(super) ids: HashMap<usize, Uuid>,
+    /// New invitations as they stand in the database, by the place of their item.
+    pub(super) fresh: HashMap<usize, Invitation>,
     /// Pending invitations that were not looked for, or that another call made between our look and our write, by the
     /// place of the item.
     pub(super) overtaken: HashMap<usize, Uuid>,
@@ -32,7 +35,7 @@ impl Service {
     pub(super) async fn write(
         &self,
         connection: &mut Connection,
-        request: &BulkCreate,
+        request: &BulkCreate<'_>,
         plan: &Plan,
         batch_id: Uuid,
         turn: &Turn,
@@ -45,14 +48,14 @@ impl Service {
         if request.atomic && !written.overtaken.is_empty() {
             return Err(overtaken_items(&written));
         }
-        self.answer(connection, request, plan, &written).await
+        self.answer(connection, request, plan, written).await
     }
 
     /// Makes room: writes down what has expired, and revokes what is to be replaced.
     async fn end_predecessors(
         &self,
         connection: &mut Connection,
-        request: &BulkCreate,
+        request: &BulkCreate<'_>,
         plan: &Plan,
     ) -> Result<(), ServiceError> {
         let target = |id: Uuid| -> Target { (id, request.organization_id.as_str().to_owned()) };
@@ -81,7 +84,7 @@ impl Service {
     async fn send_again(
         &self,
         connection: &mut Connection,
-        request: &BulkCreate,
+        request: &BulkCreate<'_>,
         plan: &Plan,
     ) -> Result<(), ServiceError> {
         let items: Vec<Resending> = plan
@@ -119,7 +122,7 @@ impl Service {
     async fn insert(
         &self,
         connection: &mut Connection,
-        request: &BulkCreate,
+        request: &BulkCreate<'_>,
         plan: &Plan,
         batch_id: Uuid,
         turn: &Turn,
@@ -131,17 +134,19 @@ impl Service {
             now: plan.now,
         };
         let rows = self.rows(plan);
-        let mut ids: HashMap<usize, Uuid> =
-            rows.iter().map(|row| (row.item.index, row.id)).collect();
+        let mut overtaken = HashMap::new();
         if rows.is_empty() {
             return Ok(Written {
-                batch_id: batch.batch_id,
-                ids,
-                overtaken: HashMap::new(),
+                batch_id,
+                fresh: HashMap::new(),
+                overtaken,
             });
         }
-        let inserted = invitations::insert_many(connection, batch, &rows).await?;
-        let mut overtaken = HashMap::new();
+        let inserting = invitations::insert_many(connection, batch, &rows);
+        // The statement is on its way first, and answers are made while the database works.
+        let (inserted, mut fresh) =
+            join(inserting, async { fresh_by_item(plan, &rows, batch_id) }).await;
+        let inserted = inserted?;
         if inserted.len() < rows.len() {
             let inserted: HashSet<Uuid> = inserted.into_iter().collect();
             let losers: Vec<&InvitationRow> = rows
@@ -151,11 +156,11 @@ impl Service {
             overtaken = self
                 .overtakers(connection, request, plan, turn, &losers)
                 .await?;
-            ids.retain(|_, id| inserted.contains(id));
+            fresh.retain(|_, invitation| inserted.contains(&invitation.id));
         }
         Ok(Written {
-            batch_id: batch.batch_id,
-            ids,
+            batch_id,
+            fresh,
             overtaken,
         })
     }
@@ -179,7 +184,7 @@ impl Service {
             .map(|(item, nonce)| InvitationRow {
                 id: self.ids.next(plan.now),
                 nonce: *nonce,
-                item: item.clone(),
+                item: Arc::clone(item),
             })
             .collect();
         rows.sort_unstable_by(|one, other| {
@@ -196,7 +201,7 @@ impl Service {
     async fn overtakers(
         &self,
         connection: &mut Connection,
-        request: &BulkCreate,
+        request: &BulkCreate<'_>,
         plan: &Plan,
         turn: &Turn,
         losers: &[&InvitationRow],
@@ -208,9 +213,9 @@ impl Service {
         ) {
             return Err(ServiceError::Raced);
         }
-        let emails: Vec<String> = losers
+        let emails: Vec<&str> = losers
             .iter()
-            .map(|row| row.item.email.normalized().to_owned())
+            .map(|row| row.item.email.normalized())
             .collect();
         let pending =
             invitations::pending_for(connection, &request.organization_id, &emails).await?;
@@ -227,6 +232,16 @@ impl Service {
             })
             .collect()
     }
+}
+
+fn fresh_by_item(
+    plan: &Plan,
+    rows: &[InvitationRow],
+    batch_id: Uuid,
+) -> HashMap<usize, Invitation> {
+    rows.iter()
+        .map(|row| (row.item.index, plan.fresh(&row.item, row.id, batch_id)))
+        .collect()
 }
 
 fn overtaken_items(written: &Written) -> ServiceError {
