@@ -122,10 +122,10 @@ CREATE PROCEDURE bench.accept(calls int, workload text DEFAULT 'accept', stateme
 DECLARE before bench.measured; statements text[]; sample bigint = (SELECT next FROM bench.called);
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_prepared_statements p WHERE p.name = accept.statement) THEN
-        EXECUTE format('PREPARE %I', statement) || '(text, uuid, int, text, text, text[], timestamptz, text[], uuid, text, text, text, text) AS '
+        EXECUTE format('PREPARE %I', statement) || '(text, uuid, int, text, text, text[], timestamptz, text[], uuid, text, text, text, text, text) AS '
                 || (SELECT s.text FROM bench.statement s WHERE s.name = accept.statement);
     END IF;
-    SELECT array_agg(format('EXECUTE %I(%L, %L, 1, %L, %L, %L, %L, %L, %L, %L, %L, %L, NULL)', statement, organization_id, id,
+    SELECT array_agg(format('EXECUTE %I(%L, %L, 1, %L, %L, %L, %L, %L, %L, %L, %L, %L, NULL, ''1'')', statement, organization_id, id,
                             'user-' || id, 'A name', ARRAY[email_normalized], bench.now() + interval '1 day',
                             ARRAY[email_normalized], bench.id(9e12::bigint, number), 'accept', 'OK', 'a-caller'))
       INTO statements

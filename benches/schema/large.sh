@@ -30,6 +30,19 @@ SQL
   [[ $1 != by_month ]] || psql schema_bench_large -c '\timing on' -c 'DROP TABLE by_month_2025_10'
 }
 
+# As the program leaves them when it has migrated: it starts on a copy of this database, by scripts/bench.
+remember_migrations() {
+  local migration name
+  psql schema_bench_large -c 'CREATE TABLE IF NOT EXISTS _sqlx_migrations (version bigint PRIMARY KEY,
+    description text NOT NULL, installed_on timestamptz NOT NULL DEFAULT now(), success boolean NOT NULL,
+    checksum bytea NOT NULL, execution_time bigint NOT NULL)'
+  for migration in migrations/*.sql; do
+    name=$(basename "$migration" .sql)
+    psql schema_bench_large -c "INSERT INTO _sqlx_migrations VALUES (${name%%_*}::bigint, '${name#*_}', now(), true,
+      '\\x$(sha384sum "$migration" | cut -d ' ' -f 1)', 0) ON CONFLICT (version) DO UPDATE SET checksum = excluded.checksum"
+  done
+}
+
 large() {
   local table place
   if [[ $(psql postgres -c "SELECT 1 FROM pg_database WHERE datname = 'schema_bench_large'") != 1 ]]; then
@@ -41,6 +54,7 @@ large() {
     psql schema_bench_large -c "UPDATE invitations SET state = 'expired' WHERE state = 'pending' AND expires_at <= bench.now()" \
       -c 'VACUUM (ANALYZE) invitations'
   fi
+  remember_migrations
   psql schema_bench_large -c 'SET client_min_messages = error' \
     -c 'DROP TABLE IF EXISTS bench.statement, bench.called, bench.measured CASCADE' \
     -c 'DROP FUNCTION IF EXISTS bench.cpu, bench.updates, bench.look' \

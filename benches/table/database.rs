@@ -1,6 +1,7 @@
 //! A fresh database on a server that keeps what it says it has written.
 
 use std::collections::BTreeMap;
+use std::env;
 
 use anyhow::{Context as _, ensure};
 use invitations::store::Store;
@@ -35,9 +36,14 @@ impl Database {
             "fsync, synchronous_commit and full_page_writes must be on; only {settings:?} are"
         );
         drop_if_exists(&mut connection).await?;
-        sqlx::query("CREATE DATABASE invitations_bench")
+        let template = env::var("BENCH_TEMPLATE").unwrap_or_else(|_| "template1".to_owned());
+        let statement = format!(
+            r#"CREATE DATABASE invitations_bench TEMPLATE "{template}" STRATEGY file_copy"#
+        );
+        sqlx::query(AssertSqlSafe(statement))
             .execute(&mut connection)
-            .await?;
+            .await
+            .context("cannot make a database like BENCH_TEMPLATE")?;
         // What was dropped and made is written out now, and not while somebody is timed.
         sqlx::query("CHECKPOINT").execute(&mut connection).await?;
         connection.close().await?;
@@ -96,10 +102,11 @@ impl Database {
         Ok(sqlx::query_scalar(query).fetch_one(&mut connection).await?)
     }
 
-    /// How many invitations there are that owe a mail: the others would be rows that a road left half done.
+    /// How many invitations of ours there are that owe a mail: the others would be rows that a road left half done.
     pub(crate) async fn count_invitations(&self) -> anyhow::Result<i64> {
         self.count(
-            "SELECT count(*) FROM invitations i JOIN outbox o ON o.invitation_id = i.id AND o.state = 'queued'",
+            "SELECT count(*) FROM invitations i JOIN outbox o ON o.invitation_id = i.id AND o.state = 'queued'
+              WHERE i.organization_id = 'acme'",
         )
         .await
     }

@@ -309,6 +309,26 @@ impl Invitation {
         self.delivery = Delivery::starting(now, true);
         self.remind_at = self.reminder_lead.due_at(expires_at, now);
     }
+
+    /// Changes what accepting it changes.
+    pub fn accept(&mut self, by_user_id: &str, now: OffsetDateTime) {
+        let by_user_id = by_user_id.to_owned();
+        self.state = InvitationState::Accepted {
+            at: now,
+            by_user_id,
+        };
+        self.updated_at = now;
+        self.last_accept_error = None;
+        self.remind_at = None;
+        let delivery = &mut self.delivery;
+        delivery.next_attempt_at = None;
+        if matches!(
+            delivery.state,
+            DeliveryState::Queued | DeliveryState::Deferred
+        ) {
+            delivery.state = DeliveryState::Canceled;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub const STREAM_IDLE_MAX: Duration = Duration::from_mins(1);
 /// takes effect by then.
 pub const STREAM_AGE_MAX: Duration = Duration::from_hours(1);
 /// How long a stream waits until its caller's rate lets the next chunk through; beyond, it is refused as a call is.
-pub const STREAM_RATE_WAIT_MAX: Duration = Duration::from_mins(1);
+pub const STREAM_RATE_WAIT_MAX: Duration = Duration::from_secs(30);
 /// Parts of streams at work at once: half of the connections that the pool has by default, so that other calls find one.
 pub const STREAM_PARTS_AT_ONCE_MAX: usize = 8;
 /// Items that are made together.

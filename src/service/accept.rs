@@ -12,8 +12,9 @@ use crate::domain::membership::Membership;
 use crate::domain::reason::Reason;
 use crate::domain::token::Token;
 use crate::domain::user::User;
+use crate::store::invitation_row::Found;
 use crate::store::subjects::{self, Acceptance, Subject};
-use crate::store::{Connection, memberships};
+use crate::store::{Connection, invitation_row, memberships};
 
 use super::{Service, ServiceError};
 
@@ -64,7 +65,11 @@ impl Service {
         request: &Accept,
         actor: &Actor,
     ) -> Result<AcceptOutcome, ServiceError> {
-        let subject = self.identify(connection, &request.token, actor).await?;
+        let Found {
+            subject,
+            mut invitation,
+            version,
+        } = self.identify(connection, &request.token, actor).await?;
         let now = self.clock.now();
         let event = self.attempt(actor, &subject, &request.user, now);
         if subject.is_organization_deleted {
@@ -92,6 +97,7 @@ impl Service {
             emails_normalized: emails,
             emails_to_keep,
             now,
+            version: &version,
             event: &event,
         };
         let accepted = subjects::accept(connection, &acceptance).await?;
@@ -111,9 +117,19 @@ impl Service {
             // Accepted, and the membership deleted since: the link does not bring it back.
             return refuse(connection, &subject, event, Reason::AlreadyAccepted).await;
         };
+        if accepted.is_as_found {
+            invitation.accept(user_id, now);
+            if accepted.is_proven {
+                let known = invitation.invited_user_id.take();
+                let owners = known.into_iter().chain([user_id.to_owned()]);
+                invitation.invited_user_id = owners.min();
+            }
+        } else {
+            invitation = self.read(connection, organization_id, subject.id).await?;
+        }
         Ok(AcceptOutcome {
             membership,
-            invitation: self.read(connection, organization_id, subject.id).await?,
+            invitation,
             is_already_member,
         })
     }
@@ -143,8 +159,9 @@ impl Service {
         verified: &Subject,
         user: &User,
     ) -> Result<Option<Reason>, ServiceError> {
-        let subject = subjects::find(connection, verified.id)
+        let subject = invitation_row::find(connection, verified.id, self.clock.now())
             .await?
+            .map(|found| found.subject)
             .filter(|subject| subject.generation == verified.generation)
             .ok_or(ServiceError::Refused(Reason::TokenInvalid))?;
         if subject.is_organization_deleted {

@@ -50,7 +50,8 @@ impl Service {
         request: &Decline,
         actor: &Actor,
     ) -> Result<Invitation, ServiceError> {
-        let verified = self.verify(connection, &request.token, actor).await?;
+        let found = self.verify(connection, &request.token, actor).await?;
+        let verified = found.subject;
         if let Some(email) = &request.email_normalized {
             // Whom the organization may not invite any more is said by that person alone, whoever may take the link.
             let is_theirs = *email == verified.email_normalized;

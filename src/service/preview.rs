@@ -23,10 +23,8 @@ impl Service {
             .run("preview", move |connection| {
                 let (service, token, actor) = (service.clone(), token.clone(), actor.clone());
                 Box::pin(async move {
-                    let subject = service.verify_active(connection, &token, &actor).await?;
-                    let invitation = service
-                        .read(connection, &subject.organization_id, subject.id)
-                        .await?;
+                    let found = service.verify_active(connection, &token, &actor).await?;
+                    let invitation = found.invitation;
                     let masked_email = EmailAddress::from_stored(&invitation.email)
                         .map(|email| email.masked())
                         .unwrap_or_default();

@@ -8,8 +8,9 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
 use crate::domain::reason::Reason;
 use crate::domain::token::Token;
+use crate::store::Connection;
+use crate::store::invitation_row::{self, Found};
 use crate::store::subjects::{self, Subject};
-use crate::store::{Connection, invitation_row};
 
 impl Service {
     /// The row of a genuine token.
@@ -23,12 +24,12 @@ impl Service {
         connection: &mut Connection,
         token: &Token,
         actor: &Actor,
-    ) -> Result<Subject, ServiceError> {
-        let subject = self.identify(connection, token, actor).await?;
-        if subject.is_organization_deleted {
+    ) -> Result<Found, ServiceError> {
+        let found = self.identify(connection, token, actor).await?;
+        if found.subject.is_organization_deleted {
             return Err(ServiceError::Refused(Reason::OrganizationInactive));
         }
-        Ok(subject)
+        Ok(found)
     }
 
     /// As [`verify`](Self::verify), whether or not the organization was deleted.
@@ -37,18 +38,20 @@ impl Service {
         connection: &mut Connection,
         token: &Token,
         actor: &Actor,
-    ) -> Result<Subject, ServiceError> {
+    ) -> Result<Found, ServiceError> {
         // No token is of a row that lost its address.
-        let found = subjects::find(connection, token.invitation_id()).await?;
-        let Some(subject) = found.filter(|subject| !subject.is_erased()) else {
+        let found =
+            invitation_row::find(connection, token.invitation_id(), self.clock.now()).await?;
+        let Some(found) = found.filter(|found| !found.subject.is_erased()) else {
             token.reject(&self.keyring);
             return Err(ServiceError::Refused(Reason::TokenInvalid));
         };
+        let subject = &found.subject;
         let is_genuine = token.is_of(&self.keyring, subject.key_id()?, &subject.token_subject()?);
         if !is_genuine || !actor.access.allows(&subject.organization_id) {
             return Err(ServiceError::Refused(Reason::TokenInvalid));
         }
-        Ok(subject)
+        Ok(found)
     }
 
     /// The row of a genuine token whose organization may let people in.
@@ -61,12 +64,12 @@ impl Service {
         connection: &mut Connection,
         token: &Token,
         actor: &Actor,
-    ) -> Result<Subject, ServiceError> {
-        let subject = self.verify(connection, token, actor).await?;
-        if subject.is_organization_suspended {
+    ) -> Result<Found, ServiceError> {
+        let found = self.verify(connection, token, actor).await?;
+        if found.subject.is_organization_suspended {
             return Err(ServiceError::Refused(Reason::OrganizationSuspended));
         }
-        Ok(subject)
+        Ok(found)
     }
 
     /// Locks an invitation of an organization.

@@ -8,6 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::StoreError;
+use super::subjects::Subject;
 use crate::domain::invitation::{
     AcceptPolicy, Delivery, DeliveryState, Invitation, InvitationState, StateName,
 };
@@ -47,6 +48,34 @@ struct Row {
     sending_attempts: Option<i32>,
     reminder_lead_seconds: i32,
     remind_at: Option<OffsetDateTime>,
+    is_organization_deleted: bool,
+    is_organization_suspended: bool,
+    generation: i32,
+    nonce: Vec<u8>,
+    key_id: i16,
+    email_normalized: String,
+    version: String,
+}
+
+/// What a token claims to be of. Not `Debug`: it holds an address.
+pub struct Found {
+    /// What the token is checked against.
+    pub subject: Subject,
+    /// The whole of it.
+    pub invitation: Invitation,
+    /// The version of its row, which every change to that changes.
+    pub version: String,
+}
+
+/// Finds what a token claims to be of. Looks without an organization, because a token names none; the caller's
+/// right to the one it finds is asked afterwards.
+pub async fn find(
+    connection: &mut PgConnection,
+    id: Uuid,
+    now: OffsetDateTime,
+) -> Result<Option<Found>, StoreError> {
+    let row = rows(connection, None, &[id]).await?.pop();
+    row.map(|row| row.into_found(now)).transpose()
 }
 
 /// Returns those of an organization's invitations that exist, in the order of the ids.
@@ -56,9 +85,23 @@ pub async fn get_many(
     ids: &[Uuid],
     now: OffsetDateTime,
 ) -> Result<Vec<Invitation>, StoreError> {
+    let rows = rows(connection, Some(organization_id), ids).await?;
+    let mut found: HashMap<Uuid, Invitation> = HashMap::with_capacity(rows.len());
+    for row in rows {
+        found.insert(row.id, row.into_invitation(now)?);
+    }
+    Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+}
+
+/// The rows of invitations, of one organization or of any.
+async fn rows(
+    connection: &mut PgConnection,
+    organization_id: Option<&str>,
+    ids: &[Uuid],
+) -> Result<Vec<Row>, StoreError> {
     let rows = sqlx::query_as!(
         Row,
-        r#"-- store::invitation_row::get_many
+        r#"-- store::invitation_row::rows
         SELECT i.id AS "id!", i.organization_id AS "organization_id!", o.name AS "organization_name!",
                coalesce(i.email, '') AS "email!", i.role AS "role!", i.state AS "state!", i.ended_at AS "ended_at?",
                i.ended_by_user_id AS "ended_by_user_id?", i.inviter_user_id AS "inviter_user_id!",
@@ -73,27 +116,47 @@ pub async fn get_many(
                i.delivery_attempts AS "delivery_attempts!", i.delivery_error AS "delivery_error?",
                i.delivery_reply_code AS "delivery_reply_code?", i.queued_at AS "queued_at?",
                i.next_attempt_at AS "next_attempt_at?", i.sent_at AS "sent_at?", x.attempts AS "sending_attempts?",
-               i.reminder_lead_seconds AS "reminder_lead_seconds!", i.remind_at AS "remind_at?"
+               i.reminder_lead_seconds AS "reminder_lead_seconds!", i.remind_at AS "remind_at?",
+               o.deleted_at IS NOT NULL AS "is_organization_deleted!",
+               o.suspended_at IS NOT NULL AS "is_organization_suspended!", i.generation AS "generation!",
+               i.nonce AS "nonce!", i.key_id AS "key_id!", coalesce(i.email_normalized, '') AS "email_normalized!",
+               i.xmin::text AS "version!"
           FROM invitations i
           JOIN organizations o ON o.id = i.organization_id
           LEFT JOIN users inviter ON inviter.id = i.inviter_user_id
           LEFT JOIN outbox x
             ON x.invitation_id = i.id AND x.send_seq = i.send_seq AND x.organization_id = i.organization_id
                AND x.state = 'sending'
-         WHERE i.id = ANY($2) AND i.organization_id = $1"#,
+         WHERE i.id = ANY($2) AND ($1::text IS NULL OR i.organization_id = $1)"#,
         organization_id,
         ids,
     )
     .fetch_all(connection)
     .await?;
-    let mut found: HashMap<Uuid, Invitation> = HashMap::with_capacity(rows.len());
-    for row in rows {
-        found.insert(row.id, row.into_invitation(now)?);
-    }
-    Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+    Ok(rows)
 }
 
 impl Row {
+    fn into_found(self, now: OffsetDateTime) -> Result<Found, StoreError> {
+        Ok(Found {
+            subject: Subject {
+                id: self.id,
+                organization_id: self.organization_id.clone(),
+                is_organization_deleted: self.is_organization_deleted,
+                is_organization_suspended: self.is_organization_suspended,
+                generation: self.generation,
+                nonce: self.nonce.clone(),
+                key_id: self.key_id,
+                email_normalized: self.email_normalized.clone(),
+                state: self.state.clone(),
+                expires_at: self.expires_at,
+                ended_by_user_id: self.ended_by_user_id.clone(),
+            },
+            version: self.version.clone(),
+            invitation: self.into_invitation(now)?,
+        })
+    }
+
     fn into_invitation(self, now: OffsetDateTime) -> Result<Invitation, StoreError> {
         let state = self.life(now)?;
         let delivery = self.delivery()?;

@@ -23,7 +23,10 @@ use crate::shutdown;
 /// How much later than the longest statement its answer may come. The server ends a statement by itself: when nothing
 /// is heard of it any more, the server is gone or the way to it.
 const ANSWER_MARGIN: Duration = Duration::from_secs(2);
-/// How long a connection may take to come back: one round trip, which ends what was left open.
+/// For how long a connection is taken to be as it was when it came back. A server that went away in that time is found out
+/// by the statement that is asked of it next.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+/// How long a connection may take to come back: two round trips, which end what was left open.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long a connection of its own may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,9 +52,15 @@ impl Pool {
         let connections = PgPoolOptions::new()
             .max_connections(config.connections_max)
             .acquire_timeout(config.acquire_timeout)
-            // `is_idle` is a sign of life too, for the same round trip.
+            // When it comes back, so that nobody waits for it.
+            .after_release(|connection, _| Box::pin(is_idle(connection)))
             .test_before_acquire(false)
-            .before_acquire(|connection, _| Box::pin(is_idle(connection)))
+            .before_acquire(|connection, lately| {
+                Box::pin(async move {
+                    // A sign of life, of one that has been away from the server for a while.
+                    Ok(lately.idle_for < TRUSTED_FOR || is_idle(connection).await?)
+                })
+            })
             .connect_lazy_with(options);
         Self {
             connections,

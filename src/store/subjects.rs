@@ -79,27 +79,6 @@ impl Subject {
     }
 }
 
-/// Finds what a token claims to be of. Looks without an organization, because a token names none; the caller's
-/// right to the one it finds is asked afterwards.
-pub async fn find(connection: &mut PgConnection, id: Uuid) -> Result<Option<Subject>, StoreError> {
-    let subject = sqlx::query_as!(
-        Subject,
-        r#"-- store::subjects::find
-        SELECT i.id AS "id!", i.organization_id AS "organization_id!",
-               o.deleted_at IS NOT NULL AS "is_organization_deleted!",
-               o.suspended_at IS NOT NULL AS "is_organization_suspended!", i.generation AS "generation!",
-               i.nonce AS "nonce!", i.key_id AS "key_id!", coalesce(i.email_normalized, '') AS "email_normalized!",
-               i.state AS "state!", i.expires_at AS "expires_at!", i.ended_by_user_id AS "ended_by_user_id?"
-          FROM invitations i
-          JOIN organizations o ON o.id = i.organization_id
-         WHERE i.id = $1"#,
-        id,
-    )
-    .fetch_optional(connection)
-    .await?;
-    Ok(subject)
-}
-
 /// Finds many at once, of one organization: what deriving their links takes.
 pub async fn find_many(
     connection: &mut PgConnection,
@@ -162,6 +141,8 @@ pub struct Acceptance<'a> {
     pub emails_to_keep: &'a [String],
     /// Now.
     pub now: OffsetDateTime,
+    /// The version of the invitation's row when it was found.
+    pub version: &'a str,
     /// What is written down if it is accepted.
     pub event: &'a AuditEvent,
 }
@@ -171,6 +152,10 @@ pub struct Acceptance<'a> {
 pub struct Accepted {
     /// Whether this attempt won the invitation.
     pub is_claimed: bool,
+    /// Whether the invitation was, until then, as it was found.
+    pub is_as_found: bool,
+    /// Whether the invited address became known as this user's.
+    pub is_proven: bool,
     /// The membership that this made; if there is none, the user was a member already.
     pub joined: Option<Membership>,
 }
@@ -184,7 +169,7 @@ pub async fn accept(
     let row = sqlx::query!(
         r#"-- store::subjects::accept
         WITH target AS (
-            SELECT id, delivery_state
+            SELECT id, delivery_state, xmin::text = $14 AS is_as_found
               FROM invitations
              WHERE id = $2 AND organization_id = $1 AND state = 'pending'
                FOR NO KEY UPDATE
@@ -208,9 +193,8 @@ pub async fn accept(
                                    OR EXISTS (SELECT FROM memberships m
                                                WHERE m.organization_id = $1 AND m.user_id = i.inviter_user_id
                                                  AND m.role = 'admin')))
-            RETURNING i.id, i.batch_id, i.role, i.public_metadata, i.private_metadata, i.send_seq,
-                      target.delivery_state AS old_delivery_state, i.delivery_state,
-                      'queued' AS waiting
+            RETURNING i.id, i.batch_id, i.role, i.public_metadata, i.private_metadata, i.send_seq, i.email_normalized,
+                      target.is_as_found, target.delivery_state AS old_delivery_state, i.delivery_state, 'queued' AS waiting
         ), told AS (
             INSERT INTO invitation_events
                    (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
@@ -234,6 +218,7 @@ pub async fn accept(
             SELECT DISTINCT email_normalized, introduced.id
               FROM introduced, UNNEST($8::text[]) AS t (email_normalized)
                 ON CONFLICT DO NOTHING
+            RETURNING email_normalized
         ), canceled AS (
             UPDATE outbox AS o SET state = 'canceled'
               FROM claimed
@@ -247,8 +232,9 @@ pub async fn accept(
                    CASE WHEN EXISTS (SELECT FROM joined) THEN '{"created": 1}'::jsonb ELSE '{"unchanged": 1}' END
               FROM claimed
         )
-        SELECT claimed.id IS NOT NULL AS "is_claimed!", joined.role AS "role?", joined.public_metadata,
-               joined.private_metadata
+        SELECT claimed.id IS NOT NULL AS "is_claimed!", coalesce(claimed.is_as_found, false) AS "is_as_found!",
+               EXISTS (SELECT FROM proven WHERE proven.email_normalized = claimed.email_normalized) AS "is_proven!",
+               joined.role AS "role?", joined.public_metadata, joined.private_metadata
           FROM (VALUES (true)) AS asked
           LEFT JOIN claimed ON true
           LEFT JOIN joined ON true"#,
@@ -265,12 +251,15 @@ pub async fn accept(
         acceptance.event.outcome(),
         acceptance.event.caller,
         acceptance.event.on_behalf_of_user_id,
+        acceptance.version,
     )
     .fetch_one(connection)
     .await?;
     bell::note(&acceptance.subject.organization_id);
     Ok(Accepted {
         is_claimed: row.is_claimed,
+        is_as_found: row.is_as_found,
+        is_proven: row.is_proven,
         joined: row
             .role
             .map(|role| acceptance.membership(role, row.public_metadata, row.private_metadata)),

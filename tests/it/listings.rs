@@ -109,7 +109,7 @@ async fn a_page_costs_the_same_wherever_it_is_and_whatever_it_is_narrowed_to() {
         (inviter("nobody"), None, 0),
         (batch, None, 20),
         (accepted(Some("ada".to_owned()), None), middle, 101),
-        (accepted(None, Some(MIDDLE)), None, 20),
+        (accepted(None, Some(MIDDLE)), None, 18),
         (others, None, 0),
         (sent(None), middle, 101),
         (sent(Some("ada".to_owned())), middle, 101),

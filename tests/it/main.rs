@@ -21,6 +21,7 @@ mod callers;
 mod cancellation;
 mod cases;
 mod certificates;
+mod commands;
 mod crash;
 mod database;
 mod delivery;

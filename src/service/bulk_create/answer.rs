@@ -31,7 +31,7 @@ impl Service {
         connection: &mut Connection,
         request: &BulkCreate<'_>,
         plan: &Plan,
-        mut written: Written,
+        written: Written,
     ) -> Result<Batch, ServiceError> {
         let mut existing = existing_ids(plan);
         existing.extend(written.overtaken.values());
@@ -39,9 +39,10 @@ impl Service {
         let mut results: Vec<ItemResult> = plan
             .steps
             .iter()
+            .zip(written.fresh)
             .enumerate()
-            .map(|(index, step)| match step {
-                Step::Create(_) | Step::Replace(..) => match written.fresh.remove(&index) {
+            .map(|(index, (step, fresh))| match step {
+                Step::Create(_) | Step::Replace(..) => match fresh {
                     Some(invitation) => ItemResult::done(step.outcome(), invitation),
                     None => overtaken(request, written.overtaken.get(&index), &existing),
                 },

@@ -37,11 +37,8 @@ impl Service {
         if !turn.is_alone() && !request.validate_only {
             return Ok(());
         }
-        let asks: Vec<Option<Ask>> = plan
-            .steps
-            .iter()
-            .map(|step| step.ask(&self.hasher))
-            .collect();
+        let hasher = self.hasher_of_quotas();
+        let asks: Vec<Option<Ask>> = plan.steps.iter().map(|step| step.ask(hasher)).collect();
         let addresses = asks
             .iter()
             .flatten()
@@ -58,6 +55,11 @@ impl Service {
         Ok(())
     }
 
+    /// `None` where mails to an address are not counted.
+    fn hasher_of_quotas(&self) -> Option<&AddressHasher> {
+        self.quotas.address_daily.map(|_| self.hasher.as_ref())
+    }
+
     /// Takes what a batch used; if there is no room for it, it is to be done once more, alone.
     pub(super) async fn take_quotas(
         &self,
@@ -69,6 +71,7 @@ impl Service {
     ) -> Result<(), ServiceError> {
         // What another call had made pending by the time of the write took nothing.
         let done = plan.steps.iter().zip(&batch.results);
+        let hasher = self.hasher_of_quotas();
         let asks: Vec<Ask> = done
             .filter(|(_, result)| {
                 matches!(
@@ -76,7 +79,7 @@ impl Service {
                     Outcome::Created | Outcome::Replaced | Outcome::Resent
                 )
             })
-            .filter_map(|(step, _)| step.ask(&self.hasher))
+            .filter_map(|(step, _)| step.ask(hasher))
             .collect();
         let taking = Taking {
             organization_id: &request.organization_id,
@@ -121,7 +124,7 @@ impl Step {
     }
 
     /// What it takes of quotas; `None` if it makes and mails nothing.
-    fn ask(&self, hasher: &AddressHasher) -> Option<Ask> {
+    fn ask(&self, hasher: Option<&AddressHasher>) -> Option<Ask> {
         let (item, is_mailed, is_new_pending) = match self {
             Self::Create(item) => (item, item.notify, true),
             Self::Replace(item, _) => (item, item.notify, false),
@@ -129,7 +132,9 @@ impl Step {
             Self::Return(_) | Self::Fail { .. } => return None,
         };
         Some(Ask {
-            address: is_mailed.then(|| hasher.hash(item.email.normalized())),
+            address: hasher
+                .filter(|_| is_mailed)
+                .map(|hasher| hasher.hash(item.email.normalized())),
             is_new_pending,
         })
     }

@@ -22,8 +22,8 @@ use crate::service::{Service, ServiceError};
 pub(super) struct Written {
     /// The call.
     pub(super) batch_id: Uuid,
-    /// New invitations as they stand in the database, by the place of their item.
-    pub(super) fresh: HashMap<usize, Invitation>,
+    /// At the place of each item that made one, the new invitation as it stands in the database.
+    pub(super) fresh: Vec<Option<Invitation>>,
     /// Pending invitations that were not looked for, or that another call made between our look and our write, by the
     /// place of the item.
     pub(super) overtaken: HashMap<usize, Uuid>,
@@ -138,14 +138,13 @@ impl Service {
         if rows.is_empty() {
             return Ok(Written {
                 batch_id,
-                fresh: HashMap::new(),
+                fresh: nothing_made(plan),
                 overtaken,
             });
         }
         let inserting = invitations::insert_many(connection, batch, &rows);
         // The statement is on its way first, and answers are made while the database works.
-        let (inserted, mut fresh) =
-            join(inserting, async { fresh_by_item(plan, &rows, batch_id) }).await;
+        let (inserted, mut fresh) = join(inserting, async { made(plan, &rows, batch_id) }).await;
         let inserted = inserted?;
         if inserted.len() < rows.len() {
             let inserted: HashSet<Uuid> = inserted.into_iter().collect();
@@ -156,7 +155,9 @@ impl Service {
             overtaken = self
                 .overtakers(connection, request, plan, turn, &losers)
                 .await?;
-            fresh.retain(|_, invitation| inserted.contains(&invitation.id));
+            for place in &mut fresh {
+                place.take_if(|invitation| !inserted.contains(&invitation.id));
+            }
         }
         Ok(Written {
             batch_id,
@@ -234,14 +235,17 @@ impl Service {
     }
 }
 
-fn fresh_by_item(
-    plan: &Plan,
-    rows: &[InvitationRow],
-    batch_id: Uuid,
-) -> HashMap<usize, Invitation> {
-    rows.iter()
-        .map(|row| (row.item.index, plan.fresh(&row.item, row.id, batch_id)))
-        .collect()
+/// The invitations that rows become, if all of them are written.
+fn made(plan: &Plan, rows: &[InvitationRow], batch_id: Uuid) -> Vec<Option<Invitation>> {
+    let mut made = nothing_made(plan);
+    for row in rows {
+        made[row.item.index] = Some(plan.fresh(&row.item, row.id, batch_id));
+    }
+    made
+}
+
+fn nothing_made(plan: &Plan) -> Vec<Option<Invitation>> {
+    plan.steps.iter().map(|_| None).collect()
 }
 
 fn overtaken_items(written: &Written) -> ServiceError {

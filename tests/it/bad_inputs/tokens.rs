@@ -200,7 +200,7 @@ async fn an_unknown_id_is_answered_by_the_same_octets_and_statements_as_a_wrong_
         let done = std::mem::take(&mut *statements.lock().unwrap());
         assert!(
             done.iter()
-                .any(|statement| statement.contains("subjects::find")),
+                .any(|statement| statement.contains("invitation_row::rows")),
             "{done:?}"
         );
         told.push((
