@@ -33,8 +33,8 @@ pub fn bulk_create(octets: &[u8]) -> Option<usize> {
         is_admin: true,
     };
     let inviters = HashMap::from([("ada".to_owned(), inviter)]);
-    let drafts = request.items.into_iter().enumerate().map(|(index, item)| {
-        Draft::parse(index, &item, &organization, &request.inviter_user_id, NOW)
+    let drafts = request.items.iter().enumerate().map(|(index, item)| {
+        Draft::parse(index, item, &organization, &request.inviter_user_id, NOW)
     });
     Some(
         drafts

@@ -52,6 +52,7 @@ impl Service {
                         .await?;
                     let has_more = ids.len() > request.page_size;
                     ids.truncate(request.page_size);
+                    store::plan_as_usual(connection).await?;
                     let page = invitation_row::get_many(
                         connection,
                         request.organization_id.as_str(),

@@ -248,6 +248,14 @@ pub async fn plan_afresh(connection: &mut Connection) -> Result<(), StoreError> 
     Ok(())
 }
 
+/// Ends what [`plan_afresh`] began.
+pub async fn plan_as_usual(connection: &mut Connection) -> Result<(), StoreError> {
+    sqlx::query("-- store::plan_as_usual\nSET LOCAL plan_cache_mode = auto")
+        .execute(connection)
+        .await?;
+    Ok(())
+}
+
 async fn retried<T, E, W>(name: &'static str, work: impl Fn() -> W) -> Result<T, E>
 where
     W: Future<Output = Result<T, E>>,

@@ -3,8 +3,8 @@
 //! It decides nothing about a row: what a good address is and who may invite whom is the service's business. However
 //! long the list is, it keeps a bounded number of its rows.
 //!
-//! [`source`] reads rows, [`stream`] sends them with what [`window`] keeps of them, [`listing`] takes what came of them, and
-//! [`resume`] and [`session`] take up what was cut off. [`atomic`] is the other way, for a list that fits one call.
+//! `source` reads rows, `stream` sends them with what `window` keeps of them, `listing` takes what came of them, and
+//! `resume` and `session` take up what was cut off. `atomic` is the other way, for a list that fits one call.
 
 mod atomic;
 mod listing;
