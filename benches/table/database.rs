@@ -43,7 +43,7 @@ impl Database {
         sqlx::query(AssertSqlSafe(statement))
             .execute(&mut connection)
             .await
-            .context("cannot make a database like BENCH_TEMPLATE")?;
+            .with_context(|| format!("cannot make a copy of the database {template}"))?;
         // What was dropped and made is written out now, and not while somebody is timed.
         sqlx::query("CHECKPOINT").execute(&mut connection).await?;
         connection.close().await?;

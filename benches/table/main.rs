@@ -4,8 +4,8 @@
 //! the reference take turns. docs/performance.md says what the columns mean.
 //!
 //! `BENCH_DATABASE_URL` names the Postgres; a database `invitations_bench` is made there and dropped, once for each
-//! operation; with `BENCH_TEMPLATE` it begins as a copy of that one. `BENCH_POSTFIX` names a folder with `smtp-sink` and `smtp-source`. psql and pgbench must be in the PATH.
-//! `make bench` sees to all of that.
+//! operation; with `BENCH_TEMPLATE` it begins as a copy of that one. `BENCH_POSTFIX` names a folder with `smtp-sink` and
+//! `smtp-source`. psql and pgbench must be in the PATH. `make bench` sees to all of that.
 
 #![expect(
     clippy::disallowed_methods,

@@ -18,8 +18,8 @@ const PAGE_SIZE: i32 = 1_000;
 const KNOWN_MAX: usize = 10_000;
 /// Mails of other batches that are followed.
 const RESENT_MAX: usize = 10_000;
-/// Pages of other batches that are read in one look: such a batch may be of any size.
-const PAGES_A_LOOK: usize = 10;
+/// Pages of other batches that are read in one look: such a batch may be of any size, and there may be any number of them.
+const PAGES_A_LOOK: usize = 100;
 /// The states that somebody may want to know of by name, in a list whose mails are all settled otherwise.
 const EXCEPTIONS: [DeliveryState; 5] = [
     DeliveryState::Failed,
@@ -140,10 +140,10 @@ impl Mails {
             let Some(pages) = self.walk.last_mut() else {
                 break;
             };
-            let Some(page) = pages.next(client).await? else {
+            let page = pages.next(client).await?.unwrap_or_default();
+            if pages.is_end {
                 self.walk.pop();
-                continue;
-            };
+            }
             for invitation in &page {
                 let resent = self.resent.get_mut(&invitation.id);
                 if let (Some(resent), Some(mail)) = (resent, mail(invitation)) {
@@ -180,12 +180,15 @@ impl Mails {
             return Ok(known);
         }
         let room = known.by_invitation.len() + KNOWN_MAX;
-        let filters: Vec<_> = if self.counts.total() <= KNOWN_MAX as u64 {
+        // Not those of the last look: a mail may have bounced since.
+        let batch = get_batch(client, &self.organization_id, &self.batch_id).await?;
+        let counts = counts_of(&batch);
+        let filters: Vec<_> = if counts.total() <= KNOWN_MAX as u64 {
             vec![None]
         } else {
             let is_there = |state: &DeliveryState| match state {
-                DeliveryState::Canceled => self.counts.canceled > 0,
-                _ => self.counts.failed > 0,
+                DeliveryState::Canceled => counts.canceled > 0,
+                _ => counts.failed > 0,
             };
             EXCEPTIONS.into_iter().filter(is_there).map(Some).collect()
         };
@@ -204,7 +207,7 @@ impl Mails {
                 }
             }
         }
-        let is_settled = self.counts.settled() == self.counts.total();
+        let is_settled = counts.settled() == counts.total();
         // Of a mail that was left out nothing is known, and nobody can tell it from those of the batch.
         let is_complete = !is_cut && self.resent_left_out == 0;
         known.others = (!is_whole && is_complete && is_settled).then_some(DeliveryState::Sent);

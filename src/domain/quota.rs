@@ -216,7 +216,7 @@ impl Exceeded {
 /// What one item asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ask {
-    /// The hash of the address it mails; `None` if it mails nobody.
+    /// The hash of the address it mails; `None` if it mails nobody, or where nobody counts.
     pub address: Option<i64>,
     /// Whether one more invitation is pending afterwards.
     pub is_new_pending: bool,

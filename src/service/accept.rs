@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use crate::domain::access::Access;
 use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditEvent};
-use crate::domain::invitation::{Invitation, StateName};
+use crate::domain::invitation::{DeliveryState, Invitation, StateName};
 use crate::domain::membership::Membership;
 use crate::domain::reason::Reason;
 use crate::domain::token::Token;
@@ -117,7 +117,7 @@ impl Service {
             // Accepted, and the membership deleted since: the link does not bring it back.
             return refuse(connection, &subject, event, Reason::AlreadyAccepted).await;
         };
-        if accepted.is_as_found {
+        if accepted.is_as_found && invitation.delivery.state != DeliveryState::Sending {
             invitation.accept(user_id, now);
             if accepted.is_proven {
                 let known = invitation.invited_user_id.take();

@@ -1,4 +1,4 @@
-//! How rows become invitations: the one shape in which they are read.
+//! How rows become invitations: the one shape in which they are read, by a token too.
 
 use std::collections::HashMap;
 
@@ -96,8 +96,8 @@ pub async fn get_many(
 /// The rows of invitations, of one organization or of any.
 ///
 /// The array comes out of a subquery, so that a plan for these ids looks no better than one for any: planning takes several
-/// times as long as finding a row, and a plan that is kept is made once for a connection. As it may be kept while tables
-/// grow, it leaves nothing to choose: what belongs to a row is looked up by keys.
+/// times as long as finding a row, and a plan that is kept is made once for a connection. As it may be made while tables
+/// are empty, everything is looked up by itself: a subquery with a limit is never turned into a join.
 async fn rows(
     connection: &mut PgConnection,
     organization_id: Option<&str>,
@@ -128,10 +128,15 @@ async fn rows(
                o.deleted_at IS NOT NULL AS "is_organization_deleted!",
                o.suspended_at IS NOT NULL AS "is_organization_suspended!", i.generation AS "generation!",
                i.nonce AS "nonce!", i.key_id AS "key_id!", coalesce(i.email_normalized, '') AS "email_normalized!",
-               i.xmin::text AS "version!"
-          FROM invitations i
-          JOIN organizations o ON o.id = i.organization_id
-         WHERE i.id = ANY ((SELECT $2::uuid[])::uuid[]) AND ($1::text IS NULL OR i.organization_id = $1)"#,
+               i.version AS "version!"
+          FROM UNNEST((SELECT $2::uuid[])::uuid[]) AS asked (id)
+         CROSS JOIN LATERAL (
+               SELECT *, xmin::text AS version
+                 FROM invitations
+                WHERE id = asked.id AND ($1::text IS NULL OR organization_id = $1)
+                LIMIT 1) AS i
+         CROSS JOIN LATERAL (
+               SELECT name, deleted_at, suspended_at FROM organizations WHERE id = i.organization_id LIMIT 1) AS o"#,
         organization_id,
         ids,
     )

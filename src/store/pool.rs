@@ -1,4 +1,4 @@
-//! The pool of connections: what is checked before one is lent, how long it may be away, and when it does not come back.
+//! The pool of connections: what is checked when one comes back, how long it may be away, and when it does not come back.
 //!
 //! Three things the driver leaves open are closed here. A connection inside a transaction that nobody knows of swallows
 //! the writes of whoever comes next, so it is never lent. A network that swallows every packet ends nothing by itself,

@@ -1,4 +1,4 @@
-//! One invitation as what decides over it: the row behind a token, and what becomes of an attempt to accept it.
+//! One invitation as what decides over it: what a token is checked against, and what becomes of an attempt to accept it.
 //!
 //! Statements on the `invitations` table; those that make, end and list many stand in `invitations`.
 
@@ -152,7 +152,7 @@ pub struct Acceptance<'a> {
 pub struct Accepted {
     /// Whether this attempt won the invitation.
     pub is_claimed: bool,
-    /// Whether the invitation was, until then, as it was found.
+    /// Whether the invitation was, until then, as it was found, and a mail that it owed was held by nobody.
     pub is_as_found: bool,
     /// Whether the invited address became known as this user's.
     pub is_proven: bool,
@@ -171,8 +171,7 @@ pub async fn accept(
         WITH target AS (
             SELECT id, delivery_state, xmin::text = $14 AS is_as_found
               FROM invitations
-             WHERE id = $2 AND organization_id = $1 AND state = 'pending'
-               FOR NO KEY UPDATE
+             WHERE id = $2 AND organization_id = $1 AND state = 'pending' FOR NO KEY UPDATE
         ), claimed AS (
             UPDATE invitations AS i
                SET state = 'accepted', ended_at = $7, ended_by_user_id = $4, updated_at = $7, next_attempt_at = NULL,
@@ -191,10 +190,11 @@ pub async fn accept(
                               AND i.role = ANY(o.roles)
                               AND (NOT o.recheck_inviter
                                    OR EXISTS (SELECT FROM memberships m
-                                               WHERE m.organization_id = $1 AND m.user_id = i.inviter_user_id
-                                                 AND m.role = 'admin')))
+                                               WHERE m.organization_id = $1 AND m.role = 'admin'
+                                                 AND m.user_id = i.inviter_user_id)))
             RETURNING i.id, i.batch_id, i.role, i.public_metadata, i.private_metadata, i.send_seq, i.email_normalized,
-                      target.is_as_found, target.delivery_state AS old_delivery_state, i.delivery_state, 'queued' AS waiting
+                      target.is_as_found, target.delivery_state AS old_delivery_state, i.delivery_state,
+                      target.delivery_state IN ('queued', 'deferred') AS is_owed, 'queued' AS waiting
         ), told AS (
             INSERT INTO invitation_events
                    (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
@@ -211,19 +211,18 @@ pub async fn accept(
         ), introduced AS (
             INSERT INTO users (id, name, created_at, updated_at)
             SELECT $4, $5, $7, $7 FROM claimed
-                ON CONFLICT (id) DO NOTHING
-            RETURNING id
+                ON CONFLICT (id) DO NOTHING RETURNING id
         ), proven AS (
             INSERT INTO user_emails (email_normalized, user_id)
             SELECT DISTINCT email_normalized, introduced.id
               FROM introduced, UNNEST($8::text[]) AS t (email_normalized)
-                ON CONFLICT DO NOTHING
-            RETURNING email_normalized
+                ON CONFLICT DO NOTHING RETURNING email_normalized
         ), canceled AS (
             UPDATE outbox AS o SET state = 'canceled'
               FROM claimed
              WHERE o.invitation_id = $2 AND o.send_seq = claimed.send_seq AND o.organization_id = $1
                AND o.state = claimed.waiting
+            RETURNING true
         ), audited AS (
             INSERT INTO audit_events
                    (id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,
@@ -232,7 +231,8 @@ pub async fn accept(
                    CASE WHEN EXISTS (SELECT FROM joined) THEN '{"created": 1}'::jsonb ELSE '{"unchanged": 1}' END
               FROM claimed
         )
-        SELECT claimed.id IS NOT NULL AS "is_claimed!", coalesce(claimed.is_as_found, false) AS "is_as_found!",
+        SELECT claimed.id IS NOT NULL AS "is_claimed!",
+               coalesce(claimed.is_as_found AND EXISTS (SELECT FROM canceled) = claimed.is_owed, false) AS "is_as_found!",
                EXISTS (SELECT FROM proven WHERE proven.email_normalized = claimed.email_normalized) AS "is_proven!",
                joined.role AS "role?", joined.public_metadata, joined.private_metadata
           FROM (VALUES (true)) AS asked

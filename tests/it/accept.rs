@@ -30,6 +30,99 @@ async fn members(world: &World) -> Vec<String> {
         .collect()
 }
 
+/// Invites somebody; returns the link's token.
+async fn invite(world: &World, email: &str, is_mailed: bool) -> String {
+    let item = NewInvitation {
+        notify: Some(is_mailed),
+        ..item(email)
+    };
+    let request = BulkCreateRequest {
+        invitations: vec![item],
+        return_link: true,
+        ..invite_request(&[])
+    };
+    let answer = world.client().bulk_create(request).await.unwrap();
+    let link = &answer.into_inner().results[0].link;
+    link.split_once("#token=").unwrap().1.to_owned()
+}
+
+#[tokio::test]
+async fn what_accept_answers_is_what_is_read_afterwards() {
+    let mut world = World::start().await;
+    world.may_leave_mail();
+    world
+        .add_user("aaron", "Aaron", &["twice@b.co", "other@b.co"])
+        .await;
+    world.add_user("zoe", "Zoe", &["twice@b.co"]).await;
+    let mut database = world.database().await;
+    let cases = [
+        ("queued@b.co", "new", true, ""),
+        ("silent@b.co", "silent", false, ""),
+        ("known@b.co", "known", true, ""),
+        ("twice@b.co", "zoe", true, ""),
+        (
+            "sending@b.co",
+            "sending",
+            true,
+            "UPDATE outbox SET state = 'sending', lease_token = gen_random_uuid(), lease_until = now(), attempts = 1
+              WHERE state = 'queued'",
+        ),
+        (
+            "deferred@b.co",
+            "deferred",
+            true,
+            "UPDATE invitations SET delivery_state = 'deferred', delivery_error = 'greylisted', delivery_attempts = 3
+              WHERE email = 'deferred@b.co'",
+        ),
+    ];
+    for (email, user_id, is_mailed, before) in cases {
+        let token = invite(&world, email, is_mailed).await;
+        if email == "known@b.co" {
+            world.deliver_all().await;
+        }
+        if !before.is_empty() {
+            sqlx::query(before).execute(&mut database).await.unwrap();
+        }
+        let answer = world.accept(&token, user_id, email).await.unwrap();
+        let accepted = answer.invitation.unwrap();
+        assert!(!accepted.accepted_by_user_id.is_empty());
+        assert!(accepted == world.get(&accepted.id).await, "{email}");
+    }
+}
+
+#[tokio::test]
+async fn what_accept_answers_holds_while_the_mail_is_being_claimed() {
+    const PEOPLE: usize = 40;
+    let mut world = World::start().await;
+    world.may_leave_mail();
+    let mut tokens = Vec::new();
+    for number in 0..PEOPLE {
+        tokens.push(invite(&world, &format!("p{number}@b.co"), true).await);
+    }
+    let mut database = world.database().await;
+    // As a worker does, for every other one, while they accept.
+    let claiming = async {
+        for _ in 0..PEOPLE / 2 {
+            sqlx::query(
+                "UPDATE outbox SET state = 'sending', lease_token = gen_random_uuid(), lease_until = now(), attempts = 1
+                  WHERE ctid IN (SELECT ctid FROM outbox WHERE state = 'queued' LIMIT 1 FOR UPDATE SKIP LOCKED)",
+            )
+            .execute(&mut database)
+            .await
+            .unwrap();
+        }
+    };
+    let accepting = async {
+        for (number, token) in tokens.iter().enumerate() {
+            let (user_id, email) = (format!("u{number}"), format!("p{number}@b.co"));
+            let answer = world.accept(token, &user_id, &email).await.unwrap();
+            let accepted = answer.invitation.unwrap();
+            assert!(accepted == world.get(&accepted.id).await, "{email}");
+        }
+    };
+    tokio::join!(claiming, accepting);
+}
+
 /// Invites one address that anybody with the link may take.
 async fn invite_anybody(world: &World) -> String {
     let item = NewInvitation {

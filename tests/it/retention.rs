@@ -295,8 +295,20 @@ async fn a_process_that_dies_in_the_middle_leaves_the_rest_to_the_next_one() {
     assert!(deaths > 0, "it was too quick to be killed");
 }
 
-/// Pages that a unit of work reads, in all tables and indexes.
+/// Pages that a unit of work reads, in all tables and indexes, planned for what is there.
 pub(crate) async fn pages<T>(
+    database: &mut PgConnection,
+    work: impl AsyncFnOnce(&mut Connection) -> T,
+) -> (i64, T) {
+    let planned = async |connection: &mut Connection| {
+        plan_afresh(connection).await.unwrap();
+        work(connection).await
+    };
+    pages_as_usual(database, planned).await
+}
+
+/// The same by plans that the connection has kept.
+pub(crate) async fn pages_as_usual<T>(
     database: &mut PgConnection,
     work: impl AsyncFnOnce(&mut Connection) -> T,
 ) -> (i64, T) {
@@ -311,7 +323,6 @@ pub(crate) async fn pages<T>(
     }
     let before = flushed(database).await;
     let mut transaction = database.begin().await.unwrap();
-    plan_afresh(&mut transaction).await.unwrap();
     let done = work(&mut transaction).await;
     transaction.rollback().await.unwrap();
     (flushed(database).await - before, done)
