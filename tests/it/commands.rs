@@ -284,6 +284,10 @@ async fn a_watch_that_ended_goes_on_behind_what_it_showed() {
     watching.child.kill().await.unwrap();
     let response = desk.world.invite(&["b@example.com"]).await;
     let mut watching = Watching::start(&desk);
-    let event = watching.next().await;
-    assert_eq!(event["batch_id"], response.batch_id.as_str());
+    let mut next = watching.next().await;
+    // At least once: it may have been killed before it wrote down that it had shown this.
+    if next["id"] == event["id"] {
+        next = watching.next().await;
+    }
+    assert_eq!(next["batch_id"], response.batch_id.as_str());
 }
