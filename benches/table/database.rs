@@ -17,6 +17,8 @@ pub(crate) type Counts = BTreeMap<String, i64>;
 pub(crate) struct Database {
     server_url: String,
     url: String,
+    /// What it began with.
+    invitations: i64,
 }
 
 impl Database {
@@ -51,10 +53,13 @@ impl Database {
         url.set_path(NAME);
         let url = String::from(url);
         Store::migrate(&url).await?;
-        Ok(Self {
+        let mut database = Self {
             server_url: server_url.to_owned(),
             url,
-        })
+            invitations: 0,
+        };
+        database.invitations = database.count_invitations().await?;
+        Ok(database)
     }
 
     /// Its address.
@@ -102,13 +107,15 @@ impl Database {
         Ok(sqlx::query_scalar(query).fetch_one(&mut connection).await?)
     }
 
-    /// How many invitations of ours there are that owe a mail: the others would be rows that a road left half done.
+    /// How many invitations of ours were made that owe a mail: the others would be rows that a road left half done.
     pub(crate) async fn count_invitations(&self) -> anyhow::Result<i64> {
-        self.count(
-            "SELECT count(*) FROM invitations i JOIN outbox o ON o.invitation_id = i.id AND o.state = 'queued'
-              WHERE i.organization_id = 'acme'",
-        )
-        .await
+        let count = self
+            .count(
+                "SELECT count(*) FROM invitations i JOIN outbox o ON o.invitation_id = i.id AND o.state = 'queued'
+                  WHERE i.organization_id = 'acme'",
+            )
+            .await?;
+        Ok(count - self.invitations)
     }
 
     /// Has the planner know what is there, as it does some time after a table was filled.
