@@ -56,11 +56,11 @@ large() {
   fi
   remember_migrations
   psql schema_bench_large -c 'SET client_min_messages = error' \
-    -c 'DROP TABLE IF EXISTS bench.statement, bench.called, bench.measured CASCADE' \
+    -c 'DROP TABLE IF EXISTS bench.statement, bench.measured CASCADE' \
     -c 'DROP FUNCTION IF EXISTS bench.cpu, bench.updates, bench.look' \
     -c 'DROP PROCEDURE IF EXISTS bench.note, bench.insert, bench.deliver, bench.accept, bench.resend'
   statements | psql schema_bench_large -1
-  psql schema_bench_large -f benches/schema/harness.sql
+  psql schema_bench_large -c 'SET client_min_messages = error' -f benches/schema/harness.sql
   psql schema_bench_large -c 'SET client_min_messages = error' -f benches/schema/large.sql
   for table in invitations by_organization by_month; do
     place=$table
