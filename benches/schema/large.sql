@@ -1,5 +1,5 @@
 -- What reads and deletes cost where there is much: pages of List by the statements of src/store, and the same tables in
--- partitions (partitions.sql). Times are what a statement takes on the server, planned afresh each time, as List has it.
+-- partitions (partitions.sql). Times are what a statement takes on the server, planned as store::plan_pages has it.
 CREATE TABLE IF NOT EXISTS bench.timed (what text, place text, number int, milliseconds numeric, rows bigint);
 TRUNCATE bench.timed;
 
@@ -11,6 +11,7 @@ DECLARE
     nothing text = NULL; no_batch uuid = NULL;
 BEGIN
     SET LOCAL plan_cache_mode = force_custom_plan;
+    SET LOCAL enable_bitmapscan = off;
     SET LOCAL jit = off;
     FOR number IN 1 .. times LOOP
         started = clock_timestamp();

@@ -141,7 +141,7 @@ impl Service {
             .expiry
             .resolve(now)
             .map_err(|reason| ServiceError::invalid(request.expiry.field(), reason))?;
-        store::plan_afresh(connection).await?;
+        store::plan_pages(connection).await?;
         self.hold(connection, &request.organization_id, turn, request.most())
             .await?;
         let (asked, has_more) = self.select(connection, request).await?;

@@ -93,7 +93,7 @@ impl Service {
     ) -> Result<RevokedPage, ServiceError> {
         let now = self.clock.now();
         let organization_id = &request.organization_id;
-        store::plan_afresh(connection).await?;
+        store::plan_pages(connection).await?;
         organizations::hold(connection, organization_id)
             .await?
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;

@@ -34,7 +34,7 @@ impl Service {
                 let (service, request) = (service.clone(), Arc::clone(&request));
                 Box::pin(async move {
                     // One plan for every combination of filters would read the whole organization for each page.
-                    store::plan_afresh(connection).await?;
+                    store::plan_pages(connection).await?;
                     organizations::get(connection, &request.organization_id)
                         .await?
                         .filter(|stored| !stored.is_deleted)

@@ -3,8 +3,10 @@
 //! Each filter that may leave few of many has an index in the order of its pages, so that a page costs the same wherever it
 //! is and however few there are. Which index is used is not left to a planner: there is a statement for each, and what else
 //! was asked for is looked at on the way. That stands in CASE, of which a planner thinks that half the rows pass: by its own
-//! guesses it may think that so few do that it reads all of them and sorts. Of the state of its mail an invitation is in no
-//! index, because such an index would be written with every mail: that filter alone walks until its page is full.
+//! guesses it may think that so few do that it reads all of them and sorts. And what the index begins with is a range of one
+//! value, with rows compared: by an equality the order of ids alone would be enough, and a planner walks the primary key of
+//! a table that is mostly one organization's, until it comes to what is rare or old. Of the state of its mail an invitation
+//! is in no index, because such an index would be written with every mail: that filter alone walks until its page is full.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -180,7 +182,7 @@ async fn list_of_batch(
         "-- store::listings::list_of_batch
         SELECT i.id
           FROM invitations i
-         WHERE i.batch_id = $7 AND i.id < $2
+         WHERE (i.batch_id, i.id) < ($7, $2) AND i.batch_id >= $7
            AND $1 = (SELECT f.organization_id FROM invitations f WHERE f.batch_id = $7
                       ORDER BY f.batch_id DESC, f.id DESC LIMIT 1)
            AND CASE WHEN i.organization_id = $1 THEN true ELSE false END
@@ -220,7 +222,7 @@ async fn list_of_inviter(
         "-- store::listings::list_of_inviter
         SELECT i.id
           FROM invitations i
-         WHERE i.organization_id = $1 AND i.inviter_user_id = $7 AND i.id < $2
+         WHERE i.organization_id = $1 AND (i.inviter_user_id, i.id) < ($7, $2) AND i.inviter_user_id >= $7
            AND CASE WHEN cardinality($3::text[]) = 0 THEN true
                     WHEN i.state = 'pending' AND i.expires_at <= $4 THEN 'expired' = ANY($3)
                     ELSE i.state = ANY($3) END
@@ -230,7 +232,7 @@ async fn list_of_inviter(
                     ELSE ($5 = 'sending') = EXISTS (SELECT FROM outbox x
                                                      WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
                                                        AND x.organization_id = i.organization_id AND x.state = 'sending') END
-         ORDER BY i.organization_id DESC, i.inviter_user_id DESC, i.id DESC
+         ORDER BY i.inviter_user_id DESC, i.id DESC
          LIMIT $6",
         page.organization_id.as_str(),
         page.before(),
@@ -267,7 +269,7 @@ async fn list_of_states(
          CROSS JOIN LATERAL (
                SELECT i.id
                  FROM invitations i
-                WHERE i.organization_id = $1 AND i.state = stored.state AND i.id < $2
+                WHERE i.organization_id = $1 AND (i.state, i.id) < (stored.state, $2) AND i.state >= stored.state
                   AND CASE WHEN $8 OR i.state <> 'pending' THEN true ELSE i.expires_at > $4 END
                   AND CASE WHEN $5::text IS NULL THEN true
                            WHEN i.delivery_state <> $5 AND $5 <> 'sending' THEN false
@@ -275,7 +277,7 @@ async fn list_of_states(
                            ELSE ($5 = 'sending') = EXISTS (SELECT FROM outbox x
                                                             WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
                                                               AND x.organization_id = i.organization_id AND x.state = 'sending') END
-                ORDER BY i.organization_id DESC, i.state DESC, i.id DESC
+                ORDER BY i.state DESC, i.id DESC
                 LIMIT $6) AS found
          UNION ALL
         SELECT i.id

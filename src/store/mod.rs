@@ -248,11 +248,26 @@ pub async fn plan_afresh(connection: &mut Connection) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Ends what [`plan_afresh`] began.
+/// [`plan_afresh`], for pages: what an index has in order is read in that order until the page is full. A planner that takes
+/// an organization for small, because it grew since somebody looked, would gather all it has and sort it.
+pub async fn plan_pages(connection: &mut Connection) -> Result<(), StoreError> {
+    sqlx::query(
+        "-- store::plan_pages
+        SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_bitmapscan', 'off', true)",
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// Ends what [`plan_afresh`] or [`plan_pages`] began.
 pub async fn plan_as_usual(connection: &mut Connection) -> Result<(), StoreError> {
-    sqlx::query("-- store::plan_as_usual\nSET LOCAL plan_cache_mode = auto")
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "-- store::plan_as_usual
+        SELECT set_config('plan_cache_mode', 'auto', true), set_config('enable_bitmapscan', 'on', true)",
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
