@@ -58,8 +58,21 @@ impl Database {
             url,
             invitations: 0,
         };
+        database.sweep().await?;
         database.invitations = database.count_invitations().await?;
         Ok(database)
+    }
+
+    /// What a template has of the past is swept, as it would be by now: the service that is measured does not.
+    async fn sweep(&self) -> anyhow::Result<()> {
+        let mut connection = self.connect().await?;
+        let overdue = "UPDATE invitations SET state = 'expired' WHERE state = 'pending' AND expires_at <= now()";
+        let swept = sqlx::query(overdue).execute(&mut connection).await?;
+        connection.close().await?;
+        if swept.rows_affected() > 0 {
+            self.settle().await?;
+        }
+        Ok(())
     }
 
     /// Its address.
