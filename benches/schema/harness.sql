@@ -1,6 +1,6 @@
 -- What the experiments run with: the statements of src/store, which scripts/schema-bench has put into bench.statement,
 -- called over rows that the server makes up. A call is a transaction, as in the service.
--- How far it came: a database that is kept goes on from there, because every person is invited once.
+-- How far the made-up people came: a database that is kept goes on from there, because each is invited once.
 CREATE TABLE IF NOT EXISTS bench.called (next bigint NOT NULL);
 INSERT INTO bench.called SELECT 1000000000 WHERE NOT EXISTS (SELECT FROM bench.called);
 -- The CPU of a workload is that of its cheapest piece, taken for all of them: what comes on top is the machine's.

@@ -55,6 +55,8 @@ BEGIN
     CALL bench.page('batch of 1,000 in the middle', place, 'list_of_batch' || suffix, times, NULL, last, 101, NULL, batch, NULL);
     CALL bench.page('mail sent, from the middle', place, 'list_of_states' || suffix, times, NULL, middle, 101, NULL, NULL, 'sent');
     CALL bench.page('mail bounced: 400, the oldest', place, 'list_of_states' || suffix, 3, NULL, last, 101, NULL, NULL, 'bounced');
+    SET LOCAL plan_cache_mode = auto;
+    SET LOCAL enable_bitmapscan = on;
     FOR one IN SELECT i.* FROM invitations i TABLESAMPLE SYSTEM (0.01) REPEATABLE (7) LIMIT times LOOP
         started = clock_timestamp();
         EXECUTE format('SELECT * FROM %I WHERE id = ANY($1) AND organization_id = $2', target)

@@ -63,7 +63,7 @@ impl Database {
         Ok(database)
     }
 
-    /// What a template has of the past is swept, as it would be by now: the service that is measured does not.
+    /// What expired in a template says so, as it would by now: the service that is measured sweeps nothing.
     async fn sweep(&self) -> anyhow::Result<()> {
         let mut connection = self.connect().await?;
         let overdue = "UPDATE invitations SET state = 'expired' WHERE state = 'pending' AND expires_at <= now()";

@@ -3,10 +3,11 @@
 //! Each filter that may leave few of many has an index in the order of its pages, so that a page costs the same wherever it
 //! is and however few there are. Which index is used is not left to a planner: there is a statement for each, and what else
 //! was asked for is looked at on the way. That stands in CASE, of which a planner thinks that half the rows pass: by its own
-//! guesses it may think that so few do that it reads all of them and sorts. And what the index begins with is a range of one
-//! value, with rows compared: by an equality the order of ids alone would be enough, and a planner walks the primary key of
-//! a table that is mostly one organization's, until it comes to what is rare or old. Of the state of its mail an invitation
-//! is in no index, because such an index would be written with every mail: that filter alone walks until its page is full.
+//! guesses it may think that so few do that it reads all of them and sorts. And the column before the id is compared as a
+//! range of one value, in a row with the id. With an equality the order of ids alone would do, and a planner would walk the
+//! primary key, in a table that is mostly one organization's, until it comes to what is rare or old. Of the state of its mail
+//! an invitation is in no index, because such an index would be written with every mail: that filter alone walks until its
+//! page is full.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -183,7 +184,7 @@ async fn list_of_batch(
         SELECT i.id
           FROM invitations i
          WHERE (i.batch_id, i.id) < ($7, $2) AND i.batch_id >= $7
-           AND $1 = (SELECT f.organization_id FROM invitations f WHERE f.batch_id = $7
+           AND $1 = (SELECT f.organization_id FROM invitations f WHERE f.batch_id >= $7 AND f.batch_id <= $7
                       ORDER BY f.batch_id DESC, f.id DESC LIMIT 1)
            AND CASE WHEN i.organization_id = $1 THEN true ELSE false END
            AND CASE WHEN cardinality($3::text[]) = 0 THEN true

@@ -2,11 +2,10 @@
 
 use invitations::domain::ids::OrganizationId;
 use invitations::domain::invitation::{DeliveryState, StateName};
-use invitations::store::Connection;
 use invitations::store::invitation_row;
 use invitations::store::invitations::{End, Resending, end_many, resend_many};
 use invitations::store::listings::{ListFilter, Page, list_ids};
-use invitations::store::plan_pages;
+use invitations::store::{Connection, plan_pages};
 use sqlx::PgConnection;
 use time::Duration;
 use uuid::Uuid;
@@ -240,6 +239,7 @@ async fn a_mail_to_cancel_is_found_by_its_key_however_many_wait() {
         })
         .collect();
     let (read, resent) = pages(&mut database, async |connection: &mut Connection| {
+        plan_pages(connection).await.unwrap();
         resend_many(connection, &organization_id, &items, 1, START)
             .await
             .unwrap()
@@ -253,6 +253,7 @@ async fn a_mail_to_cancel_is_found_by_its_key_however_many_wait() {
     );
     let targets: Vec<_> = ids.iter().map(|id| (*id, ACME.to_owned())).collect();
     let (read, ended) = pages(&mut database, async |connection: &mut Connection| {
+        plan_pages(connection).await.unwrap();
         let end = End::Revoked { by_user_id: None };
         end_many(connection, &targets, end, START)
             .await

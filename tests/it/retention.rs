@@ -7,7 +7,7 @@ use invitations::domain::ids::OrganizationId;
 use invitations::proto::{InvitationState, ListRequest, RevokeRequest};
 use invitations::service::Retention;
 use invitations::store::listings::{ListFilter, Page, ids_of_address, list_ids};
-use invitations::store::{Connection, erasures, outbox, plan_afresh};
+use invitations::store::{Connection, erasures, outbox, plan_afresh, plan_pages};
 use sqlx::{Connection as _, PgConnection};
 use time::Duration;
 
@@ -388,6 +388,7 @@ async fn a_purge_with_nothing_to_do_and_a_list_by_address_read_a_handful_of_page
         let (email, filter) = ("person77777@b.co", ListFilter::default());
         let tags = [tagger.tag_of_normalized(email)];
         let (read, found) = pages(&mut database, async |connection: &mut Connection| {
+            plan_pages(connection).await.unwrap();
             let ids = ids_of_address(connection, &organization_id, email, &tags);
             let ids = ids.await.unwrap();
             let page = Page {
