@@ -1,5 +1,8 @@
 //! Accept beside its statement alone, `store::subjects::accept`, sent by pgbench over as many connections as there are
 //! callers. Everybody is invited by one organization and accepts once, as a user whom the directory does not know.
+//!
+//! Each caller has a connection of its own, as pgbench has; and once all share one, as the threads of a service and what
+//! stands behind a proxy do.
 
 use std::time::Instant;
 
@@ -20,20 +23,39 @@ use crate::statement;
 /// Where the statement stands.
 const SOURCE: &str = include_str!("../../src/store/subjects.rs");
 /// People whom the organization has invited.
-const PEOPLE: usize = 100_000;
+const PEOPLE: usize = 200_000;
 const QUICK_PEOPLE: usize = 10_000;
-/// Callers, and how often each of them accepts in a turn.
-const CALLERS: [(usize, usize); 3] = [(1, 1_000), (8, 375), (32, 94)];
-/// The same in a smoke run.
-const QUICK_CALLERS: [(usize, usize); 3] = [(1, 200), (8, 50), (32, 13)];
+const LOADS: [Load; 4] = [
+    Load::apart(1, 1_000),
+    Load::apart(8, 375),
+    Load::apart(32, 188),
+    Load::together(32, 188),
+];
+/// Of a smoke run.
+const QUICK_LOADS: [Load; 4] = [
+    Load::apart(1, 200),
+    Load::apart(8, 50),
+    Load::apart(32, 13),
+    Load::together(32, 13),
+];
 const ROUNDS: usize = 5;
 const QUICK_ROUNDS: usize = 2;
+
+/// Who calls.
+#[derive(Clone, Copy)]
+struct Load {
+    callers: usize,
+    /// How often each of them accepts in a turn.
+    calls: usize,
+    /// Whether they share a connection.
+    is_shared: bool,
+}
 
 struct Accept<'a> {
     database: &'a Database,
     seed: &'a Seed,
     clients: Vec<Client>,
-    calls: usize,
+    load: Load,
     statement: &'a str,
     /// Who is next.
     next: usize,
@@ -44,22 +66,22 @@ pub(crate) async fn run(server_url: &str, arguments: &Arguments) -> anyhow::Resu
     let database = Database::create(server_url).await?;
     let service = Service::start(&database).await?;
     let mut meter = Meter::new(&database, Some(service.pid())).await?;
-    let (people, callers) = if arguments.quick {
-        (QUICK_PEOPLE, QUICK_CALLERS)
+    let (people, loads) = if arguments.quick {
+        (QUICK_PEOPLE, QUICK_LOADS)
     } else {
-        (PEOPLE, CALLERS)
+        (PEOPLE, LOADS)
     };
     let seed = Seed::plant(&database, people).await?;
     let statement = in_sql()?;
     let rounds = arguments.rounds(1, ROUNDS, QUICK_ROUNDS);
     let mut outcomes = Vec::new();
     let mut next = 0;
-    for (callers, calls) in callers {
+    for load in loads {
         let mut contest = Accept {
             database: &database,
             seed: &seed,
-            clients: service.clients(callers).await?,
-            calls,
+            clients: load.clients(&service).await?,
+            load,
             statement: &statement,
             next,
         };
@@ -88,10 +110,36 @@ pub(crate) async fn run(server_url: &str, arguments: &Arguments) -> anyhow::Resu
     Ok(outcomes)
 }
 
+impl Load {
+    const fn apart(callers: usize, calls: usize) -> Self {
+        Self {
+            callers,
+            calls,
+            is_shared: false,
+        }
+    }
+
+    const fn together(callers: usize, calls: usize) -> Self {
+        Self {
+            is_shared: true,
+            ..Self::apart(callers, calls)
+        }
+    }
+
+    /// A client for each caller.
+    async fn clients(self, service: &Service) -> anyhow::Result<Vec<Client>> {
+        if self.is_shared {
+            Ok(vec![service.client().await?; self.callers])
+        } else {
+            service.clients(self.callers).await
+        }
+    }
+}
+
 impl Accept<'_> {
     fn take(&mut self) -> anyhow::Result<usize> {
         let first = self.next;
-        self.next += self.clients.len() * self.calls;
+        self.next += self.load.callers * self.load.calls;
         ensure!(self.next <= self.seed.count(), "too few people are invited");
         Ok(first)
     }
@@ -107,7 +155,11 @@ impl Contest for Accept<'_> {
     ];
 
     fn name(&self) -> &'static str {
-        "Accept"
+        if self.load.is_shared {
+            "Accept, one connection"
+        } else {
+            "Accept"
+        }
     }
 
     fn reference_name(&self) -> &'static str {
@@ -119,7 +171,7 @@ impl Contest for Accept<'_> {
     }
 
     fn callers(&self) -> usize {
-        self.clients.len()
+        self.load.callers
     }
 
     async fn ours(&mut self) -> anyhow::Result<Turn> {
@@ -127,10 +179,10 @@ impl Contest for Accept<'_> {
         let mut jobs = Vec::new();
         for client in &self.clients {
             let mut requests = Vec::new();
-            for number in first..first + self.calls {
+            for number in first..first + self.load.calls {
                 requests.push(authorized(request(self.seed, number)?)?);
             }
-            first += self.calls;
+            first += self.load.calls;
             let mut client = client.clone();
             jobs.push(async move {
                 let mut latencies = Vec::new();
@@ -143,7 +195,7 @@ impl Contest for Accept<'_> {
                 Ok(latencies)
             });
         }
-        together(self.calls * self.clients.len(), jobs).await
+        together(self.load.calls * self.load.callers, jobs).await
     }
 
     async fn reference(&mut self) -> anyhow::Result<Turn> {
@@ -151,8 +203,8 @@ impl Contest for Accept<'_> {
             first: self.take()?,
             url: self.database.url(),
             statement: self.statement,
-            connections: self.clients.len(),
-            transactions: self.calls,
+            connections: self.load.callers,
+            transactions: self.load.calls,
         };
         run.turn()
     }

@@ -21,7 +21,7 @@ use crate::seed::{self, Seed};
 use crate::service::{Client, Service, authorized};
 
 /// Invitations of the organization.
-const PEOPLE: usize = 100_000;
+const PEOPLE: usize = 1_000_000;
 const QUICK_PEOPLE: usize = 10_000;
 /// Invitations of the batch.
 const BATCH: usize = 10_000;
@@ -199,92 +199,89 @@ impl Read {
     /// The calls of one caller, about these people.
     fn job(
         self,
-        mut client: Client,
+        client: Client,
         seed: &Seed,
         numbers: &[usize],
     ) -> anyhow::Result<BoxFuture<'static, anyhow::Result<Vec<Duration>>>> {
         match self {
             Self::Get => {
-                let request = |number: &usize| {
+                let requests = numbers.iter().map(|number| {
                     authorized(GetRequest {
                         organization_id: ORGANIZATION.to_owned(),
                         invitation_id: seed::person(*number).id,
                     })
-                };
-                let requests = numbers
-                    .iter()
-                    .map(request)
-                    .collect::<anyhow::Result<Vec<_>>>()?;
-                Ok(Box::pin(async move {
-                    let mut latencies = Vec::new();
-                    for request in requests {
-                        let started = Instant::now();
-                        client.get(request).await?;
-                        latencies.push(started.elapsed());
-                    }
-                    Ok(latencies)
-                }))
+                });
+                timed(requests, move |request| {
+                    let mut client = client.clone();
+                    async move { Ok(client.get(request).await.map(drop)?) }
+                })
             }
             Self::Preview => {
-                let request = |number: &usize| {
+                let requests = numbers.iter().map(|number| {
                     let token = seed.token(*number)?;
                     authorized(PreviewRequest { token })
-                };
-                let requests = numbers
-                    .iter()
-                    .map(request)
-                    .collect::<anyhow::Result<Vec<_>>>()?;
-                Ok(Box::pin(async move {
-                    let mut latencies = Vec::new();
-                    for request in requests {
-                        let started = Instant::now();
-                        client.preview(request).await?;
-                        latencies.push(started.elapsed());
-                    }
-                    Ok(latencies)
-                }))
+                });
+                timed(requests, move |request| {
+                    let mut client = client.clone();
+                    async move { Ok(client.preview(request).await.map(drop)?) }
+                })
             }
             Self::GetBatch { id } => {
-                let calls = numbers.len();
-                Ok(Box::pin(async move {
-                    let mut latencies = Vec::new();
-                    for _ in 0..calls {
-                        let request = authorized(GetBatchRequest {
-                            organization_id: ORGANIZATION.to_owned(),
-                            batch_id: id.clone(),
-                        })?;
-                        let started = Instant::now();
+                let requests = numbers.iter().map(|_| {
+                    authorized(GetBatchRequest {
+                        organization_id: ORGANIZATION.to_owned(),
+                        batch_id: id.clone(),
+                    })
+                });
+                timed(requests, move |request| {
+                    let mut client = client.clone();
+                    async move {
                         let batch = client.get_batch(request).await?.into_inner().batch;
-                        latencies.push(started.elapsed());
-                        ensure!(
-                            batch.is_some_and(
-                                |batch| usize::try_from(batch.item_count).ok() == Some(BATCH)
-                            ),
-                            "a batch is not complete"
-                        );
+                        let items = batch.map_or(0, |batch| batch.item_count);
+                        ensure!(usize::try_from(items)? == BATCH, "a batch is not complete");
+                        Ok(())
                     }
-                    Ok(latencies)
-                }))
+                })
             }
             Self::List { token, .. } => {
-                let calls = numbers.len();
-                Ok(Box::pin(async move {
-                    let mut latencies = Vec::new();
-                    for _ in 0..calls {
-                        let request = authorized(ListRequest {
-                            organization_id: ORGANIZATION.to_owned(),
-                            page_size: i32::try_from(PAGE)?,
-                            page_token: token.clone(),
-                            ..Default::default()
-                        })?;
-                        let started = Instant::now();
+                let requests = numbers.iter().map(|_| {
+                    authorized(ListRequest {
+                        organization_id: ORGANIZATION.to_owned(),
+                        page_size: i32::try_from(PAGE)?,
+                        page_token: token.clone(),
+                        ..Default::default()
+                    })
+                });
+                timed(requests, move |request| {
+                    let mut client = client.clone();
+                    async move {
                         let page = client.list(request).await?.into_inner();
-                        latencies.push(started.elapsed());
                         ensure!(page.invitations.len() == PAGE, "a page is not full");
+                        Ok(())
                     }
-                    Ok(latencies)
-                }))
+                })
             }
         }
     }
+}
+
+/// Sends requests that are ready, one after another, and says how long each took.
+fn timed<R, A>(
+    requests: impl Iterator<Item = anyhow::Result<R>>,
+    mut ask: impl FnMut(R) -> A + Send + 'static,
+) -> anyhow::Result<BoxFuture<'static, anyhow::Result<Vec<Duration>>>>
+where
+    R: Send + 'static,
+    A: Future<Output = anyhow::Result<()>> + Send,
+{
+    let requests = requests.collect::<anyhow::Result<Vec<_>>>()?;
+    Ok(Box::pin(async move {
+        let mut latencies = Vec::with_capacity(requests.len());
+        for request in requests {
+            let started = Instant::now();
+            ask(request).await?;
+            latencies.push(started.elapsed());
+        }
+        Ok(latencies)
+    }))
 }
