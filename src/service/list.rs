@@ -30,41 +30,43 @@ impl Service {
         let service = self.clone();
         let request = Arc::new(request);
         self.store
-            .with_tx("list", move |connection| {
+            .run("list", move |connection| {
                 let (service, request) = (service.clone(), Arc::clone(&request));
-                Box::pin(async move {
-                    // One plan for every combination of filters would read the whole organization for each page.
-                    store::plan_pages(connection).await?;
-                    organizations::get(connection, &request.organization_id)
-                        .await?
-                        .filter(|stored| !stored.is_deleted)
-                        .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
-                    // One more than asked for tells whether there is another page.
-                    let limit = i64::try_from(request.page_size + 1).unwrap_or(i64::MAX);
-                    let mut ids = service
-                        .list_ids(
-                            connection,
-                            &request.organization_id,
-                            &request.filter,
-                            request.before,
-                            limit,
-                        )
-                        .await?;
-                    let has_more = ids.len() > request.page_size;
-                    ids.truncate(request.page_size);
-                    store::plan_as_usual(connection).await?;
-                    let page = invitation_row::get_many(
-                        connection,
-                        request.organization_id.as_str(),
-                        &ids,
-                        service.clock.now(),
-                    )
-                    .await?;
-                    Ok((page, has_more))
-                })
+                Box::pin(async move { service.list_once(connection, &request).await })
             })
             .await
     }
+
+    async fn list_once(
+        &self,
+        connection: &mut Connection,
+        request: &List,
+    ) -> Result<(Vec<Invitation>, bool), ServiceError> {
+        let (organization_id, filter) = (&request.organization_id, &request.filter);
+        // One more than asked for tells whether there is another page.
+        let limit = i64::try_from(request.page_size + 1).unwrap_or(i64::MAX);
+        // One plan for every combination of filters would read the whole organization for each page.
+        let mut ids = store::find_pages(connection, async |connection| {
+            self.list_ids(connection, organization_id, filter, request.before, limit)
+                .await
+        })
+        .await?;
+        let has_more = ids.len() > request.page_size;
+        ids.truncate(request.page_size);
+        // Each invitation says whether its organization is there; that is asked for itself where there is none.
+        let page = if ids.is_empty() {
+            let stored = organizations::get(connection, organization_id).await?;
+            stored
+                .filter(|stored| !stored.is_deleted)
+                .map(|_| Vec::new())
+        } else {
+            let now = self.clock.now();
+            invitation_row::get_page(connection, organization_id.as_str(), &ids, now).await?
+        };
+        let page = page.ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
+        Ok((page, has_more))
+    }
+
     /// The ids of a page. An address finds what was erased too, by its tag, while the key of that is in the ring.
     pub(super) async fn list_ids(
         &self,

@@ -86,6 +86,28 @@ pub async fn get_many(
     now: OffsetDateTime,
 ) -> Result<Vec<Invitation>, StoreError> {
     let rows = rows(connection, Some(organization_id), ids).await?;
+    in_order(rows, ids, now)
+}
+
+/// The same of ids that were just found; `None` if the organization is deleted.
+pub async fn get_page(
+    connection: &mut PgConnection,
+    organization_id: &str,
+    ids: &[Uuid],
+    now: OffsetDateTime,
+) -> Result<Option<Vec<Invitation>>, StoreError> {
+    let rows = rows(connection, Some(organization_id), ids).await?;
+    if rows.iter().any(|row| row.is_organization_deleted) {
+        return Ok(None);
+    }
+    in_order(rows, ids, now).map(Some)
+}
+
+fn in_order(
+    rows: Vec<Row>,
+    ids: &[Uuid],
+    now: OffsetDateTime,
+) -> Result<Vec<Invitation>, StoreError> {
     let mut found: HashMap<Uuid, Invitation> = HashMap::with_capacity(rows.len());
     for row in rows {
         found.insert(row.id, row.into_invitation(now)?);

@@ -260,15 +260,22 @@ pub async fn plan_pages(connection: &mut Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Ends what [`plan_afresh`] or [`plan_pages`] began.
-pub async fn plan_as_usual(connection: &mut Connection) -> Result<(), StoreError> {
-    sqlx::query(
-        "-- store::plan_as_usual
-        SELECT set_config('plan_cache_mode', 'auto', true), set_config('enable_bitmapscan', 'on', true)",
-    )
-    .execute(connection)
-    .await?;
-    Ok(())
+/// Finds pages in a transaction of their own that begins as [`plan_pages`] has it: one round trip, where that takes two.
+pub async fn find_pages<T, E>(
+    connection: &mut Connection,
+    find: impl AsyncFnOnce(&mut Connection) -> Result<T, E>,
+) -> Result<T, E>
+where
+    E: From<StoreError>,
+{
+    let begun = connection.begin_with(
+        "-- store::find_pages
+        BEGIN READ ONLY; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_bitmapscan = off",
+    );
+    let mut transaction = begun.await.map_err(StoreError::from)?;
+    let found = find(&mut transaction).await?;
+    transaction.commit().await.map_err(StoreError::from)?;
+    Ok(found)
 }
 
 async fn retried<T, E, W>(name: &'static str, work: impl Fn() -> W) -> Result<T, E>
