@@ -348,7 +348,7 @@ async fn a_domain_with_a_cap_gets_all_its_mails_in_the_end() {
 
 #[tokio::test]
 async fn a_mail_that_waits_in_stock_is_looked_at_again() {
-    let mut world = World::with_lanes(|relay| vec![at_rate(0.5, relay)]).await;
+    let mut world = World::with_lanes(|relay| vec![at_rate(0.1, relay)]).await;
     invite(&world, "b.co", 2).await;
     let mut worker = world.take_worker();
     let suppressing = async {
@@ -364,7 +364,7 @@ async fn a_mail_that_waits_in_stock_is_looked_at_again() {
 
 #[tokio::test]
 async fn a_mail_whose_lease_was_lost_in_stock_is_left_to_whoever_has_it() {
-    let mut world = World::with_lanes(|relay| vec![at_rate(0.5, relay)]).await;
+    let mut world = World::with_lanes(|relay| vec![at_rate(0.1, relay)]).await;
     invite(&world, "b.co", 2).await;
     let mut worker = world.take_worker();
     let stealing = async {

@@ -13,6 +13,7 @@ use invitations::mail::provider::{
 };
 use serde_json::json;
 use time::macros::datetime;
+use tokio::net::TcpSocket;
 use url::Url;
 use uuid::Uuid;
 
@@ -23,7 +24,7 @@ const API_KEY: &str = "key-hunter2-hunter2";
 /// For answers that must arrive: long enough for a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// For answers that must not arrive.
-const IMPATIENCE: Duration = Duration::from_millis(200);
+const IMPATIENCE: Duration = Duration::from_secs(2);
 
 fn key(number: u128) -> Uuid {
     Uuid::from_u128(number)
@@ -334,10 +335,10 @@ async fn silence_is_unknown_and_a_refused_connection_is_the_lanes_fault() {
         assert_eq!(failed.outcome, BatchOutcome::Unknown);
         assert_eq!(failed.error.text, "no answer in time");
 
-        // A port that was free a moment ago.
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let nobody = format!("http://{}", listener.local_addr().unwrap());
-        drop(listener);
+        // Taken, and nobody listens.
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let nobody = format!("http://{}", socket.local_addr().unwrap());
         let config = config(kind, Url::parse(&nobody).unwrap());
         let failed = fails(&ProviderTransport::new(config).unwrap()).await;
         assert_eq!(failed.outcome, BatchOutcome::NotTaken);

@@ -15,8 +15,9 @@ use crate::proto::{
 
 /// Items of a chunk.
 const CHUNK: usize = 300;
-/// How long it waits for more before a chunk is done that is not full.
-const QUIET: Duration = Duration::from_millis(20);
+/// How long it waits for more before a chunk is done that is not full. Longer than any pause of a busy machine, so that
+/// such a chunk comes where the list ends, and nowhere else.
+const QUIET: Duration = Duration::from_secs(5);
 
 /// What is known of a list.
 #[derive(Default)]

@@ -14,8 +14,10 @@ use crate::site::{Running, Site, TOKEN, client, until};
 
 /// Mails sent at once, unless set otherwise: so many may arrive twice for each crash.
 pub(super) const CONNECTIONS: usize = 4;
-/// For processes whose mails nobody else may have before the test says so.
+/// For processes whose mails nobody else may have before the test says so, however long a busy machine pauses.
 pub(super) const LONG_LEASE: (&str, &str) = ("INVITATIONS_LEASE_DURATION", "10m");
+/// For processes that are to end in order.
+pub(super) const LONG_DRAIN: (&str, &str) = ("INVITATIONS_DRAIN_TIMEOUT", "15s");
 
 /// A site, its queue and a process that answers calls.
 pub(super) struct Queue {
@@ -131,6 +133,12 @@ impl Queue {
 
     /// Has the leases of the dead run out.
     pub(super) async fn end_leases(&self) {
+        // A claim that the dead had sent off may still be under way, and would last as long as their lease.
+        self.execute(
+            "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity
+              WHERE datname = current_database() AND application_name = 'invitations'",
+        )
+        .await;
         self.execute(
             "UPDATE outbox SET lease_until = now() WHERE state = 'sending' AND batch_id IS NULL",
         )
