@@ -1,11 +1,14 @@
 //! Organizations: the roles they have, and what becomes of one that is deleted.
 
-use invitations::proto::{DeleteOrganizationRequest, ErrorReason, Organization, UpsertOutcome};
+use invitations::proto::{
+    DeleteOrganizationRequest, ErrorReason, ListRequest, Organization, UpsertOutcome,
+};
 
 use crate::directory::{
     organization, outcomes, upsert_memberships, upsert_organizations, violations,
 };
 use crate::harness::{ACME, World, invite_request, item_reason, reason};
+use crate::list::everything;
 use crate::memberships::{get_membership, list, membership};
 
 #[tokio::test]
@@ -63,6 +66,18 @@ async fn a_deleted_organization_can_be_revived_and_starts_empty() {
         "ORGANIZATION_NOT_FOUND"
     );
 
+    // Whether the page would have anything on it or not.
+    let nobody = ListRequest {
+        email: "nobody@b.co".to_owned(),
+        ..everything()
+    };
+    for request in [&everything(), &nobody] {
+        assert_eq!(
+            reason(crate::list::list(&world, request).await),
+            "ORGANIZATION_NOT_FOUND"
+        );
+    }
+
     let revived = upsert_organizations(&world, vec![organization(ACME, "Acme II")]).await;
     assert_eq!(outcomes(&revived), [UpsertOutcome::Updated]);
     assert!(
@@ -72,6 +87,8 @@ async fn a_deleted_organization_can_be_revived_and_starts_empty() {
             .memberships
             .is_empty()
     );
+    let listed = crate::list::list(&world, &everything()).await.unwrap();
+    assert_eq!(listed.invitations[0].id, invitation.id);
     assert_eq!(world.get(&invitation.id).await.organization_name, "Acme II");
     assert_eq!(
         reason(world.accept(&token, "new", "a@b.co").await),
