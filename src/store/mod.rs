@@ -248,15 +248,19 @@ pub async fn plan_afresh(connection: &mut Connection) -> Result<(), StoreError> 
     Ok(())
 }
 
+/// What makes the plans of [`plan_pages`], until the transaction ends.
+macro_rules! plans_of_pages {
+    () => {
+        "SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_bitmapscan = off"
+    };
+}
+
 /// [`plan_afresh`], for pages: what an index has in order is read in that order until the page is full. A planner that takes
 /// an organization for small, because it grew since somebody looked, would gather all it has and sort it.
 pub async fn plan_pages(connection: &mut Connection) -> Result<(), StoreError> {
-    sqlx::query(
-        "-- store::plan_pages
-        SELECT set_config('plan_cache_mode', 'force_custom_plan', true), set_config('enable_bitmapscan', 'off', true)",
-    )
-    .execute(connection)
-    .await?;
+    sqlx::raw_sql(concat!("-- store::plan_pages\n", plans_of_pages!()))
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
@@ -268,10 +272,10 @@ pub async fn find_pages<T, E>(
 where
     E: From<StoreError>,
 {
-    let begun = connection.begin_with(
-        "-- store::find_pages
-        BEGIN READ ONLY; SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL enable_bitmapscan = off",
-    );
+    let begun = connection.begin_with(concat!(
+        "-- store::find_pages\nBEGIN READ ONLY; ",
+        plans_of_pages!()
+    ));
     let mut transaction = begun.await.map_err(StoreError::from)?;
     let found = find(&mut transaction).await?;
     transaction.commit().await.map_err(StoreError::from)?;
