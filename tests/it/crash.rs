@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::relay::{Act, On};
 use crate::site::{PATIENCE, until};
-use queue::{CONNECTIONS, LONG_DRAIN, LONG_LEASE, Queue};
+use queue::{CONNECTIONS, LONG_LEASE, Queue};
 
 /// Processes that are killed, each with a mail on each of its connections: more than fifty mails.
 const CRASHES: usize = 13;
@@ -36,7 +36,7 @@ async fn what_was_taken_whole_before_the_crash_arrives_twice_as_the_same_mail() 
     assert_eq!(doubled.0.len(), CRASHES * CONNECTIONS);
 
     queue.end_leases().await;
-    let _running = queue.worker(&[LONG_LEASE]);
+    let _running = queue.worker(&[]);
     queue.until_all_sent().await;
     let arrivals = queue.arrivals(mails);
     assert_eq!(arrivals.that_came(2), doubled.that_came(1));
@@ -79,7 +79,7 @@ async fn what_was_accepted_and_not_committed_before_the_crash_arrives_twice_as_t
     assert_eq!(queue.count("outbox WHERE state = 'sent'").await, 0);
 
     queue.end_leases().await;
-    let _running = queue.worker(&[LONG_LEASE]);
+    let _running = queue.worker(&[]);
     queue.until_all_sent().await;
     let arrivals = queue.arrivals(mails);
     assert_eq!(arrivals.that_came(2), doubled.that_came(1));
@@ -112,7 +112,7 @@ async fn what_had_no_final_dot_before_the_crash_arrives_once() {
     assert_eq!(queue.site.relay.taken_count(), 0);
 
     queue.end_leases().await;
-    let _running = queue.worker(&[LONG_LEASE]);
+    let _running = queue.worker(&[]);
     queue.until_all_sent().await;
     assert_eq!(queue.arrivals(mails).duplicates(), 0);
 }
@@ -164,7 +164,7 @@ async fn an_orderly_end_under_load_doubles_nothing_and_holds_nothing_back() {
     let queue = Queue::of(mails).await;
     for _ in 0..ends {
         let taken = queue.site.relay.taken_count() + chance.random_range(1..50);
-        let mut running = queue.worker(&[LONG_LEASE, LONG_DRAIN]);
+        let mut running = queue.worker(&[LONG_LEASE]);
         queue.until_taken(taken).await;
         running.terminate().await;
         assert!(running.ended().await.success(), "{}", running.log());

@@ -185,13 +185,13 @@ async fn a_network_that_swallows_everything_holds_no_call_and_no_connection() {
     for (answer, took) in answers {
         assert_away(&answer.unwrap_err());
         // Twice the longest statement, and some time for a busy machine.
-        assert!(took < Duration::from_secs(20), "{took:?}");
+        assert!(took < Duration::from_secs(8), "{took:?}");
     }
     let begin = Instant::now();
     let away = broken.call(batch("away.example", 2)).await;
     assert_away(&away.unwrap_err());
     let took = begin.elapsed();
-    assert!(took < Duration::from_secs(20), "{took:?}");
+    assert!(took < Duration::from_secs(3), "{took:?}");
     // New connections get through again, the old ones stay dead.
     broken.proxy.turn(Weather::default());
     let took = broken.recovery().await;
@@ -212,7 +212,7 @@ async fn a_reset_or_refused_connection_is_replaced() {
         let begin = Instant::now();
         let away = broken.call(batch("away.example", 2)).await;
         assert_away(&away.unwrap_err());
-        assert!(begin.elapsed() < Duration::from_secs(20));
+        assert!(begin.elapsed() < Duration::from_secs(5));
         broken.proxy.turn(Weather::default());
         let took = broken.recovery().await;
         assert!(took < Duration::from_secs(10), "{took:?}");
@@ -242,12 +242,11 @@ async fn deadlines_hold_over_a_slow_network_and_the_second_call_tells() {
         let answer = wire::call(address, BULK_CREATE, &headers, &request.encode_to_vec()).await;
         let took = begin.elapsed();
         assert!(
-            took < Duration::from_millis(milliseconds + 10_000),
+            took < Duration::from_millis(milliseconds + 1_500),
             "{took:?}"
         );
         if let Err(status) = answer {
-            // Or it waited for a connection for too long.
-            assert_away(&status);
+            assert_eq!(status.code(), Code::DeadlineExceeded);
             late += 1;
         }
         // All or nothing, now and when the work has ended.

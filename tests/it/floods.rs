@@ -23,7 +23,7 @@ use crate::frames::{
     CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frame, GOAWAY, HEADERS,
     NO_FLAGS, PREFACE, Peer, REFUSED_STREAM, RST_STREAM, code, frame, head, long_head,
 };
-use crate::site::{PATIENCE, Running, Site, TOKEN, is_serving, until};
+use crate::site::{Running, Site, TOKEN, is_serving, until};
 use crate::{web, wire};
 
 const LIST: &str = "/invitation.v1.InvitationService/List";
@@ -208,15 +208,11 @@ async fn thousands_of_silent_sockets_keep_nobody_out() {
             "  {SOCKETS} sockets were accepted in {:.1?}",
             begin.elapsed()
         ));
-        let closed = loop {
-            let mut closed = 0;
-            for stream in streams.iter_mut().take(SOCKETS - GUESTS_MAX) {
-                closed += usize::from(is_closed(stream).await);
-            }
-            if closed + 8 >= SOCKETS - GUESTS_MAX || begin.elapsed() > PATIENCE {
-                break closed;
-            }
-        };
+        sleep(Duration::from_secs(1)).await;
+        let mut closed = 0;
+        for stream in streams.iter_mut().take(SOCKETS - GUESTS_MAX) {
+            closed += usize::from(is_closed(stream).await);
+        }
         (streams, closed)
     };
     let (streams, closed) = beside("5,000 silent sockets", &running, silent).await;
@@ -311,7 +307,7 @@ async fn bodies_that_drip_end_with_their_deadline() {
         .await;
     let begin = Instant::now();
     assert_eq!(peer.answer(1).await.0, "200");
-    assert!(begin.elapsed() < Duration::from_secs(20));
+    assert!(begin.elapsed() < Duration::from_secs(3));
 }
 
 #[tokio::test]

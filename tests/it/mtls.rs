@@ -248,11 +248,7 @@ async fn silent_peers_and_half_handshakes_delay_nobody_and_are_let_go() {
         peers.push(peer);
     }
     let web = secured.clients.client(&[WEB]);
-    let who = timeout(
-        4 * HANDSHAKE_TIMEOUT,
-        secured.who(&running, Some(&web), &[]),
-    )
-    .await;
+    let who = timeout(HANDSHAKE_TIMEOUT, secured.who(&running, Some(&web), &[])).await;
     assert_eq!(who.expect("it waits for strangers"), "web");
     let ends = peers.into_iter().map(|mut peer| async move {
         let mut said = Vec::new();
@@ -271,7 +267,7 @@ async fn a_client_without_tls_is_told_to_go_at_once() {
     let mut peer = TcpStream::connect(running.address()).await.unwrap();
     peer.write_all(PREFACE).await.unwrap();
     let mut said = Vec::new();
-    let ended = timeout(4 * HANDSHAKE_TIMEOUT, peer.read_to_end(&mut said)).await;
+    let ended = timeout(HANDSHAKE_TIMEOUT, peer.read_to_end(&mut said)).await;
     ended.expect("it waits for more").expect("no reset");
     // A fatal alert, and nothing of HTTP/2.
     assert_eq!(

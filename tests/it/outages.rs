@@ -57,7 +57,7 @@ fn assert_retryable(status: &Status, code: Code) {
 
 /// As an operator has it.
 const PATIENT: [(&str, &str); 2] = [
-    ("INVITATIONS_DATABASE_ACQUIRE_TIMEOUT", "3s"),
+    ("INVITATIONS_DATABASE_ACQUIRE_TIMEOUT", "500ms"),
     ("INVITATIONS_ROLE", "api"),
 ];
 
@@ -154,9 +154,9 @@ async fn a_row_that_stays_locked_aborts_the_call_and_a_pool_that_is_lent_out_ref
     let site = Site::new(Database::create().await).await;
     let settings = [
         ("INVITATIONS_DATABASE_CONNECTIONS_MAX", "2"),
-        // Between two tries a connection goes back, which nobody else is to get in time.
+        // Between two tries a connection goes back, which nobody else is to get while they wait for one.
         ("INVITATIONS_DATABASE_LOCK_TIMEOUT", "4s"),
-        ("INVITATIONS_DATABASE_ACQUIRE_TIMEOUT", "1s"),
+        PATIENT[0],
         PATIENT[1],
     ];
     let (_running, channel) = site.serve_populated(&settings).await;
@@ -194,6 +194,8 @@ async fn a_row_that_stays_locked_aborts_the_call_and_a_pool_that_is_lent_out_ref
     };
     assert_retryable(&refused, Code::Unavailable);
     tell(&format!("refused by an exhausted pool after {took:?}"));
+    // Half a second of waiting; the rest is for a busy machine.
+    assert!(took < Duration::from_millis(1_500), "{took:?}");
     let aborted = first.await.unwrap().err().unwrap();
     assert_retryable(&aborted, Code::Aborted);
     assert!(locked.next().await.unwrap().is_err());
@@ -271,7 +273,7 @@ async fn a_database_that_crashes_and_comes_back_is_used_again() {
         let begin = Instant::now();
         let away = write(&channel, "away").await;
         assert_retryable(&away.unwrap_err(), Code::Unavailable);
-        assert!(begin.elapsed() < Duration::from_secs(15));
+        assert!(begin.elapsed() < Duration::from_secs(5));
         cluster.run("start").await;
         let begin = Instant::now();
         until("a write", async || {
@@ -279,7 +281,7 @@ async fn a_database_that_crashes_and_comes_back_is_used_again() {
         })
         .await;
         let took = begin.elapsed();
-        assert!(took < Duration::from_secs(30), "{took:?}");
+        assert!(took < Duration::from_secs(10), "{took:?}");
         written += 1;
     }
     let mut database = <PgConnection as sqlx::Connection>::connect(&url)

@@ -111,7 +111,7 @@ async fn ask(channel: Channel) -> usize {
 async fn under_too_many_calls_the_excess_is_refused_and_the_rest_is_done() {
     let site = Site::new(Database::create().await).await;
     let settings = [
-        ("INVITATIONS_DATABASE_ACQUIRE_TIMEOUT", "3s"),
+        ("INVITATIONS_DATABASE_ACQUIRE_TIMEOUT", "500ms"),
         ("INVITATIONS_ROLE", "api"),
     ];
     let (running, channel) = site.serve_populated(&settings).await;

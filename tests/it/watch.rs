@@ -256,7 +256,7 @@ async fn from_every_cursor_on_no_event_is_lost_whatever_transactions_are_open() 
     assert_eq!(ids.iter().cloned().collect::<BTreeSet<_>>(), all);
     let cursors: BTreeMap<String, usize> = watching.cursors.iter().cloned().rev().collect();
     // Transactions of other tests hold the horizon too.
-    assert!(cursors.len() >= 2, "{}", cursors.len());
+    assert!(cursors.len() > 2, "{}", cursors.len());
     for (cursor, count) in cursors {
         let mut together: BTreeSet<_> = ids[..count].iter().cloned().collect();
         let mut resumed = Watching::begin(world.client(), after(&cursor)).await;
@@ -691,7 +691,7 @@ async fn a_silent_watch_gives_a_sign_of_life() {
     let mut stream = begin(world.client(), from_now()).await.unwrap();
     let first = stream.message().await.unwrap().unwrap();
     pass(&world, Duration::from_secs(24)).await;
-    let second = tokio::time::timeout(PATIENCE, stream.message()).await;
+    let second = tokio::time::timeout(Duration::from_secs(6), stream.message()).await;
     let second = second.unwrap().unwrap().unwrap();
     assert!(first.events.is_empty() && second.events.is_empty() && !second.cursor.is_empty());
 }

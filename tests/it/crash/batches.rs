@@ -8,7 +8,7 @@ use invitations::proto::{
     DeleteOrganizationRequest, Organization, RevokeRequest, UpsertOrganizationsRequest,
 };
 
-use super::queue::{LONG_DRAIN, LONG_LEASE, Queue};
+use super::queue::{LONG_LEASE, Queue};
 use crate::harness::{ACME, OTHER, invite_request};
 use crate::provider::{Answer, Call, ProviderServer};
 use crate::site::{Running, client, until};
@@ -49,7 +49,7 @@ impl Counter {
     fn worker(&self) -> Running {
         let lanes = self.queue.site.path("lanes");
         let lanes = ("INVITATIONS_LANES_FILE", lanes.to_str().unwrap());
-        self.queue.worker(&[LONG_LEASE, LONG_DRAIN, lanes])
+        self.queue.worker(&[LONG_LEASE, lanes])
     }
 
     /// Kills processes while the provider has taken all of their calls and answered none.

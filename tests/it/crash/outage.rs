@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 
-use super::queue::{CONNECTIONS, LONG_LEASE, Queue};
+use super::queue::{CONNECTIONS, Queue};
 use crate::relay::{Act, On, Seen};
 use crate::site::until;
 
@@ -26,7 +26,7 @@ async fn a_database_that_is_away_between_the_answer_and_the_commit_doubles_nothi
         .execute("SELECT FROM invitations FOR UPDATE")
         .await
         .unwrap();
-    let running = queue.worker(&[("INVITATIONS_LEASE_DURATION", "20s")]);
+    let running = queue.worker(&[LEASE]);
     queue.until_taken(CONNECTIONS).await;
     let waiting = "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
                       AND query LIKE '-- store::settlements::settle_many%'";
@@ -86,7 +86,7 @@ async fn sessions_that_are_cut_at_any_moment_double_nothing() {
 async fn two_processes_that_share_the_outbox_send_each_mail_once() {
     let mails = 500;
     let queue = Queue::of(mails).await;
-    let _running = [queue.worker(&[LONG_LEASE]), queue.worker(&[LONG_LEASE])];
+    let _running = [queue.worker(&[]), queue.worker(&[])];
     queue.until_all_sent().await;
     assert_eq!(queue.arrivals(mails).duplicates(), 0);
     let seen = queue.site.relay.seen().len();
@@ -110,7 +110,7 @@ async fn a_process_that_slept_longer_than_its_leases_sends_nothing_that_is_not_i
     })
     .await;
     sleeper.stall().await;
-    let _other = queue.worker(&[LEASE]);
+    let _other = queue.worker(&[]);
     queue.until_all_sent().await;
 
     sleeper.go_on().await;

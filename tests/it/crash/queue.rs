@@ -14,10 +14,8 @@ use crate::site::{Running, Site, TOKEN, client, until};
 
 /// Mails sent at once, unless set otherwise: so many may arrive twice for each crash.
 pub(super) const CONNECTIONS: usize = 4;
-/// For processes whose mails nobody else may have before the test says so, however long a busy machine pauses.
+/// For processes whose mails nobody else may have before the test says so.
 pub(super) const LONG_LEASE: (&str, &str) = ("INVITATIONS_LEASE_DURATION", "10m");
-/// For processes that are to end in order.
-pub(super) const LONG_DRAIN: (&str, &str) = ("INVITATIONS_DRAIN_TIMEOUT", "15s");
 
 /// A site, its queue and a process that answers calls.
 pub(super) struct Queue {

@@ -5,7 +5,6 @@ use std::collections::{BTreeSet, HashSet};
 use invitations::proto::{
     AcceptPolicy, BulkCreateRequest, CreateOutcome, ErrorReason, NewInvitation, OnExisting,
 };
-use tonic::Code;
 
 use crate::harness::{World, accept_request, invite_request, item, item_reason, reason};
 
@@ -129,13 +128,10 @@ async fn rush(
         let barrier = std::sync::Arc::clone(&barrier);
         tokio::spawn(async move {
             barrier.wait().await;
-            // Sixty-four calls are what the server has room for, so one may be asked to come again; on a busy machine the
-            // last of them may take longer than they are given.
+            // Sixty-four calls are what the server has room for, so one may be asked to come again.
             loop {
                 match client.accept(request.clone()).await {
-                    Err(status)
-                        if [Code::Unavailable, Code::DeadlineExceeded].contains(&status.code()) => {
-                    }
+                    Err(status) if status.code() == tonic::Code::Unavailable => {}
                     answer => return answer.map(tonic::Response::into_inner),
                 }
             }
@@ -154,13 +150,7 @@ async fn sixty_four_accepts_of_one_user_are_one_membership() {
         .iter()
         .filter(|answer| !answer.already_member)
         .count();
-    // Whoever joined may have been answered too late to hear of it.
-    assert!(answers.len() == RACERS && joined <= 1, "{joined}");
-    let members: i64 = sqlx::query_scalar("SELECT count(*) FROM memberships WHERE user_id = 'new'")
-        .fetch_one(&mut world.database().await)
-        .await
-        .unwrap();
-    assert_eq!(members, 1);
+    assert_eq!((answers.len(), joined), (RACERS, 1));
     let first = answers[0].membership.clone().unwrap();
     assert!(
         answers
