@@ -23,7 +23,7 @@ instructions: ## counts the instructions of the pure parts and compares them wit
 
 lint: ## checks format, lints and scripts
 	cargo fmt --check
-	cargo clippy --locked --all-targets -- --deny warnings
+	cargo clippy --locked --workspace --all-targets -- --deny warnings
 	@if command -v shellcheck >/dev/null; then shellcheck --external-sources scripts/*; else echo 'shellcheck is not installed, scripts not checked'; fi
 
 deny: ## checks the dependencies: advisories, licences, sources, bans

@@ -9,7 +9,6 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{MigrateConfig, Role};
 use crate::delivery::{Mailroom, Reaper, Worker};
 use crate::domain::address_tag::Tagger;
 use crate::domain::keyring::Keyring;
@@ -18,6 +17,7 @@ use crate::grpc::{Health, Server};
 use crate::http;
 use crate::service::{Alarm, Retention, Service};
 use crate::settings::Settings;
+use crate::settings::arguments::{MigrateConfig, Role};
 use crate::shutdown::{self, Tasks};
 use crate::store::{Listener, Store};
 

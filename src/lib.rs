@@ -5,19 +5,14 @@
 //! [`inbox`] a development mail server. `ARCHITECTURE.md` says who may know whom.
 
 pub mod app;
-pub mod callers_file;
-mod certificate_settings;
-pub mod cli;
 pub mod clock;
-pub mod config;
+pub mod command_line;
 pub mod delivery;
 pub mod domain;
 pub mod entropy;
 pub mod grpc;
 pub mod http;
 pub mod identity;
-pub mod inbox;
-pub mod lanes_file;
 pub mod lobby;
 pub mod mail;
 pub mod proto;
@@ -26,3 +21,4 @@ pub mod settings;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod tools;

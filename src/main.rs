@@ -1,14 +1,12 @@
-//! The one binary: reads the command line, runs the command, turns its end into an exit status.
+//! The program `invitations`.
 
-use std::error::Error;
-use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::Parser;
-use invitations::cli::failure::Failure;
-use invitations::cli::{self, Cli, Command, Tool};
-use invitations::config::Config;
+use clap::Parser as _;
+use invitations::command_line::{Command, CommandLine, run};
+use invitations::settings::arguments::Config;
 use invitations::{app, telemetry};
+use invitations_command::program;
 use mimalloc::MiMalloc;
 use tokio::runtime::{Builder, Runtime};
 
@@ -20,11 +18,10 @@ static ALLOCATOR: MiMalloc = MiMalloc;
 const EXIT_FAULT: u8 = 1;
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
+    match CommandLine::parse().command {
         Command::Serve(config) => run_service(|runtime| serve(runtime, &config)),
         Command::Migrate(config) => run_service(|runtime| runtime.block_on(app::migrate(&config))),
-        Command::Inbox(args) => run_service(|runtime| runtime.block_on(cli::inbox::run(args))),
-        Command::Tool(tool) => run_tool(&tool),
+        Command::Tool(tool) => program::run(async |out| run(&tool, out).await),
     }
 }
 
@@ -52,45 +49,4 @@ fn run_service(service: impl FnOnce(&Runtime) -> anyhow::Result<()>) -> ExitCode
             ExitCode::from(EXIT_FAULT)
         }
     }
-}
-
-fn run_tool(tool: &Tool) -> ExitCode {
-    let runtime = match Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("error: cannot start: {error}");
-            return ExitCode::from(EXIT_FAULT);
-        }
-    };
-    let mut stdout = io::stdout().lock();
-    let result = runtime
-        .block_on(cli::run(tool, &mut stdout))
-        .and_then(|exit| stdout.flush().map(|()| exit).map_err(Failure::from));
-    match result {
-        Ok(exit) => exit.into(),
-        Err(failure) => {
-            if !failure.is_broken_pipe() {
-                eprintln!("error: {}", with_causes(&failure));
-                if let Some(advice) = failure.advice() {
-                    eprintln!("  {advice}");
-                }
-            }
-            failure.exit_code()
-        }
-    }
-}
-
-/// The error and what caused it, leaving out a cause that the one before has told already.
-fn with_causes(error: &dyn Error) -> String {
-    let mut told = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let text = error.to_string();
-        if !told.contains(&text) {
-            told.push_str(": ");
-            told.push_str(&text);
-        }
-        cause = error.source();
-    }
-    told
 }

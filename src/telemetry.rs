@@ -8,7 +8,7 @@ use tracing_subscriber::filter::{EnvFilter, FilterFn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::config::LogFormat;
+use crate::settings::arguments::LogFormat;
 
 /// Libraries that print headers, credentials or whole messages when they are asked for detail.
 const TALKATIVE: [&str; 8] = [

@@ -5,7 +5,6 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
-use invitations::callers_file::{CallerCredential, CallerEntry};
 use invitations::domain::role::Role;
 use invitations::domain::scope::Scope;
 use invitations::grpc::limits::RESPONSE_OCTETS_MAX;
@@ -15,6 +14,7 @@ use invitations::proto::{
     Membership, Organization, UpsertMembershipsRequest, UpsertOrganizationsRequest,
     UpsertUsersRequest, User,
 };
+use invitations::settings::callers_file::{CallerCredential, CallerEntry};
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::time::sleep;

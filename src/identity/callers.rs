@@ -10,11 +10,11 @@ use sha2::{Digest as _, Sha256};
 use super::caller::Caller;
 use super::issuer::Issuer;
 use super::jwt::{Fault, Unverified};
-use crate::callers_file::{CallerCredential, CallersFile};
 use crate::clock::Clock;
 use crate::domain::access::Access;
 use crate::domain::certificate_identity::CertificateIdentity;
 use crate::domain::reason::Reason;
+use crate::settings::callers_file::{CallerCredential, CallersFile};
 
 /// Everybody who may call. Cheap to clone; clones share the keys of issuers.
 #[derive(Clone)]
@@ -160,9 +160,9 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::callers_file::CallerEntry;
     use crate::clock::SystemClock;
     use crate::domain::scope::Scope;
+    use crate::settings::callers_file::CallerEntry;
 
     #[tokio::test]
     async fn only_one_whole_bearer_token_of_a_configured_caller_counts() {

@@ -24,9 +24,9 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use url::{Host, Url};
 
-use crate::callers_file::{CALLER_NAME_CHARS_MAX, is_caller_name, is_organization_id};
 use crate::domain::access::Access;
 use crate::domain::scope::Scope;
+use crate::settings::callers_file::{CALLER_NAME_CHARS_MAX, is_caller_name, is_organization_id};
 
 /// Longest `issuer`, `audience` and name of a claim, in octets.
 const TEXT_OCTETS_MAX: usize = 255;
@@ -279,7 +279,7 @@ fn is_key_url(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::callers_file::CallersFile;
+    use crate::settings::callers_file::CallersFile;
 
     const SERVICE: &str = r#"
         [[issuer]]

@@ -1,90 +1,12 @@
-//! Integration tests: one binary, one file for each feature, all through what callers and mail servers see.
+//! Integration tests: one binary, all through what callers and mail servers see.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
     reason = "tests start tasks and read clocks of their own, and a panic is how a harness fails"
 )]
 
-mod accept;
-mod accounts;
-mod audit;
-mod audit_log;
-mod bad_inputs;
-mod batches;
-mod bounce;
-mod bulk_create;
-mod bulk_create_stream;
-mod bulk_resend;
-mod bulk_revoke;
-mod bystanders;
-mod callers;
-mod cancellation;
-mod cases;
-mod certificates;
-mod commands;
-mod crash;
-mod database;
-mod delivery;
-mod directory;
-mod distribution;
-mod encryption;
-mod erasure;
-mod errors;
-mod events;
 mod faults;
-mod feedback;
-mod feedback_effects;
-mod floods;
-mod frames;
-mod get_batch;
-mod harness;
-mod http;
-mod idempotency;
+mod features;
 mod incidents;
-mod independent_smtp;
-mod issuer;
-mod jwt;
-mod lane;
-mod lanes;
-mod layering;
-mod life;
-mod limits;
-mod list;
-mod listings;
-mod memberships;
-mod mtls;
-mod organizations;
-mod outages;
-mod overload;
-mod pages;
-mod pipelining;
-mod process;
-mod provider;
-mod provider_mail;
-mod proxy;
-mod quotas;
-mod races;
-mod refusals;
-mod relay;
-mod reminders;
-mod requeue;
-mod retention;
-mod rotation;
-mod server;
-mod settings;
-mod site;
-mod smtp;
-mod stages;
-mod statements;
-mod stream_ends;
-mod stream_resume;
-mod streams;
-mod suppression;
-mod suppression_list;
-mod suspension;
-mod users;
-mod verdicts;
-mod watch;
-mod web;
-mod wire;
-mod xfcc;
+mod project;
+mod support;

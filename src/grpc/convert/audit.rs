@@ -9,7 +9,7 @@ use crate::domain::audit::{AuditAction, AuditCounts, AuditRecord, OUTCOME_OK};
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::UserId;
 use crate::domain::reason::{Reason, Violation};
-use crate::grpc::fields::{Field, both};
+use crate::grpc::convert::fields::{Field, both};
 use crate::proto;
 use crate::service::AuditFilter;
 

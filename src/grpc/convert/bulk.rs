@@ -10,7 +10,7 @@ use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::new_invitation::{ITEMS_MAX, ItemInput};
 use crate::domain::reason::{Reason, Violation};
-use crate::grpc::fields::Field;
+use crate::grpc::convert::fields::Field;
 use crate::proto::{self, new_invitation};
 use crate::service::bulk_create::{Batch, BulkCreate, ItemResult, OnExisting, Outcome};
 

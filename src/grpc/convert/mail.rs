@@ -6,7 +6,7 @@ use super::{error, resend, times};
 use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::{Reason, Violation};
-use crate::grpc::fields::{self, Field};
+use crate::grpc::convert::fields::{self, Field};
 use crate::proto;
 use crate::service::requeue::{NotRequeued, Requeue, RequeuedPage, Selection};
 use crate::service::{Backlog, Count};

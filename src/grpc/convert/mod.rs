@@ -7,6 +7,7 @@ pub(super) mod bulk;
 pub(super) mod directory;
 pub(super) mod error;
 pub(super) mod event;
+pub(super) mod fields;
 pub(super) mod invitation;
 pub(super) mod mail;
 pub(super) mod metadata;

@@ -13,7 +13,7 @@ use crate::domain::keyring::Keyring;
 use crate::domain::new_invitation::ITEMS_MAX;
 use crate::domain::page_token;
 use crate::domain::reason::{Reason, Violation};
-use crate::grpc::fields::{self, Field};
+use crate::grpc::convert::fields::{self, Field};
 use crate::proto::{self, InvitationState, bulk_resend_request};
 use crate::service::ListFilter;
 use crate::service::bulk_create::{ItemResult, Outcome};

@@ -7,7 +7,7 @@ use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::StateName;
 use crate::domain::reason::{Reason, Violation};
-use crate::grpc::fields::{self, Field};
+use crate::grpc::convert::fields::{self, Field};
 use crate::proto;
 use crate::service::ListFilter;
 use crate::service::bulk_revoke::{BulkRevoke, RevokeOutcome, RevokeSelection, RevokedPage};

@@ -7,7 +7,7 @@ use super::{bulk, invitation};
 use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::{Reason, Violation};
-use crate::grpc::fields::Field;
+use crate::grpc::convert::fields::Field;
 use crate::grpc::limits::ITEM_KEY_OCTETS_MAX;
 use crate::proto;
 use crate::service::bulk_create::{Chunk, ITEM_HASH_OCTETS, ItemResult, OpenStream, StreamHeader};

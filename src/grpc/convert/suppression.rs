@@ -8,7 +8,7 @@ use crate::domain::email_address::EmailAddress;
 use crate::domain::expiry::Expiry;
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::suppression::{Suppression, SuppressionReason};
-use crate::grpc::fields::Field;
+use crate::grpc::convert::fields::Field;
 use crate::proto;
 use crate::service::{
     AddOutcome, Addresses, ItemOutcomes, LiftOutcome, RefusedAddress, SuppressionKey,

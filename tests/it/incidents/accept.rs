@@ -8,7 +8,7 @@ use invitations::proto::{
 };
 use time::Duration;
 
-use crate::harness::{
+use crate::support::harness::{
     ACME, World, accept_request, created, invite_request, item, item_reason, reason,
 };
 

@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use invitations::callers_file::{CallerCredential, CallerEntry};
 use invitations::domain::keyring::{Keyring, Purpose};
 use invitations::domain::scope::Scope;
 use invitations::proto::*;
+use invitations::settings::callers_file::{CallerCredential, CallerEntry};
 use prost::Message;
 use prost_types::{Struct, Value, value::Kind};
 use sha2::{Digest as _, Sha256};
@@ -19,12 +19,12 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tonic::{Code, Status};
 use url::Url;
 
-use crate::database::Database;
-use crate::harness::ACME;
-use crate::relay::{Encryption, Relay};
-use crate::site::{Running, Site, until};
-use crate::web::exchange;
-use crate::wire;
+use crate::support::database::Database;
+use crate::support::harness::ACME;
+use crate::support::relay::{Encryption, Relay};
+use crate::support::site::{Running, Site, until};
+use crate::support::web::exchange;
+use crate::support::wire;
 
 /// Of people and their organizations; answers to those who may ask may hold these.
 const PERSONAL: [&str; 20] = [

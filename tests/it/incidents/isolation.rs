@@ -12,8 +12,8 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Dispatch, Event, Metadata, Subscriber};
 
-use crate::harness::{ACME, OTHER, World, created, invite_request};
-use crate::wire;
+use crate::support::harness::{ACME, OTHER, World, created, invite_request};
+use crate::support::wire;
 
 /// An id of nobody's, as long as any.
 const RANDOM_ID: &str = "019aacd0-0000-7000-8000-00000000abcd";

@@ -6,7 +6,7 @@ use invitations::domain::keyring::{Keyring, Purpose};
 use invitations::domain::token::Token;
 use invitations::proto::{BulkCreateRequest, OnExisting, ResendRequest};
 
-use crate::harness::{ACME, KEYS, OTHER, World, anybody, invite_request};
+use crate::support::harness::{ACME, KEYS, OTHER, World, anybody, invite_request};
 
 const KEY_2: &str = "2 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n";
 

@@ -7,9 +7,9 @@ use invitations::proto::{
 };
 use prost::Message as _;
 
-use crate::harness::{ACME, World, created, invite_request, item, item_reason};
-use crate::web::Web;
-use crate::wire;
+use crate::support::harness::{ACME, World, created, invite_request, item, item_reason};
+use crate::support::web::Web;
+use crate::support::wire;
 
 /// Headers by which proxies say what a client asked for, and attackers what they want to be asked for.
 const FORGED: [(&str, &str); 12] = [

@@ -16,7 +16,7 @@ use sqlx::PgPool;
 use time::{Duration, OffsetDateTime};
 
 use super::rounds::number;
-use crate::harness::{ACME, World, invite_request, reason};
+use crate::support::harness::{ACME, World, invite_request, reason};
 
 /// Lives where nobody says how many.
 const SEQUENCES: u64 = 4;
@@ -399,7 +399,7 @@ async fn every_life_of_an_invitation_is_as_the_model_lives_it() {
         });
         let mut life = Life {
             people: people.collect(),
-            now: crate::harness::START,
+            now: crate::support::harness::START,
             months: 0,
             pool: PgPool::connect(&world.database_url()).await.unwrap(),
             world: &mut world,

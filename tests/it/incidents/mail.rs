@@ -4,7 +4,7 @@ use invitations::proto::{
     BulkCreateRequest, CreateOutcome, ErrorReason, NewInvitation, OnExisting,
 };
 
-use crate::harness::{World, invite_request, item, item_reason};
+use crate::support::harness::{World, invite_request, item, item_reason};
 
 #[tokio::test]
 async fn an_address_that_two_readers_could_take_for_two_is_none() {

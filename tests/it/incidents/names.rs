@@ -5,7 +5,7 @@ use invitations::proto::{
     UpsertUsersRequest, User,
 };
 
-use crate::harness::{ACME, World, created, invite_request, item, item_reason};
+use crate::support::harness::{ACME, World, created, invite_request, item, item_reason};
 
 /// What such mails said elsewhere, and what they could say.
 const LURES: [&str; 18] = [
@@ -90,11 +90,11 @@ async fn no_name_tells_the_reader_where_to_go_or_whom_to_call() {
     created(&made.results[0]);
     let token = made.results[0].link.split_once("#token=").unwrap().1;
     for name in names {
-        let mut request = crate::harness::accept_request(token, "new", "a@b.co");
+        let mut request = crate::support::harness::accept_request(token, "new", "a@b.co");
         request.user_name = name.to_owned();
         let refused = world.client().accept(request).await;
         assert!(
-            crate::harness::reason(refused).starts_with("NAME_"),
+            crate::support::harness::reason(refused).starts_with("NAME_"),
             "{name:?}"
         );
     }

@@ -6,7 +6,7 @@ use invitations::proto::{
     AcceptPolicy, BulkCreateRequest, CreateOutcome, ErrorReason, NewInvitation, OnExisting,
 };
 
-use crate::harness::{World, accept_request, invite_request, item, item_reason, reason};
+use crate::support::harness::{World, accept_request, invite_request, item, item_reason, reason};
 
 const PEOPLE: usize = 300;
 const CALLERS: usize = 16;

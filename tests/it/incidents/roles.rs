@@ -10,7 +10,7 @@ use invitations::proto::{
 use prost_types::{Struct, Value, value::Kind};
 use tonic::Code;
 
-use crate::harness::{
+use crate::support::harness::{
     ACME, OTHER, World, accept_request, created, invite_request, item, item_reason, reason,
 };
 

@@ -27,7 +27,7 @@ use tokio::sync::{Barrier, Notify};
 use uuid::Uuid;
 
 use super::linearity::{Call, Event, Model, Phase, Told, endings};
-use crate::harness::{
+use crate::support::harness::{
     ACME, KEYS, START, World, anybody, created, invite_request, item, store_config,
 };
 

@@ -5,7 +5,7 @@ use invitations::mail::message::{InvitationMail, MailKind};
 use mail_parser::{Message, MessageParser};
 use scraper::{ElementRef, Html};
 
-use crate::lane::{compose, invitation};
+use crate::support::lane::{compose, invitation};
 
 /// What breaks out of text, attributes, comments, styles, templates and headers.
 const PAYLOADS: [&str; 40] = [

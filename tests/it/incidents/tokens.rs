@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::harness::{
+use crate::support::harness::{
     ACME, KEYS, OTHER, World, accept_request, anybody, bearer, created, invite_request, reason,
 };
 

@@ -1,0 +1,11 @@
+//! The generated messages and clients of the protocol.
+
+#![expect(
+    clippy::all,
+    clippy::allow_attributes,
+    clippy::pedantic,
+    missing_docs,
+    reason = "generated code"
+)]
+
+tonic::include_proto!("invitation.v1");

@@ -1,0 +1,131 @@
+//! Attempts to accept that failed, by the caller and the user they name: who fails often is made to wait.
+//!
+//! Tokens cannot be guessed, but whoever tries should not cost anything. Counted in this process alone; a token bucket
+//! would let more through than so many in any minute.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use time::OffsetDateTime;
+use tonic::Status;
+
+use crate::clock::Clock;
+use crate::grpc::status;
+use crate::grpc::wire::limits::{
+    FAILED_ACCEPTS_MAX, FAILED_ACCEPTS_SWEPT_AT, FAILED_ACCEPTS_WINDOW,
+};
+
+/// A caller and a user it named.
+type Who = (String, String);
+
+/// The failures of the last minute, oldest first.
+pub(crate) struct FailedAccepts {
+    clock: Arc<dyn Clock>,
+    failures: Mutex<HashMap<Who, VecDeque<OffsetDateTime>>>,
+}
+
+impl FailedAccepts {
+    /// None so far.
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            failures: Mutex::default(),
+        }
+    }
+
+    /// Refuses who has failed too often.
+    ///
+    /// # Errors
+    ///
+    /// `RATE_LIMITED` with the time until another attempt is let through.
+    pub(crate) fn check(&self, caller: &str, user_id: &str) -> Result<(), Status> {
+        let now = self.clock.now();
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let who = (caller.to_owned(), user_id.to_owned());
+        match failures.get_mut(&who) {
+            Some(times) => room(times, now),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts a failure, unless it is one too many.
+    ///
+    /// # Errors
+    ///
+    /// As [`check`](Self::check): attempts that were made at once are told apart only here.
+    pub(crate) fn count(&self, caller: &str, user_id: &str) -> Result<(), Status> {
+        let now = self.clock.now();
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if failures.len() >= FAILED_ACCEPTS_SWEPT_AT {
+            failures.retain(|_, times| times.back().is_some_and(|last| is_recent(*last, now)));
+            if failures.len() >= FAILED_ACCEPTS_SWEPT_AT {
+                // So many at once are no users who mistyped; nobody's memory is theirs to fill.
+                failures.clear();
+            }
+        }
+        let who = (caller.to_owned(), user_id.to_owned());
+        let times = failures.entry(who).or_default();
+        room(times, now)?;
+        times.push_back(now);
+        Ok(())
+    }
+}
+
+fn is_recent(time: OffsetDateTime, now: OffsetDateTime) -> bool {
+    time + FAILED_ACCEPTS_WINDOW > now
+}
+
+/// Forgets what is long ago, and refuses if there is no room for another one.
+fn room(times: &mut VecDeque<OffsetDateTime>, now: OffsetDateTime) -> Result<(), Status> {
+    while times.front().is_some_and(|first| !is_recent(*first, now)) {
+        times.pop_front();
+    }
+    match times.front() {
+        Some(first) if times.len() >= FAILED_ACCEPTS_MAX => {
+            let delay = (*first + FAILED_ACCEPTS_WINDOW - now).unsigned_abs();
+            Err(status::rate_limited(delay))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::MockClock;
+    use std::time::Duration;
+    use tonic_types::StatusExt as _;
+
+    #[test]
+    fn so_many_fail_in_any_minute_and_not_one_more() {
+        let clock = Arc::new(MockClock::new(OffsetDateTime::UNIX_EPOCH));
+        let failed = FailedAccepts::new(Arc::clone(&clock) as Arc<dyn Clock>);
+        for _ in 0..FAILED_ACCEPTS_MAX {
+            failed.check("a", "u").unwrap();
+            failed.count("a", "u").unwrap();
+            clock.advance(time::Duration::seconds(1));
+        }
+        let refused = failed.check("a", "u").unwrap_err();
+        assert!(failed.count("a", "u").is_err());
+        assert!(failed.check("a", "v").is_ok() && failed.check("b", "u").is_ok());
+        let delay = refused
+            .get_details_retry_info()
+            .unwrap()
+            .retry_delay
+            .unwrap();
+        assert_eq!(delay, Duration::from_secs(40));
+        clock.advance(time::Duration::seconds(40));
+        failed.count("a", "u").unwrap();
+        assert!(failed.check("a", "u").is_err());
+    }
+
+    #[test]
+    fn memory_ends() {
+        let clock = Arc::new(MockClock::new(OffsetDateTime::UNIX_EPOCH));
+        let failed = FailedAccepts::new(clock);
+        for user in 0..2 * FAILED_ACCEPTS_SWEPT_AT {
+            failed.count("a", &user.to_string()).unwrap();
+        }
+        assert!(failed.failures.lock().unwrap().len() <= FAILED_ACCEPTS_SWEPT_AT);
+    }
+}

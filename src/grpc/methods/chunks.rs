@@ -1,0 +1,150 @@
+//! The items of a stream, as they come, in chunks that are made together.
+//!
+//! A chunk ends when it is full, in items or octets, when its sender pauses or has waited for it for long enough, and
+//! with the stream. Knows the shape of a stream and nothing of what an item says.
+
+use std::vec;
+
+use futures::{Stream, StreamExt as _};
+use prost::Message as _;
+use tokio::time::{Instant, timeout, timeout_at};
+use tonic::{Code, Status};
+
+use crate::domain::new_invitation::ITEMS_MAX;
+use crate::domain::reason::{Reason, Violation};
+use crate::grpc::status;
+use crate::grpc::wire::limits::{
+    CHUNK_AGE_MAX, CHUNK_ITEMS, CHUNK_LINGER, CHUNK_OCTETS_MAX, STREAM_IDLE_MAX,
+};
+use crate::proto::{
+    BulkCreateStreamHeader as Header, BulkCreateStreamItem as Item,
+    BulkCreateStreamRequest as Request,
+};
+
+/// A stream of messages, read chunk by chunk.
+pub(crate) struct Chunks<S> {
+    messages: S,
+    /// The items of the first message, which may hold some beside the header.
+    first: Vec<Item>,
+    /// What is left of the message that was read last.
+    left: vec::IntoIter<Item>,
+    is_over: bool,
+}
+
+/// Items that were read and wait for others to be made with.
+#[derive(Default)]
+struct Gathered {
+    items: Vec<Item>,
+    octets: usize,
+    due: Option<Instant>,
+}
+
+impl<S: Stream<Item = Result<Request, Status>> + Unpin> Chunks<S> {
+    /// Nothing was read yet.
+    pub(crate) fn new(messages: S) -> Self {
+        Self {
+            messages,
+            first: Vec::new(),
+            left: Vec::new().into_iter(),
+            is_over: false,
+        }
+    }
+
+    /// The header, which comes first. What its message holds besides is not looked at before [`Self::next`].
+    pub(crate) async fn header(&mut self) -> Result<Header, Status> {
+        let message = self.message_in_time().await?;
+        let message = message.ok_or_else(malformed)?;
+        self.first = message.items;
+        message.header.ok_or_else(malformed)
+    }
+
+    /// The next chunk, or `None` at the end of the stream.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Item>>, Status> {
+        if !self.first.is_empty() {
+            let first = std::mem::take(&mut self.first);
+            self.left = counted(first)?.into_iter();
+        }
+        let mut gathered = Gathered::default();
+        loop {
+            if gathered.take(&mut self.left) {
+                return Ok(Some(gathered.items));
+            }
+            if self.is_over {
+                return Ok((!gathered.items.is_empty()).then_some(gathered.items));
+            }
+            let message = match gathered.due {
+                None => self.message_in_time().await?,
+                Some(due) => {
+                    let until = due.min(Instant::now() + CHUNK_LINGER);
+                    match timeout_at(until, self.messages.next()).await {
+                        Ok(message) => message.transpose().map_err(of_sender)?,
+                        Err(_) => return Ok(Some(gathered.items)),
+                    }
+                }
+            };
+            match message {
+                None => self.is_over = true,
+                Some(message) => self.left = items(message)?.into_iter(),
+            }
+        }
+    }
+
+    async fn message_in_time(&mut self) -> Result<Option<Request>, Status> {
+        match timeout(STREAM_IDLE_MAX, self.messages.next()).await {
+            Ok(message) => message.transpose().map_err(of_sender),
+            Err(_) => Err(status::refused(Reason::DeadlineExceeded)),
+        }
+    }
+}
+
+impl Gathered {
+    /// Takes as many items as fit; whether it is full then.
+    fn take(&mut self, items: &mut vec::IntoIter<Item>) -> bool {
+        while let Some(item) = items.as_slice().first() {
+            let octets = item.encoded_len();
+            if !self.items.is_empty() && self.octets + octets > CHUNK_OCTETS_MAX {
+                return true;
+            }
+            self.octets += octets;
+            self.due
+                .get_or_insert_with(|| Instant::now() + CHUNK_AGE_MAX);
+            self.items.extend(items.next());
+            if self.items.len() == CHUNK_ITEMS {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+/// The items of a message that is not the first.
+fn items(message: Request) -> Result<Vec<Item>, Status> {
+    if message.header.is_some() || message.items.is_empty() {
+        return Err(malformed());
+    }
+    counted(message.items)
+}
+
+fn counted(items: Vec<Item>) -> Result<Vec<Item>, Status> {
+    if items.len() > ITEMS_MAX {
+        let violation = Violation::new("items", Reason::TooManyItems);
+        return Err(status::invalid(vec![violation]));
+    }
+    Ok(items)
+}
+
+fn malformed() -> Status {
+    status::refused(Reason::StreamMalformed)
+}
+
+/// What tonic says of messages that are cut off or framed wrongly: no fault of this service, whatever it is called.
+fn of_sender(status: Status) -> Status {
+    match status.code() {
+        Code::Internal => status::refused(Reason::RequestMalformed),
+        _ => status,
+    }
+}
+
+#[cfg(test)]
+#[path = "chunks_tests.rs"]
+mod tests;

@@ -1,0 +1,339 @@
+//! `mail`: checks an operator's templates, and shows a mail before anybody gets one.
+//!
+//! The one command that looks inside: it uses the program's own templates and asks no server.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use time::macros::datetime;
+
+use crate::domain::brand::Brand;
+use crate::domain::email_address::EmailAddress;
+use crate::domain::reason::Violation;
+use crate::mail::message::{Composer, InvitationMail, MailKind, Sender};
+use crate::mail::templates::{TemplateErrors, Templates};
+use invitations_command::error::{CommandError, Exit};
+
+/// What the link of a preview is; nobody's token.
+const SAMPLE_LINK: &str = "https://app.example.com/join#token=inv1_a_token_that_opens_nothing";
+
+const AFTER_HELP: &str = "\
+The folder holds any of invitation.mjml, invitation.txt and LOCALE.toml, such as de.toml; each takes \
+the place of the built-in file of that name, and another locale adds a language. A check renders \
+every language with and without everything that may be missing. `serve` does the same at start.
+
+Examples:
+  invitations mail check --templates-folder templates
+  invitations mail preview --locale de --open-in mail.html
+  invitations mail preview --kind reminder --brand-color '#0f766e' --support-email help@acme.example --text";
+
+/// What can be done with the templates of mails.
+#[derive(Debug, Clone, Subcommand)]
+#[command(after_help = AFTER_HELP)]
+pub enum MailCommand {
+    /// Render every mail the templates can give, and say what is wrong with them
+    #[command(after_help = AFTER_HELP)]
+    Check(MailCheckArgs),
+    /// Write one mail into a file, to look at
+    #[command(after_help = AFTER_HELP)]
+    Preview(Box<MailPreviewArgs>),
+}
+
+/// Where templates come from.
+#[derive(Debug, Clone, Args)]
+pub struct TemplatesArgs {
+    /// Folder of templates that replace the built-in ones or add languages
+    #[arg(long, env = "INVITATIONS_TEMPLATES_FOLDER", value_name = "FOLDER")]
+    templates_folder: Option<PathBuf>,
+}
+
+/// The arguments of `mail check`.
+#[derive(Debug, Clone, Args)]
+pub struct MailCheckArgs {
+    #[command(flatten)]
+    templates: TemplatesArgs,
+}
+
+/// What a previewed mail is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    Invitation,
+    Reminder,
+}
+
+/// The arguments of `mail preview`.
+#[derive(Debug, Clone, Args)]
+pub struct MailPreviewArgs {
+    #[command(flatten)]
+    templates: TemplatesArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+    /// Language of the mail; one that nobody wrote gives English
+    #[arg(long, default_value = "en", value_name = "TAG")]
+    locale: String,
+    /// What the mail is for
+    #[arg(long, value_enum, default_value = "invitation")]
+    kind: Kind,
+    /// Who mails come from, as `Name <address>`
+    #[arg(
+        long,
+        env = "INVITATIONS_MAIL_FROM",
+        default_value = "Example invitations <invitations@example.com>",
+        value_name = "FROM"
+    )]
+    mail_from: String,
+    /// Name of the organization
+    #[arg(long, default_value = "Analytical Engines Ltd", value_name = "NAME")]
+    organization_name: String,
+    /// Name of whoever invites
+    #[arg(long, default_value = "Ada King", value_name = "NAME")]
+    inviter_name: String,
+    /// Leave out who invites
+    #[arg(long, conflicts_with = "inviter_name")]
+    no_inviter: bool,
+    /// Role in the organization
+    #[arg(long, default_value = "member", value_name = "ROLE")]
+    role: String,
+    /// Personal message
+    #[arg(long, default_value = "", value_name = "TEXT")]
+    note: String,
+    /// The organization's logo, an https URL
+    #[arg(long, default_value = "", value_name = "URL")]
+    logo_url: String,
+    /// The organization's color, as #rrggbb
+    #[arg(long, default_value = "", value_name = "COLOR")]
+    brand_color: String,
+    /// Where readers may write to
+    #[arg(long, default_value = "", value_name = "ADDRESS")]
+    support_email: String,
+    /// Where a reader stops further mail
+    #[arg(long, value_name = "URL")]
+    unsubscribe_url: Option<String>,
+}
+
+/// Where a preview goes.
+#[derive(Debug, Clone, Args)]
+#[group(required = true, multiple = false)]
+pub struct OutputArgs {
+    /// Write the HTML part into this file, which a browser shows
+    #[arg(long, value_name = "FILE")]
+    open_in: Option<PathBuf>,
+    /// Print the subject and the text part
+    #[arg(long)]
+    text: bool,
+    /// Write the whole message into this file, which a mail program shows
+    #[arg(long, value_name = "FILE")]
+    eml: Option<PathBuf>,
+}
+
+/// Runs a mail command.
+pub fn run(command: &MailCommand, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    match command {
+        MailCommand::Check(args) => check(args, out),
+        MailCommand::Preview(args) => preview(args, out),
+    }
+}
+
+fn check(args: &MailCheckArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let templates = args.templates.load()?;
+    templates.prove().map_err(|errors| refused(&errors))?;
+    let languages: Vec<&str> = templates.languages().collect();
+    writeln!(
+        out,
+        "every mail can be rendered in {}",
+        languages.join(", ")
+    )?;
+    Ok(Exit::Done)
+}
+
+fn preview(args: &MailPreviewArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let mail = args.mail()?;
+    let composer = Composer::with_templates(args.sender()?, args.templates.load()?);
+    let unwritten = |error| CommandError::Usage(format!("the mail cannot be written: {error}"));
+    let letter = composer.write(&mail).map_err(unwritten)?;
+    let (path, bytes) = match (&args.output.open_in, &args.output.eml) {
+        (Some(path), _) => (path, letter.html.into_bytes()),
+        (None, Some(path)) => {
+            let message = composer.compose(&mail).map_err(unwritten)?;
+            (path, message.bytes().to_vec())
+        }
+        (None, None) => {
+            write!(out, "{}\n\n{}", letter.subject, letter.text)?;
+            return Ok(Exit::Done);
+        }
+    };
+    fs::write(path, bytes).map_err(|source| CommandError::file("write", path, source))?;
+    writeln!(out, "wrote {}: {}", path.display(), letter.subject)?;
+    Ok(Exit::Done)
+}
+
+impl TemplatesArgs {
+    fn load(&self) -> Result<Templates, CommandError> {
+        let templates = match &self.templates_folder {
+            Some(folder) => Templates::with_folder(folder),
+            None => Templates::embedded(),
+        };
+        templates.map_err(|errors| refused(&errors))
+    }
+}
+
+impl MailPreviewArgs {
+    fn sender(&self) -> Result<Sender, CommandError> {
+        let parts = self.mail_from.split_once('<');
+        let parts =
+            parts.and_then(|(name, rest)| Some((name.trim(), rest.trim().strip_suffix('>')?)));
+        let (name, address) = parts.ok_or_else(|| {
+            CommandError::Usage("--mail-from is not of the form `Name <address>`".to_owned())
+        })?;
+        Sender::parse(name, address, None)
+            .map_err(|error| CommandError::Usage(format!("--mail-from: {error}")))
+    }
+
+    fn mail(&self) -> Result<InvitationMail, CommandError> {
+        let brand = Brand::parse(&self.logo_url, &self.brand_color, &self.support_email);
+        let brand = brand.map_err(|violations| {
+            let line = |violation: &Violation| {
+                let flag = violation.field.replace('_', "-");
+                let rule = rule(violation.field.as_ref()).unwrap_or_default();
+                format!("--{flag}: {}{rule}", violation.reason.sentence())
+            };
+            CommandError::Usage(violations.iter().map(line).collect::<Vec<_>>().join("\n"))
+        })?;
+        Ok(InvitationMail {
+            kind: match self.kind {
+                Kind::Invitation => MailKind::Invitation,
+                Kind::Reminder => MailKind::Reminder,
+            },
+            message_id: "preview@example.com".to_owned(),
+            date: datetime!(2026-12-15 18:48 UTC),
+            to: EmailAddress::parse("grace@example.com").expect("a plain address"),
+            organization_name: self.organization_name.clone(),
+            brand,
+            inviter_name: (!self.no_inviter).then(|| self.inviter_name.clone()),
+            role: self.role.clone(),
+            note: (!self.note.is_empty()).then(|| self.note.clone()),
+            link: SAMPLE_LINK.to_owned().into(),
+            expires_at: datetime!(2026-12-22 18:48 UTC),
+            locale: self.locale.clone(),
+            envelope_from: None,
+            unsubscribe_url: self.unsubscribe_url.clone().map(Into::into),
+        })
+    }
+}
+
+/// What a field of the brand has to be, where its reason does not say it.
+fn rule(field: &str) -> Option<&'static str> {
+    match field {
+        "logo_url" => Some(
+            ": it has to be an https URL of a host name with a dot, without user, port or fragment",
+        ),
+        "brand_color" => Some(": it has to be #rrggbb, such as #0f766e"),
+        _ => None,
+    }
+}
+
+/// Everything that is wrong, a line each.
+fn refused(errors: &TemplateErrors) -> CommandError {
+    CommandError::Usage(format!("the templates cannot be used:\n{errors}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        command: MailCommand,
+    }
+
+    fn run_line(line: &[&str]) -> Result<String, CommandError> {
+        let words = ["mail"].iter().chain(line);
+        let line =
+            Line::try_parse_from(words).map_err(|error| CommandError::Usage(error.to_string()))?;
+        let mut out = Vec::new();
+        run(&line.command, &mut out)?;
+        Ok(String::from_utf8(out).unwrap_or_default())
+    }
+
+    #[test]
+    fn the_built_in_templates_pass_their_check() {
+        let told = run_line(&["check"]).unwrap();
+        let expected = "every mail can be rendered in ar, de, en, es, fr, ja, pt-BR, zh-Hans\n";
+        assert_eq!(told, expected);
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_used_is_told_with_every_reason() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("de.toml"), "language = 'de'").unwrap();
+        fs::write(folder.path().join("invitation.txt"), "{{ lnk }}").unwrap();
+        let path = folder.path().to_str().unwrap();
+        let failure = run_line(&["check", "--templates-folder", path]).unwrap_err();
+        let told = failure.to_string();
+        assert!(told.contains("\nde.toml: "), "{told}");
+        let expected = "\ninvitation.txt: the placeholder lnk is unknown";
+        assert!(told.contains(expected), "{told}");
+    }
+
+    #[test]
+    fn a_mail_is_shown_in_each_form() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+        let (html, eml) = (path("mail.html"), path("mail.eml"));
+        let told = run_line(&["preview", "--locale", "de", "--open-in", &html]).unwrap();
+        assert_eq!(
+            told,
+            format!("wrote {html}: Einladung zu Analytical Engines Ltd\n")
+        );
+        let written = fs::read_to_string(&html).unwrap();
+        assert!(written.contains("<html lang=\"de\""));
+        run_line(&["preview", "--no-inviter", "--eml", &eml]).unwrap();
+        let written = fs::read_to_string(&eml).unwrap();
+        assert!(written.contains("Subject: Invitation to join"));
+        let line = [
+            "preview",
+            "--kind",
+            "reminder",
+            "--note",
+            "Hello",
+            "--support-email",
+            "help@acme.example",
+            "--unsubscribe-url",
+            "https://mail.example.com/u/1",
+            "--text",
+        ];
+        let told = run_line(&line).unwrap();
+        assert!(told.starts_with("Reminder: "), "{told}");
+        for words in [
+            "> Hello",
+            "help@acme.example",
+            "https://mail.example.com/u/1",
+        ] {
+            assert!(told.contains(words), "{told}");
+        }
+    }
+
+    #[test]
+    fn a_brand_that_the_directory_would_refuse_is_refused() {
+        let line = [
+            "preview",
+            "--text",
+            "--brand-color",
+            "red",
+            "--logo-url",
+            "http://e.example/l.png",
+        ];
+        let told = run_line(&line).unwrap_err().to_string();
+        let expected = "--logo-url: the field is malformed: it has to be an https URL of a host name with a dot, \
+                        without user, port or fragment\n\
+                        --brand-color: the field is malformed: it has to be #rrggbb, such as #0f766e";
+        assert_eq!(told, expected);
+        assert!(run_line(&["preview"]).is_err());
+        assert!(run_line(&["preview", "--text", "--eml", "x"]).is_err());
+    }
+}

@@ -1,0 +1,295 @@
+//! The database itself is away, read-only, full or busy: what callers and health are told, and how it ends.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use invitations::proto::directory_service_client::DirectoryServiceClient;
+use invitations::proto::{GetMembershipRequest, UpsertUsersRequest, User};
+use invitations::store::Store;
+use sqlx::{Executor as _, PgConnection};
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use crate::support::bystanders::tell;
+use crate::support::database::Database;
+use crate::support::harness::{ACME, Directory, bearer, invite_request};
+use crate::support::site::{Site, TOKEN, client, is_serving, until};
+
+fn directory(channel: &Channel) -> Directory {
+    DirectoryServiceClient::with_interceptor(channel.clone(), bearer(TOKEN))
+}
+
+/// Writes one row.
+async fn write(channel: &Channel, id: &str) -> Result<(), Status> {
+    let user = User {
+        id: id.to_owned(),
+        name: "Somebody".to_owned(),
+        verified_emails: Vec::new(),
+    };
+    let request = UpsertUsersRequest { users: vec![user] };
+    let answer = directory(channel).upsert_users(request).await?;
+    assert_eq!(answer.into_inner().failed_count, 0);
+    Ok(())
+}
+
+/// Reads one row.
+async fn read(channel: &Channel) -> Result<(), Status> {
+    let request = GetMembershipRequest {
+        organization_id: ACME.to_owned(),
+        user_id: "ada".to_owned(),
+    };
+    directory(channel).get_membership(request).await.map(drop)
+}
+
+fn assert_retryable(status: &Status, code: Code) {
+    assert_eq!(status.code(), code, "{}", status.message());
+    let details = status.get_error_details();
+    assert!(details.retry_info().unwrap().retry_delay.is_some());
+}
+
+/// As an operator has it.
+const PATIENT: [(&str, &str); 2] = [
+    ("INVITATIONS_DATABASE_ACQUIRE_TIMEOUT", "500ms"),
+    ("INVITATIONS_ROLE", "api"),
+];
+
+#[tokio::test]
+async fn a_database_that_turns_read_only_answers_readers_and_is_left_once_it_writes_again() {
+    let site = Site::new(Database::create().await).await;
+    let (_running, channel) = site.serve_populated(&PATIENT).await;
+    let mut database = site.database.connect().await;
+    let turn = async |database: &mut PgConnection, setting: &'static str| {
+        let statement = format!(
+            "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET default_transaction_read_only = {setting}'; END $$"
+        );
+        // Whoever asks is read-only too, from the second time on.
+        database
+            .execute("SET transaction_read_only = off")
+            .await
+            .unwrap();
+        database
+            .execute(sqlx::AssertSqlSafe(statement))
+            .await
+            .unwrap();
+    };
+    turn(&mut database, "on").await;
+    database
+        .execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+        .await
+        .unwrap();
+    let refused = async || write(&channel, "new").await.err();
+    until("a refusal", async || refused().await.is_some()).await;
+    assert_retryable(&refused().await.unwrap(), Code::Unavailable);
+    read(&channel).await.unwrap();
+    // Five seconds between signs of life, and three that are missed.
+    let begin = Instant::now();
+    until("NOT_SERVING", async || !is_serving(&channel).await).await;
+    tell(&format!("NOT_SERVING after {:?}", begin.elapsed()));
+    assert!(begin.elapsed() < Duration::from_secs(25));
+    read(&channel).await.unwrap();
+
+    // Connections stay as they were made: what finds one of that time closes it.
+    turn(&mut database, "off").await;
+    let begin = Instant::now();
+    until("writes", async || write(&channel, "new").await.is_ok()).await;
+    assert!(begin.elapsed() < Duration::from_secs(10));
+    until("SERVING", async || is_serving(&channel).await).await;
+}
+
+/// Makes the first `times` inserts of users fail with an SQLSTATE. Sequences count what is rolled back, too.
+async fn fail(database: &mut PgConnection, sqlstate: &str, times: u32) {
+    let statement = format!(
+        "DROP TRIGGER IF EXISTS fail ON users;
+         CREATE SEQUENCE IF NOT EXISTS tries;
+         SELECT setval('tries', 1, false);
+         CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$
+         BEGIN
+             IF nextval('tries') <= {times} THEN RAISE EXCEPTION USING ERRCODE = '{sqlstate}'; END IF;
+             RETURN NEW;
+         END $$;
+         CREATE TRIGGER fail BEFORE INSERT ON users FOR EACH ROW EXECUTE FUNCTION fail()"
+    );
+    let statement = sqlx::AssertSqlSafe(statement);
+    sqlx::raw_sql(statement).execute(database).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_loses_against_others_is_tried_four_times_and_then_aborted() {
+    let site = Site::new(Database::create().await).await;
+    let (_running, channel) = site.serve_populated(&PATIENT).await;
+    let mut database = site.database.connect().await;
+    let tries = async |database: &mut PgConnection| -> i64 {
+        let tries = sqlx::query_scalar("SELECT last_value FROM tries");
+        tries.fetch_one(database).await.unwrap()
+    };
+    for sqlstate in ["40001", "40P01", "55P03"] {
+        fail(&mut database, sqlstate, 3).await;
+        write(&channel, &format!("slow{sqlstate}")).await.unwrap();
+        assert_eq!(tries(&mut database).await, 4, "{sqlstate}");
+        fail(&mut database, sqlstate, 4).await;
+        let lost = write(&channel, &format!("lost{sqlstate}")).await;
+        assert_retryable(&lost.unwrap_err(), Code::Aborted);
+        assert_eq!(tries(&mut database).await, 4, "{sqlstate}");
+    }
+    // No disk, no memory, no connection, stopped by the administrator, out of time: not tried again here.
+    for sqlstate in ["53100", "53200", "53300", "57P01", "57014", "25006"] {
+        fail(&mut database, sqlstate, 1).await;
+        let away = write(&channel, &format!("away{sqlstate}")).await;
+        assert_retryable(&away.unwrap_err(), Code::Unavailable);
+        assert_eq!(tries(&mut database).await, 1, "{sqlstate}");
+    }
+    write(&channel, "last").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_row_that_stays_locked_aborts_the_call_and_a_pool_that_is_lent_out_refuses_others() {
+    let site = Site::new(Database::create().await).await;
+    let settings = [
+        ("INVITATIONS_DATABASE_CONNECTIONS_MAX", "2"),
+        // Between two tries a connection goes back, which nobody else is to get while they wait for one.
+        ("INVITATIONS_DATABASE_LOCK_TIMEOUT", "4s"),
+        PATIENT[0],
+        PATIENT[1],
+    ];
+    let (_running, channel) = site.serve_populated(&settings).await;
+    let mut blocker = site.database.connect().await;
+    blocker
+        .execute("BEGIN; LOCK TABLE organizations")
+        .await
+        .unwrap();
+    let mut locked: FuturesUnordered<_> = (0..2)
+        .map(|number| {
+            let (mut client, email) = (client(&channel), format!("{number}@b.co"));
+            async move { client.bulk_create(invite_request(&[&email])).await }
+        })
+        .collect();
+    let lent_out = async {
+        until("both connections to wait", async || {
+            let mut database = site.database.connect().await;
+            let waiting: i64 = sqlx::query_scalar(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
+            )
+            .fetch_one(&mut database)
+            .await
+            .unwrap();
+            waiting == 2
+        })
+        .await;
+        let begin = Instant::now();
+        let refused = read(&channel).await.unwrap_err();
+        (refused, begin.elapsed())
+    };
+    let mut first = Box::pin(locked.next());
+    let (refused, took) = tokio::select! {
+        told = lent_out => told,
+        _ = &mut first => panic!("the row was not locked"),
+    };
+    assert_retryable(&refused, Code::Unavailable);
+    tell(&format!("refused by an exhausted pool after {took:?}"));
+    // Half a second of waiting; the rest is for a busy machine.
+    assert!(took < Duration::from_millis(1_500), "{took:?}");
+    let aborted = first.await.unwrap().err().unwrap();
+    assert_retryable(&aborted, Code::Aborted);
+    assert!(locked.next().await.unwrap().is_err());
+    blocker.execute("ROLLBACK").await.unwrap();
+    read(&channel).await.unwrap();
+}
+
+/// A Postgres that can be stopped, unlike the one that all tests share, and that forgets nothing.
+struct Cluster {
+    folder: TempDir,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        // The script keeps its cluster beside itself, wherever that is.
+        fs::create_dir(folder.path().join("scripts")).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/postgres");
+        fs::copy(script, folder.path().join("scripts/postgres")).unwrap();
+        let cluster = Self { folder };
+        cluster.run("start").await;
+        cluster
+    }
+
+    async fn run(&self, verb: &str) -> String {
+        let output = self.output(verb).await;
+        assert!(output.status.success(), "{verb}: {output:?}");
+        String::from_utf8(output.stdout).unwrap().trim().to_owned()
+    }
+
+    async fn output(&self, verb: &str) -> Output {
+        let script = self.folder.path().join("scripts/postgres");
+        let command = Command::new(script).arg(verb).output().await;
+        command.unwrap()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join(".data/postgres/data")
+    }
+
+    /// Ends it as a crash would.
+    async fn crash(&self) {
+        let pid = fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
+        let pid = pid.lines().next().unwrap().to_owned();
+        let killed = Command::new("kill").args(["-QUIT", &pid]).status().await;
+        assert!(killed.unwrap().success());
+        until("the cluster's end", async || {
+            !self.output("status").await.status.success()
+        })
+        .await;
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let script = self.folder.path().join("scripts/postgres");
+        let removing = std::process::Command::new(script).arg("remove").output();
+        drop(removing);
+    }
+}
+
+#[tokio::test]
+async fn a_database_that_crashes_and_comes_back_is_used_again() {
+    let cluster = Cluster::start().await;
+    let url = cluster.run("url").await;
+    let url = url.replace("/invitations?", "/postgres?");
+    Store::migrate(&url).await.unwrap();
+    let site = Site::new(Database::create_empty().await).await;
+    let mut settings = vec![("INVITATIONS_DATABASE_URL", url.as_str())];
+    settings.extend(PATIENT);
+    let (_running, channel) = site.serve_populated(&settings).await;
+    let mut written = 0;
+    for round in 0..3 {
+        cluster.crash().await;
+        let begin = Instant::now();
+        let away = write(&channel, "away").await;
+        assert_retryable(&away.unwrap_err(), Code::Unavailable);
+        assert!(begin.elapsed() < Duration::from_secs(5));
+        cluster.run("start").await;
+        let begin = Instant::now();
+        until("a write", async || {
+            write(&channel, &format!("user{round}")).await.is_ok()
+        })
+        .await;
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        written += 1;
+    }
+    let mut database = <PgConnection as sqlx::Connection>::connect(&url)
+        .await
+        .unwrap();
+    let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM users WHERE id LIKE 'user%'")
+        .fetch_one(&mut database)
+        .await
+        .unwrap();
+    assert_eq!(kept, written);
+}

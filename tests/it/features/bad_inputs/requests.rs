@@ -1,0 +1,306 @@
+//! Requests as a whole: lists, ids, credentials, frames, and what the protocol does not know.
+
+use invitations::proto::{
+    AcceptPolicy, BulkCreateRequest, BulkResendRequest, ErrorReason, NewInvitation, RequeueRequest,
+};
+use prost::Message as _;
+use prost::encoding::{WireType, encode_key, encode_varint, string};
+use tonic::{Code, Status};
+
+use super::{AS_ALL, assert_refused, assert_status, bulk_create, quiet, request_of, rows};
+use crate::support::harness::{ACME, World, created, invite_request, item_reason};
+use crate::support::wire;
+
+const BULK_CREATE: &str = "/invitation.v1.InvitationService/BulkCreate";
+const ID: &str = "0c7b8a52-9ad6-4fd5-9a2a-07f1c6a0b1d3";
+
+#[tokio::test]
+async fn a_list_of_nothing_and_a_list_of_too_many_are_refused_and_write_nothing() {
+    let world = World::start().await;
+    let before = rows(&world).await;
+    let many: Vec<_> = (0..10_001)
+        .map(|number| quiet(&format!("{number}@b.co")))
+        .collect();
+    for (items, reason) in [(vec![], "ITEMS_EMPTY"), (many, "TOO_MANY_ITEMS")] {
+        let answer = world.client().bulk_create(request_of(items)).await;
+        assert_status(answer, Code::InvalidArgument, reason, "");
+    }
+    let resend = |invitation_ids| BulkResendRequest {
+        request_id: ID.to_owned(),
+        organization_id: ACME.to_owned(),
+        invitation_ids,
+        ..Default::default()
+    };
+    let requeue = |invitation_ids| RequeueRequest {
+        organization_id: ACME.to_owned(),
+        invitation_ids,
+        all_dead: false,
+    };
+    for (ids, reason) in [
+        (vec![], "ITEMS_EMPTY"),
+        (vec![ID.to_owned(); 10_001], "TOO_MANY_ITEMS"),
+    ] {
+        let answer = world.client().bulk_resend(resend(ids.clone())).await;
+        assert_status(answer, Code::InvalidArgument, reason, ID);
+        let answer = world.mails_of("all").requeue(requeue(ids)).await;
+        assert_status(answer, Code::InvalidArgument, reason, ID);
+    }
+    assert_eq!(rows(&world).await, before);
+}
+
+#[tokio::test]
+async fn ten_thousand_items_that_are_all_invalid_are_ten_thousand_errors_and_no_write() {
+    let world = World::start().await;
+    let before = rows(&world).await;
+    let items = (0..10_000).map(|number| quiet(&format!("canary {number}")));
+    let answer = bulk_create(&world, request_of(items.collect())).await;
+    assert_eq!((answer.created_count, answer.failed_count), (0, 10_000));
+    for (index, result) in (0..).zip(&answer.results) {
+        assert_eq!(
+            (result.index, item_reason(result)),
+            (index, ErrorReason::EmailInvalid)
+        );
+    }
+    assert_eq!(rows(&world).await, before);
+}
+
+#[tokio::test]
+async fn an_organization_id_that_is_none_is_refused() {
+    let world = World::start().await;
+    let long = "o".repeat(65);
+    for (id, reason) in [
+        ("", "FIELD_REQUIRED"),
+        ("ac\nme", "FIELD_INVALID"),
+        ("ac\0me", "FIELD_INVALID"),
+        ("acme ", "FIELD_INVALID"),
+        ("\u{430}cme", "FIELD_INVALID"),
+        (&long, "FIELD_INVALID"),
+    ] {
+        let request = BulkCreateRequest {
+            organization_id: id.to_owned(),
+            ..invite_request(&["a@b.co"])
+        };
+        let answer = world.client().bulk_create(request).await;
+        assert_status(answer, Code::InvalidArgument, reason, id);
+    }
+    let request = BulkCreateRequest {
+        organization_id: "acme' OR '1'='1".replace(' ', "_"),
+        ..invite_request(&["a@b.co"])
+    };
+    let answer = world.client().bulk_create(request).await;
+    assert_status(answer, Code::NotFound, "ORGANIZATION_NOT_FOUND", "'1'='1");
+}
+
+#[tokio::test]
+async fn a_request_id_has_the_one_form_of_rfc_9562_in_either_case() {
+    let world = World::start().await;
+    let long = "x".repeat(10 << 10);
+    let simple = ID.replace('-', "");
+    let shifted = format!("{}-{}", &simple[..9], &simple[9..]);
+    for id in [
+        "abc",
+        &simple,
+        &shifted,
+        &format!("{{{ID}}}"),
+        &format!("urn:uuid:{ID}"),
+        &format!(" {ID}"),
+        &format!("{ID}\n"),
+        &ID.replace('0', "g"),
+        &ID.replace('0', "\u{ff10}"),
+        &"-".repeat(36),
+        &long,
+    ] {
+        let request = BulkCreateRequest {
+            request_id: id.to_owned(),
+            ..invite_request(&["a@b.co"])
+        };
+        let answer = world.client().bulk_create(request).await;
+        assert_status(answer, Code::InvalidArgument, "REQUEST_ID_INVALID", id);
+    }
+    let request = |id: &str| BulkCreateRequest {
+        request_id: id.to_owned(),
+        ..request_of(vec![quiet("a@b.co")])
+    };
+    let first = bulk_create(&world, request(ID)).await;
+    created(&first.results[0]);
+    let shouted = bulk_create(&world, request(&ID.to_ascii_uppercase())).await;
+    assert!(
+        shouted == first,
+        "either case is the same id, so this was a repetition"
+    );
+}
+
+#[tokio::test]
+async fn a_request_id_that_was_used_for_something_else_is_refused() {
+    let world = World::start().await;
+    let request = |email: &str| BulkCreateRequest {
+        request_id: ID.to_owned(),
+        ..request_of(vec![quiet(email)])
+    };
+    bulk_create(&world, request("a@b.co")).await;
+    let before = rows(&world).await;
+    let answer = world.client().bulk_create(request("canary@b.co")).await;
+    assert_status(
+        answer,
+        Code::FailedPrecondition,
+        "REQUEST_ID_REUSED",
+        "canary",
+    );
+    assert_eq!(rows(&world).await, before);
+}
+
+#[tokio::test]
+async fn credentials_that_are_none_are_refused_before_the_message_is_read() {
+    let world = World::start().await;
+    let strangers: [&[(&str, &str)]; 7] = [
+        &[],
+        &[("authorization", "")],
+        &[("authorization", "Bearer")],
+        &[("authorization", "Bearer ")],
+        &[("authorization", "Basic YWxsOmFsbA==")],
+        &[("authorization", "Bearer canary7265")],
+        &[("authorization", "Bearer all all")],
+    ];
+    for headers in strangers {
+        let answer = wire::call(world.address(), BULK_CREATE, headers, b"\xff\xff").await;
+        assert_status(
+            answer,
+            Code::Unauthenticated,
+            "CREDENTIALS_INVALID",
+            "canary7265",
+        );
+    }
+    let message = request_of(vec![quiet("a@b.co")]).encode_to_vec();
+    let unscoped = [("authorization", "Bearer all-but-invitations:write")];
+    let answer = wire::call(world.address(), BULK_CREATE, &unscoped, &message).await;
+    assert_status(answer, Code::PermissionDenied, "SCOPE_MISSING", "a@b.co");
+}
+
+#[tokio::test]
+async fn octets_that_are_no_message_are_a_malformed_request() {
+    let world = World::start().await;
+    let before = rows(&world).await;
+    let whole = request_of(vec![quiet("canary@b.co")]).encode_to_vec();
+    // A length that does not end, one that is over everything, a field number of nought, a wire type that is none, a
+    // group that does not end, and a message cut in its middle.
+    for octets in [
+        &b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"[..],
+        b"\x0a\xff\xff\xff\xff\x0fcanary",
+        b"\x00\x01",
+        b"\x0f\x01",
+        b"\x0b\x0b\x0b",
+        &whole[..whole.len() - 1],
+    ] {
+        let answer = wire::call(world.address(), BULK_CREATE, &[AS_ALL], octets).await;
+        assert_status(answer, Code::InvalidArgument, "REQUEST_MALFORMED", "canary");
+    }
+    assert_eq!(rows(&world).await, before);
+}
+
+#[tokio::test]
+async fn a_compressed_message_is_told_that_nobody_reads_it() {
+    let world = World::start().await;
+    let message = request_of(vec![quiet("a@b.co")]).encode_to_vec();
+    let mut framed = vec![1];
+    framed.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    framed.extend(message);
+    let answer = wire::call_raw(world.address(), BULK_CREATE, &[AS_ALL], framed.clone()).await;
+    assert_eq!(
+        answer.as_ref().err().map(Status::code),
+        Some(Code::Internal)
+    );
+    let headers = [AS_ALL, ("grpc-encoding", "gzip")];
+    let answer = wire::call_raw(world.address(), BULK_CREATE, &headers, framed).await;
+    assert_eq!(
+        answer.as_ref().err().map(Status::code),
+        Some(Code::Unimplemented)
+    );
+}
+
+#[tokio::test]
+async fn a_field_that_nobody_knows_is_passed_over() {
+    let world = World::start().await;
+    let mut message = request_of(vec![quiet("a@b.co")]).encode_to_vec();
+    string::encode(4_000, &"canary\0".to_owned(), &mut message);
+    encode_key(4_001, WireType::SixtyFourBit, &mut message);
+    message.extend([255; 8]);
+    encode_key(4_002, WireType::Varint, &mut message);
+    encode_varint(u64::MAX, &mut message);
+    let answer = wire::call(world.address(), BULK_CREATE, &[AS_ALL], &message).await;
+    let answer = invitations::proto::BulkCreateResponse::decode(answer.unwrap().as_slice());
+    created(&answer.unwrap().results[0]);
+}
+
+#[tokio::test]
+async fn a_value_that_an_enum_has_not_is_refused() {
+    let world = World::start().await;
+    for value in [-1, 999, i32::MAX, i32::MIN] {
+        let rule = ("accept_policy", ErrorReason::FieldInvalid);
+        assert_refused(&world, &[""], rule, |_, _| NewInvitation {
+            accept_policy: value,
+            ..quiet("a@b.co")
+        })
+        .await;
+        let request = BulkCreateRequest {
+            on_existing: value,
+            ..request_of(vec![quiet("a@b.co")])
+        };
+        let answer = world.client().bulk_create(request).await;
+        assert_status(answer, Code::InvalidArgument, "FIELD_INVALID", "");
+    }
+    let unspecified = NewInvitation {
+        accept_policy: AcceptPolicy::Unspecified.into(),
+        ..quiet("a@b.co")
+    };
+    let answer = bulk_create(&world, request_of(vec![unspecified])).await;
+    assert_eq!(
+        created(&answer.results[0]).accept_policy(),
+        AcceptPolicy::InvitedEmail
+    );
+}
+
+#[tokio::test]
+async fn an_id_that_stands_twice_or_is_none_fails_alone() {
+    let mut world = World::start().await;
+    let (invitation, _) = world.invite_one("a@b.co").await;
+    let ids = [
+        invitation.id.as_str(),
+        &invitation.id.to_ascii_uppercase(),
+        ID,
+        "",
+        "canary7265",
+        "canary\0",
+    ];
+    let request = BulkResendRequest {
+        request_id: ID.to_owned(),
+        organization_id: ACME.to_owned(),
+        invitation_ids: ids.map(str::to_owned).into(),
+        ..Default::default()
+    };
+    let answer = world
+        .client()
+        .bulk_resend(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let told: Vec<_> = answer
+        .results
+        .iter()
+        .map(|result| {
+            result
+                .error
+                .as_ref()
+                .map_or("", |error| error.reason().as_str_name())
+        })
+        .collect();
+    let expected = [
+        "",
+        "ERROR_REASON_DUPLICATE_IN_REQUEST",
+        "ERROR_REASON_INVITATION_NOT_FOUND",
+        "ERROR_REASON_FIELD_INVALID",
+        "ERROR_REASON_FIELD_INVALID",
+        "ERROR_REASON_FIELD_INVALID",
+    ];
+    assert_eq!(told, expected);
+    assert_eq!(world.deliver_all().await, 1);
+}

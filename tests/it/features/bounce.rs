@@ -1,0 +1,201 @@
+//! Bounces as mails: the command that a mail server pipes them into, and what the service believes of them.
+
+use std::process::Stdio;
+
+use invitations::domain::bounce_address::SentMail;
+use invitations::domain::keyring::Keyring;
+use invitations::proto::feedback_service_client::FeedbackServiceClient;
+use invitations::proto::{BounceOutcome, ReportBounceRequest};
+use tokio::io::AsyncWriteExt as _;
+use tonic::Code;
+use uuid::Uuid;
+
+use crate::support::database::Database;
+use crate::support::harness::{KEYS, World, bearer, reason};
+use crate::support::programs::invitectl;
+use crate::support::site::{Site, TOKEN};
+
+/// The address that the reports came to, as they lie in their files.
+const PLACEHOLDER: &str = "bounces+envelope@mail.example.com";
+const POSTFIX: &str = include_str!("../../fixtures/dsn/postfix.eml");
+const RELAYED: &str = include_str!("../../fixtures/dsn/postfix-relayed.eml");
+const QMAIL: &str = include_str!("../../fixtures/dsn/qmail.eml");
+
+/// The envelope sender of a mail that nobody knows any more.
+fn bounce_address() -> String {
+    let mail = SentMail {
+        invitation_id: Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0001),
+        send_seq: 1,
+    };
+    let keyring = Keyring::parse(KEYS).unwrap();
+    mail.bounce_address(&keyring, "bounces@mail.example.com")
+        .unwrap()
+}
+
+/// The same with another proof.
+fn forged_address() -> String {
+    let address = bounce_address();
+    let at = address.find('@').unwrap() - 1;
+    let other = if &address[at..=at] == "a" { "b" } else { "a" };
+    format!("{}{other}{}", &address[..at], &address[at + 1..])
+}
+
+/// Pipes a mail into the command; returns its exit status and what it prints.
+async fn pipe(server: &str, token: &str, recipient: &[&str], mail: &str) -> (i32, String, String) {
+    let mut command = invitectl()
+        .arg("bounce")
+        .args(recipient)
+        .env("INVITATIONS_SERVER", server)
+        .env("INVITATIONS_TOKEN", token)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stdin = command.stdin.take().unwrap();
+    let (written, output) = tokio::join!(
+        async move { stdin.write_all(mail.as_bytes()).await },
+        command.wait_with_output()
+    );
+    // A mail server takes a pipe that breaks for a failure.
+    written.unwrap();
+    let output = output.unwrap();
+    let text = |octets| String::from_utf8(octets).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[tokio::test]
+async fn a_mail_server_pipes_reports_in_and_is_never_told_to_bounce_them() {
+    let site = Site::new(Database::create().await).await;
+    let (running, _channel) = site.serve(&[]).await;
+    let server = format!("http://{}", running.address());
+    let (genuine, forged) = (bounce_address(), forged_address());
+    let long = format!("{POSTFIX}{}", "x".repeat(3 << 20));
+    for (recipient, mail, outcome) in [
+        (genuine.as_str(), POSTFIX, "UNKNOWN_MAIL"),
+        (genuine.as_str(), &long, "UNKNOWN_MAIL"),
+        (forged.as_str(), POSTFIX, "UNPROVEN"),
+        ("bounces@mail.example.com", POSTFIX, "UNPROVEN"),
+        (genuine.as_str(), RELAYED, "IGNORED"),
+        (genuine.as_str(), QMAIL, "NOT_A_REPORT"),
+        (
+            genuine.as_str(),
+            "Subject: hello?\n\nWho are you?\n",
+            "NOT_A_REPORT",
+        ),
+        (genuine.as_str(), "", "NOT_A_REPORT"),
+    ] {
+        let (exit, told, hint) = pipe(&server, TOKEN, &["--recipient", recipient], mail).await;
+        assert_eq!((exit, told), (0, format!("{outcome}\n")), "{recipient}");
+        let is_hinted = hint.starts_with("hint: ") && hint.contains("--recipient");
+        assert_eq!(is_hinted, outcome == "UNPROVEN", "{recipient}: {hint}");
+        assert_eq!(hint.is_empty(), !is_hinted, "{recipient}: {hint}");
+    }
+    // Without the envelope the headers are asked.
+    for (address, outcome) in [(&genuine, "UNKNOWN_MAIL\n"), (&forged, "UNPROVEN\n")] {
+        let mail = POSTFIX.replace(PLACEHOLDER, address);
+        let (exit, told, _) = pipe(&server, TOKEN, &[], &mail).await;
+        assert_eq!((exit, told.as_str()), (0, outcome));
+    }
+}
+
+#[tokio::test]
+async fn what_time_or_an_operator_can_mend_is_left_to_the_mail_servers_queue() {
+    let site = Site::new(Database::create().await).await;
+    let (running, _channel) = site.serve(&[]).await;
+    let server = format!("http://{}", running.address());
+    let recipient = bounce_address();
+    let recipient = ["--recipient", recipient.as_str()];
+    for (server, token) in [
+        (server.as_str(), "not-the-token"),
+        (server.as_str(), ""),
+        ("http://127.0.0.1:1", TOKEN),
+        ("nowhere", TOKEN),
+    ] {
+        let (exit, told, error) = pipe(server, token, &recipient, POSTFIX).await;
+        assert_eq!((exit, told.as_str()), (75, ""), "{server}: {error}");
+        // Mail servers log what a command complains of.
+        assert!(
+            error.starts_with("error: ") && !error.contains("alice"),
+            "{error}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn only_the_address_proves_a_report_and_only_whoever_may_hands_it_in() {
+    let world = World::start().await;
+    let client = |caller| FeedbackServiceClient::with_interceptor(world.channel(), bearer(caller));
+    let request = |message: &str, envelope_recipient: &str| ReportBounceRequest {
+        message: message.as_bytes().to_vec(),
+        envelope_recipient: envelope_recipient.to_owned(),
+    };
+    let genuine = bounce_address();
+    for (recipient, outcome) in [
+        (genuine.clone(), BounceOutcome::UnknownMail),
+        // Servers on the way may shout, and quote.
+        (
+            format!("<{}>", genuine.to_ascii_uppercase()),
+            BounceOutcome::UnknownMail,
+        ),
+        (forged_address(), BounceOutcome::Unproven),
+        (PLACEHOLDER.to_owned(), BounceOutcome::Unproven),
+        ("x".repeat(1_000), BounceOutcome::Unproven),
+    ] {
+        let answer = client("all")
+            .report_bounce(request(POSTFIX, &recipient))
+            .await;
+        assert_eq!(
+            answer.unwrap().into_inner().outcome(),
+            outcome,
+            "{recipient}"
+        );
+    }
+    for (caller, message, recipient, code, expected) in [
+        (
+            "acme-only",
+            POSTFIX,
+            genuine.as_str(),
+            Code::PermissionDenied,
+            "ORGANIZATION_DENIED",
+        ),
+        (
+            "only-directory:write",
+            POSTFIX,
+            &genuine,
+            Code::PermissionDenied,
+            "SCOPE_MISSING",
+        ),
+        (
+            "only-suppressions:write",
+            "",
+            &genuine,
+            Code::InvalidArgument,
+            "FIELD_REQUIRED",
+        ),
+        (
+            "all",
+            &"x".repeat((1 << 20) + 1),
+            &genuine,
+            Code::InvalidArgument,
+            "FIELD_INVALID",
+        ),
+        (
+            "all",
+            POSTFIX,
+            &"x".repeat(1_001),
+            Code::InvalidArgument,
+            "FIELD_INVALID",
+        ),
+    ] {
+        let answer = client(caller)
+            .report_bounce(request(message, recipient))
+            .await;
+        let found = answer.as_ref().err().map(tonic::Status::code);
+        assert_eq!((found, reason(answer).as_str()), (Some(code), expected));
+    }
+}

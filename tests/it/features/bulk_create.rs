@@ -1,0 +1,624 @@
+//! BulkCreate: what becomes of each item.
+
+use invitations::proto::{
+    AcceptPolicy, BulkCreateRequest, CreateOutcome, DeliveryState, ErrorReason, InvitationState,
+    NewInvitation, OnExisting, new_invitation,
+};
+use prost_types::{Duration, Struct, Timestamp, Value, value::Kind};
+use time::Duration as Span;
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use crate::support::harness::{
+    ACME, START, World, created, invite_request, item, item_reason, reason,
+};
+
+fn emails(range: std::ops::Range<usize>) -> Vec<String> {
+    range
+        .map(|number| format!("person{number}@example.com"))
+        .collect()
+}
+
+fn request_for(emails: &[String]) -> BulkCreateRequest {
+    let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
+    invite_request(&emails)
+}
+
+fn metadata(name: &str, text: &str) -> Struct {
+    let value = Value {
+        kind: Some(Kind::StringValue(text.to_owned())),
+    };
+    Struct {
+        fields: [(name.to_owned(), value)].into(),
+    }
+}
+
+#[tokio::test]
+async fn a_bad_item_harms_nobody_but_itself() {
+    let mut world = World::start().await;
+    let mut request = request_for(&emails(0..1_000));
+    for index in (0..1_000).step_by(10) {
+        request.invitations[index].email = format!("broken {index}");
+    }
+    let response = world
+        .client()
+        .bulk_create(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!((response.created_count, response.failed_count), (900, 100));
+    for (index, result) in response.results.iter().enumerate() {
+        assert_eq!(usize::try_from(result.index).unwrap(), index);
+        if index % 10 == 0 {
+            assert_eq!(item_reason(result), ErrorReason::EmailInvalid);
+            assert_eq!(result.email, format!("broken {index}"));
+            assert!(result.invitation.is_none());
+        } else {
+            let invitation = created(result);
+            assert_eq!(invitation.email, format!("person{index}@example.com"));
+            assert_eq!(invitation.batch_id, response.batch_id);
+        }
+    }
+    assert_eq!(world.deliver_all().await, 900);
+    let mut recipients: Vec<_> = world.mailbox().into_iter().map(|mail| mail.to).collect();
+    recipients.sort_unstable();
+    recipients.dedup();
+    assert_eq!(recipients.len(), 900, "one mail for each");
+}
+
+#[tokio::test]
+async fn a_repeated_call_without_a_request_id_mails_nobody() {
+    let mut world = World::start().await;
+    let request = request_for(&emails(0..900));
+    let first = world
+        .client()
+        .bulk_create(request.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(first.created_count, 900);
+    world.deliver_all().await;
+    let second = world
+        .client()
+        .bulk_create(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(second.failed_count, 900);
+    for (one, other) in first.results.iter().zip(&second.results) {
+        assert_eq!(item_reason(other), ErrorReason::AlreadyInvited);
+        assert_eq!(
+            other.error.as_ref().unwrap().code,
+            i32::from(Code::AlreadyExists)
+        );
+        assert_eq!(
+            other.invitation.as_ref().unwrap().id,
+            one.invitation.as_ref().unwrap().id
+        );
+    }
+    assert_eq!(world.deliver_all().await, 0);
+    assert_eq!(world.mailbox().len(), 900);
+}
+
+#[tokio::test]
+async fn ten_thousand_items_are_one_call_and_ten_thousand_and_one_are_none() {
+    let mut world = World::start().await;
+    world.may_leave_mail();
+    let over = world
+        .client()
+        .bulk_create(request_for(&emails(0..10_001)))
+        .await;
+    assert_eq!(reason(over), "TOO_MANY_ITEMS");
+    let response = world
+        .client()
+        .bulk_create(request_for(&emails(0..10_000)))
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(response.created_count, 10_000);
+    let none = world.client().bulk_create(request_for(&[])).await;
+    assert_eq!(reason(none), "ITEMS_EMPTY");
+}
+
+#[tokio::test]
+async fn an_invitation_carries_everything_its_item_asked_for() {
+    let mut world = World::start().await;
+    let item = NewInvitation {
+        email: " Barbara.Liskov@Example.com\t".to_owned(),
+        role: "admin".to_owned(),
+        redirect_url: "https://app.example.com/welcome?x=1".to_owned(),
+        public_metadata: Some(metadata("team", "engines")),
+        private_metadata: Some(metadata("seat", "7")),
+        expiry: Some(new_invitation::Expiry::Ttl(Duration {
+            seconds: 7 * 86_400,
+            nanos: 0,
+        })),
+        notify: Some(false),
+        locale: "pt-br".to_owned(),
+        message: "Welcome!\nSee you.".to_owned(),
+        accept_policy: AcceptPolicy::AnyEmail.into(),
+        ..Default::default()
+    };
+    let request = BulkCreateRequest {
+        invitations: vec![item],
+        ..invite_request(&[])
+    };
+    let response = world
+        .client()
+        .bulk_create(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let invitation = created(&response.results[0]);
+    assert_eq!(response.results[0].email, " Barbara.Liskov@Example.com\t");
+    assert_eq!(invitation.email, "Barbara.Liskov@Example.com");
+    assert_eq!(
+        (invitation.role.as_str(), invitation.state()),
+        ("admin", InvitationState::Pending)
+    );
+    assert_eq!(
+        (
+            invitation.organization_id.as_str(),
+            invitation.organization_name.as_str()
+        ),
+        (ACME, "Acme Engines")
+    );
+    assert_eq!(
+        (
+            invitation.inviter_user_id.as_str(),
+            invitation.inviter_name.as_str()
+        ),
+        ("ada", "Ada Lovelace")
+    );
+    assert_eq!(
+        invitation.redirect_url,
+        "https://app.example.com/welcome?x=1"
+    );
+    assert_eq!(
+        invitation.public_metadata,
+        Some(metadata("team", "engines"))
+    );
+    assert_eq!(invitation.private_metadata, Some(metadata("seat", "7")));
+    assert_eq!(
+        (invitation.locale.as_str(), invitation.message.as_str()),
+        ("pt-BR", "Welcome!\nSee you.")
+    );
+    assert_eq!(invitation.accept_policy(), AcceptPolicy::AnyEmail);
+    assert_eq!(
+        invitation.expire_time.unwrap().seconds,
+        (START + Span::days(7)).unix_timestamp()
+    );
+    assert_eq!(
+        invitation.delivery.as_ref().unwrap().state(),
+        DeliveryState::NotRequested
+    );
+    assert!(!invitation.registered);
+    assert!(
+        invitation == world.get(&invitation.id).await,
+        "what was answered is what is stored"
+    );
+    assert_eq!(world.deliver_all().await, 0, "nobody asked for a mail");
+}
+
+#[tokio::test]
+async fn every_violation_of_every_item_is_told_at_once() {
+    let world = World::start().await;
+    let long = "x".repeat(9_000);
+    let items = vec![
+        NewInvitation {
+            email: "plain".to_owned(),
+            role: "root".to_owned(),
+            inviter_user_id: "nobody".to_owned(),
+            redirect_url: "https://evil.example".to_owned(),
+            public_metadata: Some(metadata("x", &long)),
+            private_metadata: Some(metadata("x", &long)),
+            expiry: Some(new_invitation::Expiry::ExpireTime(Timestamp {
+                seconds: 0,
+                nanos: 0,
+            })),
+            locale: "de_DE".to_owned(),
+            message: "https://evil.example".to_owned(),
+            accept_policy: 99,
+            notify: None,
+            reminder_lead: Some(prost_types::Duration {
+                seconds: 60,
+                nanos: 0,
+            }),
+        },
+        NewInvitation {
+            role: "admin".to_owned(),
+            inviter_user_id: "grace".to_owned(),
+            ..item("a@b.co")
+        },
+        NewInvitation {
+            message: "www.evil.example".to_owned(),
+            ..item("GRACE@example.com")
+        },
+    ];
+    let request = BulkCreateRequest {
+        invitations: items,
+        ..invite_request(&[])
+    };
+    let answer = world.client().bulk_create(request.clone()).await.unwrap();
+    let results = answer.into_inner().results;
+    let told = |index: usize| -> Vec<(String, ErrorReason)> {
+        let violations = &results[index].error.as_ref().unwrap().violations;
+        violations
+            .iter()
+            .map(|violation| (violation.field.clone(), violation.reason()))
+            .collect()
+    };
+    let expected = |pairs: &[(&str, ErrorReason)]| -> Vec<(String, ErrorReason)> {
+        pairs
+            .iter()
+            .map(|(field, reason)| ((*field).to_owned(), *reason))
+            .collect()
+    };
+    assert!(
+        told(0)
+            == expected(&[
+                ("email", ErrorReason::EmailInvalid),
+                ("role", ErrorReason::RoleUnknown),
+                ("redirect_url", ErrorReason::RedirectUrlInvalid),
+                ("public_metadata", ErrorReason::MetadataTooLarge),
+                ("private_metadata", ErrorReason::MetadataTooLarge),
+                ("expire_time", ErrorReason::ExpiryOutOfRange),
+                ("locale", ErrorReason::LocaleInvalid),
+                ("message", ErrorReason::MessageInvalid),
+                ("accept_policy", ErrorReason::FieldInvalid),
+                ("reminder_lead", ErrorReason::FieldInvalid),
+                ("inviter_user_id", ErrorReason::InviterNotFound),
+            ])
+    );
+    assert!(
+        told(1)
+            == expected(&[
+                ("inviter_user_id", ErrorReason::InviterNotAdmin),
+                ("role", ErrorReason::RoleNotGrantable),
+            ])
+    );
+    assert!(
+        told(2)
+            == expected(&[
+                ("message", ErrorReason::MessageInvalid),
+                ("email", ErrorReason::AlreadyMember)
+            ])
+    );
+}
+
+#[tokio::test]
+async fn an_atomic_call_names_every_violation_in_its_status() {
+    let world = World::start().await;
+    let items = vec![
+        NewInvitation {
+            role: "root".to_owned(),
+            ..item("plain")
+        },
+        item("fine@b.co"),
+        NewInvitation {
+            message: "www.evil.example".to_owned(),
+            ..item("GRACE@example.com")
+        },
+    ];
+    let request = BulkCreateRequest {
+        invitations: items,
+        atomic: true,
+        ..invite_request(&[])
+    };
+    let status = world.client().bulk_create(request).await.err().unwrap();
+    assert_eq!(status.code(), Code::InvalidArgument);
+    let details = status.get_error_details();
+    assert_eq!(details.error_info().unwrap().reason, "ITEMS_FAILED");
+    assert_eq!(
+        details.error_info().unwrap().metadata["violation_count"],
+        "4"
+    );
+    let named: Vec<_> = details
+        .bad_request()
+        .unwrap()
+        .field_violations
+        .iter()
+        .map(|violation| (violation.field.as_str(), violation.reason.as_str()))
+        .collect();
+    let expected = [
+        ("invitations[0].email", "EMAIL_INVALID"),
+        ("invitations[0].role", "ROLE_UNKNOWN"),
+        ("invitations[2].message", "MESSAGE_INVALID"),
+        ("invitations[2].email", "ALREADY_MEMBER"),
+    ];
+    assert_eq!(named, expected);
+}
+
+#[tokio::test]
+async fn an_atomic_call_with_a_failing_item_invites_nobody() {
+    let world = World::start().await;
+    let mut request = request_for(&emails(0..50));
+    request.atomic = true;
+    request.invitations[49].email = "GRACE@Example.com".to_owned();
+    let status = world
+        .client()
+        .bulk_create(request.clone())
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(
+        status.code(),
+        Code::FailedPrecondition,
+        "nothing is malformed, somebody is a member"
+    );
+    request.invitations[49].email = "person49@example.com".to_owned();
+    request.validate_only = true;
+    let response = world
+        .client()
+        .bulk_create(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(response.created_count, 50, "nothing was left behind");
+}
+
+#[tokio::test]
+async fn of_one_address_in_many_spellings_the_first_counts() {
+    let mut world = World::start().await;
+    let response = world
+        .invite(&[
+            "a@straße.de",
+            "b@b.co",
+            " A@STRASSE.de",
+            "A@xn--strae-oqa.DE",
+            "B@B.co",
+        ])
+        .await;
+    created(&response.results[0]);
+    created(&response.results[1]);
+    created(&response.results[2]);
+    for (index, first) in [(3, "0"), (4, "1")] {
+        assert_eq!(
+            item_reason(&response.results[index]),
+            ErrorReason::DuplicateInRequest
+        );
+        assert_eq!(
+            response.results[index].error.as_ref().unwrap().metadata["first_index"],
+            first
+        );
+    }
+    world.deliver_all().await;
+    let mut recipients: Vec<_> = world.mailbox().into_iter().map(|mail| mail.to).collect();
+    recipients.sort_unstable();
+    assert_eq!(recipients, ["A@strasse.de", "a@xn--strae-oqa.de", "b@b.co"]);
+}
+
+#[tokio::test]
+async fn what_happens_to_an_invited_address_is_the_callers_choice() {
+    let mut world = World::start().await;
+    let (first, first_token) = world.invite_one("a@b.co").await;
+    let again = |on_existing: OnExisting| BulkCreateRequest {
+        on_existing: on_existing.into(),
+        invitations: vec![
+            NewInvitation {
+                role: "admin".to_owned(),
+                ..item("A@b.co")
+            },
+            item("new@b.co"),
+        ],
+        ..invite_request(&[])
+    };
+    let call = async |world: &World, on_existing: OnExisting| {
+        let request = again(on_existing);
+        world
+            .client()
+            .bulk_create(request)
+            .await
+            .unwrap()
+            .into_inner()
+            .results
+    };
+
+    let results = call(&world, OnExisting::Return).await;
+    assert_eq!(results[0].outcome(), CreateOutcome::Existing);
+    let existing = results[0].invitation.clone().unwrap();
+    assert_eq!(
+        (existing.id.as_str(), existing.role.as_str()),
+        (first.id.as_str(), "member")
+    );
+    created(&results[1]);
+    assert_eq!(world.deliver_all().await, 1, "only the new one is mailed");
+
+    world.clock.advance(Span::hours(1));
+    let results = call(&world, OnExisting::Resend).await;
+    assert_eq!(
+        (results[0].outcome(), results[1].outcome()),
+        (CreateOutcome::Resent, CreateOutcome::Resent)
+    );
+    let resent = results[0].invitation.clone().unwrap();
+    assert_eq!(
+        (resent.id.as_str(), resent.role.as_str()),
+        (first.id.as_str(), "member")
+    );
+    assert_eq!(
+        resent.expire_time.unwrap().seconds,
+        first.expire_time.unwrap().seconds + 3_600
+    );
+    assert_eq!(world.deliver_all().await, 2);
+    assert_eq!(
+        world.mail_to("a@b.co").token(),
+        first_token,
+        "the link is the same"
+    );
+
+    let results = call(&world, OnExisting::Replace).await;
+    assert_eq!(
+        (results[0].outcome(), results[1].outcome()),
+        (CreateOutcome::Replaced, CreateOutcome::Replaced)
+    );
+    let replacing = results[0].invitation.clone().unwrap();
+    assert_ne!(replacing.id, first.id);
+    assert_eq!(replacing.role, "admin");
+    assert_eq!(world.get(&first.id).await.state(), InvitationState::Revoked);
+    assert_eq!(world.deliver_all().await, 2);
+    assert_eq!(
+        reason(world.accept(&first_token, "new", "a@b.co").await),
+        "REVOKED"
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_answers_as_the_call_would_and_does_nothing() {
+    let mut world = World::start().await;
+    world.invite_one("invited@b.co").await;
+    let request = BulkCreateRequest {
+        request_id: "019aacd0-0000-7000-8000-000000000001".to_owned(),
+        ..invite_request(&[
+            "new@b.co",
+            "invited@b.co",
+            "grace@example.com",
+            "broken",
+            "NEW@b.co",
+        ])
+    };
+    let dry = BulkCreateRequest {
+        validate_only: true,
+        ..request.clone()
+    };
+    let foretold = world
+        .client()
+        .bulk_create(dry.clone())
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(foretold.batch_id, "");
+    assert_eq!(foretold.results[0].invitation.as_ref().unwrap().id, "");
+    assert_eq!(world.deliver_all().await, 0);
+
+    let real = world
+        .client()
+        .bulk_create(request)
+        .await
+        .unwrap()
+        .into_inner();
+    for (one, other) in foretold.results.iter().zip(&real.results) {
+        assert_eq!(one.outcome(), other.outcome());
+        assert!(one.error == other.error);
+        let blank = |result: &invitations::proto::BulkCreateResult| {
+            result
+                .invitation
+                .clone()
+                .map(|invitation| invitations::proto::Invitation {
+                    id: String::new(),
+                    batch_id: String::new(),
+                    ..invitation
+                })
+        };
+        assert!(blank(one) == blank(other));
+    }
+    assert_eq!(world.deliver_all().await, 1);
+    let after = world.client().bulk_create(dry).await.unwrap().into_inner();
+    assert!(
+        after == real,
+        "a real call with this request id would answer what the first one did"
+    );
+}
+
+#[tokio::test]
+async fn an_expired_invitation_makes_room_for_a_new_one() {
+    let mut world = World::start().await;
+    let (first, _) = world.invite_one("a@b.co").await;
+    world.clock.advance(Span::days(31));
+    let second = created(&world.invite(&["a@b.co"]).await.results[0]);
+    assert_ne!(first.id, second.id);
+    assert_eq!(world.get(&first.id).await.state(), InvitationState::Expired);
+    world.deliver_all().await;
+}
+
+#[tokio::test]
+async fn an_organization_that_restricts_domains_and_roles_is_obeyed() {
+    let world = World::start().await;
+    let organization = invitations::proto::Organization {
+        id: ACME.to_owned(),
+        name: "Acme Engines".to_owned(),
+        roles: vec!["viewer".to_owned(), "editor".to_owned()],
+        default_role: "viewer".to_owned(),
+        allowed_email_domains: vec!["b.co".to_owned()],
+        ..Default::default()
+    };
+    let request = invitations::proto::UpsertOrganizationsRequest {
+        organizations: vec![organization],
+    };
+    world
+        .directory()
+        .upsert_organizations(request)
+        .await
+        .unwrap();
+    let mut request = invite_request(&["a@b.co", "a@c.co", "b@b.co"]);
+    request.invitations[2].role = "member".to_owned();
+    request.validate_only = true;
+    let results = world
+        .client()
+        .bulk_create(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .results;
+    assert_eq!(created(&results[0]).role, "viewer");
+    assert_eq!(item_reason(&results[1]), ErrorReason::DomainNotAllowed);
+    assert_eq!(item_reason(&results[2]), ErrorReason::RoleUnknown);
+}
+
+#[tokio::test]
+async fn links_are_returned_to_callers_that_may_have_them_alone() {
+    let mut world = World::start().await;
+    let mut request = invite_request(&["a@b.co", "broken"]);
+    request.invitations[0].notify = Some(false);
+    request.return_link = true;
+    assert_eq!(
+        reason(
+            world
+                .client_of("only-invitations:write")
+                .bulk_create(request.clone())
+                .await
+        ),
+        "SCOPE_MISSING"
+    );
+    let results = world
+        .client()
+        .bulk_create(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .results;
+    let token = results[0]
+        .link
+        .strip_prefix("https://app.example.com/join#token=")
+        .unwrap();
+    assert_eq!(results[1].link, "");
+    let accepted = world.accept(token, "new", "a@b.co").await.unwrap();
+    assert_eq!(accepted.membership.unwrap().user_id, "new");
+    assert_eq!(world.deliver_all().await, 0);
+}
+
+#[tokio::test]
+async fn overlapping_batches_in_opposite_order_invite_everybody_once() {
+    let mut world = World::start().await;
+    let forward = emails(0..300);
+    let backward: Vec<String> = forward.iter().rev().cloned().collect();
+    let calls = (0..16).map(|number| {
+        let mut client = world.client();
+        let request = request_for(if number % 2 == 0 { &forward } else { &backward });
+        tokio::spawn(async move { client.bulk_create(request).await.unwrap().into_inner() })
+    });
+    let mut made = 0;
+    for answer in futures::future::join_all(calls).await {
+        let answer = answer.unwrap();
+        made += answer.created_count;
+        let others = answer
+            .results
+            .iter()
+            .filter(|result| result.outcome() != CreateOutcome::Created);
+        for result in others {
+            assert_eq!(item_reason(result), ErrorReason::AlreadyInvited);
+            assert!(result.invitation.is_some());
+        }
+    }
+    assert_eq!(made, 300);
+    assert_eq!(world.deliver_all().await, 300);
+}

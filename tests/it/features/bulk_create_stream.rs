@@ -1,0 +1,457 @@
+//! `BulkCreateStream`: what comes of items, chunk by chunk, and who may send them.
+
+use invitations::grpc::limits::{CALLER_BURST, CHUNK_ITEMS, ITEM_KEY_OCTETS_MAX};
+use invitations::proto::{
+    BulkCreateStreamHeader, BulkCreateStreamItem, BulkCreateStreamRequest, BulkCreateStreamResult,
+    CreateOutcome, ErrorReason, GetBatchRequest, NewInvitation, OnExisting,
+};
+use tonic::{Code, Request, Status};
+use tonic_types::StatusExt as _;
+
+use crate::features::audit;
+use crate::support::harness::{ACME, OTHER, World, invite_request, item, reason};
+use crate::support::issuer::Accounts;
+use crate::support::streams::{Answer, Call, header, ids, people, person, repeatable, send_all};
+
+fn count_of(results: &[BulkCreateStreamResult], outcome: CreateOutcome) -> usize {
+    let results = results.iter();
+    results.filter(|it| it.outcome() == outcome).count()
+}
+
+fn error(result: &BulkCreateStreamResult) -> (ErrorReason, String) {
+    let error = result.error.as_ref().unwrap();
+    let first_index = error.metadata.get("first_index").cloned();
+    (error.reason(), first_index.unwrap_or_default())
+}
+
+/// How a stream ends that was expected to be refused.
+fn refusal(answer: Answer) -> String {
+    reason(answer.end)
+}
+
+#[tokio::test]
+async fn items_of_a_stream_become_what_those_of_a_call_become() {
+    let (mut of_call, mut of_stream) = (World::start().await, World::start().await);
+    let mut items: Vec<NewInvitation> = [
+        "fine@b.co",
+        "invited@b.co",
+        "broken",
+        "grace@example.com",
+        "FINE@b.co",
+        "",
+        "ada@example.com",
+    ]
+    .map(item)
+    .to_vec();
+    items.push(NewInvitation {
+        role: "emperor".to_owned(),
+        redirect_url: "https://elsewhere.example/".to_owned(),
+        ..item("role@b.co")
+    });
+    items.push(NewInvitation {
+        notify: Some(false),
+        message: "Welcome!".to_owned(),
+        inviter_user_id: "grace".to_owned(),
+        ..item("silent@b.co")
+    });
+    for on_existing in [
+        OnExisting::Fail,
+        OnExisting::Return,
+        OnExisting::Resend,
+        OnExisting::Replace,
+    ] {
+        let mut told = Vec::new();
+        for world in [&of_call, &of_stream] {
+            world.invite(&["invited@b.co"]).await;
+        }
+        let request = invitations::proto::BulkCreateRequest {
+            invitations: items.clone(),
+            on_existing: on_existing.into(),
+            ..invite_request(&[])
+        };
+        let answer = of_call.client().bulk_create(request).await.unwrap();
+        for result in answer.into_inner().results {
+            told.push((
+                result.email,
+                result.outcome,
+                result.invitation,
+                result.error,
+            ));
+        }
+        let header = BulkCreateStreamHeader {
+            on_existing: on_existing.into(),
+            ..header()
+        };
+        let keyed: Vec<BulkCreateStreamItem> = items
+            .iter()
+            .enumerate()
+            .map(|(number, item)| BulkCreateStreamItem {
+                key: format!("row {number}"),
+                invitation: Some(item.clone()),
+            })
+            .collect();
+        let answer = send_all(&of_stream.client(), header, 100, &keyed).await;
+        let results = answer.results();
+        assert_eq!(results.len(), told.len());
+        for (number, (result, mut told)) in results.into_iter().zip(told).enumerate() {
+            assert_eq!(result.key, format!("row {number}"));
+            assert_eq!(result.link, "");
+            let mut seen = (
+                result.email,
+                result.outcome,
+                result.invitation,
+                result.error,
+            );
+            // Ids and tokens are never the same.
+            for invitation in [&mut told.2, &mut seen.2].into_iter().flatten() {
+                assert!(!invitation.id.is_empty() && !invitation.batch_id.is_empty());
+                invitation.id.clear();
+                invitation.batch_id.clear();
+            }
+            assert!(seen == told, "{number} {on_existing:?}");
+        }
+    }
+    of_call.deliver_all().await;
+    of_stream.deliver_all().await;
+    let addresses = |world: &World| {
+        let mut mails: Vec<_> = world.mailbox().into_iter().map(|mail| mail.to).collect();
+        mails.sort();
+        mails
+    };
+    assert_eq!(addresses(&of_stream), addresses(&of_call));
+}
+
+#[tokio::test]
+async fn each_chunk_is_made_by_itself_and_all_are_one_batch() {
+    let mut world = World::start().await;
+    world.may_leave_mail();
+    let count = 2 * CHUNK_ITEMS + 500;
+    let mut items = people("list", 0..count);
+    let again = |of: usize, at: usize| person(&format!("person{of}@list.example"), at);
+    // Within a chunk, within the second one, and over a boundary.
+    items[10] = again(5, 10);
+    items[CHUNK_ITEMS + 5] = again(CHUNK_ITEMS + 3, CHUNK_ITEMS + 5);
+    items[2 * CHUNK_ITEMS + 7] = again(3, 2 * CHUNK_ITEMS + 7);
+    let answer = send_all(&world.client(), header(), 700, &items).await;
+    assert_eq!(answer.sizes(), [0, CHUNK_ITEMS, CHUNK_ITEMS, 500]);
+    assert_eq!(answer.responses[0].next_index, 0);
+    let batch_id = answer.responses[0].batch_id.clone();
+    let results = answer.results();
+    assert_eq!(count_of(&results, CreateOutcome::Created), count - 3);
+    let duplicate = ErrorReason::DuplicateInRequest;
+    assert_eq!(error(&results[10]), (duplicate, "5".to_owned()));
+    let expected = (duplicate, (CHUNK_ITEMS + 3).to_string());
+    assert_eq!(error(&results[CHUNK_ITEMS + 5]), expected);
+    let known = &results[2 * CHUNK_ITEMS + 7];
+    assert_eq!(error(known), (ErrorReason::AlreadyInvited, String::new()));
+    let pending = known.invitation.as_ref().unwrap();
+    assert_eq!(pending.id, results[3].invitation.as_ref().unwrap().id);
+    assert_eq!(pending.batch_id, batch_id);
+
+    let request = GetBatchRequest {
+        organization_id: ACME.to_owned(),
+        batch_id: batch_id.clone(),
+    };
+    let batch = world.client().get_batch(request).await.unwrap();
+    let batch = batch.into_inner().batch.unwrap();
+    let counts = (batch.item_count, batch.failed_count, batch.invitation_count);
+    let all = i64::try_from(count).unwrap();
+    assert_eq!(counts, (all, 3, all - 3));
+    let events = audit::rows(&world).await;
+    let events: Vec<_> = events
+        .iter()
+        .filter(|event| event.action == "bulk_create")
+        .collect();
+    assert_eq!(events.len(), 3, "one for each chunk");
+    let in_batch = events
+        .iter()
+        .all(|event| event.batch_id.map(|id| id.to_string()).as_ref() == Some(&batch_id));
+    assert!(in_batch);
+}
+
+#[tokio::test]
+async fn the_batch_is_told_at_once_and_each_result_as_soon_as_it_is_there() {
+    let mut world = World::start().await;
+    let client = world.client();
+    let mut call = Call::begin(&client, header()).await;
+    let first = call.next().await.unwrap().unwrap();
+    assert_eq!((first.next_index, first.results.len()), (0, 0));
+    let request = GetBatchRequest {
+        organization_id: ACME.to_owned(),
+        batch_id: first.batch_id.clone(),
+    };
+    let batch = client.clone().get_batch(request.clone()).await.unwrap();
+    assert_eq!(batch.into_inner().batch.unwrap().item_count, 0);
+    for number in 0..3 {
+        call.send(people("one", number..number + 1));
+        let response = call.next().await.unwrap().unwrap();
+        assert_eq!(response.results[0].key, format!("row {number}"));
+        assert_eq!(response.next_index, i64::try_from(number).unwrap() + 1);
+        assert_eq!(world.deliver_all().await, 1, "its mail need not wait");
+    }
+    call.close();
+    assert!(call.next().await.unwrap().is_none());
+    let batch = client.clone().get_batch(request).await.unwrap();
+    assert_eq!(batch.into_inner().batch.unwrap().invitation_count, 3);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_stream_is_told_and_what_came_before_stands() {
+    let mut world = World::start().await;
+    world.may_leave_mail();
+    let client = world.client();
+    let message = |header: Option<BulkCreateStreamHeader>, count: usize| BulkCreateStreamRequest {
+        header,
+        items: people("x", 0..count),
+    };
+    let one = |header: BulkCreateStreamHeader| vec![message(Some(header), 1)];
+    let changed = |change: &dyn Fn(&mut BulkCreateStreamHeader)| {
+        let mut header = header();
+        change(&mut header);
+        one(header)
+    };
+    let id = uuid::Uuid::new_v4().to_string();
+    for (messages, expected) in [
+        (vec![], "STREAM_MALFORMED"),
+        (vec![message(None, 1)], "STREAM_MALFORMED"),
+        (vec![message(None, 0)], "STREAM_MALFORMED"),
+        (vec![message(Some(header()), 0)], "ITEMS_EMPTY"),
+        (
+            vec![message(Some(header()), 0), message(None, 0)],
+            "STREAM_MALFORMED",
+        ),
+        (
+            vec![message(Some(header()), 0), message(Some(header()), 1)],
+            "STREAM_MALFORMED",
+        ),
+        (vec![message(Some(header()), 10_001)], "TOO_MANY_ITEMS"),
+        (
+            changed(&|it| it.request_id = "x".to_owned()),
+            "REQUEST_ID_INVALID",
+        ),
+        (changed(&|it| it.on_existing = 99), "FIELD_INVALID"),
+        (changed(&|it| it.first_index = -1), "FIELD_INVALID"),
+        (changed(&|it| it.first_index = 1), "FIELD_INVALID"),
+        (
+            changed(&|it| (it.first_index, it.request_id) = (1, id.clone())),
+            "FIELD_INVALID",
+        ),
+        (changed(&|it| it.organization_id.clear()), "FIELD_REQUIRED"),
+        (
+            changed(&|it| it.organization_id = "unknown".to_owned()),
+            "ORGANIZATION_NOT_FOUND",
+        ),
+    ] {
+        let call = Call::open(&client, Request::new(()), messages).await;
+        assert_eq!(refusal(call.end().await), expected);
+    }
+    let invitations = count_invitations(&world).await;
+    assert_eq!(invitations, 0, "nothing was done");
+
+    let mut call = Call::begin(&client, header()).await;
+    call.next().await.unwrap();
+    call.send(people("y", 0..2));
+    assert_eq!(call.next().await.unwrap().unwrap().results.len(), 2);
+    call.send(vec![BulkCreateStreamItem {
+        key: "k".repeat(ITEM_KEY_OCTETS_MAX + 1),
+        ..person("z@b.co", 0)
+    }]);
+    let status = call.next().await.err().unwrap();
+    let details = status.get_error_details();
+    let violations = &details.bad_request().unwrap().field_violations;
+    assert_eq!(violations[0].field, "items[2].key");
+    assert_eq!(count_invitations(&world).await, 2);
+}
+
+async fn count_invitations(world: &World) -> i64 {
+    let mut database = world.database().await;
+    sqlx::query_scalar("SELECT count(*) FROM invitations")
+        .fetch_one(&mut database)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn every_malformed_field_of_a_header_is_named_at_once() {
+    let world = World::start().await;
+    let header = BulkCreateStreamHeader {
+        request_id: "x".to_owned(),
+        organization_id: "a\nb".to_owned(),
+        on_existing: 99,
+        first_index: -1,
+        ..header()
+    };
+    let answer = send_all(&world.client(), header, 1, &people("x", 0..1)).await;
+    let status = answer.end.unwrap_err();
+    let details = status.get_error_details();
+    let violations = &details.bad_request().unwrap().field_violations;
+    let fields: Vec<_> = violations.iter().map(|it| it.field.as_str()).collect();
+    let expected = [
+        "header.organization_id",
+        "header.request_id",
+        "header.on_existing",
+        "header.first_index",
+    ];
+    assert_eq!(fields, expected);
+}
+
+#[tokio::test]
+async fn a_stream_needs_the_permissions_that_a_call_needs() {
+    let accounts = Accounts::start().await;
+    let mut world = World::with_issuers(&accounts.table()).await;
+    world.may_leave_mail();
+    let denied = async |caller: &str, header: BulkCreateStreamHeader, item: NewInvitation| {
+        let items = [BulkCreateStreamItem {
+            key: String::new(),
+            invitation: Some(item),
+        }];
+        let answer = send_all(&world.client_of(caller), header, 1, &items).await;
+        let code = answer.end.as_ref().err().map(Status::code);
+        assert_eq!(code, Some(Code::PermissionDenied));
+        refusal(answer)
+    };
+    let unnamed = || BulkCreateStreamHeader {
+        inviter_user_id: String::new(),
+        ..header()
+    };
+    let linked = || BulkCreateStreamHeader {
+        return_link: true,
+        ..unnamed()
+    };
+    let (ada, grace) = (
+        accounts.token(&world, "ada"),
+        accounts.token(&world, "grace"),
+    );
+    let plain = || item("a@b.co");
+    let told = denied("all-but-invitations:link", linked(), plain()).await;
+    assert_eq!(told, "SCOPE_MISSING");
+    assert_eq!(denied(&ada, linked(), plain()).await, "SCOPE_MISSING");
+    for caller in ["other-only", &grace] {
+        let told = denied(caller, unnamed(), plain()).await;
+        assert_eq!(told, "ORGANIZATION_DENIED");
+    }
+    for organization_id in [OTHER, "unknown"] {
+        let foreign = BulkCreateStreamHeader {
+            organization_id: organization_id.to_owned(),
+            ..unnamed()
+        };
+        assert_eq!(denied(&ada, foreign, plain()).await, "ORGANIZATION_DENIED");
+    }
+    let named = BulkCreateStreamHeader {
+        inviter_user_id: "grace".to_owned(),
+        ..header()
+    };
+    assert_eq!(denied(&ada, named, plain()).await, "USER_DENIED");
+    let named = NewInvitation {
+        inviter_user_id: "grace".to_owned(),
+        ..plain()
+    };
+    assert_eq!(denied(&ada, unnamed(), named).await, "USER_DENIED");
+    let private = NewInvitation {
+        private_metadata: Some(prost_types::Struct::default()),
+        ..plain()
+    };
+    assert_eq!(denied(&ada, unnamed(), private).await, "USER_DENIED");
+
+    let answer = send_all(&world.client_of(&ada), unnamed(), 1, &people("own", 0..2)).await;
+    let results = answer.results();
+    assert_eq!(count_of(&results, CreateOutcome::Created), 2);
+    let invitation = results[0].invitation.as_ref().unwrap();
+    assert_eq!(invitation.inviter_user_id, "ada");
+    let header = BulkCreateStreamHeader {
+        return_link: true,
+        ..header()
+    };
+    let answer = send_all(&world.client(), header, 1, &people("link", 0..2)).await;
+    for result in answer.results() {
+        assert!(result.link.contains("#token="));
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_all_and_does_nothing() {
+    let mut world = World::start().await;
+    world.invite(&["person1@dry.example"]).await;
+    world.deliver_all().await;
+    let dry = |header: BulkCreateStreamHeader| BulkCreateStreamHeader {
+        validate_only: true,
+        ..header
+    };
+    let mut items = people("dry", 0..CHUNK_ITEMS + 2);
+    items[2] = person("broken", 2);
+    let once = repeatable();
+    for header in [dry(header()), dry(once.clone())] {
+        let answer = send_all(&world.client(), header, 300, &items).await;
+        let results = answer.results();
+        assert_eq!(answer.responses[0].batch_id, "");
+        let created = count_of(&results, CreateOutcome::Created);
+        assert_eq!(created, CHUNK_ITEMS);
+        assert_eq!(error(&results[1]).0, ErrorReason::AlreadyInvited);
+        assert_eq!(error(&results[2]).0, ErrorReason::EmailInvalid);
+        assert!(results[0].invitation.as_ref().unwrap().id.is_empty());
+    }
+    let mut database = world.database().await;
+    let kept: (i64, i64, i64, i64) = sqlx::query_as(
+        "SELECT (SELECT count(*) FROM invitations), (SELECT count(*) FROM batches),
+                (SELECT count(*) FROM stream_chunks), (SELECT count(*) FROM idempotency_keys)",
+    )
+    .fetch_one(&mut database)
+    .await
+    .unwrap();
+    assert_eq!(kept, (1, 1, 0, 0));
+
+    // Of a stream that was sent it tells what that answered, and foretells what was not.
+    let done = send_all(&world.client(), once.clone(), 300, &items[..4]).await;
+    let answer = send_all(&world.client(), dry(once), 300, &items[..6]).await;
+    assert_eq!(answer.responses[0].next_index, 4);
+    let results = answer.results();
+    assert_eq!(ids(&results)[..4], ids(&done.results()));
+    assert_eq!(ids(&results)[4..], ["", ""]);
+    assert_eq!(count_invitations(&world).await, 3);
+    world.deliver_all().await;
+}
+
+#[tokio::test]
+async fn a_stream_goes_as_fast_as_its_caller_may_and_no_faster() {
+    let mut world = World::with_caller_rate(1).await;
+    world.may_leave_mail();
+    let burst = usize::try_from(CALLER_BURST.get()).unwrap();
+    // What cannot be invited costs little, and counts.
+    let items: Vec<_> = (0..burst + CHUNK_ITEMS)
+        .map(|number| person("broken", number))
+        .collect();
+    let answer = send_all(&world.client(), header(), 1_000, &items).await;
+    assert_eq!(
+        answer.results_so_far().len(),
+        burst,
+        "results before it stand"
+    );
+    let status = answer.end.unwrap_err();
+    assert!(status.get_details_retry_info().is_some());
+    assert_eq!(reason(Err::<(), _>(status)), "RATE_LIMITED");
+}
+
+#[tokio::test]
+async fn a_stream_that_is_a_little_too_fast_waits_by_itself() {
+    let rate = u32::try_from(CHUNK_ITEMS).unwrap() * 2;
+    let mut world = World::with_caller_rate(rate).await;
+    world.may_leave_mail();
+    let burst = usize::try_from(CALLER_BURST.get()).unwrap();
+    let items: Vec<_> = (0..burst + CHUNK_ITEMS)
+        .map(|number| person("broken", number))
+        .collect();
+    let client = world.client();
+    let sending = send_all(&client, header(), 1_000, &items);
+    // The clock of the rates stands still in a test.
+    let ticking = async {
+        loop {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            world.clock.advance(time::Duration::milliseconds(100));
+        }
+    };
+    let answer = tokio::select! {
+        answer = sending => answer,
+        () = ticking => unreachable!(),
+    };
+    assert_eq!(answer.results().len(), items.len());
+}

@@ -1,0 +1,126 @@
+//! TLS towards a relay, and signing in: what is refused, and whose fault that is.
+
+use invitations::mail::outcome::{Fate, Stage};
+use invitations::mail::smtp::{SmtpConfigError, SmtpTls, SmtpTransport};
+
+use crate::support::lane::{PASSWORD, config, fails, is_delivered, mail, open};
+use crate::support::relay::{Act, Encryption, On, Relay};
+
+#[tokio::test]
+async fn both_ways_of_tls_deliver_and_sign_in_encrypted() {
+    for (relay_tls, tls) in [
+        (Encryption::StartTls, SmtpTls::StartTls),
+        (Encryption::Implicit, SmtpTls::Implicit),
+    ] {
+        let relay = Relay::start(relay_tls).await;
+        let mut session = open(config(&relay, tls));
+        is_delivered(&mut session, 1).await;
+        is_delivered(&mut session, 2).await;
+        session.close().await;
+        let seen = relay.seen().remove(0);
+        assert!(seen.verbs().contains(&"AUTH".to_owned()));
+        let plain = String::from_utf8_lossy(&seen.bytes[..seen.plain_octets]).into_owned();
+        let expected = match tls {
+            SmtpTls::StartTls => "EHLO worker.acme.example\r\nSTARTTLS\r\n",
+            _ => "",
+        };
+        assert_eq!(plain, expected);
+        assert_eq!(relay.taken().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_the_lanes_fault() {
+    let relay = Relay::start(Encryption::StartTls).await;
+    relay.says(On::Auth, "535 5.7.8 authentication failed");
+    let error = fails(&mut open(config(&relay, SmtpTls::StartTls)), &mail(1)).await;
+    assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Auth));
+    assert_eq!(error.reply_code, Some(535));
+    assert!(error.is_misconfiguration());
+    assert!(!format!("{error:?}").contains(PASSWORD));
+}
+
+#[tokio::test]
+async fn no_password_travels_where_tls_is_stripped() {
+    let relay = Relay::start(Encryption::None).await;
+    let error = fails(&mut open(config(&relay, SmtpTls::StartTls)), &mail(1)).await;
+    assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Tls));
+    assert!(error.is_misconfiguration());
+    assert_eq!(relay.seen()[0].verbs(), ["EHLO"]);
+
+    let mut config = config(&relay, SmtpTls::None);
+    config.credentials = Some(("acme".to_owned(), PASSWORD.to_owned().into()));
+    assert!(!format!("{config:?}").contains("hunter2"));
+    let error = SmtpTransport::new(config).unwrap_err();
+    assert_eq!(error, SmtpConfigError::CredentialsWithoutTls);
+}
+
+#[tokio::test]
+async fn words_slipped_in_before_tls_are_not_believed_after_it() {
+    let relay = Relay::start(Encryption::StartTls).await;
+    relay.says(
+        On::StartTls,
+        "220 go ahead\r\n250-evil.test\r\n250 AUTH PLAIN",
+    );
+    let error = fails(&mut open(config(&relay, SmtpTls::StartTls)), &mail(1)).await;
+    assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Tls));
+    assert!(relay.taken().is_empty());
+}
+
+#[tokio::test]
+async fn a_certificate_nobody_vouches_for_is_refused() {
+    for (relay_tls, tls) in [
+        (Encryption::StartTls, SmtpTls::StartTls),
+        (Encryption::Implicit, SmtpTls::Implicit),
+    ] {
+        let relay = Relay::start(relay_tls).await;
+        let stranger = Relay::start(relay_tls).await;
+        let mut unknown = config(&relay, tls);
+        unknown.extra_roots_pem = Some(stranger.certificate_pem().to_owned());
+        let mut misnamed = config(&relay, tls);
+        misnamed.host = "127.0.0.1".to_owned();
+        let expired_relay = Relay::start_expired(relay_tls).await;
+        let expired = config(&expired_relay, tls);
+        for config in [unknown, misnamed, expired] {
+            let error = fails(&mut open(config), &mail(1)).await;
+            assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Tls));
+            let is_explained = error.text.starts_with("invalid peer certificate");
+            assert!(is_explained, "{}", error.text);
+            assert!(error.is_misconfiguration());
+        }
+        assert!(relay.taken().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_relay_in_trouble_is_not_called_misconfigured() {
+    let relay = Relay::start(Encryption::StartTls).await;
+    relay
+        .next(On::StartTls, Act::Close)
+        .next(On::StartTls, Act::Reset)
+        .says(On::Auth, "454 4.7.0 temporary failure")
+        .next(On::Auth, Act::Close);
+    for stage in [Stage::Tls, Stage::Tls, Stage::Auth, Stage::Auth] {
+        let error = fails(&mut open(config(&relay, SmtpTls::StartTls)), &mail(1)).await;
+        assert_eq!((error.fate, error.stage), (Fate::LaneDown, stage));
+        assert!(!error.is_misconfiguration(), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_offered_within_tls_counts() {
+    for (relay_tls, tls) in [
+        (Encryption::StartTls, SmtpTls::StartTls),
+        (Encryption::Implicit, SmtpTls::Implicit),
+    ] {
+        let relay = Relay::start(relay_tls).await;
+        relay.offers_pipelining();
+        let mut session = open(config(&relay, tls));
+        is_delivered(&mut session, 1).await;
+        is_delivered(&mut session, 2).await;
+        let arrivals = relay.seen().remove(0).arrivals;
+        let is_ahead =
+            |octets: &Vec<u8>| octets.starts_with(b"MAIL") && octets.ends_with(b"DATA\r\n");
+        assert_eq!(arrivals.iter().filter(|octets| is_ahead(octets)).count(), 2);
+    }
+}

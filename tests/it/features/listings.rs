@@ -1,0 +1,268 @@
+//! What reading a page costs, and finding a mail to cancel: what it finds, and not what there is.
+
+use invitations::domain::ids::OrganizationId;
+use invitations::domain::invitation::{DeliveryState, StateName};
+use invitations::store::invitation_row;
+use invitations::store::invitations::{End, Resending, end_many, resend_many};
+use invitations::store::listings::{ListFilter, Page, list_ids};
+use invitations::store::{Connection, plan_pages};
+use sqlx::PgConnection;
+use time::Duration;
+use uuid::Uuid;
+
+use crate::features::retention::{pages, pages_as_usual};
+use crate::support::harness::{ACME, START, World};
+
+/// One batch of 20 in the middle.
+const MIDDLE: Uuid = Uuid::from_u128(7);
+/// One that was much of the table, long ago.
+const FORMER: Uuid = Uuid::from_u128(9);
+/// A large batch of another organization.
+const OTHERS: Uuid = Uuid::from_u128(8);
+const COUNT: i32 = 60_000;
+/// Of a page of 101, each row with its mail, and the way to where each state begins.
+const PAGES_MAX: i64 = 5 * 101 + 200;
+
+/// One organization's past: many were accepted, the oldest declined or invited by somebody else, few are pending. Two fifths
+/// are of a batch and an inviter who then invited nobody any more.
+async fn insert_past(database: &mut PgConnection) {
+    sqlx::query(
+        "INSERT INTO invitations
+                (id, batch_id, created_at, updated_at, expires_at, generation, send_seq, delivery_attempts, key_id, state,
+                 accept_policy, delivery_state, nonce, organization_id, email, email_normalized, role, inviter_user_id,
+                 locale, redirect_url, message)
+         SELECT lpad(to_hex(n + 10), 32, '0')::uuid,
+                CASE WHEN n < 24000 THEN $4 WHEN n BETWEEN 30000 AND 30019 THEN $2
+                     ELSE lpad(to_hex(n / 100 + 10), 32, '0')::uuid END,
+                $3, $3, $3 + CASE WHEN n % 1000 = 7 THEN interval '-1 day' ELSE interval '1 day' END, 1, 1, 1, 1,
+                CASE WHEN n < 50 THEN 'declined' WHEN n % 1000 IN (7, 8) THEN 'pending' ELSE 'accepted' END,
+                'invited_email', 'sent', decode(repeat('00', 16), 'hex'), 'acme', 'person' || n || '@b.co',
+                'person' || n || '@b.co', 'member', CASE WHEN n < 40 THEN 'rare' WHEN n < 24000 THEN 'bob' ELSE 'ada' END,
+                '', '', ''
+           FROM generate_series(0, $1 - 1) AS n",
+    )
+    .bind(COUNT)
+    .bind(MIDDLE)
+    .bind(START)
+    .bind(FORMER)
+    .execute(&mut *database)
+    .await
+    .unwrap();
+}
+
+/// As many as that, in one batch of another organization.
+async fn insert_others(database: &mut PgConnection) {
+    sqlx::query(
+        "INSERT INTO invitations
+                (id, batch_id, created_at, updated_at, expires_at, generation, send_seq, delivery_attempts, key_id, state,
+                 accept_policy, delivery_state, nonce, organization_id, email, email_normalized, role, inviter_user_id,
+                 locale, redirect_url, message)
+         SELECT gen_random_uuid(), $1, created_at, updated_at, expires_at, generation, send_seq, delivery_attempts, key_id,
+                state, accept_policy, delivery_state, nonce, 'globex', email, email_normalized, role, inviter_user_id,
+                locale, redirect_url, message
+           FROM invitations",
+    )
+    .bind(OTHERS)
+    .execute(database)
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_page_costs_the_same_wherever_it_is_and_whatever_it_is_narrowed_to() {
+    let world = World::start().await;
+    let mut database = world.database().await;
+    insert_past(&mut database).await;
+    let organization_id = OrganizationId::parse(ACME).unwrap();
+    let states = |states: &[StateName]| ListFilter {
+        states: states.to_vec(),
+        ..ListFilter::default()
+    };
+    let inviter = |id: &str| ListFilter {
+        inviter_user_id: Some(id.to_owned()),
+        ..ListFilter::default()
+    };
+    let batch = ListFilter {
+        batch_id: Some(MIDDLE),
+        ..ListFilter::default()
+    };
+    let former = ListFilter {
+        batch_id: Some(FORMER),
+        ..ListFilter::default()
+    };
+    let accepted = |inviter_user_id, batch_id| ListFilter {
+        inviter_user_id,
+        batch_id,
+        ..states(&[StateName::Accepted])
+    };
+    let others = ListFilter {
+        batch_id: Some(OTHERS),
+        ..ListFilter::default()
+    };
+    let sent = |inviter_user_id| ListFilter {
+        delivery_state: Some(DeliveryState::Sent),
+        inviter_user_id,
+        ..ListFilter::default()
+    };
+    let middle = Some(Uuid::from_u128(30_000));
+    let cases = [
+        (states(&[]), None, 101),
+        (states(&[]), middle, 101),
+        (states(&[StateName::Accepted]), middle, 101),
+        (states(&[StateName::Declined]), None, 50),
+        (states(&[StateName::Pending]), None, 59),
+        (states(&[StateName::Expired]), None, 59),
+        (states(&[StateName::Expired, StateName::Pending]), None, 101),
+        (states(&[StateName::Revoked]), None, 0),
+        (inviter("ada"), middle, 101),
+        (inviter("bob"), None, 101),
+        (inviter("rare"), None, 40),
+        (inviter("nobody"), None, 0),
+        (batch, None, 20),
+        (former, None, 101),
+        (accepted(Some("ada".to_owned()), None), middle, 101),
+        (accepted(None, Some(MIDDLE)), None, 18),
+        (others, None, 0),
+        (sent(None), middle, 101),
+        (sent(Some("ada".to_owned())), middle, 101),
+    ];
+    // Alone in the table and in its order, or beside as many others; analyzed or not.
+    for (with_others, is_analyzed) in [(false, false), (false, true), (true, false), (true, true)] {
+        if with_others && !is_analyzed {
+            insert_others(&mut database).await;
+        }
+        if is_analyzed {
+            sqlx::query("VACUUM ANALYZE")
+                .execute(&mut database)
+                .await
+                .unwrap();
+        }
+        for (number, (filter, before, count)) in cases.iter().enumerate() {
+            let page = Page {
+                organization_id: &organization_id,
+                filter,
+                among: None,
+                before: *before,
+                limit: 101,
+                now: START,
+            };
+            let (read, found) = pages(&mut database, async |connection: &mut Connection| {
+                plan_pages(connection).await.unwrap();
+                list_ids(connection, page).await.unwrap()
+            })
+            .await;
+            assert!(
+                found.len() == *count && found.is_sorted_by(|one, next| one > next),
+                "case {number}: {}",
+                found.len()
+            );
+            assert!(
+                read <= PAGES_MAX,
+                "case {number}: {read} pages, with others: {with_others}, analyzed: {is_analyzed}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_is_read_by_its_key_though_the_plan_is_as_old_as_the_table() {
+    let world = World::start().await;
+    let mut database = world.database().await;
+    for table in [
+        "invitations",
+        "organizations",
+        "users",
+        "user_emails",
+        "outbox",
+    ] {
+        let statement = format!("ALTER TABLE {table} SET (autovacuum_enabled = off)");
+        sqlx::query(sqlx::AssertSqlSafe(statement))
+            .execute(&mut database)
+            .await
+            .unwrap();
+    }
+    // One that is pending.
+    let id = Uuid::from_u128(30_018);
+    // More often than Postgres tries what a plan of its own is worth to each.
+    for _ in 0..10 {
+        let found = invitation_row::find(&mut database, id, START)
+            .await
+            .unwrap();
+        assert!(found.is_none());
+    }
+    insert_past(&mut database).await;
+    let (read, found) = pages_as_usual(&mut database, async |connection: &mut Connection| {
+        invitation_row::find(connection, id, START).await.unwrap()
+    })
+    .await;
+    assert!(found.is_some());
+    assert!(read <= 40, "{read} pages");
+}
+
+#[tokio::test]
+async fn a_mail_to_cancel_is_found_by_its_key_however_many_wait() {
+    let mut world = World::start().await;
+    world.may_leave_mail();
+    let mut database = world.database().await;
+    insert_past(&mut database).await;
+    // While no mail waits, as is usual: the index of those that do is empty, for all that a planner knows from now on.
+    sqlx::query("INSERT INTO outbox (invitation_id, organization_id, send_seq, state, attempts, created_at, next_attempt_at)
+                 SELECT id, organization_id, 0, 'sent', 1, created_at, created_at FROM invitations")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    sqlx::query("VACUUM ANALYZE")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    sqlx::query("ALTER TABLE outbox SET (autovacuum_enabled = off)")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    sqlx::query("UPDATE outbox SET send_seq = 1, state = 'queued'")
+        .execute(&mut database)
+        .await
+        .unwrap();
+    let organization_id = OrganizationId::parse(ACME).unwrap();
+    let ids: Vec<Uuid> =
+        sqlx::query_scalar("SELECT id FROM invitations WHERE state = 'pending' ORDER BY id")
+            .fetch_all(&mut database)
+            .await
+            .unwrap();
+    let items: Vec<Resending> = ids
+        .iter()
+        .map(|id| Resending {
+            id: *id,
+            expires_at: START + Duration::days(9),
+            nonce: None,
+            send_seq: None,
+        })
+        .collect();
+    let (read, resent) = pages(&mut database, async |connection: &mut Connection| {
+        plan_pages(connection).await.unwrap();
+        resend_many(connection, &organization_id, &items, 1, START)
+            .await
+            .unwrap()
+            .len()
+    })
+    .await;
+    let pages_max = 118 * 60;
+    assert!(
+        resent == 118 && read <= pages_max,
+        "resend_many: {resent}, {read}"
+    );
+    let targets: Vec<_> = ids.iter().map(|id| (*id, ACME.to_owned())).collect();
+    let (read, ended) = pages(&mut database, async |connection: &mut Connection| {
+        plan_pages(connection).await.unwrap();
+        let end = End::Revoked { by_user_id: None };
+        end_many(connection, &targets, end, START)
+            .await
+            .unwrap()
+            .len()
+    })
+    .await;
+    assert!(
+        ended == 118 && read <= pages_max,
+        "end_many: {ended}, {read}"
+    );
+}

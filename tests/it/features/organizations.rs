@@ -1,0 +1,139 @@
+//! Organizations: the roles they have, and what becomes of one that is deleted.
+
+use invitations::proto::{
+    DeleteOrganizationRequest, ErrorReason, ListRequest, Organization, UpsertOutcome,
+};
+
+use crate::features::directory::{
+    organization, outcomes, upsert_memberships, upsert_organizations, violations,
+};
+use crate::features::list::everything;
+use crate::features::memberships::{get_membership, list, membership};
+use crate::support::harness::{ACME, World, invite_request, item_reason, reason};
+
+#[tokio::test]
+async fn an_organizations_roles_have_defaults_and_are_replaced_whole() {
+    let world = World::start().await;
+    let roles = |names: &[&str]| Organization {
+        roles: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..organization(ACME, "Acme")
+    };
+    let viewer = Organization {
+        default_role: "viewer".to_owned(),
+        ..roles(&["viewer", "billing:read"])
+    };
+    upsert_organizations(&world, vec![viewer]).await;
+    for (role, seen) in [
+        ("", "viewer"),
+        ("billing:read", "billing:read"),
+        ("admin", "admin"),
+    ] {
+        let results = upsert_memberships(&world, vec![membership(ACME, "eve", role)]).await;
+        assert_ne!(results[0].outcome(), UpsertOutcome::Failed, "{role}");
+        assert_eq!(get_membership(&world, "eve").await.unwrap().role, seen);
+    }
+    let results = upsert_memberships(&world, vec![membership(ACME, "eve", "member")]).await;
+    assert_eq!(violations(&results[0]), ["role ROLE_UNKNOWN"]);
+
+    upsert_organizations(&world, vec![roles(&[])]).await;
+    let results = upsert_memberships(&world, vec![membership(ACME, "eve", "viewer")]).await;
+    assert_eq!(violations(&results[0]), ["role ROLE_UNKNOWN"]);
+}
+
+#[tokio::test]
+async fn a_deleted_organization_can_be_revived_and_starts_empty() {
+    let mut world = World::start().await;
+    let (invitation, token) = world.invite_one("a@b.co").await;
+    let request = DeleteOrganizationRequest {
+        organization_id: ACME.to_owned(),
+    };
+    for (revoked, deleted) in [(1, 2), (0, 0)] {
+        let answer = world.directory().delete_organization(request.clone()).await;
+        let answer = answer.unwrap().into_inner();
+        let counts = (
+            answer.revoked_invitation_count,
+            answer.deleted_membership_count,
+        );
+        assert_eq!(counts, (revoked, deleted));
+    }
+    let gone = upsert_memberships(&world, vec![membership(ACME, "ada", "admin")]).await;
+    assert_eq!(
+        violations(&gone[0]),
+        ["organization_id ORGANIZATION_NOT_FOUND"]
+    );
+    assert_eq!(
+        reason(list(&world, ACME, 0, "").await),
+        "ORGANIZATION_NOT_FOUND"
+    );
+
+    // Whether the page would have anything on it or not.
+    let nobody = ListRequest {
+        email: "nobody@b.co".to_owned(),
+        ..everything()
+    };
+    for request in [&everything(), &nobody] {
+        assert_eq!(
+            reason(crate::features::list::list(&world, request).await),
+            "ORGANIZATION_NOT_FOUND"
+        );
+    }
+
+    let revived = upsert_organizations(&world, vec![organization(ACME, "Acme II")]).await;
+    assert_eq!(outcomes(&revived), [UpsertOutcome::Updated]);
+    assert!(
+        list(&world, ACME, 0, "")
+            .await
+            .unwrap()
+            .memberships
+            .is_empty()
+    );
+    let listed = crate::features::list::list(&world, &everything())
+        .await
+        .unwrap();
+    assert_eq!(listed.invitations[0].id, invitation.id);
+    assert_eq!(world.get(&invitation.id).await.organization_name, "Acme II");
+    assert_eq!(
+        reason(world.accept(&token, "new", "a@b.co").await),
+        "REVOKED"
+    );
+    let refused = world
+        .client()
+        .bulk_create(invite_request(&["a@b.co"]))
+        .await;
+    let refused = refused.unwrap().into_inner();
+    assert_eq!(
+        item_reason(&refused.results[0]),
+        ErrorReason::InviterNotAdmin
+    );
+    world.add_member(ACME, "ada", "admin").await;
+    world.invite_one("a@b.co").await;
+}
+
+#[tokio::test]
+async fn an_organizations_brand_shows_in_its_mails_until_it_is_taken_back() {
+    let mut world = World::start().await;
+    let branded = Organization {
+        logo_url: "https://cdn.example.com/acme.png?a=1&b=2".to_owned(),
+        brand_color: "#0F766E".to_owned(),
+        support_email: "Help@acme.example".to_owned(),
+        ..organization(ACME, "Acme")
+    };
+    let results = upsert_organizations(&world, vec![branded]).await;
+    assert_eq!(outcomes(&results), [UpsertOutcome::Updated]);
+    world.invite_one("alice@example.com").await;
+    let mail = world.mail_to("alice@example.com");
+    for shown in [
+        "src=\"https://cdn.example.com/acme.png?a=1&amp;b=2\" alt=\"Acme\"",
+        "#0f766e",
+        "mailto:Help@acme.example",
+    ] {
+        assert!(mail.html.contains(shown), "{shown} in {}", mail.html);
+    }
+    assert!(mail.text.contains("Questions? Write to Help@acme.example"));
+
+    upsert_organizations(&world, vec![organization(ACME, "Acme")]).await;
+    world.invite_one("bob@example.com").await;
+    let mail = world.mail_to("bob@example.com");
+    assert!(!mail.html.contains("<img") && !mail.html.contains("#0f766e"));
+    assert!(!mail.text.contains("Questions?"));
+}

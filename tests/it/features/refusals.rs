@@ -1,0 +1,117 @@
+//! Refusals: complete, and repeating nothing of what was sent.
+
+use tonic::Code;
+use tonic_types::StatusExt as _;
+
+use crate::support::harness::{ACME, World, reason};
+use crate::support::wire;
+
+const AS_ALL: (&str, &str) = ("authorization", "Bearer all");
+
+#[tokio::test]
+async fn what_is_not_there_is_unimplemented() {
+    let world = World::start().await;
+    for path in [
+        "/invitation.v1.InvitationService/Nope",
+        "/invitation.v1.Nope/BulkCreate",
+        "/nope",
+    ] {
+        let answer = wire::call(world.address(), path, &[AS_ALL], &[]).await;
+        assert_eq!(answer.unwrap_err().code(), Code::Unimplemented, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn no_error_repeats_what_it_was_given() {
+    let world = World::start().await;
+    let canaries = [
+        "canary7265",
+        "canary7265@b.co",
+        "canary 7265@b.co",
+        "https://canary7265.example/",
+        "\u{202e}canary\u{7}",
+        "inv1_canary7265canary7265canary7265canary7265canary7265canary7265canary72",
+    ];
+    let is_clean = |octets: &[u8]| !octets.windows(6).any(|window| window == b"canary");
+    let mut refused = 0;
+    for method in wire::methods() {
+        for canary in canaries {
+            for organization_id in [ACME, canary] {
+                let message = wire::filled(&method.input, canary, organization_id);
+                let answer = wire::call(world.address(), &method.path, &[AS_ALL], &message).await;
+                let place = format!("{} {canary:?}", method.path);
+                match answer {
+                    // An upsert answers OK, and has its errors inside; it repeats nothing at all.
+                    Ok(octets) => assert!(is_clean(&octets), "{place}"),
+                    Err(status) => {
+                        refused += 1;
+                        assert!(is_clean(status.message().as_bytes()), "{place}");
+                        assert!(is_clean(status.details()), "{place}");
+                        let metadata = format!("{:?}", status.metadata());
+                        assert!(is_clean(metadata.as_bytes()), "{place}: {metadata}");
+                        reason(Err::<(), _>(status));
+                    }
+                }
+            }
+        }
+    }
+    assert!(refused > 100, "{refused}");
+}
+
+#[tokio::test]
+async fn every_malformed_field_of_a_call_is_named_at_once() {
+    let world = World::start().await;
+    for (method, expected) in [
+        (
+            "InvitationService/Get",
+            &["organization_id", "invitation_id"][..],
+        ),
+        (
+            "InvitationService/Revoke",
+            &["organization_id", "invitation_id", "user_id"],
+        ),
+        (
+            "InvitationService/Resend",
+            &["organization_id", "invitation_id"],
+        ),
+        (
+            "InvitationService/BulkCreate",
+            &["organization_id", "request_id"],
+        ),
+        (
+            "InvitationService/Accept",
+            &["token", "user_id", "user_name", "user_emails[0]"],
+        ),
+        (
+            "DirectoryService/GetMembership",
+            &["organization_id", "user_id"],
+        ),
+        (
+            "DirectoryService/DeleteMembership",
+            &["organization_id", "user_id"],
+        ),
+        (
+            "DirectoryService/ListMemberships",
+            &["organization_id", "page_token"],
+        ),
+        (
+            "SuppressionService/List",
+            &["organization_id", "email", "page_token"],
+        ),
+    ] {
+        let path = format!("/invitation.v1.{method}");
+        let methods = wire::methods();
+        let method = methods.iter().find(|method| method.path == path).unwrap();
+        let message = wire::filled(&method.input, "a\nb", "a\nb");
+        let status = wire::call(world.address(), &path, &[AS_ALL], &message)
+            .await
+            .unwrap_err();
+        let details = status.get_error_details();
+        let violations = &details.bad_request().unwrap().field_violations;
+        let fields: Vec<_> = violations
+            .iter()
+            .map(|violation| &violation.field)
+            .collect();
+        assert_eq!(fields, expected, "{path}");
+    }
+}
