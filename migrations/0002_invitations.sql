@@ -71,7 +71,7 @@ COMMENT ON COLUMN invitations.delivery_reply_code IS 'SMTP reply code of the las
 COMMENT ON COLUMN invitations.state IS 'pending, accepted, declined, revoked or expired';
 COMMENT ON COLUMN invitations.accept_policy IS 'invited_email, or any_email for whoever holds the link';
 COMMENT ON COLUMN invitations.delivery_state IS 'What became of its latest mail; sending is told by the outbox alone';
-COMMENT ON COLUMN invitations.nonce IS '16 random octets, new for each generation: the key alone forges no token';
+COMMENT ON COLUMN invitations.nonce IS '16 random bytes, new for each generation: the key alone forges no token';
 COMMENT ON COLUMN invitations.organization_id IS 'Where it leads';
 COMMENT ON COLUMN invitations.email IS 'The address as given, trimmed';
 COMMENT ON COLUMN invitations.email_normalized IS 'Normal form of the address, compared byte for byte';

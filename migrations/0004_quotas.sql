@@ -29,6 +29,6 @@ CREATE TABLE address_quotas (
     CONSTRAINT address_quotas_used_check CHECK (used > 0)
 ) WITH (fillfactor = 85);
 COMMENT ON TABLE address_quotas IS 'How many mails an address was invited by a day, over all organizations; names no address';
-COMMENT ON COLUMN address_quotas.address_hash IS 'The first 8 octets of a keyed hash of the normalized address';
+COMMENT ON COLUMN address_quotas.address_hash IS 'The first 8 bytes of a keyed hash of the normalized address';
 COMMENT ON COLUMN address_quotas.day IS 'The day in UTC';
 COMMENT ON COLUMN address_quotas.used IS 'Mails that were queued';

@@ -106,7 +106,7 @@ COMMENT ON COLUMN stream_chunks.first_index IS 'The place of the chunk''s first 
 COMMENT ON COLUMN stream_chunks.next_index IS 'The place after its last item';
 COMMENT ON COLUMN stream_chunks.created_at IS 'When it was done';
 COMMENT ON COLUMN stream_chunks.organization_id IS 'The organization';
-COMMENT ON COLUMN stream_chunks.item_hashes IS 'The first 8 octets of the SHA-256 of each item: another one at the same place is refused';
+COMMENT ON COLUMN stream_chunks.item_hashes IS 'The first 8 bytes of the SHA-256 of each item: another one at the same place is refused';
 COMMENT ON COLUMN stream_chunks.response IS 'The results without addresses, notes and metadata';
 
 -- Batches that were made before, as they are now: nobody makes or changes an invitation meanwhile.

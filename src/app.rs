@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, SystemClock};
 use crate::delivery::{Mailroom, Reaper, Worker};
-use crate::domain::address_tag::Tagger;
+use crate::domain::address_tag::AddressTagger;
 use crate::domain::keyring::Keyring;
 use crate::domain::link::LinkTemplate;
 use crate::grpc::{Health, Server};
@@ -227,7 +227,7 @@ fn spawn_background(
     mail_queued: &Arc<Notify>,
 ) {
     let mailroom = Mailroom {
-        tagger: Tagger::new(keyring),
+        tagger: AddressTagger::new(keyring),
         store: store.clone(),
         clock: Arc::clone(clock),
         keyring: Arc::clone(keyring),

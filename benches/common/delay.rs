@@ -1,4 +1,4 @@
-//! Distance to a server: a proxy that hands on every octet a while after it came.
+//! Distance to a server: a proxy that hands on every byte a while after it came.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 /// Listens on a free port; half of `round_trip` is spent on the way there and half on the way back.
 ///
-/// Octets on their way do not wait for each other: each read has its own time of arrival.
+/// Bytes on their way do not wait for each other: each read has its own time of arrival.
 pub(crate) async fn listen(server: SocketAddr, round_trip: Duration) -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
@@ -37,18 +37,18 @@ pub(crate) async fn listen(server: SocketAddr, round_trip: Duration) -> anyhow::
 fn carry(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, delay: Duration) {
     let (sender, mut on_the_way) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     tokio::spawn(async move {
-        let mut octets = vec![0; 64 * 1_024];
-        while let Ok(length @ 1..) = from.read(&mut octets).await {
+        let mut bytes = vec![0; 64 * 1_024];
+        while let Ok(length @ 1..) = from.read(&mut bytes).await {
             let arrival = Instant::now() + delay;
-            if sender.send((arrival, octets[..length].to_vec())).is_err() {
+            if sender.send((arrival, bytes[..length].to_vec())).is_err() {
                 return;
             }
         }
     });
     tokio::spawn(async move {
-        while let Some((arrival, octets)) = on_the_way.recv().await {
+        while let Some((arrival, bytes)) = on_the_way.recv().await {
             sleep_until(arrival).await;
-            if to.write_all(&octets).await.is_err() {
+            if to.write_all(&bytes).await.is_err() {
                 return;
             }
         }

@@ -22,7 +22,7 @@ use invitations::domain::email_address::EmailAddress;
 use invitations::domain::expiry::Expiry;
 use invitations::domain::invitation::AcceptPolicy;
 use invitations::domain::keyring::Keyring;
-use invitations::domain::new_invitation::{Draft, Inviter, ItemInput, NewInvitation};
+use invitations::domain::new_invitation::{ItemDraft, Inviter, ItemInput, NewInvitation};
 use invitations::domain::organization::{Organization, OrganizationInput};
 use invitations::domain::reminder::ReminderInput;
 use invitations::domain::token::{Token, TokenSubject};
@@ -99,18 +99,18 @@ fn items() -> (Organization, Vec<ItemInput>) {
 
 #[library_benchmark]
 #[bench::of_100(items())]
-fn parse_drafts((organization, items): (Organization, Vec<ItemInput>)) -> Vec<Draft> {
+fn parse_drafts((organization, items): (Organization, Vec<ItemInput>)) -> Vec<ItemDraft> {
     parsed(items, &organization)
 }
 
-fn parsed(items: Vec<ItemInput>, organization: &Organization) -> Vec<Draft> {
+fn parsed(items: Vec<ItemInput>, organization: &Organization) -> Vec<ItemDraft> {
     let items = items.into_iter().enumerate();
     items
-        .map(|(index, item)| Draft::parse(index, &item, organization, "ada", NOW))
+        .map(|(index, item)| ItemDraft::parse(index, &item, organization, "ada", NOW))
         .collect()
 }
 
-fn drafts() -> (HashMap<String, Inviter>, Vec<Draft>) {
+fn drafts() -> (HashMap<String, Inviter>, Vec<ItemDraft>) {
     let (organization, items) = items();
     let inviter = Inviter {
         name: "Ada".to_owned(),
@@ -124,11 +124,11 @@ fn drafts() -> (HashMap<String, Inviter>, Vec<Draft>) {
 
 #[library_benchmark]
 #[bench::of_100(drafts())]
-fn finish_drafts((inviters, drafts): (HashMap<String, Inviter>, Vec<Draft>)) -> Vec<NewInvitation> {
+fn finish_drafts((inviters, drafts): (HashMap<String, Inviter>, Vec<ItemDraft>)) -> Vec<NewInvitation> {
     finished(drafts, &inviters)
 }
 
-fn finished(drafts: Vec<Draft>, inviters: &HashMap<String, Inviter>) -> Vec<NewInvitation> {
+fn finished(drafts: Vec<ItemDraft>, inviters: &HashMap<String, Inviter>) -> Vec<NewInvitation> {
     let finished = drafts
         .into_iter()
         .filter_map(|draft| draft.finish(inviters).ok());
@@ -147,16 +147,16 @@ fn request() -> Vec<u8> {
         invitations: addresses().into_iter().map(invitation).collect(),
         ..Default::default()
     };
-    let octets = request.encode_to_vec();
-    let good = grpc::fuzzing::bulk_create(&octets);
+    let bytes = request.encode_to_vec();
+    let good = grpc::fuzzing::bulk_create(&bytes);
     assert_eq!(good, Some(COUNT), "an item is refused");
-    octets
+    bytes
 }
 
 #[library_benchmark]
 #[bench::of_100(request())]
-fn read_request(octets: Vec<u8>) -> Option<usize> {
-    grpc::fuzzing::bulk_create(black_box(&octets))
+fn read_request(bytes: Vec<u8>) -> Option<usize> {
+    grpc::fuzzing::bulk_create(black_box(&bytes))
 }
 
 fn keyring() -> Keyring {

@@ -4,7 +4,7 @@
 CREATE TABLE IF NOT EXISTS bench.called (next bigint NOT NULL);
 INSERT INTO bench.called SELECT 1000000000 WHERE NOT EXISTS (SELECT FROM bench.called);
 -- The CPU of a workload is that of its cheapest piece, taken for all of them: what comes on top is the machine's.
-CREATE TABLE bench.measured (workload text, cpu_nanoseconds bigint, wal_octets bigint, rows bigint, updates bigint,
+CREATE TABLE bench.measured (workload text, cpu_nanoseconds bigint, wal_bytes bigint, rows bigint, updates bigint,
                              hot_updates bigint, wall_nanoseconds bigint);
 
 -- How long this backend has had a processor. The pause lets the kernel bring its account up to date.
@@ -25,13 +25,13 @@ CREATE PROCEDURE bench.note(piece text, size bigint, before bench.measured) LANG
 DECLARE after bench.measured = bench.look();
 BEGIN
     INSERT INTO bench.measured
-    VALUES (piece, after.cpu_nanoseconds - before.cpu_nanoseconds, after.wal_octets - before.wal_octets, size,
+    VALUES (piece, after.cpu_nanoseconds - before.cpu_nanoseconds, after.wal_bytes - before.wal_bytes, size,
             after.updates - before.updates, after.hot_updates - before.hot_updates,
             after.wall_nanoseconds - before.wall_nanoseconds);
     COMMIT;
 END $$;
 CREATE VIEW bench.total AS
-SELECT workload, (min(cpu_nanoseconds::numeric / rows) * sum(rows))::bigint AS cpu_nanoseconds, sum(wal_octets) AS wal_octets,
+SELECT workload, (min(cpu_nanoseconds::numeric / rows) * sum(rows))::bigint AS cpu_nanoseconds, sum(wal_bytes) AS wal_bytes,
        sum(rows) AS rows, sum(updates) AS updates, sum(hot_updates) AS hot_updates,
        sum(wall_nanoseconds) AS wall_nanoseconds
   FROM bench.measured GROUP BY workload;
@@ -39,7 +39,7 @@ CREATE FUNCTION bench.look() RETURNS bench.measured LANGUAGE plpgsql AS $$
 DECLARE it bench.measured;
 BEGIN
     SELECT updates, hot INTO it.updates, it.hot_updates FROM bench.updates();
-    it.wal_octets = pg_current_wal_insert_lsn() - '0/0'::pg_lsn;
+    it.wal_bytes = pg_current_wal_insert_lsn() - '0/0'::pg_lsn;
     it.wall_nanoseconds = (extract(epoch FROM clock_timestamp()) * 1e9)::bigint;
     it.cpu_nanoseconds = bench.cpu();
     RETURN it;

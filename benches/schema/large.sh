@@ -86,6 +86,6 @@ large() {
   psql schema_bench_large -c 'DELETE FROM outbox o WHERE NOT EXISTS (SELECT FROM invitations i WHERE i.id = o.invitation_id)' \
     -c 'ALTER TABLE invitations RESET (autovacuum_enabled)' -c 'ALTER TABLE outbox RESET (autovacuum_enabled)'
   psql schema_bench_large -c 'SELECT line FROM bench.timed_summary ORDER BY position' -c "
-    SELECT format('%s: %s us CPU a row, %s octets of WAL', workload, round(min(cpu_nanoseconds::numeric / rows) / 1000, 1), round(sum(wal_octets) / sum(rows)))
+    SELECT format('%s: %s us CPU a row, %s bytes of WAL', workload, round(min(cpu_nanoseconds::numeric / rows) / 1000, 1), round(sum(wal_bytes) / sum(rows)))
       FROM bench.measured WHERE workload <> 'warm-up' GROUP BY workload ORDER BY workload DESC"
 }

@@ -44,7 +44,7 @@ async fn main() -> anyhow::Result<()> {
         .parse()?;
     let far = delay::listen(near, ROUND_TRIP).await?;
     let mail = Arc::new(mail()?);
-    println!("mails of {} octets a second", mail.bytes().len());
+    println!("mails of {} bytes a second", mail.bytes().len());
     println!("relay  connections  lockstep  pipelined  ratio");
     for (name, address, mails) in [("near", near, MAILS[0]), ("far", far, MAILS[1])] {
         for connections in CONNECTIONS {

@@ -18,7 +18,7 @@ pub(crate) struct Meter {
 /// What was read, or spent between two readings.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Reading {
-    /// Octets of write-ahead log.
+    /// Bytes of write-ahead log.
     pub(crate) wal: i64,
     /// Time of cores spent by the service.
     pub(crate) service: Duration,

@@ -144,10 +144,10 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
-fn bytes(octets: &[u8]) -> String {
+fn bytes(bytes: &[u8]) -> String {
     let mut hex = String::from("\"\\\\x");
-    for octet in octets {
-        let _ = write!(hex, "{octet:02x}");
+    for byte in bytes {
+        let _ = write!(hex, "{byte:02x}");
     }
     hex.push('"');
     hex

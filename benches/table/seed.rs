@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, ensure};
 use invitations::clock::{Clock as _, SystemClock};
 use invitations::domain::keyring::Keyring;
-use invitations::domain::token::{NONCE_OCTETS, Token, TokenSubject};
+use invitations::domain::token::{NONCE_BYTES, Token, TokenSubject};
 use invitations::store::Store;
 use invitations::store::invitations::InvitationRow;
 use uuid::Uuid;
@@ -117,6 +117,6 @@ fn batch(numbers: Range<usize>) -> anyhow::Result<Batch> {
     Batch::new(Uuid::from_u128(1), now, rows)
 }
 
-fn nonce(number: usize) -> [u8; NONCE_OCTETS] {
+fn nonce(number: usize) -> [u8; NONCE_BYTES] {
     (number as u128).to_be_bytes()
 }

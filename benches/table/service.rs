@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, anyhow, bail, ensure};
 use invitations::domain::role::Role;
 use invitations::domain::scope::Scope;
-use invitations::grpc::limits::RESPONSE_OCTETS_MAX;
+use invitations::grpc::limits::RESPONSE_BYTES_MAX;
 use invitations::proto::directory_service_client::DirectoryServiceClient;
 use invitations::proto::invitation_service_client::InvitationServiceClient;
 use invitations::proto::{
@@ -100,7 +100,7 @@ impl Service {
     /// A client with a connection of its own.
     pub(crate) async fn client(&self) -> anyhow::Result<Client> {
         Ok(InvitationServiceClient::new(self.channel().await?)
-            .max_decoding_message_size(RESPONSE_OCTETS_MAX))
+            .max_decoding_message_size(RESPONSE_BYTES_MAX))
     }
 
     /// As many clients.

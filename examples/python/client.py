@@ -23,7 +23,7 @@ except ModuleNotFoundError as missing:
     sys.exit("client: the generated code is missing; run ./generate.sh first")
 
 CALL_SECONDS = 30  # the server gives a bulk call no more
-MESSAGE_OCTETS_MAX = 32 * 1024 * 1024  # ten thousand results with their invitations
+MESSAGE_BYTES_MAX = 32 * 1024 * 1024  # ten thousand results with their invitations
 # These codes mean that nothing was done, but for a database that went away in the moment of a commit: then a second
 # BulkCreate finds everybody invited already, and a second Resend would mail somebody twice. The server says how long to
 # wait.
@@ -64,7 +64,7 @@ class Client:
     def __init__(self, server: str, token: str):
         url = urllib.parse.urlsplit(server if "://" in server else f"http://{server}")
         options = [
-            ("grpc.max_receive_message_length", MESSAGE_OCTETS_MAX),
+            ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
             ("grpc.service_config", json.dumps(RETRY)),
         ]
         if url.scheme == "https":

@@ -1,9 +1,9 @@
-//! Any octets are a request or none, and every item of it holds or does not.
+//! Any bytes are a request or none, and every item of it holds or does not.
 #![no_main]
 
 use invitations::grpc::fuzzing;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|octets: &[u8]| {
-    let _ = fuzzing::bulk_create(octets);
+fuzz_target!(|bytes: &[u8]| {
+    let _ = fuzzing::bulk_create(bytes);
 });

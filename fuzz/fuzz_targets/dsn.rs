@@ -4,10 +4,10 @@
 use invitations::domain::dsn::{self, Dsn};
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|octets: &[u8]| {
-    if let Ok(report) = Dsn::parse(octets) {
+fuzz_target!(|bytes: &[u8]| {
+    if let Ok(report) = Dsn::parse(bytes) {
         assert!(!report.diagnostic.contains('@') && report.diagnostic.chars().count() <= 300);
         let _ = report.verdict();
     }
-    assert!(dsn::envelope_recipients(octets).len() <= 100);
+    assert!(dsn::envelope_recipients(bytes).len() <= 100);
 });

@@ -4,8 +4,8 @@
 use invitations::mail::fuzzing;
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|octets: &[u8]| {
-    for error in fuzzing::judged(octets) {
+fuzz_target!(|bytes: &[u8]| {
+    for error in fuzzing::judged(bytes) {
         assert!(
             !error.text.contains('@') && error.text.chars().count() <= 300,
             "{error}"

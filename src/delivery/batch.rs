@@ -248,7 +248,7 @@ impl Counter {
             "a call to a provider failed"
         );
         match error.outcome {
-            // The key was used with other octets, such as an older name: that call was taken.
+            // The key was used with other bytes, such as an older name: that call was taken.
             BatchOutcome::TakenBefore => {
                 let settled = settled_alike(&call, &Settlement::Sent);
                 self.close(&call, settled).await?;

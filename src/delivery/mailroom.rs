@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::backoff;
 use crate::clock::Clock;
-use crate::domain::address_tag::{AddressTag, Tagger};
+use crate::domain::address_tag::{AddressTag, AddressTagger};
 use crate::domain::bounce_address::SentMail;
 use crate::domain::brand::Brand;
 use crate::domain::email_address::EmailAddress;
@@ -53,7 +53,7 @@ pub struct Mailroom {
     /// The right-hand side of message ids.
     pub message_id_domain: String,
     /// Finds addresses on the suppression list.
-    pub tagger: Tagger,
+    pub tagger: AddressTagger,
     /// Where bounces are delivered to, each mail's under an address of its own; the sender's own address if not set.
     pub bounce_mailbox: Option<String>,
     /// Where readers reach the page that stops mails; without it no mail offers it.
@@ -186,7 +186,7 @@ impl Mailroom {
             .collect();
         Ok(asked
             .iter()
-            .filter(|(id, tag, _)| found.contains(&(id.clone(), tag.octets)))
+            .filter(|(id, tag, _)| found.contains(&(id.clone(), tag.bytes)))
             .map(|(.., invitation_id)| *invitation_id)
             .collect())
     }

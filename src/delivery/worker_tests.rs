@@ -3,7 +3,7 @@
 use super::*;
 use crate::clock::SystemClock;
 use crate::delivery::{Ambiguous, DomainCaps, LaneConfig};
-use crate::domain::address_tag::Tagger;
+use crate::domain::address_tag::AddressTagger;
 use crate::domain::keyring::Keyring;
 use crate::domain::link::{LinkMode, LinkTemplate};
 use crate::mail::file::FileTransport;
@@ -25,7 +25,7 @@ fn worker(lanes: Vec<LaneConfig>) -> Worker {
     let sender = Sender::parse("Invitations", "invitations@example.com", None).unwrap();
     let links = LinkTemplate::new("https://app.example.com/join", LinkMode::Fragment).unwrap();
     let mailroom = Mailroom {
-        tagger: Tagger::new(&keyring),
+        tagger: AddressTagger::new(&keyring),
         store: Store::new("postgres://127.0.0.1:1/none", store).unwrap(),
         clock: Arc::new(SystemClock),
         keyring: Arc::new(keyring),

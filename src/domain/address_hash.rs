@@ -23,12 +23,12 @@ impl AddressHasher {
         Self(Hmac::new_from_slice(&key).expect("HMAC takes keys of any length"))
     }
 
-    /// The hash of a normalized address: the first 8 octets of HMAC-SHA256.
+    /// The hash of a normalized address: the first 8 bytes of HMAC-SHA256.
     #[must_use]
     pub fn hash(&self, email_normalized: &str) -> i64 {
         let mac = self.0.clone().chain_update(email_normalized.as_bytes());
-        let octets: [u8; 32] = mac.finalize().into_bytes().into();
-        let (first, _) = octets.split_first_chunk().expect("a hash has 32 octets");
+        let bytes: [u8; 32] = mac.finalize().into_bytes().into();
+        let (first, _) = bytes.split_first_chunk().expect("a hash has 32 bytes");
         i64::from_be_bytes(*first)
     }
 }

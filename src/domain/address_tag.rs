@@ -11,8 +11,8 @@ use sha2::Sha256;
 use super::email_address::EmailAddress;
 use super::keyring::{Keyring, Purpose};
 
-/// Length of a tag, in octets.
-pub const TAG_OCTETS: usize = 32;
+/// Length of a tag, in bytes.
+pub const TAG_BYTES: usize = 32;
 
 /// A keyed hash of a normalized address, and the key it was made with.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,13 +20,13 @@ pub struct AddressTag {
     /// The key's id in the ring.
     pub key_id: u8,
     /// HMAC-SHA256 of the normalized address.
-    pub octets: [u8; TAG_OCTETS],
+    pub bytes: [u8; TAG_BYTES],
 }
 
 /// Makes tags of many addresses: derives each key of the ring once.
-pub struct Tagger(Vec<(u8, Hmac<Sha256>)>);
+pub struct AddressTagger(Vec<(u8, Hmac<Sha256>)>);
 
-impl Tagger {
+impl AddressTagger {
     /// A tagger with every key of the ring, the signing one first.
     #[must_use]
     pub fn new(keyring: &Keyring) -> Self {
@@ -68,7 +68,7 @@ impl Tagger {
     ) -> impl Iterator<Item = AddressTag> {
         self.0.iter().map(move |(key_id, mac)| AddressTag {
             key_id: *key_id,
-            octets: mac
+            bytes: mac
                 .clone()
                 .chain_update(email_normalized.as_bytes())
                 .finalize()
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn an_address_is_found_under_every_key_and_added_under_the_first() {
-        let tagger = Tagger::new(&Keyring::parse(RING).unwrap());
+        let tagger = AddressTagger::new(&Keyring::parse(RING).unwrap());
         let as_given = EmailAddress::parse("Alice@Example.COM").unwrap();
         let other = EmailAddress::parse("alice@example.com").unwrap();
         let tags: Vec<_> = tagger.tags(&as_given).collect();
@@ -105,9 +105,9 @@ mod tests {
             tags.iter().map(|tag| tag.key_id).collect::<Vec<_>>(),
             [7, 3]
         );
-        assert_ne!(tags[0].octets, tags[1].octets);
+        assert_ne!(tags[0].bytes, tags[1].bytes);
         let stranger = EmailAddress::parse("bob@example.com").unwrap();
         assert_ne!(tagger.tag(&stranger), tags[0]);
-        assert!(!format!("{tags:?}").contains("octets"));
+        assert!(!format!("{tags:?}").contains("bytes"));
     }
 }

@@ -22,7 +22,7 @@ pub struct Batch {
 
 /// How many invitations are in a pair of states.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Counted {
+pub struct BatchCounts {
     /// The state, by its name.
     pub state: String,
     /// The delivery state, by its name.

@@ -8,14 +8,14 @@ use uuid::Uuid;
 
 use super::keyring::{Keyring, Purpose};
 
-/// Longest local part of the mailbox bounces are delivered to: the rest of the 64 octets (RFC 5321 §4.5.3.1.1) is ours.
-pub const MAILBOX_LOCAL_OCTETS_MAX: usize = 64 - 1 - DETAIL_CHARS;
+/// Longest local part of the mailbox bounces are delivered to: the rest of the 64 bytes (RFC 5321 §4.5.3.1.1) is ours.
+pub const MAILBOX_LOCAL_BYTES_MAX: usize = 64 - 1 - DETAIL_CHARS;
 /// Length of what stands behind the plus sign, in characters.
 const DETAIL_CHARS: usize = 50;
-/// Length of the proof, in octets; 80 bits cannot be tried out by mail.
-const PROOF_OCTETS: usize = 10;
+/// Length of the proof, in bytes; 80 bits cannot be tried out by mail.
+const PROOF_BYTES: usize = 10;
 /// Key id, invitation and number of the mail.
-const SIGNED_OCTETS: usize = 1 + 16 + 4;
+const SIGNED_BYTES: usize = 1 + 16 + 4;
 
 /// One mail of an invitation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -33,16 +33,16 @@ impl SentMail {
     #[must_use]
     pub fn bounce_address(&self, keyring: &Keyring, mailbox: &str) -> Option<String> {
         let (local, domain) = mailbox.rsplit_once('@')?;
-        if local.len() > MAILBOX_LOCAL_OCTETS_MAX {
+        if local.len() > MAILBOX_LOCAL_BYTES_MAX {
             return None;
         }
-        let mut octets = vec![keyring.active()];
-        octets.extend_from_slice(self.invitation_id.as_bytes());
-        octets.extend_from_slice(&self.send_seq.to_be_bytes());
-        let proof: [u8; PROOF_OCTETS] =
-            keyring.prove(keyring.active(), Purpose::Bounce, &octets)?;
-        octets.extend_from_slice(&proof);
-        let detail = BASE32_NOPAD.encode(&octets).to_ascii_lowercase();
+        let mut bytes = vec![keyring.active()];
+        bytes.extend_from_slice(self.invitation_id.as_bytes());
+        bytes.extend_from_slice(&self.send_seq.to_be_bytes());
+        let proof: [u8; PROOF_BYTES] =
+            keyring.prove(keyring.active(), Purpose::Bounce, &bytes)?;
+        bytes.extend_from_slice(&proof);
+        let detail = BASE32_NOPAD.encode(&bytes).to_ascii_lowercase();
         Some(format!("{local}+{detail}@{domain}"))
     }
 
@@ -54,15 +54,15 @@ impl SentMail {
         if detail.len() != DETAIL_CHARS {
             return None;
         }
-        let octets = BASE32_NOPAD
+        let bytes = BASE32_NOPAD
             .decode(detail.to_ascii_uppercase().as_bytes())
             .ok()?;
-        let (signed, claimed) = octets.split_at_checked(SIGNED_OCTETS)?;
-        let expected: [u8; PROOF_OCTETS] = keyring.prove(signed[0], Purpose::Bounce, signed)?;
+        let (signed, claimed) = bytes.split_at_checked(SIGNED_BYTES)?;
+        let expected: [u8; PROOF_BYTES] = keyring.prove(signed[0], Purpose::Bounce, signed)?;
         let is_genuine = bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_slice(), claimed));
         is_genuine.then(|| Self {
-            invitation_id: Uuid::from_slice(&signed[1..17]).expect("16 octets"),
-            send_seq: i32::from_be_bytes(signed[17..].try_into().expect("4 octets")),
+            invitation_id: Uuid::from_slice(&signed[1..17]).expect("16 bytes"),
+            send_seq: i32::from_be_bytes(signed[17..].try_into().expect("4 bytes")),
         })
     }
 }

@@ -6,16 +6,16 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// Longest SPIFFE id, in octets (SPIFFE-ID §2.3).
-const SPIFFE_ID_OCTETS_MAX: usize = 2_048;
-/// Longest trust domain, in octets (SPIFFE-ID §2.1).
-const TRUST_DOMAIN_OCTETS_MAX: usize = 255;
-/// Longest DNS name, in octets without the final dot (RFC 1035 §2.3.4).
-const DNS_NAME_OCTETS_MAX: usize = 253;
+/// Longest SPIFFE id, in bytes (SPIFFE-ID §2.3).
+const SPIFFE_ID_BYTES_MAX: usize = 2_048;
+/// Longest trust domain, in bytes (SPIFFE-ID §2.1).
+const TRUST_DOMAIN_BYTES_MAX: usize = 255;
+/// Longest DNS name, in bytes without the final dot (RFC 1035 §2.3.4).
+const DNS_NAME_BYTES_MAX: usize = 253;
 /// Longest label of one (RFC 1035 §2.3.4).
-const DNS_LABEL_OCTETS_MAX: usize = 63;
+const DNS_LABEL_BYTES_MAX: usize = 63;
 
-/// One name of the holder of a certificate. Names match octet by octet: no wildcards, no prefixes.
+/// One name of the holder of a certificate. Names match byte by byte: no wildcards, no prefixes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CertificateIdentity {
     /// A workload's SPIFFE id, as `spiffe://trust-domain/path`.
@@ -98,29 +98,29 @@ fn is_spiffe_id(uri: &str) -> bool {
     else {
         return false;
     };
-    let is_trust_domain = (1..=TRUST_DOMAIN_OCTETS_MAX).contains(&trust_domain.len())
-        && trust_domain.bytes().all(|octet| {
-            octet.is_ascii_lowercase() || octet.is_ascii_digit() || b".-_".contains(&octet)
+    let is_trust_domain = (1..=TRUST_DOMAIN_BYTES_MAX).contains(&trust_domain.len())
+        && trust_domain.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte)
         });
     let is_segment = |segment: &str| {
         !matches!(segment, "" | "." | "..")
             && segment
                 .bytes()
-                .all(|octet| octet.is_ascii_alphanumeric() || b".-_".contains(&octet))
+                .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
     };
-    uri.len() <= SPIFFE_ID_OCTETS_MAX && is_trust_domain && path.split('/').all(is_segment)
+    uri.len() <= SPIFFE_ID_BYTES_MAX && is_trust_domain && path.split('/').all(is_segment)
 }
 
 fn is_dns_name(name: &str) -> bool {
     let is_label = |label: &str| {
-        (1..=DNS_LABEL_OCTETS_MAX).contains(&label.len())
+        (1..=DNS_LABEL_BYTES_MAX).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|octet| {
-                octet.is_ascii_lowercase() || octet.is_ascii_digit() || b"-_".contains(&octet)
+            && label.bytes().all(|byte| {
+                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte)
             })
     };
-    name.len() <= DNS_NAME_OCTETS_MAX && name.split('.').all(is_label)
+    name.len() <= DNS_NAME_BYTES_MAX && name.split('.').all(is_label)
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@ use super::reason::Reason;
 
 /// Longest name, in characters.
 pub const NAME_CHARACTERS_MAX: usize = 100;
-/// Longest input that is looked at, in octets: room for a name and white space around it.
-const NAME_OCTETS_MAX: usize = 16 * NAME_CHARACTERS_MAX;
+/// Longest input that is looked at, in bytes: room for a name and white space around it.
+const NAME_BYTES_MAX: usize = 16 * NAME_CHARACTERS_MAX;
 /// Digits from which on a run of them is a telephone number: a national one with its area code has as many. Dates and
 /// the numbers companies are registered under have eight at most.
 const TELEPHONE_DIGITS_MIN: usize = 9;
@@ -15,8 +15,8 @@ const TELEPHONE_DIGITS_MIN: usize = 9;
 /// is what a phisher wants of us.
 pub fn parse(input: &str) -> Result<String, Reason> {
     let name = input.trim();
-    // Four octets to a character at most: what is longer is not even counted.
-    if input.len() > NAME_OCTETS_MAX || name.chars().count() > NAME_CHARACTERS_MAX {
+    // Four bytes to a character at most: what is longer is not even counted.
+    if input.len() > NAME_BYTES_MAX || name.chars().count() > NAME_CHARACTERS_MAX {
         return Err(Reason::NameTooLong);
     }
     if name.is_empty() || name.chars().any(is_hidden) || name.contains(['<', '>']) {

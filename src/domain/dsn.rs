@@ -8,8 +8,8 @@ use mail_parser::{HeaderValue, Message, MessageParser, MimeHeaders as _, PartTyp
 use super::diagnostic::Diagnostic;
 use super::enhanced_code::EnhancedCode;
 
-/// Largest report that is read, in octets. What matters stands at its beginning, so a longer one may be cut.
-pub const MESSAGE_OCTETS_MAX: usize = 1024 * 1024;
+/// Largest report that is read, in bytes. What matters stands at its beginning, so a longer one may be cut.
+pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Most headers of this name in a report. Each may open another level of parts, and levels cost stack; a report and the
 /// mail it returns have about eight.
 const CONTENT_TYPES_MAX: usize = 64;
@@ -26,7 +26,7 @@ const RECIPIENT_HEADERS: [&str; 5] = [
 
 /// What the reporting server did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum DsnAction {
     /// Gave up.
     Failed,
     /// Is still trying.
@@ -41,7 +41,7 @@ pub enum Action {
 
 /// What a report means for the address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Verdict {
+pub enum DsnVerdict {
     /// Nothing went wrong.
     Fine,
     /// This mail did not arrive yet.
@@ -56,7 +56,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dsn {
     /// What was done.
-    pub action: Action,
+    pub action: DsnAction,
     /// Why: the report's own code, or the remote server's where that one says more.
     pub status: EnhancedCode,
     /// What the remote server said, addresses masked, cut; may be empty.
@@ -69,13 +69,13 @@ pub struct Dsn {
 /// qmail's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a delivery status notification")]
-pub struct NotADsn;
+pub struct DsnParseError;
 
 impl Dsn {
     /// Reads a report. Of several recipients the one who fared best counts: a mail of ours goes to one address, so the
     /// others are where that one led to, and do not speak for it.
-    pub fn parse(message: &[u8]) -> Result<Self, NotADsn> {
-        let message = open(message).ok_or(NotADsn)?;
+    pub fn parse(message: &[u8]) -> Result<Self, DsnParseError> {
+        let message = open(message).ok_or(DsnParseError)?;
         let is_report = message
             .content_type()
             .is_some_and(|kind| kind.ctype().eq_ignore_ascii_case("multipart"));
@@ -89,24 +89,24 @@ impl Dsn {
                         && kind.subtype().is_some_and(is_delivery_status)
                 }) && !matches!(part.body, PartType::Multipart(_))
             })
-            .ok_or(NotADsn)?;
+            .ok_or(DsnParseError)?;
         let text = String::from_utf8_lossy(fields.contents());
         groups(&text)
             .into_iter()
             .take(RECIPIENTS_MAX)
             .filter_map(|group| Self::of_group(&group))
             .min_by_key(Self::verdict)
-            .ok_or(NotADsn)
+            .ok_or(DsnParseError)
     }
 
     /// What it means for the address.
     #[must_use]
-    pub const fn verdict(&self) -> Verdict {
+    pub const fn verdict(&self) -> DsnVerdict {
         match self.action {
-            Action::Failed if self.status.condemns_address() => Verdict::Hard,
-            Action::Failed => Verdict::Bounced,
-            Action::Delayed => Verdict::Delayed,
-            Action::Delivered | Action::Relayed | Action::Expanded => Verdict::Fine,
+            DsnAction::Failed if self.status.condemns_address() => DsnVerdict::Hard,
+            DsnAction::Failed => DsnVerdict::Bounced,
+            DsnAction::Delayed => DsnVerdict::Delayed,
+            DsnAction::Delivered | DsnAction::Relayed | DsnAction::Expanded => DsnVerdict::Fine,
         }
     }
 
@@ -126,7 +126,7 @@ impl Dsn {
             (Some(EnhancedCode(class, 0, _)), Some(said)) if said.0 == class => said,
             (Some(given), _) => given,
             (None, Some(said)) => said,
-            (None, None) if action == Action::Failed => EnhancedCode(5, 0, 0),
+            (None, None) if action == DsnAction::Failed => EnhancedCode(5, 0, 0),
             (None, None) => EnhancedCode(4, 0, 0),
         };
         Some(Self {
@@ -153,7 +153,7 @@ pub fn envelope_recipients(message: &[u8]) -> Vec<String> {
 }
 
 fn cut(message: &[u8]) -> &[u8] {
-    &message[..message.len().min(MESSAGE_OCTETS_MAX)]
+    &message[..message.len().min(MESSAGE_BYTES_MAX)]
 }
 
 fn open(message: &[u8]) -> Option<Message<'_>> {
@@ -210,15 +210,15 @@ fn groups(text: &str) -> Vec<Vec<(String, String)>> {
     groups
 }
 
-fn action(value: &str) -> Option<Action> {
+fn action(value: &str) -> Option<DsnAction> {
     // A comment may follow.
     let word = value.split([' ', '\t', '(', ';']).next()?;
     [
-        ("failed", Action::Failed),
-        ("delayed", Action::Delayed),
-        ("delivered", Action::Delivered),
-        ("relayed", Action::Relayed),
-        ("expanded", Action::Expanded),
+        ("failed", DsnAction::Failed),
+        ("delayed", DsnAction::Delayed),
+        ("delivered", DsnAction::Delivered),
+        ("relayed", DsnAction::Relayed),
+        ("expanded", DsnAction::Expanded),
     ]
     .into_iter()
     .find(|(name, _)| word.eq_ignore_ascii_case(name))

@@ -20,8 +20,8 @@ fn report(recipients: &str) -> String {
 
 #[test]
 fn reports_of_common_mail_servers_are_read() {
-    use Action::{Delayed, Failed, Relayed};
-    use Verdict::{Bounced, Delayed as Late, Fine, Hard};
+    use DsnAction::{Delayed, Failed, Relayed};
+    use DsnVerdict::{Bounced, Delayed as Late, Fine, Hard};
     let cases = [
         (fixture!("postfix"), Failed, "5.1.1", Some(550), Hard),
         (fixture!("exim"), Failed, "5.1.1", Some(550), Hard),
@@ -65,7 +65,7 @@ fn other_mail_is_no_report() {
     let forwarded = format!("Content-Type: message/rfc822\n\n{POSTFIX}");
     let plain = POSTFIX.replace("multipart/report", "text/plain");
     let without_fields = report("X-Nothing: here\n");
-    let odd_action = report("Action: exploded\nStatus: 5.1.1\n");
+    let odd_action = report("DsnAction: exploded\nStatus: 5.1.1\n");
     for text in [
         fixture!("qmail"),
         fixture!("vacation"),
@@ -77,17 +77,17 @@ fn other_mail_is_no_report() {
         "\n",
         "Subject: x",
     ] {
-        assert_eq!(Dsn::parse(text.as_bytes()), Err(NotADsn), "{text}");
+        assert_eq!(Dsn::parse(text.as_bytes()), Err(DsnParseError), "{text}");
     }
 }
 
 #[test]
 fn what_the_returned_mail_says_does_not_count() {
-    let inner = report("Action: failed\nStatus: 5.1.1\n");
+    let inner = report("DsnAction: failed\nStatus: 5.1.1\n");
     let outer = format!(
         "Content-Type: multipart/report; boundary=o\n\n--o\nContent-Type: message/rfc822\n\n{inner}\n--o--\n"
     );
-    assert_eq!(Dsn::parse(outer.as_bytes()), Err(NotADsn));
+    assert_eq!(Dsn::parse(outer.as_bytes()), Err(DsnParseError));
 }
 
 #[test]
@@ -96,9 +96,9 @@ fn the_recipient_who_fared_best_speaks_for_the_address() {
     let full = "Final-Recipient: rfc822; c@b.co\nAction: failed\nStatus: 5.2.2\n\n";
     let fine = "Final-Recipient: rfc822; d@b.co\nAction: delivered\nStatus: 2.0.0\n\n";
     for (recipients, verdict) in [
-        (hard.to_owned(), Verdict::Hard),
-        (format!("{hard}{full}"), Verdict::Bounced),
-        (format!("{full}{hard}{fine}"), Verdict::Fine),
+        (hard.to_owned(), DsnVerdict::Hard),
+        (format!("{hard}{full}"), DsnVerdict::Bounced),
+        (format!("{full}{hard}{fine}"), DsnVerdict::Fine),
     ] {
         let dsn = Dsn::parse(report(&recipients).as_bytes()).unwrap();
         assert_eq!(dsn.verdict(), verdict, "{recipients}");
@@ -108,25 +108,25 @@ fn the_recipient_who_fared_best_speaks_for_the_address() {
 #[test]
 fn a_missing_or_vague_status_is_taken_from_what_the_server_said() {
     for (fields, status) in [
-        ("Action: failed\n", "5.0.0"),
-        ("Action: delayed\n", "4.0.0"),
+        ("DsnAction: failed\n", "5.0.0"),
+        ("DsnAction: delayed\n", "4.0.0"),
         (
-            "Action: failed\nDiagnostic-Code: smtp; 550 5.1.1 x\n",
+            "DsnAction: failed\nDiagnostic-Code: smtp; 550 5.1.1 x\n",
             "5.1.1",
         ),
         (
-            "Action: failed\nStatus: 5.0.0 (why)\nDiagnostic-Code: smtp; 550 5.1.1 x\n",
+            "DsnAction: failed\nStatus: 5.0.0 (why)\nDiagnostic-Code: smtp; 550 5.1.1 x\n",
             "5.1.1",
         ),
         (
-            "Action: failed\nStatus: 5.7.1\nDiagnostic-Code: smtp; 550 5.1.1 x\n",
+            "DsnAction: failed\nStatus: 5.7.1\nDiagnostic-Code: smtp; 550 5.1.1 x\n",
             "5.7.1",
         ),
         (
-            "Action: failed\nStatus: 5.0.0\nDiagnostic-Code: smtp; 450 4.1.1 x\n",
+            "DsnAction: failed\nStatus: 5.0.0\nDiagnostic-Code: smtp; 450 4.1.1 x\n",
             "5.0.0",
         ),
-        ("Action: failed\nStatus: nonsense\n", "5.0.0"),
+        ("DsnAction: failed\nStatus: nonsense\n", "5.0.0"),
     ] {
         let dsn = Dsn::parse(report(fields).as_bytes()).unwrap();
         assert_eq!(dsn.status.to_string(), status, "{fields}");
@@ -137,8 +137,8 @@ fn a_missing_or_vague_status_is_taken_from_what_the_server_said() {
 fn a_report_that_was_cut_off_is_read_as_far_as_it_goes() {
     let at = POSTFIX.find("Content-Description: Undelivered").unwrap();
     let dsn = Dsn::parse(&POSTFIX.as_bytes()[..at]).unwrap();
-    assert_eq!(dsn.verdict(), Verdict::Hard);
-    let long = format!("{POSTFIX}{}", "x".repeat(MESSAGE_OCTETS_MAX));
+    assert_eq!(dsn.verdict(), DsnVerdict::Hard);
+    let long = format!("{POSTFIX}{}", "x".repeat(MESSAGE_BYTES_MAX));
     assert_eq!(Dsn::parse(long.as_bytes()).unwrap(), dsn);
 }
 
@@ -149,8 +149,8 @@ fn mails_within_mails_do_not_exhaust_the_stack() {
         "Content-Type: multipart/digest; boundary=b\n\n--b\n\n",
         "Content-Type: multipart/mixed; boundary=b\n\n--b\n",
     ] {
-        let deep = level.repeat(MESSAGE_OCTETS_MAX / level.len());
-        assert_eq!(Dsn::parse(deep.as_bytes()), Err(NotADsn));
+        let deep = level.repeat(MESSAGE_BYTES_MAX / level.len());
+        assert_eq!(Dsn::parse(deep.as_bytes()), Err(DsnParseError));
         assert_eq!(envelope_recipients(deep.as_bytes()), [""; 0]);
     }
 }
@@ -167,19 +167,19 @@ fn where_a_mail_was_delivered_to_is_read_from_its_headers() {
 
 proptest! {
     #[test]
-    fn nothing_panics_on_any_octets(octets in proptest::collection::vec(any::<u8>(), 0..2_000)) {
-        let _ = Dsn::parse(&octets);
-        let _ = envelope_recipients(&octets);
+    fn nothing_panics_on_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..2_000)) {
+        let _ = Dsn::parse(&bytes);
+        let _ = envelope_recipients(&bytes);
     }
 
     #[test]
     fn nothing_panics_on_a_report_that_was_damaged(
         at in 0..POSTFIX.len(),
         cut in 0..200_usize,
-        octets in proptest::collection::vec(any::<u8>(), 0..50),
+        bytes in proptest::collection::vec(any::<u8>(), 0..50),
     ) {
         let mut damaged = POSTFIX.as_bytes().to_vec();
-        damaged.splice(at..(at + cut).min(POSTFIX.len()), octets);
+        damaged.splice(at..(at + cut).min(POSTFIX.len()), bytes);
         if let Ok(dsn) = Dsn::parse(&damaged) {
             prop_assert!(!dsn.diagnostic.contains('@'));
         }

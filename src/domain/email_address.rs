@@ -7,10 +7,10 @@ use std::fmt;
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
-/// Longest address, in octets (RFC 5321 §4.5.3.1.3, less the angle brackets).
-pub const EMAIL_OCTETS_MAX: usize = 254;
-/// Longest local part, in octets (RFC 5321 §4.5.3.1.1).
-pub const LOCAL_PART_OCTETS_MAX: usize = 64;
+/// Longest address, in bytes (RFC 5321 §4.5.3.1.3, less the angle brackets).
+pub const EMAIL_BYTES_MAX: usize = 254;
+/// Longest local part, in bytes (RFC 5321 §4.5.3.1.1).
+pub const LOCAL_PART_BYTES_MAX: usize = 64;
 
 /// An address that satisfies the grammar.
 ///
@@ -41,14 +41,14 @@ impl EmailAddress {
         let given = input.trim_matches([' ', '\t']);
         // Before anything that costs more than a look at the length. A-labels may be longer than what they encode, so
         // this bounds the work and the mailbox is measured again below.
-        if given.is_empty() || given.len() > EMAIL_OCTETS_MAX {
+        if given.is_empty() || given.len() > EMAIL_BYTES_MAX {
             return Err(EmailAddressError::Invalid);
         }
         let (local, domain) = given.split_once('@').ok_or(EmailAddressError::Invalid)?;
         check_local_part(local)?;
         let ascii_domain = domain_to_ascii(domain).ok_or(EmailAddressError::Invalid)?;
         let mailbox = format!("{local}@{ascii_domain}");
-        if mailbox.len() > EMAIL_OCTETS_MAX {
+        if mailbox.len() > EMAIL_BYTES_MAX {
             return Err(EmailAddressError::Invalid);
         }
         Ok(Self {
@@ -153,7 +153,7 @@ fn is_unmapped(uts46: &Uts46, lowered: &str, ascii: &str) -> bool {
 }
 
 fn check_local_part(local: &str) -> Result<(), EmailAddressError> {
-    if local.is_empty() || local.len() > LOCAL_PART_OCTETS_MAX {
+    if local.is_empty() || local.len() > LOCAL_PART_BYTES_MAX {
         return Err(EmailAddressError::Invalid);
     }
     if local.chars().any(char::is_control) {

@@ -118,7 +118,7 @@ impl fmt::Display for EventId {
 
 /// Something that happened to one invitation.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
+pub struct InvitationEvent {
     /// Its name.
     pub id: EventId,
     /// What happened.

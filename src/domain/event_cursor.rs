@@ -1,13 +1,13 @@
-//! Cursors into the log of events: how far somebody has come, and when that was. Pure octets; `grpc` seals them.
+//! Cursors into the log of events: how far somebody has come, and when that was. Pure bytes; `grpc` seals them.
 
 use time::OffsetDateTime;
 
 use super::event::EventPosition;
 
-/// What the octets begin with, so that another form can be told from this one.
+/// What the bytes begin with, so that another form can be told from this one.
 const VERSION: u8 = 1;
-/// Octets of a cursor: the version, two numbers of 8, one of 4 and a time of 8.
-const OCTETS: usize = 1 + 8 + 8 + 4 + 8;
+/// Bytes of a cursor: the version, two numbers of 8, one of 4 and a time of 8.
+const BYTES: usize = 1 + 8 + 8 + 4 + 8;
 
 /// How far somebody has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,27 +21,27 @@ pub struct EventCursor {
 }
 
 impl EventCursor {
-    /// The cursor as octets; its time to the second, rounded down.
+    /// The cursor as bytes; its time to the second, rounded down.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let ordinal = u32::try_from(self.ordinal).unwrap_or(u32::MAX);
-        let mut octets = Vec::with_capacity(OCTETS);
-        octets.push(VERSION);
-        octets.extend(self.position.transaction_id.to_be_bytes());
-        octets.extend(self.position.seq.to_be_bytes());
-        octets.extend(ordinal.to_be_bytes());
-        octets.extend(self.time.unix_timestamp().to_be_bytes());
-        octets
+        let mut bytes = Vec::with_capacity(BYTES);
+        bytes.push(VERSION);
+        bytes.extend(self.position.transaction_id.to_be_bytes());
+        bytes.extend(self.position.seq.to_be_bytes());
+        bytes.extend(ordinal.to_be_bytes());
+        bytes.extend(self.time.unix_timestamp().to_be_bytes());
+        bytes
     }
 
-    /// The cursor of octets that [`encode`](Self::encode) made.
+    /// The cursor of bytes that [`encode`](Self::encode) made.
     #[must_use]
-    pub fn decode(octets: &[u8]) -> Option<Self> {
-        let (version, octets) = octets.split_first()?;
-        let (transaction_id, octets) = octets.split_first_chunk()?;
-        let (seq, octets) = octets.split_first_chunk()?;
-        let (ordinal, octets) = octets.split_first_chunk()?;
-        let time = octets.try_into().ok().map(i64::from_be_bytes)?;
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (version, bytes) = bytes.split_first()?;
+        let (transaction_id, bytes) = bytes.split_first_chunk()?;
+        let (seq, bytes) = bytes.split_first_chunk()?;
+        let (ordinal, bytes) = bytes.split_first_chunk()?;
+        let time = bytes.try_into().ok().map(i64::from_be_bytes)?;
         let cursor = Self {
             position: EventPosition {
                 transaction_id: i64::from_be_bytes(*transaction_id),
@@ -73,18 +73,18 @@ mod tests {
                 ordinal: usize::try_from(ordinal).unwrap(),
                 time: OffsetDateTime::from_unix_timestamp(time).unwrap(),
             };
-            let octets = cursor.encode();
-            prop_assert_eq!(EventCursor::decode(&octets), Some(cursor));
-            prop_assert_eq!(EventCursor::decode(&octets[1..]), None);
-            prop_assert_eq!(EventCursor::decode(&[octets.as_slice(), &[0]].concat()), None);
+            let bytes = cursor.encode();
+            prop_assert_eq!(EventCursor::decode(&bytes), Some(cursor));
+            prop_assert_eq!(EventCursor::decode(&bytes[1..]), None);
+            prop_assert_eq!(EventCursor::decode(&[bytes.as_slice(), &[0]].concat()), None);
         }
 
         #[test]
-        fn octets_of_anything_else_are_no_cursor(mut octets in prop::collection::vec(any::<u8>(), 0..60)) {
-            if let Some(first) = octets.first_mut() {
+        fn bytes_of_anything_else_are_no_cursor(mut bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+            if let Some(first) = bytes.first_mut() {
                 *first = 2;
             }
-            prop_assert_eq!(EventCursor::decode(&octets), None);
+            prop_assert_eq!(EventCursor::decode(&bytes), None);
         }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use time::OffsetDateTime;
 use uuid::{ContextV7, Timestamp, Uuid};
 
-/// Longest identifier of another system, in octets.
-pub const EXTERNAL_ID_OCTETS_MAX: usize = 64;
+/// Longest identifier of another system, in bytes.
+pub const EXTERNAL_ID_BYTES_MAX: usize = 64;
 
 /// An organization, as the system that owns it names it: 1 to 64 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -59,7 +59,7 @@ impl fmt::Display for UserId {
 
 fn is_external_id(input: &str) -> bool {
     !input.is_empty()
-        && input.len() <= EXTERNAL_ID_OCTETS_MAX
+        && input.len() <= EXTERNAL_ID_BYTES_MAX
         && input.bytes().all(|byte| byte.is_ascii_graphic())
 }
 

@@ -11,8 +11,8 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-/// Length of a master key and of every derived key, in octets.
-pub const KEY_OCTETS: usize = 32;
+/// Length of a master key and of every derived key, in bytes.
+pub const KEY_BYTES: usize = 32;
 
 /// What a derived key is for. A key of one purpose says nothing about another's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl Purpose {
 #[derive(Clone)]
 pub struct Keyring {
     active: u8,
-    masters: BTreeMap<u8, [u8; KEY_OCTETS]>,
+    masters: BTreeMap<u8, [u8; KEY_BYTES]>,
 }
 
 /// Why a keys file cannot be used.
@@ -61,7 +61,7 @@ pub enum KeyringError {
     #[error("the keys file holds no key; make one with `invitations key new`")]
     Empty,
     /// A line is not `KID BASE64URL`.
-    #[error("line {0} of the keys file is not a key id from 0 to 255 and 32 octets in base64url")]
+    #[error("line {0} of the keys file is not a key id from 0 to 255 and 32 bytes in base64url")]
     Malformed(usize),
     /// A key id stands twice.
     #[error("line {0} of the keys file repeats a key id")]
@@ -102,16 +102,16 @@ impl Keyring {
 
     /// The key of a purpose (RFC 5869, no salt), or `None` if the ring has no such id.
     #[must_use]
-    pub fn derive(&self, kid: u8, purpose: Purpose) -> Option<[u8; KEY_OCTETS]> {
+    pub fn derive(&self, kid: u8, purpose: Purpose) -> Option<[u8; KEY_BYTES]> {
         let master = self.masters.get(&kid)?;
-        let mut key = [0; KEY_OCTETS];
+        let mut key = [0; KEY_BYTES];
         Hkdf::<Sha256>::new(None, master)
             .expand(purpose.info(), &mut key)
-            .expect("32 octets are within what HKDF-SHA256 gives");
+            .expect("32 bytes are within what HKDF-SHA256 gives");
         Some(key)
     }
 
-    /// The first `N` octets of the HMAC-SHA256 of a message under the key of a purpose: proof that we made it. `None` if
+    /// The first `N` bytes of the HMAC-SHA256 of a message under the key of a purpose: proof that we made it. `None` if
     /// the ring has no such id.
     ///
     /// # Panics
@@ -130,7 +130,7 @@ impl Keyring {
             .chain_update(message)
             .finalize()
             .into_bytes();
-        Some(*mac.first_chunk().expect("an HMAC of SHA-256 has 32 octets"))
+        Some(*mac.first_chunk().expect("an HMAC of SHA-256 has 32 bytes"))
     }
 }
 
@@ -144,7 +144,7 @@ impl fmt::Debug for Keyring {
     }
 }
 
-fn parse_line(line: &str) -> Option<(u8, [u8; KEY_OCTETS])> {
+fn parse_line(line: &str) -> Option<(u8, [u8; KEY_BYTES])> {
     let (kid, encoded) = line.split_once(char::is_whitespace)?;
     let master = URL_SAFE_NO_PAD.decode(encoded.trim()).ok()?;
     Some((kid.parse().ok()?, master.try_into().ok()?))

@@ -5,8 +5,8 @@ use language_tags::LanguageTag;
 
 use super::reason::Reason;
 
-/// Longest language tag, in octets; the longest registered one is far shorter.
-pub const LOCALE_OCTETS_MAX: usize = 35;
+/// Longest language tag, in bytes; the longest registered one is far shorter.
+pub const LOCALE_BYTES_MAX: usize = 35;
 
 /// Checks a language tag and brings it into canonical case, such as `pt-BR`.
 ///
@@ -18,7 +18,7 @@ pub fn parse(input: &str) -> Result<String, Reason> {
     let is_tagged = input
         .split('-')
         .all(|subtag| (1..=8).contains(&subtag.len()));
-    if input.len() > LOCALE_OCTETS_MAX || !is_tagged {
+    if input.len() > LOCALE_BYTES_MAX || !is_tagged {
         return Err(Reason::LocaleInvalid);
     }
     let tag = LanguageTag::parse(input).map_err(|_| Reason::LocaleInvalid)?;

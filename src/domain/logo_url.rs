@@ -7,8 +7,8 @@ use url::{Host, Url};
 
 use super::reason::Reason;
 
-/// Longest URL, in octets.
-pub const LOGO_URL_OCTETS_MAX: usize = 2_048;
+/// Longest URL, in bytes.
+pub const LOGO_URL_BYTES_MAX: usize = 2_048;
 
 /// Checks a logo URL: absolute, https, of a dotted host name alone (no user information, port or IP address), without
 /// a fragment.
@@ -17,7 +17,7 @@ pub fn parse(input: &str) -> Result<String, Reason> {
     let is_plain = input
         .bytes()
         .all(|byte| byte.is_ascii_graphic() && !b"\"'<>\\`{}".contains(&byte));
-    if input.len() > LOGO_URL_OCTETS_MAX || !is_plain {
+    if input.len() > LOGO_URL_BYTES_MAX || !is_plain {
         return Err(Reason::FieldInvalid);
     }
     let url = Url::parse(input).map_err(|_| Reason::FieldInvalid)?;
@@ -32,7 +32,7 @@ pub fn parse(input: &str) -> Result<String, Reason> {
         && is_public_host
         && is_host_alone
         && url.fragment().is_none()
-        && url.as_str().len() <= LOGO_URL_OCTETS_MAX;
+        && url.as_str().len() <= LOGO_URL_BYTES_MAX;
     if is_accepted {
         Ok(url.into())
     } else {

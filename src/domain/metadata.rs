@@ -4,8 +4,8 @@ use serde_json::{Map, Value};
 
 use super::reason::Reason;
 
-/// Largest metadata, in octets of JSON.
-pub const METADATA_OCTETS_MAX: usize = 8 * 1024;
+/// Largest metadata, in bytes of JSON.
+pub const METADATA_BYTES_MAX: usize = 8 * 1024;
 /// Deepest nesting, the object itself counted.
 pub const METADATA_DEPTH_MAX: usize = 16;
 
@@ -19,7 +19,7 @@ pub fn parse(object: Map<String, Value>) -> Result<Option<String>, Reason> {
         return Err(Reason::MetadataTooLarge);
     }
     let json = value.to_string();
-    if json.len() + written_out(&value) > METADATA_OCTETS_MAX {
+    if json.len() + written_out(&value) > METADATA_BYTES_MAX {
         return Err(Reason::MetadataTooLarge);
     }
     // Postgres has no U+0000 in text; serde_json spells it so, and a backslash before it would be doubled.
@@ -41,7 +41,7 @@ fn is_within_depth(value: &Value, depth: usize) -> bool {
     }
 }
 
-/// How many octets more the numbers take where there are no exponents: the store writes `1e308` as 309 digits each
+/// How many bytes more the numbers take where there are no exponents: the store writes `1e308` as 309 digits each
 /// time it is read, so a list of a thousand of them would be fifty times what it seems.
 fn written_out(value: &Value) -> usize {
     match value {

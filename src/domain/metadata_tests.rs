@@ -17,7 +17,7 @@ fn an_object_within_its_limits_is_kept() {
 }
 
 #[test]
-fn a_number_counts_as_many_octets_as_the_store_writes() {
+fn a_number_counts_as_many_bytes_as_the_store_writes() {
     let numbers = |count: usize, number: f64| object(serde_json::json!({"x": vec![number; count]}));
     for number in [1e308, -5e-324, 1.7e300] {
         assert!(parse(numbers(20, number)).is_ok(), "{number}");
@@ -29,7 +29,7 @@ fn a_number_counts_as_many_octets_as_the_store_writes() {
 
 #[test]
 fn size_depth_and_nul_are_checked() {
-    let large = serde_json::json!({"x": "y".repeat(METADATA_OCTETS_MAX)});
+    let large = serde_json::json!({"x": "y".repeat(METADATA_BYTES_MAX)});
     assert_eq!(parse(object(large)), Err(Reason::MetadataTooLarge));
     let nest = |depth: usize| {
         (1..depth).fold(
@@ -81,7 +81,7 @@ proptest! {
         if let Ok(Some(json)) = parse(fields.clone()) {
             let back: Value = serde_json::from_str(&json).unwrap();
             prop_assert_eq!(depth(&back), depth(&Value::Object(fields)));
-            prop_assert!(depth(&back) <= METADATA_DEPTH_MAX && json.len() <= METADATA_OCTETS_MAX);
+            prop_assert!(depth(&back) <= METADATA_DEPTH_MAX && json.len() <= METADATA_BYTES_MAX);
             prop_assert!(!json.contains("\\u0000") || json.contains("\\\\u0000"), "{json}");
         }
     }

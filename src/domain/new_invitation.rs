@@ -99,7 +99,7 @@ pub struct Inviter {
 }
 
 /// An item whose form was checked, before the directory was asked. Holds every violation found so far.
-pub struct Draft {
+pub struct ItemDraft {
     index: usize,
     email: Option<EmailAddress>,
     role: Option<Role>,
@@ -116,7 +116,7 @@ pub struct Draft {
     violations: Vec<Violation>,
 }
 
-impl Draft {
+impl ItemDraft {
     /// Checks the form of an item against its organization. Nothing stops at the first violation.
     #[must_use]
     pub fn parse(
@@ -345,7 +345,7 @@ mod tests {
         ])
     }
 
-    fn reasons(draft: Draft) -> Vec<(String, Reason)> {
+    fn reasons(draft: ItemDraft) -> Vec<(String, Reason)> {
         let violations = draft.finish(&inviters()).map(|_| ()).unwrap_err();
         violations
             .into_iter()
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn an_address_alone_is_an_item() {
-        let draft = Draft::parse(3, &input("a@b.co"), &organization(), "ada", NOW);
+        let draft = ItemDraft::parse(3, &input("a@b.co"), &organization(), "ada", NOW);
         let item = draft.finish(&inviters()).map_err(|_| ()).unwrap();
         assert_eq!(
             (item.index, item.role.as_str(), item.notify),
@@ -380,7 +380,7 @@ mod tests {
             reminder_lead: ReminderInput::Lead(time::Duration::MINUTE),
             ..input("plain")
         };
-        let draft = Draft::parse(0, &bad, &organization(), "nobody", NOW);
+        let draft = ItemDraft::parse(0, &bad, &organization(), "nobody", NOW);
         let expected = [
             ("email", Reason::EmailInvalid),
             ("role", Reason::RoleUnknown),
@@ -406,13 +406,13 @@ mod tests {
             role: "admin".into(),
             ..input("a@b.co")
         };
-        let draft = Draft::parse(0, &admin, &organization(), "bob", NOW);
+        let draft = ItemDraft::parse(0, &admin, &organization(), "bob", NOW);
         let expected = [
             ("inviter_user_id".to_owned(), Reason::InviterNotAdmin),
             ("role".to_owned(), Reason::RoleNotGrantable),
         ];
         assert_eq!(reasons(draft), expected);
-        let draft = Draft::parse(0, &input("a@b.co"), &organization(), "", NOW);
+        let draft = ItemDraft::parse(0, &input("a@b.co"), &organization(), "", NOW);
         assert_eq!(
             reasons(draft),
             [("inviter_user_id".to_owned(), Reason::FieldRequired)]
@@ -425,7 +425,7 @@ mod tests {
             allowed_email_domains: vec!["b.co".into()],
             ..organization()
         };
-        let draft = |email| Draft::parse(0, &input(email), &organization, "ada", NOW);
+        let draft = |email| ItemDraft::parse(0, &input(email), &organization, "ada", NOW);
         assert!(draft("a@B.CO").finish(&inviters()).is_ok());
         assert_eq!(
             reasons(draft("a@sub.b.co")),

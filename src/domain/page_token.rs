@@ -6,8 +6,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::keyring::{Keyring, Purpose};
 use super::reason::Reason;
 
-/// Length of the proof, in octets.
-const PROOF_OCTETS: usize = 16;
+/// Length of the proof, in bytes.
+const PROOF_BYTES: usize = 16;
 
 /// The token of a cursor into a list; `list` says which list and how it is filtered.
 #[must_use]
@@ -21,11 +21,11 @@ pub fn seal(keyring: &Keyring, list: &[u8], cursor: &[u8]) -> String {
 
 /// The cursor of a token, if it was made for this very list. Keys that were active before still open.
 pub fn open(keyring: &Keyring, list: &[u8], token: &str) -> Result<Vec<u8>, Reason> {
-    let octets = URL_SAFE_NO_PAD
+    let bytes = URL_SAFE_NO_PAD
         .decode(token)
         .map_err(|_| Reason::PageTokenInvalid)?;
-    let (claimed, cursor) = octets
-        .split_at_checked(PROOF_OCTETS)
+    let (claimed, cursor) = bytes
+        .split_at_checked(PROOF_BYTES)
         .ok_or(Reason::PageTokenInvalid)?;
     let is_genuine = keyring
         .key_ids()
@@ -38,7 +38,7 @@ pub fn open(keyring: &Keyring, list: &[u8], token: &str) -> Result<Vec<u8>, Reas
     }
 }
 
-fn proof(keyring: &Keyring, kid: u8, list: &[u8], cursor: &[u8]) -> Option<[u8; PROOF_OCTETS]> {
+fn proof(keyring: &Keyring, kid: u8, list: &[u8], cursor: &[u8]) -> Option<[u8; PROOF_BYTES]> {
     let length = u64::try_from(list.len()).unwrap_or(u64::MAX);
     let message = [&length.to_be_bytes(), list, cursor].concat();
     keyring.prove(kid, Purpose::Page, &message)

@@ -5,15 +5,15 @@ use super::reason::Reason;
 
 /// Longest message, in characters.
 pub const MESSAGE_CHARACTERS_MAX: usize = 500;
-/// Most octets that are looked at: those of the longest message, its line ends as two each, with room for white space
+/// Most bytes that are looked at: those of the longest message, its line ends as two each, with room for white space
 /// around it.
-const MESSAGE_OCTETS_MAX: usize = 8 * MESSAGE_CHARACTERS_MAX;
+const MESSAGE_BYTES_MAX: usize = 8 * MESSAGE_CHARACTERS_MAX;
 
 /// Checks a note: at most 500 characters, no control characters but line feeds and tabs, no link.
 ///
 /// A bare `host.tld` passes, because "see you.Ada" is how people type; with a path or a port behind it, it is a link.
 pub fn parse(input: &str) -> Result<String, Reason> {
-    if input.len() > MESSAGE_OCTETS_MAX {
+    if input.len() > MESSAGE_BYTES_MAX {
         return Err(Reason::MessageInvalid);
     }
     let text = input.replace("\r\n", "\n");

@@ -62,13 +62,13 @@ impl QuotaLimits {
 
     /// Why an invitation may not be mailed again now.
     #[must_use]
-    pub fn resend_obstacle(&self, sent: &RecentMails, now: OffsetDateTime) -> Option<Exceeded> {
+    pub fn resend_obstacle(&self, sent: &RecentMails, now: OffsetDateTime) -> Option<ExceededQuota> {
         let wait =
             |since: OffsetDateTime, duration: Duration| (since + duration - now).unsigned_abs();
         if let (Some(pause), Some(last)) = (self.invitation_pause, sent.last_queued_at)
             && last + pause > now
         {
-            return Some(Exceeded {
+            return Some(ExceededQuota {
                 quota: Quota::InvitationPause,
                 limit: pause.as_secs(),
                 retry_after: wait(last, pause),
@@ -80,7 +80,7 @@ impl QuotaLimits {
             .checked_sub(1)
             .and_then(|most| usize::try_from(most).ok())?;
         let oldest = sent.resent_at.get(oldest)?;
-        Some(Exceeded {
+        Some(ExceededQuota {
             quota: Quota::InvitationResends,
             limit: u64::from(most),
             retry_after: wait(*oldest, RESENDS_WINDOW),
@@ -89,7 +89,7 @@ impl QuotaLimits {
 
     /// What to tell where a quota is used up.
     #[must_use]
-    pub fn exceeded(&self, quota: Quota, now: OffsetDateTime) -> Exceeded {
+    pub fn exceeded(&self, quota: Quota, now: OffsetDateTime) -> ExceededQuota {
         let limit = match quota {
             Quota::OrganizationPending => self.organization_pending,
             Quota::OrganizationDaily => self.organization_daily,
@@ -101,7 +101,7 @@ impl QuotaLimits {
             Quota::OrganizationPending => PENDING_RETRY_HINT,
             _ => until_tomorrow(now),
         };
-        Exceeded {
+        ExceededQuota {
             quota,
             limit: limit.map_or(0, u64::from),
             retry_after,
@@ -191,7 +191,7 @@ impl Quota {
 
 /// A quota that is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Exceeded {
+pub struct ExceededQuota {
     /// Which.
     pub quota: Quota,
     /// How much may be asked for; of a pause, its seconds.
@@ -200,7 +200,7 @@ pub struct Exceeded {
     pub retry_after: Duration,
 }
 
-impl Exceeded {
+impl ExceededQuota {
     /// When asking again may help, in whole seconds, never too early.
     #[must_use]
     pub const fn retry_after_seconds(&self) -> u64 {
@@ -215,7 +215,7 @@ impl Exceeded {
 
 /// What one item asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ask {
+pub struct QuotaRequest {
     /// The hash of the address it mails; `None` if it mails nobody, or where nobody counts.
     pub address: Option<i64>,
     /// Whether one more invitation is pending afterwards.
@@ -224,7 +224,7 @@ pub struct Ask {
 
 /// What is left of the quotas a call takes from; `None` is no limit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Allowance {
+pub struct QuotaAllowance {
     /// Invitations the organization may make today.
     pub daily: Option<u64>,
     /// Invitations of it that may become pending.
@@ -233,13 +233,13 @@ pub struct Allowance {
     pub full: HashSet<i64>,
 }
 
-impl Allowance {
+impl QuotaAllowance {
     /// Takes what one item asks for, all of it or nothing.
     ///
     /// # Errors
     ///
     /// The quota that is used up.
-    pub fn take(&mut self, ask: &Ask) -> Result<(), Quota> {
+    pub fn take(&mut self, ask: &QuotaRequest) -> Result<(), Quota> {
         if ask
             .address
             .is_some_and(|address| self.full.contains(&address))
@@ -302,12 +302,12 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_takes_nothing() {
-        let mut left = Allowance {
+        let mut left = QuotaAllowance {
             daily: Some(2),
             pending: Some(1),
             full: HashSet::from([9]),
         };
-        let ask = |address, is_new_pending| Ask {
+        let ask = |address, is_new_pending| QuotaRequest {
             address,
             is_new_pending,
         };
@@ -319,7 +319,7 @@ mod tests {
         );
         assert_eq!(left.take(&ask(Some(2), false)), Ok(()));
         assert_eq!(left.take(&ask(None, false)), Err(Quota::OrganizationDaily));
-        let mut unlimited = Allowance::default();
+        let mut unlimited = QuotaAllowance::default();
         assert!((0..100).all(|address| unlimited.take(&ask(Some(address), true)).is_ok()));
     }
 

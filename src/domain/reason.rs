@@ -7,7 +7,7 @@ pub const DOMAIN: &str = "invitation.v1";
 
 /// What sort of refusal a reason is; decides the status code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ErrorKind {
     /// A malformed field: correct the call.
     Invalid,
     /// Nobody knows who calls.
@@ -69,8 +69,8 @@ macro_rules! reasons {
 
             /// What sort of refusal it is.
             #[must_use]
-            pub const fn kind(self) -> Kind {
-                match self { $(Self::$variant => Kind::$kind,)* }
+            pub const fn kind(self) -> ErrorKind {
+                match self { $(Self::$variant => ErrorKind::$kind,)* }
             }
 
             /// A fixed sentence for a developer; repeats nothing of the input.
@@ -110,7 +110,7 @@ reasons! {
     FieldInvalid "FIELD_INVALID" Invalid "the field is malformed";
     RequestIdInvalid "REQUEST_ID_INVALID" Invalid "the request id is not a UUID";
     RequestIdReused "REQUEST_ID_REUSED" Precondition "the request id was used for a different request";
-    RequestMalformed "REQUEST_MALFORMED" Invalid "the octets are not the request message of this method";
+    RequestMalformed "REQUEST_MALFORMED" Invalid "the bytes are not the request message of this method";
     PageTokenInvalid "PAGE_TOKEN_INVALID" Invalid "the page token was changed or belongs to another list";
     BatchNotFound "BATCH_NOT_FOUND" NotFound "the organization has no such batch";
     CursorInvalid "CURSOR_INVALID" Invalid "the cursor was changed or belongs to another stream of events";

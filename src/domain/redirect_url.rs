@@ -4,8 +4,8 @@ use url::{Host, Url};
 
 use super::reason::Reason;
 
-/// Longest URL, in octets.
-pub const REDIRECT_URL_OCTETS_MAX: usize = 2_048;
+/// Longest URL, in bytes.
+pub const REDIRECT_URL_BYTES_MAX: usize = 2_048;
 
 /// Checks a redirect URL: absolute, https (http for loopback alone), without user information, of an origin that is
 /// exactly one of `origins`.
@@ -32,7 +32,7 @@ pub fn parse_origin(input: &str) -> Result<String, Reason> {
 
 fn parse_web_url(input: &str) -> Option<Url> {
     // The URL standard drops tabs and line feeds and takes a backslash for a slash: two readers, two meanings.
-    let is_plain = input.len() <= REDIRECT_URL_OCTETS_MAX
+    let is_plain = input.len() <= REDIRECT_URL_BYTES_MAX
         && input
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
@@ -45,8 +45,8 @@ fn parse_web_url(input: &str) -> Option<Url> {
         "http" => url.host().is_some_and(|host| is_loopback(&host)),
         _ => false,
     };
-    // Written out it may be longer: a quotation mark is three octets then.
-    let is_short = url.as_str().len() <= REDIRECT_URL_OCTETS_MAX;
+    // Written out it may be longer: a quotation mark is three bytes then.
+    let is_short = url.as_str().len() <= REDIRECT_URL_BYTES_MAX;
     (is_allowed_scheme && is_short && has_plain_authority(input)).then_some(url)
 }
 

@@ -1,8 +1,8 @@
 //! Roles: names an organization gives to what its members may do. Two mean something to this service: `admin`, whose
 //! members invite, and `owner`, which no invitation gives.
 
-/// Longest role, in octets.
-pub const ROLE_OCTETS_MAX: usize = 64;
+/// Longest role, in bytes.
+pub const ROLE_BYTES_MAX: usize = 64;
 
 /// The name of a role: 1 to 64 of a-z, 0-9, `_`, `:`, `.` and `-`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -23,7 +23,7 @@ impl Role {
             byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_:.-".contains(&byte)
         };
         let is_role =
-            !input.is_empty() && input.len() <= ROLE_OCTETS_MAX && input.bytes().all(is_allowed);
+            !input.is_empty() && input.len() <= ROLE_BYTES_MAX && input.bytes().all(is_allowed);
         is_role.then(|| Self(input.to_owned()))
     }
 

@@ -4,7 +4,7 @@
 
 use time::{Duration, OffsetDateTime};
 
-use super::address_tag::TAG_OCTETS;
+use super::address_tag::TAG_BYTES;
 
 /// How long an address that bounced is left alone: mailboxes are given up, and given to others.
 pub const HARD_BOUNCE_LIFE: Duration = Duration::days(180);
@@ -85,7 +85,7 @@ pub struct Suppression {
     /// The organization whose invitations it stops; empty for those of all.
     pub organization_id: String,
     /// What stands for the address.
-    pub tag: [u8; TAG_OCTETS],
+    pub tag: [u8; TAG_BYTES],
     /// Why.
     pub reason: SuppressionReason,
     /// When it was added, or last confirmed.

@@ -18,18 +18,18 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
-use super::keyring::{KEY_OCTETS, Keyring, Purpose};
+use super::keyring::{KEY_BYTES, Keyring, Purpose};
 
 /// Length of a token, in characters.
 pub const TOKEN_CHARACTERS: usize = 72;
-/// Length of a nonce, in octets.
-pub const NONCE_OCTETS: usize = 16;
+/// Length of a nonce, in bytes.
+pub const NONCE_BYTES: usize = 16;
 
 const PREFIX: &str = "inv1_";
 const VERSION: u8 = 1;
 const CONTEXT: &[u8] = b"invitations/accept/v1\0";
-const MAC_OCTETS: usize = 32;
-const PAYLOAD_OCTETS: usize = 2 + 16 + MAC_OCTETS;
+const MAC_BYTES: usize = 32;
+const PAYLOAD_BYTES: usize = 2 + 16 + MAC_BYTES;
 
 /// What of a row a token is bound to: change any of it, and every older token is dead.
 #[derive(Clone, Copy)]
@@ -41,7 +41,7 @@ pub struct TokenSubject<'a> {
     /// Counts the rotations of the link.
     pub generation: u32,
     /// Chance, new for each generation: the key alone forges nothing.
-    pub nonce: [u8; NONCE_OCTETS],
+    pub nonce: [u8; NONCE_BYTES],
     /// The normal form of the address.
     pub email_normalized: &'a str,
 }
@@ -52,13 +52,13 @@ pub struct Token {
     version: u8,
     kid: u8,
     invitation_id: Uuid,
-    mac: [u8; MAC_OCTETS],
+    mac: [u8; MAC_BYTES],
 }
 
 /// The text is not of the shape of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the token is malformed")]
-pub struct MalformedToken;
+pub struct TokenParseError;
 
 impl Token {
     /// Derives the token of a subject, or `None` if the ring lacks the key.
@@ -73,21 +73,21 @@ impl Token {
     }
 
     /// Reads a token: exact length and prefix, canonical base64url. Says nothing about whether it is genuine.
-    pub fn parse(text: &str) -> Result<Self, MalformedToken> {
+    pub fn parse(text: &str) -> Result<Self, TokenParseError> {
         if text.len() != TOKEN_CHARACTERS {
-            return Err(MalformedToken);
+            return Err(TokenParseError);
         }
-        let encoded = text.strip_prefix(PREFIX).ok_or(MalformedToken)?;
+        let encoded = text.strip_prefix(PREFIX).ok_or(TokenParseError)?;
         let payload = URL_SAFE_NO_PAD
             .decode(encoded)
-            .map_err(|_| MalformedToken)?;
-        let payload: [u8; PAYLOAD_OCTETS] = payload.try_into().map_err(|_| MalformedToken)?;
+            .map_err(|_| TokenParseError)?;
+        let payload: [u8; PAYLOAD_BYTES] = payload.try_into().map_err(|_| TokenParseError)?;
         let token = Self::from_payload(&payload);
         // Trailing bits that decode to nothing would give one token several spellings.
         if token.reveal() == text {
             Ok(token)
         } else {
-            Err(MalformedToken)
+            Err(TokenParseError)
         }
     }
 
@@ -101,7 +101,7 @@ impl Token {
     #[must_use]
     pub fn is_of(&self, ring: &Keyring, row_kid: u8, subject: &TokenSubject<'_>) -> bool {
         let key = ring.derive(row_kid, Purpose::Accept);
-        let expected = mac(&key.unwrap_or([0; KEY_OCTETS]), subject);
+        let expected = mac(&key.unwrap_or([0; KEY_BYTES]), subject);
         let is_same = self.mac.ct_eq(&expected)
             & self.kid.ct_eq(&row_kid)
             & self.version.ct_eq(&VERSION)
@@ -118,7 +118,7 @@ impl Token {
             organization_id: "",
             invitation_id: Uuid::nil(),
             generation: 0,
-            nonce: [0; NONCE_OCTETS],
+            nonce: [0; NONCE_BYTES],
             email_normalized: "",
         };
         let _ = self.is_of(ring, ring.active(), &nobody);
@@ -127,7 +127,7 @@ impl Token {
     /// The token as text. It is a secret: only the mail and a caller that may have links see it.
     #[must_use]
     pub fn reveal(&self) -> String {
-        let mut payload = [0; PAYLOAD_OCTETS];
+        let mut payload = [0; PAYLOAD_BYTES];
         payload[0] = self.version;
         payload[1] = self.kid;
         payload[2..18].copy_from_slice(self.invitation_id.as_bytes());
@@ -135,10 +135,10 @@ impl Token {
         format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(payload))
     }
 
-    fn from_payload(payload: &[u8; PAYLOAD_OCTETS]) -> Self {
+    fn from_payload(payload: &[u8; PAYLOAD_BYTES]) -> Self {
         let mut id = [0; 16];
         id.copy_from_slice(&payload[2..18]);
-        let mut mac = [0; MAC_OCTETS];
+        let mut mac = [0; MAC_BYTES];
         mac.copy_from_slice(&payload[18..]);
         Self {
             version: payload[0],
@@ -155,7 +155,7 @@ impl fmt::Debug for Token {
     }
 }
 
-fn mac(key: &[u8; KEY_OCTETS], subject: &TokenSubject<'_>) -> [u8; MAC_OCTETS] {
+fn mac(key: &[u8; KEY_BYTES], subject: &TokenSubject<'_>) -> [u8; MAC_BYTES] {
     Hmac::<Sha256>::new_from_slice(key)
         .expect("HMAC takes keys of any length")
         .chain_update(CONTEXT)

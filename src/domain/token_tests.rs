@@ -23,9 +23,9 @@ fn every_test_vector_is_met() {
     let ring = Keyring::parse(vectors["keys"].as_str().unwrap()).unwrap();
     for vector in vectors["vectors"].as_array().unwrap() {
         let text = |name: &str| vector[name].as_str().unwrap();
-        let mut nonce = [0; NONCE_OCTETS];
-        for (octet, hex) in nonce.iter_mut().zip(text("nonce").as_bytes().chunks(2)) {
-            *octet = u8::from_str_radix(std::str::from_utf8(hex).unwrap(), 16).unwrap();
+        let mut nonce = [0; NONCE_BYTES];
+        for (byte, hex) in nonce.iter_mut().zip(text("nonce").as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(hex).unwrap(), 16).unwrap();
         }
         let subject = TokenSubject {
             organization_id: text("organization_id"),
@@ -52,7 +52,7 @@ fn a_token_with_any_one_bit_flipped_is_refused() {
     let payload = URL_SAFE_NO_PAD
         .decode(&token.reveal()[PREFIX.len()..])
         .unwrap();
-    for bit in 0..PAYLOAD_OCTETS * 8 {
+    for bit in 0..PAYLOAD_BYTES * 8 {
         let mut flipped = payload.clone();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let text = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(flipped));
@@ -82,7 +82,7 @@ fn a_token_is_bound_to_everything_in_its_subject() {
             ..subject()
         },
         TokenSubject {
-            nonce: [0; NONCE_OCTETS],
+            nonce: [0; NONCE_BYTES],
             ..subject()
         },
         TokenSubject {

@@ -6,24 +6,24 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::address_tag::{AddressTag, TAG_OCTETS};
+use super::address_tag::{AddressTag, TAG_BYTES};
 use super::keyring::{Keyring, Purpose};
 
 /// Length of a token, in characters.
 pub const TOKEN_CHARS: usize = 67;
-/// First octet of every token of this form.
+/// First byte of every token of this form.
 const VERSION: u8 = 1;
-/// Length of the proof, in octets.
-const PROOF_OCTETS: usize = 16;
+/// Length of the proof, in bytes.
+const PROOF_BYTES: usize = 16;
 
 /// The token for a tag.
 #[must_use]
 pub fn seal(keyring: &Keyring, tag: &AddressTag) -> Option<String> {
-    let mut octets = vec![VERSION, tag.key_id];
-    octets.extend_from_slice(&tag.octets);
-    let proof: [u8; PROOF_OCTETS] = keyring.prove(tag.key_id, Purpose::Unsubscribe, &octets)?;
-    octets.extend_from_slice(&proof);
-    Some(URL_SAFE_NO_PAD.encode(octets))
+    let mut bytes = vec![VERSION, tag.key_id];
+    bytes.extend_from_slice(&tag.bytes);
+    let proof: [u8; PROOF_BYTES] = keyring.prove(tag.key_id, Purpose::Unsubscribe, &bytes)?;
+    bytes.extend_from_slice(&proof);
+    Some(URL_SAFE_NO_PAD.encode(bytes))
 }
 
 /// The tag of a genuine token.
@@ -32,35 +32,35 @@ pub fn open(keyring: &Keyring, token: &str) -> Option<AddressTag> {
     if token.len() != TOKEN_CHARS {
         return None;
     }
-    let octets = URL_SAFE_NO_PAD.decode(token).ok()?;
-    let (signed, claimed) = octets.split_at_checked(2 + TAG_OCTETS)?;
+    let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
+    let (signed, claimed) = bytes.split_at_checked(2 + TAG_BYTES)?;
     let (version, key_id) = (signed[0], signed[1]);
-    let expected: [u8; PROOF_OCTETS] = keyring.prove(key_id, Purpose::Unsubscribe, signed)?;
+    let expected: [u8; PROOF_BYTES] = keyring.prove(key_id, Purpose::Unsubscribe, signed)?;
     let is_genuine = version == VERSION
         && bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_slice(), claimed));
     is_genuine.then(|| AddressTag {
         key_id,
-        octets: signed[2..].try_into().expect("split at the tag's length"),
+        bytes: signed[2..].try_into().expect("split at the tag's length"),
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::address_tag::Tagger;
+    use crate::domain::address_tag::AddressTagger;
     use crate::domain::email_address::EmailAddress;
 
     #[test]
     fn a_token_opens_unless_a_bit_of_it_changed() {
         let keyring = Keyring::parse("1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n").unwrap();
         let address = EmailAddress::parse("alice@example.com").unwrap();
-        let tag = Tagger::new(&keyring).tag(&address);
+        let tag = AddressTagger::new(&keyring).tag(&address);
         let token = seal(&keyring, &tag).unwrap();
         assert_eq!(token.len(), TOKEN_CHARS);
         assert_eq!(open(&keyring, &token), Some(tag));
-        let octets = URL_SAFE_NO_PAD.decode(&token).unwrap();
-        for bit in 0..octets.len() * 8 {
-            let mut forged = octets.clone();
+        let bytes = URL_SAFE_NO_PAD.decode(&token).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut forged = bytes.clone();
             forged[bit / 8] ^= 1 << (bit % 8);
             assert_eq!(open(&keyring, &URL_SAFE_NO_PAD.encode(forged)), None);
         }

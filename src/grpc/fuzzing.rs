@@ -15,10 +15,10 @@ use crate::proto::BulkCreateRequest;
 /// When everything happens.
 const NOW: OffsetDateTime = time::macros::datetime!(2026-11-22 18:48 UTC);
 
-/// Takes any octets for a request; returns how many of its items hold.
+/// Takes any bytes for a request; returns how many of its items hold.
 #[must_use]
-pub fn bulk_create(octets: &[u8]) -> Option<usize> {
-    let message = BulkCreateRequest::decode(octets).ok()?;
+pub fn bulk_create(bytes: &[u8]) -> Option<usize> {
+    let message = BulkCreateRequest::decode(bytes).ok()?;
     let organization_id = fields::organization_id(&message.organization_id);
     let request = bulk::request(message, Actor::from_outside("fuzzer"), organization_id).ok()?;
     let organization = OrganizationInput {

@@ -10,25 +10,25 @@ use tonic_types::{ErrorDetails, FieldViolation, StatusExt as _};
 
 use super::limits::{RETRY_DELAY_JITTER, RETRY_DELAY_MAX, VIOLATIONS_IN_STATUS_MAX};
 use crate::domain::new_invitation::ITEMS_MAX;
-use crate::domain::quota::Exceeded;
-use crate::domain::reason::{DOMAIN, Kind, Reason, Violation};
+use crate::domain::quota::ExceededQuota;
+use crate::domain::reason::{DOMAIN, ErrorKind, Reason, Violation};
 use crate::entropy;
 use crate::service::ServiceError;
 
 /// The status code of a kind of refusal.
-pub(super) const fn code(kind: Kind) -> Code {
+pub(super) const fn code(kind: ErrorKind) -> Code {
     match kind {
-        Kind::Invalid => Code::InvalidArgument,
-        Kind::Unauthenticated => Code::Unauthenticated,
-        Kind::Denied => Code::PermissionDenied,
-        Kind::NotFound => Code::NotFound,
-        Kind::Exists => Code::AlreadyExists,
-        Kind::Precondition => Code::FailedPrecondition,
-        Kind::Exhausted => Code::ResourceExhausted,
-        Kind::Aborted => Code::Aborted,
-        Kind::Unavailable => Code::Unavailable,
-        Kind::Deadline => Code::DeadlineExceeded,
-        Kind::Internal => Code::Internal,
+        ErrorKind::Invalid => Code::InvalidArgument,
+        ErrorKind::Unauthenticated => Code::Unauthenticated,
+        ErrorKind::Denied => Code::PermissionDenied,
+        ErrorKind::NotFound => Code::NotFound,
+        ErrorKind::Exists => Code::AlreadyExists,
+        ErrorKind::Precondition => Code::FailedPrecondition,
+        ErrorKind::Exhausted => Code::ResourceExhausted,
+        ErrorKind::Aborted => Code::Aborted,
+        ErrorKind::Unavailable => Code::Unavailable,
+        ErrorKind::Deadline => Code::DeadlineExceeded,
+        ErrorKind::Internal => Code::Internal,
     }
 }
 
@@ -47,7 +47,7 @@ pub(super) fn rate_limited(delay: Duration) -> Status {
 
 /// The refusal of a call that quotas have no room for: what they are, and when all of them may have. The first one's
 /// facts are told as those of an item are.
-fn exhausted(exceeded: &[Exceeded]) -> Status {
+fn exhausted(exceeded: &[ExceededQuota]) -> Status {
     let reason = Reason::QuotaExceeded;
     let facts = exceeded.first().map(quota_facts).into_iter().flatten();
     let mut details = ErrorDetails::with_error_info(
@@ -64,7 +64,7 @@ fn exhausted(exceeded: &[Exceeded]) -> Status {
 }
 
 /// Facts about a quota that a program can use.
-pub(super) fn quota_facts(exceeded: &Exceeded) -> [(String, String); 3] {
+pub(super) fn quota_facts(exceeded: &ExceededQuota) -> [(String, String); 3] {
     [
         ("quota", exceeded.quota.code().to_owned()),
         ("limit", exceeded.limit.to_string()),
@@ -96,12 +96,12 @@ impl From<ServiceError> for Status {
 fn from_service(error: &ServiceError) -> Status {
     let reason = error.reason();
     match error.kind() {
-        Kind::Internal => tracing::error!(
+        ErrorKind::Internal => tracing::error!(
             error = error as &dyn Error,
             cause = error.source(),
             "a call failed"
         ),
-        Kind::Unavailable => {
+        ErrorKind::Unavailable => {
             tracing::warn!(error = error as &dyn Error, "the database is unavailable");
         }
         _ => tracing::debug!(error.reason = reason.code(), "a call was refused"),
@@ -122,7 +122,7 @@ fn from_service(error: &ServiceError) -> Status {
 
 fn build<'a>(
     reason: Reason,
-    kind: Kind,
+    kind: ErrorKind,
     violations: &[Violation],
     facts: impl IntoIterator<Item = (&'a str, String)>,
 ) -> Status {
@@ -143,13 +143,13 @@ fn build<'a>(
             .collect();
         details.set_bad_request(fields);
     }
-    let delay = matches!(kind, Kind::Aborted | Kind::Unavailable)
+    let delay = matches!(kind, ErrorKind::Aborted | ErrorKind::Unavailable)
         .then(|| entropy::jittered(RETRY_DELAY_MAX, RETRY_DELAY_JITTER));
     if delay.is_some() {
         details.set_retry_info(delay);
     }
     let mut status = Status::with_error_details(code(kind), reason.sentence(), details);
-    if let Some(delay) = delay.filter(|_| kind == Kind::Unavailable) {
+    if let Some(delay) = delay.filter(|_| kind == ErrorKind::Unavailable) {
         push_back(&mut status, delay);
     }
     status

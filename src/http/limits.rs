@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// Largest body, in octets: a provider's report with the server's words in it has a few thousand.
-pub const BODY_OCTETS_MAX: usize = 256 * 1024;
-/// Largest head of a request, in octets: request line and headers.
-pub const HEAD_OCTETS_MAX: usize = 16 * 1024;
+/// Largest body, in bytes: a provider's report with the server's words in it has a few thousand.
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
+/// Largest head of a request, in bytes: request line and headers.
+pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Most headers of a request.
 pub const HEADERS_MAX: usize = 64;
 /// Most connections at once that have asked for something, and with HTTP/1 requests too; further ones wait for a place.
@@ -21,7 +21,7 @@ pub const RETRY_DELAY_SECONDS: u16 = 30;
 /// How long a peer may take.
 #[derive(Debug, Clone, Copy)]
 pub struct HttpTimeouts {
-    /// For the head of a request, and before its first octet: an idle connection is closed then.
+    /// For the head of a request, and before its first byte: an idle connection is closed then.
     pub head: Duration,
     /// For the rest of a request, and for us to answer it.
     pub request: Duration,

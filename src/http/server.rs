@@ -19,7 +19,7 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{
-    BODY_OCTETS_MAX, CONNECTIONS_MAX, GUESTS_MAX, HEAD_OCTETS_MAX, HEADERS_MAX, HttpTimeouts,
+    BODY_BYTES_MAX, CONNECTIONS_MAX, GUESTS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, HttpTimeouts,
 };
 use super::webhooks::{PostmarkPassword, WebhookSecret, postmark, resend};
 use super::{health, page, unsubscribe};
@@ -172,7 +172,7 @@ async fn converse(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(timeouts.head)
-        .max_buf_size(HEAD_OCTETS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(connection);
@@ -212,7 +212,7 @@ fn router(config: HttpConfig, http: Http) -> Router {
     }
     router
         .fallback(async || page::missing())
-        .layer(DefaultBodyLimit::max(BODY_OCTETS_MAX))
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(config.timeouts, end_in_time))
         .layer(from_fn(add_headers))
         .with_state(http)

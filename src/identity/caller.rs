@@ -10,8 +10,8 @@ use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::UserId;
 use crate::domain::scope::Scope;
 
-/// Octets of a hash that stand for a subject in logs: enough to tell subjects apart.
-const LABEL_HASH_OCTETS: usize = 8;
+/// Bytes of a hash that stand for a subject in logs: enough to tell subjects apart.
+const LABEL_HASH_BYTES: usize = 8;
 
 /// Somebody who may call.
 #[derive(Debug, PartialEq, Eq)]
@@ -107,8 +107,8 @@ fn label(issuer: &str, subject: &str) -> String {
         return format!("{issuer}:{subject}");
     }
     let mut label = format!("{issuer}:~");
-    for octet in Sha256::digest(subject).iter().take(LABEL_HASH_OCTETS) {
-        let _ = write!(label, "{octet:02x}");
+    for byte in Sha256::digest(subject).iter().take(LABEL_HASH_BYTES) {
+        let _ = write!(label, "{byte:02x}");
     }
     label
 }

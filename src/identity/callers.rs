@@ -94,7 +94,7 @@ impl Callers {
     /// The caller of a call, by its `authorization` (RFC 6750 §2.1).
     ///
     /// A configured token is looked up by its hash: how long that takes says nothing about the token, whose 256 bits
-    /// nobody can approach octet by octet. What is none may be a JWT.
+    /// nobody can approach byte by byte. What is none may be a JWT.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl Callers {
         if let Some(caller) = self.0.by_token_sha256.get(&hash) {
             return Ok(Arc::clone(caller));
         }
-        if self.0.issuers.is_empty() || token.bytes().filter(|octet| *octet == b'.').count() != 2 {
+        if self.0.issuers.is_empty() || token.bytes().filter(|byte| *byte == b'.').count() != 2 {
             return Err(Reason::CredentialsInvalid);
         }
         self.verify(token).await.map(Arc::new).map_err(|fault| {

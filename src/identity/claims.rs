@@ -20,8 +20,8 @@ use crate::domain::scope::Scope;
 pub const LEEWAY: Duration = Duration::seconds(30);
 /// Longest life of a token. Nothing takes a token back before it expires, so one that lives for long is a password.
 pub const LIFETIME_MAX: Duration = Duration::hours(24);
-/// Longest subject of a service, in octets: what `OpenID` Connect allows (Core 1.0 §2).
-const SUBJECT_OCTETS_MAX: usize = 255;
+/// Longest subject of a service, in bytes: what `OpenID` Connect allows (Core 1.0 §2).
+const SUBJECT_BYTES_MAX: usize = 255;
 
 /// Whether a token says that it is of an issuer and for an audience.
 pub(super) fn names(claims: &Claims, entry: &IssuerEntry) -> bool {
@@ -83,7 +83,7 @@ fn service(
     subject: &str,
 ) -> Result<Caller, Fault> {
     // It becomes a name in logs and keys.
-    let is_fit = (1..=SUBJECT_OCTETS_MAX).contains(&subject.len())
+    let is_fit = (1..=SUBJECT_BYTES_MAX).contains(&subject.len())
         && subject.bytes().all(|byte| byte.is_ascii_graphic());
     if !is_fit {
         return Err(Fault::Subject);

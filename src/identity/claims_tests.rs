@@ -57,7 +57,7 @@ fn user_of(changes: &Value) -> Result<SignedInUser, Fault> {
 }
 
 #[test]
-fn a_token_is_of_its_issuer_and_for_its_audience_octet_for_octet() {
+fn a_token_is_of_its_issuer_and_for_its_audience_byte_for_byte() {
     for good in [
         json!({}),
         json!({"aud": ["invitations"]}),

@@ -3,7 +3,7 @@
 //! ```toml
 //! [[issuer]]
 //! name = "platform"
-//! issuer = "https://issuer.example.com/"      # `iss` of its tokens, octet for octet
+//! issuer = "https://issuer.example.com/"      # `iss` of its tokens, byte for byte
 //! audience = "invitations"                    # must be in their `aud`
 //! jwks_url = "https://issuer.example.com/jwks.json"
 //! kind = "service"
@@ -28,8 +28,8 @@ use crate::domain::access::Access;
 use crate::domain::scope::Scope;
 use crate::settings::callers_file::{CALLER_NAME_CHARS_MAX, is_caller_name, is_organization_id};
 
-/// Longest `issuer`, `audience` and name of a claim, in octets.
-const TEXT_OCTETS_MAX: usize = 255;
+/// Longest `issuer`, `audience` and name of a claim, in bytes.
+const TEXT_BYTES_MAX: usize = 255;
 
 /// One table, checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -232,9 +232,9 @@ fn scopes(field: &str, input: Option<&[String]>, table: &mut Table<'_>) -> Vec<S
 fn text(field: &str, input: Option<&str>, table: &mut Table<'_>) -> String {
     let input = input.unwrap_or_default();
     let is_visible = input.bytes().all(|byte| byte.is_ascii_graphic());
-    if input.is_empty() || input.len() > TEXT_OCTETS_MAX || !is_visible {
+    if input.is_empty() || input.len() > TEXT_BYTES_MAX || !is_visible {
         table.problem(format_args!(
-            "{field} must be 1 to {TEXT_OCTETS_MAX} visible ASCII characters"
+            "{field} must be 1 to {TEXT_BYTES_MAX} visible ASCII characters"
         ));
     }
     input.to_owned()

@@ -11,8 +11,8 @@ use crate::domain::reason::Reason;
 /// What a token says, by name.
 pub(super) type Claims = Map<String, Value>;
 
-/// Longest name of a key, in octets.
-pub(super) const KEY_ID_OCTETS_MAX: usize = 256;
+/// Longest name of a key, in bytes.
+pub(super) const KEY_ID_BYTES_MAX: usize = 256;
 /// The types of token that can be presented here (RFC 7519 §5.1, RFC 9068 §2.1). An issuer signs others for the same
 /// audience with the same keys, such as the logout tokens of `OpenID` Connect, and none of them says who calls.
 const TYPES: [&str; 4] = ["jwt", "application/jwt", "at+jwt", "application/at+jwt"];
@@ -91,7 +91,7 @@ impl<'token> Unverified<'token> {
             return Err(Fault::Algorithm);
         }
         let key_id = header.kid.ok_or(Fault::KeyUnnamed)?;
-        if key_id.is_empty() || key_id.len() > KEY_ID_OCTETS_MAX {
+        if key_id.is_empty() || key_id.len() > KEY_ID_BYTES_MAX {
             return Err(Fault::KeyUnnamed);
         }
         let claims =

@@ -19,12 +19,12 @@ use url::Url;
 
 use super::issuer_entry::KeysAt;
 
-/// Longest time for a whole fetch, from the name to the last octet: calls may wait for it, and have 5 seconds at most.
+/// Longest time for a whole fetch, from the name to the last byte: calls may wait for it, and have 5 seconds at most.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(4);
 /// Longest time for reaching the issuer: name, TCP and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Largest key set, in octets: a hundred keys with their certificates. What is longer is not read to its end.
-pub const KEY_SET_OCTETS_MAX: usize = 256 * 1024;
+/// Largest key set, in bytes: a hundred keys with their certificates. What is longer is not read to its end.
+pub const KEY_SET_BYTES_MAX: usize = 256 * 1024;
 /// What we call ourselves.
 const USER_AGENT: &str = concat!("invitations/", env!("CARGO_PKG_VERSION"));
 
@@ -74,24 +74,24 @@ impl KeyOrigin {
         let Self::File(path) = self else {
             return Ok(None);
         };
-        let mut octets = Vec::new();
+        let mut bytes = Vec::new();
         std::fs::File::open(path)?
-            .take(KEY_SET_OCTETS_MAX as u64 + 1)
-            .read_to_end(&mut octets)?;
-        bounded(octets).map(Some)
+            .take(KEY_SET_BYTES_MAX as u64 + 1)
+            .read_to_end(&mut bytes)?;
+        bounded(bytes).map(Some)
     }
 
     /// Reads the key set as it is now.
     pub(super) async fn read(&self) -> Result<Vec<u8>, OriginFault> {
         match self {
             Self::File(path) => {
-                let mut octets = Vec::new();
+                let mut bytes = Vec::new();
                 tokio::fs::File::open(path)
                     .await?
-                    .take(KEY_SET_OCTETS_MAX as u64 + 1)
-                    .read_to_end(&mut octets)
+                    .take(KEY_SET_BYTES_MAX as u64 + 1)
+                    .read_to_end(&mut bytes)
                     .await?;
-                bounded(octets)
+                bounded(bytes)
             }
             Self::Url { client, url } => {
                 let request = client.get(url.clone()).header(ACCEPT, "application/json");
@@ -99,28 +99,28 @@ impl KeyOrigin {
                 if response.status() != http::StatusCode::OK {
                     return Err(OriginFault::Status(response.status().as_u16()));
                 }
-                let mut octets = Vec::new();
+                let mut bytes = Vec::new();
                 while let Some(chunk) = response
                     .chunk()
                     .await
                     .map_err(reqwest::Error::without_url)?
                 {
-                    if octets.len() + chunk.len() > KEY_SET_OCTETS_MAX {
+                    if bytes.len() + chunk.len() > KEY_SET_BYTES_MAX {
                         return Err(OriginFault::TooLong);
                     }
-                    octets.extend_from_slice(&chunk);
+                    bytes.extend_from_slice(&chunk);
                 }
-                Ok(octets)
+                Ok(bytes)
             }
         }
     }
 }
 
-fn bounded(octets: Vec<u8>) -> Result<Vec<u8>, OriginFault> {
-    if octets.len() > KEY_SET_OCTETS_MAX {
+fn bounded(bytes: Vec<u8>) -> Result<Vec<u8>, OriginFault> {
+    if bytes.len() > KEY_SET_BYTES_MAX {
         return Err(OriginFault::TooLong);
     }
-    Ok(octets)
+    Ok(bytes)
 }
 
 /// Trusts the system's certificates and those of a file; certificates are always verified.

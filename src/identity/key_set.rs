@@ -9,16 +9,16 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::jwt::{Claims, Fault, KEY_ID_OCTETS_MAX, Unverified};
+use super::jwt::{Claims, Fault, KEY_ID_BYTES_MAX, Unverified};
 
 /// Most keys of a set that are looked at: issuers publish a few.
 const KEYS_MAX: usize = 100;
-/// Shortest modulus of an RSA key, in octets: 2,048 bits (RFC 7518 §3.3).
-const MODULUS_OCTETS_MIN: usize = 256;
+/// Shortest modulus of an RSA key, in bytes: 2,048 bits (RFC 7518 §3.3).
+const MODULUS_BYTES_MIN: usize = 256;
 /// Longest modulus, which bounds what a signature costs us: 8,192 bits.
-const MODULUS_OCTETS_MAX: usize = 1_024;
-/// Octets of a coordinate of P-256 (RFC 7518 §6.2.1.2), and of an Ed25519 key (RFC 8032 §5.1.5).
-const POINT_OCTETS: usize = 32;
+const MODULUS_BYTES_MAX: usize = 1_024;
+/// Bytes of a coordinate of P-256 (RFC 7518 §6.2.1.2), and of an Ed25519 key (RFC 8032 §5.1.5).
+const POINT_BYTES: usize = 32;
 
 /// Keys by name.
 pub(super) struct KeySet {
@@ -60,8 +60,8 @@ struct RawKey {
 
 impl KeySet {
     /// Reads a set. One without a key that can be used is a set: the issuer says that it has none.
-    pub(super) fn parse(octets: &[u8]) -> Result<Self, NotAKeySet> {
-        let raw: RawSet = serde_json::from_slice(octets).map_err(|_| NotAKeySet)?;
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, NotAKeySet> {
+        let raw: RawSet = serde_json::from_slice(bytes).map_err(|_| NotAKeySet)?;
         let count = raw.keys.len();
         let mut keys: Vec<Key> = Vec::new();
         for value in raw.keys.into_iter().take(KEYS_MAX) {
@@ -110,32 +110,32 @@ fn key(raw: &RawKey) -> Option<Key> {
             .key_ops
             .as_ref()
             .is_none_or(|operations| operations.iter().any(|operation| operation == "verify"));
-    let is_named = (1..=KEY_ID_OCTETS_MAX).contains(&raw.kid.len());
+    let is_named = (1..=KEY_ID_BYTES_MAX).contains(&raw.kid.len());
     if !is_for_signatures || !is_named {
         return None;
     }
-    let octets = |text: &Option<String>| URL_SAFE_NO_PAD.decode(text.as_ref()?).ok();
-    let is_point = |octets: &Vec<u8>| octets.len() == POINT_OCTETS;
+    let bytes = |text: &Option<String>| URL_SAFE_NO_PAD.decode(text.as_ref()?).ok();
+    let is_point = |bytes: &Vec<u8>| bytes.len() == POINT_BYTES;
     let is_alg = |names: &[&str]| {
         let alg = raw.alg.as_deref();
         alg.is_none_or(|alg| names.contains(&alg))
     };
     let (algorithm, decoding) = match (raw.kty.as_str(), raw.crv.as_deref()) {
         ("RSA", _) if is_alg(&["RS256"]) => {
-            let (modulus, exponent) = (octets(&raw.n)?, octets(&raw.e)?);
-            let is_long = (MODULUS_OCTETS_MIN..=MODULUS_OCTETS_MAX).contains(&modulus.len());
+            let (modulus, exponent) = (bytes(&raw.n)?, bytes(&raw.e)?);
+            let is_long = (MODULUS_BYTES_MIN..=MODULUS_BYTES_MAX).contains(&modulus.len());
             let key = DecodingKey::from_rsa_raw_components(&modulus, &exponent);
             (Algorithm::RS256, is_long.then_some(key)?)
         }
         ("EC", Some("P-256")) if is_alg(&["ES256"]) => {
-            let x = octets(&raw.x).filter(is_point)?;
-            let y = octets(&raw.y).filter(is_point)?;
+            let x = bytes(&raw.x).filter(is_point)?;
+            let y = bytes(&raw.y).filter(is_point)?;
             // Uncompressed (SEC 1 §2.3.3).
             let point = [&[4], x.as_slice(), y.as_slice()].concat();
             (Algorithm::ES256, DecodingKey::from_ec_der(&point))
         }
         ("OKP", Some("Ed25519")) if is_alg(&["EdDSA", "Ed25519"]) => {
-            let x = octets(&raw.x).filter(is_point)?;
+            let x = bytes(&raw.x).filter(is_point)?;
             (Algorithm::EdDSA, DecodingKey::from_ed_der(&x))
         }
         _ => return None,

@@ -79,10 +79,10 @@ impl KeySource {
         origin: KeyOrigin,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, String> {
-        let octets = origin
+        let bytes = origin
             .read_at_start()
             .map_err(|fault| format!("jwks_file: {fault}{}", cause(&fault)))?;
-        let keys = octets.map(|octets| KeySet::parse(&octets)).transpose();
+        let keys = bytes.map(|bytes| KeySet::parse(&bytes)).transpose();
         let keys = keys.map_err(|_| "jwks_file: not a JWK Set".to_owned())?;
         if keys.as_ref().is_some_and(|keys| keys.len() == 0) {
             return Err("jwks_file: holds no key for RS256, ES256 or EdDSA with a kid".to_owned());

@@ -18,5 +18,5 @@ pub use caller::{Caller, Principal, SignedInUser};
 pub use callers::Callers;
 pub use claims::{LEEWAY, LIFETIME_MAX};
 pub use issuer_entry::{IssuerEntry, IssuerKind, KeysAt, RawIssuer, ServiceTerms, check_issuers};
-pub use key_origin::{FETCH_TIMEOUT, KEY_SET_OCTETS_MAX};
+pub use key_origin::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX};
 pub use key_source::{KEYS_FRESH_FOR, KEYS_KEPT_FOR, REFRESH_PAUSE, UNKNOWN_KEY_PAUSE};

@@ -15,10 +15,10 @@ const STAGES: [Stage; 6] = [
     Stage::FinalReply,
 ];
 
-/// Reads the octets of a reply and judges them at every stage.
+/// Reads the bytes of a reply and judges them at every stage.
 #[must_use]
-pub fn judged(octets: &[u8]) -> Vec<SendError> {
-    let Ok(text) = std::str::from_utf8(octets) else {
+pub fn judged(bytes: &[u8]) -> Vec<SendError> {
+    let Ok(text) = std::str::from_utf8(bytes) else {
         return STAGES.map(SendError::garbled).into();
     };
     let read = text.parse::<Response>().ok();

@@ -21,12 +21,12 @@ use super::untrusted::{clean_line, clean_lines};
 use crate::domain::brand::Brand;
 use crate::domain::email_address::EmailAddress;
 
-/// Longest Message-ID, in octets without its brackets; far below the 998 of a line (RFC 5322 §2.1.1).
-pub const MESSAGE_ID_OCTETS_MAX: usize = 200;
-/// Longest link, in octets.
-pub const LINK_OCTETS_MAX: usize = 4_096;
-/// Longest URL that stops further mail, in octets: its header is one line, which RFC 5322 §2.1.1 bounds at 998.
-pub const UNSUBSCRIBE_URL_OCTETS_MAX: usize = 900;
+/// Longest Message-ID, in bytes without its brackets; far below the 998 of a line (RFC 5322 §2.1.1).
+pub const MESSAGE_ID_BYTES_MAX: usize = 200;
+/// Longest link, in bytes.
+pub const LINK_BYTES_MAX: usize = 4_096;
+/// Longest URL that stops further mail, in bytes: its header is one line, which RFC 5322 §2.1.1 bounds at 998.
+pub const UNSUBSCRIBE_URL_BYTES_MAX: usize = 900;
 /// Longest sender name, in characters.
 pub const SENDER_NAME_CHARS_MAX: usize = 64;
 
@@ -339,7 +339,7 @@ fn headers(mail: &InvitationMail) -> Result<Vec<(&'static str, String)>, Compose
 fn unsubscribe_url(mail: &InvitationMail) -> Result<Option<&str>, ComposeError> {
     let url = mail.unsubscribe_url.as_ref();
     match url.map(ExposeSecret::expose_secret) {
-        Some(url) if url.len() > UNSUBSCRIBE_URL_OCTETS_MAX || !is_link(url) => {
+        Some(url) if url.len() > UNSUBSCRIBE_URL_BYTES_MAX || !is_link(url) => {
             Err(ComposeError::Link)
         }
         url => Ok(url),
@@ -377,7 +377,7 @@ fn is_message_id(id: &str) -> bool {
         part.split('.')
             .all(|atom| !atom.is_empty() && atom.bytes().all(is_atom_text))
     };
-    id.len() <= MESSAGE_ID_OCTETS_MAX
+    id.len() <= MESSAGE_ID_BYTES_MAX
         && id
             .split_once('@')
             .is_some_and(|(left, right)| is_dot_atom(left) && is_dot_atom(right))
@@ -386,7 +386,7 @@ fn is_message_id(id: &str) -> bool {
 /// Whether a link can stand in text as it is, with nothing a mail client would take for its end: absolute, visible ASCII,
 /// no double quote, no angle bracket. HTML escapes the rest. Every redirect URL that the domain accepts passes.
 fn is_link(link: &str) -> bool {
-    link.len() <= LINK_OCTETS_MAX
+    link.len() <= LINK_BYTES_MAX
         && link
             .bytes()
             .all(|byte| byte.is_ascii_graphic() && !b"\"<>\\".contains(&byte))

@@ -208,7 +208,7 @@ fn assert_wire_is_plain(bytes: &[u8], of: &str) {
     let mut rest = bytes;
     while let Some(at) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
         assert!(rest[at..].starts_with(b"\r\n"), "a bare line end: {of:?}");
-        assert!(at <= 998, "a line of {at} octets: {of:?}");
+        assert!(at <= 998, "a line of {at} bytes: {of:?}");
         rest = &rest[at + 2..];
     }
     assert!(rest.is_empty(), "the last line has no end");

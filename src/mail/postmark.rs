@@ -66,7 +66,7 @@ struct Answer {
     message_id: Option<String>,
 }
 
-/// The octets of a call.
+/// The bytes of a call.
 pub(super) fn body(letters: &[ProviderLetter], message_stream: &str) -> Vec<u8> {
     // Made here, so that the mails can borrow them.
     let message_ids: Vec<String> = letters
@@ -214,7 +214,7 @@ mod tests {
     use crate::mail::provider;
 
     #[test]
-    fn a_mail_is_always_the_same_octets() {
+    fn a_mail_is_always_the_same_bytes() {
         let item = provider::tests::letter();
         // A provider that remembers keys compares these with what an older version of this program sent.
         let expected = concat!(
@@ -227,7 +227,7 @@ mod tests {
             r#""Metadata":{"invitation_id":"00000000-0000-0000-0000-000000000001","send_seq":"3"},"#,
             r#""MessageStream":"outbound"}]"#,
         );
-        let octets = body(&[item], "outbound");
-        assert_eq!(String::from_utf8(octets).unwrap(), expected);
+        let bytes = body(&[item], "outbound");
+        assert_eq!(String::from_utf8(bytes).unwrap(), expected);
     }
 }

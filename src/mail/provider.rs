@@ -2,7 +2,7 @@
 //!
 //! Each letter is a message object of its own with one recipient, so that no answer and no template can mix readers
 //! up. A call either comes back with one result for each letter, or fails as a whole and says what is known of it
-//! ([`BatchOutcome`]). The same key and letters give the same octets, which is what a provider that remembers keys
+//! ([`BatchOutcome`]). The same key and letters give the same bytes, which is what a provider that remembers keys
 //! compares. There is no retry and no waiting here, no redirect is followed, and the environment's proxies are not
 //! asked; which letters make a batch and what its key is belongs to whoever calls.
 
@@ -29,8 +29,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Idleness after which a connection is not used again. Short, because a call into one that the provider is just
 /// closing ends with nobody knowing whether it was read.
 const IDLE_CLOSE: Duration = Duration::from_secs(20);
-/// Longest answer, in octets: 500 results of some 250, several times over. What is longer is not read to its end.
-const ANSWER_OCTETS_MAX: usize = 1024 * 1024;
+/// Longest answer, in bytes: 500 results of some 250, several times over. What is longer is not read to its end.
+const ANSWER_BYTES_MAX: usize = 1024 * 1024;
 /// What we call ourselves.
 const USER_AGENT: &str = concat!("invitations/", env!("CARGO_PKG_VERSION"));
 
@@ -52,7 +52,7 @@ pub struct ProviderConfig {
     pub base_url: Option<Url>,
     /// What proves that we may send.
     pub api_key: SecretString,
-    /// For a whole call, from connecting to the last octet of the answer.
+    /// For a whole call, from connecting to the last byte of the answer.
     pub timeout: Duration,
     /// Most letters in one call.
     pub batch_max: usize,
@@ -286,7 +286,7 @@ async fn read(mut response: Response) -> Result<Vec<u8>, BatchError> {
         .await
         .map_err(|error| BatchError::unanswered(&error))?
     {
-        if body.len() + chunk.len() > ANSWER_OCTETS_MAX {
+        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
             return Err(BatchError::unknown("the answer is too long"));
         }
         body.extend_from_slice(&chunk);
@@ -333,7 +333,7 @@ pub(super) mod tests {
 
     use super::*;
 
-    /// A letter in which everything that could change its octets is to be seen.
+    /// A letter in which everything that could change its bytes is to be seen.
     pub(in crate::mail) fn letter() -> ProviderLetter {
         let letter = Letter {
             message_id: "inv.1@acme.example".to_owned(),

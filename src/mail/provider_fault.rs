@@ -36,7 +36,7 @@ pub enum BatchOutcome {
     NotTaken,
     /// Everybody may have got theirs, or nobody: the call was made and there is no answer that can be believed.
     Unknown,
-    /// This key was used before, with other octets; what was sent then may have reached its readers.
+    /// This key was used before, with other bytes; what was sent then may have reached its readers.
     TakenBefore,
     /// The same call is being worked on.
     InProgress,

@@ -43,7 +43,7 @@ struct Mail<'a> {
     tags: [Tag; 2],
 }
 
-/// A JSON object whose order is ours, so that the same letter is the same octets.
+/// A JSON object whose order is ours, so that the same letter is the same bytes.
 struct Headers<'a>(Vec<(&'a str, &'a str)>);
 
 /// ASCII letters, digits, `_` and `-`, which ids and numbers are.
@@ -85,7 +85,7 @@ impl Serialize for Headers<'_> {
     }
 }
 
-/// The octets of a call.
+/// The bytes of a call.
 pub(super) fn body(letters: &[ProviderLetter]) -> Vec<u8> {
     let mails: Vec<Mail<'_>> = letters.iter().map(mail).collect();
     serde_json::to_vec(&mails).expect("texts and numbers are JSON")
@@ -191,7 +191,7 @@ mod tests {
     use crate::mail::provider;
 
     #[test]
-    fn a_mail_is_always_the_same_octets() {
+    fn a_mail_is_always_the_same_bytes() {
         let item = provider::tests::letter();
         // A provider that remembers keys compares these with what an older version of this program sent.
         let expected = concat!(
@@ -201,7 +201,7 @@ mod tests {
             r#""tags":[{"name":"invitation_id","value":"00000000-0000-0000-0000-000000000001"},"#,
             r#"{"name":"send_seq","value":"3"}]}]"#,
         );
-        let octets = body(&[item]);
-        assert_eq!(String::from_utf8(octets).unwrap(), expected);
+        let bytes = body(&[item]);
+        assert_eq!(String::from_utf8(bytes).unwrap(), expected);
     }
 }

@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 /// How much of what has arrived is looked at to find the end of a line.
-const PEEK_OCTETS: usize = 512;
+const PEEK_BYTES: usize = 512;
 
 /// What every TLS conversation begins with: the type of a handshake record (RFC 8446 §5.1).
 const HANDSHAKE_RECORD: u8 = 22;
@@ -65,15 +65,15 @@ impl AsyncRead for LineByLine {
         if self.is_encrypted {
             return Pin::new(&mut self.tcp).poll_read(context, buffer);
         }
-        let mut octets = [0; PEEK_OCTETS];
-        let room = buffer.remaining().min(PEEK_OCTETS);
-        let mut peeked = ReadBuf::new(&mut octets[..room]);
+        let mut bytes = [0; PEEK_BYTES];
+        let room = buffer.remaining().min(PEEK_BYTES);
+        let mut peeked = ReadBuf::new(&mut bytes[..room]);
         let length = ready!(self.tcp.poll_peek(context, &mut peeked))?;
         let line_length = peeked.filled()[..length]
             .iter()
             .position(|byte| *byte == b'\n')
             .map_or(length, |at| at + 1);
-        let mut line = ReadBuf::new(&mut octets[..line_length]);
+        let mut line = ReadBuf::new(&mut bytes[..line_length]);
         if line_length > 0 {
             ready!(Pin::new(&mut self.tcp).poll_read(context, &mut line))?;
         }
@@ -98,7 +98,7 @@ impl AsyncWrite for LineByLine {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        // No command begins with this octet, and the first record of TLS does.
+        // No command begins with this byte, and the first record of TLS does.
         self.is_encrypted |= bytes.first() == Some(&HANDSHAKE_RECORD);
         Pin::new(&mut self.tcp).poll_write(context, bytes)
     }

@@ -1,4 +1,4 @@
-//! How messages are read off the wire: octets that are no message are their sender's fault, and told as such.
+//! How messages are read off the wire: bytes that are no message are their sender's fault, and told as such.
 //!
 //! tonic's own codec calls them INTERNAL, in prost's words. An operator is woken by INTERNAL, and whoever sends garbage
 //! must not be the one who does it. It does not look into a message; that is for whoever handles it.

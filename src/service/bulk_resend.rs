@@ -17,7 +17,7 @@ use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
-use crate::domain::quota::Ask;
+use crate::domain::quota::QuotaRequest;
 use crate::entropy;
 use crate::store::candidates;
 use crate::store::idempotency_keys::{self, RequestKey};
@@ -405,7 +405,7 @@ impl BulkResend {
 
 /// What the steps take of quotas, all of them carried out.
 fn taking<'a>(organization_id: &'a OrganizationId, steps: &[Step]) -> Taking<'a> {
-    let asks: Vec<Ask> = steps.iter().filter_map(Step::ask).collect();
+    let asks: Vec<QuotaRequest> = steps.iter().filter_map(Step::ask).collect();
     Taking {
         organization_id,
         recipients: asks.len(),

@@ -1,7 +1,7 @@
 //! How a use case refuses: in business words, with a restricted kind.
 
-use crate::domain::quota::Exceeded;
-use crate::domain::reason::{Kind, Reason, Violation};
+use crate::domain::quota::ExceededQuota;
+use crate::domain::reason::{ErrorKind, Reason, Violation};
 use crate::store::{StoreError, Transient};
 
 /// A refusal of a whole call. Nothing was done.
@@ -15,7 +15,7 @@ pub enum ServiceError {
     ItemsFailed(Vec<Violation>),
     /// Quotas are used up; at least one.
     #[error("a quota is used up")]
-    Exhausted(Vec<Exceeded>),
+    Exhausted(Vec<ExceededQuota>),
     /// Refused for one reason.
     #[error("{}", .0.sentence())]
     Refused(Reason),
@@ -54,15 +54,15 @@ impl ServiceError {
 
     /// What sort of refusal it is. An atomic call fails as a malformed one if any item is malformed.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Invalid(_) => Kind::Invalid,
+            Self::Invalid(_) => ErrorKind::Invalid,
             Self::ItemsFailed(violations)
                 if violations
                     .iter()
-                    .any(|violation| violation.reason.kind() == Kind::Invalid) =>
+                    .any(|violation| violation.reason.kind() == ErrorKind::Invalid) =>
             {
-                Kind::Invalid
+                ErrorKind::Invalid
             }
             other => other.reason().kind(),
         }
@@ -79,7 +79,7 @@ impl ServiceError {
 
     /// Every quota it names.
     #[must_use]
-    pub fn exceeded(&self) -> &[Exceeded] {
+    pub fn exceeded(&self) -> &[ExceededQuota] {
         match self {
             Self::Exhausted(exceeded) => exceeded,
             _ => &[],

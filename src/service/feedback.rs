@@ -163,11 +163,11 @@ impl Service {
             return Some(self.tagger.tag_of_normalized(email));
         }
         let key_id = u8::try_from(invitation.address_tag_key_id?).ok()?;
-        let octets = invitation.address_tag.as_deref()?.try_into().ok()?;
+        let bytes = invitation.address_tag.as_deref()?.try_into().ok()?;
         self.keyring
             .key_ids()
             .any(|loaded| loaded == key_id)
-            .then_some(AddressTag { key_id, octets })
+            .then_some(AddressTag { key_id, bytes })
     }
 
     /// No more mails to whom a genuine unsubscribe token belongs, from any organization; `false` if it is not genuine.

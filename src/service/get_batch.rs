@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use crate::domain::batch::{Batch, Counted};
+use crate::domain::batch::{Batch, BatchCounts};
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
 use crate::store::{self, batches};
@@ -15,7 +15,7 @@ impl Service {
         &self,
         organization_id: OrganizationId,
         id: Uuid,
-    ) -> Result<(Batch, Vec<Counted>), ServiceError> {
+    ) -> Result<(Batch, Vec<BatchCounts>), ServiceError> {
         let service = self.clone();
         self.store
             .with_tx("get_batch", move |connection| {

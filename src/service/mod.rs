@@ -45,7 +45,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::clock::Clock;
 use crate::domain::address_hash::AddressHasher;
-use crate::domain::address_tag::Tagger;
+use crate::domain::address_tag::AddressTagger;
 use crate::domain::ids::IdSource;
 use crate::domain::keyring::Keyring;
 use crate::domain::link::LinkTemplate;
@@ -83,7 +83,7 @@ pub struct Service {
     clock: Arc<dyn Clock>,
     ids: Arc<IdSource>,
     keyring: Arc<Keyring>,
-    tagger: Arc<Tagger>,
+    tagger: Arc<AddressTagger>,
     hasher: Arc<AddressHasher>,
     quotas: QuotaLimits,
     events_kept: Option<Duration>,
@@ -107,7 +107,7 @@ impl Service {
             store,
             clock,
             ids: Arc::new(IdSource::new()),
-            tagger: Arc::new(Tagger::new(&keyring)),
+            tagger: Arc::new(AddressTagger::new(&keyring)),
             hasher: Arc::new(AddressHasher::new(&keyring)),
             quotas: QuotaLimits::OFF,
             events_kept: None,

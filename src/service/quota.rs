@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::domain::ids::OrganizationId;
 use crate::domain::organization::Organization;
-use crate::domain::quota::{self, Allowance, Exceeded, Quota, RESENDS_WINDOW};
+use crate::domain::quota::{self, QuotaAllowance, ExceededQuota, Quota, RESENDS_WINDOW};
 use crate::domain::reason::Reason;
 use crate::store::organizations::StoredOrganization;
 use crate::store::quotas::{self, MailedInvitation};
@@ -88,12 +88,12 @@ impl Service {
         organization_id: &OrganizationId,
         mut addresses: Vec<i64>,
         now: OffsetDateTime,
-    ) -> Result<Allowance, ServiceError> {
+    ) -> Result<QuotaAllowance, ServiceError> {
         let day = quota::day(now);
         let left = |limit: u32, used: i64| {
             u64::from(limit).saturating_sub(u64::try_from(used).unwrap_or_default())
         };
-        let mut allowance = Allowance::default();
+        let mut allowance = QuotaAllowance::default();
         if let Some(limit) = self.quotas.organization_daily {
             let used = quotas::used_by_organization(connection, organization_id, day).await?;
             allowance.daily = Some(left(limit, used));
@@ -178,7 +178,7 @@ impl Service {
         mailed: &HashMap<Uuid, MailedInvitation>,
         id: Uuid,
         now: OffsetDateTime,
-    ) -> Option<Exceeded> {
+    ) -> Option<ExceededQuota> {
         self.quotas.resend_obstacle(&mailed.get(&id)?.recent, now)
     }
 }

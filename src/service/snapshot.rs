@@ -15,7 +15,7 @@ use super::ServiceError;
 use super::bulk_create::{ItemResult, Outcome};
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{Delivery, DeliveryState, Invitation, InvitationState};
-use crate::domain::quota::{Exceeded, Quota};
+use crate::domain::quota::{ExceededQuota, Quota};
 use crate::domain::reason::{Reason, Violation};
 use crate::store::{Connection, invitation_row};
 
@@ -268,8 +268,8 @@ impl StoredInvitation {
     }
 }
 
-fn exceeded((code, limit, seconds): (String, u64, u64)) -> Result<Exceeded, ServiceError> {
-    Ok(Exceeded {
+fn exceeded((code, limit, seconds): (String, u64, u64)) -> Result<ExceededQuota, ServiceError> {
+    Ok(ExceededQuota {
         quota: Quota::from_code(&code).ok_or(UNREADABLE)?,
         limit,
         retry_after: Duration::from_secs(seconds),

@@ -135,7 +135,7 @@ impl Service {
                         .collect();
                     let mut rows = rows.into_iter();
                     let outcomes = each(&checked, |_| {
-                        match rows.next().and_then(|row| written.get(&row.tag.octets)) {
+                        match rows.next().and_then(|row| written.get(&row.tag.bytes)) {
                             Some(false) => AddOutcome::Added,
                             Some(true) => AddOutcome::Updated,
                             None => AddOutcome::Kept,
@@ -182,7 +182,7 @@ impl Service {
                     let lifted: HashSet<_> = lifted.into_iter().collect();
                     let outcomes = each(&checked, |email| {
                         let mut tags = service.tagger.tags_of_normalized(email);
-                        if tags.any(|tag| lifted.contains(&tag.octets)) {
+                        if tags.any(|tag| lifted.contains(&tag.bytes)) {
                             LiftOutcome::Lifted
                         } else {
                             LiftOutcome::NotSuppressed
@@ -277,7 +277,7 @@ impl Service {
     ) -> Result<HashMap<String, SuppressionReason>, ServiceError> {
         let tags: Vec<&[u8]> = tagged
             .iter()
-            .map(|(tag, _)| tag.octets.as_slice())
+            .map(|(tag, _)| tag.bytes.as_slice())
             .collect();
         let now = self.clock.now();
         let found = suppressions::reasons(connection, organization_id, &tags, now).await?;
@@ -287,7 +287,7 @@ impl Service {
         }
         let email_of: HashMap<_, _> = tagged
             .iter()
-            .map(|(tag, email)| (tag.octets, *email))
+            .map(|(tag, email)| (tag.bytes, *email))
             .collect();
         for (tag, reason) in found {
             if let Some(email) = email_of.get(&tag) {

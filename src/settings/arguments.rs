@@ -78,7 +78,7 @@ pub enum MailAmbiguous {
 /// How the conversation with the relay is encrypted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum TlsMode {
-    /// From the first octet, usually on port 465.
+    /// From the first byte, usually on port 465.
     Implicit,
     /// By STARTTLS, which the relay must offer, usually on port 587.
     Starttls,
@@ -229,7 +229,7 @@ pub struct Config {
     /// Who mails come from: your product, as `Name <address>`
     #[arg(help_heading = MAIL, long, env = "INVITATIONS_MAIL_FROM")]
     pub mail_from: String,
-    /// Where bounces go, each mail's under an address of its own (`NAME+PROOF@…`; NAME of at most 13 octets), for
+    /// Where bounces go, each mail's under an address of its own (`NAME+PROOF@…`; NAME of at most 13 bytes), for
     /// `invitations bounce`; to the address of `mail-from` if not set
     #[arg(help_heading = MAIL, long, env = "INVITATIONS_MAIL_ENVELOPE_FROM")]
     pub mail_envelope_from: Option<String>,

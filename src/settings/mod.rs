@@ -16,7 +16,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::clock::SystemClock;
 use crate::delivery::{Ambiguous, DeliveryConfig, DomainCaps, LaneConfig, Route};
-use crate::domain::bounce_address::MAILBOX_LOCAL_OCTETS_MAX;
+use crate::domain::bounce_address::MAILBOX_LOCAL_BYTES_MAX;
 use crate::domain::keyring::Keyring;
 use crate::domain::link::{LinkMode, LinkTemplate};
 use crate::domain::public_url::PublicUrl;
@@ -340,9 +340,9 @@ impl Config {
             .ok_or_else(|| "mail-from: not of the form `Name <address>`".to_owned())?;
         let bounce_name = self.mail_envelope_from.as_deref().unwrap_or_default();
         let (bounce_name, _) = bounce_name.rsplit_once('@').unwrap_or_default();
-        if bounce_name.len() > MAILBOX_LOCAL_OCTETS_MAX {
+        if bounce_name.len() > MAILBOX_LOCAL_BYTES_MAX {
             return Err(format!(
-                "mail-envelope-from: the part before the at sign must leave room for a proof, so at most {MAILBOX_LOCAL_OCTETS_MAX} octets"
+                "mail-envelope-from: the part before the at sign must leave room for a proof, so at most {MAILBOX_LOCAL_BYTES_MAX} bytes"
             ));
         }
         Sender::parse(name, address, self.mail_envelope_from.as_deref())

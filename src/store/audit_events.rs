@@ -268,9 +268,9 @@ fn first_id_of(time: OffsetDateTime) -> Uuid {
     let millis = time.unix_timestamp_nanos() / 1_000_000;
     let millis = u64::try_from(millis).unwrap_or(0);
     let [_, _, prefix @ ..] = millis.to_be_bytes();
-    let mut octets = [0; 16];
-    octets[..prefix.len()].copy_from_slice(&prefix);
-    Uuid::from_bytes(octets)
+    let mut bytes = [0; 16];
+    bytes[..prefix.len()].copy_from_slice(&prefix);
+    Uuid::from_bytes(bytes)
 }
 
 fn to_json(counts: AuditCounts) -> Value {

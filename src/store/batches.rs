@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Purged, StoreError};
-use crate::domain::batch::{Batch, Counted};
+use crate::domain::batch::{Batch, BatchCounts};
 use crate::domain::ids::OrganizationId;
 
 /// Items that were done in a batch.
@@ -92,9 +92,9 @@ pub async fn counts(
     organization_id: &OrganizationId,
     id: Uuid,
     now: OffsetDateTime,
-) -> Result<Vec<Counted>, StoreError> {
+) -> Result<Vec<BatchCounts>, StoreError> {
     let counts = sqlx::query_as!(
-        Counted,
+        BatchCounts,
         r#"-- store::batches::counts
         WITH fresh AS (
             SELECT old_state, old_delivery_state, new_state, new_delivery_state, invitation_count AS count

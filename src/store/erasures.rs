@@ -90,7 +90,7 @@ pub async fn erase_many(
         .iter()
         .map(|(row, _)| row.organization_id.as_str())
         .collect();
-    let tags: Vec<&[u8]> = rows.iter().map(|(_, tag)| tag.octets.as_slice()).collect();
+    let tags: Vec<&[u8]> = rows.iter().map(|(_, tag)| tag.bytes.as_slice()).collect();
     let key_ids: Vec<i16> = rows.iter().map(|(_, tag)| i16::from(tag.key_id)).collect();
     let canceled = sqlx::query_scalar!(
         r#"-- store::erasures::erase_many

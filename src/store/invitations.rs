@@ -13,7 +13,7 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::StateName;
 use crate::domain::new_invitation::NewInvitation;
 use crate::domain::reminder;
-use crate::domain::token::NONCE_OCTETS;
+use crate::domain::token::NONCE_BYTES;
 
 /// What is the same for every invitation of a call.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ pub struct InvitationRow {
     /// Its id.
     pub id: Uuid,
     /// Its chance.
-    pub nonce: [u8; NONCE_OCTETS],
+    pub nonce: [u8; NONCE_BYTES],
     /// Everything else, shared with whoever planned it.
     pub item: Arc<NewInvitation>,
 }
@@ -316,7 +316,7 @@ pub struct Resending {
     /// When it expires now.
     pub expires_at: OffsetDateTime,
     /// New chance, if older links must die.
-    pub nonce: Option<[u8; NONCE_OCTETS]>,
+    pub nonce: Option<[u8; NONCE_BYTES]>,
     /// The number of its latest mail, if it must still be that one.
     pub send_seq: Option<i32>,
 }

@@ -96,7 +96,7 @@ pub async fn ids_of_address(
     email_normalized: &str,
     tags: &[AddressTag],
 ) -> Result<Vec<Uuid>, StoreError> {
-    let tags: Vec<&[u8]> = tags.iter().map(|tag| tag.octets.as_slice()).collect();
+    let tags: Vec<&[u8]> = tags.iter().map(|tag| tag.bytes.as_slice()).collect();
     let ids = sqlx::query_scalar!(
         r#"-- store::listings::ids_of_address
         SELECT id AS "id!"

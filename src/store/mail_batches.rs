@@ -1,7 +1,7 @@
 //! The `mail_batches` table: calls that carry many mails to a provider at once.
 //!
 //! A batch is written down before the call and its composition never changes, so that the call can be repeated as it
-//! was: with the same key and the same octets. A mail in a batch is leased to the batch, and the batch to a worker.
+//! was: with the same key and the same bytes. A mail in a batch is leased to the batch, and the batch to a worker.
 
 use sqlx::PgConnection;
 use time::OffsetDateTime;

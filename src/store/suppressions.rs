@@ -4,7 +4,7 @@ use sqlx::PgConnection;
 use time::OffsetDateTime;
 
 use super::StoreError;
-use crate::domain::address_tag::{AddressTag, TAG_OCTETS};
+use crate::domain::address_tag::{AddressTag, TAG_BYTES};
 use crate::domain::ids::OrganizationId;
 use crate::domain::suppression::{Suppression, SuppressionReason};
 
@@ -25,7 +25,7 @@ pub struct SuppressionRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     /// What stands for the address.
-    pub tag: [u8; TAG_OCTETS],
+    pub tag: [u8; TAG_BYTES],
     /// Whether the address was suppressed already.
     pub was_suppressed: bool,
 }
@@ -40,12 +40,12 @@ pub async fn upsert_many(
     now: OffsetDateTime,
 ) -> Result<Vec<Written>, StoreError> {
     let mut sorted: Vec<&SuppressionRow> = rows.iter().collect();
-    sorted.sort_unstable_by_key(|row| (&row.organization_id, row.tag.octets));
+    sorted.sort_unstable_by_key(|row| (&row.organization_id, row.tag.bytes));
     let organization_ids: Vec<&str> = sorted
         .iter()
         .map(|row| row.organization_id.as_str())
         .collect();
-    let tags: Vec<&[u8]> = sorted.iter().map(|row| row.tag.octets.as_slice()).collect();
+    let tags: Vec<&[u8]> = sorted.iter().map(|row| row.tag.bytes.as_slice()).collect();
     let key_ids: Vec<i16> = sorted.iter().map(|row| i16::from(row.tag.key_id)).collect();
     let reasons: Vec<&str> = sorted.iter().map(|row| row.reason.as_str()).collect();
     let expiries: Vec<Option<OffsetDateTime>> = sorted.iter().map(|row| row.expires_at).collect();
@@ -81,7 +81,7 @@ pub async fn upsert_many(
     rows.into_iter()
         .map(|row| {
             Ok(Written {
-                tag: octets(&row.address_tag)?,
+                tag: bytes(&row.address_tag)?,
                 was_suppressed: row.was_suppressed,
             })
         })
@@ -94,7 +94,7 @@ pub struct Suppressed {
     /// The organization it was asked for.
     pub organization_id: String,
     /// What stands for the address.
-    pub tag: [u8; TAG_OCTETS],
+    pub tag: [u8; TAG_BYTES],
     /// The strongest reason there is, for this organization or for all.
     pub reason: SuppressionReason,
 }
@@ -106,7 +106,7 @@ pub async fn reasons(
     organization_id: &OrganizationId,
     tags: &[&[u8]],
     now: OffsetDateTime,
-) -> Result<Vec<([u8; TAG_OCTETS], SuppressionReason)>, StoreError> {
+) -> Result<Vec<([u8; TAG_BYTES], SuppressionReason)>, StoreError> {
     let rows = sqlx::query!(
         "-- store::suppressions::reasons
         SELECT address_tag, reason
@@ -120,7 +120,7 @@ pub async fn reasons(
     .fetch_all(connection)
     .await?;
     rows.into_iter()
-        .map(|row| Ok((octets(&row.address_tag)?, reason(&row.reason)?)))
+        .map(|row| Ok((bytes(&row.address_tag)?, reason(&row.reason)?)))
         .collect()
 }
 
@@ -135,7 +135,7 @@ pub async fn find(
     now: OffsetDateTime,
 ) -> Result<Vec<Suppressed>, StoreError> {
     let organization_ids: Vec<&str> = asked.iter().map(|(id, _)| *id).collect();
-    let tags: Vec<&[u8]> = asked.iter().map(|(_, tag)| tag.octets.as_slice()).collect();
+    let tags: Vec<&[u8]> = asked.iter().map(|(_, tag)| tag.bytes.as_slice()).collect();
     let rows = sqlx::query!(
         r#"-- store::suppressions::find
         SELECT asked.organization_id AS "organization_id!", asked.address_tag AS "address_tag!",
@@ -160,7 +160,7 @@ pub async fn find(
         .map(|row| {
             Ok(Suppressed {
                 organization_id: row.organization_id,
-                tag: octets(&row.address_tag)?,
+                tag: bytes(&row.address_tag)?,
                 reason: reason(&row.reason)?,
             })
         })
@@ -184,7 +184,7 @@ pub struct SuppressionKey {
     /// The organization, or empty.
     pub organization_id: String,
     /// What stands for the address.
-    pub tag: [u8; TAG_OCTETS],
+    pub tag: [u8; TAG_BYTES],
 }
 
 /// The suppressions that hold now by organization and tag, those after `after` alone, at most `limit`.
@@ -198,7 +198,7 @@ pub async fn list(
     let tags: Option<Vec<&[u8]>> = filter
         .tags
         .as_ref()
-        .map(|tags| tags.iter().map(|tag| tag.octets.as_slice()).collect());
+        .map(|tags| tags.iter().map(|tag| tag.bytes.as_slice()).collect());
     let rows = sqlx::query!(
         "-- store::suppressions::list
         SELECT organization_id, address_tag, reason, created_at, expires_at
@@ -224,7 +224,7 @@ pub async fn list(
         .map(|row| {
             Ok(Suppression {
                 organization_id: row.organization_id,
-                tag: octets(&row.address_tag)?,
+                tag: bytes(&row.address_tag)?,
                 reason: reason(&row.reason)?,
                 created_at: row.created_at,
                 expires_at: row.expires_at,
@@ -240,8 +240,8 @@ pub async fn delete_many(
     organization_id: &str,
     tags: &[AddressTag],
     now: OffsetDateTime,
-) -> Result<Vec<[u8; TAG_OCTETS]>, StoreError> {
-    let tags: Vec<&[u8]> = tags.iter().map(|tag| tag.octets.as_slice()).collect();
+) -> Result<Vec<[u8; TAG_BYTES]>, StoreError> {
+    let tags: Vec<&[u8]> = tags.iter().map(|tag| tag.bytes.as_slice()).collect();
     let rows = sqlx::query!(
         r#"-- store::suppressions::delete_many
         WITH target AS (
@@ -263,7 +263,7 @@ pub async fn delete_many(
     .await?;
     rows.iter()
         .filter(|row| row.was_suppressed)
-        .map(|row| octets(&row.address_tag))
+        .map(|row| bytes(&row.address_tag))
         .collect()
 }
 
@@ -314,7 +314,7 @@ fn weakest_first() -> [&'static str; 5] {
     SuppressionReason::ALL.map(SuppressionReason::as_str)
 }
 
-fn octets(stored: &[u8]) -> Result<[u8; TAG_OCTETS], StoreError> {
+fn bytes(stored: &[u8]) -> Result<[u8; TAG_BYTES], StoreError> {
     stored
         .try_into()
         .map_err(|_| StoreError::Inconsistent("suppressions.address_tag"))

@@ -22,7 +22,7 @@ use invitations::clock::SystemClock;
 use invitations::delivery::{
     Ambiguous, DeliveryConfig, DomainCaps, LaneConfig, Mailroom, Route, Worker,
 };
-use invitations::domain::address_tag::Tagger;
+use invitations::domain::address_tag::AddressTagger;
 use invitations::domain::keyring::Keyring;
 use invitations::domain::link::{LinkMode, LinkTemplate};
 use invitations::domain::public_url::PublicUrl;
@@ -49,7 +49,7 @@ const FAR: [(usize, usize, usize); 3] = [(1, 100, 3), (4, 200, 3), (16, 400, 3)]
 const QUICK_MAILS: usize = 200;
 const QUICK_ROUNDS: usize = 2;
 /// About what one of our mails weighs on the wire.
-const MAIL_OCTETS: usize = 16_000;
+const MAIL_BYTES: usize = 16_000;
 const ROUND_TRIP: Duration = Duration::from_millis(20);
 const WAITING: i32 = 1_000_000;
 const CANCELED: i32 = 50_000;
@@ -167,7 +167,7 @@ impl Contest for Drain<'_> {
 
     async fn reference(&mut self) -> anyhow::Result<Turn> {
         match self.distance {
-            Distance::Near(_) => self.sink.feed(self.connections, self.mails, MAIL_OCTETS),
+            Distance::Near(_) => self.sink.feed(self.connections, self.mails, MAIL_BYTES),
             Distance::Far(relay) => self.drain(relay, false).await,
         }
     }
@@ -204,7 +204,7 @@ fn worker(
     let mailroom = Mailroom {
         store: store.clone(),
         clock: Arc::new(SystemClock),
-        tagger: Tagger::new(&keyring),
+        tagger: AddressTagger::new(&keyring),
         keyring,
         links: Arc::new(links),
         composer: Composer::new(sender).map_err(|error| anyhow!(error))?,

@@ -56,12 +56,12 @@ impl Sink {
         &self,
         connections: usize,
         mails: usize,
-        octets: usize,
+        bytes: usize,
     ) -> anyhow::Result<Turn> {
         let started = Instant::now();
         let status = Command::new(self.programs.join("smtp-source"))
             .args(["-d", "-s", &connections.to_string()])
-            .args(["-m", &mails.to_string(), "-l", &octets.to_string()])
+            .args(["-m", &mails.to_string(), "-l", &bytes.to_string()])
             .args(["-f", "invites@example.com", "-t", "reader@example.com"])
             .arg(self.address.to_string())
             .status()

@@ -13,7 +13,7 @@ use crate::proto::{BounceOutcome, ReportBounceRequest};
 use invitations_command::error::{CommandError, Exit};
 
 /// The server reads no more of a report. A report begins with what matters.
-const MESSAGE_OCTETS_MAX: usize = 1024 * 1024;
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Where to look if mails that are bounces for sure are not proven to be any.
 const UNPROVEN_HINT: &str = "\
 hint: no address it came to is a bounce address of this service. Pass the envelope recipient, extension and all, by \
@@ -82,7 +82,7 @@ async fn report(args: &BounceArgs) -> Result<BounceOutcome, CommandError> {
 /// Reads the beginning of a mail, and the rest of it to nowhere: a server whose pipe breaks takes that for a failure.
 fn read(mut input: impl Read) -> io::Result<Vec<u8>> {
     let mut message = Vec::new();
-    let limit = u64::try_from(MESSAGE_OCTETS_MAX).unwrap_or(u64::MAX);
+    let limit = u64::try_from(MESSAGE_BYTES_MAX).unwrap_or(u64::MAX);
     input.by_ref().take(limit).read_to_end(&mut message)?;
     io::copy(&mut input, &mut io::sink())?;
     Ok(message)
@@ -94,11 +94,11 @@ mod tests {
 
     #[test]
     fn a_long_mail_is_read_to_its_end_and_cut() {
-        let mut mail = io::Cursor::new(vec![b'x'; MESSAGE_OCTETS_MAX + 7]);
-        assert_eq!(read(&mut mail).unwrap().len(), MESSAGE_OCTETS_MAX);
+        let mut mail = io::Cursor::new(vec![b'x'; MESSAGE_BYTES_MAX + 7]);
+        assert_eq!(read(&mut mail).unwrap().len(), MESSAGE_BYTES_MAX);
         assert_eq!(
             mail.position(),
-            u64::try_from(MESSAGE_OCTETS_MAX + 7).unwrap()
+            u64::try_from(MESSAGE_BYTES_MAX + 7).unwrap()
         );
     }
 }

@@ -6,25 +6,25 @@ use prost::Message;
 
 /// Most items in one call, as the service has it.
 pub const ITEMS_MAX: usize = 10_000;
-/// Most octets of items in one call: the service takes messages of up to 16 MiB, and the rest of the request and the
+/// Most bytes of items in one call: the service takes messages of up to 16 MiB, and the rest of the request and the
 /// framing of each item need room too.
-pub const ITEM_OCTETS_MAX: usize = 15 * 1024 * 1024;
+pub const ITEM_BYTES_MAX: usize = 15 * 1024 * 1024;
 /// What the framing of an item may add to its own size: a tag and a length.
-const FRAMING_OCTETS_MAX: usize = 6;
+const FRAMING_BYTES_MAX: usize = 6;
 
 /// The list in pieces, in order; no piece is empty.
 pub fn of<T, M: Message>(items: Vec<T>, message: impl Fn(&T) -> &M) -> Vec<Vec<T>> {
     let mut chunks = Vec::new();
     let mut chunk = Vec::new();
-    let mut octets = 0;
+    let mut bytes = 0;
     for item in items {
-        let size = message(&item).encoded_len() + FRAMING_OCTETS_MAX;
-        let is_full = chunk.len() == ITEMS_MAX || octets + size > ITEM_OCTETS_MAX;
+        let size = message(&item).encoded_len() + FRAMING_BYTES_MAX;
+        let is_full = chunk.len() == ITEMS_MAX || bytes + size > ITEM_BYTES_MAX;
         if is_full && !chunk.is_empty() {
             chunks.push(std::mem::take(&mut chunk));
-            octets = 0;
+            bytes = 0;
         }
-        octets += size;
+        bytes += size;
         chunk.push(item);
     }
     if !chunk.is_empty() {

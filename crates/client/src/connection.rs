@@ -23,9 +23,9 @@ use crate::proto::mail_service_client::MailServiceClient;
 use crate::proto::suppression_service_client::SuppressionServiceClient;
 
 /// Largest request, as the service has it.
-const SEND_OCTETS_MAX: usize = 16 * 1024 * 1024;
+const SEND_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Largest response: results repeat what was sent and add to it.
-const RECEIVE_OCTETS_MAX: usize = 32 * 1024 * 1024;
+const RECEIVE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// Where the server is, and who calls.
 #[derive(Debug, Clone, clap::Args)]
@@ -99,8 +99,8 @@ impl ConnectionArgs {
         let channel = self.server.connect().await?;
         Ok(
             InvitationServiceClient::with_interceptor(channel, credentials)
-                .max_encoding_message_size(SEND_OCTETS_MAX)
-                .max_decoding_message_size(RECEIVE_OCTETS_MAX),
+                .max_encoding_message_size(SEND_BYTES_MAX)
+                .max_decoding_message_size(RECEIVE_BYTES_MAX),
         )
     }
 
@@ -109,8 +109,8 @@ impl ConnectionArgs {
         let credentials = self.credentials()?;
         let channel = self.server.connect().await?;
         Ok(MailServiceClient::with_interceptor(channel, credentials)
-            .max_encoding_message_size(SEND_OCTETS_MAX)
-            .max_decoding_message_size(RECEIVE_OCTETS_MAX))
+            .max_encoding_message_size(SEND_BYTES_MAX)
+            .max_decoding_message_size(RECEIVE_BYTES_MAX))
     }
 
     /// A connected client of the directory service.
@@ -119,8 +119,8 @@ impl ConnectionArgs {
         let channel = self.server.connect().await?;
         Ok(
             DirectoryServiceClient::with_interceptor(channel, credentials)
-                .max_encoding_message_size(SEND_OCTETS_MAX)
-                .max_decoding_message_size(RECEIVE_OCTETS_MAX),
+                .max_encoding_message_size(SEND_BYTES_MAX)
+                .max_decoding_message_size(RECEIVE_BYTES_MAX),
         )
     }
 
@@ -130,8 +130,8 @@ impl ConnectionArgs {
         let channel = self.server.connect().await?;
         Ok(
             SuppressionServiceClient::with_interceptor(channel, credentials)
-                .max_encoding_message_size(SEND_OCTETS_MAX)
-                .max_decoding_message_size(RECEIVE_OCTETS_MAX),
+                .max_encoding_message_size(SEND_BYTES_MAX)
+                .max_decoding_message_size(RECEIVE_BYTES_MAX),
         )
     }
 
@@ -140,7 +140,7 @@ impl ConnectionArgs {
         let credentials = self.credentials()?;
         let channel = self.server.connect().await?;
         Ok(AuditServiceClient::with_interceptor(channel, credentials)
-            .max_decoding_message_size(RECEIVE_OCTETS_MAX))
+            .max_decoding_message_size(RECEIVE_BYTES_MAX))
     }
 
     /// A connected client of the feedback service.

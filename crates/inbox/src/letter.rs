@@ -20,7 +20,7 @@ pub struct Letter {
     pub html: Option<String>,
     /// Names and raw values in the mail's order.
     pub headers: Vec<(String, String)>,
-    /// The whole file; octets that are not UTF-8 are replaced.
+    /// The whole file; bytes that are not UTF-8 are replaced.
     pub source: String,
 }
 
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn octets_that_are_no_mail_are_still_shown() {
+    fn bytes_that_are_no_mail_are_still_shown() {
         for file in [&b""[..], b"\xff\xfe\0", b"\r\n.\r\n", b":::\n\n\n"] {
             assert_eq!(Letter::open(file).source, String::from_utf8_lossy(file));
         }

@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::command::{Command, CommandError, parse};
 use super::mailbox::{Envelope, Mailbox};
-use super::wire::{Line, MAIL_OCTETS_MAX, Wire};
+use super::wire::{Line, MAIL_BYTES_MAX, Wire};
 
 /// Recipients of one mail; RFC 5321 §4.5.3.1.8 asks for at least 100.
 const RECIPIENTS_MAX: usize = 100;
@@ -163,7 +163,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
             }
             Command::Ehlo => {
                 self.greet();
-                let size = format!("SIZE {MAIL_OCTETS_MAX}");
+                let size = format!("SIZE {MAIL_BYTES_MAX}");
                 self.wire
                     .reply_lines(250, &[HOST, "PIPELINING", "8BITMIME", &size]);
             }
@@ -193,7 +193,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<'_, S> {
     }
 
     fn mail(&mut self, sender: String, size: Option<u64>) {
-        let size_max = MAIL_OCTETS_MAX as u64;
+        let size_max = MAIL_BYTES_MAX as u64;
         if !self.is_greeted {
             self.wire.reply(503, "EHLO first");
         } else if self.sender.is_some() {

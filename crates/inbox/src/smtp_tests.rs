@@ -34,7 +34,7 @@ impl Server {
         }
     }
 
-    /// Sends everything in chunks of `cut` octets, then reads to the end: the codes of all replies in order.
+    /// Sends everything in chunks of `cut` bytes, then reads to the end: the codes of all replies in order.
     async fn talk(&self, input: &[u8], cut: usize) -> Vec<String> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
@@ -123,7 +123,7 @@ async fn garbage_ends_its_own_connection_and_nobody_elses() {
         garbage.extend_from_slice(&byte.wrapping_mul(2_654_435_761).to_le_bytes());
     }
     server.talk(&garbage, 4_096).await;
-    let endless = vec![b'x'; MAIL_OCTETS_MAX + 100_000];
+    let endless = vec![b'x'; MAIL_BYTES_MAX + 100_000];
     server.talk(&endless, 65_536).await;
     let torn = "EHLO me\r\nMAIL FROM:<s@b.co>\r\nRCPT TO:<a@b.co>\r\nDATA\r\nhalf a mail";
     server.talk(torn.as_bytes(), 1_000).await;
@@ -141,7 +141,7 @@ async fn limits_are_told_and_the_conversation_goes_on() {
         input.extend_from_slice(format!("RCPT TO:<a{number}@b.co>\r\n").as_bytes());
     }
     input.extend_from_slice(b"DATA\r\n");
-    input.resize(input.len() + MAIL_OCTETS_MAX + 1, b'x');
+    input.resize(input.len() + MAIL_BYTES_MAX + 1, b'x');
     input.extend_from_slice(b"\r\n.\r\nNOOP\r\nQUIT\r\n");
     let replies = server.talk(&input, 65_536).await;
     let tail: Vec<&str> = replies.iter().rev().take(6).map(String::as_str).collect();

@@ -1,4 +1,4 @@
-//! Lines and mails as octets: what is between the socket and the commands.
+//! Lines and mails as bytes: what is between the socket and the commands.
 //!
 //! Only CRLF ends a line and only CRLF, dot, CRLF ends a mail (RFC 5321 §2.3.8, §4.5.2). A server that takes a bare LF
 //! for a line's end can be made to see two mails where its peer sent one.
@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::time::timeout;
 
-/// Longest command line with its CRLF, in octets. RFC 5321 §4.5.3.1.4 asks for 512 and more for extensions.
-pub(super) const LINE_OCTETS_MAX: usize = 2_048;
-/// Largest mail, in octets; also how much of an overlong line is read in search of its end.
-pub(super) const MAIL_OCTETS_MAX: usize = 10 * 1024 * 1024;
+/// Longest command line with its CRLF, in bytes. RFC 5321 §4.5.3.1.4 asks for 512 and more for extensions.
+pub(super) const LINE_BYTES_MAX: usize = 2_048;
+/// Largest mail, in bytes; also how much of an overlong line is read in search of its end.
+pub(super) const MAIL_BYTES_MAX: usize = 10 * 1024 * 1024;
 /// How long a connection may say nothing, or not take what it is told (RFC 5321 §4.5.3.2.7).
 const IDLE_DURATION_MAX: Duration = Duration::from_mins(5);
 
@@ -21,7 +21,7 @@ const IDLE_DURATION_MAX: Duration = Duration::from_mins(5);
 pub(super) enum Line {
     /// Without its CRLF.
     Text(String),
-    /// Longer than [`LINE_OCTETS_MAX`]; read to its end and dropped.
+    /// Longer than [`LINE_BYTES_MAX`]; read to its end and dropped.
     TooLong,
     /// Ended by a bare LF, or not UTF-8.
     Malformed,
@@ -71,7 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Reads a command line, or `None` when the peer is gone. A line without an end is nothing.
     pub(super) async fn read_line(&mut self) -> io::Result<Option<Line>> {
         let mut line = Vec::new();
-        let mut octets = 0;
+        let mut bytes = 0;
         loop {
             let chunk = self.fill().await?;
             if chunk.is_empty() {
@@ -79,22 +79,22 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
             let end = chunk.iter().position(|byte| *byte == b'\n');
             let taken = end.map_or(chunk.len(), |index| index + 1);
-            octets += taken;
-            if octets <= LINE_OCTETS_MAX {
+            bytes += taken;
+            if bytes <= LINE_BYTES_MAX {
                 line.extend_from_slice(&chunk[..taken]);
             }
             self.stream.consume(taken);
             if end.is_some() {
                 break;
             }
-            if octets > MAIL_OCTETS_MAX {
+            if bytes > MAIL_BYTES_MAX {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
                     "a line without end",
                 ));
             }
         }
-        if octets > LINE_OCTETS_MAX {
+        if bytes > LINE_BYTES_MAX {
             return Ok(Some(Line::TooLong));
         }
         let text = line
@@ -114,7 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             let taken = mail.feed(chunk);
             self.stream.consume(taken);
             if mail.is_complete {
-                return Ok(Some((!mail.is_too_large).then_some(mail.octets)));
+                return Ok(Some((!mail.is_too_large).then_some(mail.bytes)));
             }
         }
     }
@@ -128,10 +128,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     }
 }
 
-/// Takes a mail off the wire: undoes dot-stuffing and finds the end, however the octets are cut into chunks.
+/// Takes a mail off the wire: undoes dot-stuffing and finds the end, however the bytes are cut into chunks.
 #[derive(Default)]
 struct DotReader {
-    octets: Vec<u8>,
+    bytes: Vec<u8>,
     at: At,
     is_too_large: bool,
     is_complete: bool,
@@ -154,7 +154,7 @@ enum At {
 }
 
 impl DotReader {
-    /// Takes octets up to the end of the mail and says how many.
+    /// Takes bytes up to the end of the mail and says how many.
     fn feed(&mut self, chunk: &[u8]) -> usize {
         for (index, &byte) in chunk.iter().enumerate() {
             self.at = match (self.at, byte) {
@@ -182,8 +182,8 @@ impl DotReader {
     }
 
     fn push(&mut self, byte: u8) {
-        if self.octets.len() < MAIL_OCTETS_MAX {
-            self.octets.push(byte);
+        if self.bytes.len() < MAIL_BYTES_MAX {
+            self.bytes.push(byte);
         } else {
             self.is_too_large = true;
         }
@@ -207,7 +207,7 @@ mod tests {
                 rest.extend_from_slice(&chunk[taken..]);
             }
         }
-        (reader.is_complete.then_some(reader.octets), rest)
+        (reader.is_complete.then_some(reader.bytes), rest)
     }
 
     #[test]
@@ -232,12 +232,12 @@ mod tests {
     fn a_mail_over_the_limit_is_read_to_its_end_and_dropped() {
         let mut reader = DotReader::default();
         let line = [b'x'; 1_024];
-        for _ in 0..=MAIL_OCTETS_MAX / line.len() {
+        for _ in 0..=MAIL_BYTES_MAX / line.len() {
             reader.feed(&line);
         }
         assert_eq!(reader.feed(b"\r\n.\r\nQUIT"), 5);
         assert!(reader.is_complete && reader.is_too_large);
-        assert_eq!(reader.octets.len(), MAIL_OCTETS_MAX);
+        assert_eq!(reader.bytes.len(), MAIL_BYTES_MAX);
     }
 
     proptest! {

@@ -45,7 +45,7 @@ pub(crate) fn identities(header: &str) -> Option<PeerIdentities> {
 fn key(text: &str) -> Option<(String, &str)> {
     // A list may be written with spaces behind its commas (RFC 9110 §5.6.1).
     let (key, after) = text.trim_start_matches([' ', '\t']).split_once('=')?;
-    let is_key = !key.is_empty() && key.bytes().all(|octet| octet.is_ascii_alphanumeric());
+    let is_key = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric());
     is_key.then(|| (key.to_ascii_lowercase(), after))
 }
 
@@ -56,7 +56,7 @@ fn value(text: &str) -> Option<(String, &str)> {
         let (value, after) = text.split_at(end);
         let is_value = value
             .bytes()
-            .all(|octet| octet.is_ascii_graphic() && !b"=\"\\".contains(&octet));
+            .all(|byte| byte.is_ascii_graphic() && !b"=\"\\".contains(&byte));
         return is_value.then(|| (value.to_owned(), after));
     };
     let mut value = String::new();

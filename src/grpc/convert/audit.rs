@@ -13,8 +13,8 @@ use crate::grpc::convert::fields::{Field, both};
 use crate::proto;
 use crate::service::AuditFilter;
 
-/// Longest name of a caller that is looked for, in octets: longer than any there can be.
-const CALLER_OCTETS_MAX: usize = 512;
+/// Longest name of a caller that is looked for, in bytes: longer than any there can be.
+const CALLER_BYTES_MAX: usize = 512;
 
 /// What the log is narrowed to, but for the organization; every violation at once.
 pub(in crate::grpc) fn filter(request: &proto::AuditServiceListRequest) -> Field<AuditFilter> {
@@ -105,7 +105,7 @@ fn action(value: i32) -> Field<Option<AuditAction>> {
 }
 
 fn caller(input: &str) -> Field<Option<String>> {
-    if input.len() > CALLER_OCTETS_MAX || input.chars().any(char::is_control) {
+    if input.len() > CALLER_BYTES_MAX || input.chars().any(char::is_control) {
         return Err(invalid("caller"));
     }
     Ok((!input.is_empty()).then(|| input.to_owned()))

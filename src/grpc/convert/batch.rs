@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::{invitation, times};
-use crate::domain::batch::{Batch, Counted};
+use crate::domain::batch::{Batch, BatchCounts};
 use crate::domain::invitation::{DeliveryState, StateName};
 use crate::proto;
 
 /// A batch on the wire: its counts by state and by delivery state, in the order of the protocol.
-pub(in crate::grpc) fn batch(input: &Batch, counts: &[Counted]) -> proto::Batch {
+pub(in crate::grpc) fn batch(input: &Batch, counts: &[BatchCounts]) -> proto::Batch {
     let mut states: BTreeMap<i32, i64> = BTreeMap::new();
     let mut delivery_states: BTreeMap<i32, i64> = BTreeMap::new();
     for counted in counts {

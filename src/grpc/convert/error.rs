@@ -1,6 +1,6 @@
 //! Reasons and the errors of items.
 
-use crate::domain::quota::Exceeded;
+use crate::domain::quota::ExceededQuota;
 use crate::domain::reason::{Reason, Violation};
 use crate::grpc::status;
 use crate::proto;
@@ -41,7 +41,7 @@ pub(in crate::grpc) fn item_error(
 /// The same with what is to be known of the quota that has no room for it, if that is why.
 pub(in crate::grpc) fn with_quota(
     mut error: proto::ItemError,
-    exceeded: Option<&Exceeded>,
+    exceeded: Option<&ExceededQuota>,
 ) -> proto::ItemError {
     error
         .metadata

@@ -8,9 +8,9 @@ use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::{Reason, Violation};
 use crate::grpc::convert::fields::Field;
-use crate::grpc::limits::ITEM_KEY_OCTETS_MAX;
+use crate::grpc::limits::ITEM_KEY_BYTES_MAX;
 use crate::proto;
-use crate::service::bulk_create::{Chunk, ITEM_HASH_OCTETS, ItemResult, OpenStream, StreamHeader};
+use crate::service::bulk_create::{Chunk, ITEM_HASH_BYTES, ItemResult, OpenStream, StreamHeader};
 
 /// What results give back of their items.
 pub(in crate::grpc) struct Echo {
@@ -78,7 +78,7 @@ pub(in crate::grpc) fn chunk(
 ) -> Field<(Chunk, Vec<Echo>)> {
     let violations: Vec<Violation> = (first_index..)
         .zip(&input)
-        .filter(|(_, item)| item.key.len() > ITEM_KEY_OCTETS_MAX)
+        .filter(|(_, item)| item.key.len() > ITEM_KEY_BYTES_MAX)
         .map(|(index, _)| Violation::new(format!("items[{index}].key"), Reason::FieldInvalid))
         .collect();
     if !violations.is_empty() {
@@ -93,7 +93,7 @@ pub(in crate::grpc) fn chunk(
     for item in input {
         if is_hashed {
             let hash = Sha256::digest(item.encode_to_vec());
-            chunk.item_hashes.extend(&hash[..ITEM_HASH_OCTETS]);
+            chunk.item_hashes.extend(&hash[..ITEM_HASH_BYTES]);
         }
         // Without an invitation it is one without an address, and its result says so.
         let invitation = item.invitation.unwrap_or_default();

@@ -14,8 +14,8 @@ use crate::service::{
     AddOutcome, Addresses, ItemOutcomes, LiftOutcome, RefusedAddress, SuppressionKey,
 };
 
-/// How much of a tag is shown, in octets: enough to tell entries apart.
-const TAG_SHOWN_OCTETS: usize = 8;
+/// How much of a tag is shown, in bytes: enough to tell entries apart.
+const TAG_SHOWN_BYTES: usize = 8;
 
 /// Addresses, each of them one or the rule it breaks.
 pub(in crate::grpc) fn addresses(emails: &[String]) -> Addresses {
@@ -72,7 +72,7 @@ pub(in crate::grpc) fn suppression(input: &Suppression) -> proto::Suppression {
         reason: reason.into(),
         create_time: Some(times::timestamp(input.created_at)),
         expire_time: input.expires_at.map(times::timestamp),
-        tag: HEXLOWER.encode(&input.tag[..TAG_SHOWN_OCTETS]),
+        tag: HEXLOWER.encode(&input.tag[..TAG_SHOWN_BYTES]),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The items of a stream, as they come, in chunks that are made together.
 //!
-//! A chunk ends when it is full, in items or octets, when its sender pauses or has waited for it for long enough, and
+//! A chunk ends when it is full, in items or bytes, when its sender pauses or has waited for it for long enough, and
 //! with the stream. Knows the shape of a stream and nothing of what an item says.
 
 use std::vec;
@@ -14,7 +14,7 @@ use crate::domain::new_invitation::ITEMS_MAX;
 use crate::domain::reason::{Reason, Violation};
 use crate::grpc::status;
 use crate::grpc::wire::limits::{
-    CHUNK_AGE_MAX, CHUNK_ITEMS, CHUNK_LINGER, CHUNK_OCTETS_MAX, STREAM_IDLE_MAX,
+    CHUNK_AGE_MAX, CHUNK_ITEMS, CHUNK_LINGER, CHUNK_BYTES_MAX, STREAM_IDLE_MAX,
 };
 use crate::proto::{
     BulkCreateStreamHeader as Header, BulkCreateStreamItem as Item,
@@ -35,7 +35,7 @@ pub(crate) struct Chunks<S> {
 #[derive(Default)]
 struct Gathered {
     items: Vec<Item>,
-    octets: usize,
+    bytes: usize,
     due: Option<Instant>,
 }
 
@@ -101,11 +101,11 @@ impl Gathered {
     /// Takes as many items as fit; whether it is full then.
     fn take(&mut self, items: &mut vec::IntoIter<Item>) -> bool {
         while let Some(item) = items.as_slice().first() {
-            let octets = item.encoded_len();
-            if !self.items.is_empty() && self.octets + octets > CHUNK_OCTETS_MAX {
+            let bytes = item.encoded_len();
+            if !self.items.is_empty() && self.bytes + bytes > CHUNK_BYTES_MAX {
                 return true;
             }
-            self.octets += octets;
+            self.bytes += bytes;
             self.due
                 .get_or_insert_with(|| Instant::now() + CHUNK_AGE_MAX);
             self.items.extend(items.next());

@@ -9,9 +9,9 @@ use crate::proto::NewInvitation;
 
 type Messages = BoxStream<'static, Result<Request, Status>>;
 
-fn item(octets: usize) -> Item {
+fn item(bytes: usize) -> Item {
     let invitation = NewInvitation {
-        message: "x".repeat(octets),
+        message: "x".repeat(bytes),
         ..Default::default()
     };
     Item {
@@ -89,9 +89,9 @@ async fn chunks_are_cut_by_items_wherever_messages_end() {
 }
 
 #[tokio::test]
-async fn chunks_are_cut_by_octets_and_never_empty() {
-    let third = CHUNK_OCTETS_MAX / 3;
-    let items = [third, third, third, CHUNK_OCTETS_MAX * 2, 1];
+async fn chunks_are_cut_by_bytes_and_never_empty() {
+    let third = CHUNK_BYTES_MAX / 3;
+    let items = [third, third, third, CHUNK_BYTES_MAX * 2, 1];
     let messages = [
         first(0),
         Request {

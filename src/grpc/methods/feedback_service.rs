@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use tonic::{Request, Response, Status};
 
 use crate::domain::bounce_address::SentMail;
-use crate::domain::dsn::{Dsn, MESSAGE_OCTETS_MAX, Verdict, envelope_recipients};
+use crate::domain::dsn::{Dsn, MESSAGE_BYTES_MAX, DsnVerdict, envelope_recipients};
 use crate::domain::keyring::Keyring;
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::scope::Scope;
@@ -19,8 +19,8 @@ use crate::proto::feedback_service_server::FeedbackService;
 use crate::proto::{BounceOutcome, ReportBounceRequest, ReportBounceResponse};
 use crate::service::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, Service};
 
-/// Longest address, in octets: longer than any that is valid, for what a mail server makes of one.
-const RECIPIENT_OCTETS_MAX: usize = 1_000;
+/// Longest address, in bytes: longer than any that is valid, for what a mail server makes of one.
+const RECIPIENT_BYTES_MAX: usize = 1_000;
 
 /// The service behind the protocol.
 pub(crate) struct FeedbackApi {
@@ -103,10 +103,10 @@ fn check(request: &ReportBounceRequest) -> Field<()> {
     let wrong = |field, reason| Err(vec![Violation::new(field, reason)]);
     let message = match request.message.len() {
         0 => wrong("message", Reason::FieldRequired),
-        octets if octets > MESSAGE_OCTETS_MAX => wrong("message", Reason::FieldInvalid),
+        bytes if bytes > MESSAGE_BYTES_MAX => wrong("message", Reason::FieldInvalid),
         _ => Ok(()),
     };
-    let recipient = if request.envelope_recipient.len() > RECIPIENT_OCTETS_MAX {
+    let recipient = if request.envelope_recipient.len() > RECIPIENT_BYTES_MAX {
         wrong("envelope_recipient", Reason::FieldInvalid)
     } else {
         Ok(())
@@ -117,10 +117,10 @@ fn check(request: &ReportBounceRequest) -> Field<()> {
 /// What a report says of a mail; `None` if nothing went wrong.
 fn feedback(mail: SentMail, address: &str, dsn: &Dsn) -> Option<Feedback> {
     let kind = match dsn.verdict() {
-        Verdict::Hard => FeedbackKind::HardBounce,
-        Verdict::Bounced => FeedbackKind::Bounce,
-        Verdict::Delayed => FeedbackKind::Delay,
-        Verdict::Fine => return None,
+        DsnVerdict::Hard => FeedbackKind::HardBounce,
+        DsnVerdict::Bounced => FeedbackKind::Bounce,
+        DsnVerdict::Delayed => FeedbackKind::Delay,
+        DsnVerdict::Fine => return None,
     };
     let text = if dsn.diagnostic.is_empty() {
         format!("{} {:?}", dsn.status, dsn.action).to_lowercase()
@@ -142,8 +142,8 @@ fn feedback(mail: SentMail, address: &str, dsn: &Dsn) -> Option<Feedback> {
 fn event_id(address: &str, dsn: &Dsn) -> String {
     let told = format!("{address}\0{:?}\0{}", dsn.action, dsn.status);
     let mut hex = String::with_capacity(64);
-    for octet in Sha256::digest(told) {
-        let _ = write!(hex, "{octet:02x}");
+    for byte in Sha256::digest(told) {
+        let _ = write!(hex, "{byte:02x}");
     }
     hex
 }

@@ -178,7 +178,7 @@ fn watch_from(keyring: &Keyring, log_name: &[u8], message: &WatchRequest) -> Fie
     }
     page_token::open(keyring, log_name, &message.cursor)
         .ok()
-        .and_then(|octets| EventCursor::decode(&octets))
+        .and_then(|bytes| EventCursor::decode(&bytes))
         .map(WatchFrom::Cursor)
         .ok_or_else(|| vec![Violation::new("cursor", Reason::CursorInvalid)])
 }

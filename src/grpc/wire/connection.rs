@@ -28,8 +28,8 @@ use crate::grpc::wire::tls::Tls;
 use crate::lobby::{Guest, Lobby};
 use crate::shutdown;
 
-/// Octets of the client's connection preface (RFC 9113 §3.4).
-const PREFACE_OCTETS: usize = 24;
+/// Bytes of the client's connection preface (RFC 9113 §3.4).
+const PREFACE_BYTES: usize = 24;
 
 /// One connection, counted for as long as it lives.
 pub(crate) struct Connection {
@@ -48,7 +48,7 @@ enum Stage {
 
 /// What is known of a connection until it speaks.
 struct Arrival {
-    /// Octets of the preface that are still to come.
+    /// Bytes of the preface that are still to come.
     missing: usize,
     /// Ends when it took too long, or when others need the room.
     overdue: Pin<Box<dyn Future<Output = ()> + Send>>,
@@ -153,7 +153,7 @@ async fn handshake(
 impl Arrival {
     fn new(guest: Guest, places: PollSemaphore) -> Self {
         Self {
-            missing: PREFACE_OCTETS,
+            missing: PREFACE_BYTES,
             overdue: Box::pin(guest.overdue(PREFACE_TIMEOUT)),
             places,
             _guest: guest,
@@ -183,9 +183,9 @@ impl Connection {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
         if arrival.missing > 0 {
-            let mut octets = [0; PREFACE_OCTETS];
+            let mut bytes = [0; PREFACE_BYTES];
             let most = arrival.missing.min(buffer.remaining());
-            let mut preface = ReadBuf::new(&mut octets[..most]);
+            let mut preface = ReadBuf::new(&mut bytes[..most]);
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut preface))?;
             arrival.missing -= preface.filled().len();
             buffer.put_slice(preface.filled());
@@ -220,9 +220,9 @@ impl AsyncWrite for Connection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        octets: &[u8],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, octets)
+        Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(

@@ -1,4 +1,4 @@
-//! The caller's deadline, counted from the first octet of a call, so that a message which is slow to come counts too.
+//! The caller's deadline, counted from the first byte of a call, so that a message which is slow to come counts too.
 //!
 //! tonic ends a call at its caller's deadline with CANCELLED, which meshes take for an invitation to retry. So this ends
 //! it a moment before.

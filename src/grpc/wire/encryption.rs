@@ -1,4 +1,4 @@
-//! What is around the octets of a connection: nothing, or TLS.
+//! What is around the bytes of a connection: nothing, or TLS.
 
 use std::io;
 use std::pin::Pin;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
-/// A stream of octets, encrypted or not.
+/// A stream of bytes, encrypted or not.
 pub(crate) enum Encryption {
     None(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
@@ -31,11 +31,11 @@ impl AsyncWrite for Encryption {
     fn poll_write(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
-        octets: &[u8],
+        bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
-            Self::None(stream) => Pin::new(stream).poll_write(context, octets),
-            Self::Tls(stream) => Pin::new(stream).poll_write(context, octets),
+            Self::None(stream) => Pin::new(stream).poll_write(context, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use crate::domain::new_invitation::ITEMS_MAX;
 
-/// Largest request, in octets: ten thousand items with small metadata. tonic answers OUT_OF_RANGE beyond.
-pub const REQUEST_OCTETS_MAX: usize = 16 * 1024 * 1024;
-/// Largest answer, in octets: ten thousand results, each with its invitation.
-pub const RESPONSE_OCTETS_MAX: usize = 32 * 1024 * 1024;
+/// Largest request, in bytes: ten thousand items with small metadata. tonic answers OUT_OF_RANGE beyond.
+pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest answer, in bytes: ten thousand results, each with its invitation.
+pub const RESPONSE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most connections at once that speak HTTP/2; further ones wait for a place as long as they may take to begin.
 pub const CONNECTIONS_MAX: usize = 512;
 /// Most connections beside them that have not begun to speak; the oldest is closed for each further one.
@@ -19,9 +19,9 @@ pub const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the files of certificates are looked at. They are small, and SPIFFE's live for an hour.
 pub const CERTIFICATE_POLL_INTERVAL: Duration = Duration::from_secs(2);
-/// Longest header list, in octets: room for a large token. A call with a longer one is refused, and with one of four
+/// Longest header list, in bytes: room for a large token. A call with a longer one is refused, and with one of four
 /// times that its connection ends with all its calls; so there is a wide margin to the 64 KiB that other servers take.
-pub const HEADER_LIST_OCTETS_MAX: u32 = 24 * 1024;
+pub const HEADER_LIST_BYTES_MAX: u32 = 24 * 1024;
 /// Most calls at once on one connection; tonic sends none.
 pub const CONCURRENT_STREAMS_MAX: u32 = 128;
 /// Resets caused by a peer's errors before the connection ends; tonic takes any number (RUSTSEC-2024-0003).
@@ -37,11 +37,11 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CONNECTION_AGE_MAX: Duration = Duration::from_mins(15);
 /// How far chance shortens that age, once for each process, so that replicas do not ask in step.
 pub const CONNECTION_AGE_JITTER: f64 = 0.1;
-/// How much of a call may wait unread, in octets, before its sender has to wait; and of all calls of a connection. A call
+/// How much of a call may wait unread, in bytes, before its sender has to wait; and of all calls of a connection. A call
 /// that is read slowly must not hold up the others of its connection.
-pub const CALL_WINDOW_OCTETS: u32 = 256 * 1024;
-/// See [`CALL_WINDOW_OCTETS`].
-pub const CONNECTION_WINDOW_OCTETS: u32 = 1024 * 1024;
+pub const CALL_WINDOW_BYTES: u32 = 256 * 1024;
+/// See [`CALL_WINDOW_BYTES`].
+pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// Streams of items at once over all connections: each holds up to three chunks and a message, and keeps one connection to
 /// the database busy.
 pub const STREAMS_AT_ONCE_MAX: usize = 32;
@@ -56,15 +56,15 @@ pub const STREAM_RATE_WAIT_MAX: Duration = Duration::from_secs(30);
 pub const STREAM_PARTS_AT_ONCE_MAX: usize = 8;
 /// Items that are made together.
 pub const CHUNK_ITEMS: usize = 1_000;
-/// Octets of the items that are made together; a single item may have more. With their results they stay within the 4 MiB
+/// Bytes of the items that are made together; a single item may have more. With their results they stay within the 4 MiB
 /// that most clients take.
-pub const CHUNK_OCTETS_MAX: usize = 1024 * 1024;
+pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 /// What was sent is made once nothing followed for so long.
 pub const CHUNK_LINGER: Duration = Duration::from_millis(100);
 /// What was sent is made after so long, whatever follows.
 pub const CHUNK_AGE_MAX: Duration = Duration::from_secs(1);
-/// Longest name that a caller may give an item, in octets.
-pub const ITEM_KEY_OCTETS_MAX: usize = 64;
+/// Longest name that a caller may give an item, in bytes.
+pub const ITEM_KEY_BYTES_MAX: usize = 64;
 /// Calls at work at once over all connections; what comes beyond is told to try again.
 pub const CALLS_AT_ONCE_MAX: usize = 64;
 /// How long a bulk call may take.
@@ -100,7 +100,7 @@ pub const CALLERS_SWEPT_EVERY: u32 = 1_024;
 pub const FAILED_ACCEPTS_MAX: usize = 20;
 /// See [`FAILED_ACCEPTS_MAX`].
 pub const FAILED_ACCEPTS_WINDOW: Duration = Duration::from_mins(1);
-/// Users with failed attempts that are remembered at once, of about 300 octets each.
+/// Users with failed attempts that are remembered at once, of about 300 bytes each.
 pub const FAILED_ACCEPTS_SWEPT_AT: usize = 10_000;
 /// Watches at once over all connections; each costs a place in memory and a statement whenever something happens.
 pub const WATCHES_AT_ONCE_MAX: usize = 256;

@@ -28,9 +28,9 @@ use crate::grpc::wire::connection;
 use crate::grpc::wire::deadline::DeadlineLayer;
 use crate::grpc::wire::health::Health;
 use crate::grpc::wire::limits::{
-    CALL_WINDOW_OCTETS, CONCURRENT_STREAMS_MAX, CONNECTION_AGE_JITTER, CONNECTION_AGE_MAX,
-    CONNECTION_WINDOW_OCTETS, HEADER_LIST_OCTETS_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
-    LOCAL_ERROR_RESETS_MAX, PENDING_ACCEPT_RESETS_MAX, REQUEST_OCTETS_MAX, RESPONSE_OCTETS_MAX,
+    CALL_WINDOW_BYTES, CONCURRENT_STREAMS_MAX, CONNECTION_AGE_JITTER, CONNECTION_AGE_MAX,
+    CONNECTION_WINDOW_BYTES, HEADER_LIST_BYTES_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
+    LOCAL_ERROR_RESETS_MAX, PENDING_ACCEPT_RESETS_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX,
 };
 use crate::grpc::wire::tls::Tls;
 use crate::identity::Callers;
@@ -97,31 +97,31 @@ impl Server {
                 Arc::clone(&keyring),
                 Arc::new(Rates::new(&service.clock(), config.caller_rate)),
             ))
-            .max_decoding_message_size(REQUEST_OCTETS_MAX)
-            .max_encoding_message_size(RESPONSE_OCTETS_MAX);
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(RESPONSE_BYTES_MAX);
             let directory = DirectoryServiceServer::new(DirectoryApi::new(
                 service.clone(),
                 gate.clone(),
                 Arc::clone(&keyring),
             ))
-            .max_decoding_message_size(REQUEST_OCTETS_MAX)
-            .max_encoding_message_size(RESPONSE_OCTETS_MAX);
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(RESPONSE_BYTES_MAX);
             let mail = MailServiceServer::new(MailApi::new(service.clone(), gate.clone()))
-                .max_decoding_message_size(REQUEST_OCTETS_MAX)
-                .max_encoding_message_size(RESPONSE_OCTETS_MAX);
+                .max_decoding_message_size(REQUEST_BYTES_MAX)
+                .max_encoding_message_size(RESPONSE_BYTES_MAX);
             let suppressions = SuppressionServiceServer::new(SuppressionApi::new(
                 service.clone(),
                 gate.clone(),
                 Arc::clone(&keyring),
             ))
-            .max_decoding_message_size(REQUEST_OCTETS_MAX)
-            .max_encoding_message_size(RESPONSE_OCTETS_MAX);
+            .max_decoding_message_size(REQUEST_BYTES_MAX)
+            .max_encoding_message_size(RESPONSE_BYTES_MAX);
             let audit = AuditServiceServer::new(AuditApi::new(
                 service.clone(),
                 gate.clone(),
                 Arc::clone(&keyring),
             ))
-            .max_encoding_message_size(RESPONSE_OCTETS_MAX);
+            .max_encoding_message_size(RESPONSE_BYTES_MAX);
             let feedback = FeedbackServiceServer::new(FeedbackApi::new(service, gate, keyring));
             router = router
                 .add_service(Authenticated::new(invitations, callers.clone()))
@@ -189,11 +189,11 @@ async fn keep_fresh(tls: Option<Tls>) -> Infallible {
 fn limited(trusted_proxies: TrustedProxies) -> tonic::transport::Server<Layers> {
     tonic::transport::Server::builder()
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
-        .initial_stream_window_size(CALL_WINDOW_OCTETS)
-        .initial_connection_window_size(CONNECTION_WINDOW_OCTETS)
+        .initial_stream_window_size(CALL_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS_MAX))
         .http2_max_pending_accept_reset_streams(Some(PENDING_ACCEPT_RESETS_MAX))
-        .http2_max_header_list_size(HEADER_LIST_OCTETS_MAX)
+        .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_connection_age(entropy::jittered(CONNECTION_AGE_MAX, CONNECTION_AGE_JITTER))

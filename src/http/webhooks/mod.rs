@@ -19,7 +19,7 @@ use super::limits::RETRY_DELAY_SECONDS;
 use super::server::Http;
 use crate::domain::bounce_address::SentMail;
 use crate::domain::diagnostic::Diagnostic;
-use crate::domain::reason::Kind;
+use crate::domain::reason::ErrorKind;
 use crate::service::{Feedback, FeedbackKind, FeedbackSource};
 
 pub use postmark::PostmarkPassword;
@@ -89,7 +89,7 @@ async fn record(http: &Http, source: FeedbackSource, report: Report) -> Response
         }
         Err(error) => {
             let status = match error.kind() {
-                Kind::Unavailable | Kind::Aborted | Kind::Deadline => {
+                ErrorKind::Unavailable | ErrorKind::Aborted | ErrorKind::Deadline => {
                     StatusCode::SERVICE_UNAVAILABLE
                 }
                 _ => StatusCode::INTERNAL_SERVER_ERROR,

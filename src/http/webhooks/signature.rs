@@ -19,8 +19,8 @@ use crate::http::limits::{EVENT_ID_CHARS_MAX, SIGNATURE_AGE_MAX};
 const PREFIX: &str = "whsec_";
 /// What a signature of this kind begins with.
 const VERSION: &str = "v1,";
-/// Length of a secret that can be meant, in octets (24 to 64 by the standard).
-const SECRET_OCTETS: std::ops::RangeInclusive<usize> = 16..=128;
+/// Length of a secret that can be meant, in bytes (24 to 64 by the standard).
+const SECRET_BYTES: std::ops::RangeInclusive<usize> = 16..=128;
 /// The two spellings of the headers' names.
 const SPELLINGS: [[&str; 3]; 2] = [
     ["svix-id", "svix-timestamp", "svix-signature"],
@@ -33,7 +33,7 @@ pub struct WebhookSecret(Vec<u8>);
 
 /// Says that a secret is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not `whsec_` and 16 to 128 octets in base64")]
+#[error("not `whsec_` and 16 to 128 bytes in base64")]
 pub struct WebhookSecretError;
 
 /// The headers of a signed report, their form checked and their time too; not yet their signature.
@@ -51,7 +51,7 @@ impl WebhookSecret {
         STANDARD
             .decode(text.strip_prefix(PREFIX).unwrap_or(text))
             .ok()
-            .filter(|octets| SECRET_OCTETS.contains(&octets.len()))
+            .filter(|bytes| SECRET_BYTES.contains(&bytes.len()))
             .map(Self)
             .ok_or(WebhookSecretError)
     }

@@ -8,8 +8,8 @@ use super::source::{LAYOUT_MJML, LAYOUT_TEXT, LOCALE_SUFFIX};
 use super::{Content, Locale, SUBJECT_CHARS_MAX, Templates};
 use crate::domain::brand::Brand;
 
-/// Gmail cuts off what is longer, in octets, and hides the rest behind a link.
-pub(super) const HTML_OCTETS_MAX: usize = 102 * 1_024;
+/// Gmail cuts off what is longer, in bytes, and hides the rest behind a link.
+pub(super) const HTML_BYTES_MAX: usize = 102 * 1_024;
 /// Longest subject without the organization's name, in characters: 16 are left for that.
 const SUBJECT_WORDS_CHARS_MAX: usize = SUBJECT_CHARS_MAX - 16;
 
@@ -87,7 +87,7 @@ fn mail_errors(
     if !rendered.html.contains(&LINK.replace('&', "&amp;")) {
         errors.push(error(LAYOUT_MJML, "the link is missing"));
     }
-    if rendered.html.len() > HTML_OCTETS_MAX {
+    if rendered.html.len() > HTML_BYTES_MAX {
         errors.push(error(
             LAYOUT_MJML,
             "the HTML is over 102 KiB, which Gmail cuts off",

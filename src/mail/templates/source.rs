@@ -12,8 +12,8 @@ pub(super) const LAYOUT_MJML: &str = "invitation.mjml";
 pub(super) const LAYOUT_TEXT: &str = "invitation.txt";
 /// How the file names of locales end.
 pub(super) const LOCALE_SUFFIX: &str = ".toml";
-/// Largest file, in octets; the embedded ones are below a tenth of it.
-const FILE_OCTETS_MAX: u64 = 256 * 1_024;
+/// Largest file, in bytes; the embedded ones are below a tenth of it.
+const FILE_BYTES_MAX: u64 = 256 * 1_024;
 
 const LOCALES: [(&str, &str); 8] = [
     ("en.toml", include_str!("../../../templates/en.toml")),
@@ -124,7 +124,7 @@ fn read(path: &Path, name: &str) -> Result<String, TemplateError> {
         return Err(TemplateError::new(name, &reason));
     }
     let unreadable = |error| TemplateError::new(name, &error);
-    if fs::metadata(path).map_err(unreadable)?.len() > FILE_OCTETS_MAX {
+    if fs::metadata(path).map_err(unreadable)?.len() > FILE_BYTES_MAX {
         return Err(TemplateError::new(name, &"the file is over 256 KiB"));
     }
     fs::read_to_string(path).map_err(unreadable)

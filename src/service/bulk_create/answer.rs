@@ -17,12 +17,12 @@ use super::write::Written;
 use super::{Batch, BulkCreate, ItemResult, OnExisting, Outcome};
 use crate::service::{Service, ServiceError};
 
-/// Most metadata of existing invitations in one answer, in octets of JSON. With what a request of 16 MiB can ask for,
+/// Most metadata of existing invitations in one answer, in bytes of JSON. With what a request of 16 MiB can ask for,
 /// an answer stays within the 32 MiB that a message may have.
-const EXISTING_METADATA_OCTETS_MAX: usize = 4 * 1024 * 1024;
-/// Most redirect URLs and personal notes of existing invitations in one answer, in octets: a request that names only ids
+const EXISTING_METADATA_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most redirect URLs and personal notes of existing invitations in one answer, in bytes: a request that names only ids
 /// asks for little and may be answered with much.
-const EXISTING_TEXT_OCTETS_MAX: usize = 8 * 1024 * 1024;
+const EXISTING_TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 impl Service {
     /// The answer of a call that has been carried out.
@@ -207,7 +207,7 @@ impl Plan {
 /// Leaves the metadata of existing invitations out where there is too much of it, and their URLs and notes where those
 /// are: what was committed must be answerable.
 pub(in crate::service) fn shorten(results: &mut [ItemResult]) {
-    let octets = |value: &Option<Value>| value.as_ref().map_or(0, |json| json.to_string().len());
+    let bytes = |value: &Option<Value>| value.as_ref().map_or(0, |json| json.to_string().len());
     let mut existing: Vec<&mut Invitation> = results
         .iter_mut()
         .filter(|result| !matches!(result.outcome, Outcome::Created | Outcome::Replaced))
@@ -216,10 +216,10 @@ pub(in crate::service) fn shorten(results: &mut [ItemResult]) {
     let total: usize = existing
         .iter()
         .map(|invitation| {
-            octets(&invitation.public_metadata) + octets(&invitation.private_metadata)
+            bytes(&invitation.public_metadata) + bytes(&invitation.private_metadata)
         })
         .sum();
-    if total > EXISTING_METADATA_OCTETS_MAX {
+    if total > EXISTING_METADATA_BYTES_MAX {
         for invitation in &mut existing {
             invitation.public_metadata = None;
             invitation.private_metadata = None;
@@ -229,7 +229,7 @@ pub(in crate::service) fn shorten(results: &mut [ItemResult]) {
         .iter()
         .map(|invitation| invitation.redirect_url.len() + invitation.message.len())
         .sum();
-    if total > EXISTING_TEXT_OCTETS_MAX {
+    if total > EXISTING_TEXT_BYTES_MAX {
         for invitation in &mut existing {
             invitation.redirect_url = String::new();
             invitation.message = String::new();

@@ -12,7 +12,7 @@ mod write;
 
 pub(super) use answer::shorten;
 use plan::Plan;
-pub use stream::{Chunk, ITEM_HASH_OCTETS, OpenStream, StreamHeader};
+pub use stream::{Chunk, ITEM_HASH_BYTES, OpenStream, StreamHeader};
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use crate::domain::audit::{AuditAction, AuditEvent};
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
 use crate::domain::new_invitation::ItemInput;
-use crate::domain::quota::Exceeded;
+use crate::domain::quota::ExceededQuota;
 use crate::domain::reason::Violation;
 use crate::store::batches::{self, Done};
 use crate::store::idempotency_keys::{self, RequestKey};
@@ -102,7 +102,7 @@ pub struct ItemResult {
     /// For a duplicate, the place of the first one.
     pub first_index: Option<usize>,
     /// The quota that has no room for it, if that is why.
-    pub exceeded: Option<Exceeded>,
+    pub exceeded: Option<ExceededQuota>,
     /// The link, if it was asked for.
     pub link: Option<String>,
 }

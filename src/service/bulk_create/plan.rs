@@ -7,9 +7,9 @@ use futures::future::join;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::new_invitation::{Draft, Inviter, NewInvitation};
+use crate::domain::new_invitation::{ItemDraft, Inviter, NewInvitation};
 use crate::domain::organization::Organization;
-use crate::domain::quota::Exceeded;
+use crate::domain::quota::ExceededQuota;
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::suppression::SuppressionReason;
 use crate::store::invitations::{self, Pending};
@@ -41,7 +41,7 @@ pub(super) enum Step {
         first_index: Option<usize>,
         pending_id: Option<Uuid>,
         /// The quota that has no room for it, if that is why.
-        exceeded: Option<Exceeded>,
+        exceeded: Option<ExceededQuota>,
     },
 }
 
@@ -88,12 +88,12 @@ impl Service {
         turn: &Turn,
     ) -> Result<Plan, ServiceError> {
         let now = self.clock.now();
-        let drafts: Vec<Draft> = request
+        let drafts: Vec<ItemDraft> = request
             .items
             .iter()
             .enumerate()
             .map(|(index, item)| {
-                Draft::parse(index, item, organization, &request.inviter_user_id, now)
+                ItemDraft::parse(index, item, organization, &request.inviter_user_id, now)
             })
             .collect();
         let inviter_ids = distinct(
@@ -176,7 +176,7 @@ impl BulkCreate<'_> {
 }
 
 impl Checked {
-    fn new(draft: Draft, inviters: &HashMap<String, Inviter>) -> Self {
+    fn new(draft: ItemDraft, inviters: &HashMap<String, Inviter>) -> Self {
         Self {
             email: draft.email().map(|email| email.normalized().to_owned()),
             is_mailed: draft.is_mailed(),

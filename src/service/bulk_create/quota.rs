@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::domain::address_hash::AddressHasher;
-use crate::domain::quota::{Ask, Exceeded};
+use crate::domain::quota::{QuotaRequest, ExceededQuota};
 use crate::domain::reason::{Reason, Violation};
 use crate::store::Connection;
 
@@ -38,7 +38,7 @@ impl Service {
             return Ok(());
         }
         let hasher = self.hasher_of_quotas();
-        let asks: Vec<Option<Ask>> = plan.steps.iter().map(|step| step.ask(hasher)).collect();
+        let asks: Vec<Option<QuotaRequest>> = plan.steps.iter().map(|step| step.ask(hasher)).collect();
         let addresses = asks
             .iter()
             .flatten()
@@ -72,7 +72,7 @@ impl Service {
         // What another call had made pending by the time of the write took nothing.
         let done = plan.steps.iter().zip(&batch.results);
         let hasher = self.hasher_of_quotas();
-        let asks: Vec<Ask> = done
+        let asks: Vec<QuotaRequest> = done
             .filter(|(_, result)| {
                 matches!(
                     result.outcome,
@@ -96,8 +96,8 @@ impl Service {
 
 impl Plan {
     /// For an atomic call: the quotas that failing items exceed, each once.
-    pub(super) fn exceeded(&self) -> Vec<Exceeded> {
-        let mut exceeded: Vec<Exceeded> = Vec::new();
+    pub(super) fn exceeded(&self) -> Vec<ExceededQuota> {
+        let mut exceeded: Vec<ExceededQuota> = Vec::new();
         for step in &self.steps {
             let Step::Fail {
                 exceeded: Some(one),
@@ -124,14 +124,14 @@ impl Step {
     }
 
     /// What it takes of quotas; `None` if it makes and mails nothing.
-    fn ask(&self, hasher: Option<&AddressHasher>) -> Option<Ask> {
+    fn ask(&self, hasher: Option<&AddressHasher>) -> Option<QuotaRequest> {
         let (item, is_mailed, is_new_pending) = match self {
             Self::Create(item) => (item, item.notify, true),
             Self::Replace(item, _) => (item, item.notify, false),
             Self::Resend { item, .. } => (item, true, false),
             Self::Return(_) | Self::Fail { .. } => return None,
         };
-        Some(Ask {
+        Some(QuotaRequest {
             address: hasher
                 .filter(|_| is_mailed)
                 .map(|hasher| hasher.hash(item.email.normalized())),
@@ -140,7 +140,7 @@ impl Step {
     }
 }
 
-fn exceeds(exceeded: Exceeded) -> Step {
+fn exceeds(exceeded: ExceededQuota) -> Step {
     Step::Fail {
         violations: vec![Violation::new("email", Reason::QuotaExceeded)],
         first_index: None,

@@ -23,8 +23,8 @@ use crate::service::quota::Turn;
 use crate::service::snapshot::{self, StoredResults};
 use crate::service::{Service, ServiceError};
 
-/// Octets of the hash of an item: enough to notice another item at its place, which is a mistake and no attack.
-pub const ITEM_HASH_OCTETS: usize = 8;
+/// Bytes of the hash of an item: enough to notice another item at its place, which is a mistake and no attack.
+pub const ITEM_HASH_BYTES: usize = 8;
 
 const UNREADABLE: ServiceError = ServiceError::Corrupt("the chunks of a stream cannot be read");
 
@@ -66,7 +66,7 @@ pub struct Chunk {
     pub first_index: usize,
     /// The items; at least one.
     pub items: Vec<ItemInput>,
-    /// [`ITEM_HASH_OCTETS`] of each item, if the stream has a request id.
+    /// [`ITEM_HASH_BYTES`] of each item, if the stream has a request id.
     pub item_hashes: Vec<u8>,
 }
 
@@ -201,7 +201,7 @@ impl Service {
         }
         if !header.validate_only {
             if header.request_id.is_some() {
-                let hashes = &chunk.item_hashes[known * ITEM_HASH_OCTETS..];
+                let hashes = &chunk.item_hashes[known * ITEM_HASH_BYTES..];
                 let stored = stored(first_index, hashes, &batch)?;
                 let organization_id = &header.organization_id;
                 stream_chunks::insert(connection, organization_id, batch.id, &stored, plan.now)
@@ -272,7 +272,7 @@ impl Service {
             let skipped = next.checked_sub(row_first).ok_or(UNREADABLE)?;
             let upto = row_next.min(end);
             let part = skipped..upto.checked_sub(row_first).ok_or(UNREADABLE)?;
-            let hashes = |from: usize, to: usize| from * ITEM_HASH_OCTETS..to * ITEM_HASH_OCTETS;
+            let hashes = |from: usize, to: usize| from * ITEM_HASH_BYTES..to * ITEM_HASH_BYTES;
             let before = row.item_hashes.get(hashes(part.start, part.end));
             let now = chunk.item_hashes.get(hashes(next - first, upto - first));
             if before != now {

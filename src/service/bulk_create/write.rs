@@ -14,7 +14,7 @@ use crate::store::invitations::{self, BatchRow, End, InvitationRow, Resending, T
 
 use super::plan::{Plan, Step};
 use super::{Batch, BulkCreate, OnExisting};
-use crate::domain::token::NONCE_OCTETS;
+use crate::domain::token::NONCE_BYTES;
 use crate::service::quota::Turn;
 use crate::service::{Service, ServiceError};
 
@@ -176,9 +176,9 @@ impl Service {
                 _ => None,
             })
             .collect();
-        let mut chance = vec![0; items.len() * NONCE_OCTETS];
+        let mut chance = vec![0; items.len() * NONCE_BYTES];
         entropy::fill(&mut chance);
-        let (nonces, _) = chance.as_chunks::<NONCE_OCTETS>();
+        let (nonces, _) = chance.as_chunks::<NONCE_BYTES>();
         let mut rows: Vec<InvitationRow> = items
             .into_iter()
             .zip(nonces)

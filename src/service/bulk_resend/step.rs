@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::invitation::{Invitation, StateName};
-use crate::domain::quota::{Ask, Exceeded};
+use crate::domain::quota::{QuotaRequest, ExceededQuota};
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::suppression::SuppressionReason;
 use crate::service::ServiceError;
@@ -29,7 +29,7 @@ pub(super) enum Step {
     Fail {
         reason: Reason,
         first_index: Option<usize>,
-        exceeded: Option<Exceeded>,
+        exceeded: Option<ExceededQuota>,
     },
 }
 
@@ -109,13 +109,13 @@ impl Step {
     }
 
     /// What it takes of quotas.
-    pub(super) const fn ask(&self) -> Option<Ask> {
+    pub(super) const fn ask(&self) -> Option<QuotaRequest> {
         match self {
             Self::Resend {
                 address,
                 is_expired,
                 ..
-            } => Some(Ask {
+            } => Some(QuotaRequest {
                 address: Some(*address),
                 is_new_pending: *is_expired,
             }),
@@ -123,7 +123,7 @@ impl Step {
         }
     }
 
-    pub(super) const fn exceeds(exceeded: Exceeded) -> Self {
+    pub(super) const fn exceeds(exceeded: ExceededQuota) -> Self {
         Self::Fail {
             reason: Reason::QuotaExceeded,
             first_index: None,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::progress::Progress;
-use crate::domain::event::{Event, EventPosition};
+use crate::domain::event::{InvitationEvent, EventPosition};
 use crate::domain::event_cursor::EventCursor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
@@ -49,7 +49,7 @@ pub enum WatchFrom {
 #[derive(Debug)]
 pub struct Happened {
     /// The events, in order; maybe none.
-    pub events: Vec<Event>,
+    pub events: Vec<InvitationEvent>,
     /// Where to go on.
     pub cursor: EventCursor,
     /// Whether there is more to read at once.

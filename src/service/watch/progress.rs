@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
-use crate::domain::event::{Event, EventId, EventPosition, EventType};
+use crate::domain::event::{InvitationEvent, EventId, EventPosition, EventType};
 use crate::domain::event_cursor::EventCursor;
 use crate::store::invitation_events::Page;
 
@@ -45,7 +45,7 @@ struct Ahead {
 #[derive(Debug)]
 pub(super) struct Step {
     /// The events that were not sent yet, in order.
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<InvitationEvent>,
     /// Whether there is more to read at once.
     pub(super) has_more: bool,
     /// Whether the cursor moved over something that was sent.
@@ -145,7 +145,7 @@ impl Progress {
                 sent.count += 1;
                 // A newer version may write what this one has no word for.
                 if let Some(event_type) = EventType::from_name(&row.event_type) {
-                    events.push(Event {
+                    events.push(InvitationEvent {
                         id,
                         event_type,
                         invitation_id,

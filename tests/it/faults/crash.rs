@@ -1,5 +1,5 @@
 //! No crash loses a mail. What may arrive twice is what the relay took and nobody could write down any more: one mail
-//! for each connection, and the same to the octet.
+//! for each connection, and the same to the byte.
 
 mod batches;
 mod outage;

@@ -298,7 +298,7 @@ async fn bodies_that_drip_end_with_their_deadline() {
         });
         join_all(peers).await.into_iter().sum::<usize>()
     };
-    let answered = beside("400 bodies of one octet a second", &running, drip).await;
+    let answered = beside("400 bodies of one byte a second", &running, drip).await;
     assert_eq!(answered, 400);
 
     // Nobody's body is waited for before they have said who they are.

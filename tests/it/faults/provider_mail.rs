@@ -177,7 +177,7 @@ async fn a_call_says_who_we_are_and_what_it_is() {
 }
 
 #[tokio::test]
-async fn the_same_letters_are_the_same_octets() {
+async fn the_same_letters_are_the_same_bytes() {
     for kind in KINDS {
         let server = ProviderServer::start(kind).await;
         for _ in 0..2 {
@@ -186,7 +186,7 @@ async fn the_same_letters_are_the_same_octets() {
             assert!(sent.unwrap().iter().all(Result::is_ok));
         }
         let calls = server.requests();
-        assert!(calls[0].body == calls[1].body, "the octets differ");
+        assert!(calls[0].body == calls[1].body, "the bytes differ");
         assert_eq!(calls[0].headers, calls[1].headers);
     }
 }

@@ -250,7 +250,7 @@ async fn a_reply_that_is_not_text_costs_an_attempt_and_the_connection() {
     for is_pipelining in KINDS {
         let relay = relay(is_pipelining).await;
         let latin_1 = b"550 5.1.1 Empf\xe4nger unbekannt\r\n".to_vec();
-        relay.next(On::Rcpt, Act::SayOctets(latin_1));
+        relay.next(On::Rcpt, Act::SayBytes(latin_1));
         let mut session = plain(&relay);
         let error = fails(&mut session, &mail(1)).await;
         assert_eq!((error.fate, error.stage), (Fate::Retry, Stage::RcptTo));

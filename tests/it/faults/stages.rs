@@ -52,11 +52,11 @@ fn answers() -> Vec<(Act, [Fate; 4])> {
         (pieces(&["55", "0 5.7.1 n", "o\r", "\n"]), refused),
         (pieces(&["450-4.2.0 not\r\n", "450 4.2.0 now\r\n"]), put_off),
         // Mangled, and none.
-        (Act::SayOctets(b"550 \xe4\xff\r\n".to_vec()), put_off),
-        (Act::SayOctets(b"\x00\x01\x02\r\n".to_vec()), broken),
-        (Act::SayOctets(b"\r\n".to_vec()), broken),
+        (Act::SayBytes(b"550 \xe4\xff\r\n".to_vec()), put_off),
+        (Act::SayBytes(b"\x00\x01\x02\r\n".to_vec()), broken),
+        (Act::SayBytes(b"\r\n".to_vec()), broken),
         (
-            Act::SayOctets([vec![b'2'; 5_000], b"\r\n".to_vec()].concat()),
+            Act::SayBytes([vec![b'2'; 5_000], b"\r\n".to_vec()].concat()),
             broken,
         ),
         (say("550-5.7.1 no\r\n250 2.0.0 yes"), broken),

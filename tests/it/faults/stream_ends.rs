@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use invitations::grpc::limits::{
-    CALLS_AT_ONCE_MAX, CHUNK_ITEMS, CONNECTION_WINDOW_OCTETS, STREAMS_AT_ONCE_MAX,
+    CALLS_AT_ONCE_MAX, CHUNK_ITEMS, CONNECTION_WINDOW_BYTES, STREAMS_AT_ONCE_MAX,
 };
 use invitations::proto::invitation_service_client::InvitationServiceClient;
 use invitations::proto::{BulkCreateStreamHeader as Header, BulkCreateStreamItem, GetRequest};
@@ -41,7 +41,7 @@ fn client(channel: &Channel, token: &str) -> Invitations {
 async fn whoever_reads_nothing_gets_little_made_and_holds_nobody_up() {
     let mut world = World::start().await;
     world.may_leave_mail();
-    // Takes few octets before it has to say that it goes on.
+    // Takes few bytes before it has to say that it goes on.
     let endpoint = Endpoint::from_shared(format!("http://{}", world.address())).unwrap();
     let endpoint = endpoint.initial_stream_window_size(64 * 1024);
     let channel = endpoint.connect().await.unwrap();
@@ -50,8 +50,8 @@ async fn whoever_reads_nothing_gets_little_made_and_holds_nobody_up() {
     for item in &mut items {
         item.invitation.as_mut().unwrap().message = "Come and see what we made of it.".to_owned();
     }
-    let octets: usize = items.iter().map(prost::Message::encoded_len).sum();
-    assert!(octets > usize::try_from(CONNECTION_WINDOW_OCTETS).unwrap());
+    let bytes: usize = items.iter().map(prost::Message::encoded_len).sum();
+    assert!(bytes > usize::try_from(CONNECTION_WINDOW_BYTES).unwrap());
     let mut call = Call::begin(&client, header()).await;
     call.send_by(500, &items);
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use invitations::domain::actor::Actor;
-use invitations::domain::address_tag::Tagger;
+use invitations::domain::address_tag::AddressTagger;
 use invitations::domain::audit::AuditAction as Action;
 use invitations::domain::email_address::EmailAddress;
 use invitations::domain::keyring::Keyring;
@@ -293,7 +293,7 @@ async fn suppress(world: &World, action: Action) -> Result<(), String> {
         _ => {
             let keyring = Keyring::parse(KEYS).unwrap();
             let address = EmailAddress::parse("canary.two@b.co").unwrap();
-            let tag = Tagger::new(&keyring).tag(&address);
+            let tag = AddressTagger::new(&keyring).tag(&address);
             let token = unsubscribe_token::seal(&keyring, &tag).unwrap();
             let reader = Actor::from_outside("http:unsubscribe");
             let done = world.service.unsubscribe(&token, reader).await;

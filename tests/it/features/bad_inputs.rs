@@ -103,10 +103,10 @@ fn is_silent(status: &Status, input: &str) -> bool {
     places.iter().all(|place| !holds(place, input))
 }
 
-/// Whether octets hold an input. One that is no longer than a word of ours says nothing.
-fn holds(octets: &[u8], input: &str) -> bool {
+/// Whether bytes hold an input. One that is no longer than a word of ours says nothing.
+fn holds(bytes: &[u8], input: &str) -> bool {
     let needle = input.as_bytes();
-    needle.len() > 3 && octets.windows(needle.len()).any(|window| window == needle)
+    needle.len() > 3 && bytes.windows(needle.len()).any(|window| window == needle)
 }
 
 /// How many rows each table has, but for the logs of what callers asked.

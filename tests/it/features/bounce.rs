@@ -60,7 +60,7 @@ async fn pipe(server: &str, token: &str, recipient: &[&str], mail: &str) -> (i32
     // A mail server takes a pipe that breaks for a failure.
     written.unwrap();
     let output = output.unwrap();
-    let text = |octets| String::from_utf8(octets).unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
     (
         output.status.code().unwrap(),
         text(output.stdout),

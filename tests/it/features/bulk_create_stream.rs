@@ -1,6 +1,6 @@
 //! `BulkCreateStream`: what comes of items, chunk by chunk, and who may send them.
 
-use invitations::grpc::limits::{CALLER_BURST, CHUNK_ITEMS, ITEM_KEY_OCTETS_MAX};
+use invitations::grpc::limits::{CALLER_BURST, CHUNK_ITEMS, ITEM_KEY_BYTES_MAX};
 use invitations::proto::{
     BulkCreateStreamHeader, BulkCreateStreamItem, BulkCreateStreamRequest, BulkCreateStreamResult,
     CreateOutcome, ErrorReason, GetBatchRequest, NewInvitation, OnExisting,
@@ -253,7 +253,7 @@ async fn what_is_wrong_with_a_stream_is_told_and_what_came_before_stands() {
     call.send(people("y", 0..2));
     assert_eq!(call.next().await.unwrap().unwrap().results.len(), 2);
     call.send(vec![BulkCreateStreamItem {
-        key: "k".repeat(ITEM_KEY_OCTETS_MAX + 1),
+        key: "k".repeat(ITEM_KEY_BYTES_MAX + 1),
         ..person("z@b.co", 0)
     }]);
     let status = call.next().await.err().unwrap();

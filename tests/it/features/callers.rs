@@ -115,11 +115,11 @@ async fn every_method_is_for_the_users_its_comment_names() {
             let answer = call(&world, path, token, message).await;
             let status = answer.err();
             let code = status.as_ref().map_or(Code::Ok, Status::code);
-            let octets = status.as_ref().map(|status| status.details().to_vec());
+            let bytes = status.as_ref().map(|status| status.details().to_vec());
             (
                 code,
                 status.map(|status| reason(Err::<(), _>(status))),
-                octets,
+                bytes,
             )
         };
         let denied = |(code, reason, _): &(Code, Option<String>, Option<Vec<u8>>)| {

@@ -154,7 +154,7 @@ async fn a_doubtful_mail_is_sent_again_as_the_same_mail() {
     assert_eq!(mails.len(), 2);
     assert_eq!(
         mails[0].raw, mails[1].raw,
-        "the same octets, message id and link"
+        "the same bytes, message id and link"
     );
 }
 

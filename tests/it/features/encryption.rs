@@ -19,7 +19,7 @@ async fn both_ways_of_tls_deliver_and_sign_in_encrypted() {
         session.close().await;
         let seen = relay.seen().remove(0);
         assert!(seen.verbs().contains(&"AUTH".to_owned()));
-        let plain = String::from_utf8_lossy(&seen.bytes[..seen.plain_octets]).into_owned();
+        let plain = String::from_utf8_lossy(&seen.bytes[..seen.plain_bytes]).into_owned();
         let expected = match tls {
             SmtpTls::StartTls => "EHLO worker.acme.example\r\nSTARTTLS\r\n",
             _ => "",
@@ -120,7 +120,7 @@ async fn what_is_offered_within_tls_counts() {
         is_delivered(&mut session, 2).await;
         let arrivals = relay.seen().remove(0).arrivals;
         let is_ahead =
-            |octets: &Vec<u8>| octets.starts_with(b"MAIL") && octets.ends_with(b"DATA\r\n");
-        assert_eq!(arrivals.iter().filter(|octets| is_ahead(octets)).count(), 2);
+            |bytes: &Vec<u8>| bytes.starts_with(b"MAIL") && bytes.ends_with(b"DATA\r\n");
+        assert_eq!(arrivals.iter().filter(|bytes| is_ahead(bytes)).count(), 2);
     }
 }

@@ -1,7 +1,7 @@
 //! What the receiving side reports of mails: each report counts once, in whatever order they come.
 
 use invitations::domain::actor::Actor;
-use invitations::domain::address_tag::Tagger;
+use invitations::domain::address_tag::AddressTagger;
 use invitations::domain::bounce_address::SentMail;
 use invitations::domain::email_address::EmailAddress;
 use invitations::domain::keyring::Keyring;
@@ -468,7 +468,7 @@ async fn whoever_unsubscribes_gets_no_invitation_from_anybody() {
     let world = World::start().await;
     let keyring = Keyring::parse(KEYS).unwrap();
     let address = EmailAddress::parse("Ada@b.co").unwrap();
-    let tag = Tagger::new(&keyring).tag(&address);
+    let tag = AddressTagger::new(&keyring).tag(&address);
     let token = unsubscribe_token::seal(&keyring, &tag).unwrap();
     assert!(world.service.is_unsubscribe_token(&token));
     assert!(
@@ -486,7 +486,7 @@ async fn whoever_unsubscribes_gets_no_invitation_from_anybody() {
     );
 
     let foreign = Keyring::parse(KEY_2).unwrap();
-    let foreign = unsubscribe_token::seal(&foreign, &Tagger::new(&foreign).tag(&address)).unwrap();
+    let foreign = unsubscribe_token::seal(&foreign, &AddressTagger::new(&foreign).tag(&address)).unwrap();
     for forged in ["", "x", &token[1..], &foreign] {
         assert!(!world.service.is_unsubscribe_token(forged));
         assert!(!world.service.unsubscribe(forged, reader()).await.unwrap());

@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use invitations::mail::message::ComposedMail;
-use invitations::mail::message::UNSUBSCRIBE_URL_OCTETS_MAX;
+use invitations::mail::message::UNSUBSCRIBE_URL_BYTES_MAX;
 use invitations::mail::outcome::{Fate, SendError, Stage, Verdict};
 use invitations::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls};
 use invitations::mail::transport::Session;
@@ -138,21 +138,21 @@ fn awkward_mail() -> ComposedMail {
     let note = ".".repeat(5_000);
     let mut invitation = invitation("awkward", "awkward@example.com", &note);
     let url = "https://app.acme.example/u/";
-    let path = "u".repeat(UNSUBSCRIBE_URL_OCTETS_MAX - url.len());
+    let path = "u".repeat(UNSUBSCRIBE_URL_BYTES_MAX - url.len());
     invitation.unsubscribe_url = Some(format!("{url}{path}").into());
     let mail = compose(&invitation);
-    let lines = || mail.bytes().split(|octet| *octet == b'\n');
+    let lines = || mail.bytes().split(|byte| *byte == b'\n');
     let longest = lines().map(<[u8]>::len).max().unwrap();
     assert_eq!(
         longest,
-        "List-Unsubscribe: <>\r".len() + UNSUBSCRIBE_URL_OCTETS_MAX
+        "List-Unsubscribe: <>\r".len() + UNSUBSCRIBE_URL_BYTES_MAX
     );
     assert!(lines().filter(|line| line.starts_with(b".")).count() > 40);
     mail
 }
 
 #[tokio::test]
-async fn an_independent_server_receives_every_octet() {
+async fn an_independent_server_receives_every_byte() {
     for kind in ["plain", "pipelining"] {
         let mut server = Independent::start(kind);
         let mut session = server.session(PASSWORD);
@@ -170,7 +170,7 @@ async fn an_independent_server_receives_every_octet() {
                 [format!("{name}@example.com")],
                 "{kind}"
             );
-            assert!(received.content == mail.bytes(), "{kind}: octets differ");
+            assert!(received.content == mail.bytes(), "{kind}: bytes differ");
             connections.push(received.connection);
         }
         connections.dedup();

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::join_all;
 use invitations::clock::{Clock as _, SystemClock};
 use invitations::identity::{
-    Callers, FETCH_TIMEOUT, KEY_SET_OCTETS_MAX, KEYS_FRESH_FOR, KEYS_KEPT_FOR, REFRESH_PAUSE,
+    Callers, FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KEYS_FRESH_FOR, KEYS_KEPT_FOR, REFRESH_PAUSE,
     UNKNOWN_KEY_PAUSE,
 };
 use invitations::proto::{GetMembershipRequest, ListRequest};
@@ -205,7 +205,7 @@ fn forged_tokens(
         };
         encode(&header, &good, &EncodingKey::from_secret(secret)).unwrap()
     };
-    let octets = |jwk: Value, name: &str| {
+    let bytes = |jwk: Value, name: &str| {
         let text = jwk[name].as_str().unwrap().to_owned();
         URL_SAFE_NO_PAD.decode(text).unwrap()
     };
@@ -245,11 +245,11 @@ fn forged_tokens(
         ),
         (
             "HS256 with the EdDSA key",
-            hmac(&octets(ed.jwk(), "x"), &ed.kid),
+            hmac(&bytes(ed.jwk(), "x"), &ed.kid),
         ),
         (
             "HS256 with the RSA modulus",
-            hmac(&octets(rsa.jwk(), "n"), &rsa.kid),
+            hmac(&bytes(rsa.jwk(), "n"), &rsa.kid),
         ),
         (
             "HS256 with the JWK",
@@ -362,7 +362,7 @@ async fn old_keys_go_on_while_an_issuer_fails_and_then_it_is_our_fault_and_not_t
     let server = KeyServer::start(&[&key]).await;
     let world = World::with_issuers(&platform(&server.url())).await;
     list(&world, &key.sign(&claims(&world))).await.unwrap();
-    let too_long = format!("{}{}", key_set(&[&key]), " ".repeat(KEY_SET_OCTETS_MAX));
+    let too_long = format!("{}{}", key_set(&[&key]), " ".repeat(KEY_SET_BYTES_MAX));
     let failures = [
         Answer::Status(503),
         Answer::Keys("<html>".to_owned()),
@@ -538,11 +538,11 @@ async fn a_bearer_that_is_longer_than_all_headers_may_be_harms_its_own_call_or_c
         tokio::spawn(connection);
         client
     };
-    let call = async |client: &h2::client::SendRequest<Bytes>, octets: usize| {
+    let call = async |client: &h2::client::SendRequest<Bytes>, bytes: usize| {
         let head = http::Request::post(format!("http://{}{LIST}", world.address()))
             .header("content-type", "application/grpc")
             .header("te", "trailers")
-            .header("authorization", format!("Bearer {}", "x".repeat(octets)))
+            .header("authorization", format!("Bearer {}", "x".repeat(bytes)))
             .body(())
             .unwrap();
         let mut client = client.clone().ready().await?;
@@ -550,8 +550,8 @@ async fn a_bearer_that_is_longer_than_all_headers_may_be_harms_its_own_call_or_c
         response.await
     };
     let client = connect().await;
-    for octets in [25 * 1024, 64 * 1024] {
-        let refused = call(&client, octets).await.unwrap();
+    for bytes in [25 * 1024, 64 * 1024] {
+        let refused = call(&client, bytes).await.unwrap();
         assert_eq!(
             refused.status(),
             http::StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE

@@ -38,7 +38,7 @@ organizations = ["api"]
 /// What becomes of a client that TLS turns away.
 const TURNED_AWAY: &str = "no connection";
 const UNKNOWN: &str = "CREDENTIALS_INVALID";
-/// What a handshake begins with: a record of 512 octets, of which one comes.
+/// What a handshake begins with: a record of 512 bytes, of which one comes.
 const HALF_HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01";
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 

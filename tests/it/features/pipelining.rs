@@ -10,13 +10,13 @@ use crate::support::lane::{
 };
 use crate::support::relay::{Act, On, Relay};
 
-/// The octets that arrived together and begin with a command.
+/// The bytes that arrived together and begin with a command.
 fn arrival(relay: &Relay, command: &str) -> Vec<String> {
     let seen = relay.seen();
     let arrivals = seen.iter().flat_map(|seen| &seen.arrivals);
     arrivals
-        .map(|octets| String::from_utf8_lossy(octets).into_owned())
-        .filter(|octets| octets.starts_with(command))
+        .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        .filter(|bytes| bytes.starts_with(command))
         .collect()
 }
 
@@ -165,7 +165,7 @@ async fn a_message_for_nobody_that_is_accepted_counts_for_nobody() {
         Act::Say("250 2.0.0 queued".to_owned()),
         Act::Say("354 go on".to_owned()),
         Act::SayAndClose("421 4.3.2 closing".to_owned()),
-        Act::SayOctets(b"554 \xff\r\n".to_vec()),
+        Act::SayBytes(b"554 \xff\r\n".to_vec()),
         Act::Close,
         Act::Reset,
         Act::Silence,

@@ -32,7 +32,7 @@ async fn no_error_repeats_what_it_was_given() {
         "\u{202e}canary\u{7}",
         "inv1_canary7265canary7265canary7265canary7265canary7265canary7265canary72",
     ];
-    let is_clean = |octets: &[u8]| !octets.windows(6).any(|window| window == b"canary");
+    let is_clean = |bytes: &[u8]| !bytes.windows(6).any(|window| window == b"canary");
     let mut refused = 0;
     for method in wire::methods() {
         for canary in canaries {
@@ -42,7 +42,7 @@ async fn no_error_repeats_what_it_was_given() {
                 let place = format!("{} {canary:?}", method.path);
                 match answer {
                     // An upsert answers OK, and has its errors inside; it repeats nothing at all.
-                    Ok(octets) => assert!(is_clean(&octets), "{place}"),
+                    Ok(bytes) => assert!(is_clean(&bytes), "{place}"),
                     Err(status) => {
                         refused += 1;
                         assert!(is_clean(status.message().as_bytes()), "{place}");

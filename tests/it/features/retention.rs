@@ -391,7 +391,7 @@ async fn a_purge_with_nothing_to_do_and_a_list_by_address_read_a_handful_of_page
         })
         .await;
         assert!(locked == 1 && read <= pages_max, "lock_of_address: {read}");
-        let tagger = invitations::domain::address_tag::Tagger::new(
+        let tagger = invitations::domain::address_tag::AddressTagger::new(
             &invitations::domain::keyring::Keyring::parse(crate::support::harness::KEYS).unwrap(),
         );
         let organization_id = OrganizationId::parse(ACME).unwrap();

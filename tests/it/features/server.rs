@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use invitations::grpc::limits::{CALLS_AT_ONCE_MAX, REQUEST_OCTETS_MAX};
+use invitations::grpc::limits::{CALLS_AT_ONCE_MAX, REQUEST_BYTES_MAX};
 use invitations::proto::{BulkCreateRequest, ListRequest, NewInvitation};
 use prost::Message as _;
 use prost_types::FileDescriptorProto;
@@ -139,12 +139,12 @@ async fn both_versions_of_reflection_show_the_protocol_without_a_token() {
 async fn a_message_over_the_limit_is_refused_and_writes_nothing() {
     let world = World::start().await;
     let mut request = quiet("a@b.co");
-    request.invitations[0].message = "x".repeat(REQUEST_OCTETS_MAX);
+    request.invitations[0].message = "x".repeat(REQUEST_BYTES_MAX);
     let status = world.client().bulk_create(request).await.err().unwrap();
     assert_eq!(status.code(), Code::OutOfRange, "{}", status.message());
     // A message that just fits is read, and judged by the rules for its fields.
     let mut request = quiet("b@b.co");
-    let rest = REQUEST_OCTETS_MAX - request.encoded_len() - 20;
+    let rest = REQUEST_BYTES_MAX - request.encoded_len() - 20;
     request.invitations[0].message = "x".repeat(rest);
     let answer = world.client().bulk_create(request).await.unwrap();
     assert_eq!(answer.into_inner().failed_count, 1);

@@ -1,7 +1,7 @@
 //! Whoever is on the suppression list is not invited, and whoever invites is told so.
 
 use invitations::domain::actor::Actor;
-use invitations::domain::address_tag::Tagger;
+use invitations::domain::address_tag::AddressTagger;
 use invitations::domain::bounce_address::SentMail;
 use invitations::domain::email_address::EmailAddress;
 use invitations::domain::expiry::Expiry;
@@ -52,7 +52,7 @@ pub(crate) async fn lift(world: &World, organization_id: &str, email: &str) {
 
 /// A suppression that a test writes past the service.
 pub(crate) fn row(organization_id: &str, email: &str, reason: SuppressionReason) -> SuppressionRow {
-    let tagger = Tagger::new(&Keyring::parse(KEYS).unwrap());
+    let tagger = AddressTagger::new(&Keyring::parse(KEYS).unwrap());
     SuppressionRow {
         organization_id: organization_id.to_owned(),
         tag: tagger.tag_of_normalized(email),

@@ -59,7 +59,7 @@ const SECRETS: [&str; 6] = [
     "qzquoted",
 ];
 const PASSWORD: &str = "qzwebhookpassword";
-/// 32 octets that say so: what the keys file holds.
+/// 32 bytes that say so: what the keys file holds.
 const MASTER: &[u8; 32] = b"qzmasterkeyqzmasterkeyqzmasterke";
 
 /// What was said to a caller.
@@ -84,11 +84,11 @@ struct Canary {
 }
 
 impl Canary {
-    fn new(octets: &[u8]) -> Self {
+    fn new(bytes: &[u8]) -> Self {
         let mut coded = Vec::new();
         // In base64 a text looks three ways, by where it begins; the ends depend on the neighbors.
         for shift in 0..3 {
-            let shifted = [&vec![0; shift], octets].concat();
+            let shifted = [&vec![0; shift], bytes].concat();
             for engine in [&STANDARD, &URL_SAFE] {
                 let text = engine.encode(&shifted);
                 let text = text.trim_end_matches('=');
@@ -97,11 +97,11 @@ impl Canary {
             }
         }
         let joined = |separator: &str, is_upper: bool| {
-            let pairs = octets.iter().map(|octet| {
+            let pairs = bytes.iter().map(|byte| {
                 if is_upper {
-                    format!("{separator}{octet:02X}")
+                    format!("{separator}{byte:02X}")
                 } else {
-                    format!("{separator}{octet:02x}")
+                    format!("{separator}{byte:02x}")
                 }
             });
             pairs.collect::<String>()
@@ -109,11 +109,11 @@ impl Canary {
         for separator in ["", "%", "=", "\\x"] {
             coded.extend([joined(separator, false), joined(separator, true)]);
         }
-        // As Debug prints octets.
-        let numbers: Vec<String> = octets.iter().map(u8::to_string).collect();
+        // As Debug prints bytes.
+        let numbers: Vec<String> = bytes.iter().map(u8::to_string).collect();
         coded.push(numbers.join(", "));
         coded.push(numbers.join(","));
-        let plain = String::from_utf8_lossy(octets).to_ascii_lowercase();
+        let plain = String::from_utf8_lossy(bytes).to_ascii_lowercase();
         Self { plain, coded }
     }
 
@@ -215,21 +215,21 @@ impl Scene {
         request: impl Message,
     ) -> Result<T, Code> {
         let path = format!("/invitation.v1.{method}");
-        let octets = self
-            .octets(&path, "qzbearertoken", &request.encode_to_vec())
+        let bytes = self
+            .bytes(&path, "qzbearertoken", &request.encode_to_vec())
             .await?;
         self.heard.done.insert(path);
-        Ok(T::decode(octets.as_slice()).unwrap())
+        Ok(T::decode(bytes.as_slice()).unwrap())
     }
 
-    async fn octets(&mut self, path: &str, token: &str, message: &[u8]) -> Result<Vec<u8>, Code> {
+    async fn bytes(&mut self, path: &str, token: &str, message: &[u8]) -> Result<Vec<u8>, Code> {
         let address = self.running.address().parse().unwrap();
         let authorization = format!("Bearer {token}");
         let headers = [("authorization", authorization.as_str())];
         match wire::call(address, path, &headers, message).await {
-            Ok(octets) => {
-                self.heard.answers.push((path.to_owned(), octets.clone()));
-                Ok(octets)
+            Ok(bytes) => {
+                self.heard.answers.push((path.to_owned(), bytes.clone()));
+                Ok(bytes)
             }
             Err(status) => {
                 let code = status.code();
@@ -643,7 +643,7 @@ impl Scene {
             .unwrap();
     }
 
-    /// Every method with a canary in every text, from the caller, from a stranger, and in octets that are no message.
+    /// Every method with a canary in every text, from the caller, from a stranger, and in bytes that are no message.
     async fn pester(&mut self) {
         for method in wire::methods() {
             let text = "qzmalformed https://qzmalformed.example qzmalformed@qzmalformed";
@@ -651,15 +651,15 @@ impl Scene {
             let is_deadly = method.path.ends_with("/DeleteOrganization");
             for organization_id in [if is_deadly { "qzmalformed" } else { ACME }, "qzmalformed"] {
                 let message = wire::filled(&method.input, text, organization_id);
-                let _ = self.octets(&method.path, "qzbearertoken", &message).await;
-                let refused = self.octets(&method.path, "qzstranger", &message).await;
+                let _ = self.bytes(&method.path, "qzbearertoken", &message).await;
+                let refused = self.bytes(&method.path, "qzstranger", &message).await;
                 assert_eq!(refused, Err(Code::Unauthenticated));
             }
             let _ = self
-                .octets(&method.path, "qzbearertoken", b"\x0aqzmalformed")
+                .bytes(&method.path, "qzbearertoken", b"\x0aqzmalformed")
                 .await;
             let _ = self
-                .octets(&method.path, "qzbearertoken", b"qzmalformed")
+                .bytes(&method.path, "qzbearertoken", b"qzmalformed")
                 .await;
         }
     }
@@ -841,8 +841,8 @@ async fn nothing_gets_out(format: &str) {
         assert_clean(path, &text, &secrets);
         assert_clean(path, &text, &personal);
     }
-    for (path, octets) in &scene.heard.answers {
-        assert_clean(path, &String::from_utf8_lossy(octets), &secrets);
+    for (path, bytes) in &scene.heard.answers {
+        assert_clean(path, &String::from_utf8_lossy(bytes), &secrets);
     }
     for (table, rows) in dump(&scene.site).await {
         assert_clean(&table, &rows, &secrets);

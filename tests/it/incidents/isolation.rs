@@ -19,7 +19,7 @@ use crate::support::wire;
 const RANDOM_ID: &str = "019aacd0-0000-7000-8000-00000000abcd";
 const AS_ALL: (&str, &str) = ("authorization", "Bearer all");
 
-/// An answer as octets, whatever it is, with one text instead of another of the same length.
+/// An answer as bytes, whatever it is, with one text instead of another of the same length.
 async fn answer(
     world: &World,
     method: &wire::Method,
@@ -39,27 +39,27 @@ async fn answer(
         ],
     );
     let answer = wire::call(world.address(), &method.path, &[AS_ALL], &message).await;
-    let octets = match answer {
-        Ok(octets) => octets,
+    let bytes = match answer {
+        Ok(bytes) => bytes,
         Err(status) => {
             let code = i32::from(status.code()).to_be_bytes();
             [&code, status.message().as_bytes(), status.details()].concat()
         }
     };
-    replaced(&octets, disguise.0.as_bytes(), disguise.1.as_bytes())
+    replaced(&bytes, disguise.0.as_bytes(), disguise.1.as_bytes())
 }
 
-fn replaced(octets: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+fn replaced(bytes: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
-    let mut octets = octets.to_vec();
+    let mut bytes = bytes.to_vec();
     let mut at = 0;
-    while at + from.len() <= octets.len() {
-        if &octets[at..at + from.len()] == from {
-            octets[at..at + from.len()].copy_from_slice(to);
+    while at + from.len() <= bytes.len() {
+        if &bytes[at..at + from.len()] == from {
+            bytes[at..at + from.len()].copy_from_slice(to);
         }
         at += 1;
     }
-    octets
+    bytes
 }
 
 #[tokio::test]

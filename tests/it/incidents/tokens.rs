@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use invitations::domain::address_tag::Tagger;
+use invitations::domain::address_tag::AddressTagger;
 use invitations::domain::bounce_address::SentMail;
 use invitations::domain::email_address::EmailAddress;
 use invitations::domain::keyring::{Keyring, Purpose};
@@ -95,7 +95,7 @@ async fn no_method_believes_a_token_with_any_one_bit_flipped() {
         flipped[bit / 8] ^= 1 << (bit % 8);
         let told = refusal(&world, &sealed(&flipped)).await;
         assert_eq!(reason_of(&told), "TOKEN_INVALID", "bit {bit}");
-        // The same octets, whichever bit it was.
+        // The same bytes, whichever bit it was.
         assert_eq!(&told, first.get_or_insert(told.clone()), "bit {bit}");
     }
     assert!(is_pending(&world, &invitation).await);
@@ -229,7 +229,7 @@ async fn what_proves_something_else_is_no_token() {
     let keyring = Keyring::parse(KEYS).unwrap();
     let address = EmailAddress::parse("a@b.co").unwrap();
     let unsubscribe =
-        unsubscribe_token::seal(&keyring, &Tagger::new(&keyring).tag(&address)).unwrap();
+        unsubscribe_token::seal(&keyring, &AddressTagger::new(&keyring).tag(&address)).unwrap();
     let mail = SentMail {
         invitation_id: invitation.id.parse().unwrap(),
         send_seq: 1,
@@ -263,9 +263,9 @@ async fn what_proves_something_else_is_no_token() {
     }
     // Filled up to a token's length they are tokens of nothing.
     for proof in proofs {
-        let mut octets = Sha256::digest(&proof).to_vec();
-        octets.resize(50, 1);
-        let told = refusal(&world, &sealed(&octets)).await;
+        let mut bytes = Sha256::digest(&proof).to_vec();
+        bytes.resize(50, 1);
+        let told = refusal(&world, &sealed(&bytes)).await;
         assert_eq!(reason_of(&told), "TOKEN_INVALID");
     }
     // And the other way around: a token opens no call and stops no mail.

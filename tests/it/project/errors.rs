@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use invitations::domain::reason::{Kind, Reason};
+use invitations::domain::reason::{ErrorKind, Reason};
 use invitations::proto::FILE_DESCRIPTOR_SET;
 use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
@@ -93,19 +93,19 @@ fn table() -> String {
 }
 
 /// Written down a second time, so that a code which changes is noticed here.
-const fn status_code(kind: Kind) -> &'static str {
+const fn status_code(kind: ErrorKind) -> &'static str {
     match kind {
-        Kind::Invalid => "INVALID_ARGUMENT",
-        Kind::Unauthenticated => "UNAUTHENTICATED",
-        Kind::Denied => "PERMISSION_DENIED",
-        Kind::NotFound => "NOT_FOUND",
-        Kind::Exists => "ALREADY_EXISTS",
-        Kind::Precondition => "FAILED_PRECONDITION",
-        Kind::Exhausted => "RESOURCE_EXHAUSTED",
-        Kind::Aborted => "ABORTED",
-        Kind::Unavailable => "UNAVAILABLE",
-        Kind::Deadline => "DEADLINE_EXCEEDED",
-        Kind::Internal => "INTERNAL",
+        ErrorKind::Invalid => "INVALID_ARGUMENT",
+        ErrorKind::Unauthenticated => "UNAUTHENTICATED",
+        ErrorKind::Denied => "PERMISSION_DENIED",
+        ErrorKind::NotFound => "NOT_FOUND",
+        ErrorKind::Exists => "ALREADY_EXISTS",
+        ErrorKind::Precondition => "FAILED_PRECONDITION",
+        ErrorKind::Exhausted => "RESOURCE_EXHAUSTED",
+        ErrorKind::Aborted => "ABORTED",
+        ErrorKind::Unavailable => "UNAVAILABLE",
+        ErrorKind::Deadline => "DEADLINE_EXCEEDED",
+        ErrorKind::Internal => "INTERNAL",
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use humantime::format_duration;
 use invitations::{grpc, http};
 
-fn octets(count: usize) -> String {
+fn bytes(count: usize) -> String {
     const KIB: usize = 1024;
     if count.is_multiple_of(KIB * KIB) {
         format!("{} MiB", count / KIB / KIB)
@@ -23,25 +23,25 @@ fn duration(duration: Duration) -> String {
 
 fn of_grpc() -> BTreeMap<&'static str, String> {
     use grpc::limits::{
-        BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALL_WINDOW_OCTETS, CALLER_BURST,
+        BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALL_WINDOW_BYTES, CALLER_BURST,
         CALLER_RATE_DEFAULT, CALLERS_SWEPT_EVERY, CALLS_AT_ONCE_MAX, CERTIFICATE_POLL_INTERVAL,
-        CHUNK_AGE_MAX, CHUNK_ITEMS, CHUNK_LINGER, CHUNK_OCTETS_MAX, CONCURRENT_STREAMS_MAX,
-        CONNECTION_AGE_JITTER, CONNECTION_AGE_MAX, CONNECTION_WINDOW_OCTETS, CONNECTIONS_MAX,
+        CHUNK_AGE_MAX, CHUNK_ITEMS, CHUNK_LINGER, CHUNK_BYTES_MAX, CONCURRENT_STREAMS_MAX,
+        CONNECTION_AGE_JITTER, CONNECTION_AGE_MAX, CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX,
         DEADLINE_MARGIN, FAILED_ACCEPTS_MAX, FAILED_ACCEPTS_SWEPT_AT, FAILED_ACCEPTS_WINDOW,
-        GUESTS_MAX, HANDSHAKE_TIMEOUT, HEADER_LIST_OCTETS_MAX, ITEM_KEY_OCTETS_MAX,
+        GUESTS_MAX, HANDSHAKE_TIMEOUT, HEADER_LIST_BYTES_MAX, ITEM_KEY_BYTES_MAX,
         KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LOCAL_ERROR_RESETS_MAX, PAGE_SIZE_DEFAULT,
-        PAGE_SIZE_MAX, PENDING_ACCEPT_RESETS_MAX, PREFACE_TIMEOUT, REQUEST_OCTETS_MAX,
-        RESPONSE_OCTETS_MAX, RETRY_DELAY_JITTER, RETRY_DELAY_MAX, STREAM_AGE_MAX, STREAM_IDLE_MAX,
+        PAGE_SIZE_MAX, PENDING_ACCEPT_RESETS_MAX, PREFACE_TIMEOUT, REQUEST_BYTES_MAX,
+        RESPONSE_BYTES_MAX, RETRY_DELAY_JITTER, RETRY_DELAY_MAX, STREAM_AGE_MAX, STREAM_IDLE_MAX,
         STREAM_PARTS_AT_ONCE_MAX, STREAM_RATE_WAIT_MAX, STREAMS_AT_ONCE_MAX,
         VIOLATIONS_IN_STATUS_MAX, WATCH_PERMISSION_INTERVAL, WATCH_SILENCE_MAX,
         WATCHES_AT_ONCE_MAX,
     };
-    let octets_of = |count: u32| octets(usize::try_from(count).unwrap());
+    let bytes_of = |count: u32| bytes(usize::try_from(count).unwrap());
     BTreeMap::from([
-        ("CALL_WINDOW_OCTETS", octets_of(CALL_WINDOW_OCTETS)),
+        ("CALL_WINDOW_BYTES", bytes_of(CALL_WINDOW_BYTES)),
         (
-            "CONNECTION_WINDOW_OCTETS",
-            octets_of(CONNECTION_WINDOW_OCTETS),
+            "CONNECTION_WINDOW_BYTES",
+            bytes_of(CONNECTION_WINDOW_BYTES),
         ),
         ("STREAMS_AT_ONCE_MAX", STREAMS_AT_ONCE_MAX.to_string()),
         ("STREAM_IDLE_MAX", duration(STREAM_IDLE_MAX)),
@@ -52,12 +52,12 @@ fn of_grpc() -> BTreeMap<&'static str, String> {
         ),
         ("STREAM_RATE_WAIT_MAX", duration(STREAM_RATE_WAIT_MAX)),
         ("CHUNK_ITEMS", CHUNK_ITEMS.to_string()),
-        ("CHUNK_OCTETS_MAX", octets(CHUNK_OCTETS_MAX)),
+        ("CHUNK_BYTES_MAX", bytes(CHUNK_BYTES_MAX)),
         ("CHUNK_LINGER", duration(CHUNK_LINGER)),
         ("CHUNK_AGE_MAX", duration(CHUNK_AGE_MAX)),
-        ("ITEM_KEY_OCTETS_MAX", ITEM_KEY_OCTETS_MAX.to_string()),
-        ("REQUEST_OCTETS_MAX", octets(REQUEST_OCTETS_MAX)),
-        ("RESPONSE_OCTETS_MAX", octets(RESPONSE_OCTETS_MAX)),
+        ("ITEM_KEY_BYTES_MAX", ITEM_KEY_BYTES_MAX.to_string()),
+        ("REQUEST_BYTES_MAX", bytes(REQUEST_BYTES_MAX)),
+        ("RESPONSE_BYTES_MAX", bytes(RESPONSE_BYTES_MAX)),
         ("CONNECTIONS_MAX", CONNECTIONS_MAX.to_string()),
         ("GUESTS_MAX", GUESTS_MAX.to_string()),
         ("PREFACE_TIMEOUT", duration(PREFACE_TIMEOUT)),
@@ -76,8 +76,8 @@ fn of_grpc() -> BTreeMap<&'static str, String> {
             FAILED_ACCEPTS_SWEPT_AT.to_string(),
         ),
         (
-            "HEADER_LIST_OCTETS_MAX",
-            octets(usize::try_from(HEADER_LIST_OCTETS_MAX).unwrap()),
+            "HEADER_LIST_BYTES_MAX",
+            bytes(usize::try_from(HEADER_LIST_BYTES_MAX).unwrap()),
         ),
         ("CONCURRENT_STREAMS_MAX", CONCURRENT_STREAMS_MAX.to_string()),
         ("LOCAL_ERROR_RESETS_MAX", LOCAL_ERROR_RESETS_MAX.to_string()),
@@ -112,13 +112,13 @@ fn of_grpc() -> BTreeMap<&'static str, String> {
 
 fn of_http() -> BTreeMap<&'static str, String> {
     use http::limits::{
-        BODY_OCTETS_MAX, CONNECTIONS_MAX, EVENT_ID_CHARS_MAX, GUESTS_MAX, HEAD_OCTETS_MAX,
+        BODY_BYTES_MAX, CONNECTIONS_MAX, EVENT_ID_CHARS_MAX, GUESTS_MAX, HEAD_BYTES_MAX,
         HEADERS_MAX, RETRY_DELAY_SECONDS, SIGNATURE_AGE_MAX,
     };
     let age = Duration::try_from(SIGNATURE_AGE_MAX).unwrap();
     BTreeMap::from([
-        ("BODY_OCTETS_MAX", octets(BODY_OCTETS_MAX)),
-        ("HEAD_OCTETS_MAX", octets(HEAD_OCTETS_MAX)),
+        ("BODY_BYTES_MAX", bytes(BODY_BYTES_MAX)),
+        ("HEAD_BYTES_MAX", bytes(HEAD_BYTES_MAX)),
         ("HEADERS_MAX", HEADERS_MAX.to_string()),
         ("CONNECTIONS_MAX", CONNECTIONS_MAX.to_string()),
         ("GUESTS_MAX", GUESTS_MAX.to_string()),

@@ -1,4 +1,4 @@
-//! HTTP/2 as octets: frames in any order and any number, as no library would send them.
+//! HTTP/2 as bytes: frames in any order and any number, as no library would send them.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -58,9 +58,9 @@ impl Peer {
         peer
     }
 
-    /// Sends octets; `false` if the connection has ended.
-    pub(crate) async fn send(&mut self, octets: &[u8]) -> bool {
-        self.writer.write_all(octets).await.is_ok()
+    /// Sends bytes; `false` if the connection has ended.
+    pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
+        self.writer.write_all(bytes).await.is_ok()
     }
 
     /// The next frame, or nothing once the connection has ended.
@@ -111,7 +111,7 @@ pub(crate) fn code(frame: &Frame) -> u32 {
 fn status(block: &[u8]) -> String {
     match block.first() {
         Some(0x88) => "200".to_owned(),
-        // A literal under the name `:status`; three octets of digits, or two of Huffman code.
+        // A literal under the name `:status`; three bytes of digits, or two of Huffman code.
         _ => format!("{:02x?}", &block[..block.len().min(5)]),
     }
 }
@@ -119,11 +119,11 @@ fn status(block: &[u8]) -> String {
 /// A frame as it goes over the wire.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut octets = length[1..].to_vec();
-    octets.extend([kind, flags]);
-    octets.extend(stream.to_be_bytes());
-    octets.extend(payload);
-    octets
+    let mut bytes = length[1..].to_vec();
+    bytes.extend([kind, flags]);
+    bytes.extend(stream.to_be_bytes());
+    bytes.extend(payload);
+    bytes
 }
 
 /// The head of a call.
@@ -166,7 +166,7 @@ fn text(block: &mut Vec<u8>, text: &str) {
 /// A head in as many frames as it takes.
 pub(crate) fn long_head(flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
     let mut parts = block.chunks(16 * 1024).peekable();
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     let mut kind = HEADERS;
     while let Some(part) = parts.next() {
         let last = if parts.peek().is_none() {
@@ -175,10 +175,10 @@ pub(crate) fn long_head(flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
             NO_FLAGS
         };
         let first = if kind == HEADERS { flags } else { NO_FLAGS };
-        octets.extend(frame(kind, first | last, stream, part));
+        bytes.extend(frame(kind, first | last, stream, part));
         kind = CONTINUATION;
     }
-    octets
+    bytes
 }
 
 async fn read(mut reader: OwnedReadHalf, sender: mpsc::UnboundedSender<Frame>) {

@@ -11,7 +11,7 @@ use invitations::delivery::{
     Ambiguous, DeliveryConfig, DomainCaps, LaneConfig, Mailroom, Reaper, Route, Worker,
 };
 use invitations::domain::actor::Actor;
-use invitations::domain::address_tag::Tagger;
+use invitations::domain::address_tag::AddressTagger;
 use invitations::domain::keyring::Keyring;
 use invitations::domain::link::{LinkMode, LinkTemplate};
 use invitations::domain::public_url::PublicUrl;
@@ -203,7 +203,7 @@ impl World {
             .connect_lazy();
         let sender = Sender::parse("Invitations", "invitations@example.com", None).unwrap();
         let mailroom = Mailroom {
-            tagger: Tagger::new(&keyring),
+            tagger: AddressTagger::new(&keyring),
             store: store.clone(),
             clock: as_clock(),
             keyring,

@@ -33,8 +33,8 @@ pub(crate) struct Proxy {
     weather: watch::Sender<Weather>,
     /// Raised each time everything is cut.
     cuts: watch::Sender<u32>,
-    /// How many more octets the database may say until everything is cut; below zero there is no end.
-    octets_left: Arc<AtomicI64>,
+    /// How many more bytes the database may say until everything is cut; below zero there is no end.
+    bytes_left: Arc<AtomicI64>,
     _tasks: JoinSet<()>,
 }
 
@@ -50,7 +50,7 @@ struct Link {
     weather: watch::Receiver<Weather>,
     cuts: watch::Receiver<u32>,
     cut: watch::Sender<u32>,
-    octets_left: Arc<AtomicI64>,
+    bytes_left: Arc<AtomicI64>,
 }
 
 impl Proxy {
@@ -69,13 +69,13 @@ impl Proxy {
         url.set_query(Some("sslmode=disable"));
         let weather = watch::Sender::new(Weather::default());
         let cuts = watch::Sender::new(0);
-        let octets_left = Arc::new(AtomicI64::new(-1));
+        let bytes_left = Arc::new(AtomicI64::new(-1));
         let link = Link {
             target,
             weather: weather.subscribe(),
             cuts: cuts.subscribe(),
             cut: cuts.clone(),
-            octets_left: Arc::clone(&octets_left),
+            bytes_left: Arc::clone(&bytes_left),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, link));
@@ -83,7 +83,7 @@ impl Proxy {
             url: url.into(),
             weather,
             cuts,
-            octets_left,
+            bytes_left,
             _tasks: tasks,
         }
     }
@@ -111,9 +111,9 @@ impl Proxy {
         self.cuts.send_modify(|cuts| *cuts += 1);
     }
 
-    /// Resets every connection once the database has said so many more octets.
-    pub(crate) fn cut_after(&self, octets: i64) {
-        self.octets_left.store(octets, Ordering::SeqCst);
+    /// Resets every connection once the database has said so many more bytes.
+    pub(crate) fn cut_after(&self, bytes: i64) {
+        self.bytes_left.store(bytes, Ordering::SeqCst);
     }
 }
 
@@ -157,7 +157,7 @@ where
     }
 }
 
-/// Carries octets one way. What the database says (`is_answer`) is what is late and what is counted.
+/// Carries bytes one way. What the database says (`is_answer`) is what is late and what is counted.
 async fn pipe(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -177,14 +177,14 @@ async fn pipe(
                 return;
             }
             let mut count = count;
-            if is_answer && link.octets_left.load(Ordering::SeqCst) >= 0 {
+            if is_answer && link.bytes_left.load(Ordering::SeqCst) >= 0 {
                 let length = i64::try_from(count).unwrap();
-                let left = link.octets_left.fetch_sub(length, Ordering::SeqCst);
+                let left = link.bytes_left.fetch_sub(length, Ordering::SeqCst);
                 if left < length {
                     count = usize::try_from(left).unwrap_or(0);
                     let _ = sender.send((Instant::now(), buffer[..count].to_vec()));
                     tokio::task::yield_now().await;
-                    link.octets_left.store(-1, Ordering::SeqCst);
+                    link.bytes_left.store(-1, Ordering::SeqCst);
                     link.cut.send_modify(|cuts| *cuts += 1);
                     return;
                 }
@@ -194,9 +194,9 @@ async fn pipe(
         }
     };
     let writing = async {
-        while let Some((when, octets)) = receiver.recv().await {
+        while let Some((when, bytes)) = receiver.recv().await {
             sleep_until(when).await;
-            if to.write_all(&octets).await.is_err() {
+            if to.write_all(&bytes).await.is_err() {
                 return;
             }
         }

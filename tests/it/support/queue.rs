@@ -145,7 +145,7 @@ impl Queue {
             .await;
     }
 
-    /// How often each of so many mails arrived; all of one are the same octets, and none is another's.
+    /// How often each of so many mails arrived; all of one are the same bytes, and none is another's.
     pub(crate) fn arrivals(&self, mails: usize) -> Arrivals {
         let arrivals = Arrivals::of(&self.site.relay.taken());
         assert_eq!(arrivals.0.len(), mails, "a mail was lost");
@@ -158,7 +158,7 @@ impl Queue {
 pub(crate) struct Arrivals(pub(crate) BTreeMap<String, usize>);
 
 impl Arrivals {
-    /// Counts; all of one reader are the same mail to the octet.
+    /// Counts; all of one reader are the same mail to the byte.
     pub(crate) fn of(taken: &[Taken]) -> Self {
         let mut mails: BTreeMap<&str, (&[u8], usize)> = BTreeMap::new();
         for mail in taken {

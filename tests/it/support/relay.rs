@@ -41,13 +41,13 @@ pub(crate) enum On {
 pub(crate) enum Act {
     /// Answers with these lines; the last line end is added.
     Say(String),
-    /// Answers with these octets as they are.
-    SayOctets(Vec<u8>),
+    /// Answers with these bytes as they are.
+    SayBytes(Vec<u8>),
     /// Answers after a while.
     SayLate(Duration, String),
     /// Answers and closes the connection.
     SayAndClose(String),
-    /// Answers with these octets, each piece in a packet of its own.
+    /// Answers with these bytes, each piece in a packet of its own.
     SayInPieces(Vec<Vec<u8>>),
     /// Closes the connection without a word.
     Close,
@@ -73,7 +73,7 @@ pub(crate) struct Seen {
     /// Every byte after decryption, in order.
     pub(crate) bytes: Vec<u8>,
     /// How many of them came before the connection was encrypted.
-    pub(crate) plain_octets: usize,
+    pub(crate) plain_bytes: usize,
     /// The same bytes as they arrived: what was there when the relay had read all that came before.
     pub(crate) arrivals: Vec<Vec<u8>>,
     verbs: Vec<String>,

@@ -1,4 +1,4 @@
-//! The HTTP port as octets: a server of its own, and a client that says whatever it is told to.
+//! The HTTP port as bytes: a server of its own, and a client that says whatever it is told to.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use invitations::clock::{Clock, MockClock};
-use invitations::domain::address_tag::Tagger;
+use invitations::domain::address_tag::AddressTagger;
 use invitations::domain::email_address::EmailAddress;
 use invitations::domain::keyring::Keyring;
 use invitations::domain::unsubscribe_token;
@@ -163,19 +163,19 @@ impl Answer {
     }
 }
 
-/// Sends octets and reads the one answer that comes before the connection is closed.
+/// Sends bytes and reads the one answer that comes before the connection is closed.
 pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(address).await.unwrap();
     // A server that has heard enough may hang up in the middle.
     let _ = stream.write_all(request).await;
-    let mut octets = Vec::new();
-    let _ = stream.read_to_end(&mut octets).await;
-    answer(&octets)
+    let mut bytes = Vec::new();
+    let _ = stream.read_to_end(&mut bytes).await;
+    answer(&bytes)
 }
 
 /// Reads an answer.
-pub(crate) fn answer(octets: &[u8]) -> Answer {
-    let text = String::from_utf8_lossy(octets).into_owned();
+pub(crate) fn answer(bytes: &[u8]) -> Answer {
+    let text = String::from_utf8_lossy(bytes).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.split(' ').nth(1).unwrap_or_default();
     Answer {
@@ -201,7 +201,7 @@ pub(crate) fn sign(secret: &str, event_id: &str, time: i64, body: &str) -> Strin
 /// Where the link of an address leads.
 pub(crate) fn unsubscribe_path(address: &str) -> String {
     let keyring = Keyring::parse(KEYS).unwrap();
-    let tag = Tagger::new(&keyring).tag(&EmailAddress::parse(address).unwrap());
+    let tag = AddressTagger::new(&keyring).tag(&EmailAddress::parse(address).unwrap());
     format!("/u/{}", unsubscribe_token::seal(&keyring, &tag).unwrap())
 }
 

@@ -1,4 +1,4 @@
-//! Calls as octets: any path, any header, any message, as no generated client would send them.
+//! Calls as bytes: any path, any header, any message, as no generated client would send them.
 
 use std::net::SocketAddr;
 
@@ -92,34 +92,34 @@ async fn exchange(
     let mut client = client.ready().await.unwrap();
     let request = request.body(()).unwrap();
     let (response, mut sending) = client.send_request(request, false).unwrap();
-    if let Some(octets) = body {
-        sending.send_data(octets, true).unwrap();
+    if let Some(bytes) = body {
+        sending.send_data(bytes, true).unwrap();
     }
     let (head, mut body) = response.await.unwrap().into_parts();
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     while let Some(data) = body.data().await {
         let data = data.unwrap();
         body.flow_control().release_capacity(data.len()).unwrap();
-        octets.extend_from_slice(&data);
+        bytes.extend_from_slice(&data);
         // What is only watched never ends by itself; its first message says that it began.
-        if let Some(end) = end_of_first(&octets).filter(|_| is_endless(path)) {
+        if let Some(end) = end_of_first(&bytes).filter(|_| is_endless(path)) {
             connection.abort();
-            return Ok(octets[5..end].to_vec());
+            return Ok(bytes[5..end].to_vec());
         }
     }
     let trailers = body.trailers().await.unwrap().unwrap_or_default();
     connection.abort();
     let status = status(&head.headers, &trailers);
     if status.code() == tonic::Code::Ok {
-        Ok(messages(&octets).concat())
+        Ok(messages(&bytes).concat())
     } else {
         Err(status)
     }
 }
 
 /// Where the first message in its frame ends, if all of it is there.
-fn end_of_first(octets: &[u8]) -> Option<usize> {
-    let (length, rest) = octets.get(1..)?.split_first_chunk()?;
+fn end_of_first(bytes: &[u8]) -> Option<usize> {
+    let (length, rest) = bytes.get(1..)?.split_first_chunk()?;
     let length = usize::try_from(u32::from_be_bytes(*length)).unwrap();
     (rest.len() >= length).then_some(5 + length)
 }
@@ -143,28 +143,28 @@ pub(crate) fn methods() -> Vec<Method> {
 
 /// A message with every text in it set to `text` and every switch on; the organization may be another.
 pub(crate) fn filled(message: &str, text: &str, organization_id: &str) -> Vec<u8> {
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     for field in fields_of(message) {
         let tag = u32::try_from(field.number()).unwrap();
         match field.r#type() {
             Type::String if field.name() == "organization_id" => {
-                string::encode(tag, &organization_id.to_owned(), &mut octets);
+                string::encode(tag, &organization_id.to_owned(), &mut bytes);
             }
-            Type::String => string::encode(tag, &text.to_owned(), &mut octets),
+            Type::String => string::encode(tag, &text.to_owned(), &mut bytes),
             Type::Bool => {
-                encode_key(tag, WireType::Varint, &mut octets);
-                encode_varint(1, &mut octets);
+                encode_key(tag, WireType::Varint, &mut bytes);
+                encode_varint(1, &mut bytes);
             }
             Type::Message if field.type_name().starts_with(".invitation.v1.") => {
                 let inner = filled(field.type_name(), text, organization_id);
-                encode_key(tag, WireType::LengthDelimited, &mut octets);
-                encode_varint(inner.len() as u64, &mut octets);
-                octets.extend(inner);
+                encode_key(tag, WireType::LengthDelimited, &mut bytes);
+                encode_varint(inner.len() as u64, &mut bytes);
+                bytes.extend(inner);
             }
             _ => {}
         }
     }
-    octets
+    bytes
 }
 
 /// Where a message holds text, such as `invitations.email`.
@@ -183,15 +183,15 @@ pub(crate) fn texts(message: &str) -> Vec<String> {
     paths
 }
 
-/// A message that names what there is, but these octets at one place.
+/// A message that names what there is, but these bytes at one place.
 pub(crate) fn with_text(message: &str, path: &str, text: &[u8]) -> Vec<u8> {
     let (name, rest) = path.split_once('.').unwrap_or((path, ""));
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     let mut write = |number: i32, value: &[u8]| {
         let tag = u32::try_from(number).unwrap();
-        encode_key(tag, WireType::LengthDelimited, &mut octets);
-        encode_varint(value.len() as u64, &mut octets);
-        octets.extend_from_slice(value);
+        encode_key(tag, WireType::LengthDelimited, &mut bytes);
+        encode_varint(value.len() as u64, &mut bytes);
+        bytes.extend_from_slice(value);
     };
     for field in fields_of(message) {
         let is_meant = field.name() == name;
@@ -212,37 +212,37 @@ pub(crate) fn with_text(message: &str, path: &str, text: &[u8]) -> Vec<u8> {
             _ => {}
         }
     }
-    octets
+    bytes
 }
 
 /// A message with nothing in it but an organization.
 pub(crate) fn of_organization(message: &str, organization_id: &str) -> Vec<u8> {
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     for field in fields_of(message) {
         let tag = u32::try_from(field.number()).unwrap();
         if field.name() == "organization_id" {
-            string::encode(tag, &organization_id.to_owned(), &mut octets);
+            string::encode(tag, &organization_id.to_owned(), &mut bytes);
         } else if field.type_name() == HEADER {
             let inner = of_organization(HEADER, organization_id);
-            encode_key(tag, WireType::LengthDelimited, &mut octets);
-            encode_varint(inner.len() as u64, &mut octets);
-            octets.extend(inner);
+            encode_key(tag, WireType::LengthDelimited, &mut bytes);
+            encode_varint(inner.len() as u64, &mut bytes);
+            bytes.extend(inner);
         }
     }
-    octets
+    bytes
 }
 
 /// A message with these texts in the fields of these names and nothing else; fields that it does not have are left out.
 pub(crate) fn with_texts(message: &str, texts: &[(&str, &str)]) -> Vec<u8> {
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     for field in fields_of(message) {
         let text = texts.iter().find(|(name, _)| *name == field.name());
         if let Some((_, text)) = text.filter(|_| field.r#type() == Type::String) {
             let tag = u32::try_from(field.number()).unwrap();
-            string::encode(tag, &(*text).to_owned(), &mut octets);
+            string::encode(tag, &(*text).to_owned(), &mut bytes);
         }
     }
-    octets
+    bytes
 }
 
 /// Messages without which a call is refused before anything else of it is looked at.
@@ -330,13 +330,13 @@ fn frame(message: &[u8]) -> Bytes {
 }
 
 /// The messages of an answer. One after the other they are one message: a stream's is what all of it says together.
-fn messages(mut octets: &[u8]) -> Vec<&[u8]> {
+fn messages(mut bytes: &[u8]) -> Vec<&[u8]> {
     let mut messages = Vec::new();
-    while let Some((head, rest)) = octets.split_first_chunk::<5>() {
+    while let Some((head, rest)) = bytes.split_first_chunk::<5>() {
         let length = u32::from_be_bytes(*head.last_chunk().unwrap());
         let (message, rest) = rest.split_at(usize::try_from(length).unwrap());
         messages.push(message);
-        octets = rest;
+        bytes = rest;
     }
     messages
 }

@@ -6,7 +6,7 @@ use csv_core::ReadRecordResult;
 use serde_json::{Map, Value};
 
 use super::encoding::Checker;
-use super::{Defaults, Entry, Fields, Person, ROW_LONG, ROW_OCTETS_MAX, Trouble, Unreadable};
+use super::{Defaults, Entry, Fields, Person, ROW_LONG, ROW_BYTES_MAX, Trouble, Unreadable};
 
 /// The columns a file may have.
 const COLUMNS: [&str; 11] = [
@@ -26,9 +26,9 @@ const COLUMNS: [&str; 11] = [
 const DELIMITERS: [u8; 3] = [b',', b';', b'\t'];
 
 /// Longest header that is looked at for what separates its cells; a longer one is no header of ours.
-const HEADER_OCTETS_MAX: u64 = 64 * 1024;
+const HEADER_BYTES_MAX: u64 = 64 * 1024;
 /// Room for the cells of a row at first; it doubles as rows need more.
-const CELLS_OCTETS_FIRST: usize = 1024;
+const CELLS_BYTES_FIRST: usize = 1024;
 
 /// The rows of a file, one at a time.
 pub(super) struct CsvRows {
@@ -47,7 +47,7 @@ pub(super) struct CsvRows {
 struct Record {
     /// Where it starts.
     line: u64,
-    octets: usize,
+    bytes: usize,
     cells: usize,
     problem: Option<String>,
 }
@@ -58,10 +58,10 @@ impl CsvRows {
         let mut header = Vec::new();
         loop {
             let read = (&mut input)
-                .take(HEADER_OCTETS_MAX)
+                .take(HEADER_BYTES_MAX)
                 .read_until(b'\n', &mut header)?;
-            let is_blank = header.iter().all(|octet| matches!(octet, b'\r' | b'\n'));
-            if read == 0 || !is_blank || header.len() as u64 >= HEADER_OCTETS_MAX {
+            let is_blank = header.iter().all(|byte| matches!(byte, b'\r' | b'\n'));
+            if read == 0 || !is_blank || header.len() as u64 >= HEADER_BYTES_MAX {
                 break;
             }
         }
@@ -74,7 +74,7 @@ impl CsvRows {
                 delimiter,
             },
             checker: Checker::default(),
-            cells: vec![0; CELLS_OCTETS_FIRST],
+            cells: vec![0; CELLS_BYTES_FIRST],
             ends: vec![0; COLUMNS.len()],
             line: 1,
         };
@@ -121,7 +121,7 @@ impl CsvRows {
     fn record(&mut self) -> io::Result<Option<Record>> {
         self.skip_line_ends()?;
         let line = self.line;
-        let (mut octets, mut cells) = (0, 0);
+        let (mut bytes, mut cells) = (0, 0);
         let mut problem = None;
         let mut is_long = false;
         loop {
@@ -129,25 +129,25 @@ impl CsvRows {
             let is_end = input.is_empty();
             let (result, read, written, ended) = self.parser.read_record(
                 input,
-                self.cells.get_mut(octets..).unwrap_or_default(),
+                self.cells.get_mut(bytes..).unwrap_or_default(),
                 self.ends.get_mut(cells..).unwrap_or_default(),
             );
             let input = input.get(..read).unwrap_or_default();
             self.line += line_ends(input);
             problem = problem.or(self.checker.read(input));
             self.input.consume(read);
-            (octets, cells) = (octets + written, cells + ended);
+            (bytes, cells) = (bytes + written, cells + ended);
             match result {
                 ReadRecordResult::InputEmpty => {}
-                ReadRecordResult::OutputFull if octets >= ROW_OCTETS_MAX => {
+                ReadRecordResult::OutputFull if bytes >= ROW_BYTES_MAX => {
                     // A quote that is never closed takes the rest of the file: that is read and dropped.
                     is_long = true;
-                    (octets, cells) = (0, 0);
+                    (bytes, cells) = (0, 0);
                 }
                 ReadRecordResult::OutputFull => self.cells.resize(self.cells.len() * 2, 0),
-                ReadRecordResult::OutputEndsFull if cells >= ROW_OCTETS_MAX => {
+                ReadRecordResult::OutputEndsFull if cells >= ROW_BYTES_MAX => {
                     is_long = true;
-                    (octets, cells) = (0, 0);
+                    (bytes, cells) = (0, 0);
                 }
                 ReadRecordResult::OutputEndsFull => self.ends.resize(self.ends.len() * 2, 0),
                 ReadRecordResult::Record => break,
@@ -158,12 +158,12 @@ impl CsvRows {
             }
         }
         if is_long {
-            (octets, cells) = (0, 0);
+            (bytes, cells) = (0, 0);
             problem = Some(format!("{ROW_LONG} (is a closing quote missing?)"));
         }
         Ok(Some(Record {
             line,
-            octets,
+            bytes,
             cells,
             problem,
         }))
@@ -173,7 +173,7 @@ impl CsvRows {
     fn skip_line_ends(&mut self) -> io::Result<()> {
         loop {
             let input = self.input.fill_buf()?;
-            let is_line_end = |octet: &&u8| matches!(octet, b'\r' | b'\n');
+            let is_line_end = |byte: &&u8| matches!(byte, b'\r' | b'\n');
             let length = input.iter().take_while(is_line_end).count();
             if length == 0 {
                 return Ok(());
@@ -193,13 +193,13 @@ impl CsvRows {
             start = *end;
             str::from_utf8(cell).unwrap_or_default()
         };
-        debug_assert!(ends.last().is_none_or(|end| *end <= record.octets));
+        debug_assert!(ends.last().is_none_or(|end| *end <= record.bytes));
         ends.iter().map(cell).collect()
     }
 }
 
 fn line_ends(text: &[u8]) -> u64 {
-    text.split(|octet| *octet == b'\n').count() as u64 - 1
+    text.split(|byte| *byte == b'\n').count() as u64 - 1
 }
 
 /// Where each known column is; the name of the column at each place.

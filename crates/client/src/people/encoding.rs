@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Cursor, Read as _};
 const UTF8_BOM: &[u8] = b"\xef\xbb\xbf";
 const UTF16_BOMS: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 /// Longest character of UTF-8.
-const CHARACTER_OCTETS_MAX: usize = 4;
+const CHARACTER_BYTES_MAX: usize = 4;
 
 /// Drops a byte order mark, and tells by it what is no UTF-8 at all.
 pub(super) fn open<R: BufRead>(mut input: R) -> io::Result<Result<impl BufRead, String>> {
@@ -23,13 +23,13 @@ pub(super) fn open<R: BufRead>(mut input: R) -> io::Result<Result<impl BufRead, 
     Ok(Ok(Cursor::new(start).chain(input)))
 }
 
-/// Reads along, piece by piece, and finds the first octet that is no part of a character.
+/// Reads along, piece by piece, and finds the first byte that is no part of a character.
 #[derive(Default)]
 pub(super) struct Checker {
     /// The line that is read, from 0.
     lines: u64,
-    /// How many octets of that line are behind.
-    octets: u64,
+    /// How many bytes of that line are behind.
+    bytes: u64,
     /// The beginning of a character that goes on in the next piece.
     open: Vec<u8>,
 }
@@ -40,8 +40,8 @@ impl Checker {
         let mut problem = None;
         let mut rest = piece;
         while !self.open.is_empty() && !rest.is_empty() {
-            let (octet, after) = rest.split_at(1);
-            self.open.extend_from_slice(octet);
+            let (byte, after) = rest.split_at(1);
+            self.open.extend_from_slice(byte);
             match str::from_utf8(&self.open) {
                 Ok(_) => self.step_over_open(),
                 Err(error) if error.error_len().is_none() => {}
@@ -69,7 +69,7 @@ impl Checker {
                         return problem;
                     };
                     problem.get_or_insert_with(|| self.problem());
-                    let (bad, after) = bad.split_at(length.min(CHARACTER_OCTETS_MAX));
+                    let (bad, after) = bad.split_at(length.min(CHARACTER_BYTES_MAX));
                     self.step(bad);
                     rest = after;
                 }
@@ -84,8 +84,8 @@ impl Checker {
 
     fn problem(&self) -> String {
         format!(
-            "octet {} of line {} is not UTF-8: save the file as UTF-8 (\"CSV UTF-8\")",
-            self.octets + 1,
+            "byte {} of line {} is not UTF-8: save the file as UTF-8 (\"CSV UTF-8\")",
+            self.bytes + 1,
             self.lines + 1
         )
     }
@@ -95,13 +95,13 @@ impl Checker {
         self.step(&open);
     }
 
-    fn step(&mut self, octets: &[u8]) {
-        for octet in octets {
-            if *octet == b'\n' {
+    fn step(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            if *byte == b'\n' {
                 self.lines += 1;
-                self.octets = 0;
+                self.bytes = 0;
             } else {
-                self.octets += 1;
+                self.bytes += 1;
             }
         }
     }
@@ -136,23 +136,23 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_utf8_is_named_by_line_and_octet() {
+    fn what_is_not_utf8_is_named_by_line_and_byte() {
         for size in 1..20 {
             assert_eq!(checked("email\nmüller 例え\n".as_bytes(), size), None);
             let told = checked(b"email\na@b.co\nm\xfcller@b.co\n\xff\n", size);
             assert_eq!(
                 told.unwrap(),
-                "octet 2 of line 3 is not UTF-8: save the file as UTF-8 (\"CSV UTF-8\")",
+                "byte 2 of line 3 is not UTF-8: save the file as UTF-8 (\"CSV UTF-8\")",
                 "{size}"
             );
             let told = checked(b"email\n\xe4\xbe\nx", size).unwrap();
             assert!(
-                told.starts_with("octet 1 of line 2 is not"),
+                told.starts_with("byte 1 of line 2 is not"),
                 "{size}: {told}"
             );
             let told = checked(b"a\xe4\xbe", size).unwrap();
             assert!(
-                told.starts_with("octet 2 of line 1 is not"),
+                told.starts_with("byte 2 of line 1 is not"),
                 "{size}: {told}"
             );
         }

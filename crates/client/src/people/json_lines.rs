@@ -3,7 +3,7 @@
 use std::io::{self, BufRead};
 
 use super::encoding::Checker;
-use super::{Defaults, Entry, Fields, ROW_LONG, ROW_OCTETS_MAX, Unreadable};
+use super::{Defaults, Entry, Fields, ROW_LONG, ROW_BYTES_MAX, Unreadable};
 
 /// The lines of a file, one at a time. Empty lines are passed over.
 pub(super) struct JsonLines {
@@ -70,12 +70,12 @@ impl JsonLines {
             while !is_end {
                 let input = self.input.fill_buf()?;
                 is_file_end = input.is_empty();
-                let length = input.iter().position(|octet| *octet == b'\n');
+                let length = input.iter().position(|byte| *byte == b'\n');
                 is_end = is_file_end || length.is_some();
                 let length = length.map_or(input.len(), |length| length + 1);
                 let input = input.get(..length).unwrap_or_default();
                 problem = problem.or(self.checker.read(input));
-                if self.text.len() + length > ROW_OCTETS_MAX {
+                if self.text.len() + length > ROW_BYTES_MAX {
                     is_long = true;
                 } else {
                     self.text.extend_from_slice(input);

@@ -88,7 +88,7 @@ impl Format {
 }
 
 /// Longest row: far above what the service takes in all fields together, and a bound for a quote that is never closed.
-pub const ROW_OCTETS_MAX: usize = 1024 * 1024;
+pub const ROW_BYTES_MAX: usize = 1024 * 1024;
 const ROW_LONG: &str = "is longer than 1 MiB";
 
 /// A row of the list.
@@ -187,7 +187,7 @@ impl Rows {
     }
 }
 
-/// Finds the first octet of a file that is not UTF-8, piece by piece.
+/// Finds the first byte of a file that is not UTF-8, piece by piece.
 #[derive(Default)]
 pub struct EncodingCheck(Checker);
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::SendArgs;
 use super::source::{Source, told};
-use crate::chunks::{ITEM_OCTETS_MAX, ITEMS_MAX};
+use crate::chunks::{ITEM_BYTES_MAX, ITEMS_MAX};
 use crate::connection::Connection;
 use crate::people::{Entry, Person, Trouble};
 use crate::proto::BulkCreateRequest;
@@ -21,17 +21,17 @@ use prost::Message as _;
 /// Problems of a list that are told before the rest is only counted.
 const PROBLEMS_SHOWN_MAX: usize = 20;
 /// What the framing of an item may add to its own size: a tag and a length.
-const FRAMING_OCTETS_MAX: usize = 6;
+const FRAMING_BYTES_MAX: usize = 6;
 
 /// Reads the whole list, if it fits one call and every row can be read.
 pub(super) async fn read(args: &SendArgs) -> Result<Vec<Person>, CommandError> {
     let mut source = Source::open(args)?;
     let (mut people, mut problems, mut left) = (Vec::new(), Vec::new(), 0_u64);
-    let mut octets = 0;
+    let mut bytes = 0;
     while let Some(entry) = source.next().await {
         match entry.map_err(|trouble| told(&args.file, trouble))? {
             Entry::Person(person) => {
-                octets += person.item.encoded_len() + FRAMING_OCTETS_MAX;
+                bytes += person.item.encoded_len() + FRAMING_BYTES_MAX;
                 people.push(*person);
             }
             Entry::Unreadable(row) if problems.len() < PROBLEMS_SHOWN_MAX => {
@@ -39,10 +39,10 @@ pub(super) async fn read(args: &SendArgs) -> Result<Vec<Person>, CommandError> {
             }
             Entry::Unreadable(_) => left += 1,
         }
-        if people.len() > ITEMS_MAX || octets > ITEM_OCTETS_MAX {
+        if people.len() > ITEMS_MAX || bytes > ITEM_BYTES_MAX {
             return Err(CommandError::Usage(format!(
                 "--atomic needs a list that fits one call, of up to {ITEMS_MAX} rows and {} MiB",
-                ITEM_OCTETS_MAX / (1024 * 1024)
+                ITEM_BYTES_MAX / (1024 * 1024)
             )));
         }
     }

@@ -18,7 +18,7 @@ use invitations_command::error::CommandError;
 /// Rows that are read ahead of those on their way.
 const ROWS_AHEAD_MAX: usize = 1_000;
 /// How much of a file is read at once.
-const PIECE_OCTETS: usize = 64 * 1024;
+const PIECE_BYTES: usize = 64 * 1024;
 
 /// What the first reading of a file found.
 pub(super) struct Survey {
@@ -46,7 +46,7 @@ pub(super) fn survey(args: &SendArgs) -> Result<Option<Survey>, CommandError> {
     }
     let file = File::open(path).map_err(failure)?;
     let rows = Rows::open(
-        BufReader::with_capacity(PIECE_OCTETS, file),
+        BufReader::with_capacity(PIECE_BYTES, file),
         format_of(args),
     )
     .map_err(|trouble| told(path, trouble))?;
@@ -61,7 +61,7 @@ pub(super) fn survey(args: &SendArgs) -> Result<Option<Survey>, CommandError> {
 fn check(file: &mut File) -> io::Result<Result<String, String>> {
     let mut digest = Sha256::new();
     let mut encoding = EncodingCheck::default();
-    let mut piece = vec![0; PIECE_OCTETS];
+    let mut piece = vec![0; PIECE_BYTES];
     loop {
         let length = file.read(&mut piece)?;
         let piece = piece.get(..length).unwrap_or_default();
@@ -81,9 +81,9 @@ fn check(file: &mut File) -> io::Result<Result<String, String>> {
 }
 
 /// A digest as people compare them.
-pub(super) fn hexadecimal(octets: &[u8]) -> String {
-    octets.iter().fold(String::new(), |mut text, octet| {
-        let _ = write!(text, "{octet:02x}");
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
         text
     })
 }
@@ -134,7 +134,7 @@ fn open(path: &Path, format: Format) -> Result<Rows, Trouble> {
     } else {
         Box::new(File::open(path)?)
     };
-    Rows::open(BufReader::with_capacity(PIECE_OCTETS, input), format)
+    Rows::open(BufReader::with_capacity(PIECE_BYTES, input), format)
 }
 
 /// Whether a path means standard input.

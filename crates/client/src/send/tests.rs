@@ -362,7 +362,7 @@ async fn a_file_that_is_no_list_is_not_sent_at_all() {
     for (file, told) in [
         (
             &b"email\na@b.co\nm\xfcller@b.co\n"[..],
-            "octet 2 of line 3 is not UTF-8",
+            "byte 2 of line 3 is not UTF-8",
         ),
         (b"\xff\xfee\0", "the file is UTF-16"),
         (b"email,name\na@b.co,A\n", "unknown column \"name\""),

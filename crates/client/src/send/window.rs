@@ -14,12 +14,12 @@ use crate::row::{Outcome, Row};
 
 /// Most rows on their way: several chunks of the service, so that it never waits for the next one.
 pub(super) const ROWS_MAX: usize = 4_000;
-/// Most octets on their way, of a list of rows that are full to the brim.
-const OCTETS_MAX: usize = 32 * 1024 * 1024;
+/// Most bytes on their way, of a list of rows that are full to the brim.
+const BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most items in one message; the service makes chunks of some hundred.
 const MESSAGE_ITEMS_MAX: usize = 500;
-/// Most octets in one message, but for a single item that is larger: the service takes up to 16 MiB.
-const MESSAGE_OCTETS_MAX: usize = 1024 * 1024;
+/// Most bytes in one message, but for a single item that is larger: the service takes up to 16 MiB.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// The reason of rows that were not sent because they could not be read.
 const UNREADABLE: &str = "ROW_UNREADABLE";
 
@@ -27,7 +27,7 @@ const UNREADABLE: &str = "ROW_UNREADABLE";
 #[derive(Default)]
 pub(super) struct Window {
     slots: VecDeque<Slot>,
-    octets: usize,
+    bytes: usize,
     /// The place of the first row that is to be answered among all that can be sent.
     first_index: i64,
     /// How many are to be answered.
@@ -42,7 +42,7 @@ enum Slot {
 impl Window {
     /// Whether there is room for more.
     pub(super) fn has_room(&self) -> bool {
-        self.slots.len() < ROWS_MAX && self.octets < OCTETS_MAX
+        self.slots.len() < ROWS_MAX && self.bytes < BYTES_MAX
     }
 
     /// The place of the first item that is not answered.
@@ -65,7 +65,7 @@ impl Window {
         self.slots.push_back(match entry {
             Entry::Person(person) => {
                 self.persons += 1;
-                self.octets += person.item.encoded_len();
+                self.bytes += person.item.encoded_len();
                 Slot::Person(person)
             }
             Entry::Unreadable(row) => Slot::Unreadable(row),
@@ -76,10 +76,10 @@ impl Window {
     pub(super) fn message(&self, from: i64) -> Vec<BulkCreateStreamItem> {
         let passed = usize::try_from(from - self.first_index).unwrap_or_default();
         let mut items = Vec::new();
-        let mut octets = 0;
+        let mut bytes = 0;
         for person in self.persons().skip(passed) {
-            octets += person.item.encoded_len();
-            let is_full = items.len() == MESSAGE_ITEMS_MAX || octets > MESSAGE_OCTETS_MAX;
+            bytes += person.item.encoded_len();
+            let is_full = items.len() == MESSAGE_ITEMS_MAX || bytes > MESSAGE_BYTES_MAX;
             if is_full && !items.is_empty() {
                 break;
             }
@@ -129,7 +129,7 @@ impl Window {
                 return Err("the service answered with more results than rows were sent".to_owned());
             };
             self.persons -= 1;
-            self.octets -= person.item.encoded_len();
+            self.bytes -= person.item.encoded_len();
             self.first_index += 1;
             let answer = Answer {
                 outcome: result.outcome(),

@@ -23,11 +23,11 @@ struct Reader {
 }
 
 impl Write for Reader {
-    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.lines.len() >= self.enough {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        for line in String::from_utf8(octets.to_vec())
+        for line in String::from_utf8(bytes.to_vec())
             .unwrap()
             .split_inclusive('\n')
         {
@@ -36,7 +36,7 @@ impl Write for Reader {
                 _ => self.lines.push(line.to_owned()),
             }
         }
-        Ok(octets.len())
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {

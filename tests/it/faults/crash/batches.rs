@@ -106,7 +106,7 @@ impl Counter {
         calls
     }
 
-    /// The keys of the first calls, each of which was made twice, and whether both times with the same octets.
+    /// The keys of the first calls, each of which was made twice, and whether both times with the same bytes.
     fn repeated(&self, calls: usize) -> Vec<bool> {
         let first: BTreeSet<String> = self.provider.requests()[..calls]
             .iter()

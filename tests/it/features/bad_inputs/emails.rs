@@ -149,11 +149,11 @@ async fn domains_that_look_alike_stay_apart_and_show_what_they_are() {
 #[tokio::test]
 async fn an_address_is_as_long_as_rfc_5321_lets_it_and_no_longer() {
     let world = World::start().await;
-    let local = |octets: usize| format!("{}@b.co", "a".repeat(octets));
+    let local = |bytes: usize| format!("{}@b.co", "a".repeat(bytes));
     // 64 and an at sign, three labels of 63, and what is left.
-    let total = |octets: usize| {
+    let total = |bytes: usize| {
         let label = |letter: &str| letter.repeat(63);
-        let last = "d".repeat(octets - 64 - 1 - 64 - 64 - 3);
+        let last = "d".repeat(bytes - 64 - 1 - 64 - 64 - 3);
         format!("{}@{}.{}.{last}.co", "x".repeat(64), label("b"), label("c"))
     };
     assert_eq!((total(254).len(), total(255).len()), (254, 255));

@@ -1,4 +1,4 @@
-//! Every text of every method: NUL, a mebibyte, text that turns around, marks with nothing to stand on, and octets that
+//! Every text of every method: NUL, a mebibyte, text that turns around, marks with nothing to stand on, and bytes that
 //! are no text. The protocol's descriptors say which there are, so a new field is covered by itself.
 
 use invitations::proto::{
@@ -25,8 +25,8 @@ async fn everywhere(text: &str) -> usize {
             let answer = wire::call(world.address(), &method.path, &[AS_ALL], &message).await;
             let place = format!("{} {place}", method.path);
             match answer {
-                Ok(octets) => {
-                    let told = without_what_is_given_back(&method.path, &octets);
+                Ok(bytes) => {
+                    let told = without_what_is_given_back(&method.path, &bytes);
                     assert!(!holds(&told, CANARY), "{place} is echoed");
                 }
                 Err(status) => {
@@ -57,9 +57,9 @@ fn assert_fault_of_the_caller(status: &Status, place: &str) {
 }
 
 /// An answer without the fields that give back what was sent by contract, so that a caller finds its items.
-fn without_what_is_given_back(path: &str, octets: &[u8]) -> Vec<u8> {
+fn without_what_is_given_back(path: &str, bytes: &[u8]) -> Vec<u8> {
     if path.ends_with("/BulkCreate") {
-        let mut answer = BulkCreateResponse::decode(octets).unwrap();
+        let mut answer = BulkCreateResponse::decode(bytes).unwrap();
         for result in &mut answer.results {
             result.email.clear();
             if result.error.is_none() {
@@ -68,7 +68,7 @@ fn without_what_is_given_back(path: &str, octets: &[u8]) -> Vec<u8> {
         }
         answer.encode_to_vec()
     } else if path.ends_with("/BulkCreateStream") {
-        let mut answer = BulkCreateStreamResponse::decode(octets).unwrap();
+        let mut answer = BulkCreateStreamResponse::decode(bytes).unwrap();
         for result in &mut answer.results {
             result.key.clear();
             result.email.clear();
@@ -78,25 +78,25 @@ fn without_what_is_given_back(path: &str, octets: &[u8]) -> Vec<u8> {
         }
         answer.encode_to_vec()
     } else if path.ends_with("/BulkResend") {
-        let mut answer = BulkResendResponse::decode(octets).unwrap();
+        let mut answer = BulkResendResponse::decode(bytes).unwrap();
         for result in &mut answer.results {
             result.invitation_id.clear();
         }
         answer.encode_to_vec()
     } else if path.ends_with("/BulkRevoke") {
-        let mut answer = BulkRevokeResponse::decode(octets).unwrap();
+        let mut answer = BulkRevokeResponse::decode(bytes).unwrap();
         for result in &mut answer.results {
             result.invitation_id.clear();
         }
         answer.encode_to_vec()
     } else if path.ends_with("/Requeue") {
-        let mut answer = RequeueResponse::decode(octets).unwrap();
+        let mut answer = RequeueResponse::decode(bytes).unwrap();
         for result in &mut answer.results {
             result.invitation_id.clear();
         }
         answer.encode_to_vec()
     } else {
-        octets.to_vec()
+        bytes.to_vec()
     }
 }
 
@@ -126,19 +126,19 @@ async fn marks_with_nothing_to_stand_on_break_no_method() {
 }
 
 #[tokio::test]
-async fn octets_that_are_no_text_are_a_malformed_request_in_every_method() {
+async fn bytes_that_are_no_text_are_a_malformed_request_in_every_method() {
     let world = World::start().await;
     let mut count = 0;
     for method in wire::methods() {
         for place in wire::texts(&method.input) {
             // A lone continuation, a surrogate, an overlong slash and a text cut in a character.
-            for octets in [
+            for bytes in [
                 &b"canary\x80"[..],
                 b"canary\xed\xa0\x80",
                 b"canary\xc0\xaf",
                 b"canary\xe2\x82",
             ] {
-                let message = wire::with_text(&method.input, &place, octets);
+                let message = wire::with_text(&method.input, &place, bytes);
                 let answer = wire::call(world.address(), &method.path, &[AS_ALL], &message).await;
                 assert_status(answer, Code::InvalidArgument, "REQUEST_MALFORMED", "canary");
                 count += 1;

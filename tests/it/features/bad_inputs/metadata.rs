@@ -90,26 +90,26 @@ async fn metadata_over_its_size_or_depth_is_refused() {
 #[tokio::test]
 async fn metadata_nested_ten_thousand_deep_costs_no_stack() {
     // The innermost first: a list that holds a value that holds a list.
-    let mut octets = Vec::new();
+    let mut bytes = Vec::new();
     for _ in 0..10_000 {
         for tag in [6, 1] {
-            let mut outer = Vec::with_capacity(octets.len() + 8);
+            let mut outer = Vec::with_capacity(bytes.len() + 8);
             encode_key(tag, WireType::LengthDelimited, &mut outer);
-            encode_varint(octets.len() as u64, &mut outer);
-            outer.extend_from_slice(&octets);
-            octets = outer;
+            encode_varint(bytes.len() as u64, &mut outer);
+            outer.extend_from_slice(&bytes);
+            bytes = outer;
         }
     }
     // public_metadata of an item, which is `invitations` of the request.
     let mut message = request_of(vec![]).encode_to_vec();
     for tag in [2, 1, 5, 4] {
-        let mut outer = Vec::with_capacity(octets.len() + 8);
+        let mut outer = Vec::with_capacity(bytes.len() + 8);
         encode_key(tag, WireType::LengthDelimited, &mut outer);
-        encode_varint(octets.len() as u64, &mut outer);
-        outer.extend_from_slice(&octets);
-        octets = outer;
+        encode_varint(bytes.len() as u64, &mut outer);
+        outer.extend_from_slice(&bytes);
+        bytes = outer;
     }
-    message.extend_from_slice(&octets);
+    message.extend_from_slice(&bytes);
     let world = World::start().await;
     let path = "/invitation.v1.InvitationService/BulkCreate";
     let answer = wire::call(world.address(), path, &[AS_ALL], &message).await;

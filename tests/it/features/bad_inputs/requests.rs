@@ -177,13 +177,13 @@ async fn credentials_that_are_none_are_refused_before_the_message_is_read() {
 }
 
 #[tokio::test]
-async fn octets_that_are_no_message_are_a_malformed_request() {
+async fn bytes_that_are_no_message_are_a_malformed_request() {
     let world = World::start().await;
     let before = rows(&world).await;
     let whole = request_of(vec![quiet("canary@b.co")]).encode_to_vec();
     // A length that does not end, one that is over everything, a field number of nought, a wire type that is none, a
     // group that does not end, and a message cut in its middle.
-    for octets in [
+    for bytes in [
         &b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"[..],
         b"\x0a\xff\xff\xff\xff\x0fcanary",
         b"\x00\x01",
@@ -191,7 +191,7 @@ async fn octets_that_are_no_message_are_a_malformed_request() {
         b"\x0b\x0b\x0b",
         &whole[..whole.len() - 1],
     ] {
-        let answer = wire::call(world.address(), BULK_CREATE, &[AS_ALL], octets).await;
+        let answer = wire::call(world.address(), BULK_CREATE, &[AS_ALL], bytes).await;
         assert_status(answer, Code::InvalidArgument, "REQUEST_MALFORMED", "canary");
     }
     assert_eq!(rows(&world).await, before);

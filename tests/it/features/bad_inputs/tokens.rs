@@ -24,10 +24,10 @@ use crate::support::harness::{ACME, KEYS, OTHER, World, accept_request, anybody,
 
 const UNKNOWN_ID: &str = "019aacd0-0000-7000-8000-000000000001";
 
-/// Something done to the octets of a token.
+/// Something done to the bytes of a token.
 type Change<'a> = &'a dyn Fn(&mut Vec<u8>);
 
-/// The token with some octets of its payload changed.
+/// The token with some bytes of its payload changed.
 fn forged(token: &str, change: impl Fn(&mut Vec<u8>)) -> String {
     let mut payload = URL_SAFE_NO_PAD
         .decode(token.strip_prefix("inv1_").unwrap())
@@ -182,7 +182,7 @@ impl Subscriber for Statements {
 
 // One thread for everything, so that the statements of the server's side are seen too.
 #[tokio::test(flavor = "current_thread")]
-async fn an_unknown_id_is_answered_by_the_same_octets_and_statements_as_a_wrong_proof() {
+async fn an_unknown_id_is_answered_by_the_same_bytes_and_statements_as_a_wrong_proof() {
     let mut world = World::start().await;
     let (_, token) = world.invite_one("a@b.co").await;
     let unknown = forged(&token, |payload| payload[10] ^= 1);
@@ -325,7 +325,7 @@ async fn an_invitation_that_is_unknown_or_foreign_is_revoked_and_resent_by_nobod
         }
     }
     told.dedup();
-    assert_eq!(told.len(), 1, "the same octets");
+    assert_eq!(told.len(), 1, "the same bytes");
     for id in ["", "canary7265", "canary\0", &"7".repeat(1 << 16)] {
         let revoke = RevokeRequest {
             organization_id: ACME.to_owned(),

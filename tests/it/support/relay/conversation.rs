@@ -119,7 +119,7 @@ impl Conversation {
 
     fn mark_encrypted(&self) {
         let seen = &mut self.state.lock().unwrap().seen[self.number];
-        seen.plain_octets = seen.bytes.len();
+        seen.plain_bytes = seen.bytes.len();
     }
 
     fn ehlo(&self, is_encrypted: bool) -> String {
@@ -146,7 +146,7 @@ impl Conversation {
         let reply = match scripted {
             None => proper.to_owned(),
             Some(Act::Say(reply) | Act::SayAndClose(reply)) => reply,
-            Some(Act::SayOctets(octets)) => return say_pieces(stream, &[octets]).await,
+            Some(Act::SayBytes(bytes)) => return say_pieces(stream, &[bytes]).await,
             Some(Act::SayInPieces(pieces)) => return say_pieces(stream, &pieces).await,
             Some(Act::SayLate(pause, reply)) => {
                 tokio::time::sleep(pause).await;
