@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use secrecy::ExposeSecret as _;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, SystemClock};
@@ -64,7 +63,6 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let keyring = Arc::new(settings.keyring.clone());
     let links = Arc::new(settings.links.clone());
-    let mail_queued = Arc::new(Notify::new());
     let store = Store::new(settings.database_url(), settings.store)
         .context("cannot use the database URL")?;
     let service = Service::new(
@@ -72,7 +70,6 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
         Arc::clone(&clock),
         Arc::clone(&keyring),
         Arc::clone(&links),
-        Arc::clone(&mail_queued),
     )
     .with_quotas(settings.quotas)
     .with_events_kept(settings.retention.events);
@@ -108,20 +105,11 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
     );
     tasks.spawn(
         "listener",
-        Listener::new(store.clone(), Arc::clone(&mail_queued)).run(tasks.stopping().clone()),
+        Listener::new(store.clone()).run(tasks.stopping().clone()),
     );
     let (drain_delay, drain_timeout) = (settings.drain_delay, settings.delivery.drain_timeout);
     if settings.role != Role::Api {
-        spawn_background(
-            &tasks,
-            settings,
-            &store,
-            &service,
-            &clock,
-            &keyring,
-            &links,
-            &mail_queued,
-        );
+        spawn_background(&tasks, settings, &store, &service, &clock, &keyring, &links);
     }
     tracing::info!("serving");
     tokio::select! {
@@ -212,10 +200,6 @@ async fn wait_until_ready(store: &Store, service: &Service) -> anyhow::Result<()
     Ok(())
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "a composition root hands everything to everybody"
-)]
 fn spawn_background(
     tasks: &Tasks,
     settings: Settings,
@@ -224,7 +208,6 @@ fn spawn_background(
     clock: &Arc<dyn Clock>,
     keyring: &Arc<Keyring>,
     links: &Arc<LinkTemplate>,
-    mail_queued: &Arc<Notify>,
 ) {
     let mailroom = Mailroom {
         tagger: AddressTagger::new(keyring),
@@ -238,7 +221,7 @@ fn spawn_background(
         public_url: settings.public_url,
     };
     let lease_duration = settings.delivery.lease_duration;
-    let worker = Worker::new(mailroom, settings.delivery, Arc::clone(mail_queued));
+    let worker = Worker::new(mailroom, settings.delivery);
     tasks.spawn("worker", worker.run(tasks.stopping().clone()));
     tasks.spawn(
         "reaper",

@@ -61,7 +61,6 @@ pub enum Tool {
     /// Check the templates of emails, and show an email
     #[command(subcommand)]
     Mail(MailCommand),
-    #[expect(missing_docs, reason = "its doc would hide the help of its arguments")]
     Health(HealthArgs),
 }
 

@@ -22,7 +22,7 @@ use invitations::domain::email_address::EmailAddress;
 use invitations::domain::expiry::Expiry;
 use invitations::domain::invitation::AcceptPolicy;
 use invitations::domain::keyring::Keyring;
-use invitations::domain::new_invitation::{ItemDraft, Inviter, ItemInput, NewInvitation};
+use invitations::domain::new_invitation::{Inviter, ItemDraft, ItemInput, NewInvitation};
 use invitations::domain::organization::{Organization, OrganizationInput};
 use invitations::domain::reminder::ReminderInput;
 use invitations::domain::token::{Token, TokenSubject};
@@ -124,7 +124,9 @@ fn drafts() -> (HashMap<String, Inviter>, Vec<ItemDraft>) {
 
 #[library_benchmark]
 #[bench::of_100(drafts())]
-fn finish_drafts((inviters, drafts): (HashMap<String, Inviter>, Vec<ItemDraft>)) -> Vec<NewInvitation> {
+fn finish_drafts(
+    (inviters, drafts): (HashMap<String, Inviter>, Vec<ItemDraft>),
+) -> Vec<NewInvitation> {
     finished(drafts, &inviters)
 }
 

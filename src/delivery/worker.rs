@@ -8,7 +8,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use crate::store::CommitNotifier;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,7 @@ const DOMAIN_RELEASE_PAUSE: Duration = Duration::from_secs(2);
 pub struct Worker {
     desk: Desk,
     config: DeliveryConfig,
-    mail_queued: Arc<Notify>,
+    notifier: CommitNotifier,
     slots: Vec<Slot>,
     stock: Stock,
     held: Held,
@@ -82,9 +82,10 @@ enum Lent {
 }
 
 impl Worker {
-    /// A worker; `mail_queued` wakes it before its next poll. Needs a runtime around it.
+    /// A worker, woken by commits before its next poll. Needs a runtime around it.
     #[must_use]
-    pub fn new(mailroom: Mailroom, config: DeliveryConfig, mail_queued: Arc<Notify>) -> Self {
+    pub fn new(mailroom: Mailroom, config: DeliveryConfig) -> Self {
+        let notifier = mailroom.store.notifier().clone();
         let slots: Vec<Slot> = config
             .lanes
             .iter()
@@ -106,7 +107,7 @@ impl Worker {
             },
             beat_at: Instant::now() + config.lease_duration / 4,
             config,
-            mail_queued,
+            notifier,
             slots,
             stock: Stock::default(),
             held: Held::default(),
@@ -128,7 +129,7 @@ impl Worker {
             tokio::select! {
                 () = stopping.cancelled() => {}
                 Some(ended) = self.running.join_next_with_id() => self.take_back_or_warn(ended),
-                () = self.mail_queued.notified(), if !self.may_have_more => self.may_have_more = true,
+                () = self.notifier.mail_queued(), if !self.may_have_more => self.may_have_more = true,
                 () = tokio::time::sleep_until(wake_at) => self.close(Some(Instant::now())),
             }
         }

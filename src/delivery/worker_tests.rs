@@ -42,7 +42,7 @@ fn worker(lanes: Vec<LaneConfig>) -> Worker {
         drain_timeout: Duration::from_secs(1),
         ambiguous: Ambiguous::Retry,
     };
-    Worker::new(mailroom, config, Arc::default())
+    Worker::new(mailroom, config)
 }
 
 fn lane(name: &str, weight: u32) -> LaneConfig {

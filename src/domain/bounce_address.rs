@@ -39,8 +39,7 @@ impl SentMail {
         let mut bytes = vec![keyring.active()];
         bytes.extend_from_slice(self.invitation_id.as_bytes());
         bytes.extend_from_slice(&self.send_seq.to_be_bytes());
-        let proof: [u8; PROOF_BYTES] =
-            keyring.prove(keyring.active(), Purpose::Bounce, &bytes)?;
+        let proof: [u8; PROOF_BYTES] = keyring.prove(keyring.active(), Purpose::Bounce, &bytes)?;
         bytes.extend_from_slice(&proof);
         let detail = BASE32_NOPAD.encode(&bytes).to_ascii_lowercase();
         Some(format!("{local}+{detail}@{domain}"))

@@ -62,7 +62,11 @@ impl QuotaLimits {
 
     /// Why an invitation may not be mailed again now.
     #[must_use]
-    pub fn resend_obstacle(&self, sent: &RecentMails, now: OffsetDateTime) -> Option<ExceededQuota> {
+    pub fn resend_obstacle(
+        &self,
+        sent: &RecentMails,
+        now: OffsetDateTime,
+    ) -> Option<ExceededQuota> {
         let wait =
             |since: OffsetDateTime, duration: Duration| (since + duration - now).unsigned_abs();
         if let (Some(pause), Some(last)) = (self.invitation_pause, sent.last_queued_at)

@@ -61,7 +61,7 @@ impl Service {
 
     async fn accept_once(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &Accept,
         actor: &Actor,
     ) -> Result<AcceptOutcome, ServiceError> {
@@ -155,7 +155,7 @@ impl Service {
     /// Says why an attempt claimed nothing; `None` if the same user had won before.
     async fn explain(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         verified: &Subject,
         user: &User,
     ) -> Result<Option<Reason>, ServiceError> {
@@ -192,7 +192,7 @@ impl Service {
 
 /// Refuses an attempt whose token is genuine, and writes that down.
 async fn refuse<T>(
-    connection: &mut Connection,
+    connection: &mut Connection<'_>,
     subject: &Subject,
     event: AuditEvent,
     reason: Reason,

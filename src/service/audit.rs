@@ -104,7 +104,7 @@ impl Service {
     /// was refused.
     pub(super) async fn audit_told<'a>(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         actor: &Actor,
         action: AuditAction,
         told: impl Iterator<Item = Told<'a>>,

@@ -111,15 +111,12 @@ impl Service {
                 Box::pin(async move { service.bulk_resend_once(connection, &request, &turn).await })
             })
             .await?;
-        if !request.validate_only {
-            self.mail_queued.notify_one();
-        }
         Ok(page)
     }
 
     async fn bulk_resend_once(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkResend,
         turn: &Turn,
     ) -> Result<ResentPage, ServiceError> {
@@ -212,7 +209,7 @@ impl Service {
     /// Fails the invitations that quotas have no room for; the first that fit are left.
     async fn keep_resend_quotas(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         organization_id: &OrganizationId,
         steps: &mut [Step],
         now: OffsetDateTime,
@@ -235,7 +232,7 @@ impl Service {
     /// The answer of an earlier call.
     async fn resent_before(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkResend,
         response: &[u8],
     ) -> Result<ResentPage, ServiceError> {
@@ -255,7 +252,7 @@ impl Service {
     /// The ids of a request in the order of its results, and whether there are more.
     async fn select(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkResend,
     ) -> Result<(Vec<Option<Uuid>>, bool), ServiceError> {
         let (filter, before, page_size) = match &request.selection {
@@ -281,7 +278,7 @@ impl Service {
     /// all that are suppressed.
     async fn steps(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkResend,
         asked: &[Option<Uuid>],
         expires_at: OffsetDateTime,
@@ -342,7 +339,7 @@ impl Service {
     /// Mails again what is to be, in one statement, and answers; a dry run only answers.
     async fn carry_out(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkResend,
         steps: &[Step],
         expires_at: OffsetDateTime,

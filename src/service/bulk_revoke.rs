@@ -88,7 +88,7 @@ impl Service {
 
     async fn bulk_revoke_once(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkRevoke,
     ) -> Result<RevokedPage, ServiceError> {
         let now = self.clock.now();
@@ -135,7 +135,7 @@ impl Service {
     /// The ids of a request in the order of its results, and whether there are more.
     async fn select_to_revoke(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkRevoke,
     ) -> Result<(Vec<Option<Uuid>>, bool), ServiceError> {
         let (filter, page_size) = match &request.selection {

@@ -46,7 +46,7 @@ impl Service {
 
     async fn decline_once(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &Decline,
         actor: &Actor,
     ) -> Result<Invitation, ServiceError> {

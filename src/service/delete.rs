@@ -143,7 +143,7 @@ impl Service {
 
     async fn revoke_all(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         organization_ids: &[String],
         inviter: Option<&UserId>,
     ) -> Result<Revoked, ServiceError> {

@@ -127,7 +127,7 @@ impl Service {
 
     async fn erase_batch(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         email: &str,
         actor: &Actor,
     ) -> Result<AddressErased, ServiceError> {
@@ -183,7 +183,7 @@ impl Service {
     /// Writes down what one transaction erased, for each organization.
     async fn audit_erasure<'a>(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         actor: &Actor,
         told: impl IntoIterator<Item = (&'a str, AuditCounts)>,
     ) -> Result<(), ServiceError> {

@@ -128,7 +128,7 @@ impl Service {
 
     async fn record_feedback_once(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         feedback: &Feedback,
     ) -> Result<FeedbackOutcome, ServiceError> {
         let now = self.clock.now();
@@ -210,7 +210,7 @@ impl Service {
 
 /// Puts one address on the list of an organization, for as long as the reason lasts; `true` if it was not on it.
 pub(super) async fn suppress(
-    connection: &mut Connection,
+    connection: &mut Connection<'_>,
     organization_id: &str,
     tag: AddressTag,
     reason: SuppressionReason,

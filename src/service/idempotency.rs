@@ -20,7 +20,7 @@ impl Service {
     /// `REQUEST_ID_REUSED` where the earlier call asked for something else.
     pub(super) async fn recall(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         key: &RequestKey,
         request_hash: &[u8; 32],
         is_dry_run: bool,

@@ -39,7 +39,7 @@ impl Service {
 
     async fn list_once(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &List,
     ) -> Result<(Vec<Invitation>, bool), ServiceError> {
         let (organization_id, filter) = (&request.organization_id, &request.filter);
@@ -70,7 +70,7 @@ impl Service {
     /// The ids of a page. An address finds what was erased too, by its tag, while the key of that is in the ring.
     pub(super) async fn list_ids(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         organization_id: &OrganizationId,
         filter: &ListFilter,
         before: Option<Uuid>,

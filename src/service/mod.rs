@@ -41,7 +41,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Semaphore;
 
 use crate::clock::Clock;
 use crate::domain::address_hash::AddressHasher;
@@ -89,19 +89,16 @@ pub struct Service {
     events_kept: Option<Duration>,
     watch_reads: Arc<Semaphore>,
     links: Arc<LinkTemplate>,
-    mail_queued: Arc<Notify>,
 }
 
 impl Service {
-    /// Puts the use cases together. `mail_queued` is notified whenever a call has queued mail, so that a worker in the
-    /// same process need not wait for its next poll. Knows no quotas before [`with_quotas`](Self::with_quotas) tells it.
+    /// Puts the use cases together. Knows no quotas before [`with_quotas`](Self::with_quotas) tells it.
     #[must_use]
     pub fn new(
         store: Store,
         clock: Arc<dyn Clock>,
         keyring: Arc<Keyring>,
         links: Arc<LinkTemplate>,
-        mail_queued: Arc<Notify>,
     ) -> Self {
         Self {
             store,
@@ -114,7 +111,6 @@ impl Service {
             watch_reads: Arc::new(Semaphore::new(watch::READS_AT_ONCE_MAX)),
             keyring,
             links,
-            mail_queued,
         }
     }
 

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use crate::domain::ids::OrganizationId;
 use crate::domain::organization::Organization;
-use crate::domain::quota::{self, QuotaAllowance, ExceededQuota, Quota, RESENDS_WINDOW};
+use crate::domain::quota::{self, ExceededQuota, Quota, QuotaAllowance, RESENDS_WINDOW};
 use crate::domain::reason::Reason;
 use crate::store::organizations::StoredOrganization;
 use crate::store::quotas::{self, MailedInvitation};
@@ -61,7 +61,7 @@ impl Service {
     /// `ORGANIZATION_NOT_FOUND`, and `ORGANIZATION_SUSPENDED`.
     pub(super) async fn hold(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         id: &OrganizationId,
         turn: &Turn,
         most: usize,
@@ -84,7 +84,7 @@ impl Service {
     /// What is left for an organization and for these addresses.
     pub(super) async fn allowance(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         organization_id: &OrganizationId,
         mut addresses: Vec<i64>,
         now: OffsetDateTime,
@@ -116,7 +116,7 @@ impl Service {
     /// nothing may be committed.
     pub(super) async fn take(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         mut taking: Taking<'_>,
         now: OffsetDateTime,
     ) -> Result<Option<Quota>, ServiceError> {
@@ -160,7 +160,7 @@ impl Service {
     /// What was mailed of invitations, if that limits anything.
     pub(super) async fn mailed(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         organization_id: &OrganizationId,
         ids: &[Uuid],
         now: OffsetDateTime,

@@ -23,7 +23,6 @@ impl Service {
                 .await?;
             if reminded.queued > 0 {
                 queued += reminded.queued;
-                self.mail_queued.notify_one();
             }
             // None is left, or another replica is at it.
             if reminded.due == 0 {

@@ -69,13 +69,12 @@ impl Service {
                 Box::pin(async move { service.requeue_once(connection, &request).await })
             })
             .await?;
-        self.mail_queued.notify_one();
         Ok(page)
     }
 
     async fn requeue_once(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &Requeue,
     ) -> Result<RequeuedPage, ServiceError> {
         let now = self.clock.now();
@@ -134,7 +133,7 @@ impl Service {
 
 /// The invitations whose mail can be queued again, and whether there are more than one call takes.
 async fn find(
-    connection: &mut Connection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     now: OffsetDateTime,
 ) -> Result<(Vec<Uuid>, bool), ServiceError> {

@@ -41,13 +41,12 @@ impl Service {
                 Box::pin(async move { service.resend_once(connection, &request).await })
             })
             .await?;
-        self.mail_queued.notify_one();
         Ok(invitation)
     }
 
     async fn resend_once(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &Resend,
     ) -> Result<Invitation, ServiceError> {
         let now = self.clock.now();

@@ -153,7 +153,7 @@ impl Service {
 
     async fn erase_ended_batch(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         ended_by: OffsetDateTime,
     ) -> Result<Purged, ServiceError> {
         store::plan_afresh(connection).await?;

@@ -43,7 +43,7 @@ impl Service {
 
     async fn revoke_once(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         organization_id: &OrganizationId,
         id: Uuid,
         by_user_id: Option<&UserId>,

@@ -127,7 +127,7 @@ impl StoredResults {
     /// The results as they were given, read back with what was left out of them.
     pub(super) async fn restore(
         self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         organization_id: &OrganizationId,
         now: OffsetDateTime,
     ) -> Result<Vec<ItemResult>, ServiceError> {

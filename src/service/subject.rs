@@ -21,7 +21,7 @@ impl Service {
     /// caller may not act for; `ORGANIZATION_INACTIVE` once the token has proven itself.
     pub(super) async fn verify(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         token: &Token,
         actor: &Actor,
     ) -> Result<Found, ServiceError> {
@@ -35,7 +35,7 @@ impl Service {
     /// As [`verify`](Self::verify), whether or not the organization was deleted.
     pub(super) async fn identify(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         token: &Token,
         actor: &Actor,
     ) -> Result<Found, ServiceError> {
@@ -61,7 +61,7 @@ impl Service {
     /// As [`verify`](Self::verify), and `ORGANIZATION_SUSPENDED`.
     pub(super) async fn verify_active(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         token: &Token,
         actor: &Actor,
     ) -> Result<Found, ServiceError> {
@@ -75,7 +75,7 @@ impl Service {
     /// Locks an invitation of an organization.
     pub(super) async fn lock(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         organization_id: &OrganizationId,
         id: Uuid,
     ) -> Result<Subject, ServiceError> {
@@ -87,7 +87,7 @@ impl Service {
     /// Reads an invitation back as it is now.
     pub(super) async fn read(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         organization_id: &str,
         id: Uuid,
     ) -> Result<Invitation, ServiceError> {

@@ -249,7 +249,7 @@ impl Service {
     /// statement.
     pub(super) async fn suppressed(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         organization_id: &OrganizationId,
         emails_normalized: &[&str],
     ) -> Result<HashMap<String, SuppressionReason>, ServiceError> {
@@ -271,14 +271,11 @@ impl Service {
     /// [`Self::suppressed`], of addresses whose tags are known.
     pub(super) async fn suppressed_among(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         organization_id: &OrganizationId,
         tagged: &[(AddressTag, &str)],
     ) -> Result<HashMap<String, SuppressionReason>, ServiceError> {
-        let tags: Vec<&[u8]> = tagged
-            .iter()
-            .map(|(tag, _)| tag.bytes.as_slice())
-            .collect();
+        let tags: Vec<&[u8]> = tagged.iter().map(|(tag, _)| tag.bytes.as_slice()).collect();
         let now = self.clock.now();
         let found = suppressions::reasons(connection, organization_id, &tags, now).await?;
         let mut strongest = HashMap::with_capacity(found.len());
@@ -305,7 +302,7 @@ impl Service {
 ///
 /// `ORGANIZATION_NOT_FOUND` for one that is not known, or was deleted.
 async fn existing(
-    connection: &mut Connection,
+    connection: &mut Connection<'_>,
     organization_id: Option<&OrganizationId>,
 ) -> Result<String, ServiceError> {
     let Some(id) = organization_id else {

@@ -76,7 +76,6 @@ impl Service {
                 })
             })
             .await?;
-        self.mail_queued.notify_one();
         Ok(released)
     }
 }

@@ -154,7 +154,7 @@ impl Service {
 
     async fn upsert_memberships_once(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         inputs: &[MembershipInput],
         actor: &Actor,
     ) -> Result<Vec<Upserted>, ServiceError> {

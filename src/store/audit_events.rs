@@ -2,8 +2,8 @@
 //!
 //! The acts that are one statement write their event in that statement; see `subjects`.
 
+use super::Connection;
 use serde_json::{Map, Value};
-use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ const ID_AHEAD_MAX: Duration = Duration::MINUTE;
 
 /// Writes events, in one statement over arrays. Belongs into the transaction of the act.
 pub async fn insert_many(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     events: &[AuditEvent],
 ) -> Result<(), StoreError> {
     let column = |of: fn(&AuditEvent) -> &str| -> Vec<&str> { events.iter().map(of).collect() };
@@ -52,7 +52,7 @@ pub async fn insert_many(
         &optional_ids(|event| event.request_id) as &[Option<Uuid>],
         &counts,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(())
 }
@@ -100,7 +100,7 @@ impl AuditFilter {
 
 /// Events newest first, those older than `before` alone, at most `limit`. Ask in a transaction that is planned afresh.
 pub async fn list(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     filter: &AuditFilter,
     before: Option<Uuid>,
     limit: i64,
@@ -116,7 +116,7 @@ pub async fn list(
 /// The range and the order name the primary key: by equality and in the order of ids alone, an organization with few
 /// events would be looked for among those of all others.
 async fn list_of_one(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &str,
     filter: &AuditFilter,
     before: Option<Uuid>,
@@ -148,13 +148,13 @@ async fn list_of_one(
         filter.end,
         limit,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(rows)
 }
 
 async fn list_of_all(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     filter: &AuditFilter,
     before: Option<Uuid>,
     limit: i64,
@@ -184,7 +184,7 @@ async fn list_of_all(
         filter.end,
         limit,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(rows)
 }
@@ -192,7 +192,7 @@ async fn list_of_all(
 /// The few events of one invitation first, and of them those that are asked for: a planner that weighed both at once could
 /// walk the whole organization for them.
 async fn list_of_invitation(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     invitation_id: Uuid,
     filter: &AuditFilter,
     before: Option<Uuid>,
@@ -227,7 +227,7 @@ async fn list_of_invitation(
         invitation_id,
         filter.organization_id,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(rows)
 }
@@ -237,7 +237,7 @@ async fn list_of_invitation(
 /// The one way past the guard of the table, which opens for the transaction that this runs in: run it by itself.
 /// Locks nothing beforehand, so that a role of the database without UPDATE may run it.
 pub async fn purge(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     before: OffsetDateTime,
     limit: i64,
 ) -> Result<Purged, StoreError> {
@@ -258,7 +258,7 @@ pub async fn purge(
         first_id_of(before),
         limit,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(purged)
 }

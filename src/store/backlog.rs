@@ -4,7 +4,7 @@
 //! many mails there are. The order that each part asks for is the whole order of its index: only that keeps a planner
 //! that guesses wrong from reading the table instead.
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 
 use super::StoreError;
@@ -29,7 +29,7 @@ pub struct BacklogRow {
 /// A mail that no server has judged yet waits since it was queued, however often its lane failed: what fails for the
 /// lane's sake counts no attempt and lines up anew. One that was judged waits since it is due again.
 pub async fn get(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     limit: i64,
     now: OffsetDateTime,
 ) -> Result<BacklogRow, StoreError> {
@@ -66,7 +66,7 @@ pub async fn get(
         limit,
         now,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(row)
 }

@@ -3,7 +3,7 @@
 //! The counts are those of `batch_counts` and of the events that were not folded into them yet. Whoever makes an event adds
 //! a row and waits for nobody; [`fold`] alone writes counters.
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -27,7 +27,7 @@ pub struct Done<'a> {
 }
 
 /// Writes down that items were done: the first ones make the batch, later ones add to it.
-pub async fn add(connection: &mut PgConnection, done: Done<'_>) -> Result<(), StoreError> {
+pub async fn add(connection: &mut Connection<'_>, done: Done<'_>) -> Result<(), StoreError> {
     sqlx::query!(
         "-- store::batches::add
         INSERT INTO batches AS b (id, created_at, updated_at, item_count, failed_count, organization_id)
@@ -41,14 +41,14 @@ pub async fn add(connection: &mut PgConnection, done: Done<'_>) -> Result<(), St
         i64::try_from(done.failed).unwrap_or(i64::MAX),
         done.organization_id.as_str(),
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(())
 }
 
 /// A batch, without its counts.
 pub async fn find(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     id: Uuid,
 ) -> Result<Option<Batch>, StoreError> {
@@ -61,14 +61,14 @@ pub async fn find(
         organization_id.as_str(),
         id,
     )
-    .fetch_optional(connection)
+    .fetch_optional(connection.driver())
     .await?;
     Ok(batch)
 }
 
 /// The transaction of a batch's first items, where its events begin; `None` if the organization has no such batch.
 pub async fn first_transaction(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     id: Uuid,
 ) -> Result<Option<i64>, StoreError> {
@@ -80,7 +80,7 @@ pub async fn first_transaction(
         organization_id.as_str(),
         id,
     )
-    .fetch_optional(connection)
+    .fetch_optional(connection.driver())
     .await?;
     Ok(transaction_id)
 }
@@ -88,7 +88,7 @@ pub async fn first_transaction(
 /// How many invitations of a batch are in each pair of states, at one moment. One whose time ran out is counted as expired,
 /// and one that a worker holds as sending, as whoever reads it sees it.
 pub async fn counts(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     id: Uuid,
     now: OffsetDateTime,
@@ -146,7 +146,7 @@ pub async fn counts(
         id,
         now,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(counts)
 }
@@ -155,7 +155,7 @@ pub async fn counts(
 ///
 /// Below the oldest transaction that still runs no event can be added any more, so what was folded is never looked at
 /// again. Whoever comes second waits, and then finds less to do or nothing.
-pub async fn fold(connection: &mut PgConnection, rows: i64) -> Result<i64, StoreError> {
+pub async fn fold(connection: &mut Connection<'_>, rows: i64) -> Result<i64, StoreError> {
     let folded = sqlx::query_scalar!(
         r#"-- store::batches::fold
         WITH fold AS MATERIALIZED (
@@ -200,14 +200,14 @@ pub async fn fold(connection: &mut PgConnection, rows: i64) -> Result<i64, Store
         SELECT count(*) AS "count!" FROM event"#,
         rows,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(folded)
 }
 
 /// Deletes batches that were made at a time or before, with their counts, the oldest first, at most `limit`.
 pub async fn purge(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     made_by: OffsetDateTime,
     limit: i64,
 ) -> Result<Purged, StoreError> {
@@ -235,7 +235,7 @@ pub async fn purge(
         made_by,
         limit,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(purged)
 }

@@ -1,6 +1,6 @@
 //! Invitations that a bulk call is about to act on: locked, with what decides whether it may.
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -40,7 +40,7 @@ impl Candidate {
 /// Locks those of an organization's invitations that exist, until the transaction ends. In the order of their addresses,
 /// as every statement that locks many; of one address, from old to new.
 pub async fn lock_many(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     ids: &[Uuid],
 ) -> Result<Vec<Candidate>, StoreError> {
@@ -55,7 +55,7 @@ pub async fn lock_many(
         organization_id.as_str(),
         ids,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(candidates)
 }

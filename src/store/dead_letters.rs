@@ -1,17 +1,17 @@
 //! Mails of the `outbox` table that were given up, and their second chance.
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{StoreError, bell};
+use super::StoreError;
 use crate::domain::ids::OrganizationId;
 
 /// The invitations of an organization whose latest mail was given up and that still wait for their person, oldest
 /// first, at most `limit`. Each is looked up by itself, and the range names the index: as a join by equality this would
 /// be planned by guesses, and a wrong one compares each mail with each invitation.
 pub async fn find(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     limit: i64,
     now: OffsetDateTime,
@@ -37,7 +37,7 @@ pub async fn find(
         Uuid::nil(),
         Uuid::max(),
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(ids)
 }
@@ -46,7 +46,7 @@ pub async fn find(
 /// returns the ids. The mails stay the same mails: what a mail is made from does not change, only its attempts begin
 /// anew. The invitations must be locked by this transaction and wait for their person.
 pub async fn requeue_many(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     invitation_ids: &[Uuid],
     now: OffsetDateTime,
@@ -88,8 +88,10 @@ pub async fn requeue_many(
         invitation_ids,
         now,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
-    bell::note_mail(organization_id.as_str());
+    connection
+        .notifications()
+        .add_mail(organization_id.as_str());
     Ok(requeued)
 }

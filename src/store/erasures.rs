@@ -3,11 +3,11 @@
 //! An address, the note, the metadata and what a mail server said are taken out of a row together; a keyed hash of the
 //! address stays, so that whoever names the address still finds the row. How old a row must be is not decided here.
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Purged, StoreError, bell};
+use super::{Purged, StoreError};
 use crate::domain::address_tag::AddressTag;
 
 /// An invitation that was locked and still has its address. Not `Debug`: it holds that.
@@ -27,7 +27,7 @@ pub struct Erasable {
 /// Locks invitations of an address over all organizations, at most `limit`, and waits for whoever holds one. In the order
 /// that everybody locks in.
 pub async fn lock_of_address(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     email_normalized: &str,
     limit: i64,
     now: OffsetDateTime,
@@ -46,7 +46,7 @@ pub async fn lock_of_address(
         limit,
         now,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(locked)
 }
@@ -54,7 +54,7 @@ pub async fn lock_of_address(
 /// Locks invitations that ended at a time or before and still have their address, the first to end first, at most `limit`.
 /// Passes over rows that others hold, and so waits for nobody.
 pub async fn lock_ended(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     ended_by: OffsetDateTime,
     limit: i64,
 ) -> Result<Vec<Erasable>, StoreError> {
@@ -71,7 +71,7 @@ pub async fn lock_ended(
         ended_by,
         limit,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(locked)
 }
@@ -81,7 +81,7 @@ pub async fn lock_ended(
 ///
 /// A mail that a worker holds is not waited for: it settles, and is not tried again.
 pub async fn erase_many(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     rows: &[(&Erasable, AddressTag)],
     now: OffsetDateTime,
 ) -> Result<u64, StoreError> {
@@ -138,16 +138,18 @@ pub async fn erase_many(
         &key_ids,
         now,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
-    bell::note_all(organization_ids);
+    for id in organization_ids {
+        connection.notifications().add_events(id);
+    }
     Ok(canceled.unsigned_abs())
 }
 
 /// Deletes invitations without an address that ended at a time or before, with what is left of their mails, the first to
 /// end first, at most `limit`.
 pub async fn delete_ended(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     ended_by: OffsetDateTime,
     limit: i64,
 ) -> Result<Purged, StoreError> {
@@ -175,7 +177,7 @@ pub async fn delete_ended(
         ended_by,
         limit,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(purged)
 }

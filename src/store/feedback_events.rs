@@ -1,16 +1,16 @@
 //! The `feedback_events` table: reports that were taken; and what a report tells of the invitation whose mail it is about.
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{StoreError, bell};
+use super::StoreError;
 use crate::domain::invitation::DeliveryState;
 
 /// Remembers a report; `false` if it was taken before. Waits for a twin in flight: when that commits the report is
 /// known, when it rolls back the report is new.
 pub async fn insert(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     source: &str,
     event_id: &str,
     now: OffsetDateTime,
@@ -23,14 +23,14 @@ pub async fn insert(
         event_id,
         now,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(inserted.rows_affected() == 1)
 }
 
 /// Forgets reports that were taken before a time, at most `limit`; returns how many.
 pub async fn purge(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     forget_before: OffsetDateTime,
     limit: i64,
 ) -> Result<u64, StoreError> {
@@ -46,7 +46,7 @@ pub async fn purge(
         forget_before,
         limit,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(purged.rows_affected())
 }
@@ -69,7 +69,7 @@ pub struct ReportedInvitation {
 
 /// Locks the invitation of a mail until the transaction ends. Looks without an organization, because a mail names none.
 pub async fn lock_invitation(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     id: Uuid,
 ) -> Result<Option<ReportedInvitation>, StoreError> {
     let invitation = sqlx::query_as!(
@@ -81,7 +81,7 @@ pub async fn lock_invitation(
            FOR NO KEY UPDATE",
         id,
     )
-    .fetch_optional(connection)
+    .fetch_optional(connection.driver())
     .await?;
     Ok(invitation)
 }
@@ -102,7 +102,7 @@ pub struct Report<'a> {
 /// Tells an invitation that was locked what became of its latest mail. One that is known to have arrived or not is not
 /// tried again.
 pub async fn tell(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     invitation: &ReportedInvitation,
     report: Report<'_>,
     now: OffsetDateTime,
@@ -145,8 +145,10 @@ pub async fn tell(
         now,
         &after as &[&str],
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
-    bell::note(&invitation.organization_id);
+    connection
+        .notifications()
+        .add_events(&invitation.organization_id);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The `idempotency_keys` table: calls that may be repeated, and what they were answered.
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -30,7 +30,7 @@ pub struct StoredRequest {
 /// Claims a key for this transaction; `false` if a younger call holds it. Waits for a call that is in flight: when it
 /// commits the key is taken, when it rolls back the key is ours.
 pub async fn claim(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     key: &RequestKey,
     request_hash: &[u8],
     now: OffsetDateTime,
@@ -51,14 +51,14 @@ pub async fn claim(
         now,
         forget_before,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(claimed.rows_affected() == 1)
 }
 
 /// What is known of an earlier call under this key.
 pub async fn get(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     key: &RequestKey,
     forget_before: OffsetDateTime,
 ) -> Result<Option<StoredRequest>, StoreError> {
@@ -74,14 +74,14 @@ pub async fn get(
         key.request_id,
         forget_before,
     )
-    .fetch_optional(connection)
+    .fetch_optional(connection.driver())
     .await?;
     Ok(stored)
 }
 
 /// Holds the key of a call that goes on in many transactions, so that twins of it take turns; returns what is kept under it.
 pub async fn lock(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     key: &RequestKey,
 ) -> Result<Option<StoredRequest>, StoreError> {
     let stored = sqlx::query_as!(
@@ -96,14 +96,14 @@ pub async fn lock(
         key.method,
         key.request_id,
     )
-    .fetch_optional(connection)
+    .fetch_optional(connection.driver())
     .await?;
     Ok(stored)
 }
 
 /// Keeps the answer of a call whose key this transaction claimed.
 pub async fn set_response(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     key: &RequestKey,
     response: &[u8],
 ) -> Result<(), StoreError> {
@@ -117,14 +117,14 @@ pub async fn set_response(
         key.request_id,
         response,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(())
 }
 
 /// Forgets calls that were made before a time, at most `limit`; returns how many.
 pub async fn forget(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     forget_before: OffsetDateTime,
     limit: i64,
 ) -> Result<u64, StoreError> {
@@ -140,7 +140,7 @@ pub async fn forget(
         forget_before,
         limit,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(forgotten.rows_affected())
 }

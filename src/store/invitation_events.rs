@@ -3,7 +3,7 @@
 //! A row stands where its transaction began and is seen when that ends, so one may appear before others that were read
 //! already. Below the horizon, the oldest transaction that still runs, none can: those rows are final.
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -62,7 +62,10 @@ pub struct Page {
 /// Reads a part of the log. One statement, so that the horizon is that of the rows. As a range in
 /// the order of the index, which names it: with an equality, a planner without statistics takes an organization for so small
 /// that it reads and sorts all of it.
-pub async fn page(connection: &mut PgConnection, reading: Reading<'_>) -> Result<Page, StoreError> {
+pub async fn page(
+    connection: &mut Connection<'_>,
+    reading: Reading<'_>,
+) -> Result<Page, StoreError> {
     let (known_seqs, known_counts): (Vec<i64>, Vec<i32>) = reading.known.iter().copied().unzip();
     let rows = sqlx::query!(
         r#"-- store::invitation_events::page
@@ -109,7 +112,7 @@ pub async fn page(connection: &mut PgConnection, reading: Reading<'_>) -> Result
         i64::from(reading.events_max),
         i64::MAX,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     let first = rows.first().ok_or(StoreError::Inconsistent("horizon"))?;
     let last = first
@@ -156,14 +159,14 @@ pub struct Span {
 }
 
 /// Where the log stands now.
-pub async fn span(connection: &mut PgConnection) -> Result<Span, StoreError> {
+pub async fn span(connection: &mut Connection<'_>) -> Result<Span, StoreError> {
     let span = sqlx::query_as!(
         Span,
         r#"-- store::invitation_events::span
         SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "horizon!",
                pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS "end!""#,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(span)
 }
@@ -180,7 +183,7 @@ pub struct News {
 }
 
 /// The organizations with events of a transaction or later ones; without one, only from where to look next time.
-pub async fn news(connection: &mut PgConnection, from: Option<i64>) -> Result<News, StoreError> {
+pub async fn news(connection: &mut Connection<'_>, from: Option<i64>) -> Result<News, StoreError> {
     let news = sqlx::query!(
         r#"-- store::invitation_events::news
         WITH fresh AS MATERIALIZED (
@@ -196,7 +199,7 @@ pub async fn news(connection: &mut PgConnection, from: Option<i64>) -> Result<Ne
         from,
         NEWS_ROWS_MAX,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(News {
         horizon: news.horizon,
@@ -208,7 +211,7 @@ pub async fn news(connection: &mut PgConnection, from: Option<i64>) -> Result<Ne
 /// Deletes events that happened at a time or before and are in the counts, the oldest transactions first, out of the
 /// `limit` oldest ones.
 pub async fn purge(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     happened_by: OffsetDateTime,
     limit: i64,
 ) -> Result<Purged, StoreError> {
@@ -232,7 +235,7 @@ pub async fn purge(
         happened_by,
         limit,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(purged)
 }

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::Connection;
 use serde_json::Value;
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -70,7 +70,7 @@ pub struct Found {
 /// Finds what a token claims to be of. Looks without an organization, because a token names none; the caller's
 /// right to the one it finds is asked afterwards.
 pub async fn find(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     id: Uuid,
     now: OffsetDateTime,
 ) -> Result<Option<Found>, StoreError> {
@@ -80,7 +80,7 @@ pub async fn find(
 
 /// Returns those of an organization's invitations that exist, in the order of the ids.
 pub async fn get_many(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &str,
     ids: &[Uuid],
     now: OffsetDateTime,
@@ -91,7 +91,7 @@ pub async fn get_many(
 
 /// The same of ids that were just found; `None` if the organization is deleted.
 pub async fn get_page(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &str,
     ids: &[Uuid],
     now: OffsetDateTime,
@@ -121,7 +121,7 @@ fn in_order(
 /// times as long as finding a row, and a plan that is kept is made once for a connection. As it may be made while tables
 /// are empty, everything is looked up by itself: a subquery with a limit is never turned into a join.
 async fn rows(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: Option<&str>,
     ids: &[Uuid],
 ) -> Result<Vec<Row>, StoreError> {
@@ -162,7 +162,7 @@ async fn rows(
         organization_id,
         ids,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(rows)
 }

@@ -4,11 +4,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{StoreError, bell};
+use super::StoreError;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::StateName;
 use crate::domain::new_invitation::NewInvitation;
@@ -44,7 +44,7 @@ pub struct InvitationRow {
 /// An address that is pending already is passed over. Rows must come sorted by their normalized address: two batches
 /// that overlap would otherwise lock each other's rows in opposite order.
 pub async fn insert_many(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     batch: BatchRow<'_>,
     rows: &[InvitationRow],
 ) -> Result<Vec<Uuid>, StoreError> {
@@ -126,9 +126,11 @@ pub async fn insert_many(
         &leads,
         &reminders as &[Option<OffsetDateTime>],
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
-    bell::note_mail(batch.organization_id.as_str());
+    connection
+        .notifications()
+        .add_mail(batch.organization_id.as_str());
     Ok(written)
 }
 
@@ -147,7 +149,7 @@ pub struct Pending {
 /// planned by guesses at how many addresses are asked for and how many people the organization has invited, and a wrong
 /// guess reads the whole organization for every call, or for every address.
 pub async fn pending_for(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     emails_normalized: &[&str],
 ) -> Result<HashMap<String, Pending>, StoreError> {
@@ -164,7 +166,7 @@ pub async fn pending_for(
         organization_id.as_str(),
         emails_normalized as &[&str],
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(rows
         .into_iter()
@@ -201,7 +203,7 @@ pub type Target = (Uuid, String);
 /// overlap wait for each other instead of deadlocking. An address alone is no order: it has an invitation for each time
 /// it was invited.
 pub async fn end_many(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     targets: &[Target],
     end: End<'_>,
     now: OffsetDateTime,
@@ -254,15 +256,17 @@ pub async fn end_many(
         by_user_id,
         now,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
-    bell::note_all(organization_ids.iter().map(String::as_str));
+    for id in &organization_ids {
+        connection.notifications().add_events(id);
+    }
     Ok(ended)
 }
 
 /// The pending invitations of organizations, or those of one inviter alone.
 pub async fn pending_of(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_ids: &[String],
     inviter_user_id: Option<&str>,
 ) -> Result<Vec<Target>, StoreError> {
@@ -275,7 +279,7 @@ pub async fn pending_of(
         organization_ids,
         inviter_user_id,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(targets
         .into_iter()
@@ -285,7 +289,7 @@ pub async fn pending_of(
 
 /// Locks invitations whose time ran out, at most `limit`, passing over those that others hold.
 pub async fn lock_expired(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     now: OffsetDateTime,
     limit: i64,
 ) -> Result<Vec<Target>, StoreError> {
@@ -300,7 +304,7 @@ pub async fn lock_expired(
         now,
         limit,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(targets
         .into_iter()
@@ -332,7 +336,7 @@ pub struct Resending {
 ///
 /// `Conflict(InvitationsPending)` where a newer invitation of the address is pending.
 pub async fn resend_many(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     items: &[Resending],
     key_id: u8,
@@ -400,8 +404,10 @@ pub async fn resend_many(
         now + reminder::PAUSE_MIN,
         &send_seqs as &[Option<i32>],
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
-    bell::note_mail(organization_id.as_str());
+    connection
+        .notifications()
+        .add_mail(organization_id.as_str());
     Ok(resent)
 }

@@ -6,17 +6,16 @@
 
 use std::error::Error;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use sqlx::Executor as _;
 use sqlx::postgres::{PgListener, PgNotification, PgPoolOptions};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::bell::{Bell, Ring};
+use super::commit_notifier::CommitNotifier;
+use super::pending_notifications::PendingNotifications;
 use super::{Store, StoreError, invitation_events};
 use crate::entropy;
 
@@ -47,19 +46,17 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone)]
 pub struct Listener {
     store: Store,
-    bell: Bell,
-    mail_queued: Arc<Notify>,
+    notifier: CommitNotifier,
     look_interval: Duration,
 }
 
 impl Listener {
-    /// A listener for the units of work of a store; `mail_queued` is notified when another process has queued mail.
+    /// A listener for the units of work of a store.
     #[must_use]
-    pub fn new(store: Store, mail_queued: Arc<Notify>) -> Self {
+    pub fn new(store: Store) -> Self {
         Self {
-            bell: store.bell(),
+            notifier: store.notifier().clone(),
             store,
-            mail_queued,
             look_interval: LOOK_INTERVAL,
         }
     }
@@ -108,7 +105,7 @@ impl Listener {
         let mut told_at = Instant::now() - TELL_PAUSE;
         loop {
             let due = async {
-                self.bell.pending().await;
+                self.notifier.has_outgoing().await;
                 tokio::time::sleep_until(told_at + TELL_PAUSE).await;
             };
             tokio::select! {
@@ -117,8 +114,8 @@ impl Listener {
                     None => return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
                 },
                 () = due => {
-                    let ring = self.bell.take_pending();
-                    in_time(tell(&mut listener, ring)).await?;
+                    let notifications = self.notifier.take_outgoing();
+                    in_time(tell(&mut listener, notifications)).await?;
                     told_at = Instant::now();
                 }
                 () = tokio::time::sleep(SILENCE_MAX) => {
@@ -157,25 +154,21 @@ impl Listener {
         if heard.process_id() == own_pid {
             return;
         }
+        let mut notifications = PendingNotifications::default();
         if heard.channel() == MAIL {
-            self.mail_queued.notify_one();
-            return;
-        }
-        let mut ring = Ring::default();
-        if heard.payload().is_empty() {
-            ring.is_for_everybody = true;
+            notifications.mail_queued = true;
+        } else if heard.payload().is_empty() {
+            notifications.all_organizations = true;
         } else {
-            ring.organization_ids.insert(heard.payload().to_owned());
+            notifications.add_events(heard.payload());
         }
-        self.bell.ring_here(&ring);
+        self.notifier.wake(&notifications);
     }
 
     fn hear_everything(&self) {
-        self.mail_queued.notify_one();
-        self.bell.ring_here(&Ring {
-            is_for_everybody: true,
-            ..Ring::default()
-        });
+        let mut notifications = PendingNotifications::default();
+        notifications.add_mail_of_any_organization();
+        self.notifier.wake(&notifications);
     }
 
     /// Looks for events that nobody told of, as long as somebody waits for any.
@@ -183,7 +176,7 @@ impl Listener {
         let mut from = None;
         loop {
             tokio::time::sleep(entropy::jittered(self.look_interval, JITTER)).await;
-            if !self.bell.is_awaited() {
+            if !self.notifier.has_watchers() {
                 from = None;
                 continue;
             }
@@ -206,24 +199,32 @@ impl Listener {
                 Box::pin(async move { invitation_events::news(connection, from).await })
             })
             .await?;
-        self.bell.ring_here(&Ring {
-            // Before the first look, nobody knows what was missed.
-            is_for_everybody: news.is_cut || from.is_none(),
+        self.notifier.wake(&PendingNotifications {
+            // Before the first look, nothing is known about what was missed.
+            all_organizations: news.is_cut || from.is_none(),
             organization_ids: news.organization_ids.into_iter().collect(),
-            is_for_workers: false,
+            mail_queued: false,
         });
         Ok(news.horizon)
     }
 }
 
 /// Tells other processes, in a transaction that does nothing else.
-async fn tell(listener: &mut PgListener, ring: Ring) -> Result<(), sqlx::Error> {
+async fn tell(
+    listener: &mut PgListener,
+    notifications: PendingNotifications,
+) -> Result<(), sqlx::Error> {
     let mut told: Vec<(&str, String)> = Vec::new();
-    if ring.is_for_everybody {
+    if notifications.all_organizations {
         told.push((EVENTS, String::new()));
     }
-    told.extend(ring.organization_ids.into_iter().map(|id| (EVENTS, id)));
-    if ring.is_for_workers {
+    told.extend(
+        notifications
+            .organization_ids
+            .into_iter()
+            .map(|id| (EVENTS, id)),
+    );
+    if notifications.mail_queued {
         told.push((MAIL, String::new()));
     }
     let (channels, payloads): (Vec<&str>, Vec<String>) = told.into_iter().unzip();

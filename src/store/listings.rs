@@ -9,7 +9,7 @@
 //! an invitation is in no index, because such an index would be written with every mail: that filter alone walks until its
 //! page is full.
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -91,7 +91,7 @@ impl Page<'_> {
 /// its own, with the organization kept out of the part that reads the table: a planner without statistics would read all of
 /// the organization for it.
 pub async fn ids_of_address(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     email_normalized: &str,
     tags: &[AddressTag],
@@ -109,14 +109,14 @@ pub async fn ids_of_address(
         email_normalized,
         &tags as &[&[u8]],
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(ids)
 }
 
 /// The ids of a page, newest first. For use in a transaction that is planned afresh.
 pub async fn list_ids(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     page: Page<'_>,
 ) -> Result<Vec<Uuid>, StoreError> {
     let filter = page.filter;
@@ -130,7 +130,7 @@ pub async fn list_ids(
 
 /// The few ids that are known to be for an address, and of them those that are asked for.
 async fn list_of_ids(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     page: Page<'_>,
     ids: &[Uuid],
 ) -> Result<Vec<Uuid>, StoreError> {
@@ -167,7 +167,7 @@ async fn list_of_ids(
         page.filter.inviter_user_id,
         page.filter.batch_id,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(ids)
 }
@@ -175,7 +175,7 @@ async fn list_of_ids(
 /// Those of one call. The organization stands in CASE too: nothing but the batch's index is left to read the table by. All
 /// of a batch are of one organization, so that one look tells whether it is another's, however many it has.
 async fn list_of_batch(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     page: Page<'_>,
     batch_id: Uuid,
 ) -> Result<Vec<Uuid>, StoreError> {
@@ -208,14 +208,14 @@ async fn list_of_batch(
         batch_id,
         page.filter.inviter_user_id,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(ids)
 }
 
 /// Those of one inviter.
 async fn list_of_inviter(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     page: Page<'_>,
     inviter_user_id: &str,
 ) -> Result<Vec<Uuid>, StoreError> {
@@ -243,7 +243,7 @@ async fn list_of_inviter(
         page.limit,
         inviter_user_id,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(ids)
 }
@@ -253,7 +253,7 @@ async fn list_of_inviter(
 /// What expired since the sweeper last looked is found by that, over all organizations, instead of among all that are
 /// pending: there are as many as expire between two looks.
 async fn list_of_states(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     page: Page<'_>,
 ) -> Result<Vec<Uuid>, StoreError> {
     let stored = StoredStates::of(&page.filter.states);
@@ -301,7 +301,7 @@ async fn list_of_states(
         stored.overdue_alone,
         stored.with_overdue,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(ids)
 }

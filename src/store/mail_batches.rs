@@ -3,7 +3,7 @@
 //! A batch is written down before the call and its composition never changes, so that the call can be repeated as it
 //! was: with the same key and the same bytes. A mail in a batch is leased to the batch, and the batch to a worker.
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -27,7 +27,7 @@ pub struct LeftBatch {
 /// Writes down a batch of mails that are held under these leases, in this order. Returns the places in `held` of those
 /// that are in it: a mail whose lease was lost is not.
 pub async fn form(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     id: Uuid,
     lane: &str,
     held: &[(MailKey, Uuid)],
@@ -63,7 +63,7 @@ pub async fn form(
         lease.until,
         now,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     places.sort_unstable();
     Ok(places
@@ -74,7 +74,7 @@ pub async fn form(
 
 /// Claims a batch of a lane that is due and that nobody holds.
 pub async fn claim(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     lane: &str,
     lease: Lease,
     now: OffsetDateTime,
@@ -95,7 +95,7 @@ pub async fn claim(
         lease.until,
         now,
     )
-    .fetch_optional(&mut *connection)
+    .fetch_optional(connection.driver())
     .await?;
     let Some(batch) = claimed else {
         return Ok(None);
@@ -109,7 +109,7 @@ pub async fn claim(
          ORDER BY batch_index"#,
         batch.id,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(Some(LeftBatch {
         id: batch.id,
@@ -137,7 +137,7 @@ pub async fn claim(
 
 /// Extends the lease of a batch; `false` if it was lost.
 pub async fn extend_lease(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     id: Uuid,
     lease: Lease,
 ) -> Result<bool, StoreError> {
@@ -148,14 +148,14 @@ pub async fn extend_lease(
         lease.token,
         lease.until,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(extended.rows_affected() == 1)
 }
 
 /// Keeps a batch whose outcome is unknown, to be repeated at a time; `false` if its lease was lost.
 pub async fn postpone(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     id: Uuid,
     lease_token: Uuid,
     next_attempt_at: OffsetDateTime,
@@ -169,7 +169,7 @@ pub async fn postpone(
         next_attempt_at,
         now,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(postponed.rows_affected() == 1)
 }
@@ -177,7 +177,7 @@ pub async fn postpone(
 /// Ends a batch with what became of its mails; `false` if its lease was lost, and then nothing changes. For use inside a
 /// transaction.
 pub async fn settle(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     id: Uuid,
     lease_token: Uuid,
     settled: &[Settled],
@@ -193,7 +193,7 @@ pub async fn settle(
 /// Takes a batch apart without settling its mails: they are held under their own leases again, until `until`. `false` if
 /// the lease was lost, and then nothing changes. For use inside a transaction.
 pub async fn take_apart(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     id: Uuid,
     lease_token: Uuid,
     until: OffsetDateTime,
@@ -207,7 +207,7 @@ pub async fn take_apart(
         id,
         until,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(true)
 }
@@ -215,7 +215,7 @@ pub async fn take_apart(
 /// Queues the mails of batches again that were put together before a time and that nobody holds: their lane is gone, or
 /// its provider has forgotten the call. Returns how many batches.
 pub async fn requeue_abandoned(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     created_before: OffsetDateTime,
     now: OffsetDateTime,
 ) -> Result<u64, StoreError> {
@@ -232,13 +232,13 @@ pub async fn requeue_abandoned(
         created_before,
         now,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(abandoned.unsigned_abs())
 }
 
 async fn delete(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     id: Uuid,
     lease_token: Uuid,
 ) -> Result<bool, StoreError> {
@@ -248,7 +248,7 @@ async fn delete(
         id,
         lease_token,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(deleted.rows_affected() == 1)
 }

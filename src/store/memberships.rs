@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 
 use super::StoreError;
@@ -27,7 +27,7 @@ pub struct MembershipRow {
 
 /// Adds or replaces memberships; returns the (organization, user) pairs that were added.
 pub async fn upsert_many(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     rows: &[MembershipRow],
     now: OffsetDateTime,
 ) -> Result<Vec<(String, String)>, StoreError> {
@@ -60,7 +60,7 @@ pub async fn upsert_many(
         &optional(|row| row.private_metadata.clone()) as &[Option<String>],
         now,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(added
         .into_iter()
@@ -70,7 +70,7 @@ pub async fn upsert_many(
 
 /// Returns one membership.
 pub async fn get(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &str,
     user_id: &str,
 ) -> Result<Option<Membership>, StoreError> {
@@ -83,14 +83,14 @@ pub async fn get(
         organization_id,
         user_id,
     )
-    .fetch_optional(connection)
+    .fetch_optional(connection.driver())
     .await?;
     Ok(membership)
 }
 
 /// Returns the memberships of an organization by user, those after `after` alone, at most `limit`.
 pub async fn list(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     after: &str,
     limit: i64,
@@ -107,7 +107,7 @@ pub async fn list(
         after,
         limit,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(memberships)
 }
@@ -117,7 +117,7 @@ pub async fn list(
 /// Their memberships stay as they are until the transaction ends: whoever removes one waits, and then finds the
 /// invitations that were made in its name; whoever makes an admin a member waits, too.
 pub async fn inviters(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     user_ids: &[&str],
 ) -> Result<HashMap<String, Inviter>, StoreError> {
@@ -138,7 +138,7 @@ pub async fn inviters(
         user_ids as &[&str],
         Role::ADMIN,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     let inviter = |name, is_admin| Inviter { name, is_admin };
     Ok(rows
@@ -149,7 +149,7 @@ pub async fn inviters(
 
 /// Whether a user is an admin member of an organization; the same answer for one that is not known.
 pub async fn is_admin(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     user_id: &UserId,
 ) -> Result<bool, StoreError> {
@@ -164,14 +164,14 @@ pub async fn is_admin(
         user_id.as_str(),
         Role::ADMIN,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(is_admin)
 }
 
 /// Deletes one membership; `false` if it is not known.
 pub async fn delete(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     user_id: &UserId,
 ) -> Result<bool, StoreError> {
@@ -181,14 +181,14 @@ pub async fn delete(
         organization_id.as_str(),
         user_id.as_str(),
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(deleted.rows_affected() == 1)
 }
 
 /// Deletes every membership of an organization; returns how many.
 pub async fn delete_of_organization(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
 ) -> Result<u64, StoreError> {
     let deleted = sqlx::query!(
@@ -196,14 +196,14 @@ pub async fn delete_of_organization(
         DELETE FROM memberships WHERE organization_id = $1",
         organization_id.as_str(),
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(deleted.rows_affected())
 }
 
 /// Deletes every membership of a user; returns the organizations they were in.
 pub async fn delete_of_user(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     user_id: &UserId,
 ) -> Result<Vec<String>, StoreError> {
     let organizations = sqlx::query_scalar!(
@@ -211,7 +211,7 @@ pub async fn delete_of_user(
         DELETE FROM memberships WHERE user_id = $1 RETURNING organization_id",
         user_id.as_str(),
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(organizations)
 }

@@ -6,8 +6,9 @@
 pub mod audit_events;
 pub mod backlog;
 pub mod batches;
-mod bell;
 pub mod candidates;
+mod commit_notifier;
+mod connection;
 pub mod dead_letters;
 pub mod erasures;
 mod error;
@@ -22,6 +23,7 @@ pub mod mail_batches;
 pub mod memberships;
 pub mod organizations;
 pub mod outbox;
+mod pending_notifications;
 mod pool;
 pub mod quotas;
 pub mod reminders;
@@ -37,19 +39,17 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sqlx::Connection as _;
 use sqlx::postgres::PgConnectOptions;
+use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
 
-pub use bell::{Bell, Subscription};
+pub use commit_notifier::{CommitNotifier, Subscription};
+pub use connection::Connection;
 pub use error::{Constraint, StoreError, Transient};
 pub use listener::Listener;
 
 use self::pool::Pool;
 use crate::{entropy, shutdown};
-
-/// A connection, lent to a unit of work. Its callers know no driver.
-pub type Connection = sqlx::PgConnection;
 
 /// How often a transaction that lost against others is tried, the first time included.
 const TRANSACTION_ATTEMPTS_MAX: u32 = 4;
@@ -82,7 +82,7 @@ pub struct Purged {
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: Pool,
-    bell: Bell,
+    notifier: CommitNotifier,
 }
 
 impl Store {
@@ -104,14 +104,14 @@ impl Store {
         let pool = Pool::new(options, config);
         Ok(Self {
             pool,
-            bell: Bell::default(),
+            notifier: CommitNotifier::default(),
         })
     }
 
     /// Brings the schema up to date.
     pub async fn migrate(url: &str) -> Result<(), StoreError> {
         // A connection of its own, without the statement timeout: an index on a large table takes as long as it takes.
-        let mut connection = Connection::connect(url).await?;
+        let mut connection = PgConnection::connect(url).await?;
         sqlx::migrate!().run(&mut connection).await?;
         Ok(connection.close().await?)
     }
@@ -151,7 +151,7 @@ impl Store {
                 let is_read_only: bool = sqlx::query_scalar(
                     "-- store::ping\nSELECT current_setting('transaction_read_only')::boolean",
                 )
-                .fetch_one(connection)
+                .fetch_one(connection.driver())
                 .await?;
                 if is_read_only {
                     return Err(StoreError::ReadOnly);
@@ -169,19 +169,25 @@ impl Store {
     /// Ends once the server has said nothing for longer than [`StoreConfig::statement_timeout`], whatever the network does.
     pub async fn run<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
     where
-        F: for<'c> Fn(&'c mut Connection) -> BoxFuture<'c, Result<T, E>> + Send + Sync + 'static,
+        F: for<'c> Fn(&'c mut Connection<'_>) -> BoxFuture<'c, Result<T, E>>
+            + Send
+            + Sync
+            + 'static,
         T: Send + 'static,
         E: From<StoreError> + Transient + Send + 'static,
     {
-        let (pool, bell) = (self.pool.clone(), self.bell.clone());
+        let (pool, notifier) = (self.pool.clone(), self.notifier.clone());
         shutdown::detached(name, async move {
             retried(name, || async {
                 let lent = pool.lend().await?;
-                let working = lent.settle(async |connection| work(connection).await);
-                let (outcome, ring) = bell::noting(working).await;
-                // Each statement was committed by itself, whatever became of a later one.
-                bell.ring(ring);
-                outcome
+                lent.settle(async |driver| {
+                    let mut connection = Connection::new(driver);
+                    let outcome = work(&mut connection).await;
+                    // Each statement was committed by itself, even if a later one failed.
+                    notifier.committed(connection.into_notifications());
+                    outcome
+                })
+                .await
             })
             .await
         })
@@ -195,35 +201,37 @@ impl Store {
     /// half-way would leave the connection inside a transaction that swallows the next borrower's writes.
     pub async fn with_tx<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
     where
-        F: for<'c> Fn(&'c mut Connection) -> BoxFuture<'c, Result<T, E>> + Send + Sync + 'static,
+        F: for<'c> Fn(&'c mut Connection<'_>) -> BoxFuture<'c, Result<T, E>>
+            + Send
+            + Sync
+            + 'static,
         T: Send + 'static,
         E: From<StoreError> + Transient + Send + 'static,
     {
-        let (pool, bell) = (self.pool.clone(), self.bell.clone());
+        let (pool, notifier) = (self.pool.clone(), self.notifier.clone());
         shutdown::detached(name, async move {
             retried(name, || async {
                 let lent = pool.lend().await?;
-                let working = lent.settle(async |connection| {
-                    let mut transaction = connection.begin().await.map_err(StoreError::from)?;
-                    let output = work(&mut transaction).await?;
+                lent.settle(async |driver| {
+                    let mut transaction = driver.begin().await.map_err(StoreError::from)?;
+                    let mut connection = Connection::new(&mut transaction);
+                    let output = work(&mut connection).await?;
+                    let notifications = connection.into_notifications();
                     transaction.commit().await.map_err(StoreError::from)?;
+                    notifier.committed(notifications);
                     Ok(output)
-                });
-                let (outcome, ring) = bell::noting(working).await;
-                if outcome.is_ok() {
-                    bell.ring(ring);
-                }
-                outcome
+                })
+                .await
             })
             .await
         })
         .await
     }
 
-    /// What tells of events as soon as they are committed.
+    /// What wakes workers and watchers after each commit.
     #[must_use]
-    pub fn bell(&self) -> Bell {
-        self.bell.clone()
+    pub const fn notifier(&self) -> &CommitNotifier {
+        &self.notifier
     }
 
     /// How a connection is made that is not the pool's.
@@ -241,9 +249,9 @@ impl Store {
 ///
 /// A plan that was made when a table was empty may read all of it, and lasts until the table is analyzed: for thousands
 /// of addresses that is too long. Planning costs single statements more than it is worth to them.
-pub async fn plan_afresh(connection: &mut Connection) -> Result<(), StoreError> {
+pub async fn plan_afresh(connection: &mut Connection<'_>) -> Result<(), StoreError> {
     sqlx::query("-- store::plan_afresh\nSET LOCAL plan_cache_mode = force_custom_plan")
-        .execute(connection)
+        .execute(connection.driver())
         .await?;
     Ok(())
 }
@@ -257,27 +265,27 @@ macro_rules! plans_of_pages {
 
 /// [`plan_afresh`], for pages: what an index has in order is read in that order until the page is full. A planner that takes
 /// an organization for small, because it grew since somebody looked, would gather all it has and sort it.
-pub async fn plan_pages(connection: &mut Connection) -> Result<(), StoreError> {
+pub async fn plan_pages(connection: &mut Connection<'_>) -> Result<(), StoreError> {
     sqlx::raw_sql(concat!("-- store::plan_pages\n", plans_of_pages!()))
-        .execute(connection)
+        .execute(connection.driver())
         .await?;
     Ok(())
 }
 
 /// Finds pages in a transaction of their own that begins as [`plan_pages`] has it: one round trip, where that takes two.
 pub async fn find_pages<T, E>(
-    connection: &mut Connection,
-    find: impl AsyncFnOnce(&mut Connection) -> Result<T, E>,
+    connection: &mut Connection<'_>,
+    find: impl AsyncFnOnce(&mut Connection<'_>) -> Result<T, E>,
 ) -> Result<T, E>
 where
     E: From<StoreError>,
 {
-    let begun = connection.begin_with(concat!(
+    let begun = connection.driver().begin_with(concat!(
         "-- store::find_pages\nBEGIN READ ONLY; ",
         plans_of_pages!()
     ));
     let mut transaction = begun.await.map_err(StoreError::from)?;
-    let found = find(&mut transaction).await?;
+    let found = find(&mut Connection::new(&mut transaction)).await?;
     transaction.commit().await.map_err(StoreError::from)?;
     Ok(found)
 }

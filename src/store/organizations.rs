@@ -1,6 +1,6 @@
 //! The `organizations` table.
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::{Date, OffsetDateTime};
 
 use super::StoreError;
@@ -22,7 +22,7 @@ pub struct StoredOrganization {
 
 /// Adds or replaces organizations; tells for each, in order, whether it was added.
 pub async fn upsert_many(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organizations: &[Organization],
     now: OffsetDateTime,
 ) -> Result<Vec<String>, StoreError> {
@@ -84,14 +84,14 @@ pub async fn upsert_many(
         serde_json::Value::Array(rows),
         now,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(added)
 }
 
 /// The organization, deleted or not.
 pub async fn get(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     id: &OrganizationId,
 ) -> Result<Option<StoredOrganization>, StoreError> {
     let ids = [id.as_str().to_owned()];
@@ -100,7 +100,7 @@ pub async fn get(
 
 /// Those of the organizations that exist, deleted or not, in no order.
 pub async fn get_many(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     ids: &[String],
 ) -> Result<Vec<StoredOrganization>, StoreError> {
     let rows = sqlx::query!(
@@ -112,7 +112,7 @@ pub async fn get_many(
          WHERE id = ANY($1)",
         ids,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     rows.into_iter()
         .map(|row| {
@@ -141,7 +141,7 @@ pub async fn get_many(
 
 /// Returns the organization as [`get`] does and keeps it from being deleted until the transaction ends.
 pub async fn hold(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     id: &OrganizationId,
 ) -> Result<Option<StoredOrganization>, StoreError> {
     sqlx::query!(
@@ -149,14 +149,14 @@ pub async fn hold(
         SELECT id FROM organizations WHERE id = $1 FOR KEY SHARE"#,
         id.as_str(),
     )
-    .fetch_optional(&mut *connection)
+    .fetch_optional(connection.driver())
     .await?;
     get(connection, id).await
 }
 
 /// Returns the organization as [`hold`] does, with how many invitations it has counted on a day.
 pub async fn hold_counted(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     id: &OrganizationId,
     day: Date,
 ) -> Result<Option<(StoredOrganization, i64)>, StoreError> {
@@ -170,7 +170,7 @@ pub async fn hold_counted(
         id.as_str(),
         day,
     )
-    .fetch_optional(&mut *connection)
+    .fetch_optional(connection.driver())
     .await?;
     let stored = get(connection, id).await?;
     Ok(stored.zip(used))
@@ -179,7 +179,7 @@ pub async fn hold_counted(
 /// Returns the organization as [`get`] does, and waits until nobody holds it and nobody else can until the transaction
 /// ends.
 pub async fn hold_alone(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     id: &OrganizationId,
 ) -> Result<Option<StoredOrganization>, StoreError> {
     sqlx::query!(
@@ -187,14 +187,14 @@ pub async fn hold_alone(
         SELECT id FROM organizations WHERE id = $1 FOR UPDATE"#,
         id.as_str(),
     )
-    .fetch_optional(&mut *connection)
+    .fetch_optional(connection.driver())
     .await?;
     get(connection, id).await
 }
 
 /// Marks an organization as deleted; `false` if it is not known. Waits for calls that hold it.
 pub async fn mark_deleted(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     id: &OrganizationId,
     now: OffsetDateTime,
 ) -> Result<bool, StoreError> {
@@ -205,7 +205,7 @@ pub async fn mark_deleted(
         id.as_str(),
         now,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(marked.rows_affected() == 1)
 }

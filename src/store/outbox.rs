@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -58,7 +58,7 @@ pub struct Lease {
 /// Claims the mails that are due, oldest first, at most `limit`. Counts the attempt first, so that a mail that kills
 /// its worker is counted too. Joins nothing: rows of ended invitations would pile up at the head.
 pub async fn claim(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     limit: i64,
     lease: Lease,
     now: OffsetDateTime,
@@ -85,7 +85,7 @@ pub async fn claim(
         lease.until,
         now,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(rows
         .into_iter()
@@ -150,7 +150,7 @@ pub struct MailContent {
 /// What claimed mails are written from, read right before they are sent: whatever ended since they were queued shows,
 /// and nothing is written for an organization that was deleted, or to an address that was erased.
 pub async fn contents(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     ids: &[Uuid],
 ) -> Result<Vec<MailContent>, StoreError> {
     let contents = sqlx::query_as!(
@@ -170,14 +170,14 @@ pub async fn contents(
          WHERE i.id = ANY($1) AND i.email IS NOT NULL"#,
         ids,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(contents)
 }
 
 /// Extends the leases of mails, each while it holds the lease it is named with; returns how many were extended.
 pub async fn extend_leases(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     held: &[(MailKey, Uuid)],
     until: OffsetDateTime,
 ) -> Result<u64, StoreError> {
@@ -198,14 +198,14 @@ pub async fn extend_leases(
         until,
     )
     .persistent(false)
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(extended.rows_affected())
 }
 
 /// Those of these mails that are held under the lease they are named with, and that it has not run out for.
 pub async fn held(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     held: &[(MailKey, Uuid)],
     now: OffsetDateTime,
 ) -> Result<HashSet<(Uuid, i32)>, StoreError> {
@@ -225,7 +225,7 @@ pub async fn held(
         &tokens,
         now,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(rows
         .into_iter()
@@ -253,7 +253,7 @@ impl<'a> KeyColumns<'a> {
 /// Queues again what dead workers held, at most `limit`; returns how many. They line up behind what waits already: a mail
 /// that kills whoever takes it must not be the first that the next one takes.
 pub async fn requeue_expired(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     now: OffsetDateTime,
     limit: i64,
 ) -> Result<u64, StoreError> {
@@ -269,14 +269,14 @@ pub async fn requeue_expired(
         now,
         limit,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(requeued.rows_affected())
 }
 
 /// Deletes mails that were sent or canceled and were last due at a time or before, the oldest first, at most `limit`.
 pub async fn purge_settled(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     due_by: OffsetDateTime,
     limit: i64,
 ) -> Result<Purged, StoreError> {
@@ -301,14 +301,14 @@ pub async fn purge_settled(
         due_by,
         limit,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(purged)
 }
 
 /// The same for mails that were given up.
 pub async fn purge_dead(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     due_by: OffsetDateTime,
     limit: i64,
 ) -> Result<Purged, StoreError> {
@@ -333,7 +333,7 @@ pub async fn purge_dead(
         due_by,
         limit,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(purged)
 }

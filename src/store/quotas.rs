@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::{Date, OffsetDateTime};
 use uuid::Uuid;
 
@@ -17,7 +17,7 @@ use crate::domain::quota::RecentMails;
 
 /// Counts mails to addresses, each hash once and sorted; returns the hashes that there was room for.
 pub async fn take_addresses(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     day: Date,
     hashes: &[i64],
     limit: u32,
@@ -33,14 +33,14 @@ pub async fn take_addresses(
         hashes,
         i32::try_from(limit).unwrap_or(i32::MAX),
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(taken.into_iter().collect())
 }
 
 /// Those of the hashes that have no room for another mail.
 pub async fn full_addresses(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     day: Date,
     hashes: &[i64],
     limit: u32,
@@ -56,7 +56,7 @@ pub async fn full_addresses(
         hashes,
         i32::try_from(limit).unwrap_or(i32::MAX),
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(full.into_iter().collect())
 }
@@ -71,7 +71,7 @@ pub struct Taken {
 /// Counts invitations of an organization, if there is room for all of them, and keeps others of the organization from
 /// counting until the transaction ends; `None` if there is not. `new_pending` of them were not pending before.
 pub async fn take_organization(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     day: Date,
     (count, new_pending): (i64, i64),
@@ -92,7 +92,7 @@ pub async fn take_organization(
         limit.map_or(i64::MAX, i64::from),
         new_pending,
     )
-    .fetch_optional(connection)
+    .fetch_optional(connection.driver())
     .await?;
     Ok(taken)
 }
@@ -102,7 +102,7 @@ pub async fn take_organization(
 ///
 /// A statement of its own, so that it sees what was committed before the organization's row was held.
 pub async fn confirm_pending(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     day: Date,
     now: OffsetDateTime,
@@ -127,14 +127,14 @@ pub async fn confirm_pending(
         now,
         i64::from(limit),
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(confirmed.rows_affected() == 1)
 }
 
 /// How many invitations an organization has counted on a day.
 pub async fn used_by_organization(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     day: Date,
 ) -> Result<i64, StoreError> {
@@ -144,7 +144,7 @@ pub async fn used_by_organization(
         organization_id.as_str(),
         day,
     )
-    .fetch_optional(connection)
+    .fetch_optional(connection.driver())
     .await?;
     Ok(used.unwrap_or_default())
 }
@@ -154,7 +154,7 @@ pub async fn used_by_organization(
 /// The order is that of the index which holds one entry for each of them: nothing else is to be read, whatever a planner
 /// guesses.
 pub async fn count_pending(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     now: OffsetDateTime,
     most: i64,
@@ -171,7 +171,7 @@ pub async fn count_pending(
         now,
         most,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(count)
 }
@@ -186,7 +186,7 @@ pub struct MailedInvitation {
 
 /// What was mailed of invitations, by their ids. The first mail of an invitation is no resend, nor is a reminder.
 pub async fn mailed(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     ids: &[Uuid],
     resent_since: OffsetDateTime,
@@ -209,7 +209,7 @@ pub async fn mailed(
         ids,
         resent_since,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(rows
         .into_iter()
@@ -226,7 +226,7 @@ pub async fn mailed(
 
 /// Forgets what was taken before a day, at most `limit` rows of each table; returns how many.
 pub async fn forget(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     before: Date,
     limit: i64,
 ) -> Result<u64, StoreError> {
@@ -249,7 +249,7 @@ pub async fn forget(
         before,
         limit,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(u64::try_from(forgotten).unwrap_or_default())
 }

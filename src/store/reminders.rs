@@ -1,9 +1,9 @@
 //! Reminders: the second mail of an invitation that is about to expire.
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 
-use super::{StoreError, bell};
+use super::StoreError;
 
 /// What became of reminders that were due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Reminded {
 ///
 /// Passes over rows that others hold, and so waits for nobody.
 pub async fn queue_due(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     now: OffsetDateTime,
     limit: i64,
 ) -> Result<Reminded, StoreError> {
@@ -63,10 +63,10 @@ pub async fn queue_due(
         now,
         limit,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     if reminded.queued > 0 {
-        bell::note_mail_of_anybody();
+        connection.notifications().add_mail_of_any_organization();
     }
     Ok(reminded)
 }

@@ -2,13 +2,13 @@
 
 use std::collections::HashSet;
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::StoreError;
 use super::outbox::{KeyColumns, MailKey};
 use super::suppressions::{self, SuppressionRow};
-use super::{StoreError, bell};
 
 /// What became of an attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -118,7 +118,7 @@ impl Settlement {
 /// Locks the invitations before their mails and in the order that everybody locks them in. A report of a bounce may be
 /// quicker than the settlement of its mail, and stays. For use inside a transaction.
 pub async fn settle_many(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     settled: &[Settled],
     now: OffsetDateTime,
 ) -> Result<HashSet<(Uuid, i32)>, StoreError> {
@@ -205,7 +205,7 @@ pub async fn settle_many(
         &reply_codes as &[Option<i16>],
         now,
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection.driver())
     .await?;
     let written: HashSet<(Uuid, i32)> = rows
         .into_iter()
@@ -214,14 +214,18 @@ pub async fn settle_many(
     let told = settled
         .iter()
         .filter(|one| written.contains(&one.key.name()));
-    bell::note_all(told.map(|one| one.key.organization_id.as_str()));
+    for one in told {
+        connection
+            .notifications()
+            .add_events(one.key.organization_id.as_str());
+    }
     suppress(connection, settled, &written, now).await?;
     Ok(written)
 }
 
 /// Suppresses what was settled with a suppression; each address once, however many organizations invited it.
 async fn suppress(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     settled: &[Settled],
     written: &HashSet<(Uuid, i32)>,
     now: OffsetDateTime,

@@ -1,6 +1,6 @@
 //! The `signing_keys` table: which keys were ever loaded.
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 
 use super::StoreError;
@@ -16,7 +16,7 @@ pub struct SigningKeyRow {
 
 /// Records keys that are not known yet.
 pub async fn insert_new(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     keys: &[SigningKeyRow],
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
@@ -31,26 +31,26 @@ pub async fn insert_new(
         &check_values,
         now,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(())
 }
 
 /// Every key that was ever loaded.
-pub async fn list(connection: &mut PgConnection) -> Result<Vec<SigningKeyRow>, StoreError> {
+pub async fn list(connection: &mut Connection<'_>) -> Result<Vec<SigningKeyRow>, StoreError> {
     let keys = sqlx::query_as!(
         SigningKeyRow,
         "-- store::signing_keys::list
         SELECT key_id, check_value FROM signing_keys ORDER BY key_id",
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(keys)
 }
 
 /// Whether a link that may still be followed was made with a key.
 pub async fn is_needed(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     key_id: i16,
     now: OffsetDateTime,
 ) -> Result<bool, StoreError> {
@@ -62,7 +62,7 @@ pub async fn is_needed(
         key_id,
         now,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(is_needed)
 }

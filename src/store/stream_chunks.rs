@@ -3,7 +3,7 @@
 //! Chunks of a batch follow each other without a gap, because whoever adds one holds the stream's key. Knows nothing of
 //! what an answer looks like.
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -24,7 +24,7 @@ pub struct StoredChunk {
 
 /// The place after the last item of a batch that is done; 0 if there is none.
 pub async fn next_index(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     batch_id: Uuid,
 ) -> Result<i64, StoreError> {
@@ -38,14 +38,14 @@ pub async fn next_index(
         organization_id.as_str(),
         batch_id,
     )
-    .fetch_optional(connection)
+    .fetch_optional(connection.driver())
     .await?;
     Ok(next_index.unwrap_or(0))
 }
 
 /// The chunks that hold items from `first_index` on and before `next_index`, in order.
 pub async fn overlapping(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     batch_id: Uuid,
     first_index: i64,
@@ -66,14 +66,14 @@ pub async fn overlapping(
         first_index,
         next_index,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(chunks)
 }
 
 /// Keeps what a chunk was answered.
 pub async fn insert(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     batch_id: Uuid,
     chunk: &StoredChunk,
@@ -91,14 +91,14 @@ pub async fn insert(
         chunk.item_hashes,
         chunk.response,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(())
 }
 
 /// Forgets chunks that were done before a time, at most `limit`; returns how many.
 pub async fn forget(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     forget_before: OffsetDateTime,
     limit: i64,
 ) -> Result<u64, StoreError> {
@@ -114,7 +114,7 @@ pub async fn forget(
         forget_before,
         limit,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(forgotten.rows_affected())
 }

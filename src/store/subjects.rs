@@ -2,12 +2,12 @@
 //!
 //! Statements on the `invitations` table; those that make, end and list many stand in `invitations`.
 
+use super::Connection;
 use serde_json::Value;
-use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{StoreError, bell};
+use super::StoreError;
 use crate::domain::audit::AuditEvent;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::StateName;
@@ -81,7 +81,7 @@ impl Subject {
 
 /// Finds many at once, of one organization: what deriving their links takes.
 pub async fn find_many(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     ids: &[Uuid],
 ) -> Result<Vec<Subject>, StoreError> {
@@ -96,14 +96,14 @@ pub async fn find_many(
         organization_id.as_str(),
         ids,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(subjects)
 }
 
 /// Locks one invitation of an organization until the transaction ends.
 pub async fn lock(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &str,
     id: Uuid,
 ) -> Result<Option<Subject>, StoreError> {
@@ -122,7 +122,7 @@ pub async fn lock(
         organization_id,
         id,
     )
-    .fetch_optional(connection)
+    .fetch_optional(connection.driver())
     .await?;
     Ok(subject)
 }
@@ -163,7 +163,7 @@ pub struct Accepted {
 /// Accepts, in one statement: claims the invitation if everything still holds, makes the membership, adds a user whom
 /// the directory does not know, cancels queued mail, and writes the event. Of any number at once, one claims.
 pub async fn accept(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     acceptance: &Acceptance<'_>,
 ) -> Result<Accepted, StoreError> {
     let row = sqlx::query!(
@@ -253,9 +253,11 @@ pub async fn accept(
         acceptance.event.on_behalf_of_user_id,
         acceptance.version,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
-    bell::note(&acceptance.subject.organization_id);
+    connection
+        .notifications()
+        .add_events(&acceptance.subject.organization_id);
     Ok(Accepted {
         is_claimed: row.is_claimed,
         is_as_found: row.is_as_found,
@@ -290,7 +292,7 @@ impl Acceptance<'_> {
 /// Whether the user may take the invitation as far as addresses go: by the directory, by what the caller has verified,
 /// or because anybody may.
 pub async fn is_owned_by(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     subject: &Subject,
     user: &User,
 ) -> Result<bool, StoreError> {
@@ -308,7 +310,7 @@ pub async fn is_owned_by(
         user.id.as_str(),
         &user.emails_normalized,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(is_owned)
 }
@@ -316,7 +318,7 @@ pub async fn is_owned_by(
 /// Whether an invitation is for one of these addresses, or for whoever holds its link. What the directory knows of
 /// anybody does not count here.
 pub async fn is_for(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     subject: &Subject,
     emails_normalized: &[String],
 ) -> Result<bool, StoreError> {
@@ -330,14 +332,14 @@ pub async fn is_for(
         subject.id,
         emails_normalized,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(is_for)
 }
 
 /// Whether the role is one of the organization's still: it may have been taken out since the invitation was made.
 pub async fn is_role_offered(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     subject: &Subject,
 ) -> Result<bool, StoreError> {
     let is_offered = sqlx::query_scalar!(
@@ -349,14 +351,14 @@ pub async fn is_role_offered(
         subject.organization_id,
         subject.id,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(is_offered)
 }
 
 /// Whether the inviter still may invite, as far as the organization asks for that.
 pub async fn is_inviter_trusted(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     subject: &Subject,
 ) -> Result<bool, StoreError> {
     let is_trusted = sqlx::query_scalar!(
@@ -370,14 +372,14 @@ pub async fn is_inviter_trusted(
         subject.organization_id,
         subject.id,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(is_trusted)
 }
 
 /// Keeps why an attempt to accept was refused, for the organization to see, and writes the event, in one statement.
 pub async fn refuse(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     subject: &Subject,
     event: &AuditEvent,
 ) -> Result<(), StoreError> {
@@ -401,7 +403,7 @@ pub async fn refuse(
         event.on_behalf_of_user_id,
         event.subject_user_id,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! The `suppressions` table: which addresses get no mail, as keyed hashes. It names nobody.
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 
 use super::StoreError;
@@ -35,7 +35,7 @@ pub struct Written {
 ///
 /// Sorts the rows by their key: two calls that overlap would otherwise lock each other's rows in opposite order.
 pub async fn upsert_many(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     rows: &[SuppressionRow],
     now: OffsetDateTime,
 ) -> Result<Vec<Written>, StoreError> {
@@ -76,7 +76,7 @@ pub async fn upsert_many(
         &expiries as &[Option<OffsetDateTime>],
         &weakest_first() as &[&str],
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     rows.into_iter()
         .map(|row| {
@@ -102,7 +102,7 @@ pub struct Suppressed {
 /// Why those of an organization's addresses are suppressed that are: each reason there is, by tag, the same tag maybe more
 /// than once. Ask with every tag an address has. The array comes out of a subquery as in `users::owners`.
 pub async fn reasons(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     tags: &[&[u8]],
     now: OffsetDateTime,
@@ -117,7 +117,7 @@ pub async fn reasons(
         tags as &[&[u8]],
         now,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     rows.into_iter()
         .map(|row| Ok((bytes(&row.address_tag)?, reason(&row.reason)?)))
@@ -130,7 +130,7 @@ pub async fn reasons(
 /// Each one is looked up by itself, as in `invitations::pending_for`. Where many are asked for, do it in a
 /// transaction that is planned afresh.
 pub async fn find(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     asked: &[(&str, AddressTag)],
     now: OffsetDateTime,
 ) -> Result<Vec<Suppressed>, StoreError> {
@@ -154,7 +154,7 @@ pub async fn find(
         now,
         &weakest_first() as &[&str],
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     rows.into_iter()
         .map(|row| {
@@ -189,7 +189,7 @@ pub struct SuppressionKey {
 
 /// The suppressions that hold now by organization and tag, those after `after` alone, at most `limit`.
 pub async fn list(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     filter: &SuppressionFilter,
     after: Option<&SuppressionKey>,
     limit: i64,
@@ -218,7 +218,7 @@ pub async fn list(
         now,
         limit,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     rows.into_iter()
         .map(|row| {
@@ -236,7 +236,7 @@ pub async fn list(
 /// Takes addresses off the list of an organization, or off that of all if it is empty; returns the tags of those that
 /// were suppressed. Locks in the order of [`upsert_many`].
 pub async fn delete_many(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &str,
     tags: &[AddressTag],
     now: OffsetDateTime,
@@ -259,7 +259,7 @@ pub async fn delete_many(
         &tags as &[&[u8]],
         now,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     rows.iter()
         .filter(|row| row.was_suppressed)
@@ -269,7 +269,7 @@ pub async fn delete_many(
 
 /// Deletes suppressions that have ended, at most `limit`; returns how many.
 pub async fn purge_expired(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     now: OffsetDateTime,
     limit: i64,
 ) -> Result<u64, StoreError> {
@@ -285,14 +285,14 @@ pub async fn purge_expired(
         now,
         limit,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(purged.rows_affected())
 }
 
 /// Whether a suppression that holds was made with a key.
 pub async fn is_key_needed(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     key_id: i16,
     now: OffsetDateTime,
 ) -> Result<bool, StoreError> {
@@ -304,7 +304,7 @@ pub async fn is_key_needed(
         key_id,
         now,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(is_needed)
 }

@@ -1,15 +1,15 @@
 //! Organizations that the operator stopped: `suspended_at` of `organizations`, and their mails that wait meanwhile.
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 
-use super::{StoreError, bell};
+use super::StoreError;
 use crate::domain::ids::OrganizationId;
 
 /// Marks an organization as suspended and tells since when it is; `None` if it is not known. Does not wait for the calls
 /// that hold it: a flood of them must not keep it from being stopped. Whatever they still make is not mailed.
 pub async fn suspend(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     id: &OrganizationId,
     now: OffsetDateTime,
 ) -> Result<Option<OffsetDateTime>, StoreError> {
@@ -20,14 +20,14 @@ pub async fn suspend(
         id.as_str(),
         now,
     )
-    .fetch_optional(connection)
+    .fetch_optional(connection.driver())
     .await?;
     Ok(suspended_at)
 }
 
 /// Marks an organization as not suspended and tells whether it was; `None` if it is not known.
 pub async fn resume(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     id: &OrganizationId,
 ) -> Result<Option<bool>, StoreError> {
     let was_suspended = sqlx::query_scalar!(
@@ -38,7 +38,7 @@ pub async fn resume(
         RETURNING held.suspended_at IS NOT NULL AS "was_suspended!""#,
         id.as_str(),
     )
-    .fetch_optional(connection)
+    .fetch_optional(connection.driver())
     .await?;
     Ok(was_suspended)
 }
@@ -46,7 +46,7 @@ pub async fn resume(
 /// Puts off the queued mails of organizations that are due, oldest first, at most `limit`; returns how many. What
 /// others hold is passed over.
 pub async fn put_off(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_ids: &[String],
     now: OffsetDateTime,
     until: OffsetDateTime,
@@ -67,7 +67,7 @@ pub async fn put_off(
         until,
         limit,
     )
-    .execute(connection)
+    .execute(connection.driver())
     .await?;
     Ok(put_off.rows_affected())
 }
@@ -78,7 +78,7 @@ pub async fn put_off(
 /// Goes by the pending invitations, which an index finds; the mails of others are to be canceled anyway. Locks as every
 /// statement that locks many.
 pub async fn release(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     id: &OrganizationId,
     now: OffsetDateTime,
 ) -> Result<u64, StoreError> {
@@ -105,8 +105,8 @@ pub async fn release(
         id.as_str(),
         now,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
-    bell::note_mail(id.as_str());
+    connection.notifications().add_mail(id.as_str());
     Ok(u64::try_from(released).unwrap_or_default())
 }

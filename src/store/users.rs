@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sqlx::PgConnection;
+use super::Connection;
 use time::OffsetDateTime;
 
 use super::StoreError;
@@ -11,7 +11,7 @@ use crate::domain::user::User;
 
 /// Adds or replaces users with all their addresses, in one statement; returns the ids of those that were added.
 pub async fn upsert_many(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     users: &[User],
     now: OffsetDateTime,
 ) -> Result<Vec<String>, StoreError> {
@@ -57,14 +57,14 @@ pub async fn upsert_many(
         &emails,
         now,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(added)
 }
 
 /// Those of the ids that are known.
 pub async fn known(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     ids: &[String],
 ) -> Result<Vec<String>, StoreError> {
     let known = sqlx::query_scalar!(
@@ -72,13 +72,16 @@ pub async fn known(
         SELECT id FROM users WHERE id = ANY($1)",
         ids,
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(known)
 }
 
 /// Deletes a user with their name and addresses; returns how many addresses, or `None` if the user is not known.
-pub async fn delete(connection: &mut PgConnection, id: &UserId) -> Result<Option<u64>, StoreError> {
+pub async fn delete(
+    connection: &mut Connection<'_>,
+    id: &UserId,
+) -> Result<Option<u64>, StoreError> {
     let emails = sqlx::query_scalar!(
         r#"-- store::users::delete
         WITH dropped AS (DELETE FROM user_emails WHERE user_id = $1 RETURNING user_id),
@@ -86,7 +89,7 @@ pub async fn delete(connection: &mut PgConnection, id: &UserId) -> Result<Option
         SELECT (SELECT count(*) FROM dropped) AS "emails!" FROM deleted"#,
         id.as_str(),
     )
-    .fetch_optional(connection)
+    .fetch_optional(connection.driver())
     .await?;
     Ok(emails.map(i64::unsigned_abs))
 }
@@ -103,7 +106,7 @@ pub struct Forgotten {
 /// Takes an address from every user who has it. Who has no other loses their name and the metadata of their memberships
 /// too: what is left of them is an id. For use inside a transaction.
 pub async fn forget_address(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     email_normalized: &str,
     now: OffsetDateTime,
 ) -> Result<Forgotten, StoreError> {
@@ -117,7 +120,7 @@ pub async fn forget_address(
            FOR NO KEY UPDATE",
         email_normalized,
     )
-    .fetch_all(&mut *connection)
+    .fetch_all(connection.driver())
     .await?;
     let forgotten = sqlx::query_as!(
         Forgotten,
@@ -139,7 +142,7 @@ pub async fn forget_address(
         email_normalized,
         now,
     )
-    .fetch_one(connection)
+    .fetch_one(connection.driver())
     .await?;
     Ok(forgotten)
 }
@@ -158,7 +161,7 @@ pub struct Owner {
 /// The array comes out of a subquery, so that it is planned for the few rows that any array is taken for, by the index and
 /// without a look at each of its thousands of elements.
 pub async fn owners(
-    connection: &mut PgConnection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     emails_normalized: &[&str],
 ) -> Result<HashMap<String, Owner>, StoreError> {
@@ -173,7 +176,7 @@ pub async fn owners(
         organization_id.as_str(),
         emails_normalized as &[&str],
     )
-    .fetch_all(connection)
+    .fetch_all(connection.driver())
     .await?;
     Ok(rows
         .into_iter()

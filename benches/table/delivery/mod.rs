@@ -30,7 +30,6 @@ use invitations::mail::message::{Composer, Sender};
 use invitations::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
 use invitations::mail::transport::Transport;
 use invitations::store::Store;
-use tokio::sync::Notify;
 
 use crate::arguments::Arguments;
 use crate::contest::{Contest, Outcome, Turn, hold};
@@ -240,7 +239,7 @@ fn worker(
         drain_timeout: Duration::from_secs(5),
         ambiguous: Ambiguous::Retry,
     };
-    Ok(Worker::new(mailroom, config, Arc::new(Notify::new())))
+    Ok(Worker::new(mailroom, config))
 }
 
 fn millis(time: Duration) -> f64 {

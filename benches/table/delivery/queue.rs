@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use invitations::store::Connection;
 use invitations::store::outbox::{self, Lease};
 use sqlx::{Connection as _, PgConnection};
 use time::OffsetDateTime;
@@ -114,7 +115,13 @@ impl Queue {
                 until: now + Duration::from_mins(2),
             };
             let started = Instant::now();
-            let claimed = outbox::claim(&mut self.connection, mails, lease, now).await?;
+            let claimed = outbox::claim(
+                &mut Connection::new(&mut self.connection),
+                mails,
+                lease,
+                now,
+            )
+            .await?;
             times.push(started.elapsed());
             ensure!(i64::try_from(claimed.len())? == mails, "the queue is empty");
         }

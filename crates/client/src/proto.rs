@@ -4,7 +4,6 @@
     clippy::all,
     clippy::allow_attributes,
     clippy::pedantic,
-    missing_docs,
     reason = "generated code"
 )]
 

@@ -1,6 +1,6 @@
 //! Attempts to accept that failed, by the caller and the user they name: who fails often is made to wait.
 //!
-//! Tokens cannot be guessed, but whoever tries should not cost anything. BatchCounts in this process alone; a token bucket
+//! Tokens cannot be guessed, but whoever tries should not cost anything. Counts in this process alone; a token bucket
 //! would let more through than so many in any minute.
 
 use std::collections::{HashMap, VecDeque};

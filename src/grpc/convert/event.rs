@@ -1,12 +1,15 @@
 //! Events.
 
 use super::{invitation, times};
-use crate::domain::event::{InvitationEvent, EventType};
+use crate::domain::event::{EventType, InvitationEvent};
 use crate::domain::ids::OrganizationId;
 use crate::proto;
 
 /// An event on the wire.
-pub(in crate::grpc) fn event(input: &InvitationEvent, organization_id: &OrganizationId) -> proto::Event {
+pub(in crate::grpc) fn event(
+    input: &InvitationEvent,
+    organization_id: &OrganizationId,
+) -> proto::Event {
     proto::Event {
         id: input.id.to_string(),
         r#type: event_type(input.event_type).into(),

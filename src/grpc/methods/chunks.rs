@@ -14,7 +14,7 @@ use crate::domain::new_invitation::ITEMS_MAX;
 use crate::domain::reason::{Reason, Violation};
 use crate::grpc::status;
 use crate::grpc::wire::limits::{
-    CHUNK_AGE_MAX, CHUNK_ITEMS, CHUNK_LINGER, CHUNK_BYTES_MAX, STREAM_IDLE_MAX,
+    CHUNK_AGE_MAX, CHUNK_BYTES_MAX, CHUNK_ITEMS, CHUNK_LINGER, STREAM_IDLE_MAX,
 };
 use crate::proto::{
     BulkCreateStreamHeader as Header, BulkCreateStreamItem as Item,

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use tonic::{Request, Response, Status};
 
 use crate::domain::bounce_address::SentMail;
-use crate::domain::dsn::{Dsn, MESSAGE_BYTES_MAX, DsnVerdict, envelope_recipients};
+use crate::domain::dsn::{Dsn, DsnVerdict, MESSAGE_BYTES_MAX, envelope_recipients};
 use crate::domain::keyring::Keyring;
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::scope::Scope;

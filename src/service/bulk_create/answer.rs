@@ -28,7 +28,7 @@ impl Service {
     /// The answer of a call that has been carried out.
     pub(super) async fn answer(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkCreate<'_>,
         plan: &Plan,
         written: Written,
@@ -63,7 +63,7 @@ impl Service {
     /// The answer a call would give. Ids of what is not made are nil.
     pub(super) async fn foretell(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkCreate<'_>,
         plan: &Plan,
     ) -> Result<Batch, ServiceError> {
@@ -99,7 +99,7 @@ impl Service {
     /// Adds the links of all invitations that have an id.
     pub(super) async fn add_links(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         organization_id: &OrganizationId,
         results: &mut [ItemResult],
     ) -> Result<(), ServiceError> {
@@ -129,7 +129,7 @@ impl Service {
 
     async fn read_existing(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkCreate<'_>,
         ids: &[Uuid],
     ) -> Result<HashMap<Uuid, Invitation>, ServiceError> {
@@ -215,9 +215,7 @@ pub(in crate::service) fn shorten(results: &mut [ItemResult]) {
         .collect();
     let total: usize = existing
         .iter()
-        .map(|invitation| {
-            bytes(&invitation.public_metadata) + bytes(&invitation.private_metadata)
-        })
+        .map(|invitation| bytes(&invitation.public_metadata) + bytes(&invitation.private_metadata))
         .sum();
     if total > EXISTING_METADATA_BYTES_MAX {
         for invitation in &mut existing {

@@ -137,15 +137,12 @@ impl Service {
                 Box::pin(async move { service.bulk_create_once(connection, &request, &turn).await })
             })
             .await?;
-        if !request.validate_only {
-            self.mail_queued.notify_one();
-        }
         Ok(batch)
     }
 
     async fn bulk_create_once(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkCreate<'_>,
         turn: &Turn,
     ) -> Result<Batch, ServiceError> {
@@ -176,7 +173,7 @@ impl Service {
     /// remember the answer, and to take from the quotas, in this order.
     async fn make(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkCreate<'_>,
         batch_id: Uuid,
         turn: &Turn,
@@ -233,7 +230,7 @@ impl Service {
     /// The answer of an earlier call with this request id, or `None` if this is the first.
     async fn replay(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkCreate<'_>,
         key: &RequestKey,
     ) -> Result<Option<Batch>, ServiceError> {

@@ -7,7 +7,7 @@ use futures::future::join;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::new_invitation::{ItemDraft, Inviter, NewInvitation};
+use crate::domain::new_invitation::{Inviter, ItemDraft, NewInvitation};
 use crate::domain::organization::Organization;
 use crate::domain::quota::ExceededQuota;
 use crate::domain::reason::{Reason, Violation};
@@ -82,7 +82,7 @@ impl Service {
     /// are suppressed, and once which are pending, where that is not for the write to find out.
     pub(super) async fn plan(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkCreate<'_>,
         organization: &Organization,
         turn: &Turn,
@@ -128,7 +128,7 @@ impl Service {
 
     async fn know(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkCreate<'_>,
         checked: &[Checked],
         turn: &Turn,

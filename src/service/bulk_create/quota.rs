@@ -3,7 +3,7 @@
 use uuid::Uuid;
 
 use crate::domain::address_hash::AddressHasher;
-use crate::domain::quota::{QuotaRequest, ExceededQuota};
+use crate::domain::quota::{ExceededQuota, QuotaRequest};
 use crate::domain::reason::{Reason, Violation};
 use crate::store::Connection;
 
@@ -17,7 +17,7 @@ impl Service {
     /// themselves are limited to is looked at: the rest is taken in the end.
     pub(super) async fn keep_quotas(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkCreate<'_>,
         plan: &mut Plan,
         turn: &Turn,
@@ -38,7 +38,8 @@ impl Service {
             return Ok(());
         }
         let hasher = self.hasher_of_quotas();
-        let asks: Vec<Option<QuotaRequest>> = plan.steps.iter().map(|step| step.ask(hasher)).collect();
+        let asks: Vec<Option<QuotaRequest>> =
+            plan.steps.iter().map(|step| step.ask(hasher)).collect();
         let addresses = asks
             .iter()
             .flatten()
@@ -63,7 +64,7 @@ impl Service {
     /// Takes what a batch used; if there is no room for it, it is to be done once more, alone.
     pub(super) async fn take_quotas(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkCreate<'_>,
         plan: &Plan,
         batch: &Batch,

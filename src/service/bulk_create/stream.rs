@@ -114,15 +114,12 @@ impl Service {
                 })
             })
             .await?;
-        if !stream.header.validate_only {
-            self.mail_queued.notify_one();
-        }
         Ok(results)
     }
 
     async fn open_once(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         header: &StreamHeader,
         turn: &Turn,
     ) -> Result<(Uuid, usize), ServiceError> {
@@ -174,7 +171,7 @@ impl Service {
 
     async fn create_chunk_once(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         stream: &OpenStream,
         chunk: &Chunk,
         turn: &Turn,
@@ -217,7 +214,7 @@ impl Service {
     /// Waits until no twin of the stream is at work; returns the place after the last item that is done.
     async fn take_turn(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         stream: &OpenStream,
         chunk: &Chunk,
     ) -> Result<usize, ServiceError> {
@@ -250,7 +247,7 @@ impl Service {
     /// The first `known` results of a chunk, as they were given before.
     async fn replay_chunk(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         stream: &OpenStream,
         chunk: &Chunk,
         known: usize,

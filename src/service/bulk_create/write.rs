@@ -34,7 +34,7 @@ impl Service {
     /// the batch ends where it begins.
     pub(super) async fn write(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkCreate<'_>,
         plan: &Plan,
         batch_id: Uuid,
@@ -54,7 +54,7 @@ impl Service {
     /// Makes room: writes down what has expired, and revokes what is to be replaced.
     async fn end_predecessors(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkCreate<'_>,
         plan: &Plan,
     ) -> Result<(), ServiceError> {
@@ -83,7 +83,7 @@ impl Service {
 
     async fn send_again(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkCreate<'_>,
         plan: &Plan,
     ) -> Result<(), ServiceError> {
@@ -121,7 +121,7 @@ impl Service {
 
     async fn insert(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkCreate<'_>,
         plan: &Plan,
         batch_id: Uuid,
@@ -201,7 +201,7 @@ impl Service {
     /// write.
     async fn overtakers(
         &self,
-        connection: &mut Connection,
+        connection: &mut Connection<'_>,
         request: &BulkCreate<'_>,
         plan: &Plan,
         turn: &Turn,

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::invitation::{Invitation, StateName};
-use crate::domain::quota::{QuotaRequest, ExceededQuota};
+use crate::domain::quota::{ExceededQuota, QuotaRequest};
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::suppression::SuppressionReason;
 use crate::service::ServiceError;

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use self::progress::Progress;
-use crate::domain::event::{InvitationEvent, EventPosition};
+use crate::domain::event::{EventPosition, InvitationEvent};
 use crate::domain::event_cursor::EventCursor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
@@ -80,7 +80,7 @@ impl Service {
         from: WatchFrom,
     ) -> Result<Watch, ServiceError> {
         // Before the first look, so that nothing is missed between them.
-        let subscription = self.store.bell().subscribe(organization_id.as_str());
+        let subscription = self.store.notifier().subscribe(organization_id.as_str());
         let id = organization_id.clone();
         let (span, first) = self
             .store
@@ -148,9 +148,9 @@ impl Watch {
     /// Waits until it is worth to look again.
     pub async fn news(&mut self) {
         if self.progress.is_ahead() {
-            let _ = tokio::time::timeout(HORIZON_INTERVAL, self.subscription.rung()).await;
+            let _ = tokio::time::timeout(HORIZON_INTERVAL, self.subscription.notified()).await;
         } else {
-            self.subscription.rung().await;
+            self.subscription.notified().await;
         }
         tokio::time::sleep_until(self.read_at + READ_PAUSE).await;
     }
@@ -185,7 +185,7 @@ impl Watch {
 
 /// Where the log stands, and where what is to be watched begins in it.
 async fn begin(
-    connection: &mut Connection,
+    connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     batch_id: Option<Uuid>,
 ) -> Result<(Span, EventPosition), ServiceError> {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
-use crate::domain::event::{InvitationEvent, EventId, EventPosition, EventType};
+use crate::domain::event::{EventId, EventPosition, EventType, InvitationEvent};
 use crate::domain::event_cursor::EventCursor;
 use crate::store::invitation_events::Page;
 

@@ -88,9 +88,9 @@ async fn forget(store: &Store, how: &'static str) {
     let left = store.run("forget", move |connection| {
         Box::pin(async move {
             if how == "half a BEGIN" {
-                let _ = timeout(DELAY / 2, connection.begin()).await;
+                let _ = timeout(DELAY / 2, connection.driver().begin()).await;
             } else {
-                let _ = connection.execute(how).await;
+                let _ = connection.driver().execute(how).await;
             }
             Ok::<_, StoreError>(())
         })
@@ -118,6 +118,7 @@ async fn a_connection_that_was_left_inside_a_transaction_is_not_lent_again() {
         let written = store.run("write", |connection| {
             Box::pin(async {
                 let written = connection
+                    .driver()
                     .execute("INSERT INTO notes VALUES ('kept')")
                     .await?;
                 Ok::<_, StoreError>(written.rows_affected())

@@ -6,6 +6,7 @@ use invitations::proto::{
     UpsertOrganizationsRequest,
 };
 use invitations::store;
+use invitations::store::Connection;
 use invitations::store::audit_events::{self, AuditFilter};
 use prost_types::Timestamp;
 use serde_json::Value;
@@ -451,16 +452,18 @@ async fn nothing_changes_an_event_and_only_the_retention_deletes_one() {
     let until = START + Duration::DAY;
     let due = i64::try_from(before.len()).unwrap();
     // Oldest first, as many as it is told, and never what is younger.
-    let oldest = audit_events::purge(&mut database, until, 2).await.unwrap();
+    let oldest = audit_events::purge(&mut Connection::new(&mut database), until, 2)
+        .await
+        .unwrap();
     let left = rows(&world).await;
     assert_eq!((oldest.count, &left[..left.len() - 1]), (2, &before[2..]));
     assert_eq!(oldest.oldest, Some(before[0].created_at));
-    let rest = audit_events::purge(&mut database, until, 1_000)
+    let rest = audit_events::purge(&mut Connection::new(&mut database), until, 1_000)
         .await
         .unwrap();
     assert_eq!((rest.count, rows(&world).await.len()), (due - 2, 1));
     assert_eq!(
-        audit_events::purge(&mut database, until, 1_000)
+        audit_events::purge(&mut Connection::new(&mut database), until, 1_000)
             .await
             .unwrap()
             .count,
@@ -532,9 +535,13 @@ async fn a_page_of_an_organization_reads_that_page_alone() {
         .enumerate()
         {
             let mut transaction = database.begin().await.unwrap();
-            store::plan_afresh(&mut transaction).await.unwrap();
+            store::plan_afresh(&mut Connection::new(&mut transaction))
+                .await
+                .unwrap();
             let before_it = reads(&mut transaction).await;
-            let found = audit_events::list(&mut transaction, &filter, before, 101).await;
+            let found =
+                audit_events::list(&mut Connection::new(&mut transaction), &filter, before, 101)
+                    .await;
             let found = found.unwrap();
             assert_eq!(found.len(), expected, "{number}");
             let after_it = reads(&mut transaction).await;

@@ -1,6 +1,7 @@
 //! Delivery: everybody who was invited gets one mail, whatever breaks on the way.
 
 use invitations::proto::{DeliveryState, ListRequest};
+use invitations::store::Connection;
 use invitations::store::outbox;
 use invitations::store::settlements::{self, Settled, Settlement};
 use time::Duration;
@@ -185,7 +186,9 @@ async fn a_dead_workers_mail_is_sent_by_another_once() {
         token: Uuid::from_u128(1),
         until: START + Duration::minutes(2),
     };
-    let claimed = outbox::claim(&mut database, 10, dead, START).await.unwrap();
+    let claimed = outbox::claim(&mut Connection::new(&mut database), 10, dead, START)
+        .await
+        .unwrap();
     assert_eq!(claimed.len(), 1);
     assert_eq!(state_of(&world, &id).await, DeliveryState::Sending);
     assert_eq!(
@@ -206,7 +209,8 @@ async fn a_dead_workers_mail_is_sent_by_another_once() {
         settlement: Settlement::Canceled,
         suppression: None,
     };
-    let settled = settlements::settle_many(&mut database, &[late], START).await;
+    let settled =
+        settlements::settle_many(&mut Connection::new(&mut database), &[late], START).await;
     assert!(settled.unwrap().is_empty());
     let delivery = world.get(&id).await.delivery.unwrap();
     assert_eq!(
@@ -224,7 +228,9 @@ async fn an_invitation_that_ended_while_its_mail_was_claimed_is_not_mailed() {
         token: Uuid::from_u128(1),
         until: START + Duration::minutes(2),
     };
-    outbox::claim(&mut database, 10, dead, START).await.unwrap();
+    outbox::claim(&mut Connection::new(&mut database), 10, dead, START)
+        .await
+        .unwrap();
     let request = invitations::proto::RevokeRequest {
         organization_id: ACME.to_owned(),
         invitation_id: id.clone(),

@@ -119,8 +119,7 @@ async fn what_is_offered_within_tls_counts() {
         is_delivered(&mut session, 1).await;
         is_delivered(&mut session, 2).await;
         let arrivals = relay.seen().remove(0).arrivals;
-        let is_ahead =
-            |bytes: &Vec<u8>| bytes.starts_with(b"MAIL") && bytes.ends_with(b"DATA\r\n");
+        let is_ahead = |bytes: &Vec<u8>| bytes.starts_with(b"MAIL") && bytes.ends_with(b"DATA\r\n");
         assert_eq!(arrivals.iter().filter(|bytes| is_ahead(bytes)).count(), 2);
     }
 }

@@ -11,6 +11,7 @@ use invitations::proto::{
     SuppressionServiceListRequest,
 };
 use invitations::service::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource};
+use invitations::store::Connection;
 use invitations::store::outbox::{self, Lease};
 use invitations::store::settlements::{self, Settled, Settlement};
 use prost_types::value::Kind;
@@ -505,7 +506,9 @@ async fn a_mail_in_the_hands_of_a_worker_brings_nothing_back_and_is_not_tried_ag
         token: Uuid::new_v4(),
         until: now + Duration::minutes(2),
     };
-    let claimed = outbox::claim(&mut database, 10, lease, now).await.unwrap();
+    let claimed = outbox::claim(&mut Connection::new(&mut database), 10, lease, now)
+        .await
+        .unwrap();
     let erased = erase(&world, CANARY, false).await;
     // It is in nobody's power to call it back.
     assert_eq!(
@@ -524,7 +527,8 @@ async fn a_mail_in_the_hands_of_a_worker_brings_nothing_back_and_is_not_tried_ag
         suppression: None,
     };
     let mut transaction = sqlx::Connection::begin(&mut database).await.unwrap();
-    let written = settlements::settle_many(&mut transaction, &[settled], now).await;
+    let written =
+        settlements::settle_many(&mut Connection::new(&mut transaction), &[settled], now).await;
     assert_eq!(written.unwrap().len(), 1);
     transaction.commit().await.unwrap();
     assert_eq!(places_of(&mut database, "canary").await, BTreeSet::new());

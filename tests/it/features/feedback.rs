@@ -10,6 +10,7 @@ use invitations::proto::{
     Delivery, DeliveryState, ErrorReason, Invitation, ListRequest, ResendRequest,
 };
 use invitations::service::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource};
+use invitations::store::Connection;
 use invitations::store::outbox::{self, Lease, MailKey};
 use invitations::store::settlements::{self, Settled, Settlement};
 use sqlx::PgConnection;
@@ -79,7 +80,7 @@ async fn claim(world: &World) -> (outbox::MailKey, Uuid) {
         token: Uuid::new_v4(),
         until: START + Duration::hours(1),
     };
-    let [claimed] = outbox::claim(&mut database, 10, lease, START)
+    let [claimed] = outbox::claim(&mut Connection::new(&mut database), 10, lease, START)
         .await
         .unwrap()
         .try_into()
@@ -328,7 +329,7 @@ async fn settle(
         settlement,
         suppression: None,
     };
-    let written = settlements::settle_many(database, &[settled], START).await;
+    let written = settlements::settle_many(&mut Connection::new(database), &[settled], START).await;
     !written.unwrap().is_empty()
 }
 
@@ -486,7 +487,8 @@ async fn whoever_unsubscribes_gets_no_invitation_from_anybody() {
     );
 
     let foreign = Keyring::parse(KEY_2).unwrap();
-    let foreign = unsubscribe_token::seal(&foreign, &AddressTagger::new(&foreign).tag(&address)).unwrap();
+    let foreign =
+        unsubscribe_token::seal(&foreign, &AddressTagger::new(&foreign).tag(&address)).unwrap();
     for forged in ["", "x", &token[1..], &foreign] {
         assert!(!world.service.is_unsubscribe_token(forged));
         assert!(!world.service.unsubscribe(forged, reader()).await.unwrap());

@@ -11,6 +11,7 @@ use invitations::proto::{
     RevokeFilter, RevokeRequest,
 };
 use invitations::service::{Feedback, FeedbackKind, FeedbackSource, Retention};
+use invitations::store::Connection;
 use invitations::store::batches::{self, Done};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -479,7 +480,7 @@ async fn a_batch_that_grows_is_told_as_far_as_it_has_come() {
         failed: 3,
         now: START + Duration::minutes(1),
     };
-    batches::add(&mut world.database().await, more)
+    batches::add(&mut Connection::new(&mut world.database().await), more)
         .await
         .unwrap();
     let batch = get(&world, ACME, &batch_id).await;
@@ -508,9 +509,24 @@ async fn a_transaction_with_more_events_than_one_turn_takes_is_folded_whole() {
     world.invite(&["late@b.co"]).await;
     until_final(&world).await;
     let mut database = world.database().await;
-    assert_eq!(batches::fold(&mut database, 2).await.unwrap(), 5);
-    assert_eq!(batches::fold(&mut database, 2).await.unwrap(), 1);
-    assert_eq!(batches::fold(&mut database, 2).await.unwrap(), 0);
+    assert_eq!(
+        batches::fold(&mut Connection::new(&mut database), 2)
+            .await
+            .unwrap(),
+        5
+    );
+    assert_eq!(
+        batches::fold(&mut Connection::new(&mut database), 2)
+            .await
+            .unwrap(),
+        1
+    );
+    assert_eq!(
+        batches::fold(&mut Connection::new(&mut database), 2)
+            .await
+            .unwrap(),
+        0
+    );
     assert_counts(&world).await;
 }
 

@@ -12,7 +12,6 @@ use invitations::service::Service;
 use invitations::store::{Store, StoreConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
 
 use crate::support::database::Database;
 use crate::support::harness::{KEYS, START, World};
@@ -49,7 +48,6 @@ fn service_without_database(clock: &Arc<MockClock>) -> Service {
         Arc::clone(clock) as Arc<dyn Clock>,
         Arc::new(Keyring::parse(KEYS).unwrap()),
         Arc::new(links),
-        Arc::new(Notify::new()),
     )
 }
 

@@ -185,7 +185,7 @@ async fn one_is_read_by_its_key_though_the_plan_is_as_old_as_the_table() {
     let id = Uuid::from_u128(30_018);
     // More often than Postgres tries what a plan of its own is worth to each.
     for _ in 0..10 {
-        let found = invitation_row::find(&mut database, id, START)
+        let found = invitation_row::find(&mut Connection::new(&mut database), id, START)
             .await
             .unwrap();
         assert!(found.is_none());

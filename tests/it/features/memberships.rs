@@ -5,6 +5,7 @@ use invitations::proto::{
     GetMembershipRequest, ListMembershipsRequest, ListMembershipsResponse, Membership,
     UpsertMembershipsRequest, UpsertUsersRequest, User,
 };
+use invitations::store::Connection;
 use invitations::store::memberships;
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use sqlx::Executor as _;
@@ -179,7 +180,7 @@ async fn an_inviter_is_not_demoted_while_a_batch_is_made_in_their_name() {
     let acme = OrganizationId::parse(ACME).unwrap();
     batch.execute("BEGIN").await.unwrap();
     let user_ids = ["ada"];
-    let known = memberships::inviters(&mut batch, &acme, &user_ids).await;
+    let known = memberships::inviters(&mut Connection::new(&mut batch), &acme, &user_ids).await;
     assert!(known.unwrap()["ada"].is_admin);
     let demote = "SET lock_timeout = '50ms';
                   UPDATE memberships SET role = 'member' WHERE organization_id = 'acme' AND user_id = 'ada'";

@@ -324,7 +324,7 @@ pub(crate) async fn pages_as_usual<T>(
     const PAGES: &str =
         "SELECT coalesce(sum(pg_stat_get_xact_blocks_fetched(oid)), 0)::bigint FROM pg_class
                           WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'i')";
-    async fn fetched(connection: &mut Connection) -> i64 {
+    async fn fetched(connection: &mut PgConnection) -> i64 {
         sqlx::query_scalar(PAGES)
             .fetch_one(connection)
             .await
@@ -332,7 +332,7 @@ pub(crate) async fn pages_as_usual<T>(
     }
     let mut transaction = database.begin().await.unwrap();
     let before = fetched(&mut transaction).await;
-    let done = work(&mut transaction).await;
+    let done = work(&mut Connection::new(&mut transaction)).await;
     let after = fetched(&mut transaction).await;
     transaction.rollback().await.unwrap();
     (after - before, done)

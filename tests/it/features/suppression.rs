@@ -16,6 +16,7 @@ use invitations::proto::{
 use invitations::service::{
     Feedback, FeedbackKind, FeedbackSource, LiftOutcome, LiftSuppressions, ListSuppressions, Resend,
 };
+use invitations::store::Connection;
 use invitations::store::suppressions::{self, SuppressionRow};
 use time::Duration;
 use tonic::Code;
@@ -63,7 +64,7 @@ pub(crate) fn row(organization_id: &str, email: &str, reason: SuppressionReason)
 
 async fn write(world: &World, rows: &[SuppressionRow]) {
     let mut database = world.database().await;
-    suppressions::upsert_many(&mut database, rows, START)
+    suppressions::upsert_many(&mut Connection::new(&mut database), rows, START)
         .await
         .unwrap();
 }

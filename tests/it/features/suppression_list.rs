@@ -6,6 +6,7 @@ use invitations::proto::{
     SuppressionServiceAddRequest, SuppressionServiceAddResponse, SuppressionServiceLiftRequest,
     SuppressionServiceLiftResponse, SuppressionServiceListRequest, SuppressionServiceListResponse,
 };
+use invitations::store::Connection;
 use invitations::store::suppressions::{self, SuppressionRow};
 use prost_types::Timestamp;
 use time::{Duration, OffsetDateTime};
@@ -168,14 +169,20 @@ async fn the_stronger_of_two_suppressions_stays_whichever_came_first() {
                 .unwrap();
             for row in [one, other] {
                 let rows = [row.clone()];
-                suppressions::upsert_many(&mut database, &rows, START)
+                suppressions::upsert_many(&mut Connection::new(&mut database), &rows, START)
                     .await
                     .unwrap();
             }
             let filter = suppressions::SuppressionFilter::default();
-            let found = suppressions::list(&mut database, &filter, None, 10, START)
-                .await
-                .unwrap();
+            let found = suppressions::list(
+                &mut Connection::new(&mut database),
+                &filter,
+                None,
+                10,
+                START,
+            )
+            .await
+            .unwrap();
             let stronger = if strength(one) > strength(other) {
                 one
             } else {
@@ -195,7 +202,7 @@ async fn what_was_added_by_hand_never_shortens_what_is_there() {
     let world = World::start().await;
     let mut database = world.database().await;
     let complaint = [row("", "a@b.co", Reason::Complaint)];
-    suppressions::upsert_many(&mut database, &complaint, START)
+    suppressions::upsert_many(&mut Connection::new(&mut database), &complaint, START)
         .await
         .unwrap();
     let request = |days| SuppressionServiceAddRequest {
@@ -400,7 +407,7 @@ async fn pages_show_each_entry_once_and_filters_narrow_them() {
     }
     let mut database = world.database().await;
     let bounced = [row(ACME, "bounced@b.co", Reason::HardBounce)];
-    suppressions::upsert_many(&mut database, &bounced, START)
+    suppressions::upsert_many(&mut Connection::new(&mut database), &bounced, START)
         .await
         .unwrap();
     let filter = |organization_id: &str, email: &str, reason: SuppressionReason| {

@@ -357,7 +357,7 @@ async fn another_process_wakes_whoever_watches_here_long_before_it_would_look() 
     eprintln!("the slowest of 20 took {longest:?} from call to event");
     assert!(longest < PATIENCE, "{longest:?}");
     // And its worker, of mail that was queued here.
-    let queued = neighbor.mail_queued.notified();
+    let queued = neighbor.store.notifier().mail_queued();
     tokio::time::timeout(PATIENCE, queued).await.unwrap();
 }
 

@@ -23,7 +23,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use sqlx::PgPool;
 use time::Duration;
-use tokio::sync::{Barrier, Notify};
+use tokio::sync::Barrier;
 use uuid::Uuid;
 
 use super::linearity::{Call, Event, Model, Phase, Told, endings};
@@ -390,7 +390,6 @@ async fn whatever_happens_at_once_happened_one_after_the_other() {
                     Arc::clone(&clock) as Arc<dyn Clock>,
                     Arc::clone(&keyring),
                     Arc::clone(&links),
-                    Arc::new(Notify::new()),
                 ),
                 clock,
                 pool: pool.clone(),

@@ -14,7 +14,7 @@ fn every_test_that_a_table_of_cases_names_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut tests = tests_in(&root.join("tests/it"));
     tests.extend(tests_in(&root.join("src")));
-    assert!(tests.contains("cases::every_test_that_a_table_of_cases_names_exists"));
+    assert!(tests.contains("project::cases::every_test_that_a_table_of_cases_names_exists"));
     assert!(tests.contains("domain::token::tests::every_test_vector_is_met"));
     let mut missing = Vec::new();
     for table in TABLES {

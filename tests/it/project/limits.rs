@@ -25,7 +25,7 @@ fn of_grpc() -> BTreeMap<&'static str, String> {
     use grpc::limits::{
         BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALL_WINDOW_BYTES, CALLER_BURST,
         CALLER_RATE_DEFAULT, CALLERS_SWEPT_EVERY, CALLS_AT_ONCE_MAX, CERTIFICATE_POLL_INTERVAL,
-        CHUNK_AGE_MAX, CHUNK_ITEMS, CHUNK_LINGER, CHUNK_BYTES_MAX, CONCURRENT_STREAMS_MAX,
+        CHUNK_AGE_MAX, CHUNK_BYTES_MAX, CHUNK_ITEMS, CHUNK_LINGER, CONCURRENT_STREAMS_MAX,
         CONNECTION_AGE_JITTER, CONNECTION_AGE_MAX, CONNECTION_WINDOW_BYTES, CONNECTIONS_MAX,
         DEADLINE_MARGIN, FAILED_ACCEPTS_MAX, FAILED_ACCEPTS_SWEPT_AT, FAILED_ACCEPTS_WINDOW,
         GUESTS_MAX, HANDSHAKE_TIMEOUT, HEADER_LIST_BYTES_MAX, ITEM_KEY_BYTES_MAX,
@@ -39,10 +39,7 @@ fn of_grpc() -> BTreeMap<&'static str, String> {
     let bytes_of = |count: u32| bytes(usize::try_from(count).unwrap());
     BTreeMap::from([
         ("CALL_WINDOW_BYTES", bytes_of(CALL_WINDOW_BYTES)),
-        (
-            "CONNECTION_WINDOW_BYTES",
-            bytes_of(CONNECTION_WINDOW_BYTES),
-        ),
+        ("CONNECTION_WINDOW_BYTES", bytes_of(CONNECTION_WINDOW_BYTES)),
         ("STREAMS_AT_ONCE_MAX", STREAMS_AT_ONCE_MAX.to_string()),
         ("STREAM_IDLE_MAX", duration(STREAM_IDLE_MAX)),
         ("STREAM_AGE_MAX", duration(STREAM_AGE_MAX)),
@@ -139,7 +136,7 @@ fn the_tables_have_every_constant_with_its_value() {
     let (of_grpc_port, text) = text.split_once("## The HTTP port").unwrap();
     let (of_http_port, _) = text.split_once("## The database").unwrap();
     for (table, source, values) in [
-        (of_grpc_port, "src/grpc/limits.rs", of_grpc()),
+        (of_grpc_port, "src/grpc/wire/limits.rs", of_grpc()),
         (of_http_port, "src/http/limits.rs", of_http()),
     ] {
         for (name, value) in &values {

@@ -38,7 +38,6 @@ use mail_parser::MessageParser;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgConnection;
 use time::OffsetDateTime;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
@@ -106,7 +105,7 @@ impl Mail {
 /// Another process over the same database.
 pub(crate) struct Neighbor {
     pub(crate) client: Invitations,
-    pub(crate) mail_queued: Arc<Notify>,
+    pub(crate) store: Store,
 }
 
 /// The service and everything around it.
@@ -115,7 +114,6 @@ pub(crate) struct World {
     pub(crate) relay: Relay,
     pub(crate) service: Service,
     pub(crate) store: Store,
-    pub(crate) mail_queued: Arc<Notify>,
     worker: Option<Worker>,
     reaper: Reaper,
     address: SocketAddr,
@@ -174,13 +172,11 @@ impl World {
         );
         let store = Store::new(&database.url(), store_config()).unwrap();
         let as_clock = || Arc::clone(&clock) as Arc<dyn Clock>;
-        let mail_queued = Arc::new(Notify::new());
         let service = Service::new(
             store.clone(),
             as_clock(),
             Arc::clone(&keyring),
             Arc::clone(&links),
-            Arc::clone(&mail_queued),
         )
         .with_quotas(quotas)
         .with_events_kept(Some(EVENTS_KEPT));
@@ -216,9 +212,8 @@ impl World {
         let delivery = delivery(&relay);
         let world = Self {
             reaper: Reaper::new(store.clone(), as_clock(), delivery.lease_duration),
-            worker: Some(Worker::new(mailroom, delivery, Arc::clone(&mail_queued))),
+            worker: Some(Worker::new(mailroom, delivery)),
             store,
-            mail_queued,
             clock,
             relay,
             service,
@@ -273,7 +268,6 @@ impl World {
             Arc::new(
                 LinkTemplate::new("https://app.example.com/join", LinkMode::Fragment).unwrap(),
             ),
-            Arc::new(Notify::new()),
         )
     }
 
@@ -290,7 +284,7 @@ impl World {
     /// Has the world tell other processes what is committed and hear from them, with so long between looks for what nobody
     /// told of. Other worlds do without: it takes a connection and statements of its own.
     pub(crate) fn listen(&self, look_interval: Duration) {
-        let listener = Listener::new(self.store.clone(), Arc::clone(&self.mail_queued));
+        let listener = Listener::new(self.store.clone());
         let listener = listener.with_look_interval(look_interval);
         tokio::spawn(listener.run(self.stopping.clone()));
     }
@@ -301,13 +295,11 @@ impl World {
         let keyring = Arc::new(Keyring::parse(KEYS).unwrap());
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let links = LinkTemplate::new("https://app.example.com/join", LinkMode::Fragment).unwrap();
-        let mail_queued = Arc::new(Notify::new());
         let service = Service::new(
             store.clone(),
             Arc::clone(&clock),
             Arc::clone(&keyring),
             Arc::new(links),
-            Arc::clone(&mail_queued),
         )
         .with_events_kept(Some(EVENTS_KEPT));
         let callers = Callers::new(callers(""), clock).unwrap();
@@ -315,7 +307,7 @@ impl World {
         let server = server.await.unwrap();
         let address = server.local_addr().unwrap();
         tokio::spawn(server.run(self.stopping.clone()));
-        let listener = Listener::new(store, Arc::clone(&mail_queued));
+        let listener = Listener::new(store.clone());
         let listener = listener.with_look_interval(look_interval);
         tokio::spawn(listener.run(self.stopping.clone()));
         let channel = Endpoint::from_shared(format!("http://{address}"))
@@ -323,7 +315,7 @@ impl World {
             .connect_lazy();
         Neighbor {
             client: InvitationServiceClient::with_interceptor(channel, bearer("all")),
-            mail_queued,
+            store,
         }
     }
 

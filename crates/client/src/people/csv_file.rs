@@ -6,7 +6,7 @@ use csv_core::ReadRecordResult;
 use serde_json::{Map, Value};
 
 use super::encoding::Checker;
-use super::{Defaults, Entry, Fields, Person, ROW_LONG, ROW_BYTES_MAX, Trouble, Unreadable};
+use super::{Defaults, Entry, Fields, Person, ROW_BYTES_MAX, ROW_LONG, Trouble, Unreadable};
 
 /// The columns a file may have.
 const COLUMNS: [&str; 11] = [

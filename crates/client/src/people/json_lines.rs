@@ -3,7 +3,7 @@
 use std::io::{self, BufRead};
 
 use super::encoding::Checker;
-use super::{Defaults, Entry, Fields, ROW_LONG, ROW_BYTES_MAX, Unreadable};
+use super::{Defaults, Entry, Fields, ROW_BYTES_MAX, ROW_LONG, Unreadable};
 
 /// The lines of a file, one at a time. Empty lines are passed over.
 pub(super) struct JsonLines {

@@ -45,11 +45,8 @@ pub(super) fn survey(args: &SendArgs) -> Result<Option<Survey>, CommandError> {
         return Ok(None);
     }
     let file = File::open(path).map_err(failure)?;
-    let rows = Rows::open(
-        BufReader::with_capacity(PIECE_BYTES, file),
-        format_of(args),
-    )
-    .map_err(|trouble| told(path, trouble))?;
+    let rows = Rows::open(BufReader::with_capacity(PIECE_BYTES, file), format_of(args))
+        .map_err(|trouble| told(path, trouble))?;
     let digest = check(&mut File::open(path).map_err(failure)?)
         .map_err(failure)?
         .map_err(|problem| told(path, Trouble::File(vec![problem])))?;
