@@ -14,7 +14,7 @@ use crate::domain::keyring::Keyring;
 use crate::domain::link::LinkTemplate;
 use crate::grpc::{Health, Server};
 use crate::http;
-use crate::service::{Alarm, Retention, Service};
+use crate::service::{BacklogAlarm, CheckKeys, Context, GetBacklog, Retention, Service};
 use crate::settings::Settings;
 use crate::settings::arguments::{MigrateConfig, Role};
 use crate::shutdown::{self, Tasks};
@@ -65,14 +65,10 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
     let links = Arc::new(settings.links.clone());
     let store = Store::new(settings.database_url(), settings.store)
         .context("cannot use the database URL")?;
-    let service = Service::new(
-        store.clone(),
-        Arc::clone(&clock),
-        Arc::clone(&keyring),
-        Arc::clone(&links),
-    )
-    .with_quotas(settings.quotas)
-    .with_events_kept(settings.retention.events);
+    let context = Context::new(Arc::clone(&clock), Arc::clone(&keyring), Arc::clone(&links))
+        .with_quotas(settings.quotas)
+        .with_events_kept(settings.retention.events);
+    let service = Service::new(store.clone(), context);
     let server = listen(&settings, &service, &keyring).await?;
     let health = server.health().clone();
     let http = listen_http(&settings, &service, &clock, &health).await?;
@@ -194,7 +190,7 @@ async fn wait_until_ready(store: &Store, service: &Service) -> anyhow::Result<()
         tokio::time::sleep(READY_POLL_INTERVAL).await;
     }
     service
-        .check_keys()
+        .run(CheckKeys)
         .await
         .context("cannot check the keys")??;
     Ok(())
@@ -241,14 +237,14 @@ fn spawn_background(
 
 /// Looks at the backlog until told to stop.
 async fn watch_backlog(service: Service, stopping: CancellationToken) {
-    let mut alarm = Alarm::default();
+    let mut alarm = BacklogAlarm::default();
     loop {
         tokio::select! {
             () = stopping.cancelled() => return,
             () = tokio::time::sleep(BACKLOG_INTERVAL) => {}
         }
-        match service.backlog().await {
-            Ok(backlog) => alarm.notice(&backlog),
+        match service.run(GetBacklog).await {
+            Ok(backlog) => alarm.update(&backlog),
             Err(error) => tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 "cannot look at the backlog"

@@ -9,6 +9,8 @@ use super::reason::Reason;
 
 /// The outcome of what was not refused, as the log spells it.
 pub const OUTCOME_OK: &str = "OK";
+/// The organization of an event that belongs to none.
+pub const NO_ORGANIZATION: &str = "";
 
 macro_rules! actions {
     ($($variant:ident $name:literal $sentence:literal;)*) => {

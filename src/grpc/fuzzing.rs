@@ -1,26 +1,25 @@
-//! What the fuzzer may call of requests: decoding, converting and checking, as the server does it. It asks no database.
+//! What the fuzz targets call: decoding, converting and checking a request, without a database.
 
 use std::collections::HashMap;
 
 use prost::Message as _;
 use time::OffsetDateTime;
 
-use super::convert::bulk;
-use super::fields;
+use super::convert::{bulk_create, fields};
 use crate::domain::actor::Actor;
-use crate::domain::new_invitation::{Draft, Inviter};
+use crate::domain::new_invitation::{Inviter, ItemDraft};
 use crate::domain::organization::OrganizationInput;
 use crate::proto::BulkCreateRequest;
 
-/// When everything happens.
 const NOW: OffsetDateTime = time::macros::datetime!(2026-11-22 18:48 UTC);
 
-/// Takes any bytes for a request; returns how many of its items hold.
+/// Decodes any bytes as a request. Returns how many of its items are valid.
 #[must_use]
 pub fn bulk_create(bytes: &[u8]) -> Option<usize> {
     let message = BulkCreateRequest::decode(bytes).ok()?;
     let organization_id = fields::organization_id(&message.organization_id);
-    let request = bulk::request(message, Actor::from_outside("fuzzer"), organization_id).ok()?;
+    let request =
+        bulk_create::request(message, Actor::from_outside("fuzzer"), organization_id).ok()?;
     let organization = OrganizationInput {
         id: "acme".to_owned(),
         name: "Acme".to_owned(),
@@ -34,7 +33,7 @@ pub fn bulk_create(bytes: &[u8]) -> Option<usize> {
     };
     let inviters = HashMap::from([("ada".to_owned(), inviter)]);
     let drafts = request.items.iter().enumerate().map(|(index, item)| {
-        Draft::parse(index, item, &organization, &request.inviter_user_id, NOW)
+        ItemDraft::parse(index, item, &organization, &request.inviter_user_id, NOW)
     });
     Some(
         drafts

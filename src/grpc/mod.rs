@@ -1,8 +1,7 @@
-//! The gRPC surface: the only place, besides the command line's client, that knows tonic and prost.
+//! The gRPC API.
 //!
-//! A call goes through `authentication` (who calls) and `gate` (which kind of caller, with which scope, how long, how many
-//! at once), is turned into domain words by `convert`, runs one use case, and is turned back; `status` is the one place
-//! where refusals become codes. Knows no SQL, no store and no mail.
+//! A call passes [`wire`] (connections, TLS, deadlines) and [`admission`] (who calls, and may they). [`methods`] runs one use
+//! case for each method and uses [`convert`] for messages. [`status`] is the one place where errors become status codes.
 
 mod admission;
 mod convert;

@@ -1,8 +1,4 @@
-//! Accept: a token and a user become a membership, once.
-
-use std::sync::Arc;
-
-use time::OffsetDateTime;
+//! `Accept`: a token and a user become a membership, once.
 
 use crate::domain::access::Access;
 use crate::domain::actor::Actor;
@@ -16,134 +12,78 @@ use crate::store::invitation_row::Found;
 use crate::store::subjects::{self, Acceptance, Subject};
 use crate::store::{Connection, invitation_row, memberships};
 
-use super::{Service, ServiceError};
+use super::ServiceError;
+use super::context::Context;
+use super::invitation_access::require_active_organization;
+use super::runner::UseCase;
 
-/// An attempt to accept.
+/// Accepts an invitation. Of any number of concurrent calls one user wins. The same user may call again.
+///
+/// Not one transaction: the acceptance is one statement, and a refusal is recorded by another.
 pub struct Accept {
-    /// The token.
     pub token: Token,
-    /// Who accepts: their addresses are those the caller has verified.
+    /// The user. The caller has verified the addresses.
     pub user: User,
-    /// Whether they call themselves. Then one of these addresses must be the invited one, whatever the directory knows.
+    /// Whether the user calls for themselves. Then one of these addresses must be the invited one, even if the directory
+    /// knows others of the user.
     pub is_self: bool,
+    pub actor: Actor,
 }
 
-/// What came of it.
-pub struct AcceptOutcome {
-    /// The membership.
+/// An accepted invitation.
+pub struct AcceptedInvitation {
     pub membership: Membership,
-    /// The invitation.
     pub invitation: Invitation,
     /// Whether the user was a member before.
     pub is_already_member: bool,
 }
 
-impl Service {
-    /// Accepts an invitation. However many call at once, one user wins; that user may call again.
-    pub async fn accept(
-        &self,
-        request: Accept,
-        actor: Actor,
-    ) -> Result<AcceptOutcome, ServiceError> {
-        let service = self.clone();
-        let request = Arc::new((request, actor));
-        self.store
-            .run("accept", move |connection| {
-                let (service, request) = (service.clone(), Arc::clone(&request));
-                Box::pin(async move {
-                    service
-                        .accept_once(connection, &request.0, &request.1)
-                        .await
-                })
-            })
-            .await
-    }
+impl UseCase for Accept {
+    const NAME: &'static str = "accept";
+    const IS_TRANSACTION: bool = false;
+    type Output = AcceptedInvitation;
 
-    async fn accept_once(
+    async fn run(
         &self,
+        context: &Context,
         connection: &mut Connection<'_>,
-        request: &Accept,
-        actor: &Actor,
-    ) -> Result<AcceptOutcome, ServiceError> {
+    ) -> Result<AcceptedInvitation, ServiceError> {
         let Found {
             subject,
-            mut invitation,
+            invitation,
             version,
-        } = self.identify(connection, &request.token, actor).await?;
-        let now = self.clock.now();
-        let event = self.attempt(actor, &subject, &request.user, now);
-        if subject.is_organization_deleted {
-            return refuse(connection, &subject, event, Reason::OrganizationInactive).await;
-        }
-        if subject.is_organization_suspended {
-            return refuse(connection, &subject, event, Reason::OrganizationSuspended).await;
-        }
-        let emails = &request.user.emails_normalized;
-        if request.is_self && !subjects::is_for(connection, &subject, emails).await? {
-            return refuse(connection, &subject, event, Reason::EmailMismatch).await;
-        }
-        // A caller for some organizations must not say for all whose an address is; the invited one is proven by the
-        // link.
-        let invited = std::slice::from_ref(&subject.email_normalized);
-        let emails_to_keep = match actor.access {
-            Access::Every => emails.as_slice(),
-            Access::Only(_) if emails.contains(&subject.email_normalized) => invited,
-            Access::Only(_) => &[],
-        };
-        let acceptance = Acceptance {
+        } = context
+            .verify_token(connection, &self.token, &self.actor)
+            .await?;
+        let event = self.audit_event(context, &subject);
+        let attempt = Attempt {
+            request: self,
             subject: &subject,
-            user_id: request.user.id.as_str(),
-            user_name: &request.user.name,
-            emails_normalized: emails,
-            emails_to_keep,
-            now,
             version: &version,
             event: &event,
         };
-        let accepted = subjects::accept(connection, &acceptance).await?;
-        if !accepted.is_claimed
-            && let Some(reason) = self.explain(connection, &subject, &request.user).await?
-        {
-            return refuse(connection, &subject, event, reason).await;
+        let accepted = attempt.accept(context, connection, invitation).await;
+        if let Err(ServiceError::Refused(reason)) = accepted {
+            let event = AuditEvent {
+                refusal: Some(reason),
+                ..event
+            };
+            subjects::refuse(connection, &subject, &event).await?;
         }
-        let organization_id = &subject.organization_id;
-        let user_id = request.user.id.as_str();
-        let is_already_member = accepted.joined.is_none();
-        let membership = match accepted.joined {
-            Some(joined) => Some(joined),
-            None => memberships::get(connection, organization_id, user_id).await?,
-        };
-        let Some(membership) = membership else {
-            // Accepted, and the membership deleted since: the link does not bring it back.
-            return refuse(connection, &subject, event, Reason::AlreadyAccepted).await;
-        };
-        if accepted.is_as_found && invitation.delivery.state != DeliveryState::Sending {
-            invitation.accept(user_id, now);
-            if accepted.is_proven {
-                let known = invitation.invited_user_id.take();
-                let owners = known.into_iter().chain([user_id.to_owned()]);
-                invitation.invited_user_id = owners.min();
-            }
-        } else {
-            invitation = self.read(connection, organization_id, subject.id).await?;
-        }
-        Ok(AcceptOutcome {
-            membership,
-            invitation,
-            is_already_member,
-        })
+        accepted
     }
+}
 
-    /// What is written down of an attempt, as if it were accepted.
-    fn attempt(
-        &self,
-        actor: &Actor,
-        subject: &Subject,
-        user: &User,
-        now: OffsetDateTime,
-    ) -> AuditEvent {
-        let event = self.event(actor, AuditAction::Accept, &subject.organization_id, now);
-        let user_id = Some(user.id.as_str().to_owned());
+impl Accept {
+    /// The audit event of an attempt that succeeds.
+    fn audit_event(&self, context: &Context, subject: &Subject) -> AuditEvent {
+        let event = context.audit_event(
+            &self.actor,
+            AuditAction::Accept,
+            &subject.organization_id,
+            context.now(),
+        );
+        let user_id = Some(self.user.id.as_str().to_owned());
         AuditEvent {
             on_behalf_of_user_id: event.on_behalf_of_user_id.or_else(|| user_id.clone()),
             subject_user_id: user_id,
@@ -151,56 +91,124 @@ impl Service {
             ..event
         }
     }
-
-    /// Says why an attempt claimed nothing; `None` if the same user had won before.
-    async fn explain(
-        &self,
-        connection: &mut Connection<'_>,
-        verified: &Subject,
-        user: &User,
-    ) -> Result<Option<Reason>, ServiceError> {
-        let subject = invitation_row::find(connection, verified.id, self.clock.now())
-            .await?
-            .map(|found| found.subject)
-            .filter(|subject| subject.generation == verified.generation)
-            .ok_or(ServiceError::Refused(Reason::TokenInvalid))?;
-        if subject.is_organization_deleted {
-            return Ok(Some(Reason::OrganizationInactive));
-        }
-        if subject.is_organization_suspended {
-            return Ok(Some(Reason::OrganizationSuspended));
-        }
-        let state = subject.state(self.clock.now())?;
-        let is_same_user = subject.ended_by_user_id.as_deref() == Some(user.id.as_str());
-        if state == StateName::Accepted && is_same_user {
-            return Ok(None);
-        }
-        if let Some(reason) = state.refusal() {
-            Ok(Some(reason))
-        } else if !subjects::is_owned_by(connection, &subject, user).await? {
-            Ok(Some(Reason::EmailMismatch))
-        } else if !subjects::is_role_offered(connection, &subject).await? {
-            Ok(Some(Reason::RoleWithdrawn))
-        } else if !subjects::is_inviter_trusted(connection, &subject).await? {
-            Ok(Some(Reason::InviterNotAdmin))
-        } else {
-            // It changed between the attempt and this look, and may succeed now.
-            Err(ServiceError::Raced)
-        }
-    }
 }
 
-/// Refuses an attempt whose token is genuine, and writes that down.
-async fn refuse<T>(
-    connection: &mut Connection<'_>,
-    subject: &Subject,
-    event: AuditEvent,
-    reason: Reason,
-) -> Result<T, ServiceError> {
-    let event = AuditEvent {
-        refusal: Some(reason),
-        ..event
-    };
-    subjects::refuse(connection, subject, &event).await?;
-    Err(ServiceError::Refused(reason))
+/// One attempt, by a genuine token.
+struct Attempt<'a> {
+    request: &'a Accept,
+    subject: &'a Subject,
+    /// The version of the row that was read.
+    version: &'a str,
+    /// The audit event of the attempt if it succeeds.
+    event: &'a AuditEvent,
+}
+
+impl Attempt<'_> {
+    async fn accept(
+        &self,
+        context: &Context,
+        connection: &mut Connection<'_>,
+        found: Invitation,
+    ) -> Result<AcceptedInvitation, ServiceError> {
+        let (subject, user) = (self.subject, &self.request.user);
+        require_active_organization(subject)?;
+        let emails = &user.emails_normalized;
+        if self.request.is_self && !subjects::is_for(connection, subject, emails).await? {
+            return Err(ServiceError::Refused(Reason::EmailMismatch));
+        }
+        let acceptance = Acceptance {
+            subject,
+            user_id: user.id.as_str(),
+            user_name: &user.name,
+            emails_normalized: emails,
+            emails_to_keep: self.emails_to_keep(),
+            now: self.event.created_at,
+            version: self.version,
+            event: self.event,
+        };
+        let accepted = subjects::accept(connection, &acceptance).await?;
+        if !accepted.is_claimed {
+            self.require_same_user(context, connection).await?;
+        }
+        let organization_id = &subject.organization_id;
+        let is_already_member = accepted.joined.is_none();
+        let membership = match accepted.joined {
+            Some(joined) => Some(joined),
+            None => memberships::get(connection, organization_id, user.id.as_str()).await?,
+        };
+        // The invitation was accepted and the membership deleted since. The link does not create it again.
+        let membership = membership.ok_or(ServiceError::Refused(Reason::AlreadyAccepted))?;
+        let is_unchanged = accepted.is_as_found && found.delivery.state != DeliveryState::Sending;
+        let invitation = if is_unchanged {
+            self.after_acceptance(found, accepted.is_proven)
+        } else {
+            context
+                .read_invitation(connection, organization_id, subject.id)
+                .await?
+        };
+        Ok(AcceptedInvitation {
+            membership,
+            invitation,
+            is_already_member,
+        })
+    }
+
+    /// The addresses that the directory stores for the user. A caller that is limited to some organizations must not decide
+    /// for all of them whose an address is. The link proves the invited address.
+    fn emails_to_keep(&self) -> &[String] {
+        let emails = &self.request.user.emails_normalized;
+        let invited = &self.subject.email_normalized;
+        match self.request.actor.access {
+            Access::Every => emails,
+            Access::Only(_) if emails.contains(invited) => std::slice::from_ref(invited),
+            Access::Only(_) => &[],
+        }
+    }
+
+    /// The invitation after its acceptance, without reading it again.
+    fn after_acceptance(&self, mut invitation: Invitation, is_proven: bool) -> Invitation {
+        let user_id = self.request.user.id.as_str();
+        invitation.accept(user_id, self.event.created_at);
+        if is_proven {
+            let known = invitation.invited_user_id.take();
+            invitation.invited_user_id = known.into_iter().chain([user_id.to_owned()]).min();
+        }
+        invitation
+    }
+
+    /// Finds out why an attempt changed nothing. Succeeds if the same user accepted before.
+    async fn require_same_user(
+        &self,
+        context: &Context,
+        connection: &mut Connection<'_>,
+    ) -> Result<(), ServiceError> {
+        let (user, now) = (&self.request.user, context.now());
+        let subject = invitation_row::find(connection, self.subject.id, now)
+            .await?
+            .map(|found| found.subject)
+            .filter(|subject| subject.generation == self.subject.generation);
+        let Some(subject) = subject else {
+            // The token was replaced meanwhile. Such an attempt is not recorded.
+            return Err(ServiceError::Conflict);
+        };
+        require_active_organization(&subject)?;
+        let state = subject.state(now)?;
+        let is_same_user = subject.ended_by_user_id.as_deref() == Some(user.id.as_str());
+        if state == StateName::Accepted && is_same_user {
+            return Ok(());
+        }
+        let reason = if let Some(reason) = state.refusal() {
+            reason
+        } else if !subjects::is_owned_by(connection, &subject, user).await? {
+            Reason::EmailMismatch
+        } else if !subjects::is_role_offered(connection, &subject).await? {
+            Reason::RoleWithdrawn
+        } else if !subjects::is_inviter_trusted(connection, &subject).await? {
+            Reason::InviterNotAdmin
+        } else {
+            // The invitation changed between the attempt and this read. A retry may succeed.
+            return Err(ServiceError::Conflict);
+        };
+        Err(ServiceError::Refused(reason))
+    }
 }

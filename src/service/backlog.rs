@@ -1,41 +1,42 @@
-//! Backlog: how many mails are owed, since when, and the alarm for those that do not get out.
+//! The backlog: how many messages wait, for how long, and the alarm if they are not sent.
 
 use time::Duration;
 
-use crate::store::{self, backlog};
+use crate::store::{self, Connection, backlog};
 
-use super::{Service, ServiceError};
+use super::ServiceError;
+use super::context::Context;
+use super::runner::UseCase;
 
-/// Where counting ends, so that a look costs the same however many mails there are.
+/// Counting stops here, so that the cost does not depend on the number of messages.
 const COUNT_MAX: i64 = 10_000;
-/// For how long a mail may be due before somebody has to look.
+/// How long a message may be due before the alarm is raised.
 const OLDEST_WAITING_MAX: Duration = Duration::seconds(300);
 
-/// How many there are.
+/// A number of messages, counted up to 10,000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Count {
-    /// So many, at most 10,000.
+pub struct MessageCount {
     pub value: i64,
-    /// Whether there are more than that.
+    /// Whether there are more.
     pub is_capped: bool,
 }
 
-/// Mails that are owed.
+/// Messages that are not sent yet, of all organizations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backlog {
-    /// Waiting to be tried, now or later.
-    pub queued: Count,
-    /// Those of them whose time has come.
-    pub due: Count,
-    /// Held by workers.
-    pub sending: Count,
+    /// Waiting for an attempt, now or later.
+    pub queued: MessageCount,
+    /// Those of them that are due.
+    pub due: MessageCount,
+    /// Leased by workers.
+    pub sending: MessageCount,
     /// Given up.
-    pub dead: Count,
-    /// For how long the mail that has been due for longest has been; `None` if none is.
+    pub dead: MessageCount,
+    /// How long the message that is due longest has been due. `None` if none is due.
     pub oldest_waiting: Option<Duration>,
 }
 
-impl Count {
+impl MessageCount {
     const fn of(counted: i64) -> Self {
         Self {
             value: if counted > COUNT_MAX {
@@ -48,39 +49,42 @@ impl Count {
     }
 }
 
-impl Service {
-    /// The mails that are owed, of all organizations together: they wait in one queue.
-    pub async fn backlog(&self) -> Result<Backlog, ServiceError> {
-        let now = self.clock.now();
-        self.store
-            .with_tx("backlog", move |connection| {
-                Box::pin(async move {
-                    store::plan_afresh(connection).await?;
-                    let row = backlog::get(connection, COUNT_MAX + 1, now).await?;
-                    Ok(Backlog {
-                        queued: Count::of(row.queued),
-                        due: Count::of(row.due),
-                        sending: Count::of(row.sending),
-                        dead: Count::of(row.dead),
-                        oldest_waiting: row
-                            .oldest_due_at
-                            .map(|due_at| (now - due_at).max(Duration::ZERO)),
-                    })
-                })
-            })
-            .await
+/// Counts the messages of all organizations. They wait in one queue.
+pub struct GetBacklog;
+
+impl UseCase for GetBacklog {
+    const NAME: &'static str = "backlog";
+    type Output = Backlog;
+
+    async fn run(
+        &self,
+        context: &Context,
+        connection: &mut Connection<'_>,
+    ) -> Result<Backlog, ServiceError> {
+        let now = context.now();
+        store::plan_afresh(connection).await?;
+        let row = backlog::get(connection, COUNT_MAX + 1, now).await?;
+        Ok(Backlog {
+            queued: MessageCount::of(row.queued),
+            due: MessageCount::of(row.due),
+            sending: MessageCount::of(row.sending),
+            dead: MessageCount::of(row.dead),
+            oldest_waiting: row
+                .oldest_due_at
+                .map(|due_at| (now - due_at).max(Duration::ZERO)),
+        })
     }
 }
 
-/// Tells the log when mails do not get out, and when they do again.
+/// Logs when messages are not sent in time, and when they are again.
 #[derive(Debug, Default)]
-pub struct Alarm {
+pub struct BacklogAlarm {
     is_raised: bool,
 }
 
-impl Alarm {
-    /// Takes notice of a look at the backlog. Whoever looks decides how often the log is told.
-    pub fn notice(&mut self, backlog: &Backlog) {
+impl BacklogAlarm {
+    /// Logs according to the backlog: once for each call while the alarm is raised.
+    pub fn update(&mut self, backlog: &Backlog) {
         let seconds = backlog.oldest_waiting.unwrap_or_default().whole_seconds();
         if backlog.oldest_waiting > Some(OLDEST_WAITING_MAX) {
             self.is_raised = true;
@@ -88,13 +92,13 @@ impl Alarm {
                 outbox.oldest_waiting_seconds = seconds,
                 outbox.due = backlog.due.value,
                 outbox.is_due_capped = backlog.due.is_capped,
-                "mails do not get out"
+                "messages are not sent in time"
             );
         } else if self.is_raised {
             self.is_raised = false;
             tracing::info!(
                 outbox.oldest_waiting_seconds = seconds,
-                "mails get out again"
+                "messages are sent in time again"
             );
         }
     }
@@ -105,7 +109,7 @@ mod tests {
     use super::*;
 
     fn backlog(waiting_seconds: Option<i64>) -> Backlog {
-        let none = Count::of(0);
+        let none = MessageCount::of(0);
         Backlog {
             queued: none,
             due: none,
@@ -118,7 +122,7 @@ mod tests {
     #[test]
     fn counting_ends_with_a_lower_bound() {
         let count = |counted| {
-            let count = Count::of(counted);
+            let count = MessageCount::of(counted);
             (count.value, count.is_capped)
         };
         assert_eq!(count(0), (0, false));
@@ -128,7 +132,7 @@ mod tests {
 
     #[test]
     fn the_alarm_is_raised_beyond_five_minutes_and_ends_with_the_waiting() {
-        let mut alarm = Alarm::default();
+        let mut alarm = BacklogAlarm::default();
         for (waiting_seconds, is_raised) in [
             (None, false),
             (Some(300), false),
@@ -138,7 +142,7 @@ mod tests {
             (Some(301), true),
             (None, false),
         ] {
-            alarm.notice(&backlog(waiting_seconds));
+            alarm.update(&backlog(waiting_seconds));
             assert_eq!(alarm.is_raised, is_raised, "{waiting_seconds:?}");
         }
     }

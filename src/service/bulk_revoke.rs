@@ -1,8 +1,4 @@
-//! `BulkRevoke`: the organization takes many invitations back, by their ids or by what they have in common, in one
-//! transaction and as many statements as for one.
-
-use std::collections::HashMap;
-use std::sync::Arc;
+//! `BulkRevoke`: the organization withdraws many invitations, in one transaction and as many statements as for one.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -12,212 +8,133 @@ use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::invitation::StateName;
 use crate::domain::reason::Reason;
-use crate::store::candidates::{self, Candidate};
+use crate::store::candidates::Candidate;
 use crate::store::invitations::{self, End, Target};
-use crate::store::listings::ListFilter;
 use crate::store::{self, Connection, audit_events, organizations};
 
-use super::audit::count;
-use super::{Service, ServiceError};
+use super::ServiceError;
+use super::context::Context;
+use super::runner::UseCase;
+use super::selection::{InvitationSelection, RefusedInvitation};
 
-/// Which invitations to take back. Not `Debug`: a filter may hold an address.
-pub enum RevokeSelection {
-    /// These; `None` is what was no id at all.
-    Ids(Vec<Option<Uuid>>),
-    /// Those that a filter finds, newest first.
-    Filter {
-        /// The filter.
-        filter: ListFilter,
-        /// At most so many.
-        page_size: usize,
-    },
-}
-
-/// A request.
+/// Revokes invitations.
 pub struct BulkRevoke {
-    /// Who asks.
     pub actor: Actor,
-    /// The organization.
     pub organization_id: OrganizationId,
-    /// Which invitations.
-    pub selection: RevokeSelection,
-    /// Who takes them back.
+    pub selection: InvitationSelection,
     pub by_user_id: Option<UserId>,
-    /// Whether to answer as the call would, and do nothing.
+    /// Whether to write nothing.
     pub validate_only: bool,
 }
 
-/// What became of one invitation.
+/// What was done for one invitation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RevokeOutcome {
     /// It was pending and is revoked.
     Revoked,
-    /// It had ended before.
+    /// It was declined, revoked or expired before.
     Unchanged,
-    /// Nothing was done for it.
-    Failed {
-        /// Why.
-        reason: Reason,
-        /// For a duplicate, the place of the first one.
-        first_index: Option<usize>,
-    },
 }
 
-/// The answer.
-pub struct RevokedPage {
-    /// What a filter found, newest first; empty for a list of ids.
+/// The result of each invitation.
+pub struct RevokedInvitations {
+    /// The ids that a filter found. Empty for a list of ids.
     pub found: Vec<Uuid>,
-    /// One for each id, in order.
-    pub outcomes: Vec<RevokeOutcome>,
+    /// In the order of the ids.
+    pub results: Vec<Result<RevokeOutcome, RefusedInvitation>>,
     /// Whether the filter finds more.
     pub has_more: bool,
 }
 
-impl Service {
-    /// Takes invitations back. See the protocol for what a caller sees.
-    pub async fn bulk_revoke(&self, request: BulkRevoke) -> Result<RevokedPage, ServiceError> {
-        let service = self.clone();
-        let request = Arc::new(request);
-        self.store
-            .with_tx("bulk_revoke", move |connection| {
-                let (service, request) = (service.clone(), Arc::clone(&request));
-                Box::pin(async move { service.bulk_revoke_once(connection, &request).await })
-            })
-            .await
-    }
+impl UseCase for BulkRevoke {
+    const NAME: &'static str = "bulk_revoke";
+    type Output = RevokedInvitations;
 
-    async fn bulk_revoke_once(
+    async fn run(
         &self,
+        context: &Context,
         connection: &mut Connection<'_>,
-        request: &BulkRevoke,
-    ) -> Result<RevokedPage, ServiceError> {
-        let now = self.clock.now();
-        let organization_id = &request.organization_id;
+    ) -> Result<RevokedInvitations, ServiceError> {
+        let now = context.now();
+        let organization_id = &self.organization_id;
         store::plan_pages(connection).await?;
         organizations::hold(connection, organization_id)
             .await?
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
-        let (asked, has_more) = self.select_to_revoke(connection, request).await?;
-        let ids: Vec<Uuid> = asked.iter().copied().flatten().collect();
-        let candidates = candidates::lock_many(connection, organization_id, &ids).await?;
-        let candidates: HashMap<Uuid, Candidate> = candidates
-            .into_iter()
-            .map(|candidate| (candidate.id, candidate))
-            .collect();
-        let outcomes = decide_all(&asked, &candidates, now)?;
-        let targets: Vec<Target> = asked
-            .iter()
-            .zip(&outcomes)
-            .filter(|(_, outcome)| **outcome == RevokeOutcome::Revoked)
-            .filter_map(|(id, _)| Some(((*id)?, organization_id.as_str().to_owned())))
-            .collect();
-        if !request.validate_only {
-            let end = End::Revoked {
-                by_user_id: request.by_user_id.as_ref().map(UserId::as_str),
+        let selected = self
+            .selection
+            .select(context, connection, organization_id)
+            .await?;
+        let candidates = selected.lock(connection, organization_id).await?;
+        let mut targets: Vec<Target> = Vec::new();
+        let mut results = Vec::new();
+        for resolved in selected.resolve(&candidates) {
+            let result = match resolved {
+                Ok(candidate) => decide(candidate, now)?,
+                Err(refused) => Err(refused),
             };
+            if let (Ok(candidate), Ok(RevokeOutcome::Revoked)) = (resolved, result) {
+                targets.push((candidate.id, organization_id.as_str().to_owned()));
+            }
+            results.push(result);
+        }
+        if !self.validate_only {
+            let by_user_id = self.by_user_id.as_ref().map(UserId::as_str);
+            let end = End::Revoked { by_user_id };
             let ended = invitations::end_many(connection, &targets, end, now).await?;
             if ended.len() != targets.len() {
-                return Err(ServiceError::Raced);
+                return Err(ServiceError::Conflict);
             }
-            let event = self.revoked(request, &outcomes, now);
+            let event = self.audit_event(context, &results, now);
             audit_events::insert_many(connection, &[event]).await?;
         }
-        Ok(RevokedPage {
-            found: match request.selection {
-                RevokeSelection::Ids(_) => Vec::new(),
-                RevokeSelection::Filter { .. } => ids,
-            },
-            outcomes,
-            has_more,
+        Ok(RevokedInvitations {
+            found: selected.found,
+            results,
+            has_more: selected.has_more,
         })
     }
+}
 
-    /// The ids of a request in the order of its results, and whether there are more.
-    async fn select_to_revoke(
+impl BulkRevoke {
+    fn audit_event(
         &self,
-        connection: &mut Connection<'_>,
-        request: &BulkRevoke,
-    ) -> Result<(Vec<Option<Uuid>>, bool), ServiceError> {
-        let (filter, page_size) = match &request.selection {
-            RevokeSelection::Ids(ids) => return Ok((ids.clone(), false)),
-            RevokeSelection::Filter { filter, page_size } => (filter, *page_size),
-        };
-        // One more than asked for tells whether there are more.
-        let limit = i64::try_from(page_size + 1).unwrap_or(i64::MAX);
-        let mut ids = self
-            .list_ids(connection, &request.organization_id, filter, None, limit)
-            .await?;
-        let has_more = ids.len() > page_size;
-        ids.truncate(page_size);
-        Ok((ids.into_iter().map(Some).collect(), has_more))
-    }
-
-    /// What the audit log is told.
-    fn revoked(
-        &self,
-        request: &BulkRevoke,
-        outcomes: &[RevokeOutcome],
+        context: &Context,
+        results: &[Result<RevokeOutcome, RefusedInvitation>],
         now: OffsetDateTime,
     ) -> AuditEvent {
-        let of = |wanted: RevokeOutcome| outcomes.iter().filter(|it| **it == wanted).count();
-        let (revoked, unchanged) = (of(RevokeOutcome::Revoked), of(RevokeOutcome::Unchanged));
-        let organization_id = request.organization_id.as_str();
-        let event = self.event(
-            &request.actor,
-            AuditAction::BulkRevoke,
-            organization_id,
-            now,
-        );
-        let named = || {
-            request
-                .by_user_id
+        let mut counts = AuditCounts::default();
+        for result in results {
+            match result {
+                Ok(RevokeOutcome::Revoked) => counts.revoked += 1,
+                Ok(RevokeOutcome::Unchanged) => counts.unchanged += 1,
+                Err(_) => counts.failed += 1,
+            }
+        }
+        let organization_id = self.organization_id.as_str();
+        let event = context.audit_event(&self.actor, AuditAction::BulkRevoke, organization_id, now);
+        let by_user_id = || {
+            self.by_user_id
                 .as_ref()
                 .map(|user| user.as_str().to_owned())
         };
         AuditEvent {
-            counts: AuditCounts {
-                revoked: count(revoked),
-                unchanged: count(unchanged),
-                failed: count(outcomes.len() - revoked - unchanged),
-                ..AuditCounts::default()
-            },
-            on_behalf_of_user_id: event.on_behalf_of_user_id.or_else(named),
+            counts,
+            on_behalf_of_user_id: event.on_behalf_of_user_id.or_else(by_user_id),
             ..event
         }
     }
 }
 
-fn decide_all(
-    asked: &[Option<Uuid>],
-    candidates: &HashMap<Uuid, Candidate>,
+fn decide(
+    candidate: &Candidate,
     now: OffsetDateTime,
-) -> Result<Vec<RevokeOutcome>, ServiceError> {
-    let mut first_of = HashMap::with_capacity(asked.len());
-    asked
-        .iter()
-        .enumerate()
-        .map(|(index, id)| {
-            let fail = |reason, first_index| RevokeOutcome::Failed {
-                reason,
-                first_index,
-            };
-            let Some(id) = id else {
-                return Ok(fail(Reason::FieldInvalid, None));
-            };
-            let first = *first_of.entry(*id).or_insert(index);
-            if first != index {
-                return Ok(fail(Reason::DuplicateInRequest, Some(first)));
-            }
-            let Some(candidate) = candidates.get(id) else {
-                return Ok(fail(Reason::InvitationNotFound, None));
-            };
-            Ok(match candidate.state(now)? {
-                StateName::Pending => RevokeOutcome::Revoked,
-                StateName::Accepted => fail(Reason::AlreadyAccepted, None),
-                StateName::Declined | StateName::Revoked | StateName::Expired => {
-                    RevokeOutcome::Unchanged
-                }
-            })
-        })
-        .collect()
+) -> Result<Result<RevokeOutcome, RefusedInvitation>, ServiceError> {
+    Ok(match candidate.state(now)? {
+        StateName::Pending => Ok(RevokeOutcome::Revoked),
+        StateName::Accepted => Err(Reason::AlreadyAccepted.into()),
+        StateName::Declined | StateName::Revoked | StateName::Expired => {
+            Ok(RevokeOutcome::Unchanged)
+        }
+    })
 }

@@ -1,6 +1,4 @@
-//! Decline: the invited person says no.
-
-use std::sync::Arc;
+//! `Decline`: the invited person refuses.
 
 use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
@@ -9,65 +7,46 @@ use crate::domain::reason::Reason;
 use crate::domain::suppression::SuppressionReason;
 use crate::domain::token::Token;
 use crate::store::invitations::{self, End};
-use crate::store::{Connection, audit_events, subjects};
+use crate::store::subjects::{self, Subject};
+use crate::store::{Connection, audit_events};
 
-use super::{Service, ServiceError, feedback};
+use super::ServiceError;
+use super::context::Context;
+use super::invitation_access::require_organization;
+use super::runner::UseCase;
+use super::suppression_list::suppress;
 
-/// A no. Not `Debug`: it may hold an address.
+/// Declines an invitation. Declining again changes nothing. Not `Debug`, because it may hold an address.
 pub struct Decline {
-    /// The token.
     pub token: Token,
-    /// Whether the organization may not invite the address any more.
+    /// Whether the organization must not invite the address again.
     pub suppress: bool,
-    /// The verified address of a user who calls themselves, which must be the invited one. A service is believed.
+    /// The verified address of a user who calls for themselves, which must be the invited one. `None` for a service.
     pub email_normalized: Option<String>,
+    pub actor: Actor,
 }
 
-impl Service {
-    /// Declines an invitation; again is fine.
-    pub async fn decline(
-        &self,
-        request: Decline,
-        actor: Actor,
-    ) -> Result<Invitation, ServiceError> {
-        let service = self.clone();
-        let request = Arc::new((request, actor));
-        self.store
-            .with_tx("decline", move |connection| {
-                let (service, request) = (service.clone(), Arc::clone(&request));
-                Box::pin(async move {
-                    service
-                        .decline_once(connection, &request.0, &request.1)
-                        .await
-                })
-            })
-            .await
-    }
+impl UseCase for Decline {
+    const NAME: &'static str = "decline";
+    type Output = Invitation;
 
-    async fn decline_once(
+    async fn run(
         &self,
+        context: &Context,
         connection: &mut Connection<'_>,
-        request: &Decline,
-        actor: &Actor,
     ) -> Result<Invitation, ServiceError> {
-        let found = self.verify(connection, &request.token, actor).await?;
+        let found = context
+            .verify_token(connection, &self.token, &self.actor)
+            .await?;
         let verified = found.subject;
-        if let Some(email) = &request.email_normalized {
-            // Whom the organization may not invite any more is said by that person alone, whoever may take the link.
-            let is_theirs = *email == verified.email_normalized;
-            let emails = std::slice::from_ref(email);
-            if !is_theirs
-                && (request.suppress || !subjects::is_for(connection, &verified, emails).await?)
-            {
-                return Err(ServiceError::Refused(Reason::EmailMismatch));
-            }
-        }
-        let now = self.clock.now();
-        // Locked and looked at again: an acceptance may have come between.
+        require_organization(&verified)?;
+        self.require_invited_person(connection, &verified).await?;
+        let now = context.now();
+        // Locked and read again, because the invitation may have been accepted since the first read.
         let subject = subjects::lock(connection, &verified.organization_id, verified.id)
             .await?
             .filter(|subject| subject.generation == verified.generation)
-            .ok_or(ServiceError::Raced)?;
+            .ok_or(ServiceError::Conflict)?;
         let state = subject.state(now)?;
         match state {
             StateName::Pending => {
@@ -76,30 +55,58 @@ impl Service {
             }
             StateName::Declined => {}
             other => {
-                return Err(other
-                    .refusal()
-                    .map_or(ServiceError::Raced, ServiceError::Refused));
+                let refusal = other.refusal();
+                return Err(refusal.map_or(ServiceError::Conflict, ServiceError::Refused));
             }
         }
-        if request.suppress {
-            let tag = self.tagger.tag_of_normalized(&subject.email_normalized);
-            let reason = SuppressionReason::Declined;
-            feedback::suppress(connection, &subject.organization_id, tag, reason, now).await?;
+        let organization_id = &subject.organization_id;
+        if self.suppress {
+            let tagger = context.suppression.tagger();
+            let tag = tagger.tag_of_normalized(&subject.email_normalized);
+            suppress(
+                connection,
+                organization_id,
+                tag,
+                SuppressionReason::Declined,
+                now,
+            )
+            .await?;
         }
-        // Declining again is no act, unless it asks for more.
-        if state == StateName::Pending || request.suppress {
-            let organization_id = &subject.organization_id;
+        // Declining again is recorded only if it also suppresses.
+        if state == StateName::Pending || self.suppress {
             let event = AuditEvent {
                 invitation_id: Some(subject.id),
                 counts: AuditCounts {
-                    suppressed: u64::from(request.suppress),
+                    suppressed: u64::from(self.suppress),
                     ..AuditCounts::default()
                 },
-                ..self.event(actor, AuditAction::Decline, organization_id, now)
+                ..context.audit_event(&self.actor, AuditAction::Decline, organization_id, now)
             };
             audit_events::insert_many(connection, &[event]).await?;
         }
-        self.read(connection, &subject.organization_id, subject.id)
+        context
+            .read_invitation(connection, organization_id, subject.id)
             .await
+    }
+}
+
+impl Decline {
+    /// A user who holds a link that anybody may accept may decline it, but only the invited person may suppress the address.
+    async fn require_invited_person(
+        &self,
+        connection: &mut Connection<'_>,
+        subject: &Subject,
+    ) -> Result<(), ServiceError> {
+        let Some(email) = &self.email_normalized else {
+            return Ok(());
+        };
+        if *email == subject.email_normalized {
+            return Ok(());
+        }
+        let emails = std::slice::from_ref(email);
+        if self.suppress || !subjects::is_for(connection, subject, emails).await? {
+            return Err(ServiceError::Refused(Reason::EmailMismatch));
+        }
+        Ok(())
     }
 }

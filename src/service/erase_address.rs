@@ -1,66 +1,80 @@
-//! Erase address: everything about one address goes, over all organizations; what is left does not name it.
+//! `EraseAddress`: removes everything about one address, in all organizations.
 //!
-//! Works in short transactions, one after the other, so that an address with many invitations holds nobody up. Calling
-//! again goes on where a call that was cut off had stopped. What is told of the address afterwards is new, and stays.
+//! Works in short transactions, one after the other, so that an address with many invitations holds no lock for long. A call
+//! that was cut off can be repeated, and continues. What callers store about the address afterwards is new, and stays.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::actor::Actor;
-use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
+use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent, NO_ORGANIZATION};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::suppression::{EVERY_ORGANIZATION, SuppressionReason};
-use crate::store::suppressions::{self, SuppressionRow};
-use crate::store::{self, Connection, audit_events, erasures, users};
+use crate::store::{self, Connection, audit_events, erasures, suppressions, users};
 
-use super::audit::{NO_ORGANIZATION, count};
-use super::{Service, ServiceError};
+use super::ServiceError;
+use super::context::Context;
+use super::runner::{Service, UseCase};
+use super::suppression_list::suppress;
 
-/// Most invitations of one transaction, so that no lock lasts.
+/// Most invitations of one transaction, so that no lock is held for long.
 const ERASE_ROWS_MAX: i64 = 500;
 
 /// What was erased.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct AddressErased {
+pub struct ErasedAddress {
     /// Invitations that lost the address.
     pub invitations: u64,
-    /// Those of them that were pending, and are revoked.
+    /// Those of them that were pending and were revoked.
     pub revoked_invitations: u64,
-    /// Mails that waited, and are canceled.
+    /// Queued messages that were canceled.
     pub canceled_mails: u64,
     /// Users who lost the address.
     pub users: u64,
-    /// Those of them who had no other, and lost their name too.
+    /// Those of them who had no other address and lost their name too.
     pub nameless_users: u64,
-    /// Whether the address was put on the suppression list and was not on it before.
-    pub is_suppressed_anew: bool,
+    /// Whether the address was suppressed by this call and was not before.
+    pub is_newly_suppressed: bool,
 }
 
+/// An address to erase, and who asked for it.
+#[derive(Clone)]
+struct Erasure {
+    email_normalized: Arc<str>,
+    actor: Arc<Actor>,
+}
+
+/// Suppresses the address. Returns whether it was not suppressed before.
+struct SuppressErased(Erasure);
+
+/// Erases some of the invitations of the address. Fewer than [`ERASE_ROWS_MAX`] means that none is left.
+struct EraseInvitations(Erasure);
+
+/// Removes the address from users.
+struct EraseFromUsers(Erasure);
+
 impl Service {
-    /// Erases an address; with `suppress` it is not invited any more, by anybody.
+    /// Erases an address. With `suppress`, no organization can invite it again.
     ///
-    /// The order counts. It is suppressed first, so that a mail that is queued meanwhile is not sent. It is taken from
-    /// users last: an acceptance that was under way holds its invitation, and what it told of the user is there when
-    /// that is free.
+    /// The order matters. The address is suppressed first, so that messages that are queued meanwhile are not sent. It is
+    /// removed from users last: a concurrent acceptance locks its invitation, and has stored the address of the user by the
+    /// time that the lock is free.
     pub async fn erase_address(
         &self,
         email: EmailAddress,
         suppress: bool,
         actor: Actor,
-    ) -> Result<AddressErased, ServiceError> {
-        let email: Arc<str> = email.normalized().into();
-        let actor = Arc::new(actor);
-        let mut total = AddressErased {
-            is_suppressed_anew: suppress
-                && self
-                    .suppress_erased(Arc::clone(&email), Arc::clone(&actor))
-                    .await?,
-            ..AddressErased::default()
+    ) -> Result<ErasedAddress, ServiceError> {
+        let erasure = Erasure {
+            email_normalized: email.normalized().into(),
+            actor: Arc::new(actor),
         };
+        let mut total = ErasedAddress::default();
+        if suppress {
+            total.is_newly_suppressed = self.run(SuppressErased(erasure.clone())).await?;
+        }
         loop {
-            let batch = self
-                .erase_invitations(Arc::clone(&email), Arc::clone(&actor))
-                .await?;
+            let batch = self.run(EraseInvitations(erasure.clone())).await?;
             total.invitations += batch.invitations;
             total.revoked_invitations += batch.revoked_invitations;
             total.canceled_mails += batch.canceled_mails;
@@ -68,131 +82,113 @@ impl Service {
                 break;
             }
         }
-        let forgotten = self.forget_users(email, actor).await?;
+        let forgotten = self.run(EraseFromUsers(erasure)).await?;
         total.users = forgotten.users.unsigned_abs();
         total.nameless_users = forgotten.nameless.unsigned_abs();
         Ok(total)
     }
+}
 
-    async fn suppress_erased(
-        &self,
-        email: Arc<str>,
-        actor: Arc<Actor>,
-    ) -> Result<bool, ServiceError> {
-        let service = self.clone();
-        self.store
-            .with_tx("erase_address.suppress", move |connection| {
-                let (service, email) = (service.clone(), Arc::clone(&email));
-                let actor = Arc::clone(&actor);
-                Box::pin(async move {
-                    let now = service.clock.now();
-                    let tags: Vec<_> = service.tagger.tags_of_normalized(&email).collect();
-                    // An entry under an older key counts as well.
-                    let asked: Vec<_> = tags.iter().map(|tag| (EVERY_ORGANIZATION, *tag)).collect();
-                    let was = suppressions::find(connection, &asked, now).await?;
-                    let row = SuppressionRow {
-                        organization_id: EVERY_ORGANIZATION.to_owned(),
-                        tag: service.tagger.tag_of_normalized(&email),
-                        reason: SuppressionReason::Manual,
-                        expires_at: SuppressionReason::Manual.ends_at(now),
-                    };
-                    suppressions::upsert_many(connection, &[row], now).await?;
-                    let counts = AuditCounts {
-                        suppressed: 1,
-                        ..AuditCounts::default()
-                    };
-                    let told = [(NO_ORGANIZATION, counts)];
-                    service.audit_erasure(connection, &actor, told).await?;
-                    Ok(was.is_empty())
-                })
-            })
-            .await
-    }
+impl UseCase for SuppressErased {
+    const NAME: &'static str = "erase_address.suppress";
+    type Output = bool;
 
-    /// Erases some of the invitations of an address; fewer than the most there can be means that none is left.
-    async fn erase_invitations(
+    async fn run(
         &self,
-        email: Arc<str>,
-        actor: Arc<Actor>,
-    ) -> Result<AddressErased, ServiceError> {
-        let service = self.clone();
-        self.store
-            .with_tx("erase_address", move |connection| {
-                let (service, email) = (service.clone(), Arc::clone(&email));
-                let actor = Arc::clone(&actor);
-                Box::pin(async move { service.erase_batch(connection, &email, &actor).await })
-            })
-            .await
-    }
-
-    async fn erase_batch(
-        &self,
+        context: &Context,
         connection: &mut Connection<'_>,
-        email: &str,
-        actor: &Actor,
-    ) -> Result<AddressErased, ServiceError> {
-        let now = self.clock.now();
+    ) -> Result<bool, ServiceError> {
+        let (email, now) = (&self.0.email_normalized, context.now());
+        let tagger = context.suppression.tagger();
+        // An entry under an older key counts as well.
+        let entries: Vec<_> = tagger
+            .tags_of_normalized(email)
+            .map(|tag| (EVERY_ORGANIZATION, tag))
+            .collect();
+        let known = suppressions::find(connection, &entries, now).await?;
+        let tag = tagger.tag_of_normalized(email);
+        let reason = SuppressionReason::Manual;
+        suppress(connection, EVERY_ORGANIZATION, tag, reason, now).await?;
+        let counts = AuditCounts {
+            suppressed: 1,
+            ..AuditCounts::default()
+        };
+        self.0
+            .record(context, connection, [(NO_ORGANIZATION, counts)])
+            .await?;
+        Ok(known.is_empty())
+    }
+}
+
+impl UseCase for EraseInvitations {
+    const NAME: &'static str = "erase_address";
+    type Output = ErasedAddress;
+
+    async fn run(
+        &self,
+        context: &Context,
+        connection: &mut Connection<'_>,
+    ) -> Result<ErasedAddress, ServiceError> {
+        let (email, now) = (&self.0.email_normalized, context.now());
         store::plan_afresh(connection).await?;
         let locked = erasures::lock_of_address(connection, email, ERASE_ROWS_MAX, now).await?;
-        let tag = self.tagger.tag_of_normalized(email);
+        let tag = context.suppression.tagger().tag_of_normalized(email);
         let rows: Vec<_> = locked.iter().map(|row| (row, tag)).collect();
-        let open = locked.iter().filter(|row| row.is_open).count();
-        let erased = AddressErased {
-            invitations: count(locked.len()),
-            revoked_invitations: count(open),
-            canceled_mails: erasures::erase_many(connection, &rows, now).await?,
-            ..AddressErased::default()
-        };
+        let canceled_mails = erasures::erase_many(connection, &rows, now).await?;
         let mut by_organization: BTreeMap<&str, AuditCounts> = BTreeMap::new();
+        let mut erased = ErasedAddress {
+            canceled_mails,
+            ..ErasedAddress::default()
+        };
         for row in &locked {
             let counts = by_organization.entry(&row.organization_id).or_default();
+            let revoked = u64::from(row.is_open);
             counts.erased += 1;
-            counts.revoked += u64::from(row.is_open);
+            counts.revoked += revoked;
+            erased.invitations += 1;
+            erased.revoked_invitations += revoked;
         }
-        self.audit_erasure(connection, actor, by_organization)
-            .await?;
+        self.0.record(context, connection, by_organization).await?;
         Ok(erased)
     }
+}
 
-    async fn forget_users(
-        &self,
-        email: Arc<str>,
-        actor: Arc<Actor>,
-    ) -> Result<users::Forgotten, ServiceError> {
-        let service = self.clone();
-        self.store
-            .with_tx("erase_address.users", move |connection| {
-                let (service, email) = (service.clone(), Arc::clone(&email));
-                let actor = Arc::clone(&actor);
-                Box::pin(async move {
-                    store::plan_afresh(connection).await?;
-                    let now = service.clock.now();
-                    let forgotten = users::forget_address(connection, &email, now).await?;
-                    let counts = AuditCounts {
-                        erased: forgotten.users.unsigned_abs(),
-                        ..AuditCounts::default()
-                    };
-                    let told = (forgotten.users > 0).then_some((NO_ORGANIZATION, counts));
-                    service.audit_erasure(connection, &actor, told).await?;
-                    Ok(forgotten)
-                })
-            })
-            .await
-    }
+impl UseCase for EraseFromUsers {
+    const NAME: &'static str = "erase_address.users";
+    type Output = users::Forgotten;
 
-    /// Writes down what one transaction erased, for each organization.
-    async fn audit_erasure<'a>(
+    async fn run(
         &self,
+        context: &Context,
         connection: &mut Connection<'_>,
-        actor: &Actor,
-        told: impl IntoIterator<Item = (&'a str, AuditCounts)>,
+    ) -> Result<users::Forgotten, ServiceError> {
+        store::plan_afresh(connection).await?;
+        let email = &self.0.email_normalized;
+        let forgotten = users::forget_address(connection, email, context.now()).await?;
+        let counts = AuditCounts {
+            erased: forgotten.users.unsigned_abs(),
+            ..AuditCounts::default()
+        };
+        let counts = (forgotten.users > 0).then_some((NO_ORGANIZATION, counts));
+        self.0.record(context, connection, counts).await?;
+        Ok(forgotten)
+    }
+}
+
+impl Erasure {
+    /// Writes one audit event for each organization.
+    async fn record<'a>(
+        &self,
+        context: &Context,
+        connection: &mut Connection<'_>,
+        counts: impl IntoIterator<Item = (&'a str, AuditCounts)>,
     ) -> Result<(), ServiceError> {
-        let now = self.clock.now();
-        let events: Vec<AuditEvent> = told
+        let now = context.now();
+        let events: Vec<AuditEvent> = counts
             .into_iter()
             .map(|(organization_id, counts)| AuditEvent {
                 counts,
-                ..self.event(actor, AuditAction::EraseAddress, organization_id, now)
+                ..context.audit_event(&self.actor, AuditAction::EraseAddress, organization_id, now)
             })
             .collect();
         if events.is_empty() {

@@ -19,9 +19,12 @@ pub enum ServiceError {
     /// Refused for one reason.
     #[error("{}", .0.sentence())]
     Refused(Reason),
-    /// Another call was quicker; the same one may work in a moment.
+    /// A concurrent call changed the same rows. A retry may succeed.
     #[error("another call changed the same rows")]
-    Raced,
+    Conflict,
+    /// The work must run again with its organization locked exclusively. Never leaves the service.
+    #[error("the organization must be locked exclusively")]
+    NeedsExclusiveLock,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -46,7 +49,9 @@ impl ServiceError {
             Self::ItemsFailed(_) => Reason::ItemsFailed,
             Self::Exhausted(_) => Reason::QuotaExceeded,
             Self::Refused(reason) => *reason,
-            Self::Raced | Self::Store(StoreError::Contended(_)) => Reason::Conflict,
+            Self::Conflict | Self::NeedsExclusiveLock | Self::Store(StoreError::Contended(_)) => {
+                Reason::Conflict
+            }
             Self::Store(StoreError::Unavailable(_) | StoreError::ReadOnly) => Reason::Overloaded,
             Self::Store(_) | Self::Corrupt(_) => Reason::Internal,
         }
@@ -99,7 +104,7 @@ impl ServiceError {
 impl Transient for ServiceError {
     fn is_transient(&self) -> bool {
         match self {
-            Self::Raced => true,
+            Self::Conflict => true,
             Self::Store(error) => error.is_transient(),
             _ => false,
         }

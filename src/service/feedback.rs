@@ -1,36 +1,29 @@
-//! Feedback: what the receiving side says of a mail after it was sent, and what its reader says.
+//! Feedback: what mail servers and providers report about a message after it was sent.
 //!
-//! Reports come late, twice and in any order, so a mail's state only moves forward and each report counts once. Who
-//! may report is not asked here: whoever calls has checked where the report comes from.
+//! Reports arrive late, twice and in any order. The delivery state only moves forward, and each report counts once. The
+//! caller has authenticated the report.
 
-use std::sync::Arc;
-
-use time::OffsetDateTime;
-
-use crate::domain::actor::Actor;
 use crate::domain::address_tag::AddressTag;
-use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::bounce_address::SentMail;
 use crate::domain::invitation::DeliveryState;
 use crate::domain::suppression::{EVERY_ORGANIZATION, SuppressionReason};
-use crate::domain::unsubscribe_token;
+use crate::store::Connection;
 use crate::store::feedback_events::{self, Report, ReportedInvitation};
-use crate::store::suppressions::{self, SuppressionRow};
-use crate::store::{Connection, audit_events};
 
-use super::audit::NO_ORGANIZATION;
-use super::{Service, ServiceError};
+use super::ServiceError;
+use super::context::Context;
+use super::runner::UseCase;
+use super::suppression_list::suppress;
 
-/// States of a mail that may still bounce. One that was given up may have arrived all the same, where the mail server
-/// took it and its answer was lost.
+/// States in which a message may still bounce. A message that was given up may have been delivered, if the reply of the mail
+/// server was lost.
 const BEFORE_BOUNCE: [DeliveryState; 4] = [
     DeliveryState::Queued,
     DeliveryState::Deferred,
     DeliveryState::Sent,
     DeliveryState::Failed,
 ];
-/// States of a mail of which more may be said than that it bounced: why nothing arrives there, or that its reader
-/// complains.
+/// States in which a hard bounce or a complaint may be reported.
 const UP_TO_BOUNCE: [DeliveryState; 5] = [
     DeliveryState::Queued,
     DeliveryState::Deferred,
@@ -38,56 +31,50 @@ const UP_TO_BOUNCE: [DeliveryState; 5] = [
     DeliveryState::Failed,
     DeliveryState::Bounced,
 ];
-/// States of a mail that may still be delayed.
+/// States in which a delay may be reported.
 const UNDECIDED: [DeliveryState; 3] = [
     DeliveryState::Queued,
     DeliveryState::Deferred,
     DeliveryState::Sent,
 ];
 
-/// What somebody reports of a mail that was sent.
+/// A report about a message.
 #[derive(Debug, Clone)]
 pub struct Feedback {
-    /// The mail.
     pub mail: SentMail,
-    /// What became of it.
     pub kind: FeedbackKind,
-    /// What the reporter said, cut and without addresses; may be empty.
+    /// The text of the report, shortened and without addresses. May be empty.
     pub text: String,
-    /// The SMTP reply code, if there was one.
+    /// The SMTP reply code, if the report has one.
     pub reply_code: Option<u16>,
-    /// Who reports.
     pub source: FeedbackSource,
-    /// The reporter's own id of the report: the same report has the same one.
+    /// The reporter's id of the report. A repeated report has the same id.
     pub event_id: String,
 }
 
-/// What became of a mail.
+/// What happened to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedbackKind {
-    /// It cannot be delivered, and neither can another one to the address.
+    /// It cannot be delivered, and no other message to the address can.
     HardBounce,
-    /// It will not be delivered, for a reason that says nothing of the next one.
+    /// It will not be delivered. The next message may be.
     Bounce,
-    /// It was not delivered yet; others still try.
+    /// It was not delivered yet. Mail servers still try.
     Delay,
-    /// Its reader reported it as unwanted.
+    /// Its reader reported it as spam.
     Complaint,
 }
 
-/// Who reports.
+/// Who sent the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedbackSource {
-    /// The mail provider Resend.
     Resend,
-    /// The mail provider Postmark.
     Postmark,
     /// A mail server, by a delivery status notification (RFC 3464).
     Dsn,
 }
 
 impl FeedbackSource {
-    /// The name in the store.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -98,42 +85,32 @@ impl FeedbackSource {
     }
 }
 
-/// What became of a report.
+/// What was done with a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedbackOutcome {
-    /// It was taken.
     Recorded,
-    /// It was taken before; nothing changed.
+    /// The same report was recorded before.
     KnownAlready,
-    /// It is about a mail that was never sent; nothing changed.
+    /// The report is about a message that was never sent.
     UnknownMail,
 }
 
-impl Service {
-    /// Takes a report: moves the invitation's delivery forward if its latest mail is meant, and suppresses the address
-    /// for all organizations if it can or should not be mailed again. All of it or nothing.
-    pub async fn record_feedback(
-        &self,
-        feedback: &Feedback,
-    ) -> Result<FeedbackOutcome, ServiceError> {
-        let service = self.clone();
-        let feedback = Arc::new(feedback.clone());
-        self.store
-            .with_tx("record_feedback", move |connection| {
-                let (service, feedback) = (service.clone(), Arc::clone(&feedback));
-                Box::pin(async move { service.record_feedback_once(connection, &feedback).await })
-            })
-            .await
-    }
+/// Records a report: moves the delivery state forward if the report is about the latest message of its invitation, and
+/// suppresses the address for all organizations if it cannot or should not be mailed again.
+pub struct RecordFeedback(pub Feedback);
 
-    async fn record_feedback_once(
+impl UseCase for RecordFeedback {
+    const NAME: &'static str = "record_feedback";
+    type Output = FeedbackOutcome;
+
+    async fn run(
         &self,
+        context: &Context,
         connection: &mut Connection<'_>,
-        feedback: &Feedback,
     ) -> Result<FeedbackOutcome, ServiceError> {
-        let now = self.clock.now();
+        let (feedback, now) = (&self.0, context.now());
         let mail = feedback.mail;
-        // Locked before anything is looked at, and before its mail: in the order of whoever settles or resends it.
+        // The invitation is locked before its message, in the order in which a worker or a resend locks them.
         let invitation = feedback_events::lock_invitation(connection, mail.invitation_id).await?;
         let Some(invitation) =
             invitation.filter(|invitation| (1..=invitation.send_seq).contains(&mail.send_seq))
@@ -144,86 +121,29 @@ impl Service {
         if !feedback_events::insert(connection, source, &feedback.event_id, now).await? {
             return Ok(FeedbackOutcome::KnownAlready);
         }
-        // What became of an older mail says nothing of the one that took its place.
+        // A report about an older message says nothing about the newer one.
         if invitation.send_seq == mail.send_seq {
             feedback_events::tell(connection, &invitation, feedback.report(), now).await?;
         }
         if let Some(reason) = feedback.kind.suppression()
-            && let Some(tag) = self.tag_of(&invitation)
+            && let Some(tag) = tag(context, &invitation)
         {
             suppress(connection, EVERY_ORGANIZATION, tag, reason, now).await?;
         }
         Ok(FeedbackOutcome::Recorded)
     }
-
-    /// What stands for the address of an invitation. `None` if it was erased and the key of what is left is gone: an entry
-    /// of the list that is made with such a key would be found by nobody.
-    fn tag_of(&self, invitation: &ReportedInvitation) -> Option<AddressTag> {
-        if let Some(email) = &invitation.email_normalized {
-            return Some(self.tagger.tag_of_normalized(email));
-        }
-        let key_id = u8::try_from(invitation.address_tag_key_id?).ok()?;
-        let bytes = invitation.address_tag.as_deref()?.try_into().ok()?;
-        self.keyring
-            .key_ids()
-            .any(|loaded| loaded == key_id)
-            .then_some(AddressTag { key_id, bytes })
-    }
-
-    /// No more mails to whom a genuine unsubscribe token belongs, from any organization; `false` if it is not genuine.
-    pub async fn unsubscribe(&self, token: &str, actor: Actor) -> Result<bool, ServiceError> {
-        let Some(tag) = unsubscribe_token::open(&self.keyring, token) else {
-            return Ok(false);
-        };
-        let now = self.clock.now();
-        let service = self.clone();
-        self.store
-            .with_tx("unsubscribe", move |connection| {
-                let (service, actor) = (service.clone(), actor.clone());
-                Box::pin(async move {
-                    let reason = SuppressionReason::Unsubscribed;
-                    let is_news =
-                        suppress(connection, EVERY_ORGANIZATION, tag, reason, now).await?;
-                    // A link may be followed any number of times; the first one is the act.
-                    if is_news {
-                        let event = AuditEvent {
-                            counts: AuditCounts {
-                                suppressed: 1,
-                                ..AuditCounts::default()
-                            },
-                            ..service.event(&actor, AuditAction::Unsubscribe, NO_ORGANIZATION, now)
-                        };
-                        audit_events::insert_many(connection, &[event]).await?;
-                    }
-                    Ok(true)
-                })
-            })
-            .await
-    }
-
-    /// Whether an unsubscribe token is genuine. Looks nothing up and changes nothing.
-    #[must_use]
-    pub fn is_unsubscribe_token(&self, token: &str) -> bool {
-        unsubscribe_token::open(&self.keyring, token).is_some()
-    }
 }
 
-/// Puts one address on the list of an organization, for as long as the reason lasts; `true` if it was not on it.
-pub(super) async fn suppress(
-    connection: &mut Connection<'_>,
-    organization_id: &str,
-    tag: AddressTag,
-    reason: SuppressionReason,
-    now: OffsetDateTime,
-) -> Result<bool, ServiceError> {
-    let row = SuppressionRow {
-        organization_id: organization_id.to_owned(),
-        tag,
-        reason,
-        expires_at: reason.ends_at(now),
-    };
-    let written = suppressions::upsert_many(connection, &[row], now).await?;
-    Ok(written.iter().any(|written| !written.was_suppressed))
+/// The tag of the address of an invitation. `None` if the address was erased and the key of its stored tag is not loaded:
+/// an entry with such a tag could not be found.
+fn tag(context: &Context, invitation: &ReportedInvitation) -> Option<AddressTag> {
+    if let Some(email) = &invitation.email_normalized {
+        return Some(context.suppression.tagger().tag_of_normalized(email));
+    }
+    let key_id = u8::try_from(invitation.address_tag_key_id?).ok()?;
+    let bytes = invitation.address_tag.as_deref()?.try_into().ok()?;
+    let is_loaded = context.keyring.key_ids().any(|loaded| loaded == key_id);
+    is_loaded.then_some(AddressTag { key_id, bytes })
 }
 
 impl FeedbackKind {

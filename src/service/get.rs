@@ -1,27 +1,33 @@
-//! Get: one invitation of an organization.
+//! `Get`: one invitation of an organization.
 
 use uuid::Uuid;
 
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
+use crate::store::Connection;
 
-use super::{Service, ServiceError};
+use super::ServiceError;
+use super::context::Context;
+use super::runner::UseCase;
 
-impl Service {
-    /// Returns one invitation.
-    pub async fn get(
+/// Reads an invitation.
+pub struct GetInvitation {
+    pub organization_id: OrganizationId,
+    pub id: Uuid,
+}
+
+impl UseCase for GetInvitation {
+    const NAME: &'static str = "get";
+    const IS_TRANSACTION: bool = false;
+    type Output = Invitation;
+
+    async fn run(
         &self,
-        organization_id: OrganizationId,
-        id: Uuid,
+        context: &Context,
+        connection: &mut Connection<'_>,
     ) -> Result<Invitation, ServiceError> {
-        let service = self.clone();
-        self.store
-            .run("get", move |connection| {
-                let (service, organization_id) = (service.clone(), organization_id.clone());
-                Box::pin(
-                    async move { service.read(connection, organization_id.as_str(), id).await },
-                )
-            })
+        context
+            .read_invitation(connection, self.organization_id.as_str(), self.id)
             .await
     }
 }

@@ -1,35 +1,37 @@
-//! `GetBatch`: what a call made, and where it is.
+//! `GetBatch`: what a bulk call created, and how many of its invitations are in which state.
 
 use uuid::Uuid;
 
 use crate::domain::batch::{Batch, BatchCounts};
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
-use crate::store::{self, batches};
+use crate::store::{self, Connection, batches};
 
-use super::{Service, ServiceError};
+use super::ServiceError;
+use super::context::Context;
+use super::runner::UseCase;
 
-impl Service {
-    /// Returns a batch and how many of its invitations are in each pair of states.
-    pub async fn get_batch(
+/// Reads a batch, and the number of its invitations for each pair of state and delivery state.
+pub struct GetBatch {
+    pub organization_id: OrganizationId,
+    pub id: Uuid,
+}
+
+impl UseCase for GetBatch {
+    const NAME: &'static str = "get_batch";
+    type Output = (Batch, Vec<BatchCounts>);
+
+    async fn run(
         &self,
-        organization_id: OrganizationId,
-        id: Uuid,
-    ) -> Result<(Batch, Vec<BatchCounts>), ServiceError> {
-        let service = self.clone();
-        self.store
-            .with_tx("get_batch", move |connection| {
-                let (service, organization_id) = (service.clone(), organization_id.clone());
-                Box::pin(async move {
-                    store::plan_afresh(connection).await?;
-                    let batch = batches::find(connection, &organization_id, id)
-                        .await?
-                        .ok_or(ServiceError::Refused(Reason::BatchNotFound))?;
-                    let now = service.clock.now();
-                    let counts = batches::counts(connection, &organization_id, id, now).await?;
-                    Ok((batch, counts))
-                })
-            })
-            .await
+        context: &Context,
+        connection: &mut Connection<'_>,
+    ) -> Result<Self::Output, ServiceError> {
+        store::plan_afresh(connection).await?;
+        let batch = batches::find(connection, &self.organization_id, self.id)
+            .await?
+            .ok_or(ServiceError::Refused(Reason::BatchNotFound))?;
+        let now = context.now();
+        let counts = batches::counts(connection, &self.organization_id, self.id, now).await?;
+        Ok((batch, counts))
     }
 }

@@ -1,50 +1,98 @@
-//! Calls that may be repeated: the first one under a request id does the work, later ones are answered as it was.
+//! Idempotency keys: the first call with a `request_id` does the work, later calls get its response.
 
 use time::Duration;
+use uuid::Uuid;
 
+use crate::domain::actor::Actor;
+use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
 use crate::store::Connection;
 use crate::store::idempotency_keys::{self, RequestKey};
 
-use super::{Service, ServiceError};
+use super::ServiceError;
+use super::context::Context;
 
-/// How long a request id is remembered.
+/// How long a response is kept.
 pub(super) const REQUEST_ID_TTL: Duration = Duration::hours(24);
 
-impl Service {
-    /// The stored answer of an earlier call with this request id, or `None` if this is the first; then the id is claimed
-    /// for this transaction, so that a twin in flight waits for it. A dry run claims nothing.
+/// The idempotency key of a call: its `request_id` within an organization, a caller and a method.
+pub(super) struct IdempotencyKey {
+    key: RequestKey,
+    /// SHA-256 of the request.
+    request_hash: [u8; 32],
+}
+
+impl IdempotencyKey {
+    pub(super) fn new(
+        method: &'static str,
+        organization_id: &OrganizationId,
+        actor: &Actor,
+        request_id: Uuid,
+        request_hash: [u8; 32],
+    ) -> Self {
+        Self {
+            key: RequestKey {
+                organization_id: organization_id.as_str().to_owned(),
+                caller: actor.caller.clone(),
+                method,
+                request_id,
+            },
+            request_hash,
+        }
+    }
+
+    /// The response of an earlier call with this key, or `None` for the first call, which then holds the key: a concurrent
+    /// call with the same key blocks here until this transaction ends. A dry run holds nothing.
     ///
     /// # Errors
     ///
-    /// `REQUEST_ID_REUSED` where the earlier call asked for something else.
-    pub(super) async fn recall(
+    /// `REQUEST_ID_REUSED` if the earlier request was another one.
+    pub(super) async fn load_response(
         &self,
+        context: &Context,
         connection: &mut Connection<'_>,
-        key: &RequestKey,
-        request_hash: &[u8; 32],
         is_dry_run: bool,
     ) -> Result<Option<Vec<u8>>, ServiceError> {
-        let now = self.clock.now();
+        let now = context.now();
         let forget_before = now - REQUEST_ID_TTL;
+        let hash = &self.request_hash;
         if !is_dry_run
-            && idempotency_keys::claim(connection, key, request_hash, now, forget_before).await?
+            && idempotency_keys::claim(connection, &self.key, hash, now, forget_before).await?
         {
             return Ok(None);
         }
-        let Some(stored) = idempotency_keys::get(connection, key, forget_before).await? else {
-            // A dry run with a fresh id; or the earlier call was forgotten this moment, and the next try will see that.
+        let Some(stored) = idempotency_keys::get(connection, &self.key, forget_before).await?
+        else {
+            // The earlier call was deleted between the two statements, unless this is a dry run.
             return if is_dry_run {
                 Ok(None)
             } else {
-                Err(ServiceError::Raced)
+                Err(ServiceError::Conflict)
             };
         };
-        if stored.request_hash != request_hash {
+        if stored.request_hash != self.request_hash {
             return Err(ServiceError::Refused(Reason::RequestIdReused));
         }
         stored.response.map(Some).ok_or(ServiceError::Corrupt(
             "a committed request id has no response",
         ))
+    }
+
+    /// Stores the response of the call that holds the key.
+    pub(super) async fn store_response(
+        &self,
+        connection: &mut Connection<'_>,
+        response: &[u8],
+    ) -> Result<(), ServiceError> {
+        Ok(idempotency_keys::set_response(connection, &self.key, response).await?)
+    }
+
+    /// Waits until no other transaction holds the key. Returns the stored response.
+    pub(super) async fn lock(
+        &self,
+        connection: &mut Connection<'_>,
+    ) -> Result<Option<Vec<u8>>, ServiceError> {
+        let stored = idempotency_keys::lock(connection, &self.key).await?;
+        Ok(stored.and_then(|stored| stored.response))
     }
 }

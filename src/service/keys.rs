@@ -1,10 +1,13 @@
-//! Whether the loaded keys are the ones the rows need: asked once, before anything is served.
+//! Checks that the loaded keys fit the rows that need them, before anything is served.
 
 use crate::domain::keyring::{Keyring, Purpose};
+use crate::store::Connection;
 use crate::store::signing_keys::{self, SigningKeyRow};
 use crate::store::suppressions;
 
-use super::{Service, ServiceError};
+use super::ServiceError;
+use super::context::Context;
+use super::runner::UseCase;
 
 /// The keys file does not fit the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -12,45 +15,44 @@ pub enum KeyringMismatch {
     /// The file holds another key under an id that was used before.
     #[error("key {0} of the keys file is not the key that was loaded under this id before")]
     Changed(i16),
-    /// Pending invitations carry links of a key that is not in the file.
+    /// The links of pending invitations need a key that is not in the file.
     #[error("pending invitations need key {0}, which is not in the keys file")]
     Missing(i16),
-    /// Suppressed addresses are known by tags of a key that is not in the file: without it they would be mailed again.
+    /// Entries of the suppression list need a key that is not in the file. Without it their addresses would be mailed.
     #[error("the suppression list needs key {0}, which is not in the keys file")]
     MissingForSuppressions(i16),
 }
 
-impl Service {
-    /// Records the loaded keys and finds out whether any that is needed is missing.
-    pub async fn check_keys(&self) -> Result<Result<(), KeyringMismatch>, ServiceError> {
-        let service = self.clone();
-        self.store
-            .with_tx("check_keys", move |connection| {
-                let service = service.clone();
-                Box::pin(async move {
-                    let now = service.clock.now();
-                    let loaded = check_values(&service.keyring);
-                    signing_keys::insert_new(connection, &loaded, now).await?;
-                    for known in signing_keys::list(connection).await? {
-                        let key_id = known.key_id;
-                        match loaded.iter().find(|key| key.key_id == key_id) {
-                            Some(key) if key.check_value == known.check_value => {}
-                            Some(_) => return Ok(Err(KeyringMismatch::Changed(key_id))),
-                            None if signing_keys::is_needed(connection, key_id, now).await? => {
-                                return Ok(Err(KeyringMismatch::Missing(key_id)));
-                            }
-                            None if suppressions::is_key_needed(connection, key_id, now)
-                                .await? =>
-                            {
-                                return Ok(Err(KeyringMismatch::MissingForSuppressions(key_id)));
-                            }
-                            None => {}
-                        }
-                    }
-                    Ok(Ok(()))
-                })
-            })
-            .await
+/// Records the loaded keys, and checks that no key is missing or changed.
+pub struct CheckKeys;
+
+impl UseCase for CheckKeys {
+    const NAME: &'static str = "check_keys";
+    type Output = Result<(), KeyringMismatch>;
+
+    async fn run(
+        &self,
+        context: &Context,
+        connection: &mut Connection<'_>,
+    ) -> Result<Self::Output, ServiceError> {
+        let now = context.now();
+        let loaded = check_values(&context.keyring);
+        signing_keys::insert_new(connection, &loaded, now).await?;
+        for known in signing_keys::list(connection).await? {
+            let key_id = known.key_id;
+            match loaded.iter().find(|key| key.key_id == key_id) {
+                Some(key) if key.check_value == known.check_value => {}
+                Some(_) => return Ok(Err(KeyringMismatch::Changed(key_id))),
+                None if signing_keys::is_needed(connection, key_id, now).await? => {
+                    return Ok(Err(KeyringMismatch::Missing(key_id)));
+                }
+                None if suppressions::is_key_needed(connection, key_id, now).await? => {
+                    return Ok(Err(KeyringMismatch::MissingForSuppressions(key_id)));
+                }
+                None => {}
+            }
+        }
+        Ok(Ok(()))
     }
 }
 

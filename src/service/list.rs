@@ -1,6 +1,4 @@
-//! List: the invitations of an organization in pages, newest first.
-
-use std::sync::Arc;
+//! `List`: the invitations of an organization in pages, newest first.
 
 use uuid::Uuid;
 
@@ -10,87 +8,77 @@ use crate::domain::reason::Reason;
 use crate::store::listings::{self, ListFilter, Page};
 use crate::store::{self, Connection, invitation_row, organizations};
 
-use super::{Service, ServiceError};
+use super::ServiceError;
+use super::context::Context;
+use super::result_page::ResultPage;
+use super::runner::UseCase;
 
-/// A page to read.
-pub struct List {
-    /// The organization.
+/// Reads a page.
+pub struct ListInvitations {
     pub organization_id: OrganizationId,
-    /// What it is narrowed to.
     pub filter: ListFilter,
     /// The last id of the page before.
     pub before: Option<Uuid>,
-    /// At most so many.
     pub page_size: usize,
 }
 
-impl Service {
-    /// Returns a page, and whether there is another one.
-    pub async fn list(&self, request: List) -> Result<(Vec<Invitation>, bool), ServiceError> {
-        let service = self.clone();
-        let request = Arc::new(request);
-        self.store
-            .run("list", move |connection| {
-                let (service, request) = (service.clone(), Arc::clone(&request));
-                Box::pin(async move { service.list_once(connection, &request).await })
-            })
-            .await
-    }
+impl UseCase for ListInvitations {
+    const NAME: &'static str = "list";
+    const IS_TRANSACTION: bool = false;
+    type Output = ResultPage<Invitation>;
 
-    async fn list_once(
+    async fn run(
         &self,
+        context: &Context,
         connection: &mut Connection<'_>,
-        request: &List,
-    ) -> Result<(Vec<Invitation>, bool), ServiceError> {
-        let (organization_id, filter) = (&request.organization_id, &request.filter);
-        // One more than asked for tells whether there is another page.
-        let limit = i64::try_from(request.page_size + 1).unwrap_or(i64::MAX);
-        // One plan for every combination of filters would read the whole organization for each page.
-        let mut ids = store::find_pages(connection, async |connection| {
-            self.list_ids(connection, organization_id, filter, request.before, limit)
-                .await
+    ) -> Result<Self::Output, ServiceError> {
+        let (id, filter) = (&self.organization_id, &self.filter);
+        let limit = ResultPage::<Uuid>::rows_max(self.page_size);
+        let ids = store::find_pages(connection, async |connection| {
+            list_ids(context, connection, id, filter, self.before, limit).await
         })
         .await?;
-        let has_more = ids.len() > request.page_size;
-        ids.truncate(request.page_size);
-        // Each invitation says whether its organization is there; that is asked for itself where there is none.
-        let page = if ids.is_empty() {
-            let stored = organizations::get(connection, organization_id).await?;
+        let page = ResultPage::new(ids, self.page_size);
+        // The rows of invitations tell whether the organization exists. An empty page needs a statement for that.
+        let items = if page.items.is_empty() {
+            let stored = organizations::get(connection, id).await?;
             stored
                 .filter(|stored| !stored.is_deleted)
                 .map(|_| Vec::new())
         } else {
-            let now = self.clock.now();
-            invitation_row::get_page(connection, organization_id.as_str(), &ids, now).await?
+            invitation_row::get_page(connection, id.as_str(), &page.items, context.now()).await?
         };
-        let page = page.ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
-        Ok((page, has_more))
+        Ok(ResultPage {
+            items: items.ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?,
+            has_more: page.has_more,
+        })
     }
+}
 
-    /// The ids of a page. An address finds what was erased too, by its tag, while the key of that is in the ring.
-    pub(super) async fn list_ids(
-        &self,
-        connection: &mut Connection<'_>,
-        organization_id: &OrganizationId,
-        filter: &ListFilter,
-        before: Option<Uuid>,
-        limit: i64,
-    ) -> Result<Vec<Uuid>, ServiceError> {
-        let mut among = None;
-        if let Some(email) = &filter.email_normalized {
-            let tags: Vec<_> = self.tagger.tags_of_normalized(email).collect();
-            let ids = listings::ids_of_address(connection, organization_id, email, &tags);
-            among = Some(ids.await?);
-        }
-        let now = self.clock.now();
-        let page = Page {
-            organization_id,
-            filter,
-            among: among.as_deref(),
-            before,
-            limit,
-            now,
-        };
-        Ok(listings::list_ids(connection, page).await?)
+/// The ids of a page. A filter by address also finds erased invitations, by the tag of the address, as long as the key of
+/// the tag is loaded.
+pub(super) async fn list_ids(
+    context: &Context,
+    connection: &mut Connection<'_>,
+    organization_id: &OrganizationId,
+    filter: &ListFilter,
+    before: Option<Uuid>,
+    limit: i64,
+) -> Result<Vec<Uuid>, ServiceError> {
+    let mut among = None;
+    if let Some(email) = &filter.email_normalized {
+        let tagger = context.suppression.tagger();
+        let tags: Vec<_> = tagger.tags_of_normalized(email).collect();
+        let ids = listings::ids_of_address(connection, organization_id, email, &tags);
+        among = Some(ids.await?);
     }
+    let page = Page {
+        organization_id,
+        filter,
+        among: among.as_deref(),
+        before,
+        limit,
+        now: context.now(),
+    };
+    Ok(listings::list_ids(connection, page).await?)
 }

@@ -1,54 +1,81 @@
-//! Reading memberships: one, or an organization's in pages.
+//! Reading memberships.
 
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::membership::Membership;
 use crate::domain::reason::Reason;
-use crate::store::{memberships, organizations};
+use crate::store::{Connection, memberships};
 
-use super::{Service, ServiceError};
+use super::ServiceError;
+use super::context::Context;
+use super::existing_organization::require_organization_exists;
+use super::result_page::ResultPage;
+use super::runner::UseCase;
 
-impl Service {
-    /// Returns one membership.
-    pub async fn get_membership(
+/// Reads a membership.
+pub struct GetMembership {
+    pub organization_id: OrganizationId,
+    pub user_id: UserId,
+}
+
+/// Reads a page of the memberships of an organization, ordered by user.
+pub struct ListMemberships {
+    pub organization_id: OrganizationId,
+    /// The last user of the page before; empty for the first page.
+    pub after: String,
+    pub page_size: usize,
+}
+
+/// Refuses a user who is not an admin member of an organization, in the same way for an organization that does not exist.
+pub struct RequireAdmin {
+    pub organization_id: OrganizationId,
+    pub user_id: UserId,
+}
+
+impl UseCase for GetMembership {
+    const NAME: &'static str = "get_membership";
+    const IS_TRANSACTION: bool = false;
+    type Output = Membership;
+
+    async fn run(
         &self,
-        organization_id: OrganizationId,
-        user_id: UserId,
+        _: &Context,
+        connection: &mut Connection<'_>,
     ) -> Result<Membership, ServiceError> {
-        self.store
-            .run("get_membership", move |connection| {
-                let (organization_id, user_id) = (organization_id.clone(), user_id.clone());
-                Box::pin(async move {
-                    memberships::get(connection, organization_id.as_str(), user_id.as_str())
-                        .await?
-                        .ok_or(ServiceError::Refused(Reason::MembershipNotFound))
-                })
-            })
-            .await
+        let (organization_id, user_id) = (self.organization_id.as_str(), self.user_id.as_str());
+        memberships::get(connection, organization_id, user_id)
+            .await?
+            .ok_or(ServiceError::Refused(Reason::MembershipNotFound))
     }
+}
 
-    /// Returns a page of memberships by user, those after `after` alone, and whether there is another page.
-    pub async fn list_memberships(
+impl UseCase for ListMemberships {
+    const NAME: &'static str = "list_memberships";
+    const IS_TRANSACTION: bool = false;
+    type Output = ResultPage<Membership>;
+
+    async fn run(
         &self,
-        organization_id: OrganizationId,
-        after: String,
-        page_size: usize,
-    ) -> Result<(Vec<Membership>, bool), ServiceError> {
-        self.store
-            .run("list_memberships", move |connection| {
-                let (organization_id, after) = (organization_id.clone(), after.clone());
-                Box::pin(async move {
-                    organizations::get(connection, &organization_id)
-                        .await?
-                        .filter(|stored| !stored.is_deleted)
-                        .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
-                    let limit = i64::try_from(page_size + 1).unwrap_or(i64::MAX);
-                    let mut page =
-                        memberships::list(connection, &organization_id, &after, limit).await?;
-                    let has_more = page.len() > page_size;
-                    page.truncate(page_size);
-                    Ok((page, has_more))
-                })
-            })
-            .await
+        _: &Context,
+        connection: &mut Connection<'_>,
+    ) -> Result<Self::Output, ServiceError> {
+        let id = &self.organization_id;
+        require_organization_exists(connection, id).await?;
+        let limit = ResultPage::<Membership>::rows_max(self.page_size);
+        let rows = memberships::list(connection, id, &self.after, limit).await?;
+        Ok(ResultPage::new(rows, self.page_size))
+    }
+}
+
+impl UseCase for RequireAdmin {
+    const NAME: &'static str = "authorize";
+    const IS_TRANSACTION: bool = false;
+    type Output = ();
+
+    async fn run(&self, _: &Context, connection: &mut Connection<'_>) -> Result<(), ServiceError> {
+        if memberships::is_admin(connection, &self.organization_id, &self.user_id).await? {
+            Ok(())
+        } else {
+            Err(ServiceError::Refused(Reason::OrganizationDenied))
+        }
     }
 }

@@ -1,33 +1,44 @@
-//! Remind: mails those once more whose invitation is about to expire.
+//! Reminders: one more message for each invitation that is about to expire.
 
-use super::{Service, ServiceError};
-use crate::store::reminders;
+use crate::store::Connection;
+use crate::store::reminders::{self, Reminded};
 
-/// Most invitations of one statement, so that no lock lasts.
+use super::ServiceError;
+use super::context::Context;
+use super::runner::{Service, UseCase};
+
+/// Most invitations of one statement, so that no lock is held for long.
 const REMIND_ROWS_MAX: i64 = 500;
 
+/// Queues some of the reminders that are due.
+struct QueueReminders;
+
 impl Service {
-    /// Queues the reminders that are due until none is left for now; returns how many mails that made. Any number of
-    /// replicas may do this at once.
+    /// Queues the reminders that are due. Returns how many messages were queued. Any number of processes may do this at the
+    /// same time.
     pub async fn remind(&self) -> Result<i64, ServiceError> {
         let mut queued = 0;
         loop {
-            let now = self.clock.now();
-            let reminded = self
-                .store
-                .run::<_, ServiceError, _>("remind", move |connection| {
-                    Box::pin(async move {
-                        Ok(reminders::queue_due(connection, now, REMIND_ROWS_MAX).await?)
-                    })
-                })
-                .await?;
-            if reminded.queued > 0 {
-                queued += reminded.queued;
-            }
-            // None is left, or another replica is at it.
+            let reminded = self.run(QueueReminders).await?;
+            queued += reminded.queued;
+            // None is left, or another process queues them.
             if reminded.due == 0 {
                 return Ok(queued);
             }
         }
+    }
+}
+
+impl UseCase for QueueReminders {
+    const NAME: &'static str = "remind";
+    const IS_TRANSACTION: bool = false;
+    type Output = Reminded;
+
+    async fn run(
+        &self,
+        context: &Context,
+        connection: &mut Connection<'_>,
+    ) -> Result<Reminded, ServiceError> {
+        Ok(reminders::queue_due(connection, context.now(), REMIND_ROWS_MAX).await?)
     }
 }

@@ -1,7 +1,6 @@
-//! Requeue: a second chance for mails that were given up, once what kept them from their people is mended.
+//! `Requeue`: queues messages again that were given up, once the cause is fixed.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -11,168 +10,136 @@ use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::ids::OrganizationId;
 use crate::domain::new_invitation::ITEMS_MAX;
 use crate::domain::reason::Reason;
-use crate::store::candidates::{self, Candidate};
+use crate::store::candidates::Candidate;
 use crate::store::{self, Connection, audit_events, dead_letters, organizations};
 
-use super::audit::count;
-use super::{Service, ServiceError};
+use super::ServiceError;
+use super::context::Context;
+use super::result_page::ResultPage;
+use super::runner::UseCase;
+use super::selection::{RefusedInvitation, SelectedInvitations};
 
-/// Which mails to queue again, by their invitations.
+/// Which messages, by their invitations.
 #[derive(Debug, Clone)]
-pub enum Selection {
-    /// Those of these invitations; `None` is what was no id at all.
+pub enum RequeueSelection {
+    /// Those of these invitations. `None` stands for an id that is no UUID.
     Ids(Vec<Option<Uuid>>),
-    /// All that can be.
+    /// All that can be queued again.
     AllDead,
 }
 
-/// A request.
+/// Queues messages again.
 #[derive(Debug, Clone)]
 pub struct Requeue {
-    /// Who asks.
     pub actor: Actor,
-    /// The organization.
     pub organization_id: OrganizationId,
-    /// Which mails.
-    pub selection: Selection,
+    pub selection: RequeueSelection,
 }
 
-/// Why a mail stays as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NotRequeued {
-    /// The reason.
-    pub reason: Reason,
-    /// For a duplicate, the place of the first one.
-    pub first_index: Option<usize>,
-}
-
-/// The answer.
+/// The result of each message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequeuedPage {
-    /// The invitations, where none were named; empty otherwise.
+pub struct RequeuedMessages {
+    /// The invitations that were found. Empty for a list of ids.
     pub found: Vec<Uuid>,
-    /// One for each id, in order.
-    pub results: Vec<Result<(), NotRequeued>>,
+    /// In the order of the ids.
+    pub results: Vec<Result<(), RefusedInvitation>>,
     /// Whether there are more.
     pub has_more: bool,
 }
 
-impl Service {
-    /// Queues mails again that were given up. See the protocol for what a caller sees.
-    pub async fn requeue(&self, request: Requeue) -> Result<RequeuedPage, ServiceError> {
-        let service = self.clone();
-        let request = Arc::new(request);
-        let page = self
-            .store
-            .with_tx("requeue", move |connection| {
-                let (service, request) = (service.clone(), Arc::clone(&request));
-                Box::pin(async move { service.requeue_once(connection, &request).await })
-            })
-            .await?;
-        Ok(page)
-    }
+impl UseCase for Requeue {
+    const NAME: &'static str = "requeue";
+    type Output = RequeuedMessages;
 
-    async fn requeue_once(
+    async fn run(
         &self,
+        context: &Context,
         connection: &mut Connection<'_>,
-        request: &Requeue,
-    ) -> Result<RequeuedPage, ServiceError> {
-        let now = self.clock.now();
-        let organization_id = &request.organization_id;
+    ) -> Result<RequeuedMessages, ServiceError> {
+        let now = context.now();
+        let organization_id = &self.organization_id;
         store::plan_afresh(connection).await?;
         organizations::hold(connection, organization_id)
             .await?
             .filter(|stored| !stored.is_deleted)
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
-        let (found, has_more) = match request.selection {
-            Selection::Ids(_) => (Vec::new(), false),
-            Selection::AllDead => find(connection, organization_id, now).await?,
-        };
-        let asked = match &request.selection {
-            Selection::Ids(ids) => ids.clone(),
-            Selection::AllDead => found.iter().copied().map(Some).collect(),
-        };
-        let ids: Vec<Uuid> = asked.iter().copied().flatten().collect();
-        // What is asked for may end at any moment; once it is locked it stays as it is.
-        let candidates: HashMap<Uuid, Candidate> =
-            candidates::lock_many(connection, organization_id, &ids)
-                .await?
-                .into_iter()
-                .map(|candidate| (candidate.id, candidate))
-                .collect();
-        let mut waiting = Vec::new();
-        for candidate in candidates.values() {
-            if candidate.state(now)?.refusal().is_none() {
-                waiting.push(candidate.id);
-            }
-        }
+        let selected = self.select(connection, now).await?;
+        let candidates = selected.lock(connection, organization_id).await?;
+        let pending = pending(&candidates, now)?;
         let requeued =
-            dead_letters::requeue_many(connection, organization_id, &waiting, now).await?;
+            dead_letters::requeue_many(connection, organization_id, &pending, now).await?;
         let requeued: HashSet<Uuid> = requeued.into_iter().collect();
+        let mut results = Vec::new();
+        for resolved in selected.resolve(&candidates) {
+            results.push(match resolved {
+                Ok(candidate) if requeued.contains(&candidate.id) => Ok(()),
+                Ok(candidate) => {
+                    let refusal = candidate.state(now)?.refusal();
+                    Err(refusal.unwrap_or(Reason::MailNotFailed).into())
+                }
+                Err(refused) => Err(refused),
+            });
+        }
         let event = AuditEvent {
-            counts: AuditCounts {
-                requeued: count(requeued.len()),
-                failed: count(asked.len() - requeued.len()),
-                ..AuditCounts::default()
-            },
-            ..self.event(
-                &request.actor,
+            counts: counts(&results),
+            ..context.audit_event(
+                &self.actor,
                 AuditAction::Requeue,
                 organization_id.as_str(),
                 now,
             )
         };
         audit_events::insert_many(connection, &[event]).await?;
-        Ok(RequeuedPage {
-            results: results(&asked, &candidates, &requeued, now)?,
-            found,
-            has_more,
+        Ok(RequeuedMessages {
+            found: selected.found,
+            results,
+            has_more: selected.has_more,
         })
     }
 }
 
-/// The invitations whose mail can be queued again, and whether there are more than one call takes.
-async fn find(
-    connection: &mut Connection<'_>,
-    organization_id: &OrganizationId,
-    now: OffsetDateTime,
-) -> Result<(Vec<Uuid>, bool), ServiceError> {
-    let limit = i64::try_from(ITEMS_MAX + 1).unwrap_or(i64::MAX);
-    let mut found = dead_letters::find(connection, organization_id, limit, now).await?;
-    let has_more = found.len() > ITEMS_MAX;
-    found.truncate(ITEMS_MAX);
-    Ok((found, has_more))
+impl Requeue {
+    async fn select(
+        &self,
+        connection: &mut Connection<'_>,
+        now: OffsetDateTime,
+    ) -> Result<SelectedInvitations, ServiceError> {
+        match &self.selection {
+            RequeueSelection::Ids(ids) => Ok(SelectedInvitations {
+                ids: ids.clone(),
+                found: Vec::new(),
+                has_more: false,
+            }),
+            RequeueSelection::AllDead => {
+                let limit = ResultPage::<Uuid>::rows_max(ITEMS_MAX);
+                let ids = dead_letters::find(connection, &self.organization_id, limit, now).await?;
+                Ok(SelectedInvitations::found(ResultPage::new(ids, ITEMS_MAX)))
+            }
+        }
+    }
 }
 
-fn results(
-    asked: &[Option<Uuid>],
+/// The invitations that may still be mailed.
+fn pending(
     candidates: &HashMap<Uuid, Candidate>,
-    requeued: &HashSet<Uuid>,
     now: OffsetDateTime,
-) -> Result<Vec<Result<(), NotRequeued>>, ServiceError> {
-    let mut first_of = HashMap::with_capacity(asked.len());
-    let mut results = Vec::with_capacity(asked.len());
-    for (index, id) in asked.iter().enumerate() {
-        let first = id.map_or(index, |id| *first_of.entry(id).or_insert(index));
-        let first_index = (first != index).then_some(first);
-        let reason = match id {
-            None => Some(Reason::FieldInvalid),
-            Some(_) if first_index.is_some() => Some(Reason::DuplicateInRequest),
-            Some(id) if requeued.contains(id) => None,
-            Some(id) => Some(match candidates.get(id) {
-                None => Reason::InvitationNotFound,
-                Some(candidate) => candidate
-                    .state(now)?
-                    .refusal()
-                    .unwrap_or(Reason::MailNotFailed),
-            }),
-        };
-        results.push(reason.map_or(Ok(()), |reason| {
-            Err(NotRequeued {
-                reason,
-                first_index,
-            })
-        }));
+) -> Result<Vec<Uuid>, ServiceError> {
+    let mut pending = Vec::new();
+    for candidate in candidates.values() {
+        if candidate.state(now)?.refusal().is_none() {
+            pending.push(candidate.id);
+        }
     }
-    Ok(results)
+    Ok(pending)
+}
+
+fn counts(results: &[Result<(), RefusedInvitation>]) -> AuditCounts {
+    let mut counts = AuditCounts::default();
+    for result in results {
+        match result {
+            Ok(()) => counts.requeued += 1,
+            Err(_) => counts.failed += 1,
+        }
+    }
+    counts
 }

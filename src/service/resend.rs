@@ -1,4 +1,4 @@
-//! Resend: a new mail for an invitation that still can be taken, or expired before it was.
+//! `Resend`: a new message for an invitation that is pending or expired, with a new expiry.
 
 use uuid::Uuid;
 
@@ -6,129 +6,102 @@ use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
-use crate::domain::invitation::{Invitation, StateName};
+use crate::domain::invitation::Invitation;
 use crate::domain::reason::Reason;
-use crate::entropy;
-use crate::store::invitations::{self, Resending};
-use crate::store::{Connection, Constraint, StoreError, audit_events, organizations};
+use crate::store::organizations::StoredOrganization;
+use crate::store::{Connection, audit_events, candidates, organizations};
 
-use super::quota::Taking;
-use super::{Service, ServiceError};
+use super::ServiceError;
+use super::context::Context;
+use super::quotas::QuotaUsage;
+use super::resend_plan::{self, ResendStep, ResendTerms, rotated_count};
+use super::runner::UseCase;
 
-/// What to mail again.
+/// Sends an invitation again.
 #[derive(Debug, Clone)]
 pub struct Resend {
-    /// Who asks.
     pub actor: Actor,
-    /// The organization.
     pub organization_id: OrganizationId,
-    /// The invitation.
     pub id: Uuid,
     /// Whether links that were mailed before stop working.
     pub rotate_token: bool,
-    /// When it expires now.
+    /// The new expiry.
     pub expiry: Expiry,
 }
 
-impl Service {
-    /// Mails an invitation again and renews its expiry.
-    pub async fn resend(&self, request: Resend) -> Result<Invitation, ServiceError> {
-        let service = self.clone();
-        let invitation = self
-            .store
-            .with_tx("resend", move |connection| {
-                let (service, request) = (service.clone(), request.clone());
-                Box::pin(async move { service.resend_once(connection, &request).await })
-            })
-            .await?;
-        Ok(invitation)
-    }
+impl UseCase for Resend {
+    const NAME: &'static str = "resend";
+    type Output = Invitation;
 
-    async fn resend_once(
+    async fn run(
         &self,
+        context: &Context,
         connection: &mut Connection<'_>,
-        request: &Resend,
     ) -> Result<Invitation, ServiceError> {
-        let now = self.clock.now();
-        let expires_at = request
-            .expiry
-            .resolve(now)
-            .map_err(|reason| ServiceError::invalid(request.expiry.field(), reason))?;
-        // Held before the invitation is, as by every call that makes one pending: nobody deletes it meanwhile.
-        organizations::hold(connection, &request.organization_id).await?;
-        let subject = self
-            .lock(connection, &request.organization_id, request.id)
-            .await?;
-        if subject.is_organization_deleted {
-            return Err(ServiceError::Refused(Reason::OrganizationInactive));
-        }
-        if subject.is_organization_suspended {
-            return Err(ServiceError::Refused(Reason::OrganizationSuspended));
-        }
-        let state = subject.state(now)?;
-        let is_expired = state == StateName::Expired;
-        if let Some(reason) = state.refusal().filter(|_| !is_expired) {
-            return Err(ServiceError::Refused(reason));
-        }
-        if subject.is_erased() {
-            return Err(ServiceError::Refused(Reason::AddressErased));
-        }
-        let organization_id = &request.organization_id;
-        let emails = [subject.email_normalized.as_str()];
-        let suppressed = self.suppressed(connection, organization_id, &emails);
-        if !suppressed.await?.is_empty() {
-            return Err(ServiceError::Refused(Reason::EmailSuppressed));
-        }
-        let mailed = self
-            .mailed(connection, organization_id, &[request.id], now)
-            .await?;
-        if let Some(exceeded) = self.resend_obstacle(&mailed, request.id, now) {
-            return Err(ServiceError::Exhausted(vec![exceeded]));
-        }
-        let resending = Resending {
-            id: request.id,
-            expires_at,
-            nonce: (request.rotate_token || is_expired).then(entropy::random_bytes),
-            send_seq: None,
+        let now = context.now();
+        let organization_id = &self.organization_id;
+        let terms = ResendTerms {
+            organization_id,
+            rotate_token: self.rotate_token,
+            expires_at: self
+                .expiry
+                .resolve(now)
+                .map_err(|reason| ServiceError::invalid(self.expiry.field(), reason))?,
+            now,
         };
-        let key_id = self.keyring.active();
-        invitations::resend_many(connection, organization_id, &[resending], key_id, now)
-            .await
-            .map_err(|error| match error {
-                StoreError::Conflict(Constraint::InvitationsPending, _) => {
-                    ServiceError::Refused(Reason::AlreadyInvited)
-                }
-                other => other.into(),
-            })?;
+        // Locked before the invitation, as in every call that makes one pending, so that it is not deleted meanwhile.
+        let organization = organizations::hold(connection, organization_id).await?;
+        let locked = candidates::lock_many(connection, organization_id, &[self.id]).await?;
+        let invitation = locked.first().ok_or(Reason::InvitationNotFound);
+        let invitation = invitation.map_err(ServiceError::Refused)?;
+        require_active(organization.as_ref())?;
+        let steps = resend_plan::plan(context, connection, &terms, vec![Ok(invitation)]).await?;
+        let resending = match steps.first() {
+            Some(ResendStep::Send { resending, .. }) => *resending,
+            Some(ResendStep::Refuse { refusal, exceeded }) => {
+                return Err(
+                    exceeded.map_or(ServiceError::Refused(refusal.reason), |exceeded| {
+                        ServiceError::Exhausted(vec![exceeded])
+                    }),
+                );
+            }
+            None => return Err(ServiceError::Refused(Reason::InvitationNotFound)),
+        };
+        resend_plan::write(context, connection, &terms, &[resending]).await?;
         let event = AuditEvent {
-            invitation_id: Some(request.id),
+            invitation_id: Some(self.id),
             counts: AuditCounts {
                 resent: 1,
-                rotated: u64::from(resending.nonce.is_some()),
+                rotated: rotated_count(&[resending]),
                 ..AuditCounts::default()
             },
-            ..self.event(
-                &request.actor,
+            ..context.audit_event(
+                &self.actor,
                 AuditAction::Resend,
                 organization_id.as_str(),
                 now,
             )
         };
         audit_events::insert_many(connection, &[event]).await?;
-        let resent = self
-            .read(connection, organization_id.as_str(), request.id)
+        let resent = context
+            .read_invitation(connection, organization_id.as_str(), self.id)
             .await?;
-        let taking = Taking {
-            organization_id,
-            recipients: 1,
-            new_pending: usize::from(is_expired),
-            addresses: emails.iter().map(|email| self.hasher.hash(email)).collect(),
-        };
-        match self.take(connection, taking, now).await? {
+        let usage = QuotaUsage::new(steps.iter().filter_map(ResendStep::quota_request));
+        let quotas = &context.quotas;
+        let obstacle = quotas.reserve(connection, organization_id, &usage, now);
+        match obstacle.await? {
             None => Ok(resent),
-            Some(quota) => Err(ServiceError::Exhausted(vec![
-                self.quotas.exceeded(quota, now),
-            ])),
+            Some(quota) => Err(ServiceError::Exhausted(vec![quotas.exceeded(quota, now)])),
         }
+    }
+}
+
+fn require_active(organization: Option<&StoredOrganization>) -> Result<(), ServiceError> {
+    match organization {
+        Some(organization) if organization.is_suspended && !organization.is_deleted => {
+            Err(ServiceError::Refused(Reason::OrganizationSuspended))
+        }
+        Some(organization) if !organization.is_deleted => Ok(()),
+        _ => Err(ServiceError::Refused(Reason::OrganizationInactive)),
     }
 }

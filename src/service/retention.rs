@@ -1,8 +1,7 @@
-//! Retention: what has been kept for long enough goes, a little at a time.
+//! Retention: deletes what was kept for as long as the configuration says, a little at a time.
 //!
-//! Each purge is a statement of its own over a bounded number of rows that it alone holds: it can be cut off at any
-//! moment, and any number of replicas purge beside each other. How long things are kept is the configuration's business;
-//! what ends by itself whatever is configured stands in `sweep`.
+//! Each purge deletes a bounded number of rows in a transaction of its own, so it can be cut off at any moment, and any
+//! number of processes can purge at the same time. [`sweep`](super::sweep) deletes what is kept for a fixed time.
 
 use std::time::Duration;
 
@@ -14,111 +13,104 @@ use crate::store::{
     outbox,
 };
 
-use super::{Service, ServiceError};
+use super::ServiceError;
+use super::context::Context;
+use super::purge_run::{PURGE_ROWS_MAX, PurgeRun};
+use super::runner::{Service, UseCase};
 
-/// Most rows of one transaction, so that no lock lasts.
-const PURGE_ROWS_MAX: i64 = 500;
-/// Most rows of events of one transaction: they come faster than anything else, and nobody else locks them.
+/// Most rows of events of one transaction. Events are the most frequent rows, and nothing else locks them.
 const PURGE_EVENTS_MAX: i64 = 5_000;
-/// Most transactions of one purge in a row: reminders and expiry must not wait for an old table to become small.
-const PURGE_BATCHES_MAX: usize = 20;
-/// So far behind, somebody should look: purges do not keep up, or did not run.
-const PURGE_LAG_MAX: Duration = Duration::from_hours(24);
 
-/// How long things are kept; `None` is for ever.
+/// How long things are kept. `None` is forever.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Retention {
-    /// The address of an invitation that ended, and what else in it is about its person.
+    /// The address of an invitation that ended, and the other personal data in it.
     pub addresses: Option<Duration>,
     /// An invitation that ended.
     pub invitations: Option<Duration>,
-    /// What became of a mail that was sent or canceled.
+    /// A message that was sent or canceled.
     pub mails: Option<Duration>,
-    /// A mail that was given up.
+    /// A message that was given up.
     pub dead_mails: Option<Duration>,
-    /// An event of the audit log.
     pub audit_events: Option<Duration>,
-    /// An event of an invitation, once it is in the counts.
+    /// An event of an invitation, once it is counted.
     pub events: Option<Duration>,
     /// A batch and its counts.
     pub batches: Option<Duration>,
 }
 
 impl Retention {
-    /// An invitation is erased before it is deleted, and so at the latest by then.
+    /// An invitation is erased before it is deleted, so its address is kept no longer than the invitation.
     fn addresses(&self) -> Option<Duration> {
         self.addresses.into_iter().chain(self.invitations).min()
     }
 }
 
-/// Takes some of the rows that were due at a time or before, at most so many.
+/// Deletes rows that were due at a time or before, at most a number of them.
 type Purge = for<'c> fn(
-    &'c mut Connection,
+    &'c mut Connection<'_>,
     OffsetDateTime,
     i64,
 ) -> BoxFuture<'c, Result<Purged, StoreError>>;
 
 impl Service {
-    /// Purges every table a little: all that is due, or as much as one turn allows. One that fails stops no other.
+    /// Purges every table: all that is due, or as much as one call may. A purge that fails stops no other.
     ///
     /// # Errors
     ///
     /// The first failure.
     pub async fn purge(&self, retention: &Retention) -> Result<(), ServiceError> {
-        // A table that people are in has its line here. Erasing comes before deleting, which takes erased rows alone.
-        let done = [
-            self.erase_ended(retention.addresses()).await,
-            self.purge_table(
+        // Addresses are erased first, because only erased invitations are deleted.
+        let erased = self.erase_ended(retention.addresses()).await;
+        let purges: [(&str, Option<Duration>, i64, Purge); 6] = [
+            (
                 "purge.invitations",
                 retention.invitations,
-                |it, by, most| Box::pin(erasures::delete_ended(it, by, most)),
-            )
-            .await,
-            self.purge_table("purge.mails", retention.mails, |it, by, most| {
-                Box::pin(outbox::purge_settled(it, by, most))
-            })
-            .await,
-            self.purge_table("purge.dead_mails", retention.dead_mails, |it, by, most| {
-                Box::pin(outbox::purge_dead(it, by, most))
-            })
-            .await,
-            self.purge_table(
+                PURGE_ROWS_MAX,
+                |it, by, max| Box::pin(erasures::delete_ended(it, by, max)),
+            ),
+            (
+                "purge.mails",
+                retention.mails,
+                PURGE_ROWS_MAX,
+                |it, by, max| Box::pin(outbox::purge_settled(it, by, max)),
+            ),
+            (
+                "purge.dead_mails",
+                retention.dead_mails,
+                PURGE_ROWS_MAX,
+                |it, by, max| Box::pin(outbox::purge_dead(it, by, max)),
+            ),
+            (
                 "purge.audit_events",
                 retention.audit_events,
-                |it, by, most| Box::pin(audit_events::purge(it, by, most)),
-            )
-            .await,
-            self.purge_events(retention.events).await,
-            self.purge_table("purge.batches", retention.batches, |it, by, most| {
-                Box::pin(batches::purge(it, by, most))
-            })
-            .await,
+                PURGE_ROWS_MAX,
+                |it, by, max| Box::pin(audit_events::purge(it, by, max)),
+            ),
+            (
+                "purge.events",
+                retention.events,
+                PURGE_EVENTS_MAX,
+                |it, by, max| Box::pin(invitation_events::purge(it, by, max)),
+            ),
+            (
+                "purge.batches",
+                retention.batches,
+                PURGE_ROWS_MAX,
+                |it, by, max| Box::pin(batches::purge(it, by, max)),
+            ),
         ];
-        done.into_iter().collect()
+        let mut outcome = erased;
+        for (name, kept, rows_max, purge) in purges {
+            let run = PurgeRun::new(name, kept, rows_max, self.context.now());
+            outcome = outcome.and(self.purge_table(run, purge).await);
+        }
+        outcome
     }
 
-    async fn purge_table(
-        &self,
-        name: &'static str,
-        kept: Option<Duration>,
-        purge: Purge,
-    ) -> Result<(), ServiceError> {
-        let turn = Turn::new(name, kept, self.clock.now());
-        self.purge_in(turn, purge).await
-    }
-
-    async fn purge_events(&self, kept: Option<Duration>) -> Result<(), ServiceError> {
-        let turn = Turn {
-            rows_max: PURGE_EVENTS_MAX,
-            ..Turn::new("purge.events", kept, self.clock.now())
-        };
-        let purge: Purge = |it, by, most| Box::pin(invitation_events::purge(it, by, most));
-        self.purge_in(turn, purge).await
-    }
-
-    async fn purge_in(&self, mut turn: Turn, purge: Purge) -> Result<(), ServiceError> {
-        let (name, rows_max) = (turn.name, turn.rows_max);
-        while let Some(due_by) = turn.next() {
+    async fn purge_table(&self, mut run: PurgeRun, purge: Purge) -> Result<(), ServiceError> {
+        let (name, rows_max) = (run.name(), run.rows_max());
+        while let Some(due_by) = run.next_batch() {
             let purged = self
                 .store
                 .with_tx(name, move |connection| {
@@ -128,42 +120,45 @@ impl Service {
                     })
                 })
                 .await?;
-            turn.add(purged);
+            run.add(purged);
         }
         Ok(())
     }
 
-    /// Takes the addresses out of invitations that ended, and leaves their tags.
+    /// Removes the addresses of invitations that ended, and leaves their tags.
     async fn erase_ended(&self, kept: Option<Duration>) -> Result<(), ServiceError> {
-        let name = "purge.addresses";
-        let mut turn = Turn::new(name, kept, self.clock.now());
-        while let Some(ended_by) = turn.next() {
-            let service = self.clone();
-            let purged = self
-                .store
-                .with_tx(name, move |connection| {
-                    let service = service.clone();
-                    Box::pin(async move { service.erase_ended_batch(connection, ended_by).await })
-                })
-                .await?;
-            turn.add(purged);
+        let now = self.context.now();
+        let mut run = PurgeRun::new(EraseEnded::NAME, kept, PURGE_ROWS_MAX, now);
+        while let Some(ended_by) = run.next_batch() {
+            run.add(self.run(EraseEnded { ended_by }).await?);
         }
         Ok(())
     }
+}
 
-    async fn erase_ended_batch(
+/// Erases some of the invitations that ended at a time or before.
+struct EraseEnded {
+    ended_by: OffsetDateTime,
+}
+
+impl UseCase for EraseEnded {
+    const NAME: &'static str = "purge.addresses";
+    type Output = Purged;
+
+    async fn run(
         &self,
+        context: &Context,
         connection: &mut Connection<'_>,
-        ended_by: OffsetDateTime,
     ) -> Result<Purged, ServiceError> {
         store::plan_afresh(connection).await?;
-        let locked = erasures::lock_ended(connection, ended_by, PURGE_ROWS_MAX).await?;
+        let locked = erasures::lock_ended(connection, self.ended_by, PURGE_ROWS_MAX).await?;
+        let tagger = context.suppression.tagger();
         let rows: Vec<_> = locked
             .iter()
-            .map(|row| (row, self.tagger.tag_of_normalized(&row.email_normalized)))
+            .map(|row| (row, tagger.tag_of_normalized(&row.email_normalized)))
             .collect();
         if !rows.is_empty() {
-            erasures::erase_many(connection, &rows, self.clock.now()).await?;
+            erasures::erase_many(connection, &rows, context.now()).await?;
         }
         Ok(Purged {
             count: i64::try_from(locked.len()).unwrap_or(i64::MAX),
@@ -172,118 +167,11 @@ impl Service {
     }
 }
 
-/// One turn of a purge: how far it goes, what it took, and how late that was. Tells the log when it is over, however it
-/// ends.
-struct Turn {
-    name: &'static str,
-    due_by: Option<OffsetDateTime>,
-    rows_max: i64,
-    batches: usize,
-    is_done: bool,
-    count: i64,
-    oldest: Option<OffsetDateTime>,
-}
-
-impl Turn {
-    fn new(name: &'static str, kept: Option<Duration>, now: OffsetDateTime) -> Self {
-        let due_by = kept.and_then(|kept| now.checked_sub(kept.try_into().ok()?));
-        Self {
-            name,
-            due_by,
-            rows_max: PURGE_ROWS_MAX,
-            batches: 0,
-            is_done: false,
-            count: 0,
-            oldest: None,
-        }
-    }
-
-    /// By when the rows of the next batch were due; `None` when the turn is over.
-    fn next(&mut self) -> Option<OffsetDateTime> {
-        if self.is_done || self.batches == PURGE_BATCHES_MAX {
-            return None;
-        }
-        self.batches += 1;
-        self.due_by
-    }
-
-    fn add(&mut self, purged: Purged) {
-        self.count += purged.count;
-        self.oldest = self.oldest.into_iter().chain(purged.oldest).min();
-        self.is_done = purged.count < self.rows_max;
-    }
-
-    /// How late the oldest row was.
-    fn lag(&self) -> Duration {
-        let lag = self.due_by.zip(self.oldest).map(|(by, oldest)| by - oldest);
-        lag.and_then(|lag| lag.try_into().ok()).unwrap_or_default()
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if self.count == 0 {
-            return;
-        }
-        let (lag, is_done) = (self.lag(), self.is_done);
-        if lag > PURGE_LAG_MAX {
-            tracing::warn!(
-                purge.name = self.name,
-                purge.count = self.count,
-                purge.lag_seconds = lag.as_secs(),
-                purge.is_done = is_done,
-                "a purge is over a day late"
-            );
-        } else {
-            tracing::info!(
-                purge.name = self.name,
-                purge.count = self.count,
-                purge.lag_seconds = lag.as_secs(),
-                purge.is_done = is_done,
-                "purged"
-            );
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NOW: OffsetDateTime = time::macros::datetime!(2026-11-22 18:48 UTC);
     const DAY: Duration = Duration::from_hours(24);
-
-    #[test]
-    fn what_is_kept_for_ever_has_no_turn_and_neither_has_what_is_older_than_the_calendar() {
-        for kept in [None, Some(Duration::MAX), Some(DAY * 365 * 20_000)] {
-            assert_eq!(Turn::new("test", kept, NOW).next(), None);
-        }
-    }
-
-    #[test]
-    fn a_turn_ends_with_a_batch_that_is_not_full_or_after_so_many() {
-        let full = Purged {
-            count: PURGE_ROWS_MAX,
-            oldest: Some(NOW - DAY * 9),
-        };
-        let last = Purged {
-            count: 3,
-            oldest: Some(NOW - DAY * 8),
-        };
-        let mut turn = Turn::new("test", Some(DAY * 7), NOW);
-        assert_eq!(turn.next(), Some(NOW - DAY * 7));
-        turn.add(full);
-        assert!(turn.next().is_some());
-        turn.add(last);
-        assert_eq!((turn.next(), turn.lag()), (None, DAY * 2));
-        let mut turn = Turn::new("test", Some(DAY * 7), NOW);
-        let mut batches = 0;
-        while turn.next().is_some() {
-            turn.add(full);
-            batches += 1;
-        }
-        assert_eq!(batches, PURGE_BATCHES_MAX);
-    }
 
     #[test]
     fn an_address_is_kept_no_longer_than_its_invitation() {

@@ -1,4 +1,4 @@
-//! Revoke: the organization takes an invitation back.
+//! `Revoke`: the organization withdraws an invitation.
 
 use uuid::Uuid;
 
@@ -10,72 +10,53 @@ use crate::domain::reason::Reason;
 use crate::store::invitations::{self, End};
 use crate::store::{Connection, audit_events};
 
-use super::{Service, ServiceError};
+use super::ServiceError;
+use super::context::Context;
+use super::invitation_access::lock_invitation;
+use super::runner::UseCase;
 
-impl Service {
-    /// Revokes an invitation; one that ended otherwise stays as it is, one that was accepted is an error.
-    pub async fn revoke(
-        &self,
-        organization_id: OrganizationId,
-        id: Uuid,
-        by_user_id: Option<UserId>,
-        actor: Actor,
-    ) -> Result<Invitation, ServiceError> {
-        let service = self.clone();
-        self.store
-            .with_tx("revoke", move |connection| {
-                let (service, organization_id) = (service.clone(), organization_id.clone());
-                let (by_user_id, actor) = (by_user_id.clone(), actor.clone());
-                Box::pin(async move {
-                    service
-                        .revoke_once(
-                            connection,
-                            &organization_id,
-                            id,
-                            by_user_id.as_ref(),
-                            &actor,
-                        )
-                        .await
-                })
-            })
-            .await
-    }
+/// Revokes an invitation. One that was declined, revoked or expired stays as it is.
+pub struct Revoke {
+    pub organization_id: OrganizationId,
+    pub id: Uuid,
+    pub by_user_id: Option<UserId>,
+    pub actor: Actor,
+}
 
-    async fn revoke_once(
+impl UseCase for Revoke {
+    const NAME: &'static str = "revoke";
+    type Output = Invitation;
+
+    async fn run(
         &self,
+        context: &Context,
         connection: &mut Connection<'_>,
-        organization_id: &OrganizationId,
-        id: Uuid,
-        by_user_id: Option<&UserId>,
-        actor: &Actor,
     ) -> Result<Invitation, ServiceError> {
-        let subject = self.lock(connection, organization_id, id).await?;
-        let now = self.clock.now();
+        let subject = lock_invitation(connection, &self.organization_id, self.id).await?;
+        let now = context.now();
+        let organization_id = self.organization_id.as_str();
         match subject.state(now)? {
             StateName::Accepted => return Err(ServiceError::Refused(Reason::AlreadyAccepted)),
+            StateName::Declined | StateName::Revoked | StateName::Expired => {}
             StateName::Pending => {
-                let end = End::Revoked {
-                    by_user_id: by_user_id.map(UserId::as_str),
-                };
-                invitations::end_many(
-                    connection,
-                    &[(id, subject.organization_id.clone())],
-                    end,
-                    now,
-                )
-                .await?;
-                let event = self.event(actor, AuditAction::Revoke, organization_id.as_str(), now);
+                let by_user_id = self.by_user_id.as_ref().map(UserId::as_str);
+                let target = (self.id, organization_id.to_owned());
+                let end = End::Revoked { by_user_id };
+                invitations::end_many(connection, &[target], end, now).await?;
+                let event =
+                    context.audit_event(&self.actor, AuditAction::Revoke, organization_id, now);
                 let event = AuditEvent {
-                    invitation_id: Some(id),
+                    invitation_id: Some(self.id),
                     on_behalf_of_user_id: event
                         .on_behalf_of_user_id
-                        .or_else(|| by_user_id.map(|user| user.as_str().to_owned())),
+                        .or_else(|| by_user_id.map(str::to_owned)),
                     ..event
                 };
                 audit_events::insert_many(connection, &[event]).await?;
             }
-            StateName::Declined | StateName::Revoked | StateName::Expired => {}
         }
-        self.read(connection, organization_id.as_str(), id).await
+        context
+            .read_invitation(connection, organization_id, self.id)
+            .await
     }
 }

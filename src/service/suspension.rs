@@ -1,6 +1,7 @@
-//! The switch that stops one organization: nobody is invited, mailed or let in for it until it is resumed.
+//! Suspending and resuming an organization.
 //!
-//! Its mails are held back by delivery and go out afterwards. What ends an invitation goes on.
+//! A suspended organization sends no invitation and no message, and nobody can accept. Its queued messages wait until it is
+//! resumed. Revoking, declining and expiry continue.
 
 use time::OffsetDateTime;
 
@@ -8,74 +9,77 @@ use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
-use crate::store::{audit_events, suspensions};
+use crate::store::{Connection, audit_events, suspensions};
 
-use super::{Service, ServiceError};
+use super::ServiceError;
+use super::context::Context;
+use super::runner::UseCase;
 
-impl Service {
-    /// Stops an organization; tells since when it is.
-    pub async fn suspend_organization(
+/// Suspends an organization. Returns since when it is suspended.
+pub struct SuspendOrganization {
+    pub organization_id: OrganizationId,
+    pub actor: Actor,
+}
+
+/// Resumes an organization. Returns how many messages may be sent again.
+pub struct ResumeOrganization {
+    pub organization_id: OrganizationId,
+    pub actor: Actor,
+}
+
+impl UseCase for SuspendOrganization {
+    const NAME: &'static str = "suspend_organization";
+    type Output = OffsetDateTime;
+
+    async fn run(
         &self,
-        id: OrganizationId,
-        actor: Actor,
+        context: &Context,
+        connection: &mut Connection<'_>,
     ) -> Result<OffsetDateTime, ServiceError> {
-        let service = self.clone();
-        let suspended_at = self
-            .store
-            .with_tx("suspend_organization", move |connection| {
-                let (service, id, actor) = (service.clone(), id.clone(), actor.clone());
-                Box::pin(async move {
-                    let now = service.clock.now();
-                    let suspended_at = suspensions::suspend(connection, &id, now)
-                        .await?
-                        .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
-                    // Suspending again is no act.
-                    if suspended_at == now {
-                        let action = AuditAction::SuspendOrganization;
-                        let event = service.event(&actor, action, id.as_str(), now);
-                        audit_events::insert_many(connection, &[event]).await?;
-                    }
-                    Ok::<_, ServiceError>(suspended_at)
-                })
-            })
-            .await?;
-        tracing::warn!("an organization is suspended");
+        let (id, now) = (&self.organization_id, context.now());
+        let suspended_at = suspensions::suspend(connection, id, now)
+            .await?
+            .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
+        // Only the first of several calls is recorded.
+        if suspended_at == now {
+            let action = AuditAction::SuspendOrganization;
+            let event = context.audit_event(&self.actor, action, id.as_str(), now);
+            audit_events::insert_many(connection, &[event]).await?;
+        }
         Ok(suspended_at)
     }
+}
 
-    /// Lets an organization go on, and its mails go out; tells how many.
-    pub async fn resume_organization(
+impl UseCase for ResumeOrganization {
+    const NAME: &'static str = "resume_organization";
+    type Output = u64;
+
+    async fn run(
         &self,
-        id: OrganizationId,
-        actor: Actor,
+        context: &Context,
+        connection: &mut Connection<'_>,
     ) -> Result<u64, ServiceError> {
-        let service = self.clone();
-        let released = self
-            .store
-            .with_tx("resume_organization", move |connection| {
-                let (service, id, actor) = (service.clone(), id.clone(), actor.clone());
-                Box::pin(async move {
-                    let was_suspended = suspensions::resume(connection, &id)
-                        .await?
-                        .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
-                    if !was_suspended {
-                        return Ok::<_, ServiceError>(0);
-                    }
-                    let now = service.clock.now();
-                    let released = suspensions::release(connection, &id, now).await?;
-                    let action = AuditAction::ResumeOrganization;
-                    let event = AuditEvent {
-                        counts: AuditCounts {
-                            requeued: released,
-                            ..AuditCounts::default()
-                        },
-                        ..service.event(&actor, action, id.as_str(), now)
-                    };
-                    audit_events::insert_many(connection, &[event]).await?;
-                    Ok(released)
-                })
-            })
-            .await?;
+        let (id, now) = (&self.organization_id, context.now());
+        let was_suspended = suspensions::resume(connection, id)
+            .await?
+            .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
+        if !was_suspended {
+            return Ok(0);
+        }
+        let released = suspensions::release(connection, id, now).await?;
+        let event = AuditEvent {
+            counts: AuditCounts {
+                requeued: released,
+                ..AuditCounts::default()
+            },
+            ..context.audit_event(
+                &self.actor,
+                AuditAction::ResumeOrganization,
+                id.as_str(),
+                now,
+            )
+        };
+        audit_events::insert_many(connection, &[event]).await?;
         Ok(released)
     }
 }

@@ -1,109 +1,99 @@
-//! Sweep: what time alone brings about. Expiry is true at once for whoever reads; the sweeper writes it down.
+//! The sweep: writes down what expired, and deletes what is kept for a fixed time.
+//!
+//! Readers see an invitation as expired at once. The sweep writes that state and its event.
 
-use time::Duration;
+use futures::future::BoxFuture;
+use time::{Duration, OffsetDateTime};
 
 use crate::domain::quota;
 use crate::store::invitations::{self, End};
-use crate::store::{feedback_events, idempotency_keys, quotas, stream_chunks, suppressions};
+use crate::store::{
+    Connection, StoreError, feedback_events, idempotency_keys, quotas, stream_chunks, suppressions,
+};
 
+use super::ServiceError;
+use super::context::Context;
 use super::idempotency::REQUEST_ID_TTL;
-use super::{Service, ServiceError};
+use super::runner::{Service, UseCase};
 
-/// How long a report of a mail provider is remembered: longer than any of them repeats one.
+/// How long reports of mail providers are remembered: longer than any provider repeats one.
 const FEEDBACK_EVENT_TTL: Duration = Duration::days(7);
-/// How much longer chunks are kept than request ids: a stream that is sent again in the last minute holds its own.
+/// How much longer chunks are kept than request ids. A stream that is sent again in the last minute still needs its chunks.
 const CHUNK_TTL_MARGIN: Duration = Duration::hours(2);
-/// Most rows of one transaction, so that no lock lasts.
+/// How long the quotas of a day are kept. Another process may still be at its last call of the day before.
+const QUOTA_TTL: Duration = Duration::days(1);
+/// Most rows of one transaction, so that no lock is held for long.
 const SWEEP_ROWS_MAX: i64 = 500;
+
+/// Deletes rows that are older than a time, at most a number of them. Returns how many.
+type DeleteRows = for<'c> fn(
+    &'c mut Connection<'_>,
+    OffsetDateTime,
+    i64,
+) -> BoxFuture<'c, Result<u64, StoreError>>;
+
+/// What is kept for a fixed time: the name of its transaction, the time, and how it is deleted.
+const KEPT_FOR_FIXED_TIME: [(&str, Duration, DeleteRows); 5] = [
+    ("forget_requests", REQUEST_ID_TTL, |it, before, max| {
+        Box::pin(idempotency_keys::forget(it, before, max))
+    }),
+    (
+        "forget_chunks",
+        REQUEST_ID_TTL.saturating_add(CHUNK_TTL_MARGIN),
+        |it, before, max| Box::pin(stream_chunks::forget(it, before, max)),
+    ),
+    ("purge_suppressions", Duration::ZERO, |it, now, max| {
+        Box::pin(suppressions::purge_expired(it, now, max))
+    }),
+    ("forget_feedback", FEEDBACK_EVENT_TTL, |it, before, max| {
+        Box::pin(feedback_events::purge(it, before, max))
+    }),
+    ("forget_quotas", QUOTA_TTL, |it, before, max| {
+        Box::pin(quotas::forget(it, quota::day(before), max))
+    }),
+];
+
+/// Ends some of the invitations that expired, and cancels their messages. Returns how many. Zero means that none is left, or
+/// that another process ends them.
+struct ExpireDue;
 
 impl Service {
     /// Sweeps until nothing is left for now.
     pub async fn sweep(&self) -> Result<(), ServiceError> {
-        while self.expire_due().await? > 0 {}
-        while self.forget_requests().await? > 0 {}
-        while self.forget_chunks().await? > 0 {}
-        while self.purge_suppressions().await? > 0 {}
-        while self.forget_feedback().await? > 0 {}
-        while self.forget_quotas().await? > 0 {}
+        while self.run(ExpireDue).await? > 0 {}
+        for (name, kept, delete) in KEPT_FOR_FIXED_TIME {
+            let before = self.context.now() - kept;
+            while self.delete_rows(name, before, delete).await? > 0 {}
+        }
         Ok(())
     }
 
-    /// Ends some of the invitations whose time ran out and cancels their mail; returns how many. Zero means that none
-    /// is left, or that another replica is at it.
-    async fn expire_due(&self) -> Result<usize, ServiceError> {
-        let service = self.clone();
+    async fn delete_rows(
+        &self,
+        name: &'static str,
+        before: OffsetDateTime,
+        delete: DeleteRows,
+    ) -> Result<u64, StoreError> {
         self.store
-            .with_tx("expire_due", move |connection| {
-                let service = service.clone();
-                Box::pin(async move {
-                    let now = service.clock.now();
-                    let due = invitations::lock_expired(connection, now, SWEEP_ROWS_MAX).await?;
-                    let ended = invitations::end_many(connection, &due, End::Expired, now).await?;
-                    Ok(ended.len())
-                })
+            .run(name, move |connection| {
+                delete(connection, before, SWEEP_ROWS_MAX)
             })
             .await
     }
+}
 
-    /// Forgets some of the request ids that are old enough; returns how many.
-    async fn forget_requests(&self) -> Result<u64, ServiceError> {
-        let forget_before = self.clock.now() - REQUEST_ID_TTL;
-        self.store
-            .run("forget_requests", move |connection| {
-                Box::pin(async move {
-                    Ok(idempotency_keys::forget(connection, forget_before, SWEEP_ROWS_MAX).await?)
-                })
-            })
-            .await
-    }
+impl UseCase for ExpireDue {
+    const NAME: &'static str = "expire_due";
+    type Output = usize;
 
-    /// Forgets some of the chunks of streams that are old enough; returns how many. Each outlives the request id of its
-    /// stream, that of one which is being sent again too.
-    async fn forget_chunks(&self) -> Result<u64, ServiceError> {
-        let forget_before = self.clock.now() - REQUEST_ID_TTL - CHUNK_TTL_MARGIN;
-        self.store
-            .run("forget_chunks", move |connection| {
-                Box::pin(async move {
-                    Ok(stream_chunks::forget(connection, forget_before, SWEEP_ROWS_MAX).await?)
-                })
-            })
-            .await
-    }
-
-    /// Deletes some of the suppressions that have ended; returns how many.
-    async fn purge_suppressions(&self) -> Result<u64, ServiceError> {
-        let now = self.clock.now();
-        self.store
-            .run("purge_suppressions", move |connection| {
-                Box::pin(async move {
-                    Ok(suppressions::purge_expired(connection, now, SWEEP_ROWS_MAX).await?)
-                })
-            })
-            .await
-    }
-
-    /// Forgets some of what was taken of quotas on days that are over; returns how many. Yesterday stays: another replica
-    /// may be at its last call of it.
-    async fn forget_quotas(&self) -> Result<u64, ServiceError> {
-        let forget_before = quota::day(self.clock.now() - Duration::days(1));
-        self.store
-            .run("forget_quotas", move |connection| {
-                Box::pin(async move {
-                    Ok(quotas::forget(connection, forget_before, SWEEP_ROWS_MAX).await?)
-                })
-            })
-            .await
-    }
-
-    /// Forgets some of the reports that are old enough; returns how many.
-    async fn forget_feedback(&self) -> Result<u64, ServiceError> {
-        let forget_before = self.clock.now() - FEEDBACK_EVENT_TTL;
-        self.store
-            .run("forget_feedback", move |connection| {
-                Box::pin(async move {
-                    Ok(feedback_events::purge(connection, forget_before, SWEEP_ROWS_MAX).await?)
-                })
-            })
-            .await
+    async fn run(
+        &self,
+        context: &Context,
+        connection: &mut Connection<'_>,
+    ) -> Result<usize, ServiceError> {
+        let now = context.now();
+        let due = invitations::lock_expired(connection, now, SWEEP_ROWS_MAX).await?;
+        let ended = invitations::end_many(connection, &due, End::Expired, now).await?;
+        Ok(ended.len())
     }
 }

@@ -16,12 +16,12 @@ use crate::grpc::wire::limits::{
 };
 
 /// A caller and a user it named.
-type Who = (String, String);
+type FailureKey = (String, String);
 
 /// The failures of the last minute, oldest first.
 pub(crate) struct FailedAccepts {
     clock: Arc<dyn Clock>,
-    failures: Mutex<HashMap<Who, VecDeque<OffsetDateTime>>>,
+    failures: Mutex<HashMap<FailureKey, VecDeque<OffsetDateTime>>>,
 }
 
 impl FailedAccepts {

@@ -1,37 +1,33 @@
-//! The audit log: what is asked of it, and its events.
+//! `AuditService`: the filter and the events.
 
 use prost_types::Timestamp;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::fields::{Field, Fields as _};
 use super::times;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditRecord, OUTCOME_OK};
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::UserId;
 use crate::domain::reason::{Reason, Violation};
-use crate::grpc::convert::fields::{Field, both};
 use crate::proto;
 use crate::service::AuditFilter;
 
-/// Longest name of a caller that is looked for, in bytes: longer than any there can be.
+/// Longest name of a caller in a filter. No caller has a longer name.
 const CALLER_BYTES_MAX: usize = 512;
 
-/// What the log is narrowed to, but for the organization; every violation at once.
+/// The filter without the organization. Reports every violation.
 pub(in crate::grpc) fn filter(request: &proto::AuditServiceListRequest) -> Field<AuditFilter> {
-    let who = both(caller(&request.caller), user_id(&request.user_id));
-    let what = both(
+    let (caller, user_id, action, invitation_id, batch_id, start, end) = (
+        caller(&request.caller),
+        user_id(&request.user_id),
         action(request.action),
-        both(
-            id("invitation_id", &request.invitation_id),
-            id("batch_id", &request.batch_id),
-        ),
-    );
-    let when = both(
+        id("invitation_id", &request.invitation_id),
+        id("batch_id", &request.batch_id),
         time("start_time", request.start_time),
         time("end_time", request.end_time),
-    );
-    let ((caller, user_id), ((action, (invitation_id, batch_id)), (start, end))) =
-        both(who, both(what, when))?;
+    )
+        .all()?;
     Ok(AuditFilter {
         organization_id: None,
         action,
@@ -44,7 +40,6 @@ pub(in crate::grpc) fn filter(request: &proto::AuditServiceListRequest) -> Field
     })
 }
 
-/// An event on the wire.
 pub(in crate::grpc) fn event(input: AuditRecord) -> proto::AuditEvent {
     let action = AuditAction::from_name(&input.action)
         .map_or(proto::AuditAction::Unspecified, action_on_wire);

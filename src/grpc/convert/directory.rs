@@ -1,25 +1,13 @@
-//! Organizations, users and memberships.
+//! The inputs and results of the directory.
 
-use super::{error, invitation, metadata, times};
-use crate::domain::membership::{Membership, MembershipInput};
-use crate::domain::new_invitation::ITEMS_MAX;
+use super::{count, error, metadata, times};
+use crate::domain::membership::MembershipInput;
 use crate::domain::organization::OrganizationInput;
-use crate::domain::reason::{Reason, Violation};
+use crate::domain::reason::Violation;
 use crate::domain::user::User;
 use crate::proto;
-use crate::service::{UpsertOutcome, Upserted};
+use crate::service::{UpsertOutcome, UpsertResult};
 
-/// Refuses an empty list and an oversized one.
-pub(in crate::grpc) fn check_length(field: &str, length: usize) -> Result<(), Vec<Violation>> {
-    let refuse = |reason| Err(vec![Violation::new(field, reason)]);
-    match length {
-        0 => refuse(Reason::ItemsEmpty),
-        1..=ITEMS_MAX => Ok(()),
-        _ => refuse(Reason::TooManyItems),
-    }
-}
-
-/// An organization in domain words.
 pub(in crate::grpc) fn organization(input: proto::Organization) -> OrganizationInput {
     OrganizationInput {
         id: input.id,
@@ -37,7 +25,6 @@ pub(in crate::grpc) fn organization(input: proto::Organization) -> OrganizationI
     }
 }
 
-/// A user in domain words.
 pub(in crate::grpc) fn user(input: &proto::User) -> Result<User, Vec<Violation>> {
     User::parse(
         &input.id,
@@ -47,7 +34,6 @@ pub(in crate::grpc) fn user(input: &proto::User) -> Result<User, Vec<Violation>>
     )
 }
 
-/// A membership in domain words.
 pub(in crate::grpc) fn membership_input(input: proto::Membership) -> MembershipInput {
     MembershipInput {
         organization_id: input.organization_id,
@@ -58,24 +44,10 @@ pub(in crate::grpc) fn membership_input(input: proto::Membership) -> MembershipI
     }
 }
 
-/// A membership on the wire.
-pub(in crate::grpc) fn membership(input: Membership) -> proto::Membership {
-    proto::Membership {
-        organization_id: input.organization_id,
-        user_id: input.user_id,
-        role: input.role,
-        public_metadata: metadata::structure(input.public_metadata),
-        private_metadata: metadata::structure(input.private_metadata),
-        invitation_id: input.invitation_id.map(invitation::id).unwrap_or_default(),
-        create_time: Some(times::timestamp(input.created_at)),
-        update_time: Some(times::timestamp(input.updated_at)),
-    }
-}
-
-/// Results on the wire, and how many failed.
-pub(in crate::grpc) fn upserted(results: Vec<Upserted>) -> (Vec<proto::UpsertResult>, i32) {
-    let is_failed = |result: &&Upserted| result.outcome == UpsertOutcome::Failed;
-    let failed_count = i32::try_from(results.iter().filter(is_failed).count()).unwrap_or(i32::MAX);
+/// The results, and how many failed.
+pub(in crate::grpc) fn upserted(results: Vec<UpsertResult>) -> (Vec<proto::UpsertResult>, i32) {
+    let is_failed = |result: &&UpsertResult| result.outcome == UpsertOutcome::Failed;
+    let failed_count = count(results.iter().filter(is_failed).count());
     let results = (0..)
         .zip(results)
         .map(|(index, result)| upsert_result(index, &result))
@@ -83,7 +55,7 @@ pub(in crate::grpc) fn upserted(results: Vec<Upserted>) -> (Vec<proto::UpsertRes
     (results, failed_count)
 }
 
-fn upsert_result(index: i32, result: &Upserted) -> proto::UpsertResult {
+fn upsert_result(index: i32, result: &UpsertResult) -> proto::UpsertResult {
     let outcome = match result.outcome {
         UpsertOutcome::Created => proto::UpsertOutcome::Created,
         UpsertOutcome::Updated => proto::UpsertOutcome::Updated,

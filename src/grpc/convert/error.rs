@@ -1,17 +1,17 @@
-//! Reasons and the errors of items.
+//! Reasons, and the errors of items.
 
-use crate::domain::quota::ExceededQuota;
 use crate::domain::reason::{Reason, Violation};
 use crate::grpc::status;
 use crate::proto;
+use crate::service::{ItemOutcome, ItemResult, RefusedInvitation};
 
-/// A reason on the wire: the protocol's enum has the same names.
+/// The reason in the enum of the protocol, which has the same names.
 pub(in crate::grpc) fn reason(reason: Reason) -> proto::ErrorReason {
     proto::ErrorReason::from_str_name(&format!("ERROR_REASON_{}", reason.code()))
         .unwrap_or_default()
 }
 
-/// The error of an item: its first violation speaks for it.
+/// The error of an item. The first violation gives its code, reason and message.
 pub(in crate::grpc) fn item_error(
     violations: &[Violation],
     first_index: Option<usize>,
@@ -38,15 +38,21 @@ pub(in crate::grpc) fn item_error(
     }
 }
 
-/// The same with what is to be known of the quota that has no room for it, if that is why.
-pub(in crate::grpc) fn with_quota(
-    mut error: proto::ItemError,
-    exceeded: Option<&ExceededQuota>,
-) -> proto::ItemError {
-    error
-        .metadata
-        .extend(exceeded.map(status::quota_facts).into_iter().flatten());
-    error
+/// The error of an item that failed.
+pub(super) fn of_result(result: &ItemResult) -> Option<proto::ItemError> {
+    if result.outcome != ItemOutcome::Failed {
+        return None;
+    }
+    let mut error = item_error(&result.violations, result.first_index);
+    let quota = result.exceeded.as_ref().map(status::quota_facts);
+    error.metadata.extend(quota.into_iter().flatten());
+    Some(error)
+}
+
+/// The error of an invitation of a bulk call.
+pub(super) fn of_refused(refused: RefusedInvitation) -> proto::ItemError {
+    let violation = Violation::new("invitation_id", refused.reason);
+    item_error(&[violation], refused.first_index)
 }
 
 #[cfg(test)]

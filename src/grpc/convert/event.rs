@@ -1,11 +1,10 @@
-//! Events.
+//! Events of invitations.
 
-use super::{invitation, times};
+use super::{times, viewer};
 use crate::domain::event::{EventType, InvitationEvent};
 use crate::domain::ids::OrganizationId;
 use crate::proto;
 
-/// An event on the wire.
 pub(in crate::grpc) fn event(
     input: &InvitationEvent,
     organization_id: &OrganizationId,
@@ -13,8 +12,8 @@ pub(in crate::grpc) fn event(
     proto::Event {
         id: input.id.to_string(),
         r#type: event_type(input.event_type).into(),
-        invitation_id: invitation::id(input.invitation_id),
-        batch_id: invitation::id(input.batch_id),
+        invitation_id: viewer::id(input.invitation_id),
+        batch_id: viewer::id(input.batch_id),
         organization_id: organization_id.as_str().to_owned(),
         event_time: Some(times::timestamp(input.created_at)),
     }

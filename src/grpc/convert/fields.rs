@@ -1,40 +1,58 @@
-//! Fields that requests have in common, and how the violations of several are told at once.
+//! Fields that many requests have, and the violations of several fields together.
 
 use uuid::Uuid;
 
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::{OrganizationId, UserId};
-use crate::domain::keyring::Keyring;
-use crate::domain::page_token;
+use crate::domain::new_invitation::ITEMS_MAX;
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::token::Token;
 use crate::grpc::wire::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 
-/// A field, or every rule it breaks.
+/// A field, or every rule that it breaks.
 pub(crate) type Field<T> = Result<T, Vec<Violation>>;
 
-/// Two fields, or every rule that either breaks.
-pub(crate) fn both<A, B>(one: Field<A>, other: Field<B>) -> Field<(A, B)> {
-    match (one, other) {
-        (Ok(one), Ok(other)) => Ok((one, other)),
-        (one, other) => {
-            let violations = one.err().into_iter().chain(other.err());
-            Err(violations.flatten().collect())
-        }
-    }
+/// Fields that are needed together.
+pub(crate) trait Fields {
+    type Values;
+
+    /// All values, or the violations of all fields.
+    fn all(self) -> Field<Self::Values>;
 }
 
-/// The organization.
+macro_rules! fields {
+    ($($field:ident: $type:ident),+) => {
+        impl<$($type),+> Fields for ($(Field<$type>,)+) {
+            type Values = ($($type,)+);
+
+            fn all(self) -> Field<Self::Values> {
+                let ($($field,)+) = self;
+                let mut violations = Vec::new();
+                $(if let Err(broken) = &$field { violations.extend(broken.iter().cloned()); })+
+                match ($($field,)+) {
+                    ($(Ok($field),)+) => Ok(($($field,)+)),
+                    _ => Err(violations),
+                }
+            }
+        }
+    };
+}
+fields!(a: A, b: B);
+fields!(a: A, b: B, c: C);
+fields!(a: A, b: B, c: C, d: D);
+fields!(a: A, b: B, c: C, d: D, e: E);
+fields!(a: A, b: B, c: C, d: D, e: E, f: F);
+fields!(a: A, b: B, c: C, d: D, e: E, f: F, g: G);
+
 pub(crate) fn organization_id(input: &str) -> Field<OrganizationId> {
     required("organization_id", input, OrganizationId::parse(input))
 }
 
-/// A user.
 pub(crate) fn user_id(input: &str) -> Field<UserId> {
     required("user_id", input, UserId::parse(input))
 }
 
-/// A user that need not be named.
+/// `None` if the field is empty.
 pub(crate) fn optional_user_id(input: &str) -> Field<Option<UserId>> {
     if input.is_empty() {
         return Ok(None);
@@ -42,17 +60,15 @@ pub(crate) fn optional_user_id(input: &str) -> Field<Option<UserId>> {
     user_id(input).map(Some)
 }
 
-/// An invitation.
 pub(crate) fn invitation_id(input: &str) -> Field<Uuid> {
     required("invitation_id", input, Uuid::try_parse(input).ok())
 }
 
-/// A batch.
 pub(crate) fn batch_id(input: &str) -> Field<Uuid> {
     required("batch_id", input, Uuid::try_parse(input).ok())
 }
 
-/// A batch that need not be named.
+/// `None` if the field is empty.
 pub(crate) fn optional_batch_id(input: &str) -> Field<Option<Uuid>> {
     if input.is_empty() {
         return Ok(None);
@@ -60,7 +76,6 @@ pub(crate) fn optional_batch_id(input: &str) -> Field<Option<Uuid>> {
     batch_id(input).map(Some)
 }
 
-/// An address.
 pub(crate) fn email(input: &str) -> Field<EmailAddress> {
     if input.is_empty() {
         return Err(vec![Violation::new("email", Reason::FieldRequired)]);
@@ -68,12 +83,11 @@ pub(crate) fn email(input: &str) -> Field<EmailAddress> {
     EmailAddress::parse(input).map_err(|error| vec![Violation::new("email", error.into())])
 }
 
-/// The token of a link.
 pub(crate) fn token(input: &str) -> Field<Token> {
     Token::parse(input).map_err(|_| vec![Violation::new("token", Reason::TokenMalformed)])
 }
 
-/// A page size in its range; a negative one is refused (AIP-158).
+/// A page size, limited to its range. A negative one is refused (AIP-158).
 pub(crate) fn page_size(input: i32) -> Field<usize> {
     match usize::try_from(input) {
         Ok(0) => Ok(PAGE_SIZE_DEFAULT),
@@ -82,20 +96,42 @@ pub(crate) fn page_size(input: i32) -> Field<usize> {
     }
 }
 
-/// Where in a list to go on; `None` for its beginning.
-pub(crate) fn cursor<T>(
-    keyring: &Keyring,
-    list: &[u8],
-    token: &str,
-    parse: impl FnOnce(Vec<u8>) -> Option<T>,
-) -> Field<Option<T>> {
-    if token.is_empty() {
+/// The page size of a bulk call, which may be as large as a list of ids.
+pub(crate) fn bulk_page_size(input: i32) -> Field<usize> {
+    match usize::try_from(input) {
+        Ok(0) => Ok(ITEMS_MAX),
+        Ok(size) => Ok(size.min(ITEMS_MAX)),
+        Err(_) => Err(vec![Violation::new("page_size", Reason::FieldInvalid)]),
+    }
+}
+
+/// A `request_id` in the spelling of RFC 9562 section 4, so that an id has one spelling except for case.
+pub(crate) fn request_id(input: &str) -> Field<Option<Uuid>> {
+    if input.is_empty() {
         return Ok(None);
     }
-    page_token::open(keyring, list, token)
-        .and_then(|cursor| parse(cursor).ok_or(Reason::PageTokenInvalid))
+    let is_hyphenated = input.len() == 36;
+    Uuid::try_parse(input)
+        .ok()
+        .filter(|_| is_hyphenated)
         .map(Some)
-        .map_err(|reason| vec![Violation::new("page_token", reason)])
+        .ok_or_else(|| vec![Violation::new("request_id", Reason::RequestIdInvalid)])
+}
+
+/// Refuses a list that is empty or too long.
+pub(crate) fn list_length(field: &str, length: usize) -> Field<()> {
+    let refuse = |reason| Err(vec![Violation::new(field, reason)]);
+    match length {
+        0 => refuse(Reason::ItemsEmpty),
+        1..=ITEMS_MAX => Ok(()),
+        _ => refuse(Reason::TooManyItems),
+    }
+}
+
+/// The ids of a bulk call. `None` stands for an id that is no UUID, which fails as an item.
+pub(crate) fn invitation_ids(input: &[String]) -> Field<Vec<Option<Uuid>>> {
+    list_length("invitation_ids", input.len())?;
+    Ok(input.iter().map(|id| Uuid::try_parse(id).ok()).collect())
 }
 
 fn required<T>(field: &str, input: &str, parsed: Option<T>) -> Field<T> {

@@ -1,28 +1,29 @@
-//! Requests about the mails that are owed, and their answers.
+//! `MailService`: requests and responses.
 
 use uuid::Uuid;
 
-use super::{error, resend, times};
+use super::fields::{self, Field, Fields as _};
+use super::{count, error, times};
 use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::{Reason, Violation};
-use crate::grpc::convert::fields::{self, Field};
 use crate::proto;
-use crate::service::requeue::{NotRequeued, Requeue, RequeuedPage, Selection};
-use crate::service::{Backlog, Count};
+use crate::service::{
+    Backlog, MessageCount, RefusedInvitation, Requeue, RequeueSelection, RequeuedMessages,
+};
 
-/// A request in domain words; every violation at once.
+/// The request. Reports every violation.
 pub(in crate::grpc) fn requeue_request(
     input: &proto::RequeueRequest,
     actor: Actor,
     organization_id: Field<OrganizationId>,
 ) -> Field<Requeue> {
     let selection = match (input.all_dead, input.invitation_ids.is_empty()) {
-        (true, true) => Ok(Selection::AllDead),
+        (true, true) => Ok(RequeueSelection::AllDead),
         (true, false) => Err(vec![Violation::new("all_dead", Reason::FieldInvalid)]),
-        (false, _) => resend::ids(&input.invitation_ids).map(Selection::Ids),
+        (false, _) => fields::invitation_ids(&input.invitation_ids).map(RequeueSelection::Ids),
     };
-    let (organization_id, selection) = fields::both(organization_id, selection)?;
+    let (organization_id, selection) = (organization_id, selection).all()?;
     Ok(Requeue {
         actor,
         organization_id,
@@ -30,10 +31,9 @@ pub(in crate::grpc) fn requeue_request(
     })
 }
 
-/// An answer on the wire.
 pub(in crate::grpc) fn requeue_response(
     input: proto::RequeueRequest,
-    page: RequeuedPage,
+    page: RequeuedMessages,
 ) -> proto::RequeueResponse {
     let found = page.found.iter().map(Uuid::to_string);
     let ids = input.invitation_ids.into_iter().chain(found);
@@ -41,12 +41,9 @@ pub(in crate::grpc) fn requeue_response(
         .zip(ids.zip(page.results))
         .map(|(index, (id, outcome))| requeue_result(index, id, outcome))
         .collect();
-    let is_failed =
-        |result: &&proto::RequeueResult| result.outcome() == proto::RequeueOutcome::Failed;
-    let failed_count = i32::try_from(results.iter().filter(is_failed).count()).unwrap_or(i32::MAX);
-    let all_count = i32::try_from(results.len()).unwrap_or(i32::MAX);
+    let failed_count = count(results.iter().filter(|it| it.error.is_some()).count());
     proto::RequeueResponse {
-        requeued_count: all_count - failed_count,
+        requeued_count: count(results.len()) - failed_count,
         failed_count,
         results,
         has_more: page.has_more,
@@ -56,12 +53,9 @@ pub(in crate::grpc) fn requeue_response(
 fn requeue_result(
     index: i32,
     invitation_id: String,
-    outcome: Result<(), NotRequeued>,
+    outcome: Result<(), RefusedInvitation>,
 ) -> proto::RequeueResult {
-    let error = outcome.err().map(|refusal| {
-        let violation = Violation::new("invitation_id", refusal.reason);
-        error::item_error(&[violation], refusal.first_index)
-    });
+    let error = outcome.err().map(error::of_refused);
     let outcome = if error.is_some() {
         proto::RequeueOutcome::Failed
     } else {
@@ -75,19 +69,18 @@ fn requeue_result(
     }
 }
 
-/// The figures on the wire.
 pub(in crate::grpc) fn backlog(input: Backlog) -> proto::GetBacklogResponse {
-    let count = |count: Count| {
+    let message_count = |count: MessageCount| {
         Some(proto::MailCount {
             value: count.value,
             capped: count.is_capped,
         })
     };
     proto::GetBacklogResponse {
-        queued: count(input.queued),
-        due: count(input.due),
-        sending: count(input.sending),
-        dead: count(input.dead),
+        queued: message_count(input.queued),
+        due: message_count(input.due),
+        sending: message_count(input.sending),
+        dead: message_count(input.dead),
         oldest_waiting: input.oldest_waiting.map(times::duration),
     }
 }

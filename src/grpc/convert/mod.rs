@@ -1,18 +1,25 @@
-//! Between the protocol's words and the domain's. Checks nothing but what a protocol type can hold and a domain type
-//! cannot.
+//! Messages of the protocol from and to values of the domain.
 
 pub(super) mod audit;
 pub(super) mod batch;
-pub(super) mod bulk;
+pub(super) mod bulk_create;
+pub(super) mod bulk_resend;
+pub(super) mod bulk_revoke;
+pub(super) mod create_stream;
 pub(super) mod directory;
-pub(super) mod error;
+mod enums;
+mod error;
 pub(super) mod event;
 pub(super) mod fields;
-pub(super) mod invitation;
+pub(super) mod filter;
+pub(super) mod list_token;
 pub(super) mod mail;
-pub(super) mod metadata;
-pub(super) mod resend;
-pub(super) mod revoke;
-pub(super) mod stream;
+mod metadata;
 pub(super) mod suppression;
 pub(super) mod times;
+pub(super) mod viewer;
+
+/// A length as a count of the protocol.
+fn count(length: usize) -> i32 {
+    i32::try_from(length).unwrap_or(i32::MAX)
+}

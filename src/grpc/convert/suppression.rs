@@ -1,29 +1,27 @@
-//! Suppressions: what is asked of the list, its entries, and what became of each address.
+//! `SuppressionService`: requests and responses.
 
 use data_encoding::HEXLOWER;
 use time::OffsetDateTime;
 
-use super::{error, times};
+use super::fields::Field;
+use super::{count, error, times};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::expiry::Expiry;
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::suppression::{Suppression, SuppressionReason};
-use crate::grpc::convert::fields::Field;
 use crate::proto;
 use crate::service::{
-    AddOutcome, Addresses, ItemOutcomes, LiftOutcome, RefusedAddress, SuppressionKey,
+    AddOutcome, AddressInputs, AddressResults, LiftOutcome, RefusedAddress, SuppressionKey,
 };
 
-/// How much of a tag is shown, in bytes: enough to tell entries apart.
+/// Bytes of a tag that are shown, enough to distinguish entries.
 const TAG_SHOWN_BYTES: usize = 8;
 
-/// Addresses, each of them one or the rule it breaks.
-pub(in crate::grpc) fn addresses(emails: &[String]) -> Addresses {
+pub(in crate::grpc) fn addresses(emails: &[String]) -> AddressInputs {
     let parse = |email: &String| EmailAddress::parse(email).map_err(Reason::from);
     emails.iter().map(parse).collect()
 }
 
-/// When a suppression is to end.
 pub(in crate::grpc) fn expiry(
     input: Option<prost_types::Timestamp>,
 ) -> Field<Option<OffsetDateTime>> {
@@ -34,7 +32,6 @@ pub(in crate::grpc) fn expiry(
     }
 }
 
-/// The address that a list is narrowed to.
 pub(in crate::grpc) fn email_filter(input: &str) -> Field<Option<EmailAddress>> {
     if input.is_empty() {
         return Ok(None);
@@ -44,7 +41,6 @@ pub(in crate::grpc) fn email_filter(input: &str) -> Field<Option<EmailAddress>> 
         .map_err(|error| vec![Violation::new("email", error.into())])
 }
 
-/// The reason that a list is narrowed to.
 pub(in crate::grpc) fn reason_filter(value: i32) -> Field<Option<SuppressionReason>> {
     let reason = proto::SuppressionReason::try_from(value)
         .map_err(|_| vec![Violation::new("reason", Reason::FieldInvalid)])?;
@@ -58,7 +54,6 @@ pub(in crate::grpc) fn reason_filter(value: i32) -> Field<Option<SuppressionReas
     })
 }
 
-/// An entry on the wire.
 pub(in crate::grpc) fn suppression(input: &Suppression) -> proto::Suppression {
     let reason = match input.reason {
         SuppressionReason::HardBounce => proto::SuppressionReason::HardBounce,
@@ -76,12 +71,12 @@ pub(in crate::grpc) fn suppression(input: &Suppression) -> proto::Suppression {
     }
 }
 
-/// Where an entry stands in the list, for a page token.
+/// The position of an entry in the list, for a page token.
 pub(in crate::grpc) fn cursor(last: &Suppression) -> Vec<u8> {
     [last.tag.as_slice(), last.organization_id.as_bytes()].concat()
 }
 
-/// The place of a page token.
+/// The position that [`cursor`] encodes.
 pub(in crate::grpc) fn key_of_cursor(cursor: &[u8]) -> Option<SuppressionKey> {
     let (tag, organization_id) = cursor.split_first_chunk()?;
     Some(SuppressionKey {
@@ -90,9 +85,8 @@ pub(in crate::grpc) fn key_of_cursor(cursor: &[u8]) -> Option<SuppressionKey> {
     })
 }
 
-/// What became of the addresses that were added.
 pub(in crate::grpc) fn added(
-    outcomes: ItemOutcomes<AddOutcome>,
+    outcomes: AddressResults<AddOutcome>,
 ) -> proto::SuppressionServiceAddResponse {
     let failed_count = failed_count(&outcomes);
     let results = (0..).zip(outcomes).map(|(index, outcome)| {
@@ -114,9 +108,8 @@ pub(in crate::grpc) fn added(
     }
 }
 
-/// What became of the addresses that were lifted.
 pub(in crate::grpc) fn lifted(
-    outcomes: ItemOutcomes<LiftOutcome>,
+    outcomes: AddressResults<LiftOutcome>,
 ) -> proto::SuppressionServiceLiftResponse {
     let failed_count = failed_count(&outcomes);
     let results = (0..).zip(outcomes).map(|(index, outcome)| {
@@ -141,7 +134,7 @@ fn item_error(refused: RefusedAddress) -> proto::ItemError {
     error::item_error(&[refused.violation], refused.first_index)
 }
 
-fn failed_count<T>(outcomes: &ItemOutcomes<T>) -> i32 {
+fn failed_count<T>(outcomes: &AddressResults<T>) -> i32 {
     let failed = outcomes.iter().filter(|outcome| outcome.is_err()).count();
-    i32::try_from(failed).unwrap_or(i32::MAX)
+    count(failed)
 }

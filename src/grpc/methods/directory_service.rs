@@ -1,15 +1,18 @@
-//! `DirectoryService`: what other systems tell of organizations, users and memberships.
+//! `DirectoryService`: the organizations, users and memberships that callers store.
 
 use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
 use crate::domain::keyring::Keyring;
-use crate::domain::page_token;
 use crate::domain::scope::Scope;
 use crate::grpc::admission::actor::actor;
-use crate::grpc::admission::gate::{Gate, Pace, organization, require_every_organization};
-use crate::grpc::convert::fields;
+use crate::grpc::admission::control::AdmissionControl;
+use crate::grpc::admission::method::Method;
+use crate::grpc::admission::permission::{organization, require_every_organization};
+use crate::grpc::convert::fields::{self, Fields as _};
+use crate::grpc::convert::list_token::ListToken;
+use crate::grpc::convert::viewer::Viewer;
 use crate::grpc::convert::{directory, times};
 use crate::grpc::status;
 use crate::identity::Caller;
@@ -23,21 +26,40 @@ use crate::proto::{
     UpsertMembershipsResponse, UpsertOrganizationsRequest, UpsertOrganizationsResponse,
     UpsertUsersRequest, UpsertUsersResponse,
 };
-use crate::service::Service;
+use crate::service::{
+    DeleteMembership, DeleteOrganization, DeleteUser, GetMembership, ListMemberships,
+    ResumeOrganization, Service, SuspendOrganization, UpsertMemberships, UpsertOrganizations,
+    UpsertUsers,
+};
 
-/// The service behind the protocol.
-pub(crate) struct DirectoryApi {
+const UPSERT_ORGANIZATIONS: Method = Method::bulk("UpsertOrganizations", Scope::DirectoryWrite);
+const UPSERT_USERS: Method = Method::bulk("UpsertUsers", Scope::DirectoryWrite);
+const UPSERT_MEMBERSHIPS: Method = Method::bulk("UpsertMemberships", Scope::DirectoryWrite);
+const GET_MEMBERSHIP: Method = Method::quick("GetMembership", Scope::DirectoryRead);
+const LIST_MEMBERSHIPS: Method = Method::quick("ListMemberships", Scope::DirectoryRead);
+const DELETE_ORGANIZATION: Method = Method::bulk("DeleteOrganization", Scope::DirectoryWrite);
+const SUSPEND_ORGANIZATION: Method = Method::quick("SuspendOrganization", Scope::DirectoryWrite);
+const RESUME_ORGANIZATION: Method = Method::bulk("ResumeOrganization", Scope::DirectoryWrite);
+const DELETE_USER: Method = Method::bulk("DeleteUser", Scope::DirectoryWrite);
+const DELETE_MEMBERSHIP: Method = Method::bulk("DeleteMembership", Scope::DirectoryWrite);
+const ERASE_ADDRESS: Method = Method::bulk("EraseAddress", Scope::DirectoryWrite);
+
+/// `DirectoryService`.
+pub(in crate::grpc) struct DirectoryApi {
     service: Service,
-    gate: Gate,
+    admission: AdmissionControl,
     keyring: Arc<Keyring>,
 }
 
 impl DirectoryApi {
-    /// Puts a use case behind each method.
-    pub(crate) const fn new(service: Service, gate: Gate, keyring: Arc<Keyring>) -> Self {
+    pub(in crate::grpc) const fn new(
+        service: Service,
+        admission: AdmissionControl,
+        keyring: Arc<Keyring>,
+    ) -> Self {
         Self {
             service,
-            gate,
+            admission,
             keyring,
         }
     }
@@ -50,31 +72,21 @@ impl DirectoryService for DirectoryApi {
         request: Request<UpsertOrganizationsRequest>,
     ) -> Result<Response<UpsertOrganizationsResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: UpsertOrganizationsRequest| {
-            directory::check_length("organizations", message.organizations.len())
+            fields::list_length("organizations", message.organizations.len())
                 .map_err(status::invalid)?;
-            let inputs = message
-                .organizations
-                .into_iter()
-                .map(directory::organization)
-                .collect();
-            let results = self
-                .service
-                .upsert_organizations(inputs, actor(&caller))
-                .await;
-            let (results, failed_count) = directory::upserted(results?);
+            let inputs = message.organizations.into_iter();
+            let upsert = UpsertOrganizations {
+                inputs: inputs.map(directory::organization).collect(),
+                actor: actor(&caller),
+            };
+            let (results, failed_count) = directory::upserted(self.service.run(upsert).await?);
             Ok(UpsertOrganizationsResponse {
                 results,
                 failed_count,
             })
         };
-        self.gate
-            .pass(
-                "UpsertOrganizations",
-                Scope::DirectoryWrite,
-                Pace::Bulk,
-                request,
-                work,
-            )
+        self.admission
+            .call(UPSERT_ORGANIZATIONS, request, work)
             .await
     }
 
@@ -84,24 +96,18 @@ impl DirectoryService for DirectoryApi {
     ) -> Result<Response<UpsertUsersResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: UpsertUsersRequest| {
             require_every_organization(&caller)?;
-            directory::check_length("users", message.users.len()).map_err(status::invalid)?;
-            let inputs = message.users.iter().map(directory::user).collect();
-            let results = self.service.upsert_users(inputs, actor(&caller)).await;
-            let (results, failed_count) = directory::upserted(results?);
+            fields::list_length("users", message.users.len()).map_err(status::invalid)?;
+            let upsert = UpsertUsers {
+                inputs: message.users.iter().map(directory::user).collect(),
+                actor: actor(&caller),
+            };
+            let (results, failed_count) = directory::upserted(self.service.run(upsert).await?);
             Ok(UpsertUsersResponse {
                 results,
                 failed_count,
             })
         };
-        self.gate
-            .pass(
-                "UpsertUsers",
-                Scope::DirectoryWrite,
-                Pace::Bulk,
-                request,
-                work,
-            )
-            .await
+        self.admission.call(UPSERT_USERS, request, work).await
     }
 
     async fn upsert_memberships(
@@ -109,32 +115,20 @@ impl DirectoryService for DirectoryApi {
         request: Request<UpsertMembershipsRequest>,
     ) -> Result<Response<UpsertMembershipsResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: UpsertMembershipsRequest| {
-            directory::check_length("memberships", message.memberships.len())
+            fields::list_length("memberships", message.memberships.len())
                 .map_err(status::invalid)?;
-            let inputs = message
-                .memberships
-                .into_iter()
-                .map(directory::membership_input)
-                .collect();
-            let results = self
-                .service
-                .upsert_memberships(inputs, actor(&caller))
-                .await;
-            let (results, failed_count) = directory::upserted(results?);
+            let inputs = message.memberships.into_iter();
+            let upsert = UpsertMemberships {
+                inputs: inputs.map(directory::membership_input).collect(),
+                actor: actor(&caller),
+            };
+            let (results, failed_count) = directory::upserted(self.service.run(upsert).await?);
             Ok(UpsertMembershipsResponse {
                 results,
                 failed_count,
             })
         };
-        self.gate
-            .pass(
-                "UpsertMemberships",
-                Scope::DirectoryWrite,
-                Pace::Bulk,
-                request,
-                work,
-            )
-            .await
+        self.admission.call(UPSERT_MEMBERSHIPS, request, work).await
     }
 
     async fn get_membership(
@@ -142,26 +136,22 @@ impl DirectoryService for DirectoryApi {
         request: Request<GetMembershipRequest>,
     ) -> Result<Response<GetMembershipResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: GetMembershipRequest| {
-            let (organization_id, user_id) = fields::both(
+            let (organization_id, user_id) = (
                 organization(&caller, &message.organization_id)?,
                 fields::user_id(&message.user_id),
             )
-            .map_err(status::invalid)?;
-            let found = self.service.get_membership(organization_id, user_id).await;
-            let membership = directory::membership(found?);
+                .all()
+                .map_err(status::invalid)?;
+            let get = GetMembership {
+                organization_id,
+                user_id,
+            };
+            let found = self.service.run(get).await?;
             Ok(GetMembershipResponse {
-                membership: Some(membership),
+                membership: Some(Viewer::new(&caller).membership(found)),
             })
         };
-        self.gate
-            .pass(
-                "GetMembership",
-                Scope::DirectoryRead,
-                Pace::Quick,
-                request,
-                work,
-            )
-            .await
+        self.admission.call(GET_MEMBERSHIP, request, work).await
     }
 
     async fn list_memberships(
@@ -169,43 +159,37 @@ impl DirectoryService for DirectoryApi {
         request: Request<ListMembershipsRequest>,
     ) -> Result<Response<ListMembershipsResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: ListMembershipsRequest| {
-            let list = format!("memberships\0{}", message.organization_id).into_bytes();
-            let (organization_id, (page_size, after)) = fields::both(
+            let query = ListMembershipsRequest {
+                organization_id: message.organization_id.clone(),
+                ..Default::default()
+            };
+            let token = ListToken::new(&self.keyring, "memberships", &query);
+            let (organization_id, page_size, after) = (
                 organization(&caller, &message.organization_id)?,
-                fields::both(
-                    fields::page_size(message.page_size),
-                    fields::cursor(&self.keyring, &list, &message.page_token, |cursor| {
-                        String::from_utf8(cursor).ok()
-                    }),
-                ),
+                fields::page_size(message.page_size),
+                token.open(&message.page_token, |cursor| String::from_utf8(cursor).ok()),
             )
-            .map_err(status::invalid)?;
-            let after = after.unwrap_or_default();
-            let found = self
-                .service
-                .list_memberships(organization_id, after, page_size)
-                .await;
-            let (page, has_more) = found?;
-            let next_page_token = page
-                .last()
-                .filter(|_| has_more)
-                .map(|last| page_token::seal(&self.keyring, &list, last.user_id.as_bytes()))
-                .unwrap_or_default();
-            let memberships = page.into_iter().map(directory::membership).collect();
+                .all()
+                .map_err(status::invalid)?;
+            let list = ListMemberships {
+                organization_id,
+                after: after.unwrap_or_default(),
+                page_size,
+            };
+            let page = self.service.run(list).await?;
+            let last_key = page.items.last().map(|last| last.user_id.as_bytes());
+            let next_page_token = token.next(page.has_more, last_key);
+            let viewer = Viewer::new(&caller);
             Ok(ListMembershipsResponse {
-                memberships,
+                memberships: page
+                    .items
+                    .into_iter()
+                    .map(|found| viewer.membership(found))
+                    .collect(),
                 next_page_token,
             })
         };
-        self.gate
-            .pass(
-                "ListMemberships",
-                Scope::DirectoryRead,
-                Pace::Quick,
-                request,
-                work,
-            )
-            .await
+        self.admission.call(LIST_MEMBERSHIPS, request, work).await
     }
 
     async fn delete_organization(
@@ -214,24 +198,18 @@ impl DirectoryService for DirectoryApi {
     ) -> Result<Response<DeleteOrganizationResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: DeleteOrganizationRequest| {
             let organization_id = organization(&caller, &message.organization_id)?;
-            let organization_id = organization_id.map_err(status::invalid)?;
-            let deleted = self
-                .service
-                .delete_organization(organization_id, actor(&caller))
-                .await?;
+            let delete = DeleteOrganization {
+                organization_id: organization_id.map_err(status::invalid)?,
+                actor: actor(&caller),
+            };
+            let deleted = self.service.run(delete).await?;
             Ok(DeleteOrganizationResponse {
                 revoked_invitation_count: count(deleted.revoked_invitations),
                 deleted_membership_count: count(deleted.memberships),
             })
         };
-        self.gate
-            .pass(
-                "DeleteOrganization",
-                Scope::DirectoryWrite,
-                Pace::Bulk,
-                request,
-                work,
-            )
+        self.admission
+            .call(DELETE_ORGANIZATION, request, work)
             .await
     }
 
@@ -242,23 +220,18 @@ impl DirectoryService for DirectoryApi {
         let work = async |caller: Arc<Caller>, message: SuspendOrganizationRequest| {
             require_every_organization(&caller)?;
             let organization_id = fields::organization_id(&message.organization_id);
-            let organization_id = organization_id.map_err(status::invalid)?;
-            let suspended_at = self
-                .service
-                .suspend_organization(organization_id, actor(&caller))
-                .await?;
+            let suspend = SuspendOrganization {
+                organization_id: organization_id.map_err(status::invalid)?,
+                actor: actor(&caller),
+            };
+            let suspended_at = self.service.run(suspend).await?;
+            tracing::warn!("an organization is suspended");
             Ok(SuspendOrganizationResponse {
                 suspend_time: Some(times::timestamp(suspended_at)),
             })
         };
-        self.gate
-            .pass(
-                "SuspendOrganization",
-                Scope::DirectoryWrite,
-                Pace::Quick,
-                request,
-                work,
-            )
+        self.admission
+            .call(SUSPEND_ORGANIZATION, request, work)
             .await
     }
 
@@ -269,23 +242,17 @@ impl DirectoryService for DirectoryApi {
         let work = async |caller: Arc<Caller>, message: ResumeOrganizationRequest| {
             require_every_organization(&caller)?;
             let organization_id = fields::organization_id(&message.organization_id);
-            let organization_id = organization_id.map_err(status::invalid)?;
-            let released = self
-                .service
-                .resume_organization(organization_id, actor(&caller))
-                .await?;
+            let resume = ResumeOrganization {
+                organization_id: organization_id.map_err(status::invalid)?,
+                actor: actor(&caller),
+            };
+            let released = self.service.run(resume).await?;
             Ok(ResumeOrganizationResponse {
                 released_mail_count: count(released),
             })
         };
-        self.gate
-            .pass(
-                "ResumeOrganization",
-                Scope::DirectoryWrite,
-                Pace::Bulk,
-                request,
-                work,
-            )
+        self.admission
+            .call(RESUME_ORGANIZATION, request, work)
             .await
     }
 
@@ -295,23 +262,18 @@ impl DirectoryService for DirectoryApi {
     ) -> Result<Response<DeleteUserResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: DeleteUserRequest| {
             require_every_organization(&caller)?;
-            let user_id = fields::user_id(&message.user_id).map_err(status::invalid)?;
-            let deleted = self.service.delete_user(user_id, actor(&caller)).await?;
+            let delete = DeleteUser {
+                user_id: fields::user_id(&message.user_id).map_err(status::invalid)?,
+                actor: actor(&caller),
+            };
+            let deleted = self.service.run(delete).await?;
             Ok(DeleteUserResponse {
                 revoked_invitation_count: count(deleted.revoked_invitations),
                 deleted_membership_count: count(deleted.memberships),
                 deleted_email_count: count(deleted.emails),
             })
         };
-        self.gate
-            .pass(
-                "DeleteUser",
-                Scope::DirectoryWrite,
-                Pace::Bulk,
-                request,
-                work,
-            )
-            .await
+        self.admission.call(DELETE_USER, request, work).await
     }
 
     async fn delete_membership(
@@ -319,28 +281,23 @@ impl DirectoryService for DirectoryApi {
         request: Request<DeleteMembershipRequest>,
     ) -> Result<Response<DeleteMembershipResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: DeleteMembershipRequest| {
-            let (organization_id, user_id) = fields::both(
+            let (organization_id, user_id) = (
                 organization(&caller, &message.organization_id)?,
                 fields::user_id(&message.user_id),
             )
-            .map_err(status::invalid)?;
-            let deleted = self
-                .service
-                .delete_membership(organization_id, user_id, actor(&caller))
-                .await?;
+                .all()
+                .map_err(status::invalid)?;
+            let delete = DeleteMembership {
+                organization_id,
+                user_id,
+                actor: actor(&caller),
+            };
+            let deleted = self.service.run(delete).await?;
             Ok(DeleteMembershipResponse {
                 revoked_invitation_count: count(deleted.revoked_invitations),
             })
         };
-        self.gate
-            .pass(
-                "DeleteMembership",
-                Scope::DirectoryWrite,
-                Pace::Bulk,
-                request,
-                work,
-            )
-            .await
+        self.admission.call(DELETE_MEMBERSHIP, request, work).await
     }
 
     async fn erase_address(
@@ -360,18 +317,10 @@ impl DirectoryService for DirectoryApi {
                 canceled_mail_count: count(erased.canceled_mails),
                 erased_user_count: count(erased.users),
                 nameless_user_count: count(erased.nameless_users),
-                newly_suppressed: erased.is_suppressed_anew,
+                newly_suppressed: erased.is_newly_suppressed,
             })
         };
-        self.gate
-            .pass(
-                "EraseAddress",
-                Scope::DirectoryWrite,
-                Pace::Bulk,
-                request,
-                work,
-            )
-            .await
+        self.admission.call(ERASE_ADDRESS, request, work).await
     }
 }
 

@@ -1,4 +1,4 @@
-//! `FeedbackService`: what mail servers report of mails that are on their way.
+//! `FeedbackService`: bounce reports of mail servers.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -11,36 +11,45 @@ use crate::domain::dsn::{Dsn, DsnVerdict, MESSAGE_BYTES_MAX, envelope_recipients
 use crate::domain::keyring::Keyring;
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::scope::Scope;
-use crate::grpc::admission::gate::{Gate, Pace, require_every_organization};
-use crate::grpc::convert::fields::{self, Field};
+use crate::grpc::admission::control::AdmissionControl;
+use crate::grpc::admission::method::Method;
+use crate::grpc::admission::permission::require_every_organization;
+use crate::grpc::convert::fields::{Field, Fields as _};
 use crate::grpc::status;
 use crate::identity::Caller;
 use crate::proto::feedback_service_server::FeedbackService;
 use crate::proto::{BounceOutcome, ReportBounceRequest, ReportBounceResponse};
-use crate::service::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, Service};
+use crate::service::{
+    Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, RecordFeedback, Service,
+};
 
-/// Longest address, in bytes: longer than any that is valid, for what a mail server makes of one.
+/// Longest recipient, in bytes. Longer than any valid address, because mail servers may rewrite addresses.
 const RECIPIENT_BYTES_MAX: usize = 1_000;
 
-/// The service behind the protocol.
-pub(crate) struct FeedbackApi {
+const REPORT_BOUNCE: Method = Method::quick("ReportBounce", Scope::SuppressionsWrite);
+
+/// `FeedbackService`.
+pub(in crate::grpc) struct FeedbackApi {
     service: Service,
-    gate: Gate,
+    admission: AdmissionControl,
     keyring: Arc<Keyring>,
 }
 
 impl FeedbackApi {
-    /// Puts a use case behind each method.
-    pub(crate) const fn new(service: Service, gate: Gate, keyring: Arc<Keyring>) -> Self {
+    pub(in crate::grpc) const fn new(
+        service: Service,
+        admission: AdmissionControl,
+        keyring: Arc<Keyring>,
+    ) -> Self {
         Self {
             service,
-            gate,
+            admission,
             keyring,
         }
     }
 
-    async fn take(&self, request: &ReportBounceRequest) -> Result<BounceOutcome, Status> {
-        // The proof comes first: for whoever has none, the mail is not even opened.
+    async fn record(&self, request: &ReportBounceRequest) -> Result<BounceOutcome, Status> {
+        // The bounce address is verified first. Without a genuine one the message is not parsed.
         let Some((mail, address)) = self.proven(request) else {
             return Ok(BounceOutcome::Unproven);
         };
@@ -50,14 +59,14 @@ impl FeedbackApi {
         let Some(feedback) = feedback(mail, &address, &dsn) else {
             return Ok(BounceOutcome::Ignored);
         };
-        Ok(match self.service.record_feedback(&feedback).await? {
+        Ok(match self.service.run(RecordFeedback(feedback)).await? {
             FeedbackOutcome::Recorded => BounceOutcome::Recorded,
             FeedbackOutcome::KnownAlready => BounceOutcome::KnownAlready,
             FeedbackOutcome::UnknownMail => BounceOutcome::UnknownMail,
         })
     }
 
-    /// The mail that the address proves, and the address in one spelling.
+    /// The message that a genuine bounce address belongs to, and the address in lower case.
     fn proven(&self, request: &ReportBounceRequest) -> Option<(SentMail, String)> {
         let addresses = if request.envelope_recipient.is_empty() {
             envelope_recipients(&request.message)
@@ -78,24 +87,16 @@ impl FeedbackService for FeedbackApi {
         &self,
         request: Request<ReportBounceRequest>,
     ) -> Result<Response<ReportBounceResponse>, Status> {
-        let work = async |caller: Arc<Caller>, request: ReportBounceRequest| {
+        let work = async |caller: Arc<Caller>, message: ReportBounceRequest| {
             require_every_organization(&caller)?;
-            check(&request).map_err(status::invalid)?;
-            let outcome = self.take(&request).await?;
+            check(&message).map_err(status::invalid)?;
+            let outcome = self.record(&message).await?;
             tracing::info!(bounce.outcome = ?outcome, "a bounce was reported");
             Ok(ReportBounceResponse {
                 outcome: outcome.into(),
             })
         };
-        self.gate
-            .pass(
-                "ReportBounce",
-                Scope::SuppressionsWrite,
-                Pace::Quick,
-                request,
-                work,
-            )
-            .await
+        self.admission.call(REPORT_BOUNCE, request, work).await
     }
 }
 
@@ -111,10 +112,10 @@ fn check(request: &ReportBounceRequest) -> Field<()> {
     } else {
         Ok(())
     };
-    fields::both(message, recipient).map(|_| ())
+    (message, recipient).all().map(|_| ())
 }
 
-/// What a report says of a mail; `None` if nothing went wrong.
+/// The feedback of a report. `None` if the report says that nothing went wrong.
 fn feedback(mail: SentMail, address: &str, dsn: &Dsn) -> Option<Feedback> {
     let kind = match dsn.verdict() {
         DsnVerdict::Hard => FeedbackKind::HardBounce,
@@ -137,12 +138,11 @@ fn feedback(mail: SentMail, address: &str, dsn: &Dsn) -> Option<Feedback> {
     })
 }
 
-/// Servers give their reports no id, so what a report says stands for it: a delay is told of once, however often the
-/// server repeats it.
+/// The reports of mail servers have no id, so the id is a hash of the content. A repeated delay counts once.
 fn event_id(address: &str, dsn: &Dsn) -> String {
-    let told = format!("{address}\0{:?}\0{}", dsn.action, dsn.status);
+    let content = format!("{address}\0{:?}\0{}", dsn.action, dsn.status);
     let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(told) {
+    for byte in Sha256::digest(content) {
         let _ = write!(hex, "{byte:02x}");
     }
     hex

@@ -1,4 +1,4 @@
-//! `MailService`: what an operator needs of the mails that are owed.
+//! `MailService`: the queue of messages, for operators.
 
 use std::sync::Arc;
 
@@ -6,24 +6,28 @@ use tonic::{Request, Response, Status};
 
 use crate::domain::scope::Scope;
 use crate::grpc::admission::actor::actor;
-use crate::grpc::admission::gate::{Gate, Pace, organization, require_every_organization};
+use crate::grpc::admission::control::AdmissionControl;
+use crate::grpc::admission::method::Method;
+use crate::grpc::admission::permission::{organization, require_every_organization};
 use crate::grpc::convert::mail;
 use crate::grpc::status;
 use crate::identity::Caller;
 use crate::proto::mail_service_server::MailService;
 use crate::proto::{GetBacklogRequest, GetBacklogResponse, RequeueRequest, RequeueResponse};
-use crate::service::Service;
+use crate::service::{GetBacklog, Service};
 
-/// The service behind the protocol.
-pub(crate) struct MailApi {
+const REQUEUE: Method = Method::bulk("Requeue", Scope::InvitationsWrite);
+const GET_BACKLOG: Method = Method::quick("GetBacklog", Scope::InvitationsRead);
+
+/// `MailService`.
+pub(in crate::grpc) struct MailApi {
     service: Service,
-    gate: Gate,
+    admission: AdmissionControl,
 }
 
 impl MailApi {
-    /// Puts a use case behind each method.
-    pub(crate) const fn new(service: Service, gate: Gate) -> Self {
-        Self { service, gate }
+    pub(in crate::grpc) const fn new(service: Service, admission: AdmissionControl) -> Self {
+        Self { service, admission }
     }
 }
 
@@ -35,20 +39,12 @@ impl MailService for MailApi {
     ) -> Result<Response<RequeueResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: RequeueRequest| {
             let organization_id = organization(&caller, &message.organization_id)?;
-            let request = mail::requeue_request(&message, actor(&caller), organization_id)
+            let requeue = mail::requeue_request(&message, actor(&caller), organization_id)
                 .map_err(status::invalid)?;
-            let page = self.service.requeue(request).await?;
-            Ok(mail::requeue_response(message, page))
+            let requeued = self.service.run(requeue).await?;
+            Ok(mail::requeue_response(message, requeued))
         };
-        self.gate
-            .pass(
-                "Requeue",
-                Scope::InvitationsWrite,
-                Pace::Bulk,
-                request,
-                work,
-            )
-            .await
+        self.admission.call(REQUEUE, request, work).await
     }
 
     async fn get_backlog(
@@ -57,16 +53,8 @@ impl MailService for MailApi {
     ) -> Result<Response<GetBacklogResponse>, Status> {
         let work = async |caller: Arc<Caller>, _: GetBacklogRequest| {
             require_every_organization(&caller)?;
-            Ok(mail::backlog(self.service.backlog().await?))
+            Ok(mail::backlog(self.service.run(GetBacklog).await?))
         };
-        self.gate
-            .pass(
-                "GetBacklog",
-                Scope::InvitationsRead,
-                Pace::Quick,
-                request,
-                work,
-            )
-            .await
+        self.admission.call(GET_BACKLOG, request, work).await
     }
 }

@@ -1,11 +1,15 @@
-//! The methods of the services: each checks permission, converts messages and runs one use case.
+//! The methods of the services. Each converts the request, runs one use case and converts the result.
 
-pub(crate) mod audit_service;
-pub(crate) mod bulk_create_stream;
-pub(crate) mod chunks;
-pub(crate) mod directory_service;
-pub(crate) mod feedback_service;
-pub(crate) mod invitation_service;
-pub(crate) mod mail_service;
-pub(crate) mod suppression_service;
-pub(crate) mod watch;
+mod audit_service;
+mod directory_service;
+mod feedback_service;
+mod invitations;
+mod mail_service;
+mod suppression_service;
+
+pub(super) use audit_service::AuditApi;
+pub(super) use directory_service::DirectoryApi;
+pub(super) use feedback_service::FeedbackApi;
+pub(super) use invitations::InvitationApi;
+pub(super) use mail_service::MailApi;
+pub(super) use suppression_service::SuppressionApi;

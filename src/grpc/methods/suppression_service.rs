@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use prost::Message as _;
 use tonic::{Request, Response, Status};
 
 use crate::domain::keyring::Keyring;
-use crate::domain::page_token;
 use crate::domain::scope::Scope;
 use crate::grpc::admission::actor::actor;
-use crate::grpc::admission::gate::{Gate, Pace, optional_organization};
-use crate::grpc::convert::fields;
-use crate::grpc::convert::{directory, suppression};
+use crate::grpc::admission::control::AdmissionControl;
+use crate::grpc::admission::method::Method;
+use crate::grpc::admission::permission::optional_organization;
+use crate::grpc::convert::fields::{self, Fields as _};
+use crate::grpc::convert::list_token::ListToken;
+use crate::grpc::convert::suppression;
 use crate::grpc::status;
 use crate::identity::Caller;
 use crate::proto::suppression_service_server::SuppressionService;
@@ -21,19 +22,26 @@ use crate::proto::{
 };
 use crate::service::{AddSuppressions, LiftSuppressions, ListSuppressions, Service};
 
-/// The service behind the protocol.
-pub(crate) struct SuppressionApi {
+const ADD: Method = Method::bulk("Add", Scope::SuppressionsWrite);
+const LIST: Method = Method::quick("List", Scope::SuppressionsWrite);
+const LIFT: Method = Method::bulk("Lift", Scope::SuppressionsWrite);
+
+/// `SuppressionService`.
+pub(in crate::grpc) struct SuppressionApi {
     service: Service,
-    gate: Gate,
+    admission: AdmissionControl,
     keyring: Arc<Keyring>,
 }
 
 impl SuppressionApi {
-    /// Puts a use case behind each method.
-    pub(crate) const fn new(service: Service, gate: Gate, keyring: Arc<Keyring>) -> Self {
+    pub(in crate::grpc) const fn new(
+        service: Service,
+        admission: AdmissionControl,
+        keyring: Arc<Keyring>,
+    ) -> Self {
         Self {
             service,
-            gate,
+            admission,
             keyring,
         }
     }
@@ -46,26 +54,22 @@ impl SuppressionService for SuppressionApi {
         request: Request<SuppressionServiceAddRequest>,
     ) -> Result<Response<SuppressionServiceAddResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: SuppressionServiceAddRequest| {
-            let (organization_id, ((), expires_at)) = fields::both(
+            let (organization_id, (), expires_at) = (
                 optional_organization(&caller, &message.organization_id)?,
-                fields::both(
-                    directory::check_length("emails", message.emails.len()),
-                    suppression::expiry(message.expire_time),
-                ),
+                fields::list_length("emails", message.emails.len()),
+                suppression::expiry(message.expire_time),
             )
-            .map_err(status::invalid)?;
-            let request = AddSuppressions {
+                .all()
+                .map_err(status::invalid)?;
+            let add = AddSuppressions {
                 actor: actor(&caller),
                 organization_id,
                 emails: suppression::addresses(&message.emails),
                 expires_at,
             };
-            let outcomes = self.service.add_suppressions(request).await?;
-            Ok(suppression::added(outcomes))
+            Ok(suppression::added(self.service.run(add).await?))
         };
-        self.gate
-            .pass("Add", Scope::SuppressionsWrite, Pace::Bulk, request, work)
-            .await
+        self.admission.call(ADD, request, work).await
     }
 
     async fn list(
@@ -73,44 +77,38 @@ impl SuppressionService for SuppressionApi {
         request: Request<SuppressionServiceListRequest>,
     ) -> Result<Response<SuppressionServiceListResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: SuppressionServiceListRequest| {
-            let list = list_name(&message);
-            let (organization_id, ((email, reason), (page_size, after))) = fields::both(
+            let query = SuppressionServiceListRequest {
+                page_size: 0,
+                page_token: String::new(),
+                ..message.clone()
+            };
+            let token = ListToken::new(&self.keyring, "suppressions", &query);
+            let (organization_id, email, reason, page_size, after) = (
                 optional_organization(&caller, &message.organization_id)?,
-                fields::both(
-                    fields::both(
-                        suppression::email_filter(&message.email),
-                        suppression::reason_filter(message.reason),
-                    ),
-                    fields::both(
-                        fields::page_size(message.page_size),
-                        fields::cursor(&self.keyring, &list, &message.page_token, |cursor| {
-                            suppression::key_of_cursor(&cursor)
-                        }),
-                    ),
-                ),
+                suppression::email_filter(&message.email),
+                suppression::reason_filter(message.reason),
+                fields::page_size(message.page_size),
+                token.open(&message.page_token, |cursor| {
+                    suppression::key_of_cursor(&cursor)
+                }),
             )
-            .map_err(status::invalid)?;
-            let request = ListSuppressions {
+                .all()
+                .map_err(status::invalid)?;
+            let list = ListSuppressions {
                 organization_id,
                 email,
                 reason,
                 after,
                 page_size,
             };
-            let (page, has_more) = self.service.list_suppressions(request).await?;
-            let next_page_token = page
-                .last()
-                .filter(|_| has_more)
-                .map(|last| page_token::seal(&self.keyring, &list, &suppression::cursor(last)))
-                .unwrap_or_default();
+            let page = self.service.run(list).await?;
+            let last_key = page.items.last().map(suppression::cursor);
             Ok(SuppressionServiceListResponse {
-                suppressions: page.iter().map(suppression::suppression).collect(),
-                next_page_token,
+                suppressions: page.items.iter().map(suppression::suppression).collect(),
+                next_page_token: token.next(page.has_more, last_key.as_deref()),
             })
         };
-        self.gate
-            .pass("List", Scope::SuppressionsWrite, Pace::Quick, request, work)
-            .await
+        self.admission.call(LIST, request, work).await
     }
 
     async fn lift(
@@ -118,33 +116,19 @@ impl SuppressionService for SuppressionApi {
         request: Request<SuppressionServiceLiftRequest>,
     ) -> Result<Response<SuppressionServiceLiftResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: SuppressionServiceLiftRequest| {
-            let (organization_id, ()) = fields::both(
+            let (organization_id, ()) = (
                 optional_organization(&caller, &message.organization_id)?,
-                directory::check_length("emails", message.emails.len()),
+                fields::list_length("emails", message.emails.len()),
             )
-            .map_err(status::invalid)?;
-            let request = LiftSuppressions {
+                .all()
+                .map_err(status::invalid)?;
+            let lift = LiftSuppressions {
                 actor: actor(&caller),
                 organization_id,
                 emails: suppression::addresses(&message.emails),
             };
-            let outcomes = self.service.lift_suppressions(request).await?;
-            Ok(suppression::lifted(outcomes))
+            Ok(suppression::lifted(self.service.run(lift).await?))
         };
-        self.gate
-            .pass("Lift", Scope::SuppressionsWrite, Pace::Bulk, request, work)
-            .await
+        self.admission.call(LIFT, request, work).await
     }
-}
-
-/// Which list a request asks for: everything but where in it.
-fn list_name(request: &SuppressionServiceListRequest) -> Vec<u8> {
-    let mut name = b"suppressions\0".to_vec();
-    let request = SuppressionServiceListRequest {
-        page_size: 0,
-        page_token: String::new(),
-        ..request.clone()
-    };
-    name.extend(request.encode_to_vec());
-    name
 }

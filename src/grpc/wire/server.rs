@@ -14,16 +14,13 @@ use tower::layer::util::{Identity, Stack};
 use crate::domain::keyring::Keyring;
 use crate::entropy;
 use crate::grpc::admission::authentication::Authenticated;
-use crate::grpc::admission::gate::Gate;
+use crate::grpc::admission::caller_rates::CallerRates;
+use crate::grpc::admission::control::AdmissionControl;
 use crate::grpc::admission::peer::PeerLayer;
-use crate::grpc::admission::rates::Rates;
 use crate::grpc::admission::trusted_proxies::TrustedProxies;
-use crate::grpc::methods::audit_service::AuditApi;
-use crate::grpc::methods::directory_service::DirectoryApi;
-use crate::grpc::methods::feedback_service::FeedbackApi;
-use crate::grpc::methods::invitation_service::InvitationApi;
-use crate::grpc::methods::mail_service::MailApi;
-use crate::grpc::methods::suppression_service::SuppressionApi;
+use crate::grpc::methods::{
+    AuditApi, DirectoryApi, FeedbackApi, InvitationApi, MailApi, SuppressionApi,
+};
 use crate::grpc::wire::connection;
 use crate::grpc::wire::deadline::DeadlineLayer;
 use crate::grpc::wire::health::Health;
@@ -90,39 +87,40 @@ impl Server {
         let mut router =
             limited(config.trusted_proxies.clone()).add_service(HealthServer::new(health_service));
         if config.serves_api {
-            let gate = Gate::new(closing.clone());
+            let admission = AdmissionControl::new(closing.clone());
             let invitations = InvitationServiceServer::new(InvitationApi::new(
                 service.clone(),
-                gate.clone(),
+                admission.clone(),
                 Arc::clone(&keyring),
-                Arc::new(Rates::new(&service.clock(), config.caller_rate)),
+                Arc::new(CallerRates::new(&service.clock(), config.caller_rate)),
             ))
             .max_decoding_message_size(REQUEST_BYTES_MAX)
             .max_encoding_message_size(RESPONSE_BYTES_MAX);
             let directory = DirectoryServiceServer::new(DirectoryApi::new(
                 service.clone(),
-                gate.clone(),
+                admission.clone(),
                 Arc::clone(&keyring),
             ))
             .max_decoding_message_size(REQUEST_BYTES_MAX)
             .max_encoding_message_size(RESPONSE_BYTES_MAX);
-            let mail = MailServiceServer::new(MailApi::new(service.clone(), gate.clone()))
+            let mail = MailServiceServer::new(MailApi::new(service.clone(), admission.clone()))
                 .max_decoding_message_size(REQUEST_BYTES_MAX)
                 .max_encoding_message_size(RESPONSE_BYTES_MAX);
             let suppressions = SuppressionServiceServer::new(SuppressionApi::new(
                 service.clone(),
-                gate.clone(),
+                admission.clone(),
                 Arc::clone(&keyring),
             ))
             .max_decoding_message_size(REQUEST_BYTES_MAX)
             .max_encoding_message_size(RESPONSE_BYTES_MAX);
             let audit = AuditServiceServer::new(AuditApi::new(
                 service.clone(),
-                gate.clone(),
+                admission.clone(),
                 Arc::clone(&keyring),
             ))
             .max_encoding_message_size(RESPONSE_BYTES_MAX);
-            let feedback = FeedbackServiceServer::new(FeedbackApi::new(service, gate, keyring));
+            let feedback =
+                FeedbackServiceServer::new(FeedbackApi::new(service, admission, keyring));
             router = router
                 .add_service(Authenticated::new(invitations, callers.clone()))
                 .add_service(Authenticated::new(mail, callers.clone()))

@@ -20,7 +20,7 @@ use super::server::Http;
 use crate::domain::bounce_address::SentMail;
 use crate::domain::diagnostic::Diagnostic;
 use crate::domain::reason::ErrorKind;
-use crate::service::{Feedback, FeedbackKind, FeedbackSource};
+use crate::service::{Feedback, FeedbackKind, FeedbackSource, RecordFeedback};
 
 pub use postmark::PostmarkPassword;
 pub use signature::{WebhookSecret, WebhookSecretError};
@@ -68,6 +68,7 @@ fn sent_mail(value: impl Fn(&str) -> Option<String>) -> Option<SentMail> {
 /// Writes a report down and says to the provider whether to repeat it.
 async fn record(http: &Http, source: FeedbackSource, report: Report) -> Response {
     let said = Diagnostic::parse(&report.said);
+    let (kind, invitation_id) = (report.kind, report.mail.invitation_id);
     let feedback = Feedback {
         mail: report.mail,
         kind: report.kind,
@@ -76,13 +77,13 @@ async fn record(http: &Http, source: FeedbackSource, report: Report) -> Response
         source,
         event_id: report.event_id,
     };
-    match http.service.record_feedback(&feedback).await {
+    match http.service.run(RecordFeedback(feedback)).await {
         Ok(outcome) => {
             tracing::info!(
                 feedback.source = ?source,
-                feedback.kind = ?feedback.kind,
+                feedback.kind = ?kind,
                 feedback.outcome = ?outcome,
-                invitation.id = %feedback.mail.invitation_id,
+                invitation.id = %invitation_id,
                 "a provider reported"
             );
             StatusCode::NO_CONTENT.into_response()

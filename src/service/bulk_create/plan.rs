@@ -1,9 +1,8 @@
-//! What has to be done for each item: decided in memory, from what the request says and the database knows.
+//! What to do for each item: decided in memory, from the request and from what the database knows.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures::future::join;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -11,89 +10,77 @@ use crate::domain::new_invitation::{Inviter, ItemDraft, NewInvitation};
 use crate::domain::organization::Organization;
 use crate::domain::quota::ExceededQuota;
 use crate::domain::reason::{Reason, Violation};
-use crate::domain::suppression::SuppressionReason;
-use crate::store::invitations::{self, Pending};
-use crate::store::users::{self, Owner};
+use crate::service::ServiceError;
+use crate::service::context::Context;
+use crate::service::runner::OrganizationLock;
+use crate::store::invitations::Pending;
 use crate::store::{Connection, memberships};
 
-use super::{BulkCreate, OnExisting};
-use crate::service::quota::Turn;
-use crate::service::{Service, ServiceError};
+use super::batch::BatchRequest;
+use super::lookup::{KnownAddresses, distinct};
+use super::request::OnExisting;
 
 /// What to do for one item.
-pub(super) enum Step {
-    /// Make an invitation.
+pub(super) enum CreateStep {
     Create(Arc<NewInvitation>),
-    /// Revoke the pending one and make another.
+    /// Revoke the pending invitation and create another.
     Replace(Arc<NewInvitation>, Uuid),
-    /// Send the pending one again.
+    /// Send the pending invitation again.
     Resend {
         item: Arc<NewInvitation>,
         id: Uuid,
-        /// The number of its latest mail, where it counts how many there were.
+        /// The number of its latest message, if the number of messages is limited.
         send_seq: Option<i32>,
     },
-    /// Return the pending one.
+    /// Return the pending invitation.
     Return(Uuid),
-    /// Nothing, and say why.
     Fail {
         violations: Vec<Violation>,
         first_index: Option<usize>,
+        /// The pending invitation, if it is why the item fails.
         pending_id: Option<Uuid>,
-        /// The quota that has no room for it, if that is why.
         exceeded: Option<ExceededQuota>,
     },
 }
 
-/// What to do for a whole request.
+/// What to do for a batch.
 pub(super) struct Plan {
-    /// The organization.
     pub(super) organization: Organization,
-    /// When it was made.
     pub(super) now: OffsetDateTime,
     /// One step for each item.
-    pub(super) steps: Vec<Step>,
-    /// What the directory knows of the inviters.
+    pub(super) steps: Vec<CreateStep>,
+    /// The inviters that the directory knows, by user id.
     pub(super) inviters: HashMap<String, Inviter>,
-    /// Which addresses belong to known users.
+    /// The user ids of addresses that belong to known users.
     pub(super) owners: HashMap<String, String>,
-    /// Invitations of invited addresses whose time ran out and nobody has written that down yet.
-    pub(super) stale: Vec<Uuid>,
+    /// Invitations of these addresses that expired and are still stored as pending.
+    pub(super) expired: Vec<Uuid>,
 }
 
-/// An item whose form was checked, and whose inviter.
-struct Checked {
-    /// Its address, if it is one.
-    email: Option<String>,
-    /// Whether the person would be mailed.
+/// An item after its fields and its inviter were checked.
+pub(super) struct CheckedItem {
+    /// The normalized address, if it is valid.
+    pub(super) email: Option<String>,
     is_mailed: bool,
-    item: Result<Arc<NewInvitation>, Vec<Violation>>,
+    pub(super) item: Result<Arc<NewInvitation>, Vec<Violation>>,
 }
 
-/// What the database knows of addresses.
-struct Known {
-    owners: HashMap<String, Owner>,
-    suppressed: HashMap<String, SuppressionReason>,
-    pending: HashMap<String, Pending>,
-}
-
-impl Service {
-    /// Checks every item and decides. Asks the database once about all inviters, once whose addresses they are, once which
-    /// are suppressed, and once which are pending, where that is not for the write to find out.
-    pub(super) async fn plan(
-        &self,
+impl Plan {
+    /// Checks every item and decides.
+    pub(super) async fn new(
+        context: &Context,
         connection: &mut Connection<'_>,
-        request: &BulkCreate<'_>,
-        organization: &Organization,
-        turn: &Turn,
-    ) -> Result<Plan, ServiceError> {
-        let now = self.clock.now();
+        request: &BatchRequest<'_>,
+        organization: Organization,
+        lock: OrganizationLock,
+    ) -> Result<Self, ServiceError> {
+        let now = context.now();
         let drafts: Vec<ItemDraft> = request
             .items
             .iter()
             .enumerate()
             .map(|(index, item)| {
-                ItemDraft::parse(index, item, organization, &request.inviter_user_id, now)
+                ItemDraft::parse(index, item, &organization, request.inviter_user_id, now)
             })
             .collect();
         let inviter_ids = distinct(
@@ -102,91 +89,31 @@ impl Service {
                 .filter_map(|draft| Some(draft.inviter_user_id()?.as_str())),
         );
         let inviters =
-            memberships::inviters(connection, &request.organization_id, &inviter_ids).await?;
-        let checked: Vec<Checked> = drafts
+            memberships::inviters(connection, request.organization_id, &inviter_ids).await?;
+        let items: Vec<CheckedItem> = drafts
             .into_iter()
-            .map(|draft| Checked::new(draft, &inviters))
+            .map(|draft| CheckedItem::new(draft, &inviters))
             .collect();
-        let mut known = self.know(connection, request, &checked, turn).await?;
-        let is_stale = |pending: &Pending| pending.expires_at <= now;
-        let stale = known.pending.values().copied().filter(is_stale);
-        let stale = stale.map(|pending| pending.id).collect();
-        known.pending.retain(|_, pending| !is_stale(pending));
-        Ok(Plan {
-            organization: organization.clone(),
+        let mut known = KnownAddresses::read(context, connection, request, &items, lock).await?;
+        let is_expired = |pending: &Pending| pending.expires_at <= now;
+        let expired = known.pending.values().copied().filter(is_expired);
+        let expired = expired.map(|pending| pending.id).collect();
+        known.pending.retain(|_, pending| !is_expired(pending));
+        Ok(Self {
+            organization,
             now,
-            steps: steps(checked, &known, request.on_existing),
+            steps: steps(items, &known, request.on_existing),
             inviters,
             owners: known
                 .owners
                 .into_iter()
                 .map(|(email, owner)| (email, owner.user_id))
                 .collect(),
-            stale,
+            expired,
         })
     }
 
-    async fn know(
-        &self,
-        connection: &mut Connection<'_>,
-        request: &BulkCreate<'_>,
-        checked: &[Checked],
-        turn: &Turn,
-    ) -> Result<Known, ServiceError> {
-        let organization_id = &request.organization_id;
-        let emails = distinct(checked.iter().filter_map(|one| one.email.as_deref()));
-        let asking = users::owners(connection, organization_id, &emails);
-        // The database is asked first, and hashes are computed while it answers.
-        let (owners, tagged) = join(asking, async { self.tagged(&emails) }).await;
-        let owners = owners?;
-        let suppressed = self
-            .suppressed_among(connection, organization_id, &tagged)
-            .await?;
-        let looked_for = if request.looks_first(turn) {
-            emails
-        } else {
-            // Where something is in the way already, it matters whether an invitation is in the way too.
-            let is_obstructed = |one: &&Checked| {
-                let is_suppressed = |email: &String| suppressed.contains_key(email);
-                one.item.is_err() || one.email.as_ref().is_some_and(is_suppressed)
-            };
-            let obstructed = checked.iter().filter(is_obstructed);
-            distinct(obstructed.filter_map(|one| one.email.as_deref()))
-        };
-        let pending = if looked_for.is_empty() {
-            HashMap::new()
-        } else {
-            invitations::pending_for(connection, organization_id, &looked_for).await?
-        };
-        Ok(Known {
-            owners,
-            suppressed,
-            pending,
-        })
-    }
-}
-
-impl BulkCreate<'_> {
-    /// Whether pending invitations are looked for before anything is written. Where they are only returned or refused, the
-    /// write finds them, and most addresses have none. A call that works alone was sent here to look.
-    fn looks_first(&self, turn: &Turn) -> bool {
-        let is_touched = matches!(self.on_existing, OnExisting::Resend | OnExisting::Replace);
-        is_touched || self.validate_only || self.atomic || turn.is_alone()
-    }
-}
-
-impl Checked {
-    fn new(draft: ItemDraft, inviters: &HashMap<String, Inviter>) -> Self {
-        Self {
-            email: draft.email().map(|email| email.normalized().to_owned()),
-            is_mailed: draft.is_mailed(),
-            item: draft.finish(inviters).map(Arc::new),
-        }
-    }
-}
-
-impl Plan {
-    /// For an atomic call: every violation of every failing item; or the quotas, if nothing else is wrong.
+    /// For an atomic call, every violation of every failing item. Quotas are named only if nothing else is wrong.
     pub(super) fn require_success(&self) -> Result<(), ServiceError> {
         let violations: Vec<Violation> = self
             .steps
@@ -194,7 +121,7 @@ impl Plan {
             .enumerate()
             .flat_map(|(index, step)| {
                 let violations = match step {
-                    Step::Fail { violations, .. } => violations.as_slice(),
+                    CreateStep::Fail { violations, .. } => violations.as_slice(),
                     _ => &[],
                 };
                 violations
@@ -203,19 +130,116 @@ impl Plan {
             })
             .collect();
         if violations.is_empty() {
-            Ok(())
-        } else if violations
-            .iter()
-            .all(|it| it.reason == Reason::QuotaExceeded)
-        {
-            Err(ServiceError::Exhausted(self.exceeded()))
-        } else {
-            Err(ServiceError::ItemsFailed(violations))
+            return Ok(());
         }
+        let is_quota = |violation: &Violation| violation.reason == Reason::QuotaExceeded;
+        Err(if violations.iter().all(is_quota) {
+            ServiceError::Exhausted(self.exceeded_quotas())
+        } else {
+            ServiceError::ItemsFailed(violations)
+        })
+    }
+
+    /// The quotas that failing items exceed, each once.
+    fn exceeded_quotas(&self) -> Vec<ExceededQuota> {
+        let mut quotas: Vec<ExceededQuota> = Vec::new();
+        for step in &self.steps {
+            let CreateStep::Fail {
+                exceeded: Some(exceeded),
+                ..
+            } = step
+            else {
+                continue;
+            };
+            match quotas
+                .iter_mut()
+                .find(|known| known.quota == exceeded.quota)
+            {
+                Some(known) => known.retry_after = known.retry_after.max(exceeded.retry_after),
+                None => quotas.push(*exceeded),
+            }
+        }
+        quotas
     }
 }
 
-/// A violation of an item, named by its place in the request.
+impl CheckedItem {
+    fn new(draft: ItemDraft, inviters: &HashMap<String, Inviter>) -> Self {
+        Self {
+            email: draft.email().map(|email| email.normalized().to_owned()),
+            is_mailed: draft.is_mailed(),
+            item: draft.finish(inviters).map(Arc::new),
+        }
+    }
+
+    fn decide(
+        self,
+        known: &KnownAddresses,
+        first_index: Option<usize>,
+        on_existing: OnExisting,
+    ) -> CreateStep {
+        let email = self.email.as_deref().unwrap_or_default();
+        let pending_id = known.pending.get(email).map(|pending| pending.id);
+        let conflict = self.conflict(known, first_index, on_existing);
+        let item = match (self.item, conflict) {
+            (Ok(item), None) => item,
+            (item, conflict) => {
+                // What is wrong with the item itself comes first. It stays wrong whatever changes around it.
+                let mut violations = item.err().unwrap_or_default();
+                violations.extend(conflict.map(|reason| Violation::new("email", reason)));
+                let is_invited = conflict == Some(Reason::AlreadyInvited);
+                return CreateStep::Fail {
+                    violations,
+                    first_index,
+                    pending_id: pending_id.filter(|_| is_invited),
+                    exceeded: None,
+                };
+            }
+        };
+        match (pending_id, on_existing) {
+            (None, _) => CreateStep::Create(item),
+            (Some(id), OnExisting::Return | OnExisting::Fail) => CreateStep::Return(id),
+            (Some(id), OnExisting::Resend) => CreateStep::Resend {
+                item,
+                id,
+                send_seq: None,
+            },
+            (Some(id), OnExisting::Replace) => CreateStep::Replace(item, id),
+        }
+    }
+
+    /// What forbids to invite the address.
+    fn conflict(
+        &self,
+        known: &KnownAddresses,
+        first_index: Option<usize>,
+        on_existing: OnExisting,
+    ) -> Option<Reason> {
+        if first_index.is_some() {
+            return Some(Reason::DuplicateInRequest);
+        }
+        let email = self.email.as_deref().unwrap_or_default();
+        if known.owners.get(email).is_some_and(|owner| owner.is_member) {
+            return Some(Reason::AlreadyMember);
+        }
+        let is_pending = known.pending.contains_key(email);
+        match on_existing {
+            OnExisting::Fail if is_pending => return Some(Reason::AlreadyInvited),
+            OnExisting::Return if is_pending => return None,
+            _ => {}
+        }
+        // Suppression comes last, so that callers learn about it only if it is what forbids the invitation: mail of another
+        // organization may have caused it.
+        let is_mailed = self.is_mailed || (is_pending && on_existing == OnExisting::Resend);
+        known
+            .suppressed
+            .get(email)
+            .filter(|reason| reason.stops(is_mailed))
+            .map(|_| Reason::EmailSuppressed)
+    }
+}
+
+/// A violation of an item, with the index of the item in its field.
 pub(super) fn at_item(index: usize, violation: &Violation) -> Violation {
     Violation::new(
         format!("invitations[{index}].{}", violation.field),
@@ -223,85 +247,28 @@ pub(super) fn at_item(index: usize, violation: &Violation) -> Violation {
     )
 }
 
-/// One step for each item, in the order of the request.
-fn steps(checked: Vec<Checked>, known: &Known, on_existing: OnExisting) -> Vec<Step> {
-    let first_indexes = first_indexes(&checked);
-    checked
+fn steps(
+    items: Vec<CheckedItem>,
+    known: &KnownAddresses,
+    on_existing: OnExisting,
+) -> Vec<CreateStep> {
+    let first_indexes = first_indexes(&items);
+    items
         .into_iter()
         .zip(first_indexes)
-        .map(|(one, first_index)| decide(one, known, first_index, on_existing))
+        .map(|(item, first_index)| item.decide(known, first_index, on_existing))
         .collect()
 }
 
-/// For each item whose address an earlier one has, the place of the first.
-fn first_indexes(checked: &[Checked]) -> Vec<Option<usize>> {
-    let mut first_of: HashMap<&str, usize> = HashMap::with_capacity(checked.len());
-    checked
+/// For each item that repeats the address of an earlier one, the index of the first.
+fn first_indexes(items: &[CheckedItem]) -> Vec<Option<usize>> {
+    let mut first_of: HashMap<&str, usize> = HashMap::with_capacity(items.len());
+    items
         .iter()
         .enumerate()
-        .map(|(index, one)| {
-            let first = *first_of.entry(one.email.as_deref()?).or_insert(index);
+        .map(|(index, item)| {
+            let first = *first_of.entry(item.email.as_deref()?).or_insert(index);
             (first != index).then_some(first)
         })
         .collect()
-}
-
-fn decide(
-    checked: Checked,
-    known: &Known,
-    first_index: Option<usize>,
-    on_existing: OnExisting,
-) -> Step {
-    let email = checked.email.as_deref().unwrap_or_default();
-    let pending_id = known.pending.get(email).map(|pending| pending.id);
-    let is_member = known.owners.get(email).is_some_and(|owner| owner.is_member);
-    let is_mailed =
-        checked.is_mailed || (pending_id.is_some() && on_existing == OnExisting::Resend);
-    let conflict = if first_index.is_some() {
-        Some(Reason::DuplicateInRequest)
-    } else if is_member {
-        Some(Reason::AlreadyMember)
-    } else if pending_id.is_some() && on_existing == OnExisting::Fail {
-        Some(Reason::AlreadyInvited)
-    } else if pending_id.is_some() && on_existing == OnExisting::Return {
-        None
-    } else {
-        // Last, so that it is told only where it is what stands in the way: others' mails may have brought it about.
-        let suppression = known.suppressed.get(email);
-        suppression
-            .filter(|reason| reason.stops(is_mailed))
-            .map(|_| Reason::EmailSuppressed)
-    };
-    let item = match (checked.item, conflict) {
-        (Ok(item), None) => item,
-        (checked, conflict) => {
-            // What is wrong with the item itself comes first: it stays wrong whoever is invited already.
-            let mut violations = checked.err().unwrap_or_default();
-            violations.extend(conflict.map(|reason| Violation::new("email", reason)));
-            let is_invited = conflict == Some(Reason::AlreadyInvited);
-            return Step::Fail {
-                violations,
-                first_index,
-                pending_id: pending_id.filter(|_| is_invited),
-                exceeded: None,
-            };
-        }
-    };
-    match (pending_id, on_existing) {
-        (None, _) => Step::Create(item),
-        (Some(id), OnExisting::Return | OnExisting::Fail) => Step::Return(id),
-        (Some(id), OnExisting::Resend) => Step::Resend {
-            item,
-            id,
-            send_seq: None,
-        },
-        (Some(id), OnExisting::Replace) => Step::Replace(item, id),
-    }
-}
-
-fn distinct<'a>(values: impl Iterator<Item = &'a str>) -> Vec<&'a str> {
-    let mut values: Vec<&str> = values.collect();
-    values.sort_unstable();
-    values.dedup();
-    values
 }

@@ -1,8 +1,8 @@
-//! How far one stream of events has come: what was sent, from where to read on, and what cursor says so. Pure.
+//! The progress of a watch: which events were sent, where to read next, and the cursor. Pure.
 //!
-//! Rows below the horizon are final and the cursor moves over them. Rows above it are sent at once as well, so that a slow
-//! transaction of somebody else delays nobody, but the cursor stays before them: one that began earlier may still come
-//! in between. They are remembered here, so that they are not sent twice by the same stream.
+//! Rows below the transaction horizon are final, and the cursor advances over them. Rows above it are sent at once as well, so
+//! that a slow transaction delays no watch. The cursor stays before them, because a transaction that began earlier may still
+//! commit events in between. Rows that were sent are remembered here, so that one stream does not send them twice.
 
 use std::collections::BTreeMap;
 
@@ -12,48 +12,47 @@ use crate::domain::event::{EventId, EventPosition, EventType, InvitationEvent};
 use crate::domain::event_cursor::EventCursor;
 use crate::store::invitation_events::Page;
 
-/// Most rows above the horizon that a stream remembers. With so many it waits for the horizon.
+/// Most rows above the horizon that a watch remembers. With this many it waits for the horizon.
 pub(super) const REMEMBERED_ROWS_MAX: usize = 4_000;
 
-/// A row of which events were sent.
+/// A row whose events were sent.
 #[derive(Debug, Clone, Copy)]
-struct Sent {
+struct SentRow {
     count: usize,
     created_at: OffsetDateTime,
 }
 
-/// How far a stream has come.
+/// The progress of a watch.
 #[derive(Debug)]
-pub(super) struct Progress {
+pub(super) struct WatchProgress {
     position: EventPosition,
-    sent: BTreeMap<EventPosition, Sent>,
+    sent: BTreeMap<EventPosition, SentRow>,
     time: OffsetDateTime,
-    /// Where the next page begins, if the last one did not reach the end.
-    ahead: Option<Ahead>,
+    /// Where the next page begins, if the last page did not reach the end of the log.
+    ahead: Option<Lookahead>,
 }
 
-/// How far a walk over several pages has come above the horizon. It ends at the end of the log, and the next one begins at
-/// the position again.
+/// A read of several pages above the horizon. It ends at the end of the log. The next one begins at the position again.
 #[derive(Debug, Clone, Copy)]
-struct Ahead {
+struct Lookahead {
     position: EventPosition,
-    /// The horizon when the walk began: what became final since may have appeared behind it.
+    /// The horizon at the beginning. Rows that became final since may have appeared behind it.
     horizon: EventPosition,
 }
 
-/// What a page brought.
+/// The result of absorbing a page.
 #[derive(Debug)]
-pub(super) struct Step {
+pub(super) struct AbsorbedPage {
     /// The events that were not sent yet, in order.
     pub(super) events: Vec<InvitationEvent>,
     /// Whether there is more to read at once.
     pub(super) has_more: bool,
-    /// Whether the cursor moved over something that was sent.
+    /// Whether the cursor advanced over rows that were sent.
     pub(super) is_settled: bool,
 }
 
-impl Progress {
-    /// At a place that nothing was sent of.
+impl WatchProgress {
+    /// At a position of which nothing was sent.
     pub(super) fn at(position: EventPosition, time: OffsetDateTime) -> Self {
         Self {
             position,
@@ -63,11 +62,11 @@ impl Progress {
         }
     }
 
-    /// Where a cursor says.
+    /// After the events that a cursor covers.
     pub(super) fn after(cursor: &EventCursor) -> Self {
         let mut progress = Self::at(cursor.position, cursor.time);
         if cursor.ordinal > 0 {
-            let sent = Sent {
+            let sent = SentRow {
                 count: cursor.ordinal,
                 created_at: cursor.time,
             };
@@ -76,29 +75,29 @@ impl Progress {
         progress
     }
 
-    /// From where to read.
+    /// Where the next page begins.
     pub(super) fn position(&self) -> EventPosition {
         self.ahead.map_or(self.position, |ahead| ahead.position)
     }
 
-    /// The rows that events were sent of, by their numbers, with how many.
-    pub(super) fn known(&self) -> Vec<(i64, i32)> {
-        let count = |sent: &Sent| i32::try_from(sent.count).unwrap_or(i32::MAX);
+    /// The sequence numbers of the rows whose events were sent, with how many were.
+    pub(super) fn sent_rows(&self) -> Vec<(i64, i32)> {
+        let count = |sent: &SentRow| i32::try_from(sent.count).unwrap_or(i32::MAX);
         let known = self.sent.iter();
         known.map(|(at, sent)| (at.seq, count(sent))).collect()
     }
 
-    /// Whether anything was sent that is not final.
+    /// Whether events were sent that are not final.
     pub(super) fn is_ahead(&self) -> bool {
         !self.sent.is_empty()
     }
 
-    /// What whatever follows is hardly older than.
+    /// A time that is hardly later than any event that follows.
     pub(super) const fn time(&self) -> OffsetDateTime {
         self.time
     }
 
-    /// Where to go on after what was sent.
+    /// The cursor after the events that were sent.
     pub(super) fn cursor(&self) -> EventCursor {
         EventCursor {
             position: self.position,
@@ -107,17 +106,17 @@ impl Progress {
         }
     }
 
-    /// Takes in a page that was read from [`position`](Self::position) on.
-    pub(super) fn absorb(&mut self, page: Page, now: OffsetDateTime) -> Step {
+    /// Absorbs a page that was read from [`position`](Self::position).
+    pub(super) fn absorb(&mut self, page: Page, now: OffsetDateTime) -> AbsorbedPage {
         let horizon = self.ahead.map_or_else(
             || EventPosition::of_transaction(page.horizon),
             |ahead| ahead.horizon,
         );
-        // Behind a walk that took a while, more may have appeared. With the same horizon nothing new is final, and another
-        // walk would find what this one did.
+        // More rows may have appeared behind a long read. With the same horizon nothing new is final, and another read
+        // would find the same rows.
         let newest = EventPosition::of_transaction(page.horizon);
         let is_outdated = self.ahead.is_some_and(|ahead| ahead.horizon < newest);
-        // Everything before this was sent and is final.
+        // Every row before this one was sent and is final.
         let mut settled_before = horizon.max(self.position);
         let (mut is_whole, mut is_full) = (true, false);
         let reached = page.cut.map(|(last, _)| last.next());
@@ -133,7 +132,7 @@ impl Progress {
                 is_full = true;
                 break;
             }
-            let sent = self.sent.entry(row.position).or_insert(Sent {
+            let sent = self.sent.entry(row.position).or_insert(SentRow {
                 count: 0,
                 created_at: row.created_at,
             });
@@ -143,7 +142,7 @@ impl Progress {
                     ordinal: sent.count,
                 };
                 sent.count += 1;
-                // A newer version may write what this one has no word for.
+                // A newer version of the program may write types that this one does not know.
                 if let Some(event_type) = EventType::from_name(&row.event_type) {
                     events.push(InvitationEvent {
                         id,
@@ -170,9 +169,9 @@ impl Progress {
         if is_whole {
             self.ahead = reached
                 .filter(|reached| !is_full && *reached > self.position)
-                .map(|position| Ahead { position, horizon });
+                .map(|position| Lookahead { position, horizon });
         }
-        Step {
+        AbsorbedPage {
             events,
             has_more: !is_full && (reached.is_some() || !is_whole || is_outdated),
             is_settled,

@@ -30,8 +30,14 @@ impl Log {
         running.map(|(id, _)| *id).chain([next]).min().unwrap()
     }
 
-    fn page(&self, progress: &Progress, moment: usize, rows_max: usize, events_max: usize) -> Page {
-        let known: BTreeMap<i64, i32> = progress.known().into_iter().collect();
+    fn page(
+        &self,
+        progress: &WatchProgress,
+        moment: usize,
+        rows_max: usize,
+        events_max: usize,
+    ) -> Page {
+        let known: BTreeMap<i64, i32> = progress.sent_rows().into_iter().collect();
         let scanned: Vec<_> = self
             .rows
             .iter()
@@ -101,7 +107,7 @@ fn logs() -> impl Strategy<Value = Log> {
 /// Reads to the end from a place; returns the names that came, and every cursor with how many had come by then.
 fn read(
     log: &Log,
-    mut progress: Progress,
+    mut progress: WatchProgress,
     [rows_max, events_max, pages_a_moment]: [usize; 3],
 ) -> (Vec<String>, Vec<(EventCursor, usize)>) {
     let (mut names, mut cursors) = (Vec::new(), Vec::new());
@@ -129,7 +135,7 @@ proptest! {
         log in logs(),
         paces in [1..8_usize, 1..8_usize, 1..4_usize],
     ) {
-        let start = Progress::at(EventPosition::START, NOW);
+        let start = WatchProgress::at(EventPosition::START, NOW);
         let (names, cursors) = read(&log, start, paces);
         let all = log.all();
         prop_assert_eq!(names.len(), all.len());
@@ -142,7 +148,7 @@ proptest! {
             .collect();
         for (cursor, count) in earliest.into_values() {
             let decoded = EventCursor::decode(&cursor.encode()).unwrap();
-            let (rest, _) = read(&log, Progress::after(&decoded), paces);
+            let (rest, _) = read(&log, WatchProgress::after(&decoded), paces);
             let mut together: BTreeSet<_> = names[..count].iter().cloned().collect();
             together.extend(rest);
             prop_assert_eq!(&together, &all, "{:?}", cursor);
@@ -174,7 +180,7 @@ fn page(horizon: i64, rows: Vec<EventRow>) -> Page {
 
 #[test]
 fn what_is_not_final_is_remembered_up_to_a_bound_and_goes_on_with_the_horizon() {
-    let mut progress = Progress::at(EventPosition::START, NOW);
+    let mut progress = WatchProgress::at(EventPosition::START, NOW);
     let count = i64::try_from(REMEMBERED_ROWS_MAX).unwrap();
     let rows: Vec<_> = (1..=count + 5).map(|seq| row(10 + seq, seq, 1)).collect();
     let step = progress.absorb(page(5, rows), NOW);
@@ -193,7 +199,7 @@ fn what_is_not_final_is_remembered_up_to_a_bound_and_goes_on_with_the_horizon() 
 
 #[test]
 fn what_this_version_has_no_word_for_is_passed_over() {
-    let mut progress = Progress::at(EventPosition::START, NOW);
+    let mut progress = WatchProgress::at(EventPosition::START, NOW);
     let unknown = EventRow {
         event_type: "teleported".to_owned(),
         ..row(1, 1, 3)

@@ -10,7 +10,9 @@ use invitations::proto::{
     ListRequest, NewInvitation, PreviewRequest, RequeueRequest, ResendRequest,
     SuppressionServiceListRequest,
 };
-use invitations::service::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource};
+use invitations::service::{
+    Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, RecordFeedback,
+};
 use invitations::store::Connection;
 use invitations::store::outbox::{self, Lease};
 use invitations::store::settlements::{self, Settled, Settlement};
@@ -557,7 +559,7 @@ async fn a_bounce_that_is_reported_after_the_erasure_still_spares_the_address() 
     };
     // A process that has not the key of the tag leaves the list alone: it could not find the entry.
     let newer = world.service_with_keys(crate::features::suppression::KEY_2);
-    let outcome = newer.record_feedback(&feedback(1)).await.unwrap();
+    let outcome = newer.run(RecordFeedback(feedback(1))).await.unwrap();
     assert_eq!(outcome, FeedbackOutcome::Recorded);
     let mut database = world.database().await;
     let count = "SELECT count(*) FROM suppressions";
@@ -566,7 +568,11 @@ async fn a_bounce_that_is_reported_after_the_erasure_still_spares_the_address() 
         .await
         .unwrap();
     assert_eq!(listed, 0);
-    let outcome = world.service.record_feedback(&feedback(2)).await.unwrap();
+    let outcome = world
+        .service
+        .run(RecordFeedback(feedback(2)))
+        .await
+        .unwrap();
     assert_eq!(outcome, FeedbackOutcome::Recorded);
     let answer = world.invite(&[CANARY]).await;
     assert_eq!(

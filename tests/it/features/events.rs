@@ -7,7 +7,7 @@ use invitations::proto::{
     DeclineRequest, EraseAddressRequest, Event, EventType, NewInvitation, RequeueRequest,
     ResendRequest, RevokeRequest, new_invitation,
 };
-use invitations::service::{Feedback, FeedbackKind, FeedbackSource};
+use invitations::service::{Feedback, FeedbackKind, FeedbackSource, RecordFeedback};
 use time::Duration;
 use uuid::Uuid;
 
@@ -95,7 +95,11 @@ impl Scene {
             source: FeedbackSource::Dsn,
             event_id: Uuid::new_v4().to_string(),
         };
-        self.world.service.record_feedback(&feedback).await.unwrap();
+        self.world
+            .service
+            .run(RecordFeedback(feedback.clone()))
+            .await
+            .unwrap();
     }
 
     async fn revoke(&self, invited: &Invited) {

@@ -9,7 +9,9 @@ use invitations::domain::unsubscribe_token;
 use invitations::proto::{
     Delivery, DeliveryState, ErrorReason, Invitation, ListRequest, ResendRequest,
 };
-use invitations::service::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource};
+use invitations::service::{
+    Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, RecordFeedback,
+};
 use invitations::store::Connection;
 use invitations::store::outbox::{self, Lease, MailKey};
 use invitations::store::settlements::{self, Settled, Settlement};
@@ -48,7 +50,11 @@ fn feedback(invitation: &Invitation, kind: FeedbackKind) -> Feedback {
 }
 
 async fn report(world: &World, feedback: &Feedback) -> FeedbackOutcome {
-    world.service.record_feedback(feedback).await.unwrap()
+    world
+        .service
+        .run(RecordFeedback(feedback.clone()))
+        .await
+        .unwrap()
 }
 
 async fn delivery(world: &World, invitation: &Invitation) -> Delivery {
@@ -242,7 +248,11 @@ async fn a_report_that_could_not_be_kept_is_taken_when_it_comes_again() {
         .execute(&mut database)
         .await
         .unwrap();
-    world.service.record_feedback(&bounce).await.unwrap_err();
+    world
+        .service
+        .run(RecordFeedback(bounce.clone()))
+        .await
+        .unwrap_err();
     assert_eq!(
         delivery(&world, &invitation).await.state(),
         DeliveryState::Sent

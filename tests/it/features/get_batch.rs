@@ -10,7 +10,7 @@ use invitations::proto::{
     InvitationState, NewInvitation, OnExisting, RequeueRequest, ResendFilter, ResendRequest,
     RevokeFilter, RevokeRequest,
 };
-use invitations::service::{Feedback, FeedbackKind, FeedbackSource, Retention};
+use invitations::service::{Feedback, FeedbackKind, FeedbackSource, RecordFeedback, Retention};
 use invitations::store::Connection;
 use invitations::store::batches::{self, Done};
 use time::{Duration, OffsetDateTime};
@@ -266,7 +266,11 @@ async fn report(world: &World, chance: &mut Chance, made: &Made, number: usize) 
         source: FeedbackSource::Dsn,
         event_id: number.to_string(),
     };
-    world.service.record_feedback(&feedback).await.unwrap();
+    world
+        .service
+        .run(RecordFeedback(feedback.clone()))
+        .await
+        .unwrap();
 }
 
 async fn act(world: &mut World, chance: &mut Chance, made: &mut Made, number: usize) {

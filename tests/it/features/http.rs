@@ -8,7 +8,7 @@ use invitations::clock::{Clock, MockClock};
 use invitations::domain::keyring::Keyring;
 use invitations::domain::link::{LinkMode, LinkTemplate};
 use invitations::http::{HttpConfig, HttpTimeouts};
-use invitations::service::Service;
+use invitations::service::{Context, Service};
 use invitations::store::{Store, StoreConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -43,12 +43,13 @@ fn service_without_database(clock: &Arc<MockClock>) -> Service {
         lock_timeout: Duration::from_secs(1),
     };
     let links = LinkTemplate::new("https://app.example.com/join", LinkMode::Fragment).unwrap();
-    Service::new(
-        Store::new("postgres://nobody@127.0.0.1:1/nowhere", config).unwrap(),
+    let context = Context::new(
         Arc::clone(clock) as Arc<dyn Clock>,
         Arc::new(Keyring::parse(KEYS).unwrap()),
         Arc::new(links),
-    )
+    );
+    let store = Store::new("postgres://nobody@127.0.0.1:1/nowhere", config).unwrap();
+    Service::new(store, context)
 }
 
 #[tokio::test]

@@ -13,8 +13,8 @@ use invitations::proto::{
     DeclineRequest, ErrorReason, ItemError, NewInvitation, OnExisting, Organization, ResendOutcome,
     ResendRequest, RevokeRequest, UpsertMembershipsRequest, UpsertOrganizationsRequest,
 };
-use invitations::service::Service;
-use invitations::service::bulk_create::{BulkCreate, OnExisting as Existing, Outcome};
+use invitations::service::bulk_create::{BulkCreate, OnExisting as Existing};
+use invitations::service::{ItemOutcome, Service};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
@@ -723,7 +723,7 @@ async fn add_organizations(world: &World, ids: &[String]) {
 }
 
 /// A request of the use case itself, for a process without a server.
-fn directly(emails: &[String]) -> BulkCreate<'static> {
+fn directly(emails: &[String]) -> BulkCreate {
     let item = |email: &String| ItemInput {
         email: EmailAddress::parse(email).unwrap().given().to_owned(),
         role: String::new(),
@@ -763,7 +763,7 @@ async fn processes_over_one_database_agree() {
     let mut world = World::with_quotas(quotas).await;
     world.may_leave_mail();
     let services: Vec<Arc<Service>> = (0..2)
-        .map(|_| Arc::new(world.service_with_keys(KEYS).with_quotas(quotas)))
+        .map(|_| Arc::new(world.service_with(KEYS, quotas)))
         .collect();
     let calls = (0..16).map(|number| {
         let service = Arc::clone(&services[number % 2]);
@@ -773,7 +773,7 @@ async fn processes_over_one_database_agree() {
     let mut made = 0;
     for batch in futures::future::join_all(calls).await {
         let batch = batch.unwrap().unwrap();
-        let is_made = |outcome| outcome == Outcome::Created;
+        let is_made = |outcome| outcome == ItemOutcome::Created;
         made += batch
             .results
             .iter()

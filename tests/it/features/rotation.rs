@@ -1,6 +1,7 @@
 //! Keys are replaced while everything runs: no link breaks, no address is forgotten, and no process refuses to start.
 
 use invitations::proto::{AcceptResponse, BulkCreateRequest, NewInvitation, PreviewRequest};
+use invitations::service::CheckKeys;
 use tonic::transport::Channel;
 
 use crate::features::suppression::KEY_2;
@@ -155,7 +156,7 @@ async fn a_process_that_was_not_given_the_new_key_yet_refuses_its_links() {
 #[tokio::test]
 async fn what_is_left_of_erased_addresses_keeps_no_key_in_the_ring() {
     let mut world = World::start().await;
-    world.service.check_keys().await.unwrap().unwrap();
+    world.service.run(CheckKeys).await.unwrap().unwrap();
     let (_, token) = world.invite_one("a@b.co").await;
     world.accept(&token, "u-1", "a@b.co").await.unwrap();
     let email = invitations::domain::email_address::EmailAddress::parse("a@b.co").unwrap();
@@ -169,7 +170,7 @@ async fn what_is_left_of_erased_addresses_keeps_no_key_in_the_ring() {
         email_normalized: Some("a@b.co".to_owned()),
         ..Default::default()
     };
-    let list = || invitations::service::List {
+    let list = || invitations::service::ListInvitations {
         organization_id: invitations::domain::ids::OrganizationId::parse(
             crate::support::harness::ACME,
         )
@@ -179,11 +180,11 @@ async fn what_is_left_of_erased_addresses_keeps_no_key_in_the_ring() {
         page_size: 10,
     };
     let newer = world.service_with_keys(&format!("{KEY_2}{KEYS}"));
-    assert_eq!(newer.list(list()).await.unwrap().0.len(), 1);
+    assert_eq!(newer.run(list()).await.unwrap().items.len(), 1);
     // Without its key the row is there, and not found by the address any more.
     let without = world.service_with_keys(KEY_2);
-    without.check_keys().await.unwrap().unwrap();
-    assert!(without.list(list()).await.unwrap().0.is_empty());
+    without.run(CheckKeys).await.unwrap().unwrap();
+    assert!(without.run(list()).await.unwrap().items.is_empty());
     assert_eq!(
         without
             .erase_address(email, false, anybody())

@@ -14,7 +14,8 @@ use invitations::proto::{
     SuppressionServiceLiftRequest,
 };
 use invitations::service::{
-    Feedback, FeedbackKind, FeedbackSource, LiftOutcome, LiftSuppressions, ListSuppressions, Resend,
+    CheckKeys, Feedback, FeedbackKind, FeedbackSource, LiftOutcome, LiftSuppressions,
+    ListSuppressions, RecordFeedback, Resend,
 };
 use invitations::store::Connection;
 use invitations::store::suppressions::{self, SuppressionRow};
@@ -324,11 +325,11 @@ async fn a_bounced_address_may_be_invited_after_half_a_year() {
 async fn a_suppression_outlives_the_key_it_was_made_with_as_long_as_that_is_in_the_ring() {
     let world = World::start().await;
     add(&world, "", &["a@b.co"]).await;
-    world.service.check_keys().await.unwrap().unwrap();
+    world.service.run(CheckKeys).await.unwrap().unwrap();
 
     // The newer key signs, the older one is there to be looked under.
     let rotated = world.service_with_keys(&format!("{KEY_2}{KEYS}"));
-    rotated.check_keys().await.unwrap().unwrap();
+    rotated.run(CheckKeys).await.unwrap().unwrap();
     let request = ListSuppressions {
         organization_id: None,
         email: EmailAddress::parse("a@b.co").ok(),
@@ -336,12 +337,12 @@ async fn a_suppression_outlives_the_key_it_was_made_with_as_long_as_that_is_in_t
         after: None,
         page_size: 10,
     };
-    let (found, _) = rotated.list_suppressions(request).await.unwrap();
+    let found = rotated.run(request).await.unwrap().items;
     assert_eq!(found.len(), 1);
 
     // Without it, the address would be mailed again and nobody would know why.
     let lost = world.service_with_keys(KEY_2);
-    let refused = lost.check_keys().await.unwrap().unwrap_err();
+    let refused = lost.run(CheckKeys).await.unwrap().unwrap_err();
     assert_eq!(
         refused.to_string(),
         "the suppression list needs key 1, which is not in the keys file"
@@ -352,20 +353,20 @@ async fn a_suppression_outlives_the_key_it_was_made_with_as_long_as_that_is_in_t
         organization_id: None,
         emails: vec![Ok(EmailAddress::parse("a@b.co").unwrap())],
     };
-    let lifted = rotated.lift_suppressions(request).await.unwrap();
+    let lifted = rotated.run(request).await.unwrap();
     assert_eq!(lifted, [Ok(LiftOutcome::Lifted)]);
-    lost.check_keys().await.unwrap().unwrap();
+    lost.run(CheckKeys).await.unwrap().unwrap();
 }
 
 #[tokio::test]
 async fn a_key_that_only_ended_suppressions_need_may_go() {
     let world = World::start().await;
-    world.service.check_keys().await.unwrap().unwrap();
+    world.service.run(CheckKeys).await.unwrap().unwrap();
     write(&world, &[row("", "a@b.co", SuppressionReason::HardBounce)]).await;
     let lost = world.service_with_keys(KEY_2);
-    lost.check_keys().await.unwrap().unwrap_err();
+    lost.run(CheckKeys).await.unwrap().unwrap_err();
     world.clock.advance(Duration::days(180));
-    lost.check_keys().await.unwrap().unwrap();
+    lost.run(CheckKeys).await.unwrap().unwrap();
 }
 
 #[tokio::test]
@@ -386,7 +387,7 @@ async fn invitations_are_checked_under_every_key_of_the_ring() {
         source: FeedbackSource::Postmark,
         event_id: "1".to_owned(),
     };
-    newer.record_feedback(&feedback).await.unwrap();
+    newer.run(RecordFeedback(feedback)).await.unwrap();
     let request = || Resend {
         actor: Actor::from_outside("test"),
         organization_id: OrganizationId::parse(ACME).unwrap(),
@@ -395,7 +396,7 @@ async fn invitations_are_checked_under_every_key_of_the_ring() {
         expiry: Expiry::Default,
     };
     for service in [&rotated, &newer] {
-        let refused = service.resend(request()).await.err().unwrap();
+        let refused = service.run(request()).await.err().unwrap();
         assert_eq!(refused.reason().code(), "EMAIL_SUPPRESSED");
     }
 }

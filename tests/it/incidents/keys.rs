@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use invitations::domain::keyring::{Keyring, Purpose};
 use invitations::domain::token::Token;
 use invitations::proto::{BulkCreateRequest, OnExisting, ResendRequest};
+use invitations::service::PreviewInvitation;
 
 use crate::support::harness::{ACME, KEYS, OTHER, World, anybody, invite_request};
 
@@ -42,7 +43,12 @@ async fn a_link_lives_as_long_as_its_key_is_in_the_ring_whoever_signs() {
         (KEYS.replacen('1', "3", 1), false),
     ] {
         let service = world.service_with_keys(&keys);
-        let seen = service.preview(token.clone(), anybody()).await;
+        let seen = service
+            .run(PreviewInvitation {
+                token: token.clone(),
+                actor: anybody(),
+            })
+            .await;
         assert_eq!(seen.is_ok(), is_open);
     }
 }

@@ -16,7 +16,9 @@ use invitations::domain::link::{LinkMode, LinkTemplate};
 use invitations::domain::token::{Token, TokenSubject};
 use invitations::domain::user::User;
 use invitations::proto::{AcceptPolicy, BulkCreateRequest, NewInvitation};
-use invitations::service::{Accept, Decline, Resend, Service, ServiceError};
+use invitations::service::{
+    Accept, Context, Decline, PreviewInvitation, Resend, Revoke, Service, ServiceError,
+};
 use invitations::store::{Store, StoreConfig};
 use rand::prelude::{IndexedRandom as _, SliceRandom as _};
 use rand::rngs::SmallRng;
@@ -140,9 +142,10 @@ impl Round {
                 emails_normalized: Vec::new(),
             },
             is_self: false,
+            actor: anybody(),
         };
         let began = self.now();
-        let answer = self.service.accept(request, anybody()).await;
+        let answer = self.service.run(request).await;
         let told = match answer {
             Ok(outcome) => {
                 assert_eq!(outcome.membership.user_id, self.user_id(user));
@@ -178,18 +181,24 @@ impl Round {
             actor: anybody(),
         };
         let began = self.now();
-        let answer = self.service.resend(request).await;
+        let answer = self.service.run(request).await;
         let told = answer.map_or_else(|error| told(&error), |_| Some(Told::Done))?;
         Some(self.event(Call::Resend { rotates }, told, began))
     }
 
     async fn preview(&self, token: Token, generation: u32) -> Vec<Event> {
         let began = self.now();
-        let answer = self.service.preview(token, anybody()).await;
+        let answer = self
+            .service
+            .run(PreviewInvitation {
+                token,
+                actor: anybody(),
+            })
+            .await;
         let prove = |told| self.event(Call::Prove { generation }, told, began);
         match answer {
             Ok(preview) => {
-                let seen = match preview.invitation.state.name() {
+                let seen = match preview.state.name() {
                     StateName::Pending => Told::Pending,
                     StateName::Accepted => Told::AlreadyAccepted,
                     StateName::Declined => Told::Declined,
@@ -215,19 +224,22 @@ impl Round {
                     token,
                     suppress: false,
                     email_normalized: None,
+                    actor: anybody(),
                 };
-                let answer = self.service.decline(request, anybody()).await;
+                let answer = self.service.run(request).await;
                 let told = answer.map_or_else(|error| told(&error), |_| Some(Told::Done));
                 let call = Call::Decline { generation: 1 };
                 one(told.map(|told| self.event(call, told, began)))
             }
             Task::Revoke => {
-                let organization_id = OrganizationId::parse(ACME).unwrap();
+                let request = Revoke {
+                    organization_id: OrganizationId::parse(ACME).unwrap(),
+                    id: self.id,
+                    by_user_id: None,
+                    actor: anybody(),
+                };
                 let began = self.now();
-                let answer = self
-                    .service
-                    .revoke(organization_id, self.id, None, anybody())
-                    .await;
+                let answer = self.service.run(request).await;
                 let told = answer.map_or_else(|error| told(&error), |_| Some(Told::Done));
                 one(told.map(|told| self.event(Call::Revoke, told, began)))
             }
@@ -387,9 +399,11 @@ async fn whatever_happens_at_once_happened_one_after_the_other() {
                 id,
                 service: Service::new(
                     store.clone(),
-                    Arc::clone(&clock) as Arc<dyn Clock>,
-                    Arc::clone(&keyring),
-                    Arc::clone(&links),
+                    Context::new(
+                        Arc::clone(&clock) as Arc<dyn Clock>,
+                        Arc::clone(&keyring),
+                        Arc::clone(&links),
+                    ),
                 ),
                 clock,
                 pool: pool.clone(),

@@ -12,6 +12,7 @@ use invitations::proto::{
     BulkCreateRequest, BulkResendRequest, DeclineRequest, Invitation, InvitationState, ListRequest,
     OnExisting, PreviewRequest, ResendRequest,
 };
+use invitations::service::PreviewInvitation;
 use sha2::{Digest as _, Sha256};
 use tonic::Status;
 use uuid::Uuid;
@@ -333,6 +334,13 @@ async fn a_token_of_another_deployment_is_refused() {
     let stranger = world.service_with_keys("1 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n");
     let token = invitations::domain::token::Token::parse(&token).unwrap();
     assert_eq!(token.invitation_id(), id);
-    let refused = stranger.preview(token, anybody()).await.err().unwrap();
+    let refused = stranger
+        .run(PreviewInvitation {
+            token,
+            actor: anybody(),
+        })
+        .await
+        .err()
+        .unwrap();
     assert_eq!(refused.reason().code(), "TOKEN_INVALID");
 }

@@ -31,7 +31,7 @@ use invitations::proto::{
     CreateOutcome, ErrorReason, GetRequest, Invitation, Membership, NewInvitation, Organization,
     UpsertMembershipsRequest, UpsertOrganizationsRequest, UpsertUsersRequest, User,
 };
-use invitations::service::Service;
+use invitations::service::{Context, Service};
 use invitations::settings::callers_file::{CallerCredential, CallerEntry, CallersFile};
 use invitations::store::{Listener, Store, StoreConfig};
 use mail_parser::MessageParser;
@@ -172,14 +172,10 @@ impl World {
         );
         let store = Store::new(&database.url(), store_config()).unwrap();
         let as_clock = || Arc::clone(&clock) as Arc<dyn Clock>;
-        let service = Service::new(
-            store.clone(),
-            as_clock(),
-            Arc::clone(&keyring),
-            Arc::clone(&links),
-        )
-        .with_quotas(quotas)
-        .with_events_kept(Some(EVENTS_KEPT));
+        let context = Context::new(as_clock(), Arc::clone(&keyring), Arc::clone(&links))
+            .with_quotas(quotas)
+            .with_events_kept(Some(EVENTS_KEPT));
+        let service = Service::new(store.clone(), context);
         let server = Server::bind(
             GrpcConfig {
                 caller_rate,
@@ -261,14 +257,19 @@ impl World {
 
     /// The use cases of a process that holds other keys, over the same database.
     pub(crate) fn service_with_keys(&self, keys: &str) -> Service {
-        Service::new(
-            Store::new(&self.database.url(), store_config()).unwrap(),
+        self.service_with(keys, QuotaLimits::OFF)
+    }
+
+    /// The use cases of a process with other keys and quotas, over the same database.
+    pub(crate) fn service_with(&self, keys: &str, quotas: QuotaLimits) -> Service {
+        let links = LinkTemplate::new("https://app.example.com/join", LinkMode::Fragment).unwrap();
+        let context = Context::new(
             Arc::clone(&self.clock) as Arc<dyn Clock>,
             Arc::new(Keyring::parse(keys).unwrap()),
-            Arc::new(
-                LinkTemplate::new("https://app.example.com/join", LinkMode::Fragment).unwrap(),
-            ),
-        )
+            Arc::new(links),
+        );
+        let store = Store::new(&self.database.url(), store_config()).unwrap();
+        Service::new(store, context.with_quotas(quotas))
     }
 
     /// A client of the operator's methods, of a caller.
@@ -295,13 +296,8 @@ impl World {
         let keyring = Arc::new(Keyring::parse(KEYS).unwrap());
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let links = LinkTemplate::new("https://app.example.com/join", LinkMode::Fragment).unwrap();
-        let service = Service::new(
-            store.clone(),
-            Arc::clone(&clock),
-            Arc::clone(&keyring),
-            Arc::new(links),
-        )
-        .with_events_kept(Some(EVENTS_KEPT));
+        let context = Context::new(Arc::clone(&clock), Arc::clone(&keyring), Arc::new(links));
+        let service = Service::new(store.clone(), context.with_events_kept(Some(EVENTS_KEPT)));
         let callers = Callers::new(callers(""), clock).unwrap();
         let server = Server::bind(grpc_config(), service, callers, keyring);
         let server = server.await.unwrap();

@@ -1,0 +1,136 @@
+//! What a signed-in user may say. A service may speak for users; a user speaks for themselves.
+//!
+//! Whether a user may act for an organization is checked by the directory.
+
+use tonic::Status;
+
+use crate::domain::ids::UserId;
+use crate::domain::reason::Reason;
+use crate::domain::scope::Scope;
+use crate::domain::user::User;
+use crate::grpc::convert::fields;
+use crate::grpc::status;
+use crate::identity::{Caller, SignedInUser};
+use crate::proto::{AcceptRequest, BulkCreateRequest, BulkCreateStreamHeader, NewInvitation};
+use crate::service::Accept;
+
+use super::actor::actor_by_link;
+use super::permission::require_scope;
+
+/// Makes the user the inviter of a request, and refuses what only services may say.
+pub(crate) fn restrict_bulk_create(
+    caller: &Caller,
+    request: &mut BulkCreateRequest,
+) -> Result<(), Status> {
+    let inviter = &mut request.inviter_user_id;
+    restrict_inviter(caller, "inviter_user_id", inviter, request.return_link)?;
+    restrict_items(caller, "invitations", &request.invitations)
+}
+
+/// [`restrict_bulk_create`] for the header of a stream.
+pub(crate) fn restrict_header(
+    caller: &Caller,
+    header: &mut BulkCreateStreamHeader,
+) -> Result<(), Status> {
+    let inviter = &mut header.inviter_user_id;
+    restrict_inviter(
+        caller,
+        "header.inviter_user_id",
+        inviter,
+        header.return_link,
+    )
+}
+
+fn restrict_inviter(
+    caller: &Caller,
+    field: &str,
+    inviter_user_id: &mut String,
+    return_link: bool,
+) -> Result<(), Status> {
+    if let Some(user) = caller.as_user() {
+        require_self(user, field, inviter_user_id)?;
+        user.id.as_str().clone_into(inviter_user_id);
+    }
+    if return_link {
+        require_scope(caller, Scope::InvitationsLink)?;
+    }
+    Ok(())
+}
+
+/// Refuses items in which a user names another inviter or private metadata. `list` is the name of their field.
+pub(crate) fn restrict_items<'a>(
+    caller: &Caller,
+    list: &str,
+    items: impl IntoIterator<Item = &'a NewInvitation>,
+) -> Result<(), Status> {
+    let Some(user) = caller.as_user() else {
+        return Ok(());
+    };
+    for item in items {
+        require_self(
+            user,
+            &format!("{list}.inviter_user_id"),
+            &item.inviter_user_id,
+        )?;
+        if item.private_metadata.is_some() {
+            require_absent(&format!("{list}.private_metadata"), false)?;
+        }
+    }
+    Ok(())
+}
+
+/// The acceptance of a user, with the verified address of the user's token.
+pub(crate) fn accept(
+    caller: &Caller,
+    user: &SignedInUser,
+    request: &AcceptRequest,
+) -> Result<Accept, Status> {
+    require_self(user, "user_id", &request.user_id)?;
+    require_absent("user_emails", request.user_emails.is_empty())?;
+    require_absent("user_name", request.user_name.is_empty())?;
+    let email = verified_email(user)?;
+    let token = fields::token(&request.token).map_err(status::invalid)?;
+    Ok(Accept {
+        token,
+        user: User {
+            id: user.id.clone(),
+            name: user.name.clone(),
+            emails_normalized: vec![email],
+        },
+        is_self: true,
+        actor: actor_by_link(caller),
+    })
+}
+
+/// The normalized form of the verified address of a user.
+pub(crate) fn verified_email(user: &SignedInUser) -> Result<String, Status> {
+    user.email
+        .as_ref()
+        .map(|email| email.normalized().to_owned())
+        .ok_or_else(|| status::refused(Reason::EmailUnverified))
+}
+
+/// The user that a request names. A user may name only themselves, and is the default.
+pub(crate) fn named_or_self(
+    caller: &Caller,
+    field: &str,
+    named: Option<UserId>,
+) -> Result<Option<UserId>, Status> {
+    let Some(user) = caller.as_user() else {
+        return Ok(named);
+    };
+    require_self(user, field, named.as_ref().map_or("", UserId::as_str))?;
+    Ok(Some(user.id.clone()))
+}
+
+fn require_self(user: &SignedInUser, field: &str, named: &str) -> Result<(), Status> {
+    require_absent(field, named.is_empty() || named == user.id.as_str())
+}
+
+fn require_absent(field: &str, is_absent: bool) -> Result<(), Status> {
+    if is_absent {
+        Ok(())
+    } else {
+        Err(status::refused_with(Reason::UserDenied, "field", field))
+    }
+}

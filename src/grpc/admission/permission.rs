@@ -1,0 +1,57 @@
+//! What a caller may do: scopes, and the organizations it may act for.
+//!
+//! Permission is checked before existence and before other fields: a foreign organization is refused like an unknown one.
+
+use tonic::Status;
+
+use crate::domain::access::Access;
+use crate::domain::ids::OrganizationId;
+use crate::domain::reason::Reason;
+use crate::domain::scope::Scope;
+use crate::grpc::convert::fields::{self, Field};
+use crate::grpc::status;
+use crate::identity::Caller;
+
+/// Refuses a caller without a scope. Users have none.
+pub(crate) fn require_scope(caller: &Caller, scope: Scope) -> Result<(), Status> {
+    if caller.holds(scope) {
+        Ok(())
+    } else {
+        Err(status::refused_with(
+            Reason::ScopeMissing,
+            "scope",
+            scope.as_str(),
+        ))
+    }
+}
+
+/// Refuses a caller that is limited to some organizations, for methods that change what belongs to none.
+pub(crate) fn require_every_organization(caller: &Caller) -> Result<(), Status> {
+    match caller.access {
+        Access::Every => Ok(()),
+        Access::Only(_) => Err(status::refused(Reason::OrganizationDenied)),
+    }
+}
+
+/// The organization of a request.
+pub(crate) fn organization(caller: &Caller, input: &str) -> Result<Field<OrganizationId>, Status> {
+    let id = fields::organization_id(input);
+    match &id {
+        Ok(id) if !caller.access.allows(id.as_str()) => {
+            Err(status::refused(Reason::OrganizationDenied))
+        }
+        _ => Ok(id),
+    }
+}
+
+/// The organization of a request, or `None` for all organizations, which needs a caller that is not limited.
+pub(crate) fn optional_organization(
+    caller: &Caller,
+    input: &str,
+) -> Result<Field<Option<OrganizationId>>, Status> {
+    if input.is_empty() {
+        require_every_organization(caller)?;
+        return Ok(Ok(None));
+    }
+    Ok(organization(caller, input)?.map(Some))
+}

@@ -1,0 +1,156 @@
+//! The methods for one invitation, one batch or one page, by id.
+
+use std::sync::Arc;
+
+use tonic::Status;
+use uuid::Uuid;
+
+use super::api::InvitationApi;
+use crate::domain::expiry::Expiry;
+use crate::grpc::admission::acting_user;
+use crate::grpc::admission::actor::actor;
+use crate::grpc::convert::fields::{self, Fields as _};
+use crate::grpc::convert::list_token::ListToken;
+use crate::grpc::convert::viewer::Viewer;
+use crate::grpc::convert::{batch, filter, times};
+use crate::grpc::status;
+use crate::identity::Caller;
+use crate::proto::{
+    GetBatchRequest, GetBatchResponse, GetRequest, GetResponse, ListRequest, ListResponse,
+    ResendRequest, ResendResponse, RevokeRequest, RevokeResponse, resend_request,
+};
+use crate::service::{GetBatch, GetInvitation, ListInvitations, Resend, Revoke};
+
+pub(super) async fn get(
+    api: &InvitationApi,
+    caller: Arc<Caller>,
+    message: GetRequest,
+) -> Result<GetResponse, Status> {
+    let (organization_id, id) = (
+        api.organization(&caller, &message.organization_id).await?,
+        fields::invitation_id(&message.invitation_id),
+    )
+        .all()
+        .map_err(status::invalid)?;
+    let get = GetInvitation {
+        organization_id,
+        id,
+    };
+    let found = api.service.run(get).await?;
+    Ok(GetResponse {
+        invitation: Some(Viewer::new(&caller).invitation(found)),
+    })
+}
+
+pub(super) async fn list(
+    api: &InvitationApi,
+    caller: Arc<Caller>,
+    message: ListRequest,
+) -> Result<ListResponse, Status> {
+    let query = ListRequest {
+        page_size: 0,
+        page_token: String::new(),
+        ..message.clone()
+    };
+    let token = ListToken::new(&api.keyring, "invitations", &query);
+    let (organization_id, page_size, filter, before) = (
+        api.organization(&caller, &message.organization_id).await?,
+        fields::page_size(message.page_size),
+        filter::filter(&message),
+        token.open(&message.page_token, |cursor| Uuid::from_slice(&cursor).ok()),
+    )
+        .all()
+        .map_err(status::invalid)?;
+    let list = ListInvitations {
+        organization_id,
+        filter,
+        before,
+        page_size,
+    };
+    let page = api.service.run(list).await?;
+    let last_key = page.items.last().map(|last| last.id.as_bytes().as_slice());
+    let next_page_token = token.next(page.has_more, last_key);
+    let viewer = Viewer::new(&caller);
+    Ok(ListResponse {
+        invitations: page
+            .items
+            .into_iter()
+            .map(|found| viewer.invitation(found))
+            .collect(),
+        next_page_token,
+    })
+}
+
+pub(super) async fn get_batch(
+    api: &InvitationApi,
+    caller: Arc<Caller>,
+    message: GetBatchRequest,
+) -> Result<GetBatchResponse, Status> {
+    let (organization_id, id) = (
+        api.organization(&caller, &message.organization_id).await?,
+        fields::batch_id(&message.batch_id),
+    )
+        .all()
+        .map_err(status::invalid)?;
+    let get = GetBatch {
+        organization_id,
+        id,
+    };
+    let (found, counts) = api.service.run(get).await?;
+    Ok(GetBatchResponse {
+        batch: Some(batch::batch(&found, &counts)),
+    })
+}
+
+pub(super) async fn revoke(
+    api: &InvitationApi,
+    caller: Arc<Caller>,
+    message: RevokeRequest,
+) -> Result<RevokeResponse, Status> {
+    let (organization_id, id, by_user_id) = (
+        api.organization(&caller, &message.organization_id).await?,
+        fields::invitation_id(&message.invitation_id),
+        fields::optional_user_id(&message.user_id),
+    )
+        .all()
+        .map_err(status::invalid)?;
+    let revoke = Revoke {
+        organization_id,
+        id,
+        by_user_id: acting_user::named_or_self(&caller, "user_id", by_user_id)?,
+        actor: actor(&caller),
+    };
+    let revoked = api.service.run(revoke).await?;
+    Ok(RevokeResponse {
+        invitation: Some(Viewer::new(&caller).invitation(revoked)),
+    })
+}
+
+pub(super) async fn resend(
+    api: &InvitationApi,
+    caller: Arc<Caller>,
+    message: ResendRequest,
+) -> Result<ResendResponse, Status> {
+    let (organization_id, id) = (
+        api.organization(&caller, &message.organization_id).await?,
+        fields::invitation_id(&message.invitation_id),
+    )
+        .all()
+        .map_err(status::invalid)?;
+    let resend = Resend {
+        actor: actor(&caller),
+        organization_id,
+        id,
+        rotate_token: message.rotate_token,
+        expiry: match message.expiry {
+            None => Expiry::Default,
+            Some(resend_request::Expiry::Ttl(ttl)) => times::expiry_of_ttl(ttl),
+            Some(resend_request::Expiry::ExpireTime(time)) => times::expiry_of_time(time),
+        },
+    };
+    api.rates.spend(&caller.name, 1)?;
+    let invitation = api.service.run(resend).await?;
+    Ok(ResendResponse {
+        invitation: Some(Viewer::new(&caller).invitation(invitation)),
+    })
+}

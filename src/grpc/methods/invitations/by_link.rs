@@ -1,0 +1,94 @@
+//! The methods for the token of a link.
+
+use std::sync::Arc;
+
+use tonic::Status;
+
+use super::api::InvitationApi;
+use crate::domain::user::User;
+use crate::grpc::admission::acting_user;
+use crate::grpc::admission::actor::actor_by_link;
+use crate::grpc::convert::fields::{self, Field, Fields as _};
+use crate::grpc::convert::viewer::Viewer;
+use crate::grpc::status;
+use crate::identity::Caller;
+use crate::proto::{
+    AcceptRequest, AcceptResponse, DeclineRequest, DeclineResponse, PreviewRequest, PreviewResponse,
+};
+use crate::service::{Accept, Decline, PreviewInvitation, ServiceError};
+
+pub(super) async fn preview(
+    api: &InvitationApi,
+    caller: Arc<Caller>,
+    message: PreviewRequest,
+) -> Result<PreviewResponse, Status> {
+    let preview = PreviewInvitation {
+        token: fields::token(&message.token).map_err(status::invalid)?,
+        actor: actor_by_link(&caller),
+    };
+    let found = api.service.run(preview).await?;
+    Ok(Viewer::new(&caller).preview(found))
+}
+
+pub(super) async fn accept(
+    api: &InvitationApi,
+    caller: Arc<Caller>,
+    message: AcceptRequest,
+) -> Result<AcceptResponse, Status> {
+    let accept = match caller.as_user() {
+        None => accept_for(&caller, &message).map_err(status::invalid)?,
+        Some(user) => acting_user::accept(&caller, user, &message)?,
+    };
+    let user_id = accept.user.id.as_str().to_owned();
+    let failed_accepts = &api.rates.failed_accepts;
+    failed_accepts.check(&caller.name, &user_id)?;
+    let accepted = api.service.run(accept).await;
+    if accepted.as_ref().is_err_and(ServiceError::is_refusal) {
+        failed_accepts.count(&caller.name, &user_id)?;
+    }
+    let accepted = accepted?;
+    let viewer = Viewer::new(&caller);
+    Ok(AcceptResponse {
+        membership: Some(viewer.membership(accepted.membership)),
+        invitation: Some(viewer.invitation_of_link(accepted.invitation)),
+        already_member: accepted.is_already_member,
+    })
+}
+
+/// The acceptance of a user that a service names.
+fn accept_for(caller: &Caller, message: &AcceptRequest) -> Field<Accept> {
+    let user = User::parse(
+        &message.user_id,
+        &message.user_name,
+        &message.user_emails,
+        ["user_id", "user_name", "user_emails"],
+    );
+    let (token, user) = (fields::token(&message.token), user).all()?;
+    Ok(Accept {
+        token,
+        user,
+        is_self: false,
+        actor: actor_by_link(caller),
+    })
+}
+
+pub(super) async fn decline(
+    api: &InvitationApi,
+    caller: Arc<Caller>,
+    message: DeclineRequest,
+) -> Result<DeclineResponse, Status> {
+    let email_normalized = caller
+        .as_user()
+        .map(acting_user::verified_email)
+        .transpose()?;
+    let decline = Decline {
+        token: fields::token(&message.token).map_err(status::invalid)?,
+        suppress: message.suppress,
+        email_normalized,
+        actor: actor_by_link(&caller),
+    };
+    let declined = api.service.run(decline).await?;
+    Ok(DeclineResponse {
+        invitation: Some(Viewer::new(&caller).invitation_of_link(declined)),
+    })
+}

@@ -1,0 +1,239 @@
+//! `BulkCreateStream`: items in, results out, one chunk at a time.
+//!
+//! While a chunk is written, the next one is read, and no more. Results that are not read stop the writing, and chunks that
+//! are not written stop the reading, so memory does not grow with the stream. Every chunk counts as a call and has its limits.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::stream::{self, BoxStream, StreamExt as _};
+use tokio::sync::{mpsc, oneshot};
+use tonic::{Request, Status, Streaming};
+use tracing::Instrument as _;
+
+use super::api::InvitationApi;
+use super::chunks::Chunks;
+use crate::domain::reason::{Reason, Violation};
+use crate::grpc::admission::acting_user;
+use crate::grpc::admission::actor::actor;
+use crate::grpc::admission::control::AdmittedStream;
+use crate::grpc::convert::create_stream;
+use crate::grpc::convert::viewer::Viewer;
+use crate::grpc::status;
+use crate::grpc::wire::deadline;
+use crate::grpc::wire::limits::{STREAM_AGE_MAX, STREAM_IDLE_MAX, STREAM_RATE_WAIT_MAX};
+use crate::proto::{
+    BulkCreateStreamHeader, BulkCreateStreamItem, BulkCreateStreamRequest, BulkCreateStreamResponse,
+};
+use crate::service::bulk_create::OpenStream;
+use crate::shutdown;
+
+/// The responses of a stream.
+pub(super) type ResponseStream = BoxStream<'static, Result<BulkCreateStreamResponse, Status>>;
+
+/// How many responses wait for the reader, beside the one on its way.
+const RESPONSES_WAITING: usize = 1;
+/// How many chunks are read ahead.
+const CHUNKS_AHEAD: usize = 1;
+/// The shortest pause before the rate of the caller is checked again.
+const RATE_PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// A chunk as it was sent, or why it could not be read.
+type ReadChunk = Result<Vec<BulkCreateStreamItem>, Status>;
+
+/// A running stream.
+struct CreateStream {
+    api: InvitationApi,
+    admitted: AdmittedStream,
+    responses: mpsc::Sender<BulkCreateStreamResponse>,
+}
+
+/// Answers a stream of items with a stream of results.
+pub(super) fn open(
+    api: &InvitationApi,
+    admitted: AdmittedStream,
+    request: Request<Streaming<BulkCreateStreamRequest>>,
+) -> ResponseStream {
+    let overdue = deadline::of_stream(request.metadata());
+    let (responses, sent) = mpsc::channel(RESPONSES_WAITING);
+    let (end, ended) = oneshot::channel();
+    let reader = responses.clone();
+    let span = admitted.span.clone();
+    let stream = CreateStream {
+        api: api.clone(),
+        admitted,
+        responses,
+    };
+    let messages = request.into_inner();
+    let running = async move {
+        let outcome = tokio::select! {
+            outcome = stream.run(messages) => outcome,
+            () = overdue => Err(status::refused(Reason::DeadlineExceeded)),
+            // The caller has gone.
+            () = reader.closed() => return,
+        };
+        // The end has a channel of its own, because a slow reader may leave the channel of responses full.
+        let _ = end.send(outcome);
+    };
+    shutdown::unattended("bulk_create_stream", running.instrument(span));
+    responses_then_end(sent, ended)
+}
+
+fn responses_then_end(
+    sent: mpsc::Receiver<BulkCreateStreamResponse>,
+    ended: oneshot::Receiver<Result<(), Status>>,
+) -> ResponseStream {
+    let sent = stream::unfold(sent, async |mut sent| {
+        let response = sent.recv().await?;
+        Some((Ok(response), sent))
+    });
+    let end = stream::once(async {
+        // A panic drops the sender. The panic hook has logged it.
+        let outcome = ended.await;
+        outcome.unwrap_or_else(|_| Err(status::refused(Reason::Internal)))
+    });
+    let end = end.filter_map(async |outcome| outcome.err().map(Err));
+    sent.chain(end).boxed()
+}
+
+impl CreateStream {
+    /// Runs from the header to the end.
+    async fn run(self, messages: Streaming<BulkCreateStreamRequest>) -> Result<(), Status> {
+        let mut chunks = Chunks::new(messages);
+        let aged = tokio::time::sleep(STREAM_AGE_MAX);
+        tokio::pin!(aged);
+        let header = tokio::select! {
+            header = chunks.header() => header?,
+            () = self.admitted.closing().cancelled() => return Err(ends_early()),
+        };
+        let stream = self.admitted.run_part(self.open(header)).await?;
+        let stream = Arc::new(stream);
+        self.send(create_stream::first_response(&stream)).await?;
+        let (read, chunks_read) = mpsc::channel(CHUNKS_AHEAD);
+        let reading = async {
+            let is_over = tokio::select! {
+                () = read_all(&mut chunks, &read) => true,
+                () = self.admitted.closing().cancelled() => false,
+                () = &mut aged => false,
+            };
+            if !is_over {
+                let _ = read.send(Err(ends_early())).await;
+            }
+            drop(read);
+            // The stream ends when the last chunk that was read is written.
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            written = self.write_all(&stream, chunks_read) => written,
+            never = reading => match never {},
+        }
+    }
+
+    /// Checks the header, permission first, and opens the stream.
+    async fn open(&self, mut header: BulkCreateStreamHeader) -> Result<OpenStream, Status> {
+        let caller = &self.admitted.caller;
+        let organization_id = self
+            .api
+            .organization(caller, &header.organization_id)
+            .await?;
+        acting_user::restrict_header(caller, &mut header)?;
+        let header = create_stream::header(header, actor(caller), organization_id)
+            .map_err(status::invalid)?;
+        Ok(self.api.service.open_stream(header).await?)
+    }
+
+    async fn write_all(
+        &self,
+        stream: &Arc<OpenStream>,
+        mut chunks: mpsc::Receiver<ReadChunk>,
+    ) -> Result<(), Status> {
+        let header = &stream.header;
+        let mut next_index = header.first_index;
+        while let Some(items) = chunks.recv().await {
+            let items = items?;
+            if self.admitted.closing().is_cancelled() {
+                return Err(ends_early());
+            }
+            let first_index = next_index;
+            next_index += items.len();
+            self.wait_for_rate(items.len()).await?;
+            let writing = self.write(stream, first_index, items);
+            let response = self.admitted.run_part(writing).await?;
+            self.send(response).await?;
+        }
+        if next_index == 0 && stream.next_index == 0 {
+            let violation = Violation::new("items", Reason::ItemsEmpty);
+            return Err(status::invalid(vec![violation]));
+        }
+        Ok(())
+    }
+
+    async fn write(
+        &self,
+        stream: &Arc<OpenStream>,
+        first_index: usize,
+        items: Vec<BulkCreateStreamItem>,
+    ) -> Result<BulkCreateStreamResponse, Status> {
+        let caller = &self.admitted.caller;
+        let invitations = items.iter().filter_map(|item| item.invitation.as_ref());
+        acting_user::restrict_items(caller, "items.invitation", invitations)?;
+        let is_hashed = stream.header.request_id.is_some();
+        let (chunk, echoes) =
+            create_stream::chunk(items, first_index, is_hashed).map_err(status::invalid)?;
+        let results = self.api.service.create_chunk(stream, chunk).await?;
+        let viewer = Viewer::new(caller);
+        Ok(create_stream::response(
+            &viewer,
+            stream,
+            first_index,
+            results,
+            echoes,
+        ))
+    }
+
+    /// Waits until the rate of the caller has room. A stream that was refused instead would only be sent again.
+    async fn wait_for_rate(&self, items: usize) -> Result<(), Status> {
+        let mut patience = STREAM_RATE_WAIT_MAX;
+        while let Err(delay) = self.api.rates.try_spend(&self.admitted.caller.name, items) {
+            patience = patience
+                .checked_sub(delay.max(RATE_PAUSE_MIN))
+                .ok_or_else(|| status::rate_limited(delay))?;
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = self.admitted.closing().cancelled() => return Err(ends_early()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a response, if the caller reads in time.
+    async fn send(&self, response: BulkCreateStreamResponse) -> Result<(), Status> {
+        let sent = tokio::time::timeout(STREAM_IDLE_MAX, self.responses.send(response)).await;
+        match sent {
+            Ok(Ok(())) => Ok(()),
+            // In the second case the caller has gone.
+            Err(_) | Ok(Err(_)) => Err(status::refused(Reason::DeadlineExceeded)),
+        }
+    }
+}
+
+/// Reads chunks until the end or an error.
+async fn read_all(
+    chunks: &mut Chunks<Streaming<BulkCreateStreamRequest>>,
+    read: &mpsc::Sender<ReadChunk>,
+) {
+    // Capacity is reserved first, so that no chunk is read before it can be written.
+    while let Ok(room) = read.reserve().await {
+        match chunks.next().await {
+            Ok(Some(items)) => room.send(Ok(items)),
+            Ok(None) => return,
+            Err(status) => return room.send(Err(status)),
+        }
+    }
+}
+
+/// The status of a stream that the server ends. The caller can continue with another stream.
+fn ends_early() -> Status {
+    status::refused(Reason::Overloaded)
+}

@@ -1,0 +1,190 @@
+//! `Watch`: events as they are committed.
+//!
+//! The database is read only when there is room on the way to the caller, so a slow caller slows only its own stream.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use futures::{FutureExt as _, StreamExt as _};
+use tokio::time::Instant;
+use tonic::Status;
+use tracing::Instrument as _;
+
+use super::api::InvitationApi;
+use crate::domain::event_cursor::EventCursor;
+use crate::domain::ids::OrganizationId;
+use crate::domain::keyring::Keyring;
+use crate::domain::page_token;
+use crate::domain::reason::{Reason, Violation};
+use crate::grpc::admission::control::AdmittedStream;
+use crate::grpc::convert::event;
+use crate::grpc::convert::fields::{self, Field, Fields as _};
+use crate::grpc::status;
+use crate::grpc::wire::limits::{STREAM_AGE_MAX, WATCH_PERMISSION_INTERVAL, WATCH_SILENCE_MAX};
+use crate::identity::Caller;
+use crate::proto::{WatchRequest, WatchResponse};
+use crate::service::{RequireAdmin, Service, ServiceError, Watch, WatchFrom, WatchedEvents};
+
+/// The responses of a watch.
+pub(super) type ResponseStream = BoxStream<'static, Result<WatchResponse, Status>>;
+
+/// A watch, and everything that may end it.
+struct Watcher {
+    watch: Watch,
+    service: Service,
+    admitted: AdmittedStream,
+    organization_id: OrganizationId,
+    keyring: Arc<Keyring>,
+    log_name: Vec<u8>,
+    /// When a response is due, even without events. The first one is due at once.
+    response_due_at: Instant,
+    permitted_until: Instant,
+    /// When the stream ends, so that permission is checked again and load moves to new processes.
+    ends_at: Instant,
+    has_more: bool,
+}
+
+/// Opens a watch.
+pub(super) async fn open(
+    api: &InvitationApi,
+    admitted: AdmittedStream,
+    message: WatchRequest,
+) -> Result<ResponseStream, Status> {
+    let span = admitted.span.clone();
+    let log_name = log_name(&message);
+    let begin = begin(api, &admitted.caller, &log_name, &message).instrument(span.clone());
+    let (watch, organization_id) = admitted.run_quick_part(begin).await?;
+    let now = Instant::now();
+    let watcher = Watcher {
+        watch,
+        service: api.service.clone(),
+        admitted,
+        organization_id,
+        keyring: Arc::clone(&api.keyring),
+        log_name,
+        response_due_at: now,
+        permitted_until: now + WATCH_PERMISSION_INTERVAL,
+        ends_at: now + STREAM_AGE_MAX,
+        has_more: false,
+    };
+    let responses = futures::stream::unfold(Some(watcher), move |watcher| {
+        respond(watcher).instrument(span.clone())
+    });
+    Ok(responses.boxed())
+}
+
+async fn begin(
+    api: &InvitationApi,
+    caller: &Caller,
+    log_name: &[u8],
+    message: &WatchRequest,
+) -> Result<(Watch, OrganizationId), Status> {
+    let (organization_id, batch_id, from) = (
+        api.organization(caller, &message.organization_id).await?,
+        fields::optional_batch_id(&message.batch_id),
+        watch_from(&api.keyring, log_name, message),
+    )
+        .all()
+        .map_err(status::invalid)?;
+    let watch = api.service.watch(organization_id.clone(), batch_id, from);
+    Ok((watch.await?, organization_id))
+}
+
+impl Watcher {
+    /// The next response. Waits for events, but not longer than a response may be late.
+    async fn next(&mut self) -> Result<WatchResponse, Status> {
+        loop {
+            self.require_permission().await?;
+            let read = self.watch.read().await?;
+            self.has_more = read.has_more;
+            let is_due = Instant::now() >= self.response_due_at;
+            if is_due || read.is_settled || !read.events.is_empty() {
+                self.response_due_at = Instant::now() + WATCH_SILENCE_MAX;
+                return Ok(self.response(&read));
+            }
+            if !self.has_more {
+                self.wait().await;
+            }
+        }
+    }
+
+    async fn wait(&mut self) {
+        tokio::select! {
+            () = self.watch.changed() => {}
+            () = tokio::time::sleep_until(self.response_due_at) => {}
+        }
+    }
+
+    /// Checks from time to time whether a user is still an admin.
+    async fn require_permission(&mut self) -> Result<(), ServiceError> {
+        let Some(user) = self.admitted.caller.as_user() else {
+            return Ok(());
+        };
+        if Instant::now() >= self.permitted_until {
+            let require_admin = RequireAdmin {
+                organization_id: self.organization_id.clone(),
+                user_id: user.id.clone(),
+            };
+            self.service.run(require_admin).await?;
+            self.permitted_until = Instant::now() + WATCH_PERMISSION_INTERVAL;
+        }
+        Ok(())
+    }
+
+    fn response(&self, read: &WatchedEvents) -> WatchResponse {
+        let events = read.events.iter();
+        WatchResponse {
+            events: events
+                .map(|one| event::event(one, &self.organization_id))
+                .collect(),
+            cursor: page_token::seal(&self.keyring, &self.log_name, &read.cursor.encode()),
+        }
+    }
+}
+
+/// The next response, and the watcher unless the stream ends.
+async fn respond(
+    watcher: Option<Watcher>,
+) -> Option<(Result<WatchResponse, Status>, Option<Watcher>)> {
+    let mut watcher = watcher?;
+    let closing = watcher.admitted.closing().clone();
+    let response = tokio::select! {
+        biased;
+        () = closing.cancelled() => Err(status::refused(Reason::Overloaded)),
+        () = tokio::time::sleep_until(watcher.ends_at) => Err(status::refused(Reason::Overloaded)),
+        response = AssertUnwindSafe(watcher.next()).catch_unwind() => {
+            // The panic hook logs it.
+            response.unwrap_or_else(|_| Err(status::refused(Reason::Internal)))
+        }
+    };
+    let watcher = response.is_ok().then_some(watcher);
+    Some((response, watcher))
+}
+
+/// Where to begin. A cursor takes precedence.
+fn watch_from(keyring: &Keyring, log_name: &[u8], message: &WatchRequest) -> Field<WatchFrom> {
+    if message.cursor.is_empty() {
+        return Ok(if message.from_now {
+            WatchFrom::Now
+        } else {
+            WatchFrom::Oldest
+        });
+    }
+    page_token::open(keyring, log_name, &message.cursor)
+        .ok()
+        .and_then(|bytes| EventCursor::decode(&bytes))
+        .map(WatchFrom::Cursor)
+        .ok_or_else(|| vec![Violation::new("cursor", Reason::CursorInvalid)])
+}
+
+/// What a cursor is bound to: the organization and the batch.
+fn log_name(message: &WatchRequest) -> Vec<u8> {
+    let batch_id = message.batch_id.to_ascii_lowercase();
+    [
+        b"events",
+        message.organization_id.as_bytes(),
+        batch_id.as_bytes(),
+    ]
+    .join(&0)
+}

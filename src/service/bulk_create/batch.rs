@@ -1,0 +1,144 @@
+//! A batch: the items of a call or of a chunk of a stream, from the lock of the organization to the reserved quotas.
+
+use uuid::Uuid;
+
+use crate::domain::actor::Actor;
+use crate::domain::audit::{AuditAction, AuditEvent};
+use crate::domain::ids::OrganizationId;
+use crate::domain::new_invitation::ItemInput;
+use crate::service::ServiceError;
+use crate::service::completion::{Completion, StoredResponse};
+use crate::service::context::Context;
+use crate::service::item_result::{ItemResult, audit_counts};
+use crate::service::runner::OrganizationLock;
+use crate::store::batches::{self, Done};
+use crate::store::{self, Connection, audit_events};
+
+use super::plan::Plan;
+use super::request::OnExisting;
+use super::{quota, response, write};
+
+/// What a batch is created from.
+pub(super) struct BatchRequest<'a> {
+    pub(super) actor: &'a Actor,
+    pub(super) request_id: Option<Uuid>,
+    pub(super) organization_id: &'a OrganizationId,
+    pub(super) inviter_user_id: &'a str,
+    pub(super) items: &'a [ItemInput],
+    pub(super) on_existing: OnExisting,
+    pub(super) atomic: bool,
+    pub(super) validate_only: bool,
+    pub(super) return_link: bool,
+}
+
+/// The result of a call.
+pub struct CreatedBatch {
+    /// The id of the batch. Nil for a dry run.
+    pub id: Uuid,
+    /// One for each item, in the order of the request.
+    pub results: Vec<ItemResult>,
+}
+
+/// A batch that was written and not yet completed.
+pub(super) struct NewBatch {
+    pub(super) batch: CreatedBatch,
+    pub(super) plan: Plan,
+}
+
+impl NewBatch {
+    /// Creates the invitations of a batch, or predicts their results if nothing is to be written.
+    pub(super) async fn create(
+        context: &Context,
+        connection: &mut Connection<'_>,
+        request: &BatchRequest<'_>,
+        batch_id: Uuid,
+        lock: OrganizationLock,
+    ) -> Result<Self, ServiceError> {
+        store::plan_afresh(connection).await?;
+        // A dry run reserves nothing, so it does not wait for other calls.
+        let recipients_max = if request.validate_only {
+            0
+        } else {
+            request.items.len()
+        };
+        let (quotas, id) = (&context.quotas, request.organization_id);
+        let organization = quotas
+            .lock_organization(connection, lock, id, recipients_max, context.now())
+            .await?;
+        let mut plan = Plan::new(context, connection, request, organization, lock).await?;
+        quota::refuse_beyond_quotas(context, connection, request, &mut plan, lock).await?;
+        if request.atomic {
+            plan.require_success()?;
+        }
+        if request.validate_only {
+            let batch = response::predict(context, connection, request, &plan).await?;
+            return Ok(Self { batch, plan });
+        }
+        let written = write::write(context, connection, request, &plan, batch_id, lock).await?;
+        let batch = response::build(context, connection, request, &plan, written).await?;
+        let new = Self { batch, plan };
+        new.record(context, connection, request).await?;
+        Ok(new)
+    }
+
+    /// Stores the response and reserves the quotas.
+    pub(super) async fn complete(
+        self,
+        context: &Context,
+        connection: &mut Connection<'_>,
+        request: &BatchRequest<'_>,
+        response: Option<StoredResponse>,
+        lock: OrganizationLock,
+    ) -> Result<CreatedBatch, ServiceError> {
+        let completion = Completion {
+            organization_id: request.organization_id,
+            response,
+            usage: quota::usage(context, &self.plan, &self.batch.results),
+            now: self.plan.now,
+        };
+        completion.run(context, connection, lock).await?;
+        Ok(self.batch)
+    }
+
+    /// Writes the audit event and the row of the batch.
+    async fn record(
+        &self,
+        context: &Context,
+        connection: &mut Connection<'_>,
+        request: &BatchRequest<'_>,
+    ) -> Result<(), ServiceError> {
+        let event = self.audit_event(context, request);
+        audit_events::insert_many(connection, &[event]).await?;
+        let results = &self.batch.results;
+        let row = Done {
+            organization_id: request.organization_id,
+            batch_id: self.batch.id,
+            items: results.len(),
+            failed: results.iter().filter(|result| result.is_failed()).count(),
+            now: self.plan.now,
+        };
+        Ok(batches::add(connection, row).await?)
+    }
+
+    /// The audit event names the inviter if there is one only. Only inviters that the directory knows count, because an item
+    /// may contain any text.
+    fn audit_event(&self, context: &Context, request: &BatchRequest<'_>) -> AuditEvent {
+        let action = AuditAction::BulkCreate;
+        let organization_id = request.organization_id.as_str();
+        let event = context.audit_event(request.actor, action, organization_id, self.plan.now);
+        let mut inviters = self.plan.inviters.keys();
+        let inviter = self
+            .plan
+            .inviters
+            .get_key_value(request.inviter_user_id)
+            .map(|(id, _)| id)
+            .or_else(|| inviters.next().filter(|_| inviters.next().is_none()));
+        AuditEvent {
+            on_behalf_of_user_id: event.on_behalf_of_user_id.or_else(|| inviter.cloned()),
+            batch_id: Some(self.batch.id),
+            request_id: request.request_id,
+            counts: audit_counts(&self.batch.results),
+            ..event
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The results of a batch: one for each item, in its order.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use crate::domain::invitation::{Delivery, Invitation, InvitationState};
+use crate::domain::new_invitation::NewInvitation;
+use crate::domain::reason::{Reason, Violation};
+use crate::service::ServiceError;
+use crate::service::context::Context;
+use crate::service::item_result::{ItemOutcome, ItemResult, limit_existing};
+use crate::service::links::add_links;
+use crate::store::{Connection, invitation_row};
+
+use super::batch::{BatchRequest, CreatedBatch};
+use super::plan::{CreateStep, Plan};
+use super::request::OnExisting;
+use super::write::WrittenBatch;
+
+/// Invitations that existed before, by id.
+type Existing = HashMap<Uuid, Invitation>;
+
+/// The results of a batch that was written.
+pub(super) async fn build(
+    context: &Context,
+    connection: &mut Connection<'_>,
+    request: &BatchRequest<'_>,
+    plan: &Plan,
+    written: WrittenBatch,
+) -> Result<CreatedBatch, ServiceError> {
+    let mut ids = plan.existing_ids();
+    ids.extend(written.existing.values());
+    let existing = read_existing(context, connection, request, &ids).await?;
+    let mut results: Vec<ItemResult> = plan
+        .steps
+        .iter()
+        .zip(written.created)
+        .enumerate()
+        .map(|(index, (step, created))| match (step, created) {
+            (CreateStep::Create(_) | CreateStep::Replace(..), Some(invitation)) => {
+                ItemResult::done(step.outcome(), invitation)
+            }
+            (CreateStep::Create(_) | CreateStep::Replace(..), None) => {
+                let id = written.existing.get(&index);
+                not_created(request, id.and_then(|id| existing.get(id)).cloned())
+            }
+            _ => step.result(&existing),
+        })
+        .collect();
+    limit_existing(&mut results);
+    if request.return_link {
+        add_links(context, connection, request.organization_id, &mut results).await?;
+    }
+    Ok(CreatedBatch {
+        id: written.batch_id,
+        results,
+    })
+}
+
+/// The results that a batch would have. The ids of invitations that would be created are nil.
+pub(super) async fn predict(
+    context: &Context,
+    connection: &mut Connection<'_>,
+    request: &BatchRequest<'_>,
+    plan: &Plan,
+) -> Result<CreatedBatch, ServiceError> {
+    let ids = plan.existing_ids();
+    let existing = read_existing(context, connection, request, &ids).await?;
+    let mut results: Vec<ItemResult> = plan
+        .steps
+        .iter()
+        .map(|step| match step {
+            CreateStep::Create(item) | CreateStep::Replace(item, _) => {
+                let invitation = plan.created(item, Uuid::nil(), Uuid::nil());
+                ItemResult::done(step.outcome(), invitation)
+            }
+            CreateStep::Resend { item, .. } => {
+                let mut result = step.result(&existing);
+                if let Some(invitation) = &mut result.invitation {
+                    invitation.resend(item.expires_at, plan.now);
+                }
+                result
+            }
+            CreateStep::Return(_) | CreateStep::Fail { .. } => step.result(&existing),
+        })
+        .collect();
+    limit_existing(&mut results);
+    Ok(CreatedBatch {
+        id: Uuid::nil(),
+        results,
+    })
+}
+
+async fn read_existing(
+    context: &Context,
+    connection: &mut Connection<'_>,
+    request: &BatchRequest<'_>,
+    ids: &[Uuid],
+) -> Result<Existing, ServiceError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let organization_id = request.organization_id.as_str();
+    let found = invitation_row::get_many(connection, organization_id, ids, context.now()).await?;
+    Ok(found
+        .into_iter()
+        .map(|invitation| (invitation.id, invitation))
+        .collect())
+}
+
+impl CreateStep {
+    const fn outcome(&self) -> ItemOutcome {
+        match self {
+            Self::Create(_) => ItemOutcome::Created,
+            Self::Replace(..) => ItemOutcome::Replaced,
+            Self::Resend { .. } => ItemOutcome::Resent,
+            Self::Return(_) => ItemOutcome::Existing,
+            Self::Fail { .. } => ItemOutcome::Failed,
+        }
+    }
+
+    const fn existing_id(&self) -> Option<Uuid> {
+        match self {
+            Self::Resend { id, .. } | Self::Return(id) => Some(*id),
+            Self::Fail { pending_id, .. } => *pending_id,
+            Self::Create(_) | Self::Replace(..) => None,
+        }
+    }
+
+    /// The result of a step that created no invitation.
+    fn result(&self, existing: &Existing) -> ItemResult {
+        let (violations, first_index, exceeded) = match self {
+            Self::Fail {
+                violations,
+                first_index,
+                exceeded,
+                ..
+            } => (violations.clone(), *first_index, *exceeded),
+            _ => (Vec::new(), None, None),
+        };
+        ItemResult {
+            outcome: self.outcome(),
+            invitation: self.existing_id().and_then(|id| existing.get(&id)).cloned(),
+            violations,
+            first_index,
+            exceeded,
+            link: None,
+        }
+    }
+}
+
+impl Plan {
+    fn existing_ids(&self) -> Vec<Uuid> {
+        self.steps
+            .iter()
+            .filter_map(CreateStep::existing_id)
+            .collect()
+    }
+
+    /// A new invitation as it is stored, without reading it.
+    pub(super) fn created(&self, item: &NewInvitation, id: Uuid, batch_id: Uuid) -> Invitation {
+        let json = |text: &Option<String>| {
+            text.as_deref()
+                .and_then(|text| serde_json::from_str(text).ok())
+        };
+        let inviter = self.inviters.get(item.inviter_user_id.as_str());
+        Invitation {
+            id,
+            organization_id: self.organization.id.as_str().to_owned(),
+            organization_name: self.organization.name.clone(),
+            email: item.email.given().to_owned(),
+            role: item.role.as_str().to_owned(),
+            state: InvitationState::Pending,
+            inviter_user_id: item.inviter_user_id.as_str().to_owned(),
+            inviter_name: inviter
+                .map(|inviter| inviter.name.clone())
+                .unwrap_or_default(),
+            invited_user_id: self.owners.get(item.email.normalized()).cloned(),
+            redirect_url: item.redirect_url.clone(),
+            public_metadata: json(&item.public_metadata),
+            private_metadata: json(&item.private_metadata),
+            locale: item.locale.clone(),
+            message: item.message.clone(),
+            batch_id,
+            accept_policy: item.accept_policy,
+            created_at: self.now,
+            updated_at: self.now,
+            expires_at: item.expires_at,
+            last_accept_error: None,
+            delivery: Delivery::starting(self.now, item.notify),
+            reminder_lead: item.reminder_lead,
+            remind_at: item.remind_at(self.now),
+        }
+    }
+}
+
+/// The result of an item whose address had a pending invitation that the plan did not know.
+fn not_created(request: &BatchRequest<'_>, pending: Option<Invitation>) -> ItemResult {
+    match (request.on_existing, pending) {
+        (OnExisting::Return, Some(pending)) => ItemResult::done(ItemOutcome::Existing, pending),
+        (_, invitation) => ItemResult {
+            invitation,
+            ..ItemResult::failed(vec![Violation::new("email", Reason::AlreadyInvited)])
+        },
+    }
+}

@@ -1,0 +1,107 @@
+//! From a token or an id to the row of an invitation: the checks with which use cases start.
+
+use uuid::Uuid;
+
+use crate::domain::actor::Actor;
+use crate::domain::ids::OrganizationId;
+use crate::domain::invitation::Invitation;
+use crate::domain::reason::Reason;
+use crate::domain::token::Token;
+use crate::store::Connection;
+use crate::store::invitation_row::{self, Found};
+use crate::store::subjects::{self, Subject};
+
+use super::ServiceError;
+use super::context::Context;
+
+impl Context {
+    /// The invitation of a genuine token, whether or not its organization was deleted or suspended.
+    ///
+    /// # Errors
+    ///
+    /// `TOKEN_INVALID`, with the same bytes and after the same work, for an unknown id, a wrong secret and an organization
+    /// that the caller may not act for.
+    pub(super) async fn verify_token(
+        &self,
+        connection: &mut Connection<'_>,
+        token: &Token,
+        actor: &Actor,
+    ) -> Result<Found, ServiceError> {
+        let found = invitation_row::find(connection, token.invitation_id(), self.now()).await?;
+        // An erased invitation has no address, and so no token.
+        let Some(found) = found.filter(|found| !found.subject.is_erased()) else {
+            token.reject(&self.keyring);
+            return Err(ServiceError::Refused(Reason::TokenInvalid));
+        };
+        let subject = &found.subject;
+        let is_genuine = token.is_of(&self.keyring, subject.key_id()?, &subject.token_subject()?);
+        if !is_genuine || !actor.access.allows(&subject.organization_id) {
+            return Err(ServiceError::Refused(Reason::TokenInvalid));
+        }
+        Ok(found)
+    }
+
+    /// The link of an invitation.
+    pub(super) fn link(
+        &self,
+        subject: &Subject,
+        redirect_url: &str,
+    ) -> Result<String, ServiceError> {
+        let token = Token::derive(&self.keyring, subject.key_id()?, &subject.token_subject()?)
+            .ok_or(ServiceError::Corrupt(
+                "a row names a key that is not loaded",
+            ))?;
+        Ok(self.links.link(&token, redirect_url))
+    }
+
+    /// Reads an invitation.
+    ///
+    /// # Errors
+    ///
+    /// `INVITATION_NOT_FOUND`.
+    pub(super) async fn read_invitation(
+        &self,
+        connection: &mut Connection<'_>,
+        organization_id: &str,
+        id: Uuid,
+    ) -> Result<Invitation, ServiceError> {
+        let found =
+            invitation_row::get_many(connection, organization_id, &[id], self.now()).await?;
+        found
+            .into_iter()
+            .next()
+            .ok_or(ServiceError::Refused(Reason::InvitationNotFound))
+    }
+}
+
+/// Locks an invitation.
+///
+/// # Errors
+///
+/// `INVITATION_NOT_FOUND`.
+pub(super) async fn lock_invitation(
+    connection: &mut Connection<'_>,
+    organization_id: &OrganizationId,
+    id: Uuid,
+) -> Result<Subject, ServiceError> {
+    subjects::lock(connection, organization_id.as_str(), id)
+        .await?
+        .ok_or(ServiceError::Refused(Reason::InvitationNotFound))
+}
+
+/// Refuses if the organization of an invitation was deleted.
+pub(super) fn require_organization(subject: &Subject) -> Result<(), ServiceError> {
+    if subject.is_organization_deleted {
+        return Err(ServiceError::Refused(Reason::OrganizationInactive));
+    }
+    Ok(())
+}
+
+/// Refuses if the organization of an invitation was deleted or is suspended.
+pub(super) fn require_active_organization(subject: &Subject) -> Result<(), ServiceError> {
+    require_organization(subject)?;
+    if subject.is_organization_suspended {
+        return Err(ServiceError::Refused(Reason::OrganizationSuspended));
+    }
+    Ok(())
+}

@@ -1,0 +1,128 @@
+//! The result of one item of a bulk call.
+
+use serde_json::Value;
+
+use crate::domain::audit::AuditCounts;
+use crate::domain::invitation::Invitation;
+use crate::domain::quota::ExceededQuota;
+use crate::domain::reason::{Reason, Violation};
+
+/// Most metadata of existing invitations in one response, in bytes of JSON. Together with what a request of 16 MiB can
+/// hold, a response stays within the 32 MiB of a message.
+const EXISTING_METADATA_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most redirect URLs and personal notes of existing invitations in one response, in bytes. A small request that names only
+/// ids could otherwise get a response of any size.
+const EXISTING_TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What was done for an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ItemOutcome {
+    /// An invitation was created.
+    Created,
+    /// The pending invitation was returned.
+    Existing,
+    /// The pending invitation was sent again.
+    Resent,
+    /// An invitation was created in place of the pending one.
+    Replaced,
+    /// Nothing was done.
+    Failed,
+}
+
+/// The result of one item. Not `Debug`, because it may hold an address and a link.
+#[derive(Clone)]
+pub struct ItemResult {
+    pub outcome: ItemOutcome,
+    /// The invitation. `None` for failures that are about no invitation.
+    pub invitation: Option<Invitation>,
+    /// Why the item failed. The first violation is the most important one.
+    pub violations: Vec<Violation>,
+    /// The index of the first item with the same key, for a duplicate.
+    pub first_index: Option<usize>,
+    /// The quota that the item would exceed, if the item failed because of one.
+    pub exceeded: Option<ExceededQuota>,
+    /// The link, if the caller asked for it.
+    pub link: Option<String>,
+}
+
+impl ItemResult {
+    pub(super) fn failed(violations: Vec<Violation>) -> Self {
+        Self {
+            outcome: ItemOutcome::Failed,
+            invitation: None,
+            violations,
+            first_index: None,
+            exceeded: None,
+            link: None,
+        }
+    }
+
+    pub(super) fn done(outcome: ItemOutcome, invitation: Invitation) -> Self {
+        Self {
+            outcome,
+            invitation: Some(invitation),
+            ..Self::failed(Vec::new())
+        }
+    }
+
+    pub(super) fn is_failed(&self) -> bool {
+        self.outcome == ItemOutcome::Failed
+    }
+
+    fn is_role_denied(&self) -> bool {
+        self.violations.iter().any(|violation| {
+            matches!(
+                violation.reason,
+                Reason::RoleNotGrantable | Reason::InviterNotAdmin
+            )
+        })
+    }
+}
+
+/// The results of a bulk call as numbers for the audit log.
+pub(super) fn audit_counts(results: &[ItemResult]) -> AuditCounts {
+    let mut counts = AuditCounts::default();
+    for result in results {
+        let count = match result.outcome {
+            ItemOutcome::Created => &mut counts.created,
+            ItemOutcome::Replaced => &mut counts.replaced,
+            ItemOutcome::Resent => &mut counts.resent,
+            ItemOutcome::Existing => &mut counts.unchanged,
+            ItemOutcome::Failed => &mut counts.failed,
+        };
+        *count += 1;
+        counts.role_denied += u64::from(result.is_role_denied());
+    }
+    counts
+}
+
+/// Leaves out the metadata of existing invitations if there is too much of it, and their URLs and notes likewise, so that
+/// a call that was committed can be answered.
+pub(super) fn limit_existing(results: &mut [ItemResult]) {
+    let bytes = |value: &Option<Value>| value.as_ref().map_or(0, |json| json.to_string().len());
+    let mut existing: Vec<&mut Invitation> = results
+        .iter_mut()
+        .filter(|result| !matches!(result.outcome, ItemOutcome::Created | ItemOutcome::Replaced))
+        .filter_map(|result| result.invitation.as_mut())
+        .collect();
+    let metadata_bytes: usize = existing
+        .iter()
+        .map(|invitation| bytes(&invitation.public_metadata) + bytes(&invitation.private_metadata))
+        .sum();
+    if metadata_bytes > EXISTING_METADATA_BYTES_MAX {
+        for invitation in &mut existing {
+            invitation.public_metadata = None;
+            invitation.private_metadata = None;
+        }
+    }
+    let text_bytes: usize = existing
+        .iter()
+        .map(|invitation| invitation.redirect_url.len() + invitation.message.len())
+        .sum();
+    if text_bytes > EXISTING_TEXT_BYTES_MAX {
+        for invitation in &mut existing {
+            invitation.redirect_url = String::new();
+            invitation.message = String::new();
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! `AuditService.List`: the audit log in pages, newest first.
+//!
+//! Use cases write an audit event in the transaction of what it records, one for each call. A dry run, a repetition and a
+//! call that was rolled back write none. Expiry and reports of mail servers are not recorded: no caller caused them.
+
+use uuid::Uuid;
+
+use crate::domain::audit::AuditRecord;
+use crate::domain::ids::OrganizationId;
+use crate::domain::reason::Reason;
+use crate::store::audit_events::{self, AuditFilter};
+use crate::store::{self, Connection, organizations};
+
+use super::ServiceError;
+use super::context::Context;
+use super::result_page::ResultPage;
+use super::runner::UseCase;
+
+/// Reads a page of the audit log.
+pub struct ListAuditEvents {
+    /// `None` for all organizations and for events of none. The events of a deleted organization stay readable.
+    pub organization_id: Option<OrganizationId>,
+    pub filter: AuditFilter,
+    /// The last id of the page before.
+    pub before: Option<Uuid>,
+    pub page_size: usize,
+}
+
+impl UseCase for ListAuditEvents {
+    const NAME: &'static str = "list_audit";
+    type Output = ResultPage<AuditRecord>;
+
+    async fn run(
+        &self,
+        _: &Context,
+        connection: &mut Connection<'_>,
+    ) -> Result<Self::Output, ServiceError> {
+        // One plan for all combinations of filters would read the whole log for each page.
+        store::plan_afresh(connection).await?;
+        let mut filter = self.filter.clone();
+        if let Some(id) = &self.organization_id {
+            organizations::get(connection, id)
+                .await?
+                .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
+            filter.organization_id = Some(id.as_str().to_owned());
+        }
+        let limit = ResultPage::<AuditRecord>::rows_max(self.page_size);
+        let rows = audit_events::list(connection, &filter, self.before, limit).await?;
+        Ok(ResultPage::new(rows, self.page_size))
+    }
+}

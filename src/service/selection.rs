@@ -1,0 +1,140 @@
+//! Which invitations a bulk call is about: a list of ids, or what a filter finds.
+
+use std::collections::HashMap;
+
+use uuid::Uuid;
+
+use crate::domain::ids::OrganizationId;
+use crate::domain::reason::Reason;
+use crate::store::Connection;
+use crate::store::candidates::{self, Candidate};
+use crate::store::listings::ListFilter;
+
+use super::ServiceError;
+use super::context::Context;
+use super::list::list_ids;
+use super::result_page::ResultPage;
+
+/// Which invitations. Not `Debug`, because a filter may hold an address.
+pub enum InvitationSelection {
+    /// These. `None` stands for an id that is no UUID.
+    Ids(Vec<Option<Uuid>>),
+    /// Those that a filter finds, newest first.
+    Filter {
+        filter: ListFilter,
+        /// The last id of the page before.
+        before: Option<Uuid>,
+        page_size: usize,
+    },
+}
+
+/// The invitations of a selection.
+pub(super) struct SelectedInvitations {
+    /// In the order of the results.
+    pub(super) ids: Vec<Option<Uuid>>,
+    /// The ids that the filter found. Empty for a list of ids.
+    pub(super) found: Vec<Uuid>,
+    /// Whether the filter finds more.
+    pub(super) has_more: bool,
+}
+
+/// Why one invitation of a bulk call is left as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RefusedInvitation {
+    pub reason: Reason,
+    /// The index of the first item with the same id, for a duplicate.
+    pub first_index: Option<usize>,
+}
+
+impl From<Reason> for RefusedInvitation {
+    fn from(reason: Reason) -> Self {
+        Self {
+            reason,
+            first_index: None,
+        }
+    }
+}
+
+impl InvitationSelection {
+    /// The largest number of invitations that the selection may have.
+    #[must_use]
+    pub const fn size_max(&self) -> usize {
+        match self {
+            Self::Ids(ids) => ids.len(),
+            Self::Filter { page_size, .. } => *page_size,
+        }
+    }
+
+    /// Finds the invitations.
+    pub(super) async fn select(
+        &self,
+        context: &Context,
+        connection: &mut Connection<'_>,
+        organization_id: &OrganizationId,
+    ) -> Result<SelectedInvitations, ServiceError> {
+        match self {
+            Self::Ids(ids) => Ok(SelectedInvitations {
+                ids: ids.clone(),
+                found: Vec::new(),
+                has_more: false,
+            }),
+            Self::Filter {
+                filter,
+                before,
+                page_size,
+            } => {
+                let limit = ResultPage::<Uuid>::rows_max(*page_size);
+                let ids =
+                    list_ids(context, connection, organization_id, filter, *before, limit).await?;
+                Ok(SelectedInvitations::found(ResultPage::new(ids, *page_size)))
+            }
+        }
+    }
+}
+
+impl SelectedInvitations {
+    pub(super) fn found(page: ResultPage<Uuid>) -> Self {
+        Self {
+            ids: page.items.iter().copied().map(Some).collect(),
+            found: page.items,
+            has_more: page.has_more,
+        }
+    }
+
+    /// Locks the invitations, so that their states stay as they are.
+    pub(super) async fn lock(
+        &self,
+        connection: &mut Connection<'_>,
+        organization_id: &OrganizationId,
+    ) -> Result<HashMap<Uuid, Candidate>, ServiceError> {
+        let ids: Vec<Uuid> = self.ids.iter().copied().flatten().collect();
+        let locked = candidates::lock_many(connection, organization_id, &ids).await?;
+        Ok(locked
+            .into_iter()
+            .map(|candidate| (candidate.id, candidate))
+            .collect())
+    }
+
+    /// Each selected id with its invitation, or why it has none.
+    pub(super) fn resolve<'a>(
+        &self,
+        candidates: &'a HashMap<Uuid, Candidate>,
+    ) -> Vec<Result<&'a Candidate, RefusedInvitation>> {
+        let mut first_of = HashMap::with_capacity(self.ids.len());
+        self.ids
+            .iter()
+            .enumerate()
+            .map(|(index, id)| {
+                let id = id.ok_or(Reason::FieldInvalid)?;
+                let first = *first_of.entry(id).or_insert(index);
+                if first != index {
+                    return Err(RefusedInvitation {
+                        reason: Reason::DuplicateInRequest,
+                        first_index: Some(first),
+                    });
+                }
+                Ok(candidates.get(&id).ok_or(Reason::InvitationNotFound)?)
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,63 @@
+//! Unsubscribing by the link of a message: no more mail of any organization to the address.
+
+use crate::domain::actor::Actor;
+use crate::domain::address_tag::AddressTag;
+use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent, NO_ORGANIZATION};
+use crate::domain::suppression::{EVERY_ORGANIZATION, SuppressionReason};
+use crate::domain::unsubscribe_token;
+use crate::store::{Connection, audit_events};
+
+use super::ServiceError;
+use super::context::Context;
+use super::runner::{Service, UseCase};
+use super::suppression_list::suppress;
+
+/// Suppresses the address of a genuine token.
+struct Unsubscribe {
+    tag: AddressTag,
+    actor: Actor,
+}
+
+impl Service {
+    /// Suppresses the address of an unsubscribe token for all organizations. Returns `false` if the token is not genuine.
+    pub async fn unsubscribe(&self, token: &str, actor: Actor) -> Result<bool, ServiceError> {
+        let Some(tag) = unsubscribe_token::open(&self.context.keyring, token) else {
+            return Ok(false);
+        };
+        self.run(Unsubscribe { tag, actor }).await?;
+        Ok(true)
+    }
+
+    /// Whether an unsubscribe token is genuine. Reads nothing and changes nothing.
+    #[must_use]
+    pub fn is_unsubscribe_token(&self, token: &str) -> bool {
+        unsubscribe_token::open(&self.context.keyring, token).is_some()
+    }
+}
+
+impl UseCase for Unsubscribe {
+    const NAME: &'static str = "unsubscribe";
+    type Output = ();
+
+    async fn run(
+        &self,
+        context: &Context,
+        connection: &mut Connection<'_>,
+    ) -> Result<(), ServiceError> {
+        let now = context.now();
+        let reason = SuppressionReason::Unsubscribed;
+        let is_new = suppress(connection, EVERY_ORGANIZATION, self.tag, reason, now).await?;
+        // A link may be followed any number of times. Only the first time is recorded.
+        if is_new {
+            let event = AuditEvent {
+                counts: AuditCounts {
+                    suppressed: 1,
+                    ..AuditCounts::default()
+                },
+                ..context.audit_event(&self.actor, AuditAction::Unsubscribe, NO_ORGANIZATION, now)
+            };
+            audit_events::insert_many(connection, &[event]).await?;
+        }
+        Ok(())
+    }
+}

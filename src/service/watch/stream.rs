@@ -1,0 +1,246 @@
+//! One watch: where it begins, when it reads, and what it reads.
+//!
+//! How often an idle watcher gets a response, and how long a watch may last, is decided by the caller.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::domain::event::{EventPosition, InvitationEvent};
+use crate::domain::event_cursor::EventCursor;
+use crate::domain::ids::OrganizationId;
+use crate::domain::reason::Reason;
+use crate::service::ServiceError;
+use crate::service::context::Context;
+use crate::service::existing_organization::require_organization_exists;
+use crate::service::runner::{Service, UseCase};
+use crate::store::invitation_events::{self, Page, Reading, Span};
+use crate::store::{Connection, Subscription, batches};
+
+use super::progress::WatchProgress;
+
+/// Most events that one read returns.
+pub const EVENTS_MAX: usize = 1_000;
+/// Most rows that one read of the events of a batch looks at: a few milliseconds in a busy organization.
+const BATCH_ROWS_MAX: usize = 2_000;
+/// Most watches that read at the same time, so that calls have the rest of the pool.
+pub(in crate::service) const READS_AT_ONCE_MAX: usize = 4;
+/// Shortest time between two reads of a watch that has caught up. Events in between are read together.
+const READ_PAUSE: Duration = Duration::from_millis(50);
+/// How soon to check whether the transaction horizon has passed the events that were sent, so that the cursor can advance.
+const HORIZON_INTERVAL: Duration = Duration::from_secs(1);
+/// A cursor is refused this long before its events are deleted, because transactions and readers take time.
+const CURSOR_MARGIN: Duration = Duration::from_hours(1);
+
+/// Where a watch begins.
+#[derive(Debug, Clone, Copy)]
+pub enum WatchFrom {
+    /// With the oldest event that is kept.
+    Oldest,
+    /// With events that are committed from now on.
+    Now,
+    /// After the events that a reader has seen.
+    Cursor(EventCursor),
+}
+
+/// The events of one read.
+#[derive(Debug)]
+pub struct WatchedEvents {
+    /// In order. May be empty.
+    pub events: Vec<InvitationEvent>,
+    /// Where to continue.
+    pub cursor: EventCursor,
+    /// Whether there is more to read at once.
+    pub has_more: bool,
+    /// Whether the cursor advanced over events that were sent before.
+    pub is_settled: bool,
+}
+
+/// A watch.
+#[derive(Debug)]
+pub struct Watch {
+    service: Service,
+    organization_id: OrganizationId,
+    batch_id: Option<Uuid>,
+    progress: WatchProgress,
+    subscription: Subscription,
+    read_at: Instant,
+    /// Whether the watch must not miss an event. A watch that reads the oldest events takes what is left of them.
+    must_keep_up: bool,
+}
+
+impl Service {
+    /// Begins to watch an organization, or one batch of it.
+    ///
+    /// # Errors
+    ///
+    /// `ORGANIZATION_NOT_FOUND`, `BATCH_NOT_FOUND`, and `CURSOR_EXPIRED` if events after the cursor may be deleted.
+    pub async fn watch(
+        &self,
+        organization_id: OrganizationId,
+        batch_id: Option<Uuid>,
+        from: WatchFrom,
+    ) -> Result<Watch, ServiceError> {
+        // Before the first read, so that no event is missed between the two.
+        let notifier = self.store.notifier();
+        let subscription = notifier.subscribe(organization_id.as_str());
+        let begin = BeginWatch {
+            organization_id: organization_id.clone(),
+            batch_id,
+        };
+        let (span, first) = self.run(begin).await?;
+        let now = self.context.now();
+        let progress = match from {
+            WatchFrom::Oldest => WatchProgress::at(first, now),
+            WatchFrom::Now => WatchProgress::at(EventPosition::of_transaction(span.horizon), now),
+            WatchFrom::Cursor(cursor) => {
+                // A cursor beyond the newest transaction comes from another cluster.
+                let is_foreign = cursor.position.transaction_id > span.end;
+                if is_foreign || self.context.is_expired(cursor.time) {
+                    return Err(ServiceError::Refused(Reason::CursorExpired));
+                }
+                WatchProgress::after(&cursor)
+            }
+        };
+        let mut watch = Watch {
+            service: self.clone(),
+            organization_id,
+            batch_id,
+            progress,
+            subscription,
+            read_at: Instant::now(),
+            must_keep_up: !matches!(from, WatchFrom::Oldest),
+        };
+        if matches!(from, WatchFrom::Now) {
+            // Events that are committed already above the horizon count as sent.
+            while watch.read().await?.has_more {}
+        }
+        Ok(watch)
+    }
+}
+
+impl Context {
+    /// Whether events of a time may be deleted.
+    fn is_expired(&self, time: OffsetDateTime) -> bool {
+        let oldest = self.events_kept.and_then(|kept| {
+            let kept = kept.saturating_sub(CURSOR_MARGIN).try_into().ok()?;
+            self.now().checked_sub(kept)
+        });
+        oldest.is_some_and(|oldest| time < oldest)
+    }
+}
+
+impl Watch {
+    /// Reads the events since the last read.
+    ///
+    /// # Errors
+    ///
+    /// `CURSOR_EXPIRED` if the watch was too slow for the retention of events.
+    pub async fn read(&mut self) -> Result<WatchedEvents, ServiceError> {
+        let context = &self.service.context;
+        if self.must_keep_up && context.is_expired(self.progress.time()) {
+            return Err(ServiceError::Refused(Reason::CursorExpired));
+        }
+        let page = self.page().await?;
+        self.read_at = Instant::now();
+        let absorbed = self.progress.absorb(page, self.service.context.now());
+        self.must_keep_up |= !absorbed.has_more;
+        Ok(WatchedEvents {
+            events: absorbed.events,
+            cursor: self.progress.cursor(),
+            has_more: absorbed.has_more,
+            is_settled: absorbed.is_settled,
+        })
+    }
+
+    /// Waits until there may be something to read.
+    pub async fn changed(&mut self) {
+        if self.progress.is_ahead() {
+            let _ = tokio::time::timeout(HORIZON_INTERVAL, self.subscription.notified()).await;
+        } else {
+            self.subscription.notified().await;
+        }
+        tokio::time::sleep_until(self.read_at + READ_PAUSE).await;
+    }
+
+    async fn page(&self) -> Result<Page, ServiceError> {
+        let _permit = self.service.watch_reads.acquire().await;
+        let sent = self.progress.sent_rows();
+        let rows_max = match self.batch_id {
+            // Each row holds an event at least, and one more row tells whether there is more.
+            None => EVENTS_MAX + 1,
+            Some(_) => BATCH_ROWS_MAX,
+        };
+        let read = ReadEvents {
+            organization_id: self.organization_id.clone(),
+            batch_id: self.batch_id,
+            from: self.progress.position(),
+            rows_max: i64::try_from(rows_max + sent.len()).unwrap_or(i64::MAX),
+            sent,
+        };
+        self.service.run(read).await
+    }
+}
+
+/// Reads where the log of events stands, and the position of the first event of the watch.
+struct BeginWatch {
+    organization_id: OrganizationId,
+    batch_id: Option<Uuid>,
+}
+
+impl UseCase for BeginWatch {
+    const NAME: &'static str = "watch.begin";
+    const IS_TRANSACTION: bool = false;
+    type Output = (Span, EventPosition);
+
+    async fn run(
+        &self,
+        _: &Context,
+        connection: &mut Connection<'_>,
+    ) -> Result<Self::Output, ServiceError> {
+        let organization_id = &self.organization_id;
+        require_organization_exists(connection, organization_id).await?;
+        let first = match self.batch_id {
+            None => EventPosition::START,
+            Some(id) => batches::first_transaction(connection, organization_id, id)
+                .await?
+                .map(EventPosition::of_transaction)
+                .ok_or(ServiceError::Refused(Reason::BatchNotFound))?,
+        };
+        Ok((invitation_events::span(connection).await?, first))
+    }
+}
+
+/// Reads a page of events.
+struct ReadEvents {
+    organization_id: OrganizationId,
+    batch_id: Option<Uuid>,
+    from: EventPosition,
+    /// The rows of which events were sent, with how many.
+    sent: Vec<(i64, i32)>,
+    rows_max: i64,
+}
+
+impl UseCase for ReadEvents {
+    const NAME: &'static str = "watch.read";
+    const IS_TRANSACTION: bool = false;
+    type Output = Page;
+
+    async fn run(
+        &self,
+        _: &Context,
+        connection: &mut Connection<'_>,
+    ) -> Result<Page, ServiceError> {
+        let reading = Reading {
+            organization_id: &self.organization_id,
+            batch_id: self.batch_id,
+            from: self.from,
+            known: &self.sent,
+            rows_max: self.rows_max,
+            events_max: i32::try_from(EVENTS_MAX).unwrap_or(i32::MAX),
+        };
+        Ok(invitation_events::page(connection, reading).await?)
+    }
+}
