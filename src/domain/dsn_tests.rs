@@ -65,7 +65,7 @@ fn other_mail_is_no_report() {
     let forwarded = format!("Content-Type: message/rfc822\n\n{POSTFIX}");
     let plain = POSTFIX.replace("multipart/report", "text/plain");
     let without_fields = report("X-Nothing: here\n");
-    let odd_action = report("DsnAction: exploded\nStatus: 5.1.1\n");
+    let odd_action = report("Action: exploded\nStatus: 5.1.1\n");
     for text in [
         fixture!("qmail"),
         fixture!("vacation"),
@@ -83,7 +83,7 @@ fn other_mail_is_no_report() {
 
 #[test]
 fn what_the_returned_mail_says_does_not_count() {
-    let inner = report("DsnAction: failed\nStatus: 5.1.1\n");
+    let inner = report("Action: failed\nStatus: 5.1.1\n");
     let outer = format!(
         "Content-Type: multipart/report; boundary=o\n\n--o\nContent-Type: message/rfc822\n\n{inner}\n--o--\n"
     );
@@ -108,25 +108,25 @@ fn the_recipient_who_fared_best_speaks_for_the_address() {
 #[test]
 fn a_missing_or_vague_status_is_taken_from_what_the_server_said() {
     for (fields, status) in [
-        ("DsnAction: failed\n", "5.0.0"),
-        ("DsnAction: delayed\n", "4.0.0"),
+        ("Action: failed\n", "5.0.0"),
+        ("Action: delayed\n", "4.0.0"),
         (
-            "DsnAction: failed\nDiagnostic-Code: smtp; 550 5.1.1 x\n",
+            "Action: failed\nDiagnostic-Code: smtp; 550 5.1.1 x\n",
             "5.1.1",
         ),
         (
-            "DsnAction: failed\nStatus: 5.0.0 (why)\nDiagnostic-Code: smtp; 550 5.1.1 x\n",
+            "Action: failed\nStatus: 5.0.0 (why)\nDiagnostic-Code: smtp; 550 5.1.1 x\n",
             "5.1.1",
         ),
         (
-            "DsnAction: failed\nStatus: 5.7.1\nDiagnostic-Code: smtp; 550 5.1.1 x\n",
+            "Action: failed\nStatus: 5.7.1\nDiagnostic-Code: smtp; 550 5.1.1 x\n",
             "5.7.1",
         ),
         (
-            "DsnAction: failed\nStatus: 5.0.0\nDiagnostic-Code: smtp; 450 4.1.1 x\n",
+            "Action: failed\nStatus: 5.0.0\nDiagnostic-Code: smtp; 450 4.1.1 x\n",
             "5.0.0",
         ),
-        ("DsnAction: failed\nStatus: nonsense\n", "5.0.0"),
+        ("Action: failed\nStatus: nonsense\n", "5.0.0"),
     ] {
         let dsn = Dsn::parse(report(fields).as_bytes()).unwrap();
         assert_eq!(dsn.status.to_string(), status, "{fields}");

@@ -10,12 +10,13 @@ use crate::domain::token::Token;
 use crate::domain::user::User;
 use crate::store::invitation_row::Found;
 use crate::store::subjects::{self, Acceptance, Subject};
-use crate::store::{Connection, invitation_row, memberships};
+use crate::store::{invitation_row, memberships};
 
 use super::ServiceError;
 use super::context::Context;
 use super::invitation_access::require_active_organization;
 use super::runner::UseCase;
+use super::unit_of_work::UnitOfWork;
 
 /// Accepts an invitation. Of any number of concurrent calls one user wins. The same user may call again.
 ///
@@ -43,32 +44,29 @@ impl UseCase for Accept {
     const IS_TRANSACTION: bool = false;
     type Output = AcceptedInvitation;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<AcceptedInvitation, ServiceError> {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<AcceptedInvitation, ServiceError> {
         let Found {
             subject,
             invitation,
             version,
-        } = context
-            .verify_token(connection, &self.token, &self.actor)
+        } = work
+            .context
+            .verify_token(work, &self.token, &self.actor)
             .await?;
-        let event = self.audit_event(context, &subject);
+        let event = self.audit_event(work.context, &subject);
         let attempt = Attempt {
             request: self,
             subject: &subject,
             version: &version,
             event: &event,
         };
-        let accepted = attempt.accept(context, connection, invitation).await;
+        let accepted = attempt.accept(work, invitation).await;
         if let Err(ServiceError::Refused(reason)) = accepted {
             let event = AuditEvent {
                 refusal: Some(reason),
                 ..event
             };
-            subjects::refuse(connection, &subject, &event).await?;
+            subjects::refuse(work, &subject, &event).await?;
         }
         accepted
     }
@@ -106,14 +104,13 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     async fn accept(
         &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
         found: Invitation,
     ) -> Result<AcceptedInvitation, ServiceError> {
         let (subject, user) = (self.subject, &self.request.user);
         require_active_organization(subject)?;
         let emails = &user.emails_normalized;
-        if self.request.is_self && !subjects::is_for(connection, subject, emails).await? {
+        if self.request.is_self && !subjects::is_for(work, subject, emails).await? {
             return Err(ServiceError::Refused(Reason::EmailMismatch));
         }
         let acceptance = Acceptance {
@@ -126,15 +123,15 @@ impl Attempt<'_> {
             version: self.version,
             event: self.event,
         };
-        let accepted = subjects::accept(connection, &acceptance).await?;
+        let accepted = subjects::accept(work, &acceptance).await?;
         if !accepted.is_claimed {
-            self.require_same_user(context, connection).await?;
+            self.require_same_user(work).await?;
         }
         let organization_id = &subject.organization_id;
         let is_already_member = accepted.joined.is_none();
         let membership = match accepted.joined {
             Some(joined) => Some(joined),
-            None => memberships::get(connection, organization_id, user.id.as_str()).await?,
+            None => memberships::get(work, organization_id, user.id.as_str()).await?,
         };
         // The invitation was accepted and the membership deleted since. The link does not create it again.
         let membership = membership.ok_or(ServiceError::Refused(Reason::AlreadyAccepted))?;
@@ -142,8 +139,8 @@ impl Attempt<'_> {
         let invitation = if is_unchanged {
             self.after_acceptance(found, accepted.is_proven)
         } else {
-            context
-                .read_invitation(connection, organization_id, subject.id)
+            work.context
+                .read_invitation(work, organization_id, subject.id)
                 .await?
         };
         Ok(AcceptedInvitation {
@@ -177,13 +174,9 @@ impl Attempt<'_> {
     }
 
     /// Finds out why an attempt changed nothing. Succeeds if the same user accepted before.
-    async fn require_same_user(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<(), ServiceError> {
-        let (user, now) = (&self.request.user, context.now());
-        let subject = invitation_row::find(connection, self.subject.id, now)
+    async fn require_same_user(&self, work: &mut UnitOfWork<'_>) -> Result<(), ServiceError> {
+        let (user, now) = (&self.request.user, work.context.now());
+        let subject = invitation_row::find(work, self.subject.id, now)
             .await?
             .map(|found| found.subject)
             .filter(|subject| subject.generation == self.subject.generation);
@@ -199,11 +192,11 @@ impl Attempt<'_> {
         }
         let reason = if let Some(reason) = state.refusal() {
             reason
-        } else if !subjects::is_owned_by(connection, &subject, user).await? {
+        } else if !subjects::is_owned_by(work, &subject, user).await? {
             Reason::EmailMismatch
-        } else if !subjects::is_role_offered(connection, &subject).await? {
+        } else if !subjects::is_role_offered(work, &subject).await? {
             Reason::RoleWithdrawn
-        } else if !subjects::is_inviter_trusted(connection, &subject).await? {
+        } else if !subjects::is_inviter_trusted(work, &subject).await? {
             Reason::InviterNotAdmin
         } else {
             // The invitation changed between the attempt and this read. A retry may succeed.

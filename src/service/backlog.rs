@@ -2,11 +2,11 @@
 
 use time::Duration;
 
-use crate::store::{self, Connection, backlog};
+use crate::store::{self, backlog};
 
 use super::ServiceError;
-use super::context::Context;
 use super::runner::UseCase;
+use super::unit_of_work::UnitOfWork;
 
 /// Counting stops here, so that the cost does not depend on the number of messages.
 const COUNT_MAX: i64 = 10_000;
@@ -56,14 +56,10 @@ impl UseCase for GetBacklog {
     const NAME: &'static str = "backlog";
     type Output = Backlog;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Backlog, ServiceError> {
-        let now = context.now();
-        store::plan_afresh(connection).await?;
-        let row = backlog::get(connection, COUNT_MAX + 1, now).await?;
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Backlog, ServiceError> {
+        let now = work.context.now();
+        store::plan_afresh(work).await?;
+        let row = backlog::get(work, COUNT_MAX + 1, now).await?;
         Ok(Backlog {
             queued: MessageCount::of(row.queued),
             due: MessageCount::of(row.due),

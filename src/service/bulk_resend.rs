@@ -13,11 +13,10 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
 use crate::domain::reason::{Reason, Violation};
 use crate::store::invitations::Resending;
-use crate::store::{self, Connection, audit_events, invitation_row};
+use crate::store::{self, audit_events, invitation_row};
 
 use super::ServiceError;
 use super::completion::{Completion, StoredResponse};
-use super::context::Context;
 use super::idempotency::IdempotencyKey;
 use super::item_result::{ItemOutcome, ItemResult, audit_counts, limit_existing};
 use super::quotas::QuotaUsage;
@@ -25,6 +24,7 @@ use super::resend_plan::{self, ResendStep, ResendTerms, rotated_count};
 use super::runner::{EscalatingUseCase, OrganizationLock, Service};
 use super::selection::InvitationSelection;
 use super::stored_results::{self, StoredResults};
+use super::unit_of_work::UnitOfWork;
 
 /// Sends invitations again.
 pub struct BulkResend {
@@ -79,18 +79,15 @@ impl EscalatingUseCase for BulkResend {
     async fn run(
         &self,
         lock: OrganizationLock,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
     ) -> Result<ResentInvitations, ServiceError> {
         let key = self.idempotency_key();
         if let Some(key) = &key
-            && let Some(response) = key
-                .load_response(context, connection, self.validate_only)
-                .await?
+            && let Some(response) = key.load_response(work, self.validate_only).await?
         {
-            return self.restore(context, connection, &response).await;
+            return self.restore(work, &response).await;
         }
-        let now = context.now();
+        let now = work.context.now();
         let organization_id = &self.organization_id;
         let terms = ResendTerms {
             organization_id,
@@ -101,28 +98,19 @@ impl EscalatingUseCase for BulkResend {
                 .map_err(|reason| ServiceError::invalid(self.expiry.field(), reason))?,
             now,
         };
-        store::plan_pages(connection).await?;
-        context
+        store::plan_pages(work).await?;
+        work.context
             .quotas
-            .lock_organization(
-                connection,
-                lock,
-                organization_id,
-                self.recipients_max(),
-                now,
-            )
+            .lock_organization(work, lock, organization_id, self.recipients_max(), now)
             .await?;
-        let selected = self
-            .selection
-            .select(context, connection, organization_id)
-            .await?;
-        let candidates = selected.lock(connection, organization_id).await?;
+        let selected = self.selection.select(work, organization_id).await?;
+        let candidates = selected.lock(work, organization_id).await?;
         let resolved = selected.resolve(&candidates);
-        let mut steps = resend_plan::plan(context, connection, &terms, resolved).await?;
+        let mut steps = resend_plan::plan(work, &terms, resolved).await?;
         if lock.is_exclusive() || self.validate_only {
-            refuse_beyond_quotas(context, connection, &terms, &mut steps).await?;
+            refuse_beyond_quotas(work, &terms, &mut steps).await?;
         }
-        let results = self.carry_out(context, connection, &terms, &steps).await?;
+        let results = self.carry_out(work, &terms, &steps).await?;
         let resent = ResentInvitations {
             found: selected.found,
             results,
@@ -135,7 +123,7 @@ impl EscalatingUseCase for BulkResend {
                 usage: QuotaUsage::new(steps.iter().filter_map(ResendStep::quota_request)),
                 now,
             };
-            completion.run(context, connection, lock).await?;
+            completion.run(work, lock).await?;
         }
         Ok(resent)
     }
@@ -160,13 +148,12 @@ impl BulkResend {
     /// The response of an earlier call.
     async fn restore(
         &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
         response: &[u8],
     ) -> Result<ResentInvitations, ServiceError> {
         let stored: StoredResend = stored_results::decode(response)?;
         let results = stored.results;
-        let results = results.restore(connection, &self.organization_id, context.now());
+        let results = results.restore(work, &self.organization_id);
         Ok(ResentInvitations {
             found: stored.found,
             results: results.await?,
@@ -177,15 +164,14 @@ impl BulkResend {
     /// Sends, records and reads back what the plan asks for. A dry run only reads.
     async fn carry_out(
         &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
         terms: &ResendTerms<'_>,
         steps: &[ResendStep],
     ) -> Result<Vec<ItemResult>, ServiceError> {
         let organization_id = terms.organization_id.as_str();
         let items: Vec<Resending> = steps.iter().filter_map(ResendStep::resending).collect();
         if !self.validate_only && !items.is_empty() {
-            resend_plan::write(context, connection, terms, &items)
+            resend_plan::write(work, terms, &items)
                 .await
                 .map_err(|error| match error {
                     // A concurrent call invited one of the addresses. The next attempt sees that.
@@ -194,7 +180,7 @@ impl BulkResend {
                 })?;
         }
         let ids: Vec<Uuid> = items.iter().map(|item| item.id).collect();
-        let found = invitation_row::get_many(connection, organization_id, &ids, terms.now).await?;
+        let found = invitation_row::get_many(work, organization_id, &ids, terms.now).await?;
         let mut found: HashMap<Uuid, Invitation> = found
             .into_iter()
             .map(|invitation| (invitation.id, invitation))
@@ -214,14 +200,14 @@ impl BulkResend {
                     rotated: rotated_count(&items),
                     ..audit_counts(&results)
                 },
-                ..context.audit_event(
+                ..work.context.audit_event(
                     &self.actor,
                     AuditAction::BulkResend,
                     organization_id,
                     terms.now,
                 )
             };
-            audit_events::insert_many(connection, &[event]).await?;
+            audit_events::insert_many(work, &[event]).await?;
         }
         limit_existing(&mut results);
         Ok(results)
@@ -241,8 +227,7 @@ impl ResentInvitations {
 
 /// Refuses the invitations for which quotas have no room. The first that fit are sent.
 async fn refuse_beyond_quotas(
-    context: &Context,
-    connection: &mut Connection<'_>,
+    work: &mut UnitOfWork<'_>,
     terms: &ResendTerms<'_>,
     steps: &mut [ResendStep],
 ) -> Result<(), ServiceError> {
@@ -250,9 +235,9 @@ async fn refuse_beyond_quotas(
         .iter()
         .filter_map(|step| step.quota_request()?.address)
         .collect();
-    let quotas = &context.quotas;
+    let quotas = &work.context.quotas;
     let mut left = quotas
-        .allowance(connection, terms.organization_id, addresses, terms.now)
+        .allowance(work, terms.organization_id, addresses, terms.now)
         .await?;
     for step in steps {
         if let Some(Err(quota)) = step.quota_request().map(|request| left.take(&request)) {

@@ -10,12 +10,13 @@ use crate::domain::invitation::StateName;
 use crate::domain::reason::Reason;
 use crate::store::candidates::Candidate;
 use crate::store::invitations::{self, End, Target};
-use crate::store::{self, Connection, audit_events, organizations};
+use crate::store::{self, audit_events, organizations};
 
 use super::ServiceError;
 use super::context::Context;
 use super::runner::UseCase;
 use super::selection::{InvitationSelection, RefusedInvitation};
+use super::unit_of_work::UnitOfWork;
 
 /// Revokes invitations.
 pub struct BulkRevoke {
@@ -50,22 +51,15 @@ impl UseCase for BulkRevoke {
     const NAME: &'static str = "bulk_revoke";
     type Output = RevokedInvitations;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<RevokedInvitations, ServiceError> {
-        let now = context.now();
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<RevokedInvitations, ServiceError> {
+        let now = work.context.now();
         let organization_id = &self.organization_id;
-        store::plan_pages(connection).await?;
-        organizations::hold(connection, organization_id)
+        store::plan_pages(work).await?;
+        organizations::hold(work, organization_id)
             .await?
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
-        let selected = self
-            .selection
-            .select(context, connection, organization_id)
-            .await?;
-        let candidates = selected.lock(connection, organization_id).await?;
+        let selected = self.selection.select(work, organization_id).await?;
+        let candidates = selected.lock(work, organization_id).await?;
         let mut targets: Vec<Target> = Vec::new();
         let mut results = Vec::new();
         for resolved in selected.resolve(&candidates) {
@@ -81,12 +75,12 @@ impl UseCase for BulkRevoke {
         if !self.validate_only {
             let by_user_id = self.by_user_id.as_ref().map(UserId::as_str);
             let end = End::Revoked { by_user_id };
-            let ended = invitations::end_many(connection, &targets, end, now).await?;
+            let ended = invitations::end_many(work, &targets, end, now).await?;
             if ended.len() != targets.len() {
                 return Err(ServiceError::Conflict);
             }
-            let event = self.audit_event(context, &results, now);
-            audit_events::insert_many(connection, &[event]).await?;
+            let event = self.audit_event(work.context, &results, now);
+            audit_events::insert_many(work, &[event]).await?;
         }
         Ok(RevokedInvitations {
             found: selected.found,

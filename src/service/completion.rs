@@ -7,14 +7,13 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::ids::OrganizationId;
-use crate::store::Connection;
 use crate::store::stream_chunks::{self, StoredChunk};
 
 use super::ServiceError;
-use super::context::Context;
 use super::idempotency::IdempotencyKey;
 use super::quotas::QuotaUsage;
 use super::runner::OrganizationLock;
+use super::unit_of_work::UnitOfWork;
 
 /// What is stored for a repetition of the call.
 pub(super) enum StoredResponse {
@@ -39,24 +38,23 @@ impl Completion<'_> {
     /// Stores and reserves. If a quota has no room, the call has to run again under the exclusive lock.
     pub(super) async fn run(
         &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
         lock: OrganizationLock,
     ) -> Result<(), ServiceError> {
         let organization_id = self.organization_id;
         match &self.response {
             None => {}
             Some(StoredResponse::Call { key, response }) => {
-                key.store_response(connection, response).await?;
+                key.store_response(work, response).await?;
             }
             Some(StoredResponse::Chunk { batch_id, chunk }) => {
-                stream_chunks::insert(connection, organization_id, *batch_id, chunk, self.now)
-                    .await?;
+                stream_chunks::insert(work, organization_id, *batch_id, chunk, self.now).await?;
             }
         }
-        let reserved = context
+        let reserved = work
+            .context
             .quotas
-            .reserve(connection, organization_id, &self.usage, self.now);
+            .reserve(work, organization_id, &self.usage, self.now);
         match reserved.await? {
             None => Ok(()),
             Some(_) => Err(lock.run_again()),

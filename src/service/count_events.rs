@@ -1,10 +1,10 @@
 //! Folds events into the counts of their batches, so that few rows have to be read to count a batch.
 
-use crate::store::{Connection, batches};
+use crate::store::batches;
 
 use super::ServiceError;
-use super::context::Context;
 use super::runner::{Service, UseCase};
+use super::unit_of_work::UnitOfWork;
 
 /// About how many rows of events one statement folds, so that it stays short.
 const FOLD_ROWS_MAX: i64 = 1_000;
@@ -35,7 +35,7 @@ impl UseCase for FoldEvents {
     const IS_TRANSACTION: bool = false;
     type Output = i64;
 
-    async fn run(&self, _: &Context, connection: &mut Connection<'_>) -> Result<i64, ServiceError> {
-        Ok(batches::fold(connection, FOLD_ROWS_MAX).await?)
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<i64, ServiceError> {
+        Ok(batches::fold(work, FOLD_ROWS_MAX).await?)
     }
 }

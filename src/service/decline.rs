@@ -11,10 +11,10 @@ use crate::store::subjects::{self, Subject};
 use crate::store::{Connection, audit_events};
 
 use super::ServiceError;
-use super::context::Context;
 use super::invitation_access::require_organization;
 use super::runner::UseCase;
 use super::suppression_list::suppress;
+use super::unit_of_work::UnitOfWork;
 
 /// Declines an invitation. Declining again changes nothing. Not `Debug`, because it may hold an address.
 pub struct Decline {
@@ -30,20 +30,17 @@ impl UseCase for Decline {
     const NAME: &'static str = "decline";
     type Output = Invitation;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Invitation, ServiceError> {
-        let found = context
-            .verify_token(connection, &self.token, &self.actor)
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Invitation, ServiceError> {
+        let found = work
+            .context
+            .verify_token(work, &self.token, &self.actor)
             .await?;
         let verified = found.subject;
         require_organization(&verified)?;
-        self.require_invited_person(connection, &verified).await?;
-        let now = context.now();
+        self.require_invited_person(work, &verified).await?;
+        let now = work.context.now();
         // Locked and read again, because the invitation may have been accepted since the first read.
-        let subject = subjects::lock(connection, &verified.organization_id, verified.id)
+        let subject = subjects::lock(work, &verified.organization_id, verified.id)
             .await?
             .filter(|subject| subject.generation == verified.generation)
             .ok_or(ServiceError::Conflict)?;
@@ -51,7 +48,7 @@ impl UseCase for Decline {
         match state {
             StateName::Pending => {
                 let target = (subject.id, subject.organization_id.clone());
-                invitations::end_many(connection, &[target], End::Declined, now).await?;
+                invitations::end_many(work, &[target], End::Declined, now).await?;
             }
             StateName::Declined => {}
             other => {
@@ -61,16 +58,9 @@ impl UseCase for Decline {
         }
         let organization_id = &subject.organization_id;
         if self.suppress {
-            let tagger = context.suppression.tagger();
+            let tagger = work.context.suppression.tagger();
             let tag = tagger.tag_of_normalized(&subject.email_normalized);
-            suppress(
-                connection,
-                organization_id,
-                tag,
-                SuppressionReason::Declined,
-                now,
-            )
-            .await?;
+            suppress(work, organization_id, tag, SuppressionReason::Declined, now).await?;
         }
         // Declining again is recorded only if it also suppresses.
         if state == StateName::Pending || self.suppress {
@@ -80,12 +70,14 @@ impl UseCase for Decline {
                     suppressed: u64::from(self.suppress),
                     ..AuditCounts::default()
                 },
-                ..context.audit_event(&self.actor, AuditAction::Decline, organization_id, now)
+                ..work
+                    .context
+                    .audit_event(&self.actor, AuditAction::Decline, organization_id, now)
             };
-            audit_events::insert_many(connection, &[event]).await?;
+            audit_events::insert_many(work, &[event]).await?;
         }
-        context
-            .read_invitation(connection, organization_id, subject.id)
+        work.context
+            .read_invitation(work, organization_id, subject.id)
             .await
     }
 }

@@ -13,8 +13,8 @@ use crate::store::invitations::{self, End};
 use crate::store::{Connection, audit_events, memberships, organizations, users};
 
 use super::ServiceError;
-use super::context::Context;
 use super::runner::UseCase;
+use super::unit_of_work::UnitOfWork;
 
 /// Deletes an organization, its memberships and its pending invitations.
 pub struct DeleteOrganization {
@@ -50,25 +50,23 @@ impl UseCase for DeleteOrganization {
     const NAME: &'static str = "delete_organization";
     type Output = Deleted;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Deleted, ServiceError> {
-        let (id, now) = (&self.organization_id, context.now());
-        if !organizations::mark_deleted(connection, id, now).await? {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Deleted, ServiceError> {
+        let (id, now) = (&self.organization_id, work.context.now());
+        if !organizations::mark_deleted(work, id, now).await? {
             return Err(ServiceError::Refused(Reason::OrganizationNotFound));
         }
         let organization_ids = [id.as_str().to_owned()];
-        let revoked = revoke_pending(connection, &organization_ids, None, now).await?;
+        let revoked = revoke_pending(work, &organization_ids, None, now).await?;
         let deleted = Deleted {
             revoked_invitations: revoked.values().sum(),
-            memberships: memberships::delete_of_organization(connection, id).await?,
+            memberships: memberships::delete_of_organization(work, id).await?,
             emails: 0,
         };
         let action = AuditAction::DeleteOrganization;
-        let event = context.audit_event(&self.actor, action, id.as_str(), now);
-        audit_events::insert_many(connection, &[deleted.audit_event(event, None)]).await?;
+        let event = work
+            .context
+            .audit_event(&self.actor, action, id.as_str(), now);
+        audit_events::insert_many(work, &[deleted.audit_event(event, None)]).await?;
         Ok(deleted)
     }
 }
@@ -77,18 +75,14 @@ impl UseCase for DeleteUser {
     const NAME: &'static str = "delete_user";
     type Output = Deleted;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Deleted, ServiceError> {
-        let (id, now) = (&self.user_id, context.now());
-        let emails = users::delete(connection, id)
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Deleted, ServiceError> {
+        let (id, now) = (&self.user_id, work.context.now());
+        let emails = users::delete(work, id)
             .await?
             .ok_or(ServiceError::Refused(Reason::UserNotFound))?;
         // Only members can invite, and losing a membership revokes, so these are all organizations to look at.
-        let organization_ids = memberships::delete_of_user(connection, id).await?;
-        let revoked = revoke_pending(connection, &organization_ids, Some(id), now).await?;
+        let organization_ids = memberships::delete_of_user(work, id).await?;
+        let revoked = revoke_pending(work, &organization_ids, Some(id), now).await?;
         let deleted = Deleted {
             revoked_invitations: revoked.values().sum(),
             memberships: u64::try_from(organization_ids.len()).unwrap_or(u64::MAX),
@@ -97,7 +91,9 @@ impl UseCase for DeleteUser {
         // One event for each organization of the user, and one with all counts that belongs to no organization.
         let event = |organization_id: &str, deleted: Deleted| {
             let action = AuditAction::DeleteUser;
-            let event = context.audit_event(&self.actor, action, organization_id, now);
+            let event = work
+                .context
+                .audit_event(&self.actor, action, organization_id, now);
             deleted.audit_event(event, Some(id))
         };
         let mut events = vec![event(NO_ORGANIZATION, deleted)];
@@ -110,7 +106,7 @@ impl UseCase for DeleteUser {
             };
             event(organization_id, deleted)
         }));
-        audit_events::insert_many(connection, &events).await?;
+        audit_events::insert_many(work, &events).await?;
         Ok(deleted)
     }
 }
@@ -119,26 +115,24 @@ impl UseCase for DeleteMembership {
     const NAME: &'static str = "delete_membership";
     type Output = Deleted;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Deleted, ServiceError> {
-        let (id, user_id, now) = (&self.organization_id, &self.user_id, context.now());
-        if !memberships::delete(connection, id, user_id).await? {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Deleted, ServiceError> {
+        let (id, user_id, now) = (&self.organization_id, &self.user_id, work.context.now());
+        if !memberships::delete(work, id, user_id).await? {
             return Err(ServiceError::Refused(Reason::MembershipNotFound));
         }
         let organization_ids = [id.as_str().to_owned()];
-        let revoked = revoke_pending(connection, &organization_ids, Some(user_id), now).await?;
+        let revoked = revoke_pending(work, &organization_ids, Some(user_id), now).await?;
         let deleted = Deleted {
             revoked_invitations: revoked.values().sum(),
             memberships: 1,
             emails: 0,
         };
         let action = AuditAction::DeleteMembership;
-        let event = context.audit_event(&self.actor, action, id.as_str(), now);
+        let event = work
+            .context
+            .audit_event(&self.actor, action, id.as_str(), now);
         let event = deleted.audit_event(event, Some(user_id));
-        audit_events::insert_many(connection, &[event]).await?;
+        audit_events::insert_many(work, &[event]).await?;
         Ok(deleted)
     }
 }

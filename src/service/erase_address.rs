@@ -10,12 +10,12 @@ use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent, NO_ORGANIZATION};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::suppression::{EVERY_ORGANIZATION, SuppressionReason};
-use crate::store::{self, Connection, audit_events, erasures, suppressions, users};
+use crate::store::{self, audit_events, erasures, suppressions, users};
 
 use super::ServiceError;
-use super::context::Context;
 use super::runner::{Service, UseCase};
 use super::suppression_list::suppress;
+use super::unit_of_work::UnitOfWork;
 
 /// Most invitations of one transaction, so that no lock is held for long.
 const ERASE_ROWS_MAX: i64 = 500;
@@ -93,29 +93,23 @@ impl UseCase for SuppressErased {
     const NAME: &'static str = "erase_address.suppress";
     type Output = bool;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<bool, ServiceError> {
-        let (email, now) = (&self.0.email_normalized, context.now());
-        let tagger = context.suppression.tagger();
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<bool, ServiceError> {
+        let (email, now) = (&self.0.email_normalized, work.context.now());
+        let tagger = work.context.suppression.tagger();
         // An entry under an older key counts as well.
         let entries: Vec<_> = tagger
             .tags_of_normalized(email)
             .map(|tag| (EVERY_ORGANIZATION, tag))
             .collect();
-        let known = suppressions::find(connection, &entries, now).await?;
+        let known = suppressions::find(work, &entries, now).await?;
         let tag = tagger.tag_of_normalized(email);
         let reason = SuppressionReason::Manual;
-        suppress(connection, EVERY_ORGANIZATION, tag, reason, now).await?;
+        suppress(work, EVERY_ORGANIZATION, tag, reason, now).await?;
         let counts = AuditCounts {
             suppressed: 1,
             ..AuditCounts::default()
         };
-        self.0
-            .record(context, connection, [(NO_ORGANIZATION, counts)])
-            .await?;
+        self.0.record(work, [(NO_ORGANIZATION, counts)]).await?;
         Ok(known.is_empty())
     }
 }
@@ -124,17 +118,13 @@ impl UseCase for EraseInvitations {
     const NAME: &'static str = "erase_address";
     type Output = ErasedAddress;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<ErasedAddress, ServiceError> {
-        let (email, now) = (&self.0.email_normalized, context.now());
-        store::plan_afresh(connection).await?;
-        let locked = erasures::lock_of_address(connection, email, ERASE_ROWS_MAX, now).await?;
-        let tag = context.suppression.tagger().tag_of_normalized(email);
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<ErasedAddress, ServiceError> {
+        let (email, now) = (&self.0.email_normalized, work.context.now());
+        store::plan_afresh(work).await?;
+        let locked = erasures::lock_of_address(work, email, ERASE_ROWS_MAX, now).await?;
+        let tag = work.context.suppression.tagger().tag_of_normalized(email);
         let rows: Vec<_> = locked.iter().map(|row| (row, tag)).collect();
-        let canceled_mails = erasures::erase_many(connection, &rows, now).await?;
+        let canceled_mails = erasures::erase_many(work, &rows, now).await?;
         let mut by_organization: BTreeMap<&str, AuditCounts> = BTreeMap::new();
         let mut erased = ErasedAddress {
             canceled_mails,
@@ -148,7 +138,7 @@ impl UseCase for EraseInvitations {
             erased.invitations += 1;
             erased.revoked_invitations += revoked;
         }
-        self.0.record(context, connection, by_organization).await?;
+        self.0.record(work, by_organization).await?;
         Ok(erased)
     }
 }
@@ -157,20 +147,17 @@ impl UseCase for EraseFromUsers {
     const NAME: &'static str = "erase_address.users";
     type Output = users::Forgotten;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<users::Forgotten, ServiceError> {
-        store::plan_afresh(connection).await?;
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<users::Forgotten, ServiceError> {
+        store::plan_afresh(work).await?;
         let email = &self.0.email_normalized;
-        let forgotten = users::forget_address(connection, email, context.now()).await?;
+        let now = work.context.now();
+        let forgotten = users::forget_address(work, email, now).await?;
         let counts = AuditCounts {
             erased: forgotten.users.unsigned_abs(),
             ..AuditCounts::default()
         };
         let counts = (forgotten.users > 0).then_some((NO_ORGANIZATION, counts));
-        self.0.record(context, connection, counts).await?;
+        self.0.record(work, counts).await?;
         Ok(forgotten)
     }
 }
@@ -179,21 +166,25 @@ impl Erasure {
     /// Writes one audit event for each organization.
     async fn record<'a>(
         &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
         counts: impl IntoIterator<Item = (&'a str, AuditCounts)>,
     ) -> Result<(), ServiceError> {
-        let now = context.now();
+        let now = work.context.now();
         let events: Vec<AuditEvent> = counts
             .into_iter()
             .map(|(organization_id, counts)| AuditEvent {
                 counts,
-                ..context.audit_event(&self.actor, AuditAction::EraseAddress, organization_id, now)
+                ..work.context.audit_event(
+                    &self.actor,
+                    AuditAction::EraseAddress,
+                    organization_id,
+                    now,
+                )
             })
             .collect();
         if events.is_empty() {
             return Ok(());
         }
-        Ok(audit_events::insert_many(connection, &events).await?)
+        Ok(audit_events::insert_many(work, &events).await?)
     }
 }

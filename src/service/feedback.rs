@@ -7,13 +7,13 @@ use crate::domain::address_tag::AddressTag;
 use crate::domain::bounce_address::SentMail;
 use crate::domain::invitation::DeliveryState;
 use crate::domain::suppression::{EVERY_ORGANIZATION, SuppressionReason};
-use crate::store::Connection;
 use crate::store::feedback_events::{self, Report, ReportedInvitation};
 
 use super::ServiceError;
 use super::context::Context;
 use super::runner::UseCase;
 use super::suppression_list::suppress;
+use super::unit_of_work::UnitOfWork;
 
 /// States in which a message may still bounce. A message that was given up may have been delivered, if the reply of the mail
 /// server was lost.
@@ -103,32 +103,28 @@ impl UseCase for RecordFeedback {
     const NAME: &'static str = "record_feedback";
     type Output = FeedbackOutcome;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<FeedbackOutcome, ServiceError> {
-        let (feedback, now) = (&self.0, context.now());
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<FeedbackOutcome, ServiceError> {
+        let (feedback, now) = (&self.0, work.context.now());
         let mail = feedback.mail;
         // The invitation is locked before its message, in the order in which a worker or a resend locks them.
-        let invitation = feedback_events::lock_invitation(connection, mail.invitation_id).await?;
+        let invitation = feedback_events::lock_invitation(work, mail.invitation_id).await?;
         let Some(invitation) =
             invitation.filter(|invitation| (1..=invitation.send_seq).contains(&mail.send_seq))
         else {
             return Ok(FeedbackOutcome::UnknownMail);
         };
         let source = feedback.source.as_str();
-        if !feedback_events::insert(connection, source, &feedback.event_id, now).await? {
+        if !feedback_events::insert(work, source, &feedback.event_id, now).await? {
             return Ok(FeedbackOutcome::KnownAlready);
         }
         // A report about an older message says nothing about the newer one.
         if invitation.send_seq == mail.send_seq {
-            feedback_events::tell(connection, &invitation, feedback.report(), now).await?;
+            feedback_events::tell(work, &invitation, feedback.report(), now).await?;
         }
         if let Some(reason) = feedback.kind.suppression()
-            && let Some(tag) = tag(context, &invitation)
+            && let Some(tag) = tag(work.context, &invitation)
         {
-            suppress(connection, EVERY_ORGANIZATION, tag, reason, now).await?;
+            suppress(work, EVERY_ORGANIZATION, tag, reason, now).await?;
         }
         Ok(FeedbackOutcome::Recorded)
     }

@@ -4,11 +4,10 @@ use uuid::Uuid;
 
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
-use crate::store::Connection;
 
 use super::ServiceError;
-use super::context::Context;
 use super::runner::UseCase;
+use super::unit_of_work::UnitOfWork;
 
 /// Reads an invitation.
 pub struct GetInvitation {
@@ -21,13 +20,9 @@ impl UseCase for GetInvitation {
     const IS_TRANSACTION: bool = false;
     type Output = Invitation;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Invitation, ServiceError> {
-        context
-            .read_invitation(connection, self.organization_id.as_str(), self.id)
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Invitation, ServiceError> {
+        work.context
+            .read_invitation(work, self.organization_id.as_str(), self.id)
             .await
     }
 }

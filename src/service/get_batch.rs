@@ -5,11 +5,11 @@ use uuid::Uuid;
 use crate::domain::batch::{Batch, BatchCounts};
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
-use crate::store::{self, Connection, batches};
+use crate::store::{self, batches};
 
 use super::ServiceError;
-use super::context::Context;
 use super::runner::UseCase;
+use super::unit_of_work::UnitOfWork;
 
 /// Reads a batch, and the number of its invitations for each pair of state and delivery state.
 pub struct GetBatch {
@@ -21,17 +21,13 @@ impl UseCase for GetBatch {
     const NAME: &'static str = "get_batch";
     type Output = (Batch, Vec<BatchCounts>);
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Self::Output, ServiceError> {
-        store::plan_afresh(connection).await?;
-        let batch = batches::find(connection, &self.organization_id, self.id)
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
+        store::plan_afresh(work).await?;
+        let batch = batches::find(work, &self.organization_id, self.id)
             .await?
             .ok_or(ServiceError::Refused(Reason::BatchNotFound))?;
-        let now = context.now();
-        let counts = batches::counts(connection, &self.organization_id, self.id, now).await?;
+        let now = work.context.now();
+        let counts = batches::counts(work, &self.organization_id, self.id, now).await?;
         Ok((batch, counts))
     }
 }

@@ -10,7 +10,7 @@ use crate::store::Connection;
 use crate::store::idempotency_keys::{self, RequestKey};
 
 use super::ServiceError;
-use super::context::Context;
+use super::unit_of_work::UnitOfWork;
 
 /// How long a response is kept.
 pub(super) const REQUEST_ID_TTL: Duration = Duration::hours(24);
@@ -49,20 +49,17 @@ impl IdempotencyKey {
     /// `REQUEST_ID_REUSED` if the earlier request was another one.
     pub(super) async fn load_response(
         &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
         is_dry_run: bool,
     ) -> Result<Option<Vec<u8>>, ServiceError> {
-        let now = context.now();
+        let now = work.context.now();
         let forget_before = now - REQUEST_ID_TTL;
         let hash = &self.request_hash;
-        if !is_dry_run
-            && idempotency_keys::claim(connection, &self.key, hash, now, forget_before).await?
+        if !is_dry_run && idempotency_keys::claim(work, &self.key, hash, now, forget_before).await?
         {
             return Ok(None);
         }
-        let Some(stored) = idempotency_keys::get(connection, &self.key, forget_before).await?
-        else {
+        let Some(stored) = idempotency_keys::get(work, &self.key, forget_before).await? else {
             // The earlier call was deleted between the two statements, unless this is a dry run.
             return if is_dry_run {
                 Ok(None)

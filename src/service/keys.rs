@@ -1,13 +1,12 @@
 //! Checks that the loaded keys fit the rows that need them, before anything is served.
 
 use crate::domain::keyring::{Keyring, Purpose};
-use crate::store::Connection;
 use crate::store::signing_keys::{self, SigningKeyRow};
 use crate::store::suppressions;
 
 use super::ServiceError;
-use super::context::Context;
 use super::runner::UseCase;
+use super::unit_of_work::UnitOfWork;
 
 /// The keys file does not fit the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -30,23 +29,19 @@ impl UseCase for CheckKeys {
     const NAME: &'static str = "check_keys";
     type Output = Result<(), KeyringMismatch>;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Self::Output, ServiceError> {
-        let now = context.now();
-        let loaded = check_values(&context.keyring);
-        signing_keys::insert_new(connection, &loaded, now).await?;
-        for known in signing_keys::list(connection).await? {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
+        let now = work.context.now();
+        let loaded = check_values(&work.context.keyring);
+        signing_keys::insert_new(work, &loaded, now).await?;
+        for known in signing_keys::list(work).await? {
             let key_id = known.key_id;
             match loaded.iter().find(|key| key.key_id == key_id) {
                 Some(key) if key.check_value == known.check_value => {}
                 Some(_) => return Ok(Err(KeyringMismatch::Changed(key_id))),
-                None if signing_keys::is_needed(connection, key_id, now).await? => {
+                None if signing_keys::is_needed(work, key_id, now).await? => {
                     return Ok(Err(KeyringMismatch::Missing(key_id)));
                 }
-                None if suppressions::is_key_needed(connection, key_id, now).await? => {
+                None if suppressions::is_key_needed(work, key_id, now).await? => {
                     return Ok(Err(KeyringMismatch::MissingForSuppressions(key_id)));
                 }
                 None => {}

@@ -5,16 +5,15 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use crate::domain::ids::OrganizationId;
-use crate::store::{Connection, subjects};
+use crate::store::subjects;
 
 use super::ServiceError;
-use super::context::Context;
 use super::item_result::ItemResult;
+use super::unit_of_work::UnitOfWork;
 
 /// Adds the link of each invitation that did not fail.
 pub(super) async fn add_links(
-    context: &Context,
-    connection: &mut Connection<'_>,
+    work: &mut UnitOfWork<'_>,
     organization_id: &OrganizationId,
     results: &mut [ItemResult],
 ) -> Result<(), ServiceError> {
@@ -23,7 +22,7 @@ pub(super) async fn add_links(
         .filter(|result| !result.is_failed())
         .filter_map(|result| Some(result.invitation.as_ref()?.id))
         .collect();
-    let subjects = subjects::find_many(connection, organization_id, &ids).await?;
+    let subjects = subjects::find_many(work, organization_id, &ids).await?;
     let subjects: HashMap<Uuid, _> = subjects
         .iter()
         .filter(|subject| !subject.is_erased())
@@ -33,7 +32,7 @@ pub(super) async fn add_links(
         if let Some(invitation) = &result.invitation
             && let Some(subject) = subjects.get(&invitation.id)
         {
-            result.link = Some(context.link(subject, &invitation.redirect_url)?);
+            result.link = Some(work.context.link(subject, &invitation.redirect_url)?);
         }
     }
     Ok(())

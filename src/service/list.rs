@@ -12,6 +12,7 @@ use super::ServiceError;
 use super::context::Context;
 use super::result_page::ResultPage;
 use super::runner::UseCase;
+use super::unit_of_work::UnitOfWork;
 
 /// Reads a page.
 pub struct ListInvitations {
@@ -27,26 +28,24 @@ impl UseCase for ListInvitations {
     const IS_TRANSACTION: bool = false;
     type Output = ResultPage<Invitation>;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Self::Output, ServiceError> {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
         let (id, filter) = (&self.organization_id, &self.filter);
         let limit = ResultPage::<Uuid>::rows_max(self.page_size);
-        let ids = store::find_pages(connection, async |connection| {
+        let context = work.context;
+        let ids = store::find_pages(work, async |connection| {
             list_ids(context, connection, id, filter, self.before, limit).await
         })
         .await?;
         let page = ResultPage::new(ids, self.page_size);
         // The rows of invitations tell whether the organization exists. An empty page needs a statement for that.
         let items = if page.items.is_empty() {
-            let stored = organizations::get(connection, id).await?;
+            let stored = organizations::get(work, id).await?;
             stored
                 .filter(|stored| !stored.is_deleted)
                 .map(|_| Vec::new())
         } else {
-            invitation_row::get_page(connection, id.as_str(), &page.items, context.now()).await?
+            let now = context.now();
+            invitation_row::get_page(work, id.as_str(), &page.items, now).await?
         };
         Ok(ResultPage {
             items: items.ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?,

@@ -9,12 +9,12 @@ use crate::domain::audit::AuditRecord;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
 use crate::store::audit_events::{self, AuditFilter};
-use crate::store::{self, Connection, organizations};
+use crate::store::{self, organizations};
 
 use super::ServiceError;
-use super::context::Context;
 use super::result_page::ResultPage;
 use super::runner::UseCase;
+use super::unit_of_work::UnitOfWork;
 
 /// Reads a page of the audit log.
 pub struct ListAuditEvents {
@@ -30,22 +30,18 @@ impl UseCase for ListAuditEvents {
     const NAME: &'static str = "list_audit";
     type Output = ResultPage<AuditRecord>;
 
-    async fn run(
-        &self,
-        _: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Self::Output, ServiceError> {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
         // One plan for all combinations of filters would read the whole log for each page.
-        store::plan_afresh(connection).await?;
+        store::plan_afresh(work).await?;
         let mut filter = self.filter.clone();
         if let Some(id) = &self.organization_id {
-            organizations::get(connection, id)
+            organizations::get(work, id)
                 .await?
                 .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
             filter.organization_id = Some(id.as_str().to_owned());
         }
         let limit = ResultPage::<AuditRecord>::rows_max(self.page_size);
-        let rows = audit_events::list(connection, &filter, self.before, limit).await?;
+        let rows = audit_events::list(work, &filter, self.before, limit).await?;
         Ok(ResultPage::new(rows, self.page_size))
     }
 }

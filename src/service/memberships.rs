@@ -3,13 +3,13 @@
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::membership::Membership;
 use crate::domain::reason::Reason;
-use crate::store::{Connection, memberships};
+use crate::store::memberships;
 
 use super::ServiceError;
-use super::context::Context;
 use super::existing_organization::require_organization_exists;
 use super::result_page::ResultPage;
 use super::runner::UseCase;
+use super::unit_of_work::UnitOfWork;
 
 /// Reads a membership.
 pub struct GetMembership {
@@ -36,13 +36,9 @@ impl UseCase for GetMembership {
     const IS_TRANSACTION: bool = false;
     type Output = Membership;
 
-    async fn run(
-        &self,
-        _: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Membership, ServiceError> {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Membership, ServiceError> {
         let (organization_id, user_id) = (self.organization_id.as_str(), self.user_id.as_str());
-        memberships::get(connection, organization_id, user_id)
+        memberships::get(work, organization_id, user_id)
             .await?
             .ok_or(ServiceError::Refused(Reason::MembershipNotFound))
     }
@@ -53,15 +49,11 @@ impl UseCase for ListMemberships {
     const IS_TRANSACTION: bool = false;
     type Output = ResultPage<Membership>;
 
-    async fn run(
-        &self,
-        _: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Self::Output, ServiceError> {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
         let id = &self.organization_id;
-        require_organization_exists(connection, id).await?;
+        require_organization_exists(work, id).await?;
         let limit = ResultPage::<Membership>::rows_max(self.page_size);
-        let rows = memberships::list(connection, id, &self.after, limit).await?;
+        let rows = memberships::list(work, id, &self.after, limit).await?;
         Ok(ResultPage::new(rows, self.page_size))
     }
 }
@@ -71,8 +63,8 @@ impl UseCase for RequireAdmin {
     const IS_TRANSACTION: bool = false;
     type Output = ();
 
-    async fn run(&self, _: &Context, connection: &mut Connection<'_>) -> Result<(), ServiceError> {
-        if memberships::is_admin(connection, &self.organization_id, &self.user_id).await? {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<(), ServiceError> {
+        if memberships::is_admin(work, &self.organization_id, &self.user_id).await? {
             Ok(())
         } else {
             Err(ServiceError::Refused(Reason::OrganizationDenied))

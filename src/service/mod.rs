@@ -47,6 +47,7 @@ mod suppression_list;
 mod suppressions;
 mod suspension;
 mod sweep;
+mod unit_of_work;
 mod unsubscribe;
 mod upsert;
 mod watch;
@@ -81,6 +82,7 @@ pub use suppressions::{
     ListSuppressions, RefusedAddress,
 };
 pub use suspension::{ResumeOrganization, SuspendOrganization};
+pub use unit_of_work::UnitOfWork;
 pub use upsert::{
     UpsertMemberships, UpsertOrganizations, UpsertOutcome, UpsertResult, UpsertUsers,
 };

@@ -3,12 +3,11 @@
 use crate::domain::actor::Actor;
 use crate::domain::invitation::Invitation;
 use crate::domain::token::Token;
-use crate::store::Connection;
 
 use super::ServiceError;
-use super::context::Context;
 use super::invitation_access::require_active_organization;
 use super::runner::UseCase;
+use super::unit_of_work::UnitOfWork;
 
 /// Reads the invitation of a token. Not all of it may be shown.
 pub struct PreviewInvitation {
@@ -21,13 +20,10 @@ impl UseCase for PreviewInvitation {
     const IS_TRANSACTION: bool = false;
     type Output = Invitation;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Invitation, ServiceError> {
-        let found = context
-            .verify_token(connection, &self.token, &self.actor)
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Invitation, ServiceError> {
+        let found = work
+            .context
+            .verify_token(work, &self.token, &self.actor)
             .await?;
         require_active_organization(&found.subject)?;
         Ok(found.invitation)

@@ -1,11 +1,10 @@
 //! Reminders: one more message for each invitation that is about to expire.
 
-use crate::store::Connection;
 use crate::store::reminders::{self, Reminded};
 
 use super::ServiceError;
-use super::context::Context;
 use super::runner::{Service, UseCase};
+use super::unit_of_work::UnitOfWork;
 
 /// Most invitations of one statement, so that no lock is held for long.
 const REMIND_ROWS_MAX: i64 = 500;
@@ -34,11 +33,8 @@ impl UseCase for QueueReminders {
     const IS_TRANSACTION: bool = false;
     type Output = Reminded;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Reminded, ServiceError> {
-        Ok(reminders::queue_due(connection, context.now(), REMIND_ROWS_MAX).await?)
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Reminded, ServiceError> {
+        let now = work.context.now();
+        Ok(reminders::queue_due(work, now, REMIND_ROWS_MAX).await?)
     }
 }

@@ -14,10 +14,10 @@ use crate::store::candidates::Candidate;
 use crate::store::{self, Connection, audit_events, dead_letters, organizations};
 
 use super::ServiceError;
-use super::context::Context;
 use super::result_page::ResultPage;
 use super::runner::UseCase;
 use super::selection::{RefusedInvitation, SelectedInvitations};
+use super::unit_of_work::UnitOfWork;
 
 /// Which messages, by their invitations.
 #[derive(Debug, Clone)]
@@ -51,23 +51,18 @@ impl UseCase for Requeue {
     const NAME: &'static str = "requeue";
     type Output = RequeuedMessages;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<RequeuedMessages, ServiceError> {
-        let now = context.now();
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<RequeuedMessages, ServiceError> {
+        let now = work.context.now();
         let organization_id = &self.organization_id;
-        store::plan_afresh(connection).await?;
-        organizations::hold(connection, organization_id)
+        store::plan_afresh(work).await?;
+        organizations::hold(work, organization_id)
             .await?
             .filter(|stored| !stored.is_deleted)
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
-        let selected = self.select(connection, now).await?;
-        let candidates = selected.lock(connection, organization_id).await?;
+        let selected = self.select(work, now).await?;
+        let candidates = selected.lock(work, organization_id).await?;
         let pending = pending(&candidates, now)?;
-        let requeued =
-            dead_letters::requeue_many(connection, organization_id, &pending, now).await?;
+        let requeued = dead_letters::requeue_many(work, organization_id, &pending, now).await?;
         let requeued: HashSet<Uuid> = requeued.into_iter().collect();
         let mut results = Vec::new();
         for resolved in selected.resolve(&candidates) {
@@ -82,14 +77,14 @@ impl UseCase for Requeue {
         }
         let event = AuditEvent {
             counts: counts(&results),
-            ..context.audit_event(
+            ..work.context.audit_event(
                 &self.actor,
                 AuditAction::Requeue,
                 organization_id.as_str(),
                 now,
             )
         };
-        audit_events::insert_many(connection, &[event]).await?;
+        audit_events::insert_many(work, &[event]).await?;
         Ok(RequeuedMessages {
             found: selected.found,
             results,

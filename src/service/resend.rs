@@ -9,13 +9,13 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
 use crate::domain::reason::Reason;
 use crate::store::organizations::StoredOrganization;
-use crate::store::{Connection, audit_events, candidates, organizations};
+use crate::store::{audit_events, candidates, organizations};
 
 use super::ServiceError;
-use super::context::Context;
 use super::quotas::QuotaUsage;
 use super::resend_plan::{self, ResendStep, ResendTerms, rotated_count};
 use super::runner::UseCase;
+use super::unit_of_work::UnitOfWork;
 
 /// Sends an invitation again.
 #[derive(Debug, Clone)]
@@ -33,12 +33,8 @@ impl UseCase for Resend {
     const NAME: &'static str = "resend";
     type Output = Invitation;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Invitation, ServiceError> {
-        let now = context.now();
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Invitation, ServiceError> {
+        let now = work.context.now();
         let organization_id = &self.organization_id;
         let terms = ResendTerms {
             organization_id,
@@ -50,12 +46,12 @@ impl UseCase for Resend {
             now,
         };
         // Locked before the invitation, as in every call that makes one pending, so that it is not deleted meanwhile.
-        let organization = organizations::hold(connection, organization_id).await?;
-        let locked = candidates::lock_many(connection, organization_id, &[self.id]).await?;
+        let organization = organizations::hold(work, organization_id).await?;
+        let locked = candidates::lock_many(work, organization_id, &[self.id]).await?;
         let invitation = locked.first().ok_or(Reason::InvitationNotFound);
         let invitation = invitation.map_err(ServiceError::Refused)?;
         require_active(organization.as_ref())?;
-        let steps = resend_plan::plan(context, connection, &terms, vec![Ok(invitation)]).await?;
+        let steps = resend_plan::plan(work, &terms, vec![Ok(invitation)]).await?;
         let resending = match steps.first() {
             Some(ResendStep::Send { resending, .. }) => *resending,
             Some(ResendStep::Refuse { refusal, exceeded }) => {
@@ -67,7 +63,7 @@ impl UseCase for Resend {
             }
             None => return Err(ServiceError::Refused(Reason::InvitationNotFound)),
         };
-        resend_plan::write(context, connection, &terms, &[resending]).await?;
+        resend_plan::write(work, &terms, &[resending]).await?;
         let event = AuditEvent {
             invitation_id: Some(self.id),
             counts: AuditCounts {
@@ -75,20 +71,21 @@ impl UseCase for Resend {
                 rotated: rotated_count(&[resending]),
                 ..AuditCounts::default()
             },
-            ..context.audit_event(
+            ..work.context.audit_event(
                 &self.actor,
                 AuditAction::Resend,
                 organization_id.as_str(),
                 now,
             )
         };
-        audit_events::insert_many(connection, &[event]).await?;
-        let resent = context
-            .read_invitation(connection, organization_id.as_str(), self.id)
+        audit_events::insert_many(work, &[event]).await?;
+        let resent = work
+            .context
+            .read_invitation(work, organization_id.as_str(), self.id)
             .await?;
         let usage = QuotaUsage::new(steps.iter().filter_map(ResendStep::quota_request));
-        let quotas = &context.quotas;
-        let obstacle = quotas.reserve(connection, organization_id, &usage, now);
+        let quotas = &work.context.quotas;
+        let obstacle = quotas.reserve(work, organization_id, &usage, now);
         match obstacle.await? {
             None => Ok(resent),
             Some(quota) => Err(ServiceError::Exhausted(vec![quotas.exceeded(quota, now)])),

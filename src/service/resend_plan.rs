@@ -14,11 +14,12 @@ use crate::entropy;
 use crate::store::candidates::Candidate;
 use crate::store::invitations::{self, Pending, Resending};
 use crate::store::quotas::MailedInvitation;
-use crate::store::{Connection, Constraint, StoreError};
+use crate::store::{Constraint, StoreError};
 
 use super::ServiceError;
 use super::context::Context;
 use super::selection::RefusedInvitation;
+use super::unit_of_work::UnitOfWork;
 
 /// How invitations are sent again.
 pub(super) struct ResendTerms<'a> {
@@ -54,19 +55,18 @@ struct Facts {
 
 /// Decides about every invitation. Reads with one statement each what is pending, suppressed and recently mailed.
 pub(super) async fn plan(
-    context: &Context,
-    connection: &mut Connection<'_>,
+    work: &mut UnitOfWork<'_>,
     terms: &ResendTerms<'_>,
     invitations: Vec<Result<&Candidate, RefusedInvitation>>,
 ) -> Result<Vec<ResendStep>, ServiceError> {
-    let facts = Facts::read(context, connection, terms, &invitations).await?;
+    let facts = Facts::read(work, terms, &invitations).await?;
     let mut emails = HashSet::new();
     invitations
         .into_iter()
         .map(|invitation| {
             let refusal = match invitation {
                 Ok(candidate) => match facts.refusal(candidate, &mut emails, terms.now)? {
-                    None => return Ok(facts.send(context, candidate, terms)?),
+                    None => return Ok(facts.send(work.context, candidate, terms)?),
                     Some(reason) => reason.into(),
                 },
                 Err(refusal) => refusal,
@@ -85,21 +85,19 @@ pub(super) async fn plan(
 ///
 /// `ALREADY_INVITED` if a concurrent call invited one of the addresses.
 pub(super) async fn write(
-    context: &Context,
-    connection: &mut Connection<'_>,
+    work: &mut UnitOfWork<'_>,
     terms: &ResendTerms<'_>,
     items: &[Resending],
 ) -> Result<(), ServiceError> {
-    let key_id = context.keyring.active();
-    let resent =
-        invitations::resend_many(connection, terms.organization_id, items, key_id, terms.now)
-            .await
-            .map_err(|error| match error {
-                StoreError::Conflict(Constraint::InvitationsPending, _) => {
-                    ServiceError::Refused(Reason::AlreadyInvited)
-                }
-                other => other.into(),
-            })?;
+    let key_id = work.context.keyring.active();
+    let resent = invitations::resend_many(work, terms.organization_id, items, key_id, terms.now)
+        .await
+        .map_err(|error| match error {
+            StoreError::Conflict(Constraint::InvitationsPending, _) => {
+                ServiceError::Refused(Reason::AlreadyInvited)
+            }
+            other => other.into(),
+        })?;
     if resent.len() != items.len() {
         return Err(ServiceError::Conflict);
     }
@@ -108,8 +106,7 @@ pub(super) async fn write(
 
 impl Facts {
     async fn read(
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
         terms: &ResendTerms<'_>,
         invitations: &[Result<&Candidate, RefusedInvitation>],
     ) -> Result<Self, ServiceError> {
@@ -125,20 +122,22 @@ impl Facts {
         let pending = if expired.is_empty() {
             HashMap::new()
         } else {
-            invitations::pending_for(connection, organization_id, &expired).await?
+            invitations::pending_for(work, organization_id, &expired).await?
         };
         let emails: Vec<&str> = candidates
             .iter()
             .map(|candidate| candidate.email_normalized.as_str())
             .collect();
-        let suppressed = context
+        let suppressed = work
+            .context
             .suppression
-            .find(connection, organization_id, &emails, now)
+            .find(work, organization_id, &emails, now)
             .await?;
         let ids: Vec<Uuid> = candidates.iter().map(|candidate| candidate.id).collect();
-        let mailed = context
+        let mailed = work
+            .context
             .quotas
-            .recent_mail(connection, organization_id, &ids, now)
+            .recent_mail(work, organization_id, &ids, now)
             .await?;
         Ok(Self {
             pending,

@@ -14,9 +14,9 @@ use crate::store::{
 };
 
 use super::ServiceError;
-use super::context::Context;
 use super::purge_run::{PURGE_ROWS_MAX, PurgeRun};
 use super::runner::{Service, UseCase};
+use super::unit_of_work::UnitOfWork;
 
 /// Most rows of events of one transaction. Events are the most frequent rows, and nothing else locks them.
 const PURGE_EVENTS_MAX: i64 = 5_000;
@@ -145,20 +145,17 @@ impl UseCase for EraseEnded {
     const NAME: &'static str = "purge.addresses";
     type Output = Purged;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Purged, ServiceError> {
-        store::plan_afresh(connection).await?;
-        let locked = erasures::lock_ended(connection, self.ended_by, PURGE_ROWS_MAX).await?;
-        let tagger = context.suppression.tagger();
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Purged, ServiceError> {
+        store::plan_afresh(work).await?;
+        let locked = erasures::lock_ended(work, self.ended_by, PURGE_ROWS_MAX).await?;
+        let tagger = work.context.suppression.tagger();
         let rows: Vec<_> = locked
             .iter()
             .map(|row| (row, tagger.tag_of_normalized(&row.email_normalized)))
             .collect();
         if !rows.is_empty() {
-            erasures::erase_many(connection, &rows, context.now()).await?;
+            let now = work.context.now();
+            erasures::erase_many(work, &rows, now).await?;
         }
         Ok(Purged {
             count: i64::try_from(locked.len()).unwrap_or(i64::MAX),

@@ -11,6 +11,7 @@ use crate::store::{Connection, Store};
 
 use super::ServiceError;
 use super::context::Context;
+use super::unit_of_work::UnitOfWork;
 use super::watch::READS_AT_ONCE_MAX;
 
 /// One thing that the service does: a value that holds the request, and the work on one connection.
@@ -28,8 +29,7 @@ pub trait UseCase: Send + Sync + 'static {
     /// Does the work.
     fn run(
         &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
     ) -> impl Future<Output = Result<Self::Output, ServiceError>> + Send;
 }
 
@@ -47,8 +47,7 @@ pub(super) trait EscalatingUseCase: Send + Sync + 'static {
     fn run(
         &self,
         lock: OrganizationLock,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
     ) -> impl Future<Output = Result<Self::Output, ServiceError>> + Send;
 }
 
@@ -85,12 +84,8 @@ impl<U: EscalatingUseCase> UseCase for Locked<U> {
     const NAME: &'static str = U::NAME;
     type Output = U::Output;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<U::Output, ServiceError> {
-        self.use_case.run(self.lock, context, connection).await
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<U::Output, ServiceError> {
+        self.use_case.run(self.lock, work).await
     }
 }
 
@@ -168,6 +163,13 @@ fn work<U: UseCase>(
 + 'static {
     move |connection| {
         let shared = Arc::clone(&shared);
-        Box::pin(async move { shared.1.run(&shared.0, connection).await })
+        Box::pin(async move {
+            let (context, use_case) = &*shared;
+            let mut work = UnitOfWork::new(context, connection.lend());
+            let outcome = use_case.run(&mut work).await;
+            let notifications = work.into_connection().into_notifications();
+            connection.set_notifications(notifications);
+            outcome
+        })
     }
 }

@@ -11,9 +11,9 @@ use crate::store::candidates::{self, Candidate};
 use crate::store::listings::ListFilter;
 
 use super::ServiceError;
-use super::context::Context;
 use super::list::list_ids;
 use super::result_page::ResultPage;
+use super::unit_of_work::UnitOfWork;
 
 /// Which invitations. Not `Debug`, because a filter may hold an address.
 pub enum InvitationSelection {
@@ -68,8 +68,7 @@ impl InvitationSelection {
     /// Finds the invitations.
     pub(super) async fn select(
         &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
         organization_id: &OrganizationId,
     ) -> Result<SelectedInvitations, ServiceError> {
         match self {
@@ -84,8 +83,8 @@ impl InvitationSelection {
                 page_size,
             } => {
                 let limit = ResultPage::<Uuid>::rows_max(*page_size);
-                let ids =
-                    list_ids(context, connection, organization_id, filter, *before, limit).await?;
+                let context = work.context;
+                let ids = list_ids(context, work, organization_id, filter, *before, limit).await?;
                 Ok(SelectedInvitations::found(ResultPage::new(ids, *page_size)))
             }
         }

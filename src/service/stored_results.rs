@@ -16,10 +16,11 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{Delivery, DeliveryState, Invitation, InvitationState};
 use crate::domain::quota::{ExceededQuota, Quota};
 use crate::domain::reason::{Reason, Violation};
-use crate::store::{Connection, invitation_row};
+use crate::store::invitation_row;
 
 use super::ServiceError;
 use super::item_result::{ItemOutcome, ItemResult, limit_existing};
+use super::unit_of_work::UnitOfWork;
 
 const UNREADABLE: ServiceError = ServiceError::Corrupt("a stored response cannot be read");
 
@@ -126,17 +127,16 @@ impl StoredResults {
     /// The results as they were returned, completed from the rows of the invitations.
     pub(super) async fn restore(
         self,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
         organization_id: &OrganizationId,
-        now: OffsetDateTime,
     ) -> Result<Vec<ItemResult>, ServiceError> {
         let ids: Vec<Uuid> = self
             .0
             .iter()
             .filter_map(|result| Some(result.invitation.as_ref()?.id))
             .collect();
-        let found =
-            invitation_row::get_many(connection, organization_id.as_str(), &ids, now).await?;
+        let now = work.context.now();
+        let found = invitation_row::get_many(work, organization_id.as_str(), &ids, now).await?;
         let found: HashMap<Uuid, Invitation> = found
             .into_iter()
             .map(|invitation| (invitation.id, invitation))

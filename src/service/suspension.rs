@@ -9,11 +9,11 @@ use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
-use crate::store::{Connection, audit_events, suspensions};
+use crate::store::{audit_events, suspensions};
 
 use super::ServiceError;
-use super::context::Context;
 use super::runner::UseCase;
+use super::unit_of_work::UnitOfWork;
 
 /// Suspends an organization. Returns since when it is suspended.
 pub struct SuspendOrganization {
@@ -31,20 +31,18 @@ impl UseCase for SuspendOrganization {
     const NAME: &'static str = "suspend_organization";
     type Output = OffsetDateTime;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<OffsetDateTime, ServiceError> {
-        let (id, now) = (&self.organization_id, context.now());
-        let suspended_at = suspensions::suspend(connection, id, now)
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<OffsetDateTime, ServiceError> {
+        let (id, now) = (&self.organization_id, work.context.now());
+        let suspended_at = suspensions::suspend(work, id, now)
             .await?
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
         // Only the first of several calls is recorded.
         if suspended_at == now {
             let action = AuditAction::SuspendOrganization;
-            let event = context.audit_event(&self.actor, action, id.as_str(), now);
-            audit_events::insert_many(connection, &[event]).await?;
+            let event = work
+                .context
+                .audit_event(&self.actor, action, id.as_str(), now);
+            audit_events::insert_many(work, &[event]).await?;
         }
         Ok(suspended_at)
     }
@@ -54,32 +52,28 @@ impl UseCase for ResumeOrganization {
     const NAME: &'static str = "resume_organization";
     type Output = u64;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<u64, ServiceError> {
-        let (id, now) = (&self.organization_id, context.now());
-        let was_suspended = suspensions::resume(connection, id)
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<u64, ServiceError> {
+        let (id, now) = (&self.organization_id, work.context.now());
+        let was_suspended = suspensions::resume(work, id)
             .await?
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
         if !was_suspended {
             return Ok(0);
         }
-        let released = suspensions::release(connection, id, now).await?;
+        let released = suspensions::release(work, id, now).await?;
         let event = AuditEvent {
             counts: AuditCounts {
                 requeued: released,
                 ..AuditCounts::default()
             },
-            ..context.audit_event(
+            ..work.context.audit_event(
                 &self.actor,
                 AuditAction::ResumeOrganization,
                 id.as_str(),
                 now,
             )
         };
-        audit_events::insert_many(connection, &[event]).await?;
+        audit_events::insert_many(work, &[event]).await?;
         Ok(released)
     }
 }

@@ -12,9 +12,9 @@ use crate::store::{
 };
 
 use super::ServiceError;
-use super::context::Context;
 use super::idempotency::REQUEST_ID_TTL;
 use super::runner::{Service, UseCase};
+use super::unit_of_work::UnitOfWork;
 
 /// How long reports of mail providers are remembered: longer than any provider repeats one.
 const FEEDBACK_EVENT_TTL: Duration = Duration::days(7);
@@ -86,14 +86,10 @@ impl UseCase for ExpireDue {
     const NAME: &'static str = "expire_due";
     type Output = usize;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<usize, ServiceError> {
-        let now = context.now();
-        let due = invitations::lock_expired(connection, now, SWEEP_ROWS_MAX).await?;
-        let ended = invitations::end_many(connection, &due, End::Expired, now).await?;
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<usize, ServiceError> {
+        let now = work.context.now();
+        let due = invitations::lock_expired(work, now, SWEEP_ROWS_MAX).await?;
+        let ended = invitations::end_many(work, &due, End::Expired, now).await?;
         Ok(ended.len())
     }
 }

@@ -5,12 +5,12 @@ use crate::domain::address_tag::AddressTag;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent, NO_ORGANIZATION};
 use crate::domain::suppression::{EVERY_ORGANIZATION, SuppressionReason};
 use crate::domain::unsubscribe_token;
-use crate::store::{Connection, audit_events};
+use crate::store::audit_events;
 
 use super::ServiceError;
-use super::context::Context;
 use super::runner::{Service, UseCase};
 use super::suppression_list::suppress;
+use super::unit_of_work::UnitOfWork;
 
 /// Suppresses the address of a genuine token.
 struct Unsubscribe {
@@ -39,14 +39,10 @@ impl UseCase for Unsubscribe {
     const NAME: &'static str = "unsubscribe";
     type Output = ();
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<(), ServiceError> {
-        let now = context.now();
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<(), ServiceError> {
+        let now = work.context.now();
         let reason = SuppressionReason::Unsubscribed;
-        let is_new = suppress(connection, EVERY_ORGANIZATION, self.tag, reason, now).await?;
+        let is_new = suppress(work, EVERY_ORGANIZATION, self.tag, reason, now).await?;
         // A link may be followed any number of times. Only the first time is recorded.
         if is_new {
             let event = AuditEvent {
@@ -54,9 +50,14 @@ impl UseCase for Unsubscribe {
                     suppressed: 1,
                     ..AuditCounts::default()
                 },
-                ..context.audit_event(&self.actor, AuditAction::Unsubscribe, NO_ORGANIZATION, now)
+                ..work.context.audit_event(
+                    &self.actor,
+                    AuditAction::Unsubscribe,
+                    NO_ORGANIZATION,
+                    now,
+                )
             };
-            audit_events::insert_many(connection, &[event]).await?;
+            audit_events::insert_many(work, &[event]).await?;
         }
         Ok(())
     }

@@ -1,5 +1,7 @@
 //! The connection that a unit of work is given.
 
+use std::mem;
+
 use sqlx::PgConnection;
 
 use super::pending_notifications::PendingNotifications;
@@ -30,8 +32,22 @@ impl<'c> Connection<'c> {
         &mut self.notifications
     }
 
-    /// Ends the unit of work.
-    pub(super) fn into_notifications(self) -> PendingNotifications {
+    /// The same connection and notifications in a value with a shorter lifetime. When that value ends, its notifications go
+    /// back by [`set_notifications`](Self::set_notifications).
+    pub fn lend(&mut self) -> Connection<'_> {
+        Connection {
+            driver: self.driver,
+            notifications: mem::take(&mut self.notifications),
+        }
+    }
+
+    /// Ends the use of a connection.
+    #[must_use]
+    pub fn into_notifications(self) -> PendingNotifications {
         self.notifications
+    }
+
+    pub fn set_notifications(&mut self, notifications: PendingNotifications) {
+        self.notifications = notifications;
     }
 }

@@ -47,6 +47,7 @@ pub use commit_notifier::{CommitNotifier, Subscription};
 pub use connection::Connection;
 pub use error::{Constraint, StoreError, Transient};
 pub use listener::Listener;
+pub use pending_notifications::PendingNotifications;
 
 use self::pool::Pool;
 use crate::{entropy, shutdown};

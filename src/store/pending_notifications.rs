@@ -7,7 +7,7 @@ const ORGANIZATIONS_MAX: usize = 64;
 
 /// Whom to wake after a commit.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) struct PendingNotifications {
+pub struct PendingNotifications {
     /// Watchers of these organizations.
     pub(super) organization_ids: BTreeSet<String>,
     /// Watchers of every organization.

@@ -11,8 +11,9 @@ use crate::service::completion::{Completion, StoredResponse};
 use crate::service::context::Context;
 use crate::service::item_result::{ItemResult, audit_counts};
 use crate::service::runner::OrganizationLock;
+use crate::service::unit_of_work::UnitOfWork;
 use crate::store::batches::{self, Done};
-use crate::store::{self, Connection, audit_events};
+use crate::store::{self, audit_events};
 
 use super::plan::Plan;
 use super::request::OnExisting;
@@ -48,44 +49,43 @@ pub(super) struct NewBatch {
 impl NewBatch {
     /// Creates the invitations of a batch, or predicts their results if nothing is to be written.
     pub(super) async fn create(
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
         request: &BatchRequest<'_>,
         batch_id: Uuid,
         lock: OrganizationLock,
     ) -> Result<Self, ServiceError> {
-        store::plan_afresh(connection).await?;
+        store::plan_afresh(work).await?;
         // A dry run reserves nothing, so it does not wait for other calls.
         let recipients_max = if request.validate_only {
             0
         } else {
             request.items.len()
         };
-        let (quotas, id) = (&context.quotas, request.organization_id);
+        let (context, id) = (work.context, request.organization_id);
+        let quotas = &context.quotas;
         let organization = quotas
-            .lock_organization(connection, lock, id, recipients_max, context.now())
+            .lock_organization(work, lock, id, recipients_max, context.now())
             .await?;
-        let mut plan = Plan::new(context, connection, request, organization, lock).await?;
-        quota::refuse_beyond_quotas(context, connection, request, &mut plan, lock).await?;
+        let mut plan = Plan::new(work, request, organization, lock).await?;
+        quota::refuse_beyond_quotas(work, request, &mut plan, lock).await?;
         if request.atomic {
             plan.require_success()?;
         }
         if request.validate_only {
-            let batch = response::predict(context, connection, request, &plan).await?;
+            let batch = response::predict(work, request, &plan).await?;
             return Ok(Self { batch, plan });
         }
-        let written = write::write(context, connection, request, &plan, batch_id, lock).await?;
-        let batch = response::build(context, connection, request, &plan, written).await?;
+        let written = write::write(work, request, &plan, batch_id, lock).await?;
+        let batch = response::build(work, request, &plan, written).await?;
         let new = Self { batch, plan };
-        new.record(context, connection, request).await?;
+        new.record(work, request).await?;
         Ok(new)
     }
 
     /// Stores the response and reserves the quotas.
     pub(super) async fn complete(
         self,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
         request: &BatchRequest<'_>,
         response: Option<StoredResponse>,
         lock: OrganizationLock,
@@ -93,22 +93,21 @@ impl NewBatch {
         let completion = Completion {
             organization_id: request.organization_id,
             response,
-            usage: quota::usage(context, &self.plan, &self.batch.results),
+            usage: quota::usage(work.context, &self.plan, &self.batch.results),
             now: self.plan.now,
         };
-        completion.run(context, connection, lock).await?;
+        completion.run(work, lock).await?;
         Ok(self.batch)
     }
 
     /// Writes the audit event and the row of the batch.
     async fn record(
         &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
         request: &BatchRequest<'_>,
     ) -> Result<(), ServiceError> {
-        let event = self.audit_event(context, request);
-        audit_events::insert_many(connection, &[event]).await?;
+        let event = self.audit_event(work.context, request);
+        audit_events::insert_many(work, &[event]).await?;
         let results = &self.batch.results;
         let row = Done {
             organization_id: request.organization_id,
@@ -117,7 +116,7 @@ impl NewBatch {
             failed: results.iter().filter(|result| result.is_failed()).count(),
             now: self.plan.now,
         };
-        Ok(batches::add(connection, row).await?)
+        Ok(batches::add(work, row).await?)
     }
 
     /// The audit event names the inviter if there is one only. Only inviters that the directory knows count, because an item

@@ -6,10 +6,9 @@ use futures::future::join;
 
 use crate::domain::suppression::SuppressionReason;
 use crate::service::ServiceError;
-use crate::service::context::Context;
 use crate::service::runner::OrganizationLock;
 use crate::service::suppression_list::find_tagged;
-use crate::store::Connection;
+use crate::service::unit_of_work::UnitOfWork;
 use crate::store::invitations::{self, Pending};
 use crate::store::users::{self, Owner};
 
@@ -27,20 +26,20 @@ pub(super) struct KnownAddresses {
 impl KnownAddresses {
     /// Reads with one statement each whose the addresses are, which are suppressed and which have a pending invitation.
     pub(super) async fn read(
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
         request: &BatchRequest<'_>,
         items: &[CheckedItem],
         lock: OrganizationLock,
     ) -> Result<Self, ServiceError> {
         let organization_id = request.organization_id;
         let emails = distinct(items.iter().filter_map(|item| item.email.as_deref()));
-        let owners = users::owners(connection, organization_id, &emails);
+        let context = work.context;
+        let owners = users::owners(work, organization_id, &emails);
         // The tags are computed while the database works.
         let tags = async { context.suppression.tag(&emails) };
         let (owners, tagged) = join(owners, tags).await;
         let owners = owners?;
-        let suppressed = find_tagged(connection, organization_id, &tagged, context.now()).await?;
+        let suppressed = find_tagged(work, organization_id, &tagged, context.now()).await?;
         let emails = if needs_pending(request, lock) {
             emails
         } else {
@@ -55,7 +54,7 @@ impl KnownAddresses {
         let pending = if emails.is_empty() {
             HashMap::new()
         } else {
-            invitations::pending_for(connection, organization_id, &emails).await?
+            invitations::pending_for(work, organization_id, &emails).await?
         };
         Ok(Self {
             owners,

@@ -11,10 +11,10 @@ use crate::domain::organization::Organization;
 use crate::domain::quota::ExceededQuota;
 use crate::domain::reason::{Reason, Violation};
 use crate::service::ServiceError;
-use crate::service::context::Context;
 use crate::service::runner::OrganizationLock;
+use crate::service::unit_of_work::UnitOfWork;
 use crate::store::invitations::Pending;
-use crate::store::{Connection, memberships};
+use crate::store::memberships;
 
 use super::batch::BatchRequest;
 use super::lookup::{KnownAddresses, distinct};
@@ -68,13 +68,12 @@ pub(super) struct CheckedItem {
 impl Plan {
     /// Checks every item and decides.
     pub(super) async fn new(
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
         request: &BatchRequest<'_>,
         organization: Organization,
         lock: OrganizationLock,
     ) -> Result<Self, ServiceError> {
-        let now = context.now();
+        let now = work.context.now();
         let drafts: Vec<ItemDraft> = request
             .items
             .iter()
@@ -88,13 +87,12 @@ impl Plan {
                 .iter()
                 .filter_map(|draft| Some(draft.inviter_user_id()?.as_str())),
         );
-        let inviters =
-            memberships::inviters(connection, request.organization_id, &inviter_ids).await?;
+        let inviters = memberships::inviters(work, request.organization_id, &inviter_ids).await?;
         let items: Vec<CheckedItem> = drafts
             .into_iter()
             .map(|draft| CheckedItem::new(draft, &inviters))
             .collect();
-        let mut known = KnownAddresses::read(context, connection, request, &items, lock).await?;
+        let mut known = KnownAddresses::read(work, request, &items, lock).await?;
         let is_expired = |pending: &Pending| pending.expires_at <= now;
         let expired = known.pending.values().copied().filter(is_expired);
         let expired = expired.map(|pending| pending.id).collect();

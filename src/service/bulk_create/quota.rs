@@ -9,7 +9,7 @@ use crate::service::context::Context;
 use crate::service::item_result::{ItemOutcome, ItemResult};
 use crate::service::quotas::{QuotaUsage, Quotas};
 use crate::service::runner::OrganizationLock;
-use crate::store::Connection;
+use crate::service::unit_of_work::UnitOfWork;
 
 use super::batch::BatchRequest;
 use super::plan::{CreateStep, Plan};
@@ -17,22 +17,19 @@ use super::plan::{CreateStep, Plan};
 /// Refuses the items for which quotas have no room. The first that fit stay. Under the shared lock only the limit on sending
 /// one invitation again is checked, because the others are reserved at the end.
 pub(super) async fn refuse_beyond_quotas(
-    context: &Context,
-    connection: &mut Connection<'_>,
+    work: &mut UnitOfWork<'_>,
     request: &BatchRequest<'_>,
     plan: &mut Plan,
     lock: OrganizationLock,
 ) -> Result<(), ServiceError> {
-    let (quotas, organization_id) = (&context.quotas, request.organization_id);
+    let (quotas, organization_id) = (&work.context.quotas, request.organization_id);
     let now = plan.now;
     let ids: Vec<Uuid> = plan
         .steps
         .iter()
         .filter_map(CreateStep::resent_id)
         .collect();
-    let mailed = quotas
-        .recent_mail(connection, organization_id, &ids, now)
-        .await?;
+    let mailed = quotas.recent_mail(work, organization_id, &ids, now).await?;
     for step in &mut plan.steps {
         let CreateStep::Resend { id, send_seq, .. } = step else {
             continue;
@@ -57,7 +54,7 @@ pub(super) async fn refuse_beyond_quotas(
         .filter_map(|request| request.address)
         .collect();
     let mut left = quotas
-        .allowance(connection, organization_id, addresses, now)
+        .allowance(work, organization_id, addresses, now)
         .await?;
     for (step, request) in plan.steps.iter_mut().zip(requests) {
         if let Some(Err(quota)) = request.map(|request| left.take(&request)) {

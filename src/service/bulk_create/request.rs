@@ -10,12 +10,11 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::new_invitation::ItemInput;
 use crate::service::ServiceError;
 use crate::service::completion::StoredResponse;
-use crate::service::context::Context;
 use crate::service::idempotency::IdempotencyKey;
 use crate::service::links::add_links;
 use crate::service::runner::{EscalatingUseCase, OrganizationLock, Service};
 use crate::service::stored_results::{self, StoredResults};
-use crate::store::Connection;
+use crate::service::unit_of_work::UnitOfWork;
 
 use super::batch::{BatchRequest, CreatedBatch, NewBatch};
 
@@ -74,26 +73,22 @@ impl EscalatingUseCase for BulkCreate {
     async fn run(
         &self,
         lock: OrganizationLock,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
     ) -> Result<CreatedBatch, ServiceError> {
         let key = self.idempotency_key();
         if let Some(key) = &key
-            && let Some(response) = key
-                .load_response(context, connection, self.validate_only)
-                .await?
+            && let Some(response) = key.load_response(work, self.validate_only).await?
         {
-            return self.restore(context, connection, &response).await;
+            return self.restore(work, &response).await;
         }
         let request = self.batch_request();
-        let batch_id = context.ids.next(context.now());
-        let new = NewBatch::create(context, connection, &request, batch_id, lock).await?;
+        let batch_id = work.context.ids.next(work.context.now());
+        let new = NewBatch::create(work, &request, batch_id, lock).await?;
         if self.validate_only {
             return Ok(new.batch);
         }
         let response = key.map(|key| new.batch.stored(key)).transpose()?;
-        new.complete(context, connection, &request, response, lock)
-            .await
+        new.complete(work, &request, response, lock).await
     }
 }
 
@@ -122,17 +117,16 @@ impl BulkCreate {
     /// The response of an earlier call.
     async fn restore(
         &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
         response: &[u8],
     ) -> Result<CreatedBatch, ServiceError> {
         let organization_id = &self.organization_id;
         let stored: StoredBatch = stored_results::decode(response)?;
         let results = stored.results;
-        let results = results.restore(connection, organization_id, context.now());
+        let results = results.restore(work, organization_id);
         let mut results = results.await?;
         if self.return_link {
-            add_links(context, connection, organization_id, &mut results).await?;
+            add_links(work, organization_id, &mut results).await?;
         }
         Ok(CreatedBatch {
             id: stored.id,

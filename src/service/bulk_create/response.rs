@@ -8,10 +8,10 @@ use crate::domain::invitation::{Delivery, Invitation, InvitationState};
 use crate::domain::new_invitation::NewInvitation;
 use crate::domain::reason::{Reason, Violation};
 use crate::service::ServiceError;
-use crate::service::context::Context;
 use crate::service::item_result::{ItemOutcome, ItemResult, limit_existing};
 use crate::service::links::add_links;
-use crate::store::{Connection, invitation_row};
+use crate::service::unit_of_work::UnitOfWork;
+use crate::store::invitation_row;
 
 use super::batch::{BatchRequest, CreatedBatch};
 use super::plan::{CreateStep, Plan};
@@ -23,15 +23,14 @@ type Existing = HashMap<Uuid, Invitation>;
 
 /// The results of a batch that was written.
 pub(super) async fn build(
-    context: &Context,
-    connection: &mut Connection<'_>,
+    work: &mut UnitOfWork<'_>,
     request: &BatchRequest<'_>,
     plan: &Plan,
     written: WrittenBatch,
 ) -> Result<CreatedBatch, ServiceError> {
     let mut ids = plan.existing_ids();
     ids.extend(written.existing.values());
-    let existing = read_existing(context, connection, request, &ids).await?;
+    let existing = read_existing(work, request, &ids).await?;
     let mut results: Vec<ItemResult> = plan
         .steps
         .iter()
@@ -50,7 +49,7 @@ pub(super) async fn build(
         .collect();
     limit_existing(&mut results);
     if request.return_link {
-        add_links(context, connection, request.organization_id, &mut results).await?;
+        add_links(work, request.organization_id, &mut results).await?;
     }
     Ok(CreatedBatch {
         id: written.batch_id,
@@ -60,13 +59,12 @@ pub(super) async fn build(
 
 /// The results that a batch would have. The ids of invitations that would be created are nil.
 pub(super) async fn predict(
-    context: &Context,
-    connection: &mut Connection<'_>,
+    work: &mut UnitOfWork<'_>,
     request: &BatchRequest<'_>,
     plan: &Plan,
 ) -> Result<CreatedBatch, ServiceError> {
     let ids = plan.existing_ids();
-    let existing = read_existing(context, connection, request, &ids).await?;
+    let existing = read_existing(work, request, &ids).await?;
     let mut results: Vec<ItemResult> = plan
         .steps
         .iter()
@@ -93,8 +91,7 @@ pub(super) async fn predict(
 }
 
 async fn read_existing(
-    context: &Context,
-    connection: &mut Connection<'_>,
+    work: &mut UnitOfWork<'_>,
     request: &BatchRequest<'_>,
     ids: &[Uuid],
 ) -> Result<Existing, ServiceError> {
@@ -102,7 +99,8 @@ async fn read_existing(
         return Ok(HashMap::new());
     }
     let organization_id = request.organization_id.as_str();
-    let found = invitation_row::get_many(connection, organization_id, ids, context.now()).await?;
+    let now = work.context.now();
+    let found = invitation_row::get_many(work, organization_id, ids, now).await?;
     Ok(found
         .into_iter()
         .map(|invitation| (invitation.id, invitation))

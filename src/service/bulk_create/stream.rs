@@ -14,12 +14,12 @@ use crate::domain::new_invitation::ItemInput;
 use crate::domain::reason::Reason;
 use crate::service::ServiceError;
 use crate::service::completion::StoredResponse;
-use crate::service::context::Context;
 use crate::service::idempotency::IdempotencyKey;
 use crate::service::item_result::ItemResult;
 use crate::service::links::add_links;
 use crate::service::runner::{EscalatingUseCase, OrganizationLock, Service};
 use crate::service::stored_results::{self, StoredResults};
+use crate::service::unit_of_work::UnitOfWork;
 use crate::store::Connection;
 use crate::store::batches::{self, Done};
 use crate::store::stream_chunks::{self, StoredChunk};
@@ -113,23 +113,19 @@ impl EscalatingUseCase for OpenBatch {
     async fn run(
         &self,
         lock: OrganizationLock,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
     ) -> Result<(Uuid, usize), ServiceError> {
         let header = &self.0;
         let organization_id = &header.organization_id;
         let key = header.idempotency_key();
         let earlier = match &key {
-            Some(key) => {
-                key.load_response(context, connection, header.validate_only)
-                    .await?
-            }
+            Some(key) => key.load_response(work, header.validate_only).await?,
             None => None,
         };
         let (batch_id, next_index) = match &earlier {
             Some(response) => {
                 let batch_id = Uuid::from_slice(response).map_err(|_| UNREADABLE)?;
-                let next = stream_chunks::next_index(connection, organization_id, batch_id).await?;
+                let next = stream_chunks::next_index(work, organization_id, batch_id).await?;
                 (batch_id, index(next)?)
             }
             None => (Uuid::nil(), 0),
@@ -141,15 +137,15 @@ impl EscalatingUseCase for OpenBatch {
         if earlier.is_some() {
             return Ok((batch_id, next_index));
         }
-        let now = context.now();
-        context
+        let now = work.context.now();
+        work.context
             .quotas
-            .lock_organization(connection, lock, organization_id, 0, now)
+            .lock_organization(work, lock, organization_id, 0, now)
             .await?;
         if header.validate_only {
             return Ok((batch_id, 0));
         }
-        let batch_id = context.ids.next(now);
+        let batch_id = work.context.ids.next(now);
         // The row exists from now on, so that callers can read and watch the batch by its id.
         let empty = Done {
             organization_id,
@@ -158,9 +154,9 @@ impl EscalatingUseCase for OpenBatch {
             failed: 0,
             now,
         };
-        batches::add(connection, empty).await?;
+        batches::add(work, empty).await?;
         if let Some(key) = &key {
-            key.store_response(connection, batch_id.as_bytes()).await?;
+            key.store_response(work, batch_id.as_bytes()).await?;
         }
         Ok((batch_id, 0))
     }
@@ -173,22 +169,20 @@ impl EscalatingUseCase for CreateChunk {
     async fn run(
         &self,
         lock: OrganizationLock,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
     ) -> Result<Vec<ItemResult>, ServiceError> {
         let (stream, chunk) = (&self.stream, &self.chunk);
         let header = &stream.header;
-        let next_index = self.lock_stream(connection).await?;
+        let next_index = self.lock_stream(work).await?;
         let done = next_index
             .saturating_sub(chunk.first_index)
             .min(chunk.items.len());
-        let mut results = self.restore(context, connection, done).await?;
+        let mut results = self.restore(work, done).await?;
         if done == chunk.items.len() {
             return Ok(results);
         }
         let request = header.batch_request(&chunk.items[done..]);
-        let mut new =
-            NewBatch::create(context, connection, &request, stream.batch_id, lock).await?;
+        let mut new = NewBatch::create(work, &request, stream.batch_id, lock).await?;
         let first_index = chunk.first_index + done;
         for result in &mut new.batch.results {
             result.first_index = result.first_index.map(|index| index + first_index);
@@ -197,8 +191,7 @@ impl EscalatingUseCase for CreateChunk {
             new.batch
         } else {
             let response = self.stored(first_index, &new.batch.results)?;
-            new.complete(context, connection, &request, response, lock)
-                .await?
+            new.complete(work, &request, response, lock).await?
         };
         results.append(&mut batch.results);
         Ok(results)
@@ -236,8 +229,7 @@ impl CreateChunk {
     /// The first results of the chunk as they were returned before, from the stored chunks.
     async fn restore(
         &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
         count: usize,
     ) -> Result<Vec<ItemResult>, ServiceError> {
         if count == 0 {
@@ -247,14 +239,11 @@ impl CreateChunk {
         let organization_id = &header.organization_id;
         let first = self.chunk.first_index;
         let range = (number(first)?, number(first + count)?);
-        let rows =
-            stream_chunks::overlapping(connection, organization_id, batch_id, range.0, range.1);
+        let rows = stream_chunks::overlapping(work, organization_id, batch_id, range.0, range.1);
         let results = self.restored(rows.await?, count)?;
-        let mut results = results
-            .restore(connection, organization_id, context.now())
-            .await?;
+        let mut results = results.restore(work, organization_id).await?;
         if header.return_link {
-            add_links(context, connection, organization_id, &mut results).await?;
+            add_links(work, organization_id, &mut results).await?;
         }
         Ok(results)
     }

@@ -13,6 +13,7 @@ use crate::entropy;
 use crate::service::ServiceError;
 use crate::service::context::Context;
 use crate::service::runner::OrganizationLock;
+use crate::service::unit_of_work::UnitOfWork;
 use crate::store::Connection;
 use crate::store::invitations::{self, BatchRow, End, InvitationRow, Resending, Target};
 
@@ -33,16 +34,15 @@ pub(super) struct WrittenBatch {
 /// Writes everything that a plan asks for. The id of the batch is older than those of its invitations, so that a list of
 /// the batch can end at it.
 pub(super) async fn write(
-    context: &Context,
-    connection: &mut Connection<'_>,
+    work: &mut UnitOfWork<'_>,
     request: &BatchRequest<'_>,
     plan: &Plan,
     batch_id: Uuid,
     lock: OrganizationLock,
 ) -> Result<WrittenBatch, ServiceError> {
-    end_predecessors(connection, request, plan).await?;
-    send_again(context, connection, request, plan).await?;
-    let written = insert(context, connection, request, plan, batch_id, lock).await?;
+    end_predecessors(work, request, plan).await?;
+    send_again(work, request, plan).await?;
+    let written = insert(work, request, plan, batch_id, lock).await?;
     if request.atomic && !written.existing.is_empty() {
         return Err(written.failed_items());
     }
@@ -79,8 +79,7 @@ async fn end_predecessors(
 }
 
 async fn send_again(
-    context: &Context,
-    connection: &mut Connection<'_>,
+    work: &mut UnitOfWork<'_>,
     request: &BatchRequest<'_>,
     plan: &Plan,
 ) -> Result<(), ServiceError> {
@@ -100,9 +99,8 @@ async fn send_again(
     if items.is_empty() {
         return Ok(());
     }
-    let (organization_id, key_id) = (request.organization_id, context.keyring.active());
-    let resent =
-        invitations::resend_many(connection, organization_id, &items, key_id, plan.now).await?;
+    let (organization_id, key_id) = (request.organization_id, work.context.keyring.active());
+    let resent = invitations::resend_many(work, organization_id, &items, key_id, plan.now).await?;
     if resent.len() != items.len() {
         return Err(ServiceError::Conflict);
     }
@@ -110,14 +108,13 @@ async fn send_again(
 }
 
 async fn insert(
-    context: &Context,
-    connection: &mut Connection<'_>,
+    work: &mut UnitOfWork<'_>,
     request: &BatchRequest<'_>,
     plan: &Plan,
     batch_id: Uuid,
     lock: OrganizationLock,
 ) -> Result<WrittenBatch, ServiceError> {
-    let rows = rows(context, plan);
+    let rows = rows(work.context, plan);
     let mut written = WrittenBatch {
         batch_id,
         created: vec![None; plan.steps.len()],
@@ -129,10 +126,10 @@ async fn insert(
     let batch = BatchRow {
         organization_id: request.organization_id,
         batch_id,
-        key_id: context.keyring.active(),
+        key_id: work.context.keyring.active(),
         now: plan.now,
     };
-    let inserting = invitations::insert_many(connection, batch, &rows);
+    let inserting = invitations::insert_many(work, batch, &rows);
     // The results are built while the database works.
     let building = async {
         for row in &rows {
@@ -146,7 +143,7 @@ async fn insert(
             .iter()
             .filter(|row| !inserted.contains(&row.id))
             .collect();
-        written.existing = existing(connection, request, plan, lock, &refused).await?;
+        written.existing = existing(work, request, plan, lock, &refused).await?;
         for row in refused {
             written.created[row.item.index] = None;
         }

@@ -10,10 +10,10 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
 use crate::domain::suppression::SuppressionReason;
 use crate::service::ServiceError;
-use crate::service::context::Context;
 use crate::service::runner::UseCase;
+use crate::service::unit_of_work::UnitOfWork;
+use crate::store::audit_events;
 use crate::store::suppressions::{self, SuppressionRow};
-use crate::store::{Connection, audit_events};
 
 use super::addresses::{AddressInputs, AddressResults, distinct, list_owner, results};
 
@@ -43,16 +43,15 @@ impl UseCase for AddSuppressions {
 
     async fn run(
         &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
     ) -> Result<AddressResults<AddOutcome>, ServiceError> {
-        let now = context.now();
+        let now = work.context.now();
         if self.expires_at.is_some_and(|expires_at| expires_at <= now) {
             return Err(ServiceError::invalid("expire_time", Reason::FieldInvalid));
         }
-        let organization_id = list_owner(connection, self.organization_id.as_ref()).await?;
+        let organization_id = list_owner(work, self.organization_id.as_ref()).await?;
         let addresses = distinct(&self.emails);
-        let tagger = context.suppression.tagger();
+        let tagger = work.context.suppression.tagger();
         let row = |email: &String| SuppressionRow {
             organization_id: organization_id.to_owned(),
             tag: tagger.tag_of_normalized(email),
@@ -60,7 +59,7 @@ impl UseCase for AddSuppressions {
             expires_at: self.expires_at,
         };
         let rows: Vec<SuppressionRow> = addresses.iter().flatten().map(row).collect();
-        let written = suppressions::upsert_many(connection, &rows, now).await?;
+        let written = suppressions::upsert_many(work, &rows, now).await?;
         let written: HashMap<_, _> = written
             .into_iter()
             .map(|written| (written.tag, written.was_suppressed))
@@ -75,14 +74,14 @@ impl UseCase for AddSuppressions {
         });
         let event = AuditEvent {
             counts: counts(&results),
-            ..context.audit_event(
+            ..work.context.audit_event(
                 &self.actor,
                 AuditAction::AddSuppressions,
                 organization_id,
                 now,
             )
         };
-        audit_events::insert_many(connection, &[event]).await?;
+        audit_events::insert_many(work, &[event]).await?;
         Ok(results)
     }
 }

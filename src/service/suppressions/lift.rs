@@ -6,9 +6,9 @@ use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::ids::OrganizationId;
 use crate::service::ServiceError;
-use crate::service::context::Context;
 use crate::service::runner::UseCase;
-use crate::store::{self, Connection, audit_events, suppressions};
+use crate::service::unit_of_work::UnitOfWork;
+use crate::store::{self, audit_events, suppressions};
 
 use super::addresses::{AddressInputs, AddressResults, distinct, list_owner, results};
 
@@ -34,20 +34,19 @@ impl UseCase for LiftSuppressions {
 
     async fn run(
         &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
+        work: &mut UnitOfWork<'_>,
     ) -> Result<AddressResults<LiftOutcome>, ServiceError> {
-        let now = context.now();
-        store::plan_afresh(connection).await?;
-        let organization_id = list_owner(connection, self.organization_id.as_ref()).await?;
+        let now = work.context.now();
+        store::plan_afresh(work).await?;
+        let organization_id = list_owner(work, self.organization_id.as_ref()).await?;
         let addresses = distinct(&self.emails);
-        let tagger = context.suppression.tagger();
+        let tagger = work.context.suppression.tagger();
         let tags: Vec<_> = addresses
             .iter()
             .flatten()
             .flat_map(|email| tagger.tags_of_normalized(email))
             .collect();
-        let lifted = suppressions::delete_many(connection, organization_id, &tags, now).await?;
+        let lifted = suppressions::delete_many(work, organization_id, &tags, now).await?;
         let lifted: HashSet<_> = lifted.into_iter().collect();
         let results = results(addresses, |email| {
             let mut tags = tagger.tags_of_normalized(email);
@@ -59,14 +58,14 @@ impl UseCase for LiftSuppressions {
         });
         let event = AuditEvent {
             counts: counts(&results),
-            ..context.audit_event(
+            ..work.context.audit_event(
                 &self.actor,
                 AuditAction::LiftSuppressions,
                 organization_id,
                 now,
             )
         };
-        audit_events::insert_many(connection, &[event]).await?;
+        audit_events::insert_many(work, &[event]).await?;
         Ok(results)
     }
 }

@@ -4,11 +4,11 @@ use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::OrganizationId;
 use crate::domain::suppression::{Suppression, SuppressionReason};
 use crate::service::ServiceError;
-use crate::service::context::Context;
 use crate::service::result_page::ResultPage;
 use crate::service::runner::UseCase;
+use crate::service::unit_of_work::UnitOfWork;
 use crate::store::suppressions::{self, SuppressionFilter, SuppressionKey};
-use crate::store::{self, Connection};
+use crate::store::{self};
 
 use super::addresses::list_owner;
 
@@ -27,15 +27,11 @@ impl UseCase for ListSuppressions {
     const NAME: &'static str = "list_suppressions";
     type Output = ResultPage<Suppression>;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Self::Output, ServiceError> {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
         // One plan for all combinations of filters would read the whole list for each page.
-        store::plan_afresh(connection).await?;
-        list_owner(connection, self.organization_id.as_ref()).await?;
-        let tagger = context.suppression.tagger();
+        store::plan_afresh(work).await?;
+        list_owner(work, self.organization_id.as_ref()).await?;
+        let tagger = work.context.suppression.tagger();
         let filter = SuppressionFilter {
             organization_id: self
                 .organization_id
@@ -49,7 +45,8 @@ impl UseCase for ListSuppressions {
         };
         let limit = ResultPage::<Suppression>::rows_max(self.page_size);
         let after = self.after.as_ref();
-        let rows = suppressions::list(connection, &filter, after, limit, context.now()).await?;
+        let now = work.context.now();
+        let rows = suppressions::list(work, &filter, after, limit, now).await?;
         Ok(ResultPage::new(rows, self.page_size))
     }
 }

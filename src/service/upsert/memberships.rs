@@ -8,8 +8,8 @@ use crate::domain::membership::{MembershipInput, NewMembership};
 use crate::domain::organization::Organization;
 use crate::domain::reason::{Reason, Violation};
 use crate::service::ServiceError;
-use crate::service::context::Context;
 use crate::service::runner::UseCase;
+use crate::service::unit_of_work::UnitOfWork;
 use crate::store::memberships::MembershipRow;
 use crate::store::{Connection, memberships, organizations, users};
 
@@ -32,22 +32,19 @@ impl UseCase for UpsertMemberships {
     const NAME: &'static str = "upsert_memberships";
     type Output = Vec<UpsertResult>;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Vec<UpsertResult>, ServiceError> {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Vec<UpsertResult>, ServiceError> {
         let parsed: Vec<_> = self
             .inputs
             .iter()
             .map(|input| input.clone().parse())
             .collect();
-        let directory = Directory::read(connection, &parsed).await?;
+        let directory = Directory::read(work, &parsed).await?;
         let checked = parsed
             .into_iter()
             .map(|item| directory.check(item?, &self.actor));
         let items = Items::new(checked, "user_id");
-        let added = memberships::upsert_many(connection, &items.rows, context.now()).await?;
+        let now = work.context.now();
+        let added = memberships::upsert_many(work, &items.rows, now).await?;
         let added: HashSet<(String, String)> = added.into_iter().collect();
         let rows = items.written(&added).map(|(key, is_created)| WrittenRow {
             organization_id: &key.0,
@@ -56,7 +53,7 @@ impl UseCase for UpsertMemberships {
         });
         let (actor, action) = (&self.actor, AuditAction::UpsertMemberships);
         let failed_count = items.failed_count();
-        audit::record(context, connection, actor, action, rows, failed_count).await?;
+        audit::record(work, actor, action, rows, failed_count).await?;
         Ok(items.into_results(&added))
     }
 }

@@ -7,9 +7,9 @@ use crate::domain::audit::AuditAction;
 use crate::domain::organization::{Organization, OrganizationInput};
 use crate::domain::reason::{Reason, Violation};
 use crate::service::ServiceError;
-use crate::service::context::Context;
 use crate::service::runner::UseCase;
-use crate::store::{Connection, organizations};
+use crate::service::unit_of_work::UnitOfWork;
+use crate::store::organizations;
 
 use super::audit::{self, WrittenRow};
 use super::result::{Items, UpsertResult};
@@ -24,14 +24,11 @@ impl UseCase for UpsertOrganizations {
     const NAME: &'static str = "upsert_organizations";
     type Output = Vec<UpsertResult>;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Vec<UpsertResult>, ServiceError> {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Vec<UpsertResult>, ServiceError> {
         let checked = self.inputs.iter().map(|input| self.check(input));
         let items = Items::new(checked, "id");
-        let added = organizations::upsert_many(connection, &items.rows, context.now()).await?;
+        let now = work.context.now();
+        let added = organizations::upsert_many(work, &items.rows, now).await?;
         let added: HashSet<String> = added.into_iter().collect();
         let rows = items.written(&added).map(|(id, is_created)| WrittenRow {
             organization_id: id,
@@ -40,7 +37,7 @@ impl UseCase for UpsertOrganizations {
         });
         let (actor, action) = (&self.actor, AuditAction::UpsertOrganizations);
         let failed_count = items.failed_count();
-        audit::record(context, connection, actor, action, rows, failed_count).await?;
+        audit::record(work, actor, action, rows, failed_count).await?;
         Ok(items.into_results(&added))
     }
 }

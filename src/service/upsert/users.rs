@@ -7,9 +7,9 @@ use crate::domain::audit::{AuditAction, NO_ORGANIZATION};
 use crate::domain::reason::Violation;
 use crate::domain::user::User;
 use crate::service::ServiceError;
-use crate::service::context::Context;
 use crate::service::runner::UseCase;
-use crate::store::{Connection, users};
+use crate::service::unit_of_work::UnitOfWork;
+use crate::store::users;
 
 use super::audit::{self, WrittenRow};
 use super::result::{Items, UpsertResult};
@@ -24,15 +24,12 @@ impl UseCase for UpsertUsers {
     const NAME: &'static str = "upsert_users";
     type Output = Vec<UpsertResult>;
 
-    async fn run(
-        &self,
-        context: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Vec<UpsertResult>, ServiceError> {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Vec<UpsertResult>, ServiceError> {
         let checked = self.inputs.iter().cloned();
         let checked = checked.map(|input| input.map(|user| (user.id.as_str().to_owned(), user)));
         let items = Items::new(checked, "id");
-        let added = users::upsert_many(connection, &items.rows, context.now()).await?;
+        let now = work.context.now();
+        let added = users::upsert_many(work, &items.rows, now).await?;
         let added: HashSet<String> = added.into_iter().collect();
         let rows = items.written(&added).map(|(id, is_created)| WrittenRow {
             organization_id: NO_ORGANIZATION,
@@ -41,7 +38,7 @@ impl UseCase for UpsertUsers {
         });
         let (actor, action) = (&self.actor, AuditAction::UpsertUsers);
         let failed_count = items.failed_count();
-        audit::record(context, connection, actor, action, rows, failed_count).await?;
+        audit::record(work, actor, action, rows, failed_count).await?;
         Ok(items.into_results(&added))
     }
 }

@@ -16,8 +16,9 @@ use crate::service::ServiceError;
 use crate::service::context::Context;
 use crate::service::existing_organization::require_organization_exists;
 use crate::service::runner::{Service, UseCase};
+use crate::service::unit_of_work::UnitOfWork;
 use crate::store::invitation_events::{self, Page, Reading, Span};
-use crate::store::{Connection, Subscription, batches};
+use crate::store::{Subscription, batches};
 
 use super::progress::WatchProgress;
 
@@ -195,21 +196,17 @@ impl UseCase for BeginWatch {
     const IS_TRANSACTION: bool = false;
     type Output = (Span, EventPosition);
 
-    async fn run(
-        &self,
-        _: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Self::Output, ServiceError> {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
         let organization_id = &self.organization_id;
-        require_organization_exists(connection, organization_id).await?;
+        require_organization_exists(work, organization_id).await?;
         let first = match self.batch_id {
             None => EventPosition::START,
-            Some(id) => batches::first_transaction(connection, organization_id, id)
+            Some(id) => batches::first_transaction(work, organization_id, id)
                 .await?
                 .map(EventPosition::of_transaction)
                 .ok_or(ServiceError::Refused(Reason::BatchNotFound))?,
         };
-        Ok((invitation_events::span(connection).await?, first))
+        Ok((invitation_events::span(work).await?, first))
     }
 }
 
@@ -228,11 +225,7 @@ impl UseCase for ReadEvents {
     const IS_TRANSACTION: bool = false;
     type Output = Page;
 
-    async fn run(
-        &self,
-        _: &Context,
-        connection: &mut Connection<'_>,
-    ) -> Result<Page, ServiceError> {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Page, ServiceError> {
         let reading = Reading {
             organization_id: &self.organization_id,
             batch_id: self.batch_id,
@@ -241,6 +234,6 @@ impl UseCase for ReadEvents {
             rows_max: self.rows_max,
             events_max: i32::try_from(EVENTS_MAX).unwrap_or(i32::MAX),
         };
-        Ok(invitation_events::page(connection, reading).await?)
+        Ok(invitation_events::page(work, reading).await?)
     }
 }
