@@ -1,4 +1,4 @@
-//! The one place where refusals become statuses: code, reason, details. Failures of the service are logged here, once.
+//! Errors as gRPC statuses: code, reason and details. Failures of the service are logged here, once.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -15,7 +15,6 @@ use crate::domain::reason::{DOMAIN, ErrorKind, Reason, Violation};
 use crate::entropy;
 use crate::service::ServiceError;
 
-/// The status code of a kind of refusal.
 pub(super) const fn code(kind: ErrorKind) -> Code {
     match kind {
         ErrorKind::Invalid => Code::InvalidArgument,
@@ -32,12 +31,11 @@ pub(super) const fn code(kind: ErrorKind) -> Code {
     }
 }
 
-/// A refusal for one reason.
 pub(super) fn refused(reason: Reason) -> Status {
     build(reason, reason.kind(), &[], [])
 }
 
-/// The refusal of a caller that goes too fast, and when it may go on.
+/// The status for a caller that is too fast, with the time until it may continue.
 pub(super) fn rate_limited(delay: Duration) -> Status {
     let reason = Reason::RateLimited;
     let mut details = ErrorDetails::with_error_info(reason.code(), DOMAIN, HashMap::new());
@@ -45,8 +43,8 @@ pub(super) fn rate_limited(delay: Duration) -> Status {
     Status::with_error_details(code(reason.kind()), reason.sentence(), details)
 }
 
-/// The refusal of a call that quotas have no room for: what they are, and when all of them may have. The first one's
-/// facts are told as those of an item are.
+/// The status for a call that exceeds quotas, with the time until all of them may have room. The metadata describes the first
+/// quota.
 fn exhausted(exceeded: &[ExceededQuota]) -> Status {
     let reason = Reason::QuotaExceeded;
     let facts = exceeded.first().map(quota_facts).into_iter().flatten();
@@ -63,7 +61,7 @@ fn exhausted(exceeded: &[ExceededQuota]) -> Status {
     Status::with_error_details(code(reason.kind()), reason.sentence(), details)
 }
 
-/// Facts about a quota that a program can use.
+/// The metadata about a quota.
 pub(super) fn quota_facts(exceeded: &ExceededQuota) -> [(String, String); 3] {
     [
         ("quota", exceeded.quota.code().to_owned()),
@@ -76,12 +74,12 @@ pub(super) fn quota_facts(exceeded: &ExceededQuota) -> [(String, String); 3] {
     .map(|(name, value)| (name.to_owned(), value))
 }
 
-/// A refusal for one reason, with a fact a program can use.
+/// [`refused`] with one entry of metadata.
 pub(super) fn refused_with(reason: Reason, name: &str, value: &str) -> Status {
     build(reason, reason.kind(), &[], [(name, value.to_owned())])
 }
 
-/// A malformed request.
+/// The status for a malformed request.
 pub(super) fn invalid(violations: Vec<Violation>) -> Status {
     from_service(&ServiceError::Invalid(violations))
 }
@@ -92,7 +90,7 @@ impl From<ServiceError> for Status {
     }
 }
 
-/// The refusal of a use case. Driver text goes to the log and never on the wire.
+/// The status for an error of a use case. Texts of the database driver are logged, and never sent.
 fn from_service(error: &ServiceError) -> Status {
     let reason = error.reason();
     match error.kind() {
@@ -155,7 +153,7 @@ fn build<'a>(
     status
 }
 
-/// Tells clients that retry by themselves how long to wait (gRFC A6).
+/// Tells clients that retry automatically how long to wait (gRFC A6).
 fn push_back(status: &mut Status, delay: Duration) {
     let millis = u32::try_from(delay.as_millis()).unwrap_or(u32::MAX);
     status
@@ -186,7 +184,7 @@ mod tests {
             details.bad_request().unwrap().field_violations.len(),
             VIOLATIONS_IN_STATUS_MAX
         );
-        // In base64 that has to fit into what clients take as headers.
+        // In base64 the details must fit into the headers that clients accept.
         assert!(
             status.details().len() < 6 * 1_024,
             "{}",
@@ -195,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_may_work_in_a_moment_says_when_to_try_again() {
+    fn an_error_that_is_worth_a_retry_says_when() {
         for reason in [Reason::Conflict, Reason::Overloaded] {
             let status = refused(reason);
             let delay = status

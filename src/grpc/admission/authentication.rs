@@ -1,7 +1,7 @@
-//! Asks who calls before anything of the message is read: strangers get no memory.
+//! Identifies the caller before the message is read, so that unknown callers use no memory.
 //!
-//! Stands around each service of the API, and not around health and reflection, which are open to everybody. Only finds
-//! the caller; what they may do is [`gate`](super::gate)'s business.
+//! Wraps each service of the API. Health and reflection need no caller. What the caller may do is decided by
+//! [`control`](super::control).
 
 use std::mem;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::grpc::admission::peer_identities::PeerIdentities;
 use crate::grpc::status;
 use crate::identity::{Caller, Callers};
 
-/// A service that knows who calls: each request that reaches it carries an `Arc<Caller>` in its extensions.
+/// A service whose requests carry an `Arc<Caller>` in their extensions.
 #[derive(Debug, Clone)]
 pub(crate) struct Authenticated<S> {
     inner: S,
@@ -26,7 +26,6 @@ pub(crate) struct Authenticated<S> {
 }
 
 impl<S> Authenticated<S> {
-    /// Puts the question in front of a service.
     pub(crate) const fn new(inner: S, callers: Callers) -> Self {
         Self { inner, callers }
     }
@@ -52,12 +51,12 @@ where
     }
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // The one that said it is ready goes with the call, a clone takes its place.
+        // The service that reported to be ready handles the call. A clone takes its place.
         let clone = self.inner.clone();
         let mut inner = mem::replace(&mut self.inner, clone);
         let callers = self.callers.clone();
         Box::pin(async move {
-            match who_calls(&callers, request.headers(), request.extensions()).await {
+            match caller_of(&callers, request.headers(), request.extensions()).await {
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);
                     inner.call(request).await
@@ -68,9 +67,9 @@ where
     }
 }
 
-/// The caller by its `authorization`, or by its client certificate where there is none. A bad authorization is never
-/// made good by a certificate: whoever sends one means to be judged by it.
-async fn who_calls(
+/// The caller by the `authorization` header, or by the client certificate if there is no such header. A certificate does not
+/// replace an invalid header.
+async fn caller_of(
     callers: &Callers,
     headers: &HeaderMap,
     extensions: &Extensions,
@@ -81,7 +80,7 @@ async fn who_calls(
     };
     let caller = callers.of_certificate(identities.as_slice());
     if caller.is_none() {
-        tracing::debug!(peer.identities = %identities, "a certificate is nobody's, or that of two callers");
+        tracing::debug!(peer.identities = %identities, "no caller, or more than one, has this certificate");
     }
     caller.ok_or(Reason::CredentialsInvalid)
 }

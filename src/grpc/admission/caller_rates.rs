@@ -1,7 +1,6 @@
-//! How fast a caller may go, in this process: recipients a second by the caller's name, and failed attempts to accept.
+//! The rates of callers in this process: recipients per second, and failed attempts to accept.
 //!
-//! What many processes together allow is quotas' business, which the store keeps. Nothing is asked of the database here:
-//! who goes too fast costs nothing.
+//! A caller that is too fast costs no database access. Limits over all processes are quotas, in the database.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -21,11 +20,10 @@ use crate::grpc::wire::limits::{CALLER_BURST, CALLERS_SWEPT_EVERY};
 /// The rates of all callers.
 pub(crate) struct CallerRates {
     recipients: Option<RecipientBuckets>,
-    /// Attempts to accept that failed.
     pub(crate) failed_accepts: FailedAccepts,
 }
 
-/// A bucket of recipients for each caller.
+/// A token bucket for each caller.
 struct RecipientBuckets {
     limiter: BucketLimiter,
     clock: BucketClock,
@@ -35,7 +33,7 @@ struct RecipientBuckets {
 type BucketLimiter =
     RateLimiter<String, HashMapStateStore<String>, BucketClock, NoOpMiddleware<Duration>>;
 
-/// The clock as the limiter wants it: the time since 1970. Where that goes backwards, buckets do not fill meanwhile.
+/// The time since 1970. While it goes backwards, buckets do not fill.
 #[derive(Clone)]
 struct BucketClock(Arc<dyn Clock>);
 
@@ -49,7 +47,7 @@ impl governor_clock::Clock for BucketClock {
 }
 
 impl CallerRates {
-    /// Buckets that fill with so many recipients a second; without a number they never end.
+    /// Buckets that fill with this many recipients per second. `None` is no limit.
     pub(crate) fn new(clock: &Arc<dyn Clock>, recipients_per_second: Option<NonZeroU32>) -> Self {
         let recipients = recipients_per_second.map(|rate| {
             let clock = BucketClock(Arc::clone(clock));
@@ -66,17 +64,17 @@ impl CallerRates {
         }
     }
 
-    /// Takes so many recipients out of a caller's bucket, or nothing.
+    /// Takes recipients out of the bucket of a caller, or nothing.
     ///
     /// # Errors
     ///
-    /// `RATE_LIMITED` with the time until there are as many in it.
+    /// `RATE_LIMITED` with the time until the bucket has enough.
     pub(crate) fn spend(&self, caller: &str, recipients: usize) -> Result<(), Status> {
         self.try_spend(caller, recipients)
             .map_err(status::rate_limited)
     }
 
-    /// The same; what is refused is told the time alone.
+    /// [`spend`](Self::spend), whose error is the time alone.
     pub(crate) fn try_spend(&self, caller: &str, recipients: usize) -> Result<(), Duration> {
         let Some(buckets) = &self.recipients else {
             return Ok(());
@@ -85,7 +83,7 @@ impl CallerRates {
         let Some(count) = NonZeroU32::new(count).map(|count| count.min(CALLER_BURST)) else {
             return Ok(());
         };
-        // A full bucket says no more than one that was never there.
+        // A full bucket is the same as none, so full buckets are removed from time to time.
         if buckets.spent.fetch_add(1, Ordering::Relaxed) % CALLERS_SWEPT_EVERY == 0 {
             buckets.limiter.retain_recent();
         }
@@ -94,7 +92,7 @@ impl CallerRates {
                 let now = governor_clock::Clock::now(&buckets.clock);
                 Err(not_until.wait_time_from(now))
             }
-            // More than a bucket holds is never asked for.
+            // The count never exceeds what a bucket can hold.
             Ok(Ok(())) | Err(_) => Ok(()),
         }
     }
@@ -117,7 +115,10 @@ mod tests {
         let refused = rates.spend("a", 500).unwrap_err();
         let delay = refused.get_details_retry_info().unwrap().retry_delay;
         assert_eq!(delay, Some(Duration::from_millis(500)));
-        assert!(rates.spend("b", 1).is_ok(), "others have their own");
+        assert!(
+            rates.spend("b", 1).is_ok(),
+            "another caller has its own bucket"
+        );
         clock.advance(time::Duration::milliseconds(499));
         assert!(rates.spend("a", 500).is_err());
         clock.advance(time::Duration::milliseconds(1));
@@ -129,7 +130,7 @@ mod tests {
         for _ in 0..CALLERS_SWEPT_EVERY {
             rates.spend("c", 1).unwrap();
         }
-        assert_eq!(buckets.limiter.len(), 1, "full buckets are forgotten");
+        assert_eq!(buckets.limiter.len(), 1, "full buckets are removed");
         let unlimited = CallerRates::new(&as_clock, None);
         assert!((0..100).all(|_| unlimited.spend("a", burst).is_ok()));
     }

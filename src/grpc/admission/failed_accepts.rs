@@ -1,7 +1,7 @@
-//! Attempts to accept that failed, by the caller and the user they name: who fails often is made to wait.
+//! Failed attempts to accept, by caller and user. After too many, further attempts have to wait.
 //!
-//! Tokens cannot be guessed, but whoever tries should not cost anything. Counts in this process alone; a token bucket
-//! would let more through than so many in any minute.
+//! Tokens cannot be guessed, and attempts to guess should cost little. Counts in this process only. A token bucket would allow
+//! more than the limit in some minutes.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use crate::grpc::wire::limits::{
     FAILED_ACCEPTS_MAX, FAILED_ACCEPTS_SWEPT_AT, FAILED_ACCEPTS_WINDOW,
 };
 
-/// A caller and a user it named.
+/// The caller and the user.
 type FailureKey = (String, String);
 
 /// The failures of the last minute, oldest first.
@@ -25,7 +25,6 @@ pub(crate) struct FailedAccepts {
 }
 
 impl FailedAccepts {
-    /// None so far.
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
@@ -33,38 +32,38 @@ impl FailedAccepts {
         }
     }
 
-    /// Refuses who has failed too often.
+    /// Refuses an attempt after too many failures.
     ///
     /// # Errors
     ///
-    /// `RATE_LIMITED` with the time until another attempt is let through.
+    /// `RATE_LIMITED` with the time until another attempt is allowed.
     pub(crate) fn check(&self, caller: &str, user_id: &str) -> Result<(), Status> {
         let now = self.clock.now();
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        let who = (caller.to_owned(), user_id.to_owned());
-        match failures.get_mut(&who) {
+        let key = (caller.to_owned(), user_id.to_owned());
+        match failures.get_mut(&key) {
             Some(times) => room(times, now),
             None => Ok(()),
         }
     }
 
-    /// Counts a failure, unless it is one too many.
+    /// Counts a failure.
     ///
     /// # Errors
     ///
-    /// As [`check`](Self::check): attempts that were made at once are told apart only here.
+    /// As [`check`](Self::check), for one of several concurrent attempts that is too many.
     pub(crate) fn count(&self, caller: &str, user_id: &str) -> Result<(), Status> {
         let now = self.clock.now();
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= FAILED_ACCEPTS_SWEPT_AT {
             failures.retain(|_, times| times.back().is_some_and(|last| is_recent(*last, now)));
             if failures.len() >= FAILED_ACCEPTS_SWEPT_AT {
-                // So many at once are no users who mistyped; nobody's memory is theirs to fill.
+                // This many are not users who mistyped a link. Memory stays bounded.
                 failures.clear();
             }
         }
-        let who = (caller.to_owned(), user_id.to_owned());
-        let times = failures.entry(who).or_default();
+        let key = (caller.to_owned(), user_id.to_owned());
+        let times = failures.entry(key).or_default();
         room(times, now)?;
         times.push_back(now);
         Ok(())
@@ -75,7 +74,7 @@ fn is_recent(time: OffsetDateTime, now: OffsetDateTime) -> bool {
     time + FAILED_ACCEPTS_WINDOW > now
 }
 
-/// Forgets what is long ago, and refuses if there is no room for another one.
+/// Removes old failures, and refuses if there is no room for another one.
 fn room(times: &mut VecDeque<OffsetDateTime>, now: OffsetDateTime) -> Result<(), Status> {
     while times.front().is_some_and(|first| !is_recent(*first, now)) {
         times.pop_front();

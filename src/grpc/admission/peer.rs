@@ -1,8 +1,7 @@
-//! Who is at the other end of a connection, and for whom a call of it is made: the certificate the peer showed, or the
-//! one a trusted proxy tells of.
+//! The identities of the client of a call: from the certificate of the peer, or from the header of a trusted proxy.
 //!
-//! It puts [`PeerIdentities`] among the extensions of a request, and nothing where there are none. What they may do, and
-//! that an `authorization` comes before them, is [`gate`](super::gate)'s business.
+//! Adds [`PeerIdentities`] to the extensions of a request if there are any. [`authentication`](super::authentication) uses
+//! them for calls without an `authorization` header.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,26 +14,24 @@ use crate::grpc::admission::peer_identities::PeerIdentities;
 use crate::grpc::admission::trusted_proxies::TrustedProxies;
 use crate::grpc::admission::xfcc;
 
-/// The one header that may tell who calls besides `authorization`.
+/// The header in which a proxy forwards the certificate of its client.
 const FORWARDED_CERTIFICATE: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 
 /// The other end of a connection.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
-    /// Where it comes from.
     pub(crate) ip: Option<IpAddr>,
-    /// Whom the client certificate names that it showed in the handshake.
+    /// The identities in the client certificate of the handshake.
     pub(crate) certificate: Option<Arc<PeerIdentities>>,
 }
 
-/// Finds out for whom each call is made.
+/// Adds the identities of the client to each request.
 #[derive(Debug, Clone)]
 pub(crate) struct PeerLayer {
     trusted: Arc<TrustedProxies>,
 }
 
 impl PeerLayer {
-    /// Believes these proxies.
     pub(crate) fn new(trusted: TrustedProxies) -> Self {
         Self {
             trusted: Arc::new(trusted),
@@ -42,7 +39,7 @@ impl PeerLayer {
     }
 }
 
-/// A service whose requests tell for whom they are made.
+/// A service behind a [`PeerLayer`].
 #[derive(Debug, Clone)]
 pub(crate) struct WithPeer<S> {
     inner: S,
@@ -75,7 +72,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let peer = request.extensions().get::<Peer>();
         let identities = peer.and_then(|peer| self.trusted.identities(peer, request.headers()));
-        // Nobody behind this has any use for it.
+        // No service uses the header.
         request.headers_mut().remove(FORWARDED_CERTIFICATE);
         if let Some(identities) = identities {
             request.extensions_mut().insert(identities);
@@ -85,16 +82,16 @@ where
 }
 
 impl TrustedProxies {
-    /// For whom a peer calls: a proxy for those it tells of and never for itself, anybody else for themselves.
+    /// The identities of the client: for a trusted proxy those in its header and never its own, for other peers their own.
     ///
-    /// A header that is malformed, or comes twice, names nobody.
+    /// A header that is malformed, or repeated, gives none.
     fn identities(&self, peer: &Peer, headers: &HeaderMap) -> Option<Arc<PeerIdentities>> {
         if !self.has(peer.ip, peer.certificate.as_deref()) {
             if headers.contains_key(FORWARDED_CERTIFICATE) {
                 let ip = peer.ip.map(tracing::field::display);
                 tracing::debug!(
                     peer.ip = ip,
-                    "a peer that is no trusted proxy tells of a certificate, in vain"
+                    "a peer that is no trusted proxy sent the certificate of a client; it is ignored"
                 );
             }
             return peer.certificate.clone();
@@ -125,10 +122,10 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_calls_for_others_and_anybody_else_for_themselves() {
+    fn a_proxy_calls_for_its_clients_and_other_peers_call_for_themselves() {
         let trusted = ["10.0.0.0/8".to_owned(), INGRESS.to_owned()];
         let trusted = TrustedProxies::parse(&trusted).unwrap();
-        let told = |peer: &Peer, headers: &[&str]| {
+        let identified = |peer: &Peer, headers: &[&str]| {
             let mut map = HeaderMap::new();
             for value in headers {
                 map.append(FORWARDED_CERTIFICATE, value.parse().unwrap());
@@ -142,16 +139,16 @@ mod tests {
             peer("10.1.2.3", Some("spiffe://a.example/x")),
             peer("1.2.3.4", Some(INGRESS)),
         ] {
-            assert_eq!(told(&proxy, &[&header]).as_deref(), Some(WEB));
+            assert_eq!(identified(&proxy, &[&header]).as_deref(), Some(WEB));
             for headers in [&[] as &[&str], &["URI"], &[&header, &header]] {
-                assert_eq!(told(&proxy, headers), None, "{headers:?}");
+                assert_eq!(identified(&proxy, headers), None, "{headers:?}");
             }
         }
         let other = "spiffe://a.example/other";
         for headers in [&[] as &[&str], &["URI"], &[&header]] {
-            assert_eq!(told(&peer("1.2.3.4", None), headers), None);
+            assert_eq!(identified(&peer("1.2.3.4", None), headers), None);
             assert_eq!(
-                told(&peer("1.2.3.4", Some(other)), headers).as_deref(),
+                identified(&peer("1.2.3.4", Some(other)), headers).as_deref(),
                 Some(other)
             );
         }

@@ -1,7 +1,6 @@
-//! Whom the client certificate of a peer names, by its subject alternative names.
+//! The identities in a client certificate: its subject alternative names.
 //!
-//! The certificate was verified by whoever hands it over: by TLS here, or by a trusted proxy. Its common name never
-//! counts, and neither does any other part of its subject.
+//! The certificate was verified by TLS, here or by a trusted proxy. The subject, common name included, does not count.
 
 use std::fmt;
 
@@ -11,22 +10,22 @@ use x509_parser::prelude::FromDer as _;
 
 use crate::domain::certificate_identity::CertificateIdentity;
 
-/// How the URIs begin that are meant to be SPIFFE ids, well formed or not.
+/// The scheme of SPIFFE ids, well formed or not.
 const SPIFFE_SCHEME: &str = "spiffe:";
 
-/// A subject alternative name of a kind that counts.
+/// A subject alternative name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum San {
     Uri(String),
     Dns(String),
 }
 
-/// What a verified client certificate names; never empty.
+/// The identities in a verified client certificate. Never empty.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PeerIdentities(Vec<CertificateIdentity>);
 
 impl PeerIdentities {
-    /// Whom a verified certificate names; `None` if nobody, or if it breaks the rules of SPIFFE.
+    /// The identities in a certificate. `None` if it has none, or breaks the rules of SPIFFE.
     pub(crate) fn of_certificate(der: &[u8]) -> Option<Self> {
         let (_, certificate) = X509Certificate::from_der(der).ok()?;
         let mut sans = Vec::new();
@@ -48,7 +47,7 @@ impl PeerIdentities {
             Some(usage) => usage.value.key_cert_sign() || usage.value.crl_sign(),
             None => false,
         };
-        // X509-SVID §4.3: a workload's certificate must not be one that vouches for others.
+        // X509-SVID section 4.3: the certificate of a workload must not sign other certificates.
         let is_workload = identities
             .0
             .iter()
@@ -56,8 +55,8 @@ impl PeerIdentities {
         (!is_workload || !signs_others).then_some(identities)
     }
 
-    /// Whom such names name. With a SPIFFE id among them there must be no other URI, and it must be a good one
-    /// (X509-SVID §2); URIs of other kinds and wildcards name nobody.
+    /// The identities in subject alternative names. A SPIFFE id must be valid and the only URI (X509-SVID section 2). Other
+    /// URIs and wildcards give no identity.
     pub(crate) fn of_sans(sans: Vec<San>) -> Option<Self> {
         let mut identities = Vec::new();
         let is_uri = |san: &&San| matches!(san, San::Uri(_));
@@ -75,7 +74,6 @@ impl PeerIdentities {
         (!identities.is_empty()).then_some(Self(identities))
     }
 
-    /// The identities, for whoever knows what they may do.
     pub(crate) fn as_slice(&self) -> &[CertificateIdentity] {
         &self.0
     }
@@ -104,7 +102,7 @@ mod tests {
 
     const WEB: &str = "spiffe://a.example/web";
 
-    fn told(uris: &[&str], names: &[&str], usages: Vec<KeyUsagePurpose>) -> Option<String> {
+    fn identified(uris: &[&str], names: &[&str], usages: Vec<KeyUsagePurpose>) -> Option<String> {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         let common_name = "spiffe://a.example/admin";
         params
@@ -126,17 +124,17 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_names_its_one_spiffe_id_and_its_dns_names() {
-        let web = told(&[WEB], &["Web.a.example", "*.a.example"], Vec::new());
+    fn the_identities_are_the_spiffe_id_and_the_dns_names() {
+        let web = identified(&[WEB], &["Web.a.example", "*.a.example"], Vec::new());
         assert_eq!(web.unwrap(), format!("{WEB} dns:web.a.example"));
         let signature = vec![KeyUsagePurpose::DigitalSignature];
-        assert_eq!(told(&[WEB], &[], signature).unwrap(), WEB);
-        let other = told(&["https://a.example/web"], &["web.a.example"], Vec::new());
+        assert_eq!(identified(&[WEB], &[], signature).unwrap(), WEB);
+        let other = identified(&["https://a.example/web"], &["web.a.example"], Vec::new());
         assert_eq!(other.unwrap(), "dns:web.a.example");
     }
 
     #[test]
-    fn a_certificate_that_breaks_the_rules_of_spiffe_names_nobody() {
+    fn a_certificate_that_breaks_the_rules_of_spiffe_has_no_identity() {
         for uris in [
             &[WEB, "spiffe://a.example/admin"] as &[&str],
             &[WEB, WEB],
@@ -145,17 +143,21 @@ mod tests {
             &["SPIFFE://a.example/web"],
             &["spiffe://a.example/web/"],
         ] {
-            assert_eq!(told(uris, &["web.a.example"], Vec::new()), None, "{uris:?}");
+            assert_eq!(
+                identified(uris, &["web.a.example"], Vec::new()),
+                None,
+                "{uris:?}"
+            );
         }
         for usage in [KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign] {
-            assert_eq!(told(&[WEB], &[], vec![usage]), None);
+            assert_eq!(identified(&[WEB], &[], vec![usage]), None);
         }
     }
 
     #[test]
-    fn the_common_name_and_addresses_name_nobody() {
-        assert_eq!(told(&[], &[], Vec::new()), None);
-        assert_eq!(told(&[], &["*.a.example"], Vec::new()), None);
+    fn the_common_name_and_email_addresses_are_no_identities() {
+        assert_eq!(identified(&[], &[], Vec::new()), None);
+        assert_eq!(identified(&[], &["*.a.example"], Vec::new()), None);
         assert_eq!(PeerIdentities::of_certificate(b"\x30\x00"), None);
     }
 }

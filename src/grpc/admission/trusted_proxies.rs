@@ -1,4 +1,4 @@
-//! The peers that are believed when they tell of the certificates of others.
+//! The proxies whose header about the certificate of a client is trusted.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use crate::domain::certificate_identity::CertificateIdentity;
 use crate::grpc::admission::peer_identities::PeerIdentities;
 
-/// Networks and certificates of proxies; nobody unless it is configured.
+/// Trusted proxies, by network or by certificate. None by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TrustedProxies {
     networks: Vec<IpNet>,
@@ -15,12 +15,12 @@ pub struct TrustedProxies {
 }
 
 impl TrustedProxies {
-    /// Reads a list of IP networks (`10.1.2.0/24`, `::1`) and of identities of client certificates
+    /// Parses a list of IP networks (`10.1.2.0/24`, `::1`) and of identities of client certificates
     /// (`spiffe://…`, `dns:…`).
     ///
     /// # Errors
     ///
-    /// One sentence for each entry that is neither, or that stands for everybody.
+    /// One sentence for each entry that is neither, or that matches every address.
     pub fn parse(entries: &[String]) -> Result<Self, Vec<String>> {
         let mut proxies = Self::default();
         let mut problems = Vec::new();
@@ -30,7 +30,7 @@ impl TrustedProxies {
             let network = network.or_else(|_| entry.parse::<IpAddr>().map(IpNet::from));
             match (network, entry.parse()) {
                 (Ok(network), _) if network.prefix_len() == 0 => {
-                    problems.push(format!("entry {number} would believe everybody"));
+                    problems.push(format!("entry {number} would trust every address"));
                 }
                 (Ok(network), _) => proxies.networks.push(network),
                 (_, Ok(identity)) => proxies.identities.push(identity),
@@ -46,13 +46,12 @@ impl TrustedProxies {
         }
     }
 
-    /// Whether nobody is one.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.networks.is_empty() && self.identities.is_empty()
     }
 
-    /// Whether a peer is one, by where it comes from or by its certificate.
+    /// Whether a peer is a trusted proxy, by its address or its certificate.
     pub(crate) fn has(&self, ip: Option<IpAddr>, certificate: Option<&PeerIdentities>) -> bool {
         // A socket for both families shows IPv4 peers as ::ffff:a.b.c.d.
         let ip = ip.map(|ip| ip.to_canonical());
@@ -93,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn every_bad_entry_is_told() {
+    fn every_invalid_entry_is_reported() {
         let entries = [
             "0.0.0.0/0",
             "10.0.0.0/33",
@@ -104,9 +103,9 @@ mod tests {
             "",
         ];
         let problems = parse(&entries).unwrap_err();
-        let told: Vec<_> = problems.iter().map(|problem| &problem[..7]).collect();
+        let entries: Vec<_> = problems.iter().map(|problem| &problem[..7]).collect();
         assert_eq!(
-            told,
+            entries,
             [
                 "entry 1", "entry 2", "entry 3", "entry 4", "entry 6", "entry 7"
             ]

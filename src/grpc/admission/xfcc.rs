@@ -1,16 +1,15 @@
-//! The header `x-forwarded-client-cert`, in which Envoy tells whose certificate it saw.
+//! The header `x-forwarded-client-cert`, in which Envoy forwards the certificate of its client.
 //!
-//! Elements are separated by commas, one for each proxy, and consist of `Key=value` pairs separated by semicolons;
-//! values that hold `,`, `;` or `=` are quoted, with `\"` for a quotation mark. Only the last element counts: the one
-//! that the nearest proxy wrote. The whole header must be well formed all the same, because an open quotation mark in an
-//! element that a client made up would otherwise swallow the one that the proxy appended.
+//! Elements are separated by commas, one for each proxy, and consist of `Key=value` pairs separated by semicolons. Values that
+//! contain `,`, `;` or `=` are quoted, with `\"` for a quotation mark. Only the last element counts, which the nearest proxy
+//! wrote. The whole header must be well formed, because an open quotation mark in an element that a client forged would
+//! otherwise swallow the element that the proxy appended.
 //!
-//! Who may send the header is [`trusted_proxies`](super::trusted_proxies)'s business.
+//! [`trusted_proxies`](super::trusted_proxies) decides which peers may send it.
 
 use crate::grpc::admission::peer_identities::{PeerIdentities, San};
 
-/// The holder of the certificate that the nearest proxy saw; `None` if the header is malformed in any place, or names
-/// nobody.
+/// The identities in the certificate that the nearest proxy saw. `None` if the header is malformed anywhere, or has none.
 pub(crate) fn identities(header: &str) -> Option<PeerIdentities> {
     let mut rest = header;
     let mut sans = Vec::new();
@@ -21,7 +20,7 @@ pub(crate) fn identities(header: &str) -> Option<PeerIdentities> {
         match key.as_str() {
             "uri" => sans.push(San::Uri(value)),
             "dns" => sans.push(San::Dns(value)),
-            // A proxy has one certificate chain to tell of; `By` may name several names of the proxy itself.
+            // A proxy forwards one certificate chain. `By` may be repeated for several names of the proxy.
             "hash" | "cert" | "chain" | "subject" if keys.contains(&key) => return None,
             _ => {}
         }
@@ -41,15 +40,15 @@ pub(crate) fn identities(header: &str) -> Option<PeerIdentities> {
     PeerIdentities::of_sans(sans)
 }
 
-/// A key in lower case, and what follows its equals sign.
+/// A key in lower case, and the rest after the equals sign.
 fn key(text: &str) -> Option<(String, &str)> {
-    // A list may be written with spaces behind its commas (RFC 9110 §5.6.1).
+    // Spaces may follow the commas of a list (RFC 9110 section 5.6.1).
     let (key, after) = text.trim_start_matches([' ', '\t']).split_once('=')?;
     let is_key = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_alphanumeric());
     is_key.then(|| (key.to_ascii_lowercase(), after))
 }
 
-/// A value without its quotation marks, and what follows it.
+/// A value without quotation marks, and the rest after it.
 fn value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([',', ';']).unwrap_or(text.len());
@@ -64,7 +63,7 @@ fn value(text: &str) -> Option<(String, &str)> {
     loop {
         match characters.next()? {
             '"' => return Some((value, characters.as_str())),
-            // Envoy escapes quotation marks alone: a backslash before anything else stands for itself.
+            // Envoy escapes only quotation marks. Any other backslash is literal.
             '\\' if characters.as_str().starts_with('"') => {
                 value.push('"');
                 characters.next();
@@ -80,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    /// What a proxy writes of a client; the subject is the client's choice, within what a distinguished name can be.
+    /// The element of a proxy. A client chooses its subject.
     fn element(subject: &str) -> String {
         let subject = subject.replace('"', "\\\"");
         format!(
@@ -88,7 +87,7 @@ mod tests {
         )
     }
 
-    fn told(header: &str) -> Option<String> {
+    fn identified(header: &str) -> Option<String> {
         identities(header).map(|identities| identities.to_string())
     }
 
@@ -97,26 +96,32 @@ mod tests {
     #[test]
     fn the_last_element_counts() {
         let real = element("CN=web,O=\"A; B\"");
-        assert_eq!(told(&real).as_deref(), Some(WEB));
+        assert_eq!(identified(&real).as_deref(), Some(WEB));
         for forged in [
             "URI=spiffe://a.example/admin,",
             "URI=spiffe://a.example/admin;DNS=admin.a.example, ",
             "By=x;Subject=\"CN=\\\",URI=y\";URI=spiffe://a.example/admin,",
         ] {
             assert_eq!(
-                told(&format!("{forged}{real}")).as_deref(),
+                identified(&format!("{forged}{real}")).as_deref(),
                 Some(WEB),
                 "{forged}"
             );
         }
         let last = format!("{real},Hash=1;uri=spiffe://a.example/other");
-        assert_eq!(told(&last).as_deref(), Some("spiffe://a.example/other"));
-        // The nearest proxy saw no name: those further away are not asked.
-        assert_eq!(told(&format!("{real},Hash=1;Subject=\"CN=web\"")), None);
+        assert_eq!(
+            identified(&last).as_deref(),
+            Some("spiffe://a.example/other")
+        );
+        // The nearest proxy saw no name. Elements of other proxies do not count.
+        assert_eq!(
+            identified(&format!("{real},Hash=1;Subject=\"CN=web\"")),
+            None
+        );
     }
 
     #[test]
-    fn whatever_is_malformed_names_nobody() {
+    fn a_malformed_header_has_no_identity() {
         for header in [
             "",
             ",",
@@ -145,44 +150,47 @@ mod tests {
             "URI=spiffe://a.example",
             "Hash=\"1;URI=spiffe://a.example/admin,URI=spiffe://a.example/web",
         ] {
-            assert_eq!(told(header), None, "{header:?}");
+            assert_eq!(identified(header), None, "{header:?}");
         }
     }
 
     #[test]
     fn quoted_values_are_read_as_envoy_writes_them() {
         let header = "Subject=\"/C=US/O=a, b; c=\\\"d\\\" \\e\";URI=\"spiffe://a.example/web\"";
-        assert_eq!(told(header).as_deref(), Some("spiffe://a.example/web"));
+        assert_eq!(
+            identified(header).as_deref(),
+            Some("spiffe://a.example/web")
+        );
     }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2_000))]
 
         #[test]
-        fn no_client_can_speak_for_another_by_what_it_sends_ahead(
+        fn a_client_cannot_impersonate_another_by_a_forged_prefix(
             forged in prop_oneof![
                 "[\",;=\\\\a ]{0,12}",
                 "(By|URI|DNS|Subject|Hash|=|\"|\\\\|;|,| |spiffe://a.example/admin|x){0,12}",
                 any::<String>(),
             ],
         ) {
-            // The proxy appends its element, whatever it was sent.
+            // The proxy appends its element to what the client sent.
             let header = format!("{forged},{}", element("CN=web"));
-            if let Some(told) = told(&header) {
-                prop_assert_eq!(told, WEB);
+            if let Some(identified) = identified(&header) {
+                prop_assert_eq!(identified, WEB);
             }
         }
 
         #[test]
-        fn no_client_can_speak_for_another_by_its_subject(subject in "CN=[\",;=\\\\A-Z/:. é]{0,30}") {
-            if let Some(told) = told(&element(&subject)) {
-                prop_assert_eq!(told, WEB);
+        fn a_client_cannot_impersonate_another_by_its_subject(subject in "CN=[\",;=\\\\A-Z/:. é]{0,30}") {
+            if let Some(identified) = identified(&element(&subject)) {
+                prop_assert_eq!(identified, WEB);
             }
         }
 
         #[test]
-        fn nothing_makes_it_panic(header in any::<String>()) {
-            let _ = told(&header);
+        fn no_header_causes_a_panic(header in any::<String>()) {
+            let _ = identified(&header);
         }
     }
 }

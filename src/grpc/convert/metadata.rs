@@ -4,15 +4,14 @@ use prost_types::value::Kind;
 use prost_types::{ListValue, Struct};
 use serde_json::{Map, Number, Value};
 
-/// The largest whole number a double holds exactly.
+/// The largest integer that a double holds exactly.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
 
-/// A struct as a JSON object; empty if it is not set, `None` if it holds a number that JSON has not.
+/// A struct as a JSON object. Empty if it is not set. `None` if it holds a number that JSON does not have.
 pub(in crate::grpc) fn object(input: Option<Struct>) -> Option<Map<String, Value>> {
     input.map_or_else(|| Some(Map::new()), fields)
 }
 
-/// A JSON object as a struct.
 pub(in crate::grpc) fn structure(input: Option<Value>) -> Option<Struct> {
     match input {
         Some(Value::Object(object)) => Some(Struct {

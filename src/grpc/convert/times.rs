@@ -6,7 +6,6 @@ use time::OffsetDateTime;
 use crate::domain::expiry::Expiry;
 use crate::domain::reminder::ReminderInput;
 
-/// A time on the wire.
 pub(in crate::grpc) fn timestamp(time: OffsetDateTime) -> Timestamp {
     Timestamp {
         seconds: time.unix_timestamp(),
@@ -14,7 +13,6 @@ pub(in crate::grpc) fn timestamp(time: OffsetDateTime) -> Timestamp {
     }
 }
 
-/// A duration on the wire.
 pub(in crate::grpc) fn duration(duration: time::Duration) -> Duration {
     Duration {
         seconds: duration.whole_seconds(),
@@ -22,26 +20,23 @@ pub(in crate::grpc) fn duration(duration: time::Duration) -> Duration {
     }
 }
 
-/// An expiry from a duration.
 pub(in crate::grpc) fn expiry_of_ttl(ttl: Duration) -> Expiry {
     parse_duration(ttl).map_or(Expiry::Malformed("ttl"), Expiry::Ttl)
 }
 
-/// The lead of a reminder, if one is given.
 pub(in crate::grpc) fn reminder_lead(lead: Option<Duration>) -> ReminderInput {
     lead.map_or(ReminderInput::Unset, |lead| {
         parse_duration(lead).map_or(ReminderInput::Malformed, ReminderInput::Lead)
     })
 }
 
-/// Protobuf wants both parts of one sign and less than a second of nanoseconds.
+/// Seconds and nanoseconds must have one sign, and nanoseconds be less than a second (`google.protobuf.Duration`).
 fn parse_duration(input: Duration) -> Option<time::Duration> {
     let is_one_sign = i64::from(input.nanos) * input.seconds.signum() >= 0;
     (input.nanos.unsigned_abs() < 1_000_000_000 && is_one_sign)
         .then(|| time::Duration::new(input.seconds, input.nanos))
 }
 
-/// An expiry from a time.
 pub(in crate::grpc) fn expiry_of_time(time: Timestamp) -> Expiry {
     let nanos = u32::try_from(time.nanos)
         .ok()
@@ -57,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn malformed_times_are_told_apart_from_early_and_late_ones() {
+    fn malformed_times_are_distinguished_from_early_and_late_ones() {
         let ttl = |seconds, nanos| expiry_of_ttl(Duration { seconds, nanos });
         assert_eq!(ttl(3_600, 0), Expiry::Ttl(time::Duration::HOUR));
         assert_eq!(ttl(1, 1_000_000_000), Expiry::Malformed("ttl"));

@@ -1,304 +1,268 @@
-//! Who may know whom, kept by reading the sources.
+//! The layers of the code: which folder may import which, and which library belongs to which folder.
+//!
+//! The compiler keeps the borders of crates. These tests keep the borders of folders.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// A folder or file of `src`, and what must not be named in it outside comments and tests.
-const RULES: [(&str, &[&str]); 10] = [
+use super::source_tree::{SourceTree, rust_files};
+
+/// What a folder or file of `src` must not import: other folders of `src`, and libraries.
+const FORBIDDEN: [(&str, &[&str], &[&str]); 9] = [
     (
         "domain",
+        &[
+            "store", "service", "identity", "grpc", "http", "mail", "delivery", "settings",
+            "proto", "app", "tools",
+        ],
         &[
             "sqlx",
             "tokio",
             "tonic",
             "prost",
+            "prost_types",
             "lettre",
             "clap",
-            "crate::settings::arguments",
-            "crate::store",
-            "crate::service",
-            "crate::identity",
-            "crate::grpc",
-            "crate::mail",
-            "crate::delivery",
-            "async fn",
         ],
     ),
     (
         "store",
         &[
-            "tonic",
-            "prost",
-            "lettre",
-            "clap",
-            "crate::service",
-            "crate::identity",
-            "crate::grpc",
-            "crate::mail",
-            "crate::delivery",
-            "crate::settings::arguments",
-            "crate::proto",
+            "service", "identity", "grpc", "http", "mail", "delivery", "settings", "proto", "app",
+            "tools",
         ],
+        &["tonic", "prost", "prost_types", "lettre", "clap"],
     ),
     (
         "service",
         &[
-            "tonic",
-            "prost",
-            "lettre",
-            "sqlx",
-            "clap",
-            "crate::identity",
-            "crate::grpc",
-            "crate::mail",
-            "crate::delivery",
-            "crate::settings::arguments",
-            "crate::proto",
+            "identity", "grpc", "http", "mail", "delivery", "settings", "proto", "app", "tools",
         ],
-    ),
-    (
-        "mail",
-        &[
-            "sqlx",
-            "tonic",
-            "prost",
-            "clap",
-            "crate::store",
-            "crate::service",
-            "crate::identity",
-            "crate::grpc",
-            "crate::delivery",
-            "crate::settings::arguments",
-            "crate::proto",
-        ],
-    ),
-    (
-        "delivery",
-        &[
-            "sqlx",
-            "tonic",
-            "prost",
-            "lettre",
-            "clap",
-            "crate::service",
-            "crate::identity",
-            "crate::grpc",
-            "crate::settings::arguments",
-            "crate::proto",
-        ],
-    ),
-    (
-        "grpc",
-        &[
-            "sqlx",
-            "lettre",
-            "clap",
-            "crate::store",
-            "crate::mail",
-            "crate::delivery",
-            "crate::settings::arguments",
-        ],
-    ),
-    (
-        "http",
-        &[
-            "sqlx",
-            "tonic",
-            "prost",
-            "lettre",
-            "clap",
-            "crate::store",
-            "crate::identity",
-            "crate::grpc",
-            "crate::mail",
-            "crate::delivery",
-            "crate::settings::arguments",
-            "crate::proto",
-        ],
+        &["sqlx", "tonic", "prost", "prost_types", "lettre", "clap"],
     ),
     (
         "identity",
         &[
-            "sqlx",
-            "tonic",
-            "prost",
-            "lettre",
-            "clap",
-            "crate::store",
-            "crate::service",
-            "crate::grpc",
-            "crate::features::http",
-            "crate::mail",
-            "crate::delivery",
-            "crate::settings::arguments",
-            "crate::proto",
+            "store", "service", "grpc", "http", "mail", "delivery", "settings", "proto", "app",
+            "tools",
         ],
+        &["sqlx", "tonic", "prost", "prost_types", "lettre", "clap"],
     ),
     (
-        "inbox",
+        "mail",
         &[
-            "sqlx",
-            "tonic",
-            "prost",
-            "lettre",
-            "clap",
-            "crate::store",
-            "crate::service",
-            "crate::identity",
-            "crate::grpc",
-            "crate::mail",
-            "crate::delivery",
-            "crate::settings::arguments",
-            "crate::proto",
+            "store", "service", "identity", "grpc", "http", "delivery", "settings", "proto", "app",
+            "tools",
         ],
+        &["sqlx", "tonic", "prost", "prost_types", "clap"],
     ),
     (
-        "cli",
+        "delivery",
         &[
-            "sqlx",
-            "lettre",
-            "crate::store",
-            "crate::service",
-            "crate::identity",
-            "crate::grpc",
-            "crate::mail",
-            "crate::delivery",
-            "crate::app",
+            "service", "identity", "grpc", "http", "settings", "proto", "app", "tools",
         ],
+        &["sqlx", "tonic", "prost", "prost_types", "lettre", "clap"],
+    ),
+    (
+        "grpc",
+        &[
+            "store", "http", "mail", "delivery", "settings", "app", "tools",
+        ],
+        &["sqlx", "lettre", "clap"],
+    ),
+    (
+        "http",
+        &[
+            "store", "identity", "grpc", "mail", "delivery", "settings", "proto", "app", "tools",
+        ],
+        &["sqlx", "tonic", "prost", "prost_types", "lettre", "clap"],
+    ),
+    (
+        "settings",
+        &["app", "tools", "proto"],
+        &["sqlx", "tonic", "prost", "prost_types"],
     ),
 ];
 
-/// A library that one folder alone may name.
-const OWNED: [(&str, &str); 1] = [("jsonwebtoken", "identity")];
+/// Allowed in spite of a rule: a file, what it imports, and why.
+const EXCEPTIONS: [(&str, &str, &str); 0] = [];
 
-/// What one file may name against its folder's rule, and why.
-const EXCEPTIONS: [(&str, &str, &str); 1] = [(
-    "cli/mail.rs",
-    "crate::mail",
-    "shows operators the mail that the server would send, without a server",
-)];
+/// Libraries that one folder alone imports.
+const OWNED_LIBRARIES: [(&str, &str); 3] = [
+    ("jsonwebtoken", "identity"),
+    ("sqlx", "store"),
+    ("lettre", "mail"),
+];
+
+/// Most lines of a file without its unit tests.
+const FILE_LINES_MAX: usize = 450;
+/// File names that say nothing about the content.
+const EMPTY_NAMES: [&str; 7] = [
+    "utils", "util", "common", "helpers", "types", "models", "misc",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The folders with the sources of the crates.
+fn crates() -> Vec<PathBuf> {
+    let members = fs::read_dir(root().join("crates")).unwrap();
+    let members = members.map(|entry| entry.unwrap().path().join("src"));
+    let mut crates: Vec<PathBuf> = members.chain([root().join("src")]).collect();
+    crates.sort();
+    crates
+}
 
 #[test]
-fn imports_go_one_way() {
-    let mut broken = Vec::new();
+fn imports_between_folders_go_one_way() {
+    let tree = SourceTree::parse(&root().join("src"));
+    let mut violations = Vec::new();
     let mut used = BTreeSet::new();
-    for (folder, banned) in RULES {
-        let files = sources(
-            &Path::new(env!("CARGO_MANIFEST_DIR"))
-                .join("src")
-                .join(folder),
-        );
-        assert!(!files.is_empty(), "{folder} is gone; mend the rules");
-        for file in files {
-            for (number, line) in code_lines(&file) {
-                for name in banned.iter().filter(|name| names(&line, name)) {
-                    let exception = EXCEPTIONS
-                        .iter()
-                        .find(|(path, excepted, _)| file.ends_with(path) && excepted == name);
-                    if let Some(exception) = exception {
-                        used.insert(exception);
-                        continue;
-                    }
-                    broken.push(format!(
-                        "{}:{number}: {folder} must not know {name}",
-                        file.display()
-                    ));
+    for (folder, folders, libraries) in FORBIDDEN {
+        let mut files = tree.files().filter(|file| file.path.starts_with(folder));
+        assert!(files.next().is_some(), "src/{folder} does not exist");
+        for file in tree.files().filter(|file| file.path.starts_with(folder)) {
+            let imported = tree.dependencies(file);
+            let imported = imported.iter().filter_map(|path| {
+                let first = path.components().next()?.as_os_str().to_str()?;
+                Some(first.trim_end_matches(".rs"))
+            });
+            let imported: BTreeSet<&str> = imported.collect();
+            let forbidden = folders.iter().filter(|name| imported.contains(*name));
+            let named = SourceTree::libraries(file);
+            let libraries = libraries.iter().filter(|name| named.contains(*name));
+            for name in forbidden.chain(libraries) {
+                let exception = EXCEPTIONS
+                    .iter()
+                    .find(|(path, excepted, _)| file.path == Path::new(path) && excepted == name);
+                match exception {
+                    Some(exception) => _ = used.insert(exception),
+                    None => violations.push(format!("{}: {name}", file.path.display())),
                 }
             }
         }
     }
-    assert!(broken.is_empty(), "{}", broken.join("\n"));
+    assert!(
+        violations.is_empty(),
+        "these files import what their folder must not:\n{}",
+        violations.join("\n")
+    );
     assert_eq!(used.len(), EXCEPTIONS.len(), "an exception is not needed");
 }
 
 #[test]
-fn what_one_folder_owns_nobody_else_names() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    for (library, owner) in OWNED {
-        for file in sources(&src) {
-            if file.starts_with(src.join(owner)) {
-                continue;
-            }
-            for (number, line) in code_lines(&file) {
+fn the_domain_is_not_async() {
+    let tree = SourceTree::parse(&root().join("src"));
+    let domain = tree.files().filter(|file| file.path.starts_with("domain"));
+    for file in domain {
+        assert!(!file.is_async, "{} is async", file.path.display());
+    }
+}
+
+#[test]
+fn a_library_that_belongs_to_a_folder_is_imported_nowhere_else() {
+    let tree = SourceTree::parse(&root().join("src"));
+    for (library, owner) in OWNED_LIBRARIES {
+        let mut owns = false;
+        for file in tree.files() {
+            let imports = SourceTree::libraries(file).contains(library);
+            if file.path.starts_with(owner) {
+                owns |= imports;
+            } else {
                 assert!(
-                    !names(&line, library),
-                    "{}:{number}: {library} is for {owner} alone",
-                    file.display()
+                    !imports,
+                    "{}: {library} is for {owner}",
+                    file.path.display()
                 );
             }
         }
+        assert!(owns, "{owner} does not import {library}");
     }
 }
 
 #[test]
-fn every_module_tells_its_story() {
-    for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
-        let text = fs::read_to_string(&file).unwrap();
+fn no_two_files_import_each_other() {
+    let mut cycles = Vec::new();
+    for folder in crates() {
+        let tree = SourceTree::parse(&folder);
+        let folder = folder.display();
+        cycles.extend(
+            tree.cycles()
+                .iter()
+                .map(|files| format!("{folder}: {}", files.join(" "))),
+        );
+    }
+    assert!(cycles.is_empty(), "cycles of files:\n{}", cycles.join("\n"));
+}
+
+#[test]
+fn a_name_of_a_type_is_used_once_in_a_crate() {
+    let mut repeated = Vec::new();
+    for folder in crates().into_iter().chain([root().join("tests/it")]) {
+        let tree = SourceTree::parse(&folder);
+        let mut files_of: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for file in tree.files() {
+            for name in &file.types {
+                let files = files_of.entry(name).or_default();
+                files.push(file.path.display().to_string());
+            }
+        }
+        files_of.retain(|_, files| files.len() > 1);
+        let files_of = files_of.iter();
+        repeated.extend(files_of.map(|(name, files)| format!("{name}: {}", files.join(" "))));
+    }
+    assert!(
+        repeated.is_empty(),
+        "names of several types:\n{}",
+        repeated.join("\n")
+    );
+}
+
+#[test]
+fn only_a_viewer_builds_messages_of_invitations() {
+    let viewer = Path::new("src/grpc/convert/viewer.rs");
+    for path in rust_files(&root().join("src")) {
+        let text = fs::read_to_string(&path).unwrap();
+        let builds = text.contains("proto::Invitation {") || text.contains("proto::Membership {");
+        let is_viewer = path.ends_with(viewer);
+        assert_eq!(builds, is_viewer, "{}", path.display());
+    }
+}
+
+#[test]
+fn every_module_begins_with_its_documentation() {
+    for path in crates().iter().flat_map(|folder| rust_files(folder)) {
+        let text = fs::read_to_string(&path).unwrap();
+        let is_test = path.to_str().unwrap().ends_with("tests.rs");
+        let path = path.display();
         assert!(
-            text.starts_with("//! "),
-            "{} does not begin with //!",
-            file.display()
+            is_test || text.starts_with("//! "),
+            "{path} does not begin with //!"
         );
     }
 }
 
 #[test]
-fn no_file_holds_two_nouns() {
-    for file in sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")) {
-        let lines = fs::read_to_string(&file).unwrap().lines().count();
-        assert!(lines <= 500, "{} has {lines} lines", file.display());
-        let name = file.file_stem().unwrap().to_str().unwrap();
-        let banned = BTreeSet::from([
-            "utils", "util", "common", "helpers", "types", "models", "misc",
-        ]);
-        assert!(
-            !banned.contains(name),
-            "{} says nothing by its name",
-            file.display()
-        );
-    }
-}
-
-/// The lines of a file that are code of the program: comments and unit tests left out.
-fn code_lines(file: &Path) -> Vec<(usize, String)> {
-    let text = fs::read_to_string(file).unwrap();
-    (1..)
-        .zip(text.lines())
-        .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
-        .map(|(number, line)| {
-            (
-                number,
-                line.split("//").next().unwrap_or_default().to_owned(),
-            )
-        })
-        .collect()
-}
-
-/// Whether a line names something: `tonic` in `tonic::Status` and in `tonic_types::X`, not in `isotonic`.
-fn names(line: &str, name: &str) -> bool {
-    line.match_indices(name).any(|(at, _)| {
-        let before = line[..at].chars().next_back();
-        let after = line[at + name.len()..].chars().next();
-        let is_start =
-            before.is_none_or(|character| !character.is_alphanumeric() && character != '_');
-        let is_path =
-            name.contains(' ') || name.starts_with("crate") || matches!(after, Some(':' | '_'));
-        is_start && is_path
-    })
-}
-
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs")
-            && !path.to_string_lossy().ends_with("_tests.rs")
-        {
-            files.push(path);
+fn files_are_short_and_have_names_of_their_own() {
+    let mut long = Vec::new();
+    for path in crates().iter().flat_map(|folder| rust_files(folder)) {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(!EMPTY_NAMES.contains(&name), "{}", path.display());
+        if name == "tests" || name.ends_with("_tests") {
+            continue;
+        }
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.lines().take_while(|line| *line != "#[cfg(test)]");
+        let lines = code.count();
+        if lines > FILE_LINES_MAX {
+            long.push(format!("{}: {lines} lines", path.display()));
         }
     }
-    files
+    assert!(
+        long.is_empty(),
+        "files that are too long:\n{}",
+        long.join("\n")
+    );
 }

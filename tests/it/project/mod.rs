@@ -6,3 +6,4 @@ mod errors;
 mod layering;
 mod limits;
 mod settings;
+mod source_tree;

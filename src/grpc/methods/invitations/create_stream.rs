@@ -30,7 +30,7 @@ use crate::service::bulk_create::OpenStream;
 use crate::shutdown;
 
 /// The responses of a stream.
-pub(super) type ResponseStream = BoxStream<'static, Result<BulkCreateStreamResponse, Status>>;
+pub(super) type ResultStream = BoxStream<'static, Result<BulkCreateStreamResponse, Status>>;
 
 /// How many responses wait for the reader, beside the one on its way.
 const RESPONSES_WAITING: usize = 1;
@@ -54,7 +54,7 @@ pub(super) fn open(
     api: &InvitationApi,
     admitted: AdmittedStream,
     request: Request<Streaming<BulkCreateStreamRequest>>,
-) -> ResponseStream {
+) -> ResultStream {
     let overdue = deadline::of_stream(request.metadata());
     let (responses, sent) = mpsc::channel(RESPONSES_WAITING);
     let (end, ended) = oneshot::channel();
@@ -83,7 +83,7 @@ pub(super) fn open(
 fn responses_then_end(
     sent: mpsc::Receiver<BulkCreateStreamResponse>,
     ended: oneshot::Receiver<Result<(), Status>>,
-) -> ResponseStream {
+) -> ResultStream {
     let sent = stream::unfold(sent, async |mut sent| {
         let response = sent.recv().await?;
         Some((Ok(response), sent))

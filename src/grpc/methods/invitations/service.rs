@@ -43,7 +43,7 @@ impl InvitationService for InvitationApi {
             .await
     }
 
-    type BulkCreateStreamStream = create_stream::ResponseStream;
+    type BulkCreateStreamStream = create_stream::ResultStream;
 
     async fn bulk_create_stream(
         &self,
@@ -64,7 +64,7 @@ impl InvitationService for InvitationApi {
             .await
     }
 
-    type WatchStream = watch::ResponseStream;
+    type WatchStream = watch::EventStream;
 
     async fn watch(
         &self,

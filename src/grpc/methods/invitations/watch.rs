@@ -27,7 +27,7 @@ use crate::proto::{WatchRequest, WatchResponse};
 use crate::service::{RequireAdmin, Service, ServiceError, Watch, WatchFrom, WatchedEvents};
 
 /// The responses of a watch.
-pub(super) type ResponseStream = BoxStream<'static, Result<WatchResponse, Status>>;
+pub(super) type EventStream = BoxStream<'static, Result<WatchResponse, Status>>;
 
 /// A watch, and everything that may end it.
 struct Watcher {
@@ -50,7 +50,7 @@ pub(super) async fn open(
     api: &InvitationApi,
     admitted: AdmittedStream,
     message: WatchRequest,
-) -> Result<ResponseStream, Status> {
+) -> Result<EventStream, Status> {
     let span = admitted.span.clone();
     let log_name = log_name(&message);
     let begin = begin(api, &admitted.caller, &log_name, &message).instrument(span.clone());
