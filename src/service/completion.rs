@@ -11,8 +11,8 @@ use crate::store::stream_chunks::{self, StoredChunk};
 
 use super::ServiceError;
 use super::idempotency::IdempotencyKey;
+use super::organization_lock::OrganizationLock;
 use super::quotas::QuotaUsage;
-use super::runner::OrganizationLock;
 use super::unit_of_work::UnitOfWork;
 
 /// What is stored for a repetition of the call.

@@ -30,6 +30,7 @@ mod links;
 mod list;
 mod list_audit_events;
 mod memberships;
+mod organization_lock;
 mod preview;
 mod purge_run;
 mod quotas;

@@ -21,7 +21,7 @@ use crate::store::quotas::{self, MailedInvitation};
 use crate::store::{Connection, organizations};
 
 use super::ServiceError;
-use super::runner::OrganizationLock;
+use super::organization_lock::OrganizationLock;
 
 /// The quotas of the configuration.
 pub(super) struct Quotas {

@@ -11,8 +11,11 @@ use crate::store::{Connection, Store};
 
 use super::ServiceError;
 use super::context::Context;
+use super::organization_lock::OrganizationLock;
 use super::unit_of_work::UnitOfWork;
-use super::watch::READS_AT_ONCE_MAX;
+
+/// Most watches that read at the same time, so that calls have the rest of the pool.
+const WATCH_READS_AT_ONCE_MAX: usize = 4;
 
 /// One thing that the service does: a value that holds the request, and the work on one connection.
 ///
@@ -51,29 +54,6 @@ pub(super) trait EscalatingUseCase: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Self::Output, ServiceError>> + Send;
 }
 
-/// How a bulk call locks its organization.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OrganizationLock {
-    /// Other bulk calls of the organization run at the same time.
-    Shared,
-    /// No other bulk call of the organization runs.
-    Exclusive,
-}
-
-impl OrganizationLock {
-    pub(super) const fn is_exclusive(self) -> bool {
-        matches!(self, Self::Exclusive)
-    }
-
-    /// The error for work that cannot end under this lock: another run may succeed, alone if this run was not.
-    pub(super) const fn run_again(self) -> ServiceError {
-        match self {
-            Self::Shared => ServiceError::NeedsExclusiveLock,
-            Self::Exclusive => ServiceError::Conflict,
-        }
-    }
-}
-
 /// A use case under a lock.
 struct Locked<U> {
     lock: OrganizationLock,
@@ -105,7 +85,7 @@ impl Service {
         Self {
             store,
             context: Arc::new(context),
-            watch_reads: Arc::new(Semaphore::new(READS_AT_ONCE_MAX)),
+            watch_reads: Arc::new(Semaphore::new(WATCH_READS_AT_ONCE_MAX)),
         }
     }
 

@@ -6,15 +6,14 @@ use futures::future::join;
 
 use crate::domain::suppression::SuppressionReason;
 use crate::service::ServiceError;
-use crate::service::runner::OrganizationLock;
+use crate::service::organization_lock::OrganizationLock;
 use crate::service::suppression_list::find_tagged;
 use crate::service::unit_of_work::UnitOfWork;
 use crate::store::invitations::{self, Pending};
 use crate::store::users::{self, Owner};
 
-use super::batch::BatchRequest;
-use super::plan::CheckedItem;
-use super::request::OnExisting;
+use super::batch_request::{BatchRequest, OnExisting};
+use super::checked_item::CheckedItem;
 
 /// The users, suppressions and pending invitations of addresses.
 pub(super) struct KnownAddresses {

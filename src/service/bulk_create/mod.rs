@@ -2,18 +2,22 @@
 //!
 //! The number of statements is the same for one item and for ten thousand. [`plan`] checks the items in memory, after
 //! [`lookup`] has read what the database knows about inviters and addresses. [`write`] writes everything with one statement
-//! for each kind of outcome, and [`response`] builds the results. [`batch`] runs these for a call and for a chunk of a
-//! stream.
+//! for each kind of outcome, and [`response`] builds the results. [`new_batch`] runs these for a call and for a chunk of
+//! a stream.
 
-mod batch;
+mod batch_request;
+mod call;
+mod checked_item;
 mod lookup;
+mod new_batch;
 mod plan;
 mod quota;
-mod request;
 mod response;
+mod step;
 mod stream;
 mod write;
 
-pub use batch::CreatedBatch;
-pub use request::{BulkCreate, OnExisting};
+pub use batch_request::OnExisting;
+pub use call::BulkCreate;
+pub use response::CreatedBatch;
 pub use stream::{Chunk, ITEM_HASH_BYTES, OpenStream, StreamHeader};

@@ -1,47 +1,24 @@
 //! What to do for each item: decided in memory, from the request and from what the database knows.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::new_invitation::{Inviter, ItemDraft, NewInvitation};
+use crate::domain::new_invitation::{Inviter, ItemDraft};
 use crate::domain::organization::Organization;
 use crate::domain::quota::ExceededQuota;
 use crate::domain::reason::{Reason, Violation};
 use crate::service::ServiceError;
-use crate::service::runner::OrganizationLock;
+use crate::service::organization_lock::OrganizationLock;
 use crate::service::unit_of_work::UnitOfWork;
 use crate::store::invitations::Pending;
 use crate::store::memberships;
 
-use super::batch::BatchRequest;
+use super::batch_request::{BatchRequest, OnExisting};
+use super::checked_item::CheckedItem;
 use super::lookup::{KnownAddresses, distinct};
-use super::request::OnExisting;
-
-/// What to do for one item.
-pub(super) enum CreateStep {
-    Create(Arc<NewInvitation>),
-    /// Revoke the pending invitation and create another.
-    Replace(Arc<NewInvitation>, Uuid),
-    /// Send the pending invitation again.
-    Resend {
-        item: Arc<NewInvitation>,
-        id: Uuid,
-        /// The number of its latest message, if the number of messages is limited.
-        send_seq: Option<i32>,
-    },
-    /// Return the pending invitation.
-    Return(Uuid),
-    Fail {
-        violations: Vec<Violation>,
-        first_index: Option<usize>,
-        /// The pending invitation, if it is why the item fails.
-        pending_id: Option<Uuid>,
-        exceeded: Option<ExceededQuota>,
-    },
-}
+use super::step::CreateStep;
 
 /// What to do for a batch.
 pub(super) struct Plan {
@@ -55,14 +32,6 @@ pub(super) struct Plan {
     pub(super) owners: HashMap<String, String>,
     /// Invitations of these addresses that expired and are still stored as pending.
     pub(super) expired: Vec<Uuid>,
-}
-
-/// An item after its fields and its inviter were checked.
-pub(super) struct CheckedItem {
-    /// The normalized address, if it is valid.
-    pub(super) email: Option<String>,
-    is_mailed: bool,
-    pub(super) item: Result<Arc<NewInvitation>, Vec<Violation>>,
 }
 
 impl Plan {
@@ -162,14 +131,6 @@ impl Plan {
 }
 
 impl CheckedItem {
-    fn new(draft: ItemDraft, inviters: &HashMap<String, Inviter>) -> Self {
-        Self {
-            email: draft.email().map(|email| email.normalized().to_owned()),
-            is_mailed: draft.is_mailed(),
-            item: draft.finish(inviters).map(Arc::new),
-        }
-    }
-
     fn decide(
         self,
         known: &KnownAddresses,

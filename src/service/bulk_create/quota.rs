@@ -7,12 +7,13 @@ use crate::domain::reason::{Reason, Violation};
 use crate::service::ServiceError;
 use crate::service::context::Context;
 use crate::service::item_result::{ItemOutcome, ItemResult};
+use crate::service::organization_lock::OrganizationLock;
 use crate::service::quotas::{QuotaUsage, Quotas};
-use crate::service::runner::OrganizationLock;
 use crate::service::unit_of_work::UnitOfWork;
 
-use super::batch::BatchRequest;
-use super::plan::{CreateStep, Plan};
+use super::batch_request::BatchRequest;
+use super::plan::Plan;
+use super::step::CreateStep;
 
 /// Refuses the items for which quotas have no room. The first that fit stay. Under the shared lock only the limit on sending
 /// one invitation again is checked, because the others are reserved at the end.

@@ -13,10 +13,18 @@ use crate::service::links::add_links;
 use crate::service::unit_of_work::UnitOfWork;
 use crate::store::invitation_row;
 
-use super::batch::{BatchRequest, CreatedBatch};
-use super::plan::{CreateStep, Plan};
-use super::request::OnExisting;
+use super::batch_request::{BatchRequest, OnExisting};
+use super::plan::Plan;
+use super::step::CreateStep;
 use super::write::WrittenBatch;
+
+/// The result of a call.
+pub struct CreatedBatch {
+    /// The id of the batch. Nil for a dry run.
+    pub id: Uuid,
+    /// One for each item, in the order of the request.
+    pub results: Vec<ItemResult>,
+}
 
 /// Invitations that existed before, by id.
 type Existing = HashMap<Uuid, Invitation>;

@@ -17,15 +17,16 @@ use crate::service::completion::StoredResponse;
 use crate::service::idempotency::IdempotencyKey;
 use crate::service::item_result::ItemResult;
 use crate::service::links::add_links;
-use crate::service::runner::{EscalatingUseCase, OrganizationLock, Service};
+use crate::service::organization_lock::OrganizationLock;
+use crate::service::runner::{EscalatingUseCase, Service};
 use crate::service::stored_results::{self, StoredResults};
 use crate::service::unit_of_work::UnitOfWork;
 use crate::store::Connection;
 use crate::store::batches::{self, Done};
 use crate::store::stream_chunks::{self, StoredChunk};
 
-use super::batch::{BatchRequest, NewBatch};
-use super::request::OnExisting;
+use super::batch_request::{BatchRequest, OnExisting};
+use super::new_batch::NewBatch;
 
 /// Bytes of the hash of an item. The hash detects mistakes, so it may be short.
 pub const ITEM_HASH_BYTES: usize = 8;

@@ -12,14 +12,14 @@ use crate::domain::token::NONCE_BYTES;
 use crate::entropy;
 use crate::service::ServiceError;
 use crate::service::context::Context;
-use crate::service::runner::OrganizationLock;
+use crate::service::organization_lock::OrganizationLock;
 use crate::service::unit_of_work::UnitOfWork;
 use crate::store::Connection;
 use crate::store::invitations::{self, BatchRow, End, InvitationRow, Resending, Target};
 
-use super::batch::BatchRequest;
-use super::plan::{CreateStep, Plan, at_item};
-use super::request::OnExisting;
+use super::batch_request::{BatchRequest, OnExisting};
+use super::plan::{Plan, at_item};
+use super::step::CreateStep;
 
 /// What was written.
 pub(super) struct WrittenBatch {

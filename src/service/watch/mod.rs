@@ -3,5 +3,4 @@
 mod progress;
 mod stream;
 
-pub(super) use stream::READS_AT_ONCE_MAX;
 pub use stream::{EVENTS_MAX, Watch, WatchFrom, WatchedEvents};

@@ -26,8 +26,6 @@ use super::progress::WatchProgress;
 pub const EVENTS_MAX: usize = 1_000;
 /// Most rows that one read of the events of a batch looks at: a few milliseconds in a busy organization.
 const BATCH_ROWS_MAX: usize = 2_000;
-/// Most watches that read at the same time, so that calls have the rest of the pool.
-pub(in crate::service) const READS_AT_ONCE_MAX: usize = 4;
 /// Shortest time between two reads of a watch that has caught up. Events in between are read together.
 const READ_PAUSE: Duration = Duration::from_millis(50);
 /// How soon to check whether the transaction horizon has passed the events that were sent, so that the cursor can advance.

@@ -12,25 +12,14 @@ use crate::service::ServiceError;
 use crate::service::completion::StoredResponse;
 use crate::service::idempotency::IdempotencyKey;
 use crate::service::links::add_links;
-use crate::service::runner::{EscalatingUseCase, OrganizationLock, Service};
+use crate::service::organization_lock::OrganizationLock;
+use crate::service::runner::{EscalatingUseCase, Service};
 use crate::service::stored_results::{self, StoredResults};
 use crate::service::unit_of_work::UnitOfWork;
 
-use super::batch::{BatchRequest, CreatedBatch, NewBatch};
-
-/// What to do with an address that has a pending invitation.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum OnExisting {
-    /// The item fails.
-    #[default]
-    Fail,
-    /// The pending invitation is returned.
-    Return,
-    /// The pending invitation is sent again.
-    Resend,
-    /// The pending invitation is revoked and a new one is created.
-    Replace,
-}
+use super::batch_request::{BatchRequest, OnExisting};
+use super::new_batch::NewBatch;
+use super::response::CreatedBatch;
 
 /// Creates invitations. Not `Debug`, because it holds addresses and notes.
 pub struct BulkCreate {

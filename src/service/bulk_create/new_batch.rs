@@ -2,43 +2,20 @@
 
 use uuid::Uuid;
 
-use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditEvent};
-use crate::domain::ids::OrganizationId;
-use crate::domain::new_invitation::ItemInput;
 use crate::service::ServiceError;
 use crate::service::completion::{Completion, StoredResponse};
 use crate::service::context::Context;
-use crate::service::item_result::{ItemResult, audit_counts};
-use crate::service::runner::OrganizationLock;
+use crate::service::item_result::audit_counts;
+use crate::service::organization_lock::OrganizationLock;
 use crate::service::unit_of_work::UnitOfWork;
 use crate::store::batches::{self, Done};
 use crate::store::{self, audit_events};
 
+use super::batch_request::BatchRequest;
 use super::plan::Plan;
-use super::request::OnExisting;
+use super::response::CreatedBatch;
 use super::{quota, response, write};
-
-/// What a batch is created from.
-pub(super) struct BatchRequest<'a> {
-    pub(super) actor: &'a Actor,
-    pub(super) request_id: Option<Uuid>,
-    pub(super) organization_id: &'a OrganizationId,
-    pub(super) inviter_user_id: &'a str,
-    pub(super) items: &'a [ItemInput],
-    pub(super) on_existing: OnExisting,
-    pub(super) atomic: bool,
-    pub(super) validate_only: bool,
-    pub(super) return_link: bool,
-}
-
-/// The result of a call.
-pub struct CreatedBatch {
-    /// The id of the batch. Nil for a dry run.
-    pub id: Uuid,
-    /// One for each item, in the order of the request.
-    pub results: Vec<ItemResult>,
-}
 
 /// A batch that was written and not yet completed.
 pub(super) struct NewBatch {
