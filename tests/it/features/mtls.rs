@@ -356,7 +356,7 @@ async fn every_problem_of_certificates_is_told_at_start() {
     for problem in [
         "holds no certificate in PEM",
         "holds no private key in PEM",
-        "trusted-proxies: entry 2 would believe everybody",
+        "trusted-proxies: entry 2 would trust every address",
     ] {
         assert!(log.contains(problem), "{problem}: {log}");
     }

@@ -300,7 +300,7 @@ async fn a_process_that_dies_in_the_middle_leaves_the_rest_to_the_next_one() {
         counts(&mut site.database.connect().await).await == (0, 0, 0)
     })
     .await;
-    assert!(running.log().contains("a purge is over a day late"));
+    assert!(running.log().contains("a purge is more than a day late"));
 }
 
 /// Pages that a unit of work reads, in all tables and indexes, planned for what is there.
