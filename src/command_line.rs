@@ -5,7 +5,7 @@ use std::io::Write;
 use invitations_command::error::{CommandError, Exit};
 use invitations_command::health::{self, HealthArgs};
 
-use crate::settings::arguments::{Config, MigrateConfig};
+use crate::settings::arguments::{MigrateArgs, ServeArgs};
 use crate::tools::caller::{self, CallerCommand};
 use crate::tools::key::{self, KeyCommand};
 use crate::tools::mail::{self, MailCommand};
@@ -41,9 +41,9 @@ pub struct CommandLine {
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Run the server: the API, the delivery of emails, or both
-    Serve(Box<Config>),
+    Serve(Box<ServeArgs>),
     /// Bring the database's tables up to date
-    Migrate(MigrateConfig),
+    Migrate(MigrateArgs),
     /// The commands that end by themselves and need no settings of the server.
     #[command(flatten)]
     Tool(Tool),

@@ -7,13 +7,13 @@
 pub mod app;
 pub mod clock;
 pub mod command_line;
+pub mod connection_limiter;
 pub mod delivery;
 pub mod domain;
 pub mod entropy;
 pub mod grpc;
 pub mod http;
 pub mod identity;
-pub mod lobby;
 pub mod mail;
 pub mod proto;
 pub mod service;

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use invitations::command_line::{Command, CommandLine, run};
-use invitations::settings::arguments::Config;
+use invitations::settings::arguments::ServeArgs;
 use invitations::{app, telemetry};
 use invitations_command::program;
 use mimalloc::MiMalloc;
@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(runtime: &Runtime, config: &Config) -> anyhow::Result<()> {
+fn serve(runtime: &Runtime, config: &ServeArgs) -> anyhow::Result<()> {
     telemetry::start(&config.log, config.log_format)?;
     let settings = config.load()?;
     runtime.block_on(app::serve(settings))

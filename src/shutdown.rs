@@ -63,7 +63,7 @@ pub async fn detached<T: Send + 'static>(
 }
 
 /// Starts work that ends by itself, soon or when its caller has gone, and that nobody waits for.
-pub fn unattended(name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+pub fn background(name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
     #[expect(
         clippy::disallowed_methods,
         reason = "the one place that leaves work to itself"

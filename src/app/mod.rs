@@ -9,11 +9,10 @@ use anyhow::{Context as _, anyhow, bail};
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::grpc::Server;
+use crate::grpc::GrpcServer;
 use crate::http;
 use crate::service::CheckKeys;
-use crate::settings::Settings;
-use crate::settings::arguments::{MigrateConfig, Role};
+use crate::settings::{MigrateArgs, ProcessRole, Settings};
 use crate::shutdown::{self, Tasks};
 use crate::store::Store;
 
@@ -25,7 +24,7 @@ const READY_POLL_INTERVAL: Duration = Duration::from_millis(500);
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 
 /// Brings the schema up to date.
-pub async fn migrate(config: &MigrateConfig) -> anyhow::Result<()> {
+pub async fn migrate(config: &MigrateArgs) -> anyhow::Result<()> {
     Store::migrate(config.database_url.expose_secret())
         .await
         .context("cannot migrate the database")
@@ -80,7 +79,7 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
     tasks.spawn("health", watching);
     background::spawn_common(&tasks, &components);
     let (drain_delay, drain_timeout) = (settings.drain_delay, settings.delivery.drain_timeout);
-    if settings.role != Role::Api {
+    if settings.role != ProcessRole::Api {
         background::spawn_worker(&tasks, settings, &components);
     }
     tracing::info!("serving");
@@ -105,8 +104,8 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
     Ok(())
 }
 
-async fn bind_grpc(settings: &Settings, components: &Components) -> anyhow::Result<Server> {
-    let server = Server::bind(
+async fn bind_grpc(settings: &Settings, components: &Components) -> anyhow::Result<GrpcServer> {
+    let server = GrpcServer::bind(
         settings.grpc.clone(),
         components.service.clone(),
         settings.callers.clone(),
@@ -123,13 +122,13 @@ async fn bind_grpc(settings: &Settings, components: &Components) -> anyhow::Resu
 async fn bind_http(
     settings: &Settings,
     components: &Components,
-    grpc: &Server,
-) -> anyhow::Result<Option<http::Server>> {
+    grpc: &GrpcServer,
+) -> anyhow::Result<Option<http::HttpServer>> {
     let Some(config) = settings.http.clone() else {
         return Ok(None);
     };
     let listen = config.listen;
-    let server = http::Server::bind(
+    let server = http::HttpServer::bind(
         config,
         components.service.clone(),
         components.clock.clone(),

@@ -39,7 +39,8 @@ impl SentMail {
         let mut bytes = vec![keyring.active()];
         bytes.extend_from_slice(self.invitation_id.as_bytes());
         bytes.extend_from_slice(&self.send_seq.to_be_bytes());
-        let proof: [u8; PROOF_BYTES] = keyring.prove(keyring.active(), Purpose::Bounce, &bytes)?;
+        let proof: [u8; PROOF_BYTES] =
+            keyring.truncated_hmac(keyring.active(), Purpose::Bounce, &bytes)?;
         bytes.extend_from_slice(&proof);
         let detail = BASE32_NOPAD.encode(&bytes).to_ascii_lowercase();
         Some(format!("{local}+{detail}@{domain}"))
@@ -57,7 +58,8 @@ impl SentMail {
             .decode(detail.to_ascii_uppercase().as_bytes())
             .ok()?;
         let (signed, claimed) = bytes.split_at_checked(SIGNED_BYTES)?;
-        let expected: [u8; PROOF_BYTES] = keyring.prove(signed[0], Purpose::Bounce, signed)?;
+        let expected: [u8; PROOF_BYTES] =
+            keyring.truncated_hmac(signed[0], Purpose::Bounce, signed)?;
         let is_genuine = bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_slice(), claimed));
         is_genuine.then(|| Self {
             invitation_id: Uuid::from_slice(&signed[1..17]).expect("16 bytes"),

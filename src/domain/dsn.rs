@@ -103,7 +103,7 @@ impl Dsn {
     #[must_use]
     pub const fn verdict(&self) -> DsnVerdict {
         match self.action {
-            DsnAction::Failed if self.status.condemns_address() => DsnVerdict::Hard,
+            DsnAction::Failed if self.status.is_invalid_address() => DsnVerdict::Hard,
             DsnAction::Failed => DsnVerdict::Bounced,
             DsnAction::Delayed => DsnVerdict::Delayed,
             DsnAction::Delivered | DsnAction::Relayed | DsnAction::Expanded => DsnVerdict::Fine,

@@ -19,7 +19,7 @@ impl EnhancedCode {
     /// Whether it says that nobody can be reached at the address, now or later: such an address gets no mail for a
     /// while. A full mailbox, a policy and what is wrong with the sender say nothing about the address.
     #[must_use]
-    pub const fn condemns_address(self) -> bool {
+    pub const fn is_invalid_address(self) -> bool {
         matches!(self, Self(5, 1, 0..=3 | 6 | 10) | Self(5, 2, 1))
     }
 }
@@ -69,7 +69,7 @@ mod tests {
             ("5.0.0", false),
         ] {
             let code = EnhancedCode::parse(text).unwrap();
-            assert_eq!(code.condemns_address(), expected, "{text}");
+            assert_eq!(code.is_invalid_address(), expected, "{text}");
             assert_eq!(code.to_string(), text);
         }
     }

@@ -231,7 +231,7 @@ impl DeliveryState {
 impl Delivery {
     /// The delivery of an invitation that was just made or sent again.
     #[must_use]
-    pub const fn starting(now: OffsetDateTime, is_notified: bool) -> Self {
+    pub const fn initial(now: OffsetDateTime, is_notified: bool) -> Self {
         let (state, queued_at) = if is_notified {
             (DeliveryState::Queued, Some(now))
         } else {
@@ -306,7 +306,7 @@ impl Invitation {
         self.state = InvitationState::Pending;
         self.expires_at = expires_at;
         self.updated_at = now;
-        self.delivery = Delivery::starting(now, true);
+        self.delivery = Delivery::initial(now, true);
         self.remind_at = self.reminder_lead.due_at(expires_at, now);
     }
 

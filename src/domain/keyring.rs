@@ -118,7 +118,7 @@ impl Keyring {
     ///
     /// If `N` is over 32.
     #[must_use]
-    pub fn prove<const N: usize>(
+    pub fn truncated_hmac<const N: usize>(
         &self,
         kid: u8,
         purpose: Purpose,

@@ -243,7 +243,7 @@ impl QuotaAllowance {
     /// # Errors
     ///
     /// The quota that is used up.
-    pub fn take(&mut self, ask: &QuotaRequest) -> Result<(), Quota> {
+    pub fn reserve(&mut self, ask: &QuotaRequest) -> Result<(), Quota> {
         if ask
             .address
             .is_some_and(|address| self.full.contains(&address))
@@ -315,16 +315,19 @@ mod tests {
             address,
             is_new_pending,
         };
-        assert_eq!(left.take(&ask(Some(9), true)), Err(Quota::AddressDaily));
-        assert_eq!(left.take(&ask(Some(1), true)), Ok(()));
+        assert_eq!(left.reserve(&ask(Some(9), true)), Err(Quota::AddressDaily));
+        assert_eq!(left.reserve(&ask(Some(1), true)), Ok(()));
         assert_eq!(
-            left.take(&ask(Some(2), true)),
+            left.reserve(&ask(Some(2), true)),
             Err(Quota::OrganizationPending)
         );
-        assert_eq!(left.take(&ask(Some(2), false)), Ok(()));
-        assert_eq!(left.take(&ask(None, false)), Err(Quota::OrganizationDaily));
+        assert_eq!(left.reserve(&ask(Some(2), false)), Ok(()));
+        assert_eq!(
+            left.reserve(&ask(None, false)),
+            Err(Quota::OrganizationDaily)
+        );
         let mut unlimited = QuotaAllowance::default();
-        assert!((0..100).all(|address| unlimited.take(&ask(Some(address), true)).is_ok()));
+        assert!((0..100).all(|address| unlimited.reserve(&ask(Some(address), true)).is_ok()));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use time::{Duration, OffsetDateTime};
 use super::address_tag::TAG_BYTES;
 
 /// How long an address that bounced is left alone: mailboxes are given up, and given to others.
-pub const HARD_BOUNCE_LIFE: Duration = Duration::days(180);
+pub const HARD_BOUNCE_DURATION: Duration = Duration::days(180);
 
 /// The organization of suppressions that stop the invitations of all.
 pub const EVERY_ORGANIZATION: &str = "";
@@ -63,7 +63,7 @@ impl SuppressionReason {
     #[must_use]
     pub fn ends_at(self, now: OffsetDateTime) -> Option<OffsetDateTime> {
         match self {
-            Self::HardBounce => Some(now + HARD_BOUNCE_LIFE),
+            Self::HardBounce => Some(now + HARD_BOUNCE_DURATION),
             Self::Manual | Self::Declined | Self::Unsubscribed | Self::Complaint => None,
         }
     }

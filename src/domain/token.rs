@@ -99,7 +99,7 @@ impl Token {
 
     /// Whether the token is the one of this subject, under the key the row names. Takes the same time either way.
     #[must_use]
-    pub fn is_of(&self, ring: &Keyring, row_kid: u8, subject: &TokenSubject<'_>) -> bool {
+    pub fn matches(&self, ring: &Keyring, row_kid: u8, subject: &TokenSubject<'_>) -> bool {
         let key = ring.derive(row_kid, Purpose::Accept);
         let expected = mac(&key.unwrap_or([0; KEY_BYTES]), subject);
         let is_same = self.mac.ct_eq(&expected)
@@ -112,8 +112,8 @@ impl Token {
         bool::from(is_same) && key.is_some()
     }
 
-    /// Does the work of [`Token::is_of`] for a row that is not there, so that time tells nothing.
-    pub fn reject(&self, ring: &Keyring) {
+    /// Does the work of [`Token::matches`] for a row that is not there, so that time tells nothing.
+    pub fn verify_dummy(&self, ring: &Keyring) {
         let nobody = TokenSubject {
             organization_id: "",
             invitation_id: Uuid::nil(),
@@ -121,7 +121,7 @@ impl Token {
             nonce: [0; NONCE_BYTES],
             email_normalized: "",
         };
-        let _ = self.is_of(ring, ring.active(), &nobody);
+        let _ = self.matches(ring, ring.active(), &nobody);
     }
 
     /// The token as text. It is a secret: only the mail and a caller that may have links see it.

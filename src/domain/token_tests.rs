@@ -41,7 +41,7 @@ fn every_test_vector_is_met() {
         assert!(
             Token::parse(text("token"))
                 .unwrap()
-                .is_of(&ring, kid, &subject)
+                .matches(&ring, kid, &subject)
         );
     }
 }
@@ -57,7 +57,7 @@ fn a_token_with_any_one_bit_flipped_is_refused() {
         flipped[bit / 8] ^= 1 << (bit % 8);
         let text = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(flipped));
         assert!(
-            !Token::parse(&text).unwrap().is_of(&ring(), 1, &subject()),
+            !Token::parse(&text).unwrap().matches(&ring(), 1, &subject()),
             "bit {bit}"
         );
     }
@@ -67,7 +67,7 @@ fn a_token_with_any_one_bit_flipped_is_refused() {
 fn a_token_is_bound_to_everything_in_its_subject() {
     let ring = ring();
     let token = Token::derive(&ring, 1, &subject()).unwrap();
-    assert!(token.is_of(&ring, 1, &subject()));
+    assert!(token.matches(&ring, 1, &subject()));
     let others = [
         TokenSubject {
             organization_id: "other",
@@ -91,14 +91,14 @@ fn a_token_is_bound_to_everything_in_its_subject() {
         },
     ];
     for other in others {
-        assert!(!token.is_of(&ring, 1, &other));
+        assert!(!token.matches(&ring, 1, &other));
     }
     assert!(
-        !token.is_of(&ring, 2, &subject()),
+        !token.matches(&ring, 2, &subject()),
         "another key of the ring"
     );
     assert!(
-        !token.is_of(&ring, 3, &subject()),
+        !token.matches(&ring, 3, &subject()),
         "a key that is not loaded"
     );
 }
@@ -152,7 +152,7 @@ proptest! {
         if let Ok(token) = Token::parse(&input) {
             prop_assert_eq!(token.reveal(), &*input);
             prop_assert!(input.is_ascii() && input.len() == 72 && input.starts_with("inv1_"));
-            prop_assert!(!token.is_of(&ring(), 1, &subject()), "nobody guesses one");
+            prop_assert!(!token.matches(&ring(), 1, &subject()), "nobody guesses one");
         }
     }
 
@@ -161,7 +161,7 @@ proptest! {
         let token = Token::derive(&ring(), 1, &subject()).unwrap().reveal();
         let changed = format!("{}{other}{}", &token[..at], &token[at + 1..]);
         prop_assume!(changed != token);
-        let is_taken = Token::parse(&changed).is_ok_and(|token| token.is_of(&ring(), 1, &subject()));
+        let is_taken = Token::parse(&changed).is_ok_and(|token| token.matches(&ring(), 1, &subject()));
         prop_assert!(!is_taken, "{at} {other:?}");
     }
 }

@@ -21,7 +21,8 @@ const PROOF_BYTES: usize = 16;
 pub fn seal(keyring: &Keyring, tag: &AddressTag) -> Option<String> {
     let mut bytes = vec![VERSION, tag.key_id];
     bytes.extend_from_slice(&tag.bytes);
-    let proof: [u8; PROOF_BYTES] = keyring.prove(tag.key_id, Purpose::Unsubscribe, &bytes)?;
+    let proof: [u8; PROOF_BYTES] =
+        keyring.truncated_hmac(tag.key_id, Purpose::Unsubscribe, &bytes)?;
     bytes.extend_from_slice(&proof);
     Some(URL_SAFE_NO_PAD.encode(bytes))
 }
@@ -35,7 +36,8 @@ pub fn open(keyring: &Keyring, token: &str) -> Option<AddressTag> {
     let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
     let (signed, claimed) = bytes.split_at_checked(2 + TAG_BYTES)?;
     let (version, key_id) = (signed[0], signed[1]);
-    let expected: [u8; PROOF_BYTES] = keyring.prove(key_id, Purpose::Unsubscribe, signed)?;
+    let expected: [u8; PROOF_BYTES] =
+        keyring.truncated_hmac(key_id, Purpose::Unsubscribe, signed)?;
     let is_genuine = version == VERSION
         && bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_slice(), claimed));
     is_genuine.then(|| AddressTag {

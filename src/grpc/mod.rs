@@ -14,5 +14,5 @@ mod wire;
 pub use admission::trusted_proxies::TrustedProxies;
 pub use wire::health::Health;
 pub use wire::limits;
-pub use wire::server::{GrpcConfig, Server};
+pub use wire::server::{GrpcConfig, GrpcServer};
 pub use wire::tls::{ClientCertificates, Tls, TlsFiles};

@@ -11,7 +11,7 @@ pub const HEADERS_MAX: usize = 64;
 /// Most connections at once that have asked for something, and with HTTP/1 requests too; further ones wait for a place.
 pub const CONNECTIONS_MAX: usize = 256;
 /// Most connections beside them that have not; the oldest is closed for each further one.
-pub const GUESTS_MAX: usize = 256;
+pub const PENDING_CONNECTIONS_MAX: usize = 256;
 /// Longest id of a report; those of providers have about 30 characters.
 pub const EVENT_ID_CHARS_MAX: usize = 200;
 /// How far a signature's time may be from ours, either way (Standard Webhooks).

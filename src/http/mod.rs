@@ -13,7 +13,7 @@ mod unsubscribe;
 mod webhooks;
 
 pub use limits::HttpTimeouts;
-pub use server::{HttpConfig, Server};
+pub use server::{HttpConfig, HttpServer};
 #[cfg(feature = "fuzzing")]
 pub use webhooks::fuzzing;
 pub use webhooks::{PostmarkPassword, WebhookSecret, WebhookSecretError};

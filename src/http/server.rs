@@ -19,12 +19,13 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::limits::{
-    BODY_BYTES_MAX, CONNECTIONS_MAX, GUESTS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, HttpTimeouts,
+    BODY_BYTES_MAX, CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, HttpTimeouts,
+    PENDING_CONNECTIONS_MAX,
 };
 use super::webhooks::{PostmarkPassword, WebhookSecret, postmark, resend};
 use super::{health, page, unsubscribe};
 use crate::clock::Clock;
-use crate::lobby::{Guest, Lobby};
+use crate::connection_limiter::{ConnectionLimiter, PendingConnection};
 use crate::service::Service;
 use crate::shutdown::Tasks;
 
@@ -54,14 +55,14 @@ pub(super) struct Http {
 }
 
 /// A server that listens, and answers when it is told to.
-pub struct Server {
+pub struct HttpServer {
     listener: TcpListener,
     router: Router,
     timeouts: HttpTimeouts,
     drain_timeout: Duration,
 }
 
-impl Server {
+impl HttpServer {
     /// Listens. `readiness` says whether the service serves.
     pub async fn bind(
         config: HttpConfig,
@@ -92,7 +93,7 @@ impl Server {
     /// Answers until told to stop, then lets requests in flight end for as long as the configuration gives them.
     pub async fn run(self, stopping: CancellationToken) {
         let connections = Tasks::new();
-        let lobby = Lobby::new(GUESTS_MAX, CONNECTIONS_MAX);
+        let lobby = ConnectionLimiter::new(PENDING_CONNECTIONS_MAX, CONNECTIONS_MAX);
         loop {
             let (stream, guest) = tokio::select! {
                 () = stopping.cancelled() => break,
@@ -153,7 +154,7 @@ async fn take_seat(State(seat): State<Arc<Seat>>, request: Request, next: Next) 
 }
 
 /// Ends when a peer without a seat has to make room, and with a seat never.
-async fn linger(guest: Guest, seated: CancellationToken) {
+async fn linger(guest: PendingConnection, seated: CancellationToken) {
     tokio::select! {
         () = guest.asked_to_leave() => return,
         () = seated.cancelled() => {}

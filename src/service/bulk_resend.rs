@@ -241,7 +241,7 @@ async fn refuse_beyond_quotas(
         .allowance(work, terms.organization_id, addresses, terms.now)
         .await?;
     for step in steps {
-        if let Some(Err(quota)) = step.quota_request().map(|request| left.take(&request)) {
+        if let Some(Err(quota)) = step.quota_request().map(|request| left.reserve(&request)) {
             *step = ResendStep::exceeds(quotas.exceeded(quota, terms.now));
         }
     }

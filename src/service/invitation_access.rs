@@ -30,11 +30,11 @@ impl Context {
         let found = invitation_row::find(connection, token.invitation_id(), self.now()).await?;
         // An erased invitation has no address, and so no token.
         let Some(found) = found.filter(|found| !found.subject.is_erased()) else {
-            token.reject(&self.keyring);
+            token.verify_dummy(&self.keyring);
             return Err(ServiceError::Refused(Reason::TokenInvalid));
         };
         let subject = &found.subject;
-        let is_genuine = token.is_of(&self.keyring, subject.key_id()?, &subject.token_subject()?);
+        let is_genuine = token.matches(&self.keyring, subject.key_id()?, &subject.token_subject()?);
         if !is_genuine || !actor.access.allows(&subject.organization_id) {
             return Err(ServiceError::Refused(Reason::TokenInvalid));
         }

@@ -39,7 +39,7 @@ const KEEP_BATCHES: &str = "400d";
 
 /// What one process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Role {
+pub enum ProcessRole {
     /// Answer calls and deliver mails.
     All,
     /// Answer calls alone.
@@ -108,7 +108,7 @@ pub enum LinkStyle {
 
 /// The settings of `migrate`.
 #[derive(Debug, Clone, Args)]
-pub struct MigrateConfig {
+pub struct MigrateArgs {
     /// Where the database is: a postgres:// URL
     #[arg(long, env = "INVITATIONS_DATABASE_URL", hide_env_values = true)]
     pub database_url: SecretString,
@@ -116,10 +116,10 @@ pub struct MigrateConfig {
 
 /// The settings of `serve`.
 #[derive(Debug, Clone, Args)]
-pub struct Config {
+pub struct ServeArgs {
     /// What this process does
     #[arg(help_heading = CALLS, long, env = "INVITATIONS_ROLE", value_enum, default_value = "all")]
-    pub role: Role,
+    pub role: ProcessRole,
     /// Where to answer calls
     #[arg(help_heading = CALLS, long, env = "INVITATIONS_LISTEN", default_value = "127.0.0.1:50051")]
     pub listen: SocketAddr,
@@ -349,7 +349,7 @@ mod tests {
     #[derive(Parser)]
     struct Arguments {
         #[command(flatten)]
-        config: Config,
+        config: ServeArgs,
     }
 
     #[test]

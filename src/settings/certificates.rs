@@ -4,12 +4,12 @@
 
 use crate::grpc::{ClientCertificates, Tls, TlsFiles, TrustedProxies};
 use crate::identity::Callers;
-use crate::settings::arguments::{Config, Role, TlsClientAuth};
+use crate::settings::arguments::{ProcessRole, ServeArgs, TlsClientAuth};
 
 /// How connections are encrypted, and who is believed when they tell of certificates.
 pub(crate) type Certificates = (Option<Tls>, TrustedProxies);
 
-impl Config {
+impl ServeArgs {
     /// Reads the certificates and the proxies; the callers are those of a callers file that could be read.
     pub(crate) fn certificates(
         &self,
@@ -27,7 +27,7 @@ impl Config {
         let is_asked = tls.as_ref().is_some_and(Tls::asks_clients);
         let unreachable = callers
             .and_then(Callers::known_by_certificate)
-            .filter(|_| !is_asked && proxies.is_empty() && self.role != Role::Worker);
+            .filter(|_| !is_asked && proxies.is_empty() && self.role != ProcessRole::Worker);
         match unreachable {
             None => Ok((tls, proxies)),
             Some(name) => Err(vec![format!(

@@ -1,6 +1,6 @@
 //! A configuration that was checked: its files read, its relations asked for, everything ready to be put together.
 //!
-//! [`Config::load`] reports every problem at once. What a setting means stands in `config`.
+//! [`ServeArgs::load`] reports every problem at once. What a setting means stands in `config`.
 
 pub mod arguments;
 pub mod callers_file;
@@ -30,7 +30,9 @@ use crate::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTrans
 use crate::mail::templates::Templates;
 use crate::mail::transport::Transport;
 use crate::service::Retention;
-use crate::settings::arguments::{Config, LinkStyle, MailAmbiguous, MailTransport, Role, TlsMode};
+use crate::settings::arguments::{
+    LinkStyle, MailAmbiguous, MailTransport, ProcessRole, ServeArgs, TlsMode,
+};
 use crate::settings::callers_file::CallersFile;
 use crate::settings::certificates::Certificates;
 use crate::store::StoreConfig;
@@ -47,7 +49,7 @@ const LANE_NAME: &str = "smtp";
 /// A configuration that was checked, with everything its files hold.
 pub struct Settings {
     /// What this process does.
-    pub role: Role,
+    pub role: ProcessRole,
     /// How to answer calls.
     pub grpc: GrpcConfig,
     /// Who may call.
@@ -90,7 +92,7 @@ type Web = (Option<HttpConfig>, Option<PublicUrl>);
 #[error("the configuration cannot be used:\n  {}", .0.join("\n  "))]
 pub struct ConfigError(pub Vec<String>);
 
-impl Config {
+impl ServeArgs {
     /// Reads the files and checks everything.
     ///
     /// # Errors
@@ -139,7 +141,7 @@ impl Config {
     fn grpc(&self, (tls, trusted_proxies): Certificates) -> GrpcConfig {
         GrpcConfig {
             listen: self.listen,
-            serves_api: self.role != Role::Worker,
+            serves_api: self.role != ProcessRole::Worker,
             reflection: self.reflection,
             caller_rate: NonZeroU32::new(self.caller_rate),
             drain_timeout: self.drain_timeout,
@@ -313,7 +315,7 @@ impl Config {
         }
         let http = self.http_listen.map(|listen| HttpConfig {
             listen,
-            serves_api: self.role != Role::Worker,
+            serves_api: self.role != ProcessRole::Worker,
             resend,
             postmark,
             timeouts: HttpTimeouts::default(),

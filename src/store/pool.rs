@@ -118,7 +118,7 @@ impl Lent {
         if let Some(mut connection) = self.connection.take() {
             let returning = connection.return_to_pool();
             // One that does not come back in time is dropped, and so closed.
-            shutdown::unattended("return", async move {
+            shutdown::background("return", async move {
                 let _ = tokio::time::timeout(RETURN_TIMEOUT, returning).await;
             });
         }

@@ -1,7 +1,7 @@
 //! Connections: a place for each that speaks HTTP/2, and an end for those that do not begin to.
 //!
 //! hyper watches over a connection only once its preface has come: without this, a peer that connects and stays silent
-//! is kept for ever. Until then it is a guest of the [`Lobby`], while it shakes hands too. Each handshake is a task of
+//! is kept for ever. Until then it is a guest of the [`ConnectionLimiter`], while it shakes hands too. Each handshake is a task of
 //! its own, so that nobody waits for the slow one of somebody else.
 
 use std::io;
@@ -20,12 +20,14 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::PollSemaphore;
 use tonic::transport::server::Connected;
 
+use crate::connection_limiter::{ConnectionLimiter, PendingConnection};
 use crate::grpc::admission::peer::Peer;
 use crate::grpc::admission::peer_identities::PeerIdentities;
 use crate::grpc::wire::encryption::Encryption;
-use crate::grpc::wire::limits::{CONNECTIONS_MAX, GUESTS_MAX, HANDSHAKE_TIMEOUT, PREFACE_TIMEOUT};
+use crate::grpc::wire::limits::{
+    CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, PENDING_CONNECTIONS_MAX, PREFACE_TIMEOUT,
+};
 use crate::grpc::wire::tls::Tls;
-use crate::lobby::{Guest, Lobby};
 use crate::shutdown;
 
 /// Bytes of the client's connection preface (RFC 9113 §3.4).
@@ -41,7 +43,7 @@ pub(crate) struct Connection {
 /// How far a connection has come.
 enum Stage {
     /// It has not said all of its preface.
-    Guest(Arrival),
+    PendingConnection(Arrival),
     /// It speaks.
     Seated { _place: OwnedSemaphorePermit },
 }
@@ -53,14 +55,14 @@ struct Arrival {
     /// Ends when it took too long, or when others need the room.
     overdue: Pin<Box<dyn Future<Output = ()> + Send>>,
     places: PollSemaphore,
-    _guest: Guest,
+    _guest: PendingConnection,
 }
 
 /// A listener, and the connections that do not speak yet.
 struct Incoming {
     listener: TcpListener,
     tls: Option<Tls>,
-    lobby: Lobby,
+    lobby: ConnectionLimiter,
     handshakes: FuturesUnordered<BoxFuture<'static, Option<Connection>>>,
 }
 
@@ -72,7 +74,7 @@ pub(crate) fn incoming(
     let incoming = Incoming {
         listener,
         tls,
-        lobby: Lobby::new(GUESTS_MAX, CONNECTIONS_MAX),
+        lobby: ConnectionLimiter::new(PENDING_CONNECTIONS_MAX, CONNECTIONS_MAX),
         handshakes: FuturesUnordered::new(),
     };
     futures::stream::unfold(incoming, |mut incoming| async move {
@@ -119,7 +121,7 @@ async fn handshake(
     tls: Tls,
     stream: TcpStream,
     ip: Option<IpAddr>,
-    guest: Guest,
+    guest: PendingConnection,
     places: PollSemaphore,
 ) -> Option<Connection> {
     let overdue = guest.overdue(HANDSHAKE_TIMEOUT);
@@ -151,7 +153,7 @@ async fn handshake(
 }
 
 impl Arrival {
-    fn new(guest: Guest, places: PollSemaphore) -> Self {
+    fn new(guest: PendingConnection, places: PollSemaphore) -> Self {
         Self {
             missing: PREFACE_BYTES,
             overdue: Box::pin(guest.overdue(PREFACE_TIMEOUT)),
@@ -166,7 +168,7 @@ impl Connection {
         Self {
             stream,
             peer,
-            stage: Stage::Guest(arrival),
+            stage: Stage::PendingConnection(arrival),
         }
     }
 
@@ -176,7 +178,7 @@ impl Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Stage::Guest(arrival) = &mut self.stage else {
+        let Stage::PendingConnection(arrival) = &mut self.stage else {
             return Poll::Ready(Ok(()));
         };
         if arrival.overdue.as_mut().poll(context).is_ready() {
@@ -204,11 +206,11 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if matches!(self.stage, Stage::Guest(_)) {
+        if matches!(self.stage, Stage::PendingConnection(_)) {
             let before = buffer.filled().len();
             ready!(self.poll_arrival(context, buffer))?;
             // Something was said, or the connection has ended.
-            if matches!(self.stage, Stage::Guest(_)) || buffer.filled().len() > before {
+            if matches!(self.stage, Stage::PendingConnection(_)) || buffer.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }
         }

@@ -12,7 +12,7 @@ pub const RESPONSE_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Most connections at once that speak HTTP/2; further ones wait for a place as long as they may take to begin.
 pub const CONNECTIONS_MAX: usize = 512;
 /// Most connections beside them that have not begun to speak; the oldest is closed for each further one.
-pub const GUESTS_MAX: usize = 512;
+pub const PENDING_CONNECTIONS_MAX: usize = 512;
 /// How long a new connection may take to begin speaking HTTP/2, and to find a place.
 pub const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a new connection may take to shake hands, before that begins.

@@ -65,7 +65,7 @@ pub struct GrpcConfig {
 }
 
 /// A server that listens, and serves when it is told to.
-pub struct Server {
+pub struct GrpcServer {
     listener: TcpListener,
     config: GrpcConfig,
     router: Router,
@@ -73,7 +73,7 @@ pub struct Server {
     closing: CancellationToken,
 }
 
-impl Server {
+impl GrpcServer {
     /// Listens, NOT_SERVING.
     pub async fn bind(
         config: GrpcConfig,

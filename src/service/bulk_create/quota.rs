@@ -58,7 +58,7 @@ pub(super) async fn refuse_beyond_quotas(
         .allowance(work, organization_id, addresses, now)
         .await?;
     for (step, request) in plan.steps.iter_mut().zip(requests) {
-        if let Some(Err(quota)) = request.map(|request| left.take(&request)) {
+        if let Some(Err(quota)) = request.map(|request| left.reserve(&request)) {
             *step = CreateStep::exceeds(quotas.exceeded(quota, now));
         }
     }

@@ -194,7 +194,7 @@ impl Plan {
             updated_at: self.now,
             expires_at: item.expires_at,
             last_accept_error: None,
-            delivery: Delivery::starting(self.now, item.notify),
+            delivery: Delivery::initial(self.now, item.notify),
             reminder_lead: item.reminder_lead,
             remind_at: item.remind_at(self.now),
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::future::join_all;
 use invitations::grpc::limits::{
-    CONCURRENT_STREAMS_MAX, CONNECTIONS_MAX, GUESTS_MAX, LOCAL_ERROR_RESETS_MAX, PREFACE_TIMEOUT,
+    CONCURRENT_STREAMS_MAX, CONNECTIONS_MAX, LOCAL_ERROR_RESETS_MAX, PENDING_CONNECTIONS_MAX,
+    PREFACE_TIMEOUT,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -210,14 +211,14 @@ async fn thousands_of_silent_sockets_keep_nobody_out() {
         ));
         sleep(Duration::from_secs(1)).await;
         let mut closed = 0;
-        for stream in streams.iter_mut().take(SOCKETS - GUESTS_MAX) {
+        for stream in streams.iter_mut().take(SOCKETS - PENDING_CONNECTIONS_MAX) {
             closed += usize::from(is_closed(stream).await);
         }
         (streams, closed)
     };
     let (streams, closed) = beside("5,000 silent sockets", &running, silent).await;
     // The oldest have made room; callers who came meanwhile took some of it too.
-    assert!(closed + 8 >= SOCKETS - GUESTS_MAX, "{closed}");
+    assert!(closed + 8 >= SOCKETS - PENDING_CONNECTIONS_MAX, "{closed}");
     drop(streams);
 
     let http = http_address(&running);

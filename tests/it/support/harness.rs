@@ -17,7 +17,7 @@ use invitations::domain::link::{LinkMode, LinkTemplate};
 use invitations::domain::public_url::PublicUrl;
 use invitations::domain::quota::QuotaLimits;
 use invitations::domain::scope::Scope;
-use invitations::grpc::{GrpcConfig, Server, TrustedProxies};
+use invitations::grpc::{GrpcConfig, GrpcServer, TrustedProxies};
 use invitations::identity::Callers;
 use invitations::mail::message::{Composer, Sender};
 use invitations::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
@@ -176,7 +176,7 @@ impl World {
             .with_quotas(quotas)
             .with_events_kept(Some(EVENTS_KEPT));
         let service = Service::new(store.clone(), context);
-        let server = Server::bind(
+        let server = GrpcServer::bind(
             GrpcConfig {
                 caller_rate,
                 ..grpc_config()
@@ -299,7 +299,7 @@ impl World {
         let context = Context::new(Arc::clone(&clock), Arc::clone(&keyring), Arc::new(links));
         let service = Service::new(store.clone(), context.with_events_kept(Some(EVENTS_KEPT)));
         let callers = Callers::new(callers(""), clock).unwrap();
-        let server = Server::bind(grpc_config(), service, callers, keyring);
+        let server = GrpcServer::bind(grpc_config(), service, callers, keyring);
         let server = server.await.unwrap();
         let address = server.local_addr().unwrap();
         tokio::spawn(server.run(self.stopping.clone()));

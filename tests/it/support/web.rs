@@ -12,7 +12,7 @@ use invitations::domain::address_tag::AddressTagger;
 use invitations::domain::email_address::EmailAddress;
 use invitations::domain::keyring::Keyring;
 use invitations::domain::unsubscribe_token;
-use invitations::http::{HttpConfig, HttpTimeouts, PostmarkPassword, Server, WebhookSecret};
+use invitations::http::{HttpConfig, HttpServer, HttpTimeouts, PostmarkPassword, WebhookSecret};
 use invitations::service::Service;
 use sha2::Sha256;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -70,7 +70,7 @@ impl Web {
     ) -> Self {
         let (readiness, ready) = watch::channel(true);
         let as_clock = Arc::clone(&clock) as Arc<dyn Clock>;
-        let server = Server::bind(config, service, as_clock, ready)
+        let server = HttpServer::bind(config, service, as_clock, ready)
             .await
             .unwrap();
         let (address, stopping) = (server.local_addr().unwrap(), CancellationToken::new());

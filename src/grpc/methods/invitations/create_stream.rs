@@ -76,7 +76,7 @@ pub(super) fn open(
         // The end has a channel of its own, because a slow reader may leave the channel of responses full.
         let _ = end.send(outcome);
     };
-    shutdown::unattended("bulk_create_stream", running.instrument(span));
+    shutdown::background("bulk_create_stream", running.instrument(span));
     responses_then_end(sent, ended)
 }
 

@@ -21,7 +21,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The lobby and the places behind it.
 #[derive(Clone, Debug)]
-pub struct Lobby {
+pub struct ConnectionLimiter {
     guests_max: usize,
     guests: Arc<Mutex<Guests>>,
     places: Arc<Semaphore>,
@@ -36,13 +36,13 @@ struct Guests {
 
 /// A connection in the lobby; it is out when this is dropped.
 #[derive(Debug)]
-pub struct Guest {
+pub struct PendingConnection {
     number: u64,
     leaving: CancellationToken,
-    lobby: Lobby,
+    lobby: ConnectionLimiter,
 }
 
-impl Lobby {
+impl ConnectionLimiter {
     /// A lobby for so many, and places for so many.
     #[must_use]
     pub fn new(guests_max: usize, places_max: usize) -> Self {
@@ -60,7 +60,7 @@ impl Lobby {
     }
 
     /// Accepts the next connection. Cancelling it loses none.
-    pub async fn accept(&self, listener: &TcpListener) -> (TcpStream, Guest) {
+    pub async fn accept(&self, listener: &TcpListener) -> (TcpStream, PendingConnection) {
         loop {
             self.room().await;
             match listener.accept().await {
@@ -97,7 +97,7 @@ impl Lobby {
         }
     }
 
-    fn enter(&self) -> Guest {
+    fn enter(&self) -> PendingConnection {
         let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
         while guests.present.len() >= self.guests_max {
             match guests.present.pop_first() {
@@ -109,7 +109,7 @@ impl Lobby {
         guests.next += 1;
         let guest = (Instant::now(), leaving.clone());
         guests.present.insert(number, guest);
-        Guest {
+        PendingConnection {
             number,
             leaving,
             lobby: self.clone(),
@@ -117,7 +117,7 @@ impl Lobby {
     }
 }
 
-impl Guest {
+impl PendingConnection {
     /// Ends when the guest has taken longer than it may, or has to make room for newer ones.
     pub fn overdue(&self, longest: Duration) -> impl Future<Output = ()> + Send + 'static {
         let leaving = self.asked_to_leave();
@@ -132,7 +132,7 @@ impl Guest {
     }
 }
 
-impl Drop for Guest {
+impl Drop for PendingConnection {
     fn drop(&mut self) {
         let guests = &self.lobby.guests;
         let mut guests = guests.lock().unwrap_or_else(PoisonError::into_inner);
@@ -146,13 +146,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_oldest_makes_room_and_nobody_else() {
-        let lobby = Lobby::new(3, 1);
+        let lobby = ConnectionLimiter::new(3, 1);
         let mut guests: Vec<_> = (0..3).map(|_| lobby.enter()).collect();
         tokio::time::advance(GRACE).await;
         // One that has left or taken a place is in nobody's way.
         drop(guests.remove(1));
         guests.push(lobby.enter());
-        let is_leaving = |guests: &[Guest]| -> Vec<bool> {
+        let is_leaving = |guests: &[PendingConnection]| -> Vec<bool> {
             let leaving = guests.iter().map(|guest| guest.leaving.is_cancelled());
             leaving.collect()
         };
@@ -166,7 +166,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nobody_is_asked_to_leave_before_they_could_say_anything() {
-        let lobby = Lobby::new(1, 1);
+        let lobby = ConnectionLimiter::new(1, 1);
         let guest = lobby.enter();
         let before = Instant::now();
         lobby.room().await;
