@@ -1,24 +1,22 @@
-//! Time as a parameter: whoever needs the time of day asks a clock, and tests move one by hand.
+//! Clocks. Code that needs the time asks a [`Clock`], so that tests can control the time.
 
 use std::fmt;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use time::OffsetDateTime;
 
-/// Tells the time of day, in UTC and whole microseconds, which is what the store keeps.
 pub trait Clock: fmt::Debug + Send + Sync {
-    /// Now.
+    /// The current time in UTC and whole microseconds, which is what the database stores.
     fn now(&self) -> OffsetDateTime;
 }
 
-/// The machine's clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one place that asks the machine"
+        reason = "the only place that reads the system clock"
     )]
     fn now(&self) -> OffsetDateTime {
         let now = OffsetDateTime::now_utc();
@@ -27,15 +25,13 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is moved.
+/// A clock of tests, which changes only when it is advanced.
 #[derive(Debug)]
 pub struct MockClock {
     unix_micros: AtomicI64,
 }
 
 impl MockClock {
-    /// A clock that stands at the given time.
-    #[must_use]
     pub fn new(now: OffsetDateTime) -> Self {
         let micros = i64::try_from(now.unix_timestamp_nanos() / 1_000).unwrap_or(i64::MAX);
         Self {
@@ -43,7 +39,6 @@ impl MockClock {
         }
     }
 
-    /// Moves the clock on.
     pub fn advance(&self, duration: time::Duration) {
         let micros = i64::try_from(duration.whole_microseconds()).unwrap_or(i64::MAX);
         self.unix_micros.fetch_add(micros, Ordering::SeqCst);

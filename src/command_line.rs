@@ -1,70 +1,67 @@
-//! The command line of the program `invitations`: the server and the tools of its operator.
+//! The command line of the program `invitations`: the server, and tools for its operator.
 
 use std::io::Write;
 
 use invitations_command::error::{CommandError, Exit};
 use invitations_command::health::{self, HealthArgs};
 
-use crate::settings::arguments::{MigrateArgs, ServeArgs};
+use crate::settings::{MigrateArgs, ServeArgs};
 use crate::tools::caller::{self, CallerCommand};
 use crate::tools::key::{self, KeyCommand};
 use crate::tools::mail::{self, MailCommand};
 
 const AFTER_HELP: &str = "\
-The usual order:
-  1. a master key, from which links are derived
+To set up a server:
+  1. create a master key, from which invitation links are derived
        invitations key new --keys-file keys
-  2. a caller of the API
+  2. create a caller of the API
        invitations caller new demo --callers-file callers.toml --token-file token \\
            --scope invitations:write,invitations:read,directory:write
-  3. the tables of the database, and the server
+  3. create the tables in the database, and start the server
        invitations migrate
        invitations serve
 
 The program invitectl is the client.
 
 Exit status:
-  0  done
-  1  the command failed, or the answer is no
-  2  the command line or a file is wrong";
+  0  success
+  1  the command failed, or the answer is negative
+  2  the command line or a file is invalid";
 
 /// The invitation service: bulk invitations over gRPC, delivered by email
 #[derive(clap::Parser)]
 #[command(name = "invitations", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 pub struct CommandLine {
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// The commands.
 #[derive(clap::Subcommand)]
 pub enum Command {
     /// Run the server: the API, the delivery of emails, or both
     Serve(Box<ServeArgs>),
-    /// Bring the database's tables up to date
+    /// Create or update the tables in the database
     Migrate(MigrateArgs),
-    /// The commands that end by themselves and need no settings of the server.
     #[command(flatten)]
     Tool(Tool),
 }
 
-/// The commands that [`run`] runs.
+/// The commands that need no settings of the server.
 #[derive(clap::Subcommand)]
 pub enum Tool {
-    /// Make master keys for invitation links
+    /// Create master keys for invitation links
     #[command(subcommand)]
     Key(KeyCommand),
-    /// Make callers of the API
+    /// Create callers of the API
     #[command(subcommand)]
     Caller(CallerCommand),
-    /// Check the templates of emails, and show an email
+    /// Check email templates, and preview an email
     #[command(subcommand)]
     Mail(MailCommand),
     Health(HealthArgs),
 }
 
-/// Runs a tool. Results go to `out`.
+/// Runs a tool, which writes its result to `out`.
 pub async fn run(tool: &Tool, out: &mut dyn Write) -> Result<Exit, CommandError> {
     match tool {
         Tool::Key(command) => key::run(command, out),
@@ -86,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_command_lines_are_refused() {
+    fn invalid_command_lines_are_refused() {
         for line in [
             "caller new demo",
             "caller new demo --scope root",

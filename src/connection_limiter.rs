@@ -1,11 +1,11 @@
-//! The lobby of a port: connections that have not said yet what they want.
+//! Limits the connections of a port: a number of pending connections, and a number of admitted ones.
 //!
-//! They have room of their own, beside the places of those that have. When it is full, the oldest of them is asked to
-//! leave: whoever opens thousands of connections and stays silent drives out their own and nobody else, because a client
-//! with a wish says it at once. Knows no protocol; what counts as a wish is decided by whoever serves the port.
+//! A connection is pending until it has sent its first request. If there are too many pending connections, the oldest
+//! is closed. So somebody who opens thousands of silent connections closes only their own, because other clients send a
+//! request at once. The server of the port decides when a connection is admitted.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -13,63 +13,58 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-/// How long nobody is asked to leave after they came: more than the way from there takes. While everybody is that new,
-/// further connections wait to be accepted.
+/// No pending connection is closed before this age, which is longer than a first request takes. While all pending
+/// connections are younger, no further connection is accepted.
 const GRACE: Duration = Duration::from_millis(250);
-/// How long the door is shut where the machine has no more file descriptors.
+/// Pause after an error of accept, such as a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The lobby and the places behind it.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimiter {
-    guests_max: usize,
-    guests: Arc<Mutex<Guests>>,
-    places: Arc<Semaphore>,
+    pending_max: usize,
+    pending: Arc<Mutex<PendingConnections>>,
+    slots: Arc<Semaphore>,
 }
 
 #[derive(Debug, Default)]
-struct Guests {
-    next: u64,
-    /// When each came and how it is asked to leave, the oldest first.
-    present: BTreeMap<u64, (Instant, CancellationToken)>,
+struct PendingConnections {
+    next_number: u64,
+    /// When each connection was accepted, and its eviction. The oldest is the first.
+    by_number: BTreeMap<u64, (Instant, CancellationToken)>,
 }
 
-/// A connection in the lobby; it is out when this is dropped.
+/// A connection that is counted as pending until this is dropped.
 #[derive(Debug)]
 pub struct PendingConnection {
     number: u64,
-    leaving: CancellationToken,
-    lobby: ConnectionLimiter,
+    eviction: CancellationToken,
+    limiter: ConnectionLimiter,
 }
 
 impl ConnectionLimiter {
-    /// A lobby for so many, and places for so many.
-    #[must_use]
-    pub fn new(guests_max: usize, places_max: usize) -> Self {
+    pub fn new(pending_max: usize, admitted_max: usize) -> Self {
         Self {
-            guests_max,
-            guests: Arc::default(),
-            places: Arc::new(Semaphore::new(places_max)),
+            pending_max,
+            pending: Arc::default(),
+            slots: Arc::new(Semaphore::new(admitted_max)),
         }
     }
 
-    /// The places for those that have said what they want.
-    #[must_use]
-    pub fn places(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.places)
+    pub fn slots(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.slots)
     }
 
-    /// Accepts the next connection. Cancelling it loses none.
+    /// Accepts the next connection. Cancel safe.
     pub async fn accept(&self, listener: &TcpListener) -> (TcpStream, PendingConnection) {
         loop {
-            self.room().await;
+            self.wait_for_room().await;
             match listener.accept().await {
                 Ok((stream, _)) => {
-                    // Small messages must not wait for each other's acknowledgement.
+                    // Small messages must not wait for an acknowledgement of the previous one.
                     let _ = stream.set_nodelay(true);
-                    return (stream, self.enter());
+                    return (stream, self.add());
                 }
-                // The peer was gone before it was there, or the machine is out of something that comes back.
+                // The peer has disconnected, or the machine temporarily lacks resources.
                 Err(error) => {
                     tracing::debug!(%error, "cannot accept a connection");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -78,65 +73,68 @@ impl ConnectionLimiter {
         }
     }
 
-    /// Waits until there is room, or until somebody has been here for long enough to be asked to leave.
-    async fn room(&self) {
+    /// Waits until there are fewer pending connections than allowed, or the oldest may be closed.
+    async fn wait_for_room(&self) {
         loop {
             let oldest = {
-                let guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
-                if guests.present.len() < self.guests_max {
+                let pending = self.pending();
+                if pending.by_number.len() < self.pending_max {
                     return;
                 }
-                guests.present.first_key_value().map(|(_, guest)| guest.0)
+                let oldest = pending.by_number.first_key_value();
+                oldest.map(|(_, (accepted_at, _))| *accepted_at)
             };
             match oldest {
-                Some(came) if came.elapsed() < GRACE => {
-                    tokio::time::sleep_until(came + GRACE).await;
+                Some(accepted_at) if accepted_at.elapsed() < GRACE => {
+                    tokio::time::sleep_until(accepted_at + GRACE).await;
                 }
                 _ => return,
             }
         }
     }
 
-    fn enter(&self) -> PendingConnection {
-        let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
-        while guests.present.len() >= self.guests_max {
-            match guests.present.pop_first() {
-                Some((_, (_, leaving))) => leaving.cancel(),
+    fn add(&self) -> PendingConnection {
+        let mut pending = self.pending();
+        while pending.by_number.len() >= self.pending_max {
+            match pending.by_number.pop_first() {
+                Some((_, (_, eviction))) => eviction.cancel(),
                 None => break,
             }
         }
-        let (number, leaving) = (guests.next, CancellationToken::new());
-        guests.next += 1;
-        let guest = (Instant::now(), leaving.clone());
-        guests.present.insert(number, guest);
+        let (number, eviction) = (pending.next_number, CancellationToken::new());
+        pending.next_number += 1;
+        let entry = (Instant::now(), eviction.clone());
+        pending.by_number.insert(number, entry);
         PendingConnection {
             number,
-            leaving,
-            lobby: self.clone(),
+            eviction,
+            limiter: self.clone(),
         }
+    }
+
+    fn pending(&self) -> MutexGuard<'_, PendingConnections> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl PendingConnection {
-    /// Ends when the guest has taken longer than it may, or has to make room for newer ones.
-    pub fn overdue(&self, longest: Duration) -> impl Future<Output = ()> + Send + 'static {
-        let leaving = self.asked_to_leave();
+    /// Completes after `timeout`, or when the connection is closed for a newer one.
+    pub fn expired(&self, timeout: Duration) -> impl Future<Output = ()> + Send + 'static {
+        let evicted = self.evicted();
         async move {
-            let _ = tokio::time::timeout(longest, leaving).await;
+            let _ = tokio::time::timeout(timeout, evicted).await;
         }
     }
 
-    /// Ends when the guest has to make room for newer ones.
-    pub fn asked_to_leave(&self) -> WaitForCancellationFutureOwned {
-        self.leaving.clone().cancelled_owned()
+    /// Completes when the connection must be closed for a newer one.
+    pub fn evicted(&self) -> WaitForCancellationFutureOwned {
+        self.eviction.clone().cancelled_owned()
     }
 }
 
 impl Drop for PendingConnection {
     fn drop(&mut self) {
-        let guests = &self.lobby.guests;
-        let mut guests = guests.lock().unwrap_or_else(PoisonError::into_inner);
-        guests.present.remove(&self.number);
+        self.limiter.pending().by_number.remove(&self.number);
     }
 }
 
@@ -145,35 +143,36 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn the_oldest_makes_room_and_nobody_else() {
-        let lobby = ConnectionLimiter::new(3, 1);
-        let mut guests: Vec<_> = (0..3).map(|_| lobby.enter()).collect();
+    async fn only_the_oldest_pending_connection_is_closed_for_a_newer_one() {
+        let limiter = ConnectionLimiter::new(3, 1);
+        let mut connections: Vec<_> = (0..3).map(|_| limiter.add()).collect();
         tokio::time::advance(GRACE).await;
-        // One that has left or taken a place is in nobody's way.
-        drop(guests.remove(1));
-        guests.push(lobby.enter());
-        let is_leaving = |guests: &[PendingConnection]| -> Vec<bool> {
-            let leaving = guests.iter().map(|guest| guest.leaving.is_cancelled());
-            leaving.collect()
+        // A connection that was closed or admitted is not counted.
+        drop(connections.remove(1));
+        connections.push(limiter.add());
+        let evicted = |connections: &[PendingConnection]| -> Vec<bool> {
+            let evicted = connections.iter();
+            let evicted = evicted.map(|connection| connection.eviction.is_cancelled());
+            evicted.collect()
         };
-        assert_eq!(is_leaving(&guests), [false, false, false]);
-        guests.push(lobby.enter());
-        assert_eq!(is_leaving(&guests), [true, false, false, false]);
-        // Who was asked to leave is not counted, however long it takes.
-        guests.push(lobby.enter());
-        assert_eq!(is_leaving(&guests), [true, true, false, false, false]);
+        assert_eq!(evicted(&connections), [false, false, false]);
+        connections.push(limiter.add());
+        assert_eq!(evicted(&connections), [true, false, false, false]);
+        // An evicted connection is not counted, even if it is not closed yet.
+        connections.push(limiter.add());
+        assert_eq!(evicted(&connections), [true, true, false, false, false]);
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_is_asked_to_leave_before_they_could_say_anything() {
-        let lobby = ConnectionLimiter::new(1, 1);
-        let guest = lobby.enter();
+    async fn no_connection_is_closed_before_it_could_send_a_request() {
+        let limiter = ConnectionLimiter::new(1, 1);
+        let connection = limiter.add();
         let before = Instant::now();
-        lobby.room().await;
+        limiter.wait_for_room().await;
         assert_eq!(before.elapsed(), GRACE);
-        assert!(!guest.leaving.is_cancelled());
-        drop(guest);
-        lobby.room().await;
+        assert!(!connection.eviction.is_cancelled());
+        drop(connection);
+        limiter.wait_for_room().await;
         assert_eq!(before.elapsed(), GRACE);
     }
 }

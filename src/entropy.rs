@@ -1,38 +1,36 @@
-//! Chance: the only place that asks the operating system for randomness.
+//! Random numbers. No other module asks the operating system for them.
 
 use std::time::Duration;
 
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-/// Bytes that nobody can guess, straight from the operating system's generator.
+/// Unpredictable bytes of the operating system's generator.
 ///
 /// # Panics
 ///
-/// If the operating system has no randomness to give. A guessable secret would be worse.
-#[must_use]
+/// If the operating system has no randomness. A predictable secret would be worse.
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     fill(&mut bytes);
     bytes
 }
 
-/// Fills a buffer with such bytes: one call for a whole batch of secrets.
+/// As [`random_bytes`], for the secrets of a whole batch.
 ///
 /// # Panics
 ///
-/// As [`random_bytes`].
+/// If the operating system has no randomness.
 pub fn fill(bytes: &mut [u8]) {
     SysRng
         .try_fill_bytes(bytes)
-        .expect("the operating system gives randomness once it is up");
+        .expect("a running operating system has randomness");
 }
 
-/// A duration shortened by chance, by at most the given fraction: waits that must not fall in step.
-#[must_use]
+/// A duration that is randomly shortened by at most the given fraction, so that several waits do not end together.
 pub fn jittered(duration: Duration, fraction: f64) -> Duration {
-    let chance = f64::from(u32::from_ne_bytes(random_bytes())) / f64::from(u32::MAX);
-    duration.mul_f64(1.0 - fraction * chance)
+    let random = f64::from(u32::from_ne_bytes(random_bytes())) / f64::from(u32::MAX);
+    duration.mul_f64(1.0 - fraction * random)
 }
 
 #[cfg(test)]
@@ -40,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_draws_differ() {
+    fn two_random_values_differ() {
         assert_ne!(random_bytes::<32>(), random_bytes::<32>());
     }
 

@@ -1,8 +1,10 @@
-//! Bulk invitations over gRPC: made in one call, delivered by mail, turned into memberships exactly once.
+//! The invitation service: bulk invitations over gRPC. It delivers them by email and turns each into a membership at
+//! most once.
 //!
-//! In reading order: [`domain`] holds the rules, [`store`] the SQL, [`service`] the use cases, [`identity`] who
-//! calls, [`grpc`] and [`http`] the surface, [`mail`] and [`delivery`] get the mails out, [`app`] puts it all together. [`cli`] is the command line around it and
-//! [`inbox`] a development mail server. `ARCHITECTURE.md` says who may know whom.
+//! In reading order: [`domain`] has the rules, [`store`] the SQL and [`service`] the use cases. [`identity`]
+//! authenticates callers; [`grpc`] and [`http`] are the servers. [`mail`] and [`delivery`] send the emails,
+//! [`settings`] has the configuration, and [`app`] connects all of it. [`command_line`] and [`tools`] are the program
+//! around it. `ARCHITECTURE.md` says which module may use which.
 
 pub mod app;
 pub mod clock;

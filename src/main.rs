@@ -4,49 +4,48 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use invitations::command_line::{Command, CommandLine, run};
-use invitations::settings::arguments::ServeArgs;
+use invitations::settings::ServeArgs;
 use invitations::{app, telemetry};
 use invitations_command::program;
 use mimalloc::MiMalloc;
 use tokio::runtime::{Builder, Runtime};
 
-/// A batch is thousands of small strings that come and go together (docs/adr/0030-mimalloc.md).
+/// A batch allocates and frees thousands of small strings together (docs/adr/0030-mimalloc.md).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-/// The exit status of a fault that no command foresees.
-const EXIT_FAULT: u8 = 1;
+const EXIT_FAILURE: u8 = 1;
 
 fn main() -> ExitCode {
     match CommandLine::parse().command {
-        Command::Serve(config) => run_service(|runtime| serve(runtime, &config)),
-        Command::Migrate(config) => run_service(|runtime| runtime.block_on(app::migrate(&config))),
+        Command::Serve(args) => run_service(|runtime| serve(runtime, &args)),
+        Command::Migrate(args) => run_service(|runtime| runtime.block_on(app::migrate(&args))),
         Command::Tool(tool) => program::run(async |out| run(&tool, out).await),
     }
 }
 
-fn serve(runtime: &Runtime, config: &ServeArgs) -> anyhow::Result<()> {
-    telemetry::start(&config.log, config.log_format)?;
-    let settings = config.load()?;
+fn serve(runtime: &Runtime, args: &ServeArgs) -> anyhow::Result<()> {
+    telemetry::start(&args.process.log, args.process.log_format)?;
+    let settings = args.load()?;
     runtime.block_on(app::serve(settings))
 }
 
 fn run_service(service: impl FnOnce(&Runtime) -> anyhow::Result<()>) -> ExitCode {
-    let ended = Builder::new_multi_thread()
+    let result = Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(anyhow::Error::from)
         .and_then(|runtime| {
-            let ended = service(&runtime);
-            // What was abandoned in a bounded shutdown must not hold the process.
+            let result = service(&runtime);
+            // Tasks that did not end during a bounded shutdown must not block the process.
             runtime.shutdown_background();
-            ended
+            result
         });
-    match ended {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(EXIT_FAULT)
+            ExitCode::from(EXIT_FAILURE)
         }
     }
 }

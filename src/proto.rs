@@ -1,4 +1,4 @@
-//! The generated protocol. It knows nothing of the rest but reasons, and nothing but `grpc` and `cli` knows it.
+//! The code that is generated from the protocol. Only `grpc` uses it, and the codec knows the reasons of `domain`.
 
 #![expect(
     clippy::all,
@@ -11,5 +11,5 @@ pub mod codec;
 
 tonic::include_proto!("invitation.v1");
 
-/// The encoded descriptors of every served file, options and comments included, for server reflection.
+/// The encoded descriptors of all served files, with options and comments, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -1,4 +1,4 @@
-//! How tasks start and how the process ends: in order, and in bounded time.
+//! Background tasks, and the graceful shutdown of the process in bounded time.
 
 use std::future::Future;
 use std::panic::resume_unwind;
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-/// Starts background tasks and ends them together.
+/// A group of background tasks that are stopped together.
 #[derive(Debug, Clone, Default)]
 pub struct Tasks {
     tracker: TaskTracker,
@@ -16,25 +16,22 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    /// No task yet.
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Starts a task; it must end soon after [`Tasks::stopping`] is cancelled.
+    /// Spawns a task. It must end soon after [`Tasks::stopping`] is cancelled.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         self.tracker
             .spawn(task.instrument(tracing::info_span!("task", task.name = name)));
     }
 
-    /// Cancelled when the tasks have to end.
-    #[must_use]
+    /// Is cancelled when the tasks must end.
     pub const fn stopping(&self) -> &CancellationToken {
         &self.stopping
     }
 
-    /// Ends every task; `false` if some were still busy after `timeout`.
+    /// Stops all tasks. Returns `false` if some still ran after `timeout`.
     pub async fn stop(&self, timeout: Duration) -> bool {
         self.stopping.cancel();
         self.tracker.close();
@@ -44,16 +41,15 @@ impl Tasks {
     }
 }
 
-/// Runs a unit of work in a task of its own and waits for it: whoever stops waiting does not stop the work.
-///
-/// A panic of the work goes on in whoever waits.
+/// Runs work in a task of its own and waits for it. The work continues if the caller is cancelled, and a panic of the
+/// work is resumed in the caller.
 pub async fn detached<T: Send + 'static>(
     name: &'static str,
     work: impl Future<Output = T> + Send + 'static,
 ) -> T {
     #[expect(
         clippy::disallowed_methods,
-        reason = "the one place that detaches work"
+        reason = "the task has a name and its panics are handled"
     )]
     let task = tokio::spawn(work.instrument(tracing::debug_span!("work", work.name = name)));
     match task.await {
@@ -62,12 +58,9 @@ pub async fn detached<T: Send + 'static>(
     }
 }
 
-/// Starts work that ends by itself, soon or when its caller has gone, and that nobody waits for.
+/// Spawns work that ends by itself and that nothing waits for.
 pub fn background(name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one place that leaves work to itself"
-    )]
+    #[expect(clippy::disallowed_methods, reason = "the task has a name")]
     drop(tokio::spawn(
         work.instrument(tracing::debug_span!("work", work.name = name)),
     ));

@@ -1,4 +1,4 @@
-//! Logging: where lines go, what they look like, and what never gets into them.
+//! Logging to standard error. Lines of libraries that may contain secrets are dropped.
 
 use std::io::IsTerminal as _;
 use std::panic;
@@ -8,10 +8,10 @@ use tracing_subscriber::filter::{EnvFilter, FilterFn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::settings::arguments::LogFormat;
+use crate::settings::LogFormat;
 
-/// Libraries that print headers, credentials or whole messages when they are asked for detail.
-const TALKATIVE: [&str; 8] = [
+/// Libraries that log headers, credentials or whole messages at the levels DEBUG and TRACE.
+const VERBOSE_LIBRARIES: [&str; 8] = [
     "h2",
     "hyper",
     "hyper_util",
@@ -22,15 +22,16 @@ const TALKATIVE: [&str; 8] = [
     "tower",
 ];
 
-/// The filter cannot be read.
 #[derive(Debug, thiserror::Error)]
 #[error("log: {0}")]
 pub struct TelemetryError(String);
 
-/// Starts logging to standard error.
+/// # Errors
+///
+/// If the filter is invalid, or logging was already started.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(filter).map_err(|error| TelemetryError(error.to_string()))?;
-    // Escape codes are for eyes: in a file or a collector they keep `name=value` from being found.
+    // In a file, escape codes would prevent searches for `name=value`.
     let layer = tracing_subscriber::fmt::layer()
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
@@ -38,16 +39,16 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
         LogFormat::Text => layer.boxed(),
         LogFormat::Json => layer.json().boxed(),
     };
-    // Filters of the whole registry, not of the layer: a layer's filter remembers its last answer, and when sqlx only
-    // asks whether it may log, the next line of somebody else would be dropped for it.
+    // The filters are those of the registry and not of the layer. A filter of a layer keeps its last answer, so after
+    // sqlx asks whether a level is enabled, the next line of another target would be dropped.
     tracing_subscriber::registry()
         .with(filter)
-        // No setting turns this off: at debug level those would put tokens and addresses into the log.
-        .with(FilterFn::new(is_discreet))
+        // This filter cannot be turned off, because tokens and addresses must never be logged.
+        .with(FilterFn::new(has_no_secrets))
         .with(layer)
         .try_init()
         .map_err(|error| TelemetryError(error.to_string()))?;
-    // A panic's message may hold whatever was being worked on; its place tells the developer enough.
+    // The message of a panic may contain user data, so only its location is logged.
     panic::set_hook(Box::new(|panic| {
         let location = panic
             .location()
@@ -58,7 +59,7 @@ pub fn start(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     Ok(())
 }
 
-fn is_discreet(metadata: &Metadata<'_>) -> bool {
+fn has_no_secrets(metadata: &Metadata<'_>) -> bool {
     let library = metadata.target().split("::").next().unwrap_or_default();
-    *metadata.level() <= Level::INFO || !TALKATIVE.contains(&library)
+    *metadata.level() <= Level::INFO || !VERBOSE_LIBRARIES.contains(&library)
 }

@@ -8,13 +8,14 @@ use anyhow::{Context as _, anyhow, bail, ensure};
 use invitations::domain::role::Role;
 use invitations::domain::scope::Scope;
 use invitations::grpc::limits::RESPONSE_BYTES_MAX;
+use invitations::identity::{CallerCredential, CallerEntry};
 use invitations::proto::directory_service_client::DirectoryServiceClient;
 use invitations::proto::invitation_service_client::InvitationServiceClient;
 use invitations::proto::{
     Membership, Organization, UpsertMembershipsRequest, UpsertOrganizationsRequest,
     UpsertUsersRequest, User,
 };
-use invitations::settings::callers_file::{CallerCredential, CallerEntry};
+use invitations::settings::callers_file::to_toml;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::time::sleep;
@@ -56,7 +57,7 @@ impl Service {
             scopes: Scope::ALL.to_vec(),
             organizations: None,
         };
-        fs::write(folder.path().join("callers"), caller.to_toml())?;
+        fs::write(folder.path().join("callers"), to_toml(&caller))?;
         fs::write(folder.path().join("keys"), KEYS)?;
         let child = Command::new(env!("CARGO_BIN_EXE_invitations"))
             .args(["serve", "--role", "api"])

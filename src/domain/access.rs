@@ -1,19 +1,14 @@
-//! Which organizations a caller may act for.
+//! The organizations for which a caller may act.
 
 use std::collections::BTreeSet;
 
-/// The organizations a caller may act for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Access {
-    /// Every one.
     Every,
-    /// These alone.
     Only(BTreeSet<String>),
 }
 
 impl Access {
-    /// Whether an organization is one of them.
-    #[must_use]
     pub fn allows(&self, organization_id: &str) -> bool {
         match self {
             Self::Every => true,

@@ -1,27 +1,23 @@
-//! Who does something: the caller, the user it speaks for, and the organizations it may act for.
+//! Actors: the caller of a use case, the user it acts for, and the organizations for which it may act.
 //!
-//! Whether they may do it at all was decided before; use cases ask an actor only whose rows are theirs, and write down
-//! who acted.
+//! Scopes were checked before. A use case checks only the organization, and writes the actor to the audit log.
 
 use super::access::Access;
 
-/// Who does something. Holds no address.
+/// Who runs a use case. Contains no address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
-    /// Who it is, among all callers: request ids belong to it. Fixed words with a colon stand for what is no caller of
-    /// the API.
+    /// The unique name of the caller, to which request ids belong. A name with a colon, such as `http:unsubscribe`,
+    /// stands for a part of this service.
     pub caller: String,
-    /// The same as logs have it: a name that may be an address is hashed.
+    /// The name for logs. A name that may be an address is hashed.
     pub label: String,
-    /// The user that the caller's credentials name, where they name one.
     pub user_id: Option<String>,
-    /// The organizations it may act for.
     pub access: Access,
 }
 
 impl Actor {
-    /// Somebody who came to the service another way than by its API, such as `http:unsubscribe`.
-    #[must_use]
+    /// An actor that is not a caller of the API, such as `http:unsubscribe`.
     pub fn from_outside(name: &str) -> Self {
         Self {
             caller: name.to_owned(),

@@ -1,30 +1,26 @@
-//! Address hashes: short keyed hashes under which mails to an address are counted for a day.
+//! Address hashes: short keyed hashes under which the emails to an address are counted for a day.
 //!
-//! They are not [`address_tag`](super::address_tag)s: shorter, with a key of their own, so that the two tables say
-//! nothing about each other. That two addresses share one is a chance of one in 2⁶⁴ for each pair.
+//! They differ from [address tags](super::address_tag): they are shorter and have a key of their own, so that the two
+//! tables cannot be joined. Two addresses have the same hash with a probability of 1 in 2⁶⁴.
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
 use super::keyring::{Keyring, Purpose};
 
-/// Makes hashes of many addresses: derives the key once.
-///
-/// Uses the signing key alone: after another one was put first, the mails of the day are counted anew.
+/// Hashes addresses with the signing key, which it derives once. After a new key was put first, the emails of the day
+/// are counted from zero.
 pub struct AddressHasher(Hmac<Sha256>);
 
 impl AddressHasher {
-    /// A hasher with the signing key of the ring.
-    #[must_use]
     pub fn new(keyring: &Keyring) -> Self {
         let key = keyring
             .derive(keyring.active(), Purpose::AddressQuota)
-            .expect("a ring holds its signing key");
-        Self(Hmac::new_from_slice(&key).expect("HMAC takes keys of any length"))
+            .expect("a keyring contains its signing key");
+        Self(Hmac::new_from_slice(&key).expect("HMAC accepts keys of any length"))
     }
 
-    /// The hash of a normalized address: the first 8 bytes of HMAC-SHA256.
-    #[must_use]
+    /// The hash of a normalized address: the first 8 bytes of its HMAC-SHA256.
     pub fn hash(&self, email_normalized: &str) -> i64 {
         let mac = self.0.clone().chain_update(email_normalized.as_bytes());
         let bytes: [u8; 32] = mac.finalize().into_bytes().into();

@@ -1,7 +1,6 @@
-//! Address tags: what stands for an address where the address itself must not be kept.
+//! Address tags: keyed hashes that stand for addresses where the address itself must not be stored.
 //!
-//! A tag is a keyed hash, so that who reads the database can neither read an address out of it nor try addresses against
-//! it. Where a tag is stored is the store's business.
+//! Somebody who reads the database can neither recover an address from a tag nor test whether an address has that tag.
 
 use std::fmt;
 
@@ -11,57 +10,49 @@ use sha2::Sha256;
 use super::email_address::EmailAddress;
 use super::keyring::{Keyring, Purpose};
 
-/// Length of a tag, in bytes.
 pub const TAG_BYTES: usize = 32;
 
-/// A keyed hash of a normalized address, and the key it was made with.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AddressTag {
-    /// The key's id in the ring.
+    /// The id of the key that made the tag.
     pub key_id: u8,
-    /// HMAC-SHA256 of the normalized address.
+    /// The HMAC-SHA256 of the normalized address.
     pub bytes: [u8; TAG_BYTES],
 }
 
-/// Makes tags of many addresses: derives each key of the ring once.
+/// Makes tags with the keys of a keyring, which it derives once. The signing key is the first.
 pub struct AddressTagger(Vec<(u8, Hmac<Sha256>)>);
 
 impl AddressTagger {
-    /// A tagger with every key of the ring, the signing one first.
-    #[must_use]
     pub fn new(keyring: &Keyring) -> Self {
         let others = keyring.key_ids().filter(|kid| *kid != keyring.active());
         let kids = std::iter::once(keyring.active()).chain(others);
         Self(
             kids.filter_map(|kid| {
                 let key = keyring.derive(kid, Purpose::AddressTag)?;
-                let mac = Hmac::new_from_slice(&key).expect("HMAC takes keys of any length");
+                let mac = Hmac::new_from_slice(&key).expect("HMAC accepts keys of any length");
                 Some((kid, mac))
             })
             .collect(),
         )
     }
 
-    /// The tag under which an address is added.
-    #[must_use]
+    /// The tag with which an address is stored.
     pub fn tag(&self, address: &EmailAddress) -> AddressTag {
         self.tag_of_normalized(address.normalized())
     }
 
-    /// The same for an address as the store keeps it.
-    #[must_use]
     pub fn tag_of_normalized(&self, email_normalized: &str) -> AddressTag {
         self.tags_of_normalized(email_normalized)
             .next()
-            .expect("a ring holds a key")
+            .expect("a keyring contains a key")
     }
 
-    /// The tags under which an address may be found: one for each key of the ring.
+    /// The tags with which an address may be stored: one for each key of the keyring.
     pub fn tags<'a>(&'a self, address: &'a EmailAddress) -> impl Iterator<Item = AddressTag> {
         self.tags_of_normalized(address.normalized())
     }
 
-    /// The same for an address as the store keeps it.
     pub fn tags_of_normalized<'a>(
         &'a self,
         email_normalized: &'a str,
@@ -95,7 +86,7 @@ mod tests {
                         3 HxweHRwbGhkYFxYVFBMSERAPDg0MCwoJCAcGBQQDAgA\n";
 
     #[test]
-    fn an_address_is_found_under_every_key_and_added_under_the_first() {
+    fn an_address_has_a_tag_for_each_key_and_is_stored_with_that_of_the_first() {
         let tagger = AddressTagger::new(&Keyring::parse(RING).unwrap());
         let as_given = EmailAddress::parse("Alice@Example.COM").unwrap();
         let other = EmailAddress::parse("alice@example.com").unwrap();

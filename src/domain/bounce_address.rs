@@ -1,36 +1,35 @@
-//! Bounce addresses: the envelope sender of one mail, which says which mail it was and proves that we sent it.
+//! Bounce addresses: the envelope sender of one email. It names the email and proves that this service sent it.
 //!
-//! A bounce comes back to the address it was sent from (RFC 5321 §4.5.5). Whoever never got the mail does not know its
-//! envelope sender and cannot make one up, so a forged bounce concerns no invitation and suppresses nobody.
+//! A bounce is returned to the envelope sender (RFC 5321 §4.5.5). Somebody who never received the email does not know
+//! that address and cannot forge it. So a forged bounce changes no invitation and suppresses no address.
 
 use data_encoding::BASE32_NOPAD;
 use uuid::Uuid;
 
 use super::keyring::{Keyring, Purpose};
 
-/// Longest local part of the mailbox bounces are delivered to: the rest of the 64 bytes (RFC 5321 §4.5.3.1.1) is ours.
+/// Longest local part of the configured bounce mailbox, in bytes. The service needs the rest of the 64 bytes of a local
+/// part (RFC 5321 §4.5.3.1.1).
 pub const MAILBOX_LOCAL_BYTES_MAX: usize = 64 - 1 - DETAIL_CHARS;
-/// Length of what stands behind the plus sign, in characters.
+/// Length of the part behind the plus sign, in characters.
 const DETAIL_CHARS: usize = 50;
-/// Length of the proof, in bytes; 80 bits cannot be tried out by mail.
-const PROOF_BYTES: usize = 10;
-/// Key id, invitation and number of the mail.
+/// Length of the truncated HMAC, in bytes. 80 bits cannot be guessed by sending emails.
+const MAC_BYTES: usize = 10;
+/// Bytes before the HMAC: key id, invitation id and sequence number.
 const SIGNED_BYTES: usize = 1 + 16 + 4;
 
-/// One mail of an invitation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SentMail {
-    /// The invitation.
     pub invitation_id: Uuid,
-    /// Which of its mails, from 1.
+    /// The sequence number of the email among those of its invitation, from 1.
     pub send_seq: i32,
 }
 
 impl SentMail {
-    /// The envelope sender of this mail, for bounces to `mailbox`; `None` if that has no room for it.
+    /// The envelope sender of this email, for bounces to `mailbox`. Returns `None` if the local part of `mailbox` is
+    /// too long.
     ///
-    /// In lower case: mail servers on the way back may change the case of a local part.
-    #[must_use]
+    /// The address is lower case, because mail servers may change the case of a local part.
     pub fn bounce_address(&self, keyring: &Keyring, mailbox: &str) -> Option<String> {
         let (local, domain) = mailbox.rsplit_once('@')?;
         if local.len() > MAILBOX_LOCAL_BYTES_MAX {
@@ -39,15 +38,14 @@ impl SentMail {
         let mut bytes = vec![keyring.active()];
         bytes.extend_from_slice(self.invitation_id.as_bytes());
         bytes.extend_from_slice(&self.send_seq.to_be_bytes());
-        let proof: [u8; PROOF_BYTES] =
+        let mac: [u8; MAC_BYTES] =
             keyring.truncated_hmac(keyring.active(), Purpose::Bounce, &bytes)?;
-        bytes.extend_from_slice(&proof);
+        bytes.extend_from_slice(&mac);
         let detail = BASE32_NOPAD.encode(&bytes).to_ascii_lowercase();
         Some(format!("{local}+{detail}@{domain}"))
     }
 
-    /// The mail that a bounce address belongs to, if it is genuine.
-    #[must_use]
+    /// Reads the email from a bounce address. Returns `None` if the address is not genuine.
     pub fn of_bounce_address(keyring: &Keyring, address: &str) -> Option<Self> {
         let (local, _) = address.rsplit_once('@')?;
         let (_, detail) = local.rsplit_once('+')?;
@@ -58,7 +56,7 @@ impl SentMail {
             .decode(detail.to_ascii_uppercase().as_bytes())
             .ok()?;
         let (signed, claimed) = bytes.split_at_checked(SIGNED_BYTES)?;
-        let expected: [u8; PROOF_BYTES] =
+        let expected: [u8; MAC_BYTES] =
             keyring.truncated_hmac(signed[0], Purpose::Bounce, signed)?;
         let is_genuine = bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_slice(), claimed));
         is_genuine.then(|| Self {
@@ -74,7 +72,7 @@ mod tests {
     use crate::domain::email_address::EmailAddress;
 
     #[test]
-    fn an_address_names_its_mail_unless_a_character_of_it_changed() {
+    fn a_bounce_address_identifies_its_email_and_every_changed_character_is_refused() {
         let keyring = Keyring::parse("1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n").unwrap();
         let mail = SentMail {
             invitation_id: Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0001),
@@ -85,8 +83,11 @@ mod tests {
             .unwrap();
         assert!(EmailAddress::parse(&address).is_ok(), "{address}");
         assert_eq!(SentMail::of_bounce_address(&keyring, &address), Some(mail));
-        let shouted = address.to_ascii_uppercase();
-        assert_eq!(SentMail::of_bounce_address(&keyring, &shouted), Some(mail));
+        let upper_case = address.to_ascii_uppercase();
+        assert_eq!(
+            SentMail::of_bounce_address(&keyring, &upper_case),
+            Some(mail)
+        );
         let start = address.find('+').unwrap() + 1;
         for at in start..start + DETAIL_CHARS {
             let other = if &address[at..=at] == "a" { "b" } else { "a" };
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mailbox_with_a_long_name_is_refused() {
+    fn a_mailbox_with_a_long_local_part_is_refused() {
         let keyring = Keyring::parse("1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n").unwrap();
         let mail = SentMail {
             invitation_id: Uuid::nil(),

@@ -1,47 +1,46 @@
-//! A brand: what an organization shows of itself in its mails besides its name.
+//! Brands: how the emails of an organization look.
 
 use super::color::Color;
 use super::email_address::EmailAddress;
 use super::logo_url;
-use super::reason::{Reason, Violation};
+use super::reason::{Reason, Violation, Violations};
 
-/// What an organization shows of itself. All of it may be left out.
+/// The look of an organization's emails. Each part is optional.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Brand {
-    /// An https URL of a picture for the head of its mails.
+    /// An https URL of the picture at the top of an email.
     pub logo_url: Option<String>,
-    /// The color of buttons and links.
     pub color: Option<Color>,
-    /// Where readers may write to.
     pub support_email: Option<EmailAddress>,
 }
 
 impl Brand {
-    /// Checks the three fields, of which each may be empty, and reports every violation at once.
+    /// Checks the three fields and reports every violation. Each field may be empty.
     pub fn parse(logo_url: &str, color: &str, support_email: &str) -> Result<Self, Vec<Violation>> {
-        let mut violations = Vec::new();
-        let mut refuse = |field: &str, reason| violations.push(Violation::new(field, reason));
-        let logo_url = filled(logo_url).map(logo_url::parse).transpose();
-        let logo_url = logo_url.inspect_err(|reason| refuse("logo_url", *reason));
-        let color = filled(color).map(|color| Color::parse(color).ok_or(Reason::FieldInvalid));
-        let color = color.transpose();
-        let color = color.inspect_err(|reason| refuse("brand_color", *reason));
-        let support_email = filled(support_email).map(EmailAddress::parse).transpose();
-        let support_email =
-            support_email.inspect_err(|error| refuse("support_email", (*error).into()));
-        match (logo_url, color, support_email) {
-            (Ok(logo_url), Ok(color), Ok(support_email)) => Ok(Self {
+        let mut violations = Violations::default();
+        let logo_url =
+            filled(logo_url).and_then(|url| violations.check("logo_url", logo_url::parse(url)));
+        let color = filled(color).and_then(|color| {
+            violations.check(
+                "brand_color",
+                Color::parse(color).ok_or(Reason::FieldInvalid),
+            )
+        });
+        let support_email = filled(support_email)
+            .and_then(|email| violations.check("support_email", EmailAddress::parse(email)));
+        if violations.is_empty() {
+            Ok(Self {
                 logo_url,
                 color,
                 support_email,
-            }),
-            _ => Err(violations),
+            })
+        } else {
+            Err(violations.into_vec())
         }
     }
 
-    /// Takes back what the store keeps. A field that the rules of today refuse is left out: a mail without a logo is
-    /// better than none.
-    #[must_use]
+    /// Rebuilds a brand from the database. A field that today's rules refuse is left out, so that the email is sent
+    /// without a logo instead of not at all.
     pub fn from_stored(logo_url: &str, color: &str, support_email: &str) -> Self {
         Self {
             logo_url: logo_url::parse(logo_url).ok(),
@@ -60,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everything_may_be_left_out() {
+    fn every_field_may_be_empty() {
         assert_eq!(Brand::parse("", "", ""), Ok(Brand::default()));
         assert_eq!(Brand::from_stored("", "", ""), Brand::default());
     }
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_stored_and_is_refused_now_is_left_out() {
+    fn a_stored_field_that_is_invalid_today_is_left_out() {
         let brand = Brand::from_stored("http://e.example/l.png", "#ABCDEF", "help@b.co");
         assert_eq!(brand.logo_url, None);
         assert_eq!(brand.color, Color::parse("#abcdef"));

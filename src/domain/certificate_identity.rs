@@ -1,7 +1,6 @@
-//! Who a client certificate says its holder is: a SPIFFE id or a DNS name, never the common name.
+//! The identity in a client certificate: a SPIFFE id or a DNS name, never the common name.
 //!
-//! Spelled `spiffe://trust-domain/path` or `dns:name`. Reads no certificates and no headers, and decides nothing about
-//! who may call.
+//! It is written as `spiffe://trust-domain/path` or `dns:name`. This module reads neither certificates nor headers.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,37 +11,32 @@ const SPIFFE_ID_BYTES_MAX: usize = 2_048;
 const TRUST_DOMAIN_BYTES_MAX: usize = 255;
 /// Longest DNS name, in bytes without the final dot (RFC 1035 §2.3.4).
 const DNS_NAME_BYTES_MAX: usize = 253;
-/// Longest label of one (RFC 1035 §2.3.4).
+/// Longest label of a DNS name, in bytes (RFC 1035 §2.3.4).
 const DNS_LABEL_BYTES_MAX: usize = 63;
 
-/// One name of the holder of a certificate. Names match byte by byte: no wildcards, no prefixes.
+/// One name of a certificate. Names are compared byte by byte, without wildcards and prefixes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CertificateIdentity {
-    /// A workload's SPIFFE id, as `spiffe://trust-domain/path`.
     Spiffe(String),
     /// A DNS name in lower case.
     Dns(String),
 }
 
-/// A text that is no identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CertificateIdentityError {
-    /// Neither of the two kinds.
     #[error("must be spiffe://trust-domain/path or dns:name")]
     Kind,
-    /// Not a SPIFFE id of a workload.
     #[error(
         "not the SPIFFE id of a workload: a trust domain of a-z, 0-9, \".\", \"-\" and \"_\", and a path of segments of \
          A-Z, a-z, 0-9, \".\", \"-\" and \"_\""
     )]
     Spiffe,
-    /// Not one DNS name.
-    #[error("not a DNS name in lower case, without wildcard and final dot")]
+    #[error("not a DNS name in lower case without wildcard and final dot")]
     Dns,
 }
 
 impl CertificateIdentity {
-    /// The identity in a SAN of type URI. Other URIs than SPIFFE ids identify nobody.
+    /// The identity in a SAN of type URI. A URI that is not a SPIFFE id is refused.
     pub fn from_uri(uri: &str) -> Result<Self, CertificateIdentityError> {
         if is_spiffe_id(uri) {
             Ok(Self::Spiffe(uri.to_owned()))
@@ -51,7 +45,7 @@ impl CertificateIdentity {
         }
     }
 
-    /// The identity in a SAN of type DNS, which is the same in whatever case. A wildcard identifies nobody.
+    /// The identity in a SAN of type DNS, in any case. A wildcard is refused.
     pub fn from_dns(name: &str) -> Result<Self, CertificateIdentityError> {
         let name = name.to_ascii_lowercase();
         if is_dns_name(&name) {
@@ -89,8 +83,8 @@ impl fmt::Display for CertificateIdentity {
     }
 }
 
-/// SPIFFE-ID §2: nothing is normalized, so there is one spelling for each id. An id without a path names a trust domain
-/// and no workload.
+/// SPIFFE-ID §2: ids are not normalized, so each id has one spelling. An id without a path names a trust domain and not
+/// a workload, so it is refused.
 fn is_spiffe_id(uri: &str) -> bool {
     let Some((trust_domain, path)) = uri
         .strip_prefix("spiffe://")
@@ -130,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn good_identities_read_back_as_they_are_written() {
+    fn valid_identities_are_written_as_they_were_read() {
         for text in [
             "spiffe://example.org/ns/prod/sa/onboarding",
             "spiffe://cluster.local/ns/default/sa/api",
@@ -144,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_be_read_in_two_ways_is_no_identity() {
+    fn ambiguous_and_malformed_identities_are_refused() {
         let (long_domain, long_path) = ("a".repeat(256), "a".repeat(2_048));
         for text in [
             "",
@@ -187,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dns_name_of_a_certificate_counts_in_any_case_and_never_as_a_wildcard() {
+    fn dns_names_of_certificates_are_lowered_and_wildcards_refused() {
         let identity = CertificateIdentity::from_dns("API.Example.com").unwrap();
         assert_eq!(identity.to_string(), "dns:api.example.com");
         assert!(CertificateIdentity::from_dns("*.example.com").is_err());
@@ -195,7 +189,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_is_read_is_written_back_the_same(text in "(spiffe://|dns:)?[a-zA-Z0-9./_%:@?# -]{0,40}") {
+        fn every_identity_is_written_as_it_was_read(text in "(spiffe://|dns:)?[a-zA-Z0-9./_%:@?# -]{0,40}") {
             if let Ok(identity) = text.parse::<CertificateIdentity>() {
                 prop_assert_eq!(identity.to_string(), text);
             }

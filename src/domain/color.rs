@@ -1,25 +1,22 @@
-//! Colors of mails, and whether a reader can read one on another.
+//! Colors of emails, and the contrast between two colors.
 
 use std::fmt;
 
-/// An opaque color. Its only spelling is `#rrggbb` in lower case, which needs no escaping anywhere.
+/// An opaque color. It is always written as `#rrggbb` in lower case, which needs no escaping in HTML and CSS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Color {
-    /// Red, green and blue.
     channels: [u8; 3],
 }
 
 impl Color {
-    /// A color of red, green and blue, 8 bits each.
-    #[must_use]
     pub const fn new(red: u8, green: u8, blue: u8) -> Self {
         Self {
             channels: [red, green, blue],
         }
     }
 
-    /// Parses `#rrggbb` in either case. Names, short forms and functions of CSS are none: mail clients disagree on them.
-    #[must_use]
+    /// Parses `#rrggbb` in either case. CSS names, short forms and functions are refused, because mail clients
+    /// disagree about them.
     pub fn parse(input: &str) -> Option<Self> {
         let digits = input.strip_prefix('#')?;
         let is_hexadecimal =
@@ -31,14 +28,13 @@ impl Color {
         Some(Self::new(red, green, blue))
     }
 
-    /// How strongly it stands out from another, 1 for not at all to 21 for black on white (WCAG 2.2, contrast ratio).
-    #[must_use]
+    /// The contrast ratio of WCAG 2.2, from 1 (equal colors) to 21 (black and white).
     pub fn contrast(self, other: Self) -> f64 {
         let (one, two) = (self.luminance(), other.luminance());
         (one.max(two) + 0.05) / (one.min(two) + 0.05)
     }
 
-    /// Relative luminance, 0 to 1 (WCAG 2.2).
+    /// The relative luminance of WCAG 2.2, from 0 to 1.
     fn luminance(self) -> f64 {
         let linear = |channel: u8| {
             let share = f64::from(channel) / 255.0;
@@ -92,12 +88,12 @@ mod tests {
     }
 
     #[test]
-    fn contrast_is_that_of_the_guidelines() {
+    fn contrast_is_that_of_wcag() {
         let is_near = |one: f64, two: f64| (one - two).abs() < 0.01;
         assert!(is_near(BLACK.contrast(WHITE), 21.0));
         assert!(is_near(WHITE.contrast(BLACK), 21.0));
         assert!(is_near(WHITE.contrast(WHITE), 1.0));
-        // The gray that is said to just pass 4.5 on white.
+        // The lightest gray that WCAG accepts on white, with a ratio of at least 4.5.
         let gray = Color::parse("#767676").unwrap();
         assert!(is_near(gray.contrast(WHITE), 4.54));
     }

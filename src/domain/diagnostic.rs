@@ -1,22 +1,20 @@
-//! What a mail server said, as a report or a provider repeats it: `smtp; 550 5.1.1 no such user`.
+//! Diagnostics: the reply of a mail server as a bounce or a provider repeats it, such as `smtp; 550 5.1.1 no such
+//! user`.
 
 use super::enhanced_code::EnhancedCode;
 use super::masking::masked;
 
-/// A server's words, taken apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
-    /// The reply code, if it begins with one that says no.
+    /// The reply code, if the text begins with one of class 4 or 5.
     pub reply_code: Option<u16>,
-    /// The enhanced status code behind it.
     pub enhanced_code: Option<EnhancedCode>,
-    /// Everything it said, addresses masked, cut.
+    /// The text without its type, with addresses masked, truncated.
     pub text: String,
 }
 
 impl Diagnostic {
-    /// Reads the value of a Diagnostic-Code field (RFC 3464 §2.3.6), or the same without its type.
-    #[must_use]
+    /// Parses the value of a Diagnostic-Code field (RFC 3464 §2.3.6), with or without its type.
     pub fn parse(input: &str) -> Self {
         let text = without_type(input);
         let (code, rest) = text.split_at_checked(3).unwrap_or((text, ""));
@@ -24,21 +22,21 @@ impl Diagnostic {
         let reply_code = code.parse().ok().filter(|_| {
             is_code && !rest.starts_with(|next: char| next.is_alphanumeric() || next == '.')
         });
-        let behind = if reply_code.is_some() {
-            // Of several lines, all but the last have a hyphen there (RFC 5321 §4.2.1).
+        let after_code = if reply_code.is_some() {
+            // All lines of a reply but the last have a hyphen after the code (RFC 5321 §4.2.1).
             rest.trim_start_matches(['-', ' ', '#'])
         } else {
             text
         };
         Self {
             reply_code,
-            enhanced_code: EnhancedCode::parse(behind),
+            enhanced_code: EnhancedCode::parse(after_code),
             text: masked(text),
         }
     }
 }
 
-/// Leaves out the type, such as `smtp;` and `X-Postfix;`.
+/// Removes the type, such as `smtp;` or `X-Postfix;`.
 fn without_type(input: &str) -> &str {
     let is_type = |word: &str| {
         !word.is_empty()
@@ -57,7 +55,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reply_code_and_enhanced_code_are_found_behind_the_type() {
+    fn the_reply_code_and_the_enhanced_code_are_found_after_the_type() {
         let full = Some(EnhancedCode(5, 2, 2));
         let unknown = Some(EnhancedCode(5, 1, 1));
         let cases = [

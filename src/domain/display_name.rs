@@ -1,21 +1,20 @@
-//! Names of organizations and people: other people's text that ends up in mails sent in our name.
+//! Names of organizations and people. Strangers choose them, and they appear in emails that this service sends.
 
 use super::reason::Reason;
 
-/// Longest name, in characters.
 pub const NAME_CHARACTERS_MAX: usize = 100;
-/// Longest input that is looked at, in bytes: room for a name and white space around it.
+/// Longest input that is examined, in bytes: a name and white space around it.
 const NAME_BYTES_MAX: usize = 16 * NAME_CHARACTERS_MAX;
-/// Digits from which on a run of them is a telephone number: a national one with its area code has as many. Dates and
-/// the numbers companies are registered under have eight at most.
+/// Shortest telephone number, in digits: a national number with its area code. Dates and company registration numbers
+/// have at most eight digits.
 const TELEPHONE_DIGITS_MIN: usize = 9;
 
-/// Checks a name that a mail may show: 1 to 100 characters, no control or bidirectional override characters, no link,
-/// no host name and no telephone number, because a signed mail that says where to go or whom to call in its first line
-/// is what a phisher wants of us.
+/// Checks a name: 1 to 100 characters without control characters, characters that change the text direction, links,
+/// host names and telephone numbers.
+///
+/// The name appears in the first line of a signed email. A link or a number there is what a phisher needs.
 pub fn parse(input: &str) -> Result<String, Reason> {
     let name = input.trim();
-    // Four bytes to a character at most: what is longer is not even counted.
     if input.len() > NAME_BYTES_MAX || name.chars().count() > NAME_CHARACTERS_MAX {
         return Err(Reason::NameTooLong);
     }
@@ -28,7 +27,7 @@ pub fn parse(input: &str) -> Result<String, Reason> {
     Ok(name.to_owned())
 }
 
-/// Control characters, and those that turn the direction of text around or hide in it.
+/// Whether a character is a control character, changes the direction of text or is invisible.
 pub(super) fn is_hidden(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -38,14 +37,14 @@ pub(super) fn is_hidden(character: char) -> bool {
         )
 }
 
-/// Whether text holds what a mail client turns into a link: a scheme, or `www.`.
+/// Whether a text contains what a mail client turns into a link: a scheme, `mailto:` or `www.`.
 pub(super) fn contains_link(text: &str) -> bool {
     let lowered = text.to_ascii_lowercase();
     lowered.contains("://") || lowered.contains("www.") || lowered.contains("mailto:")
 }
 
-/// Whether text holds digits as telephone numbers are written: in groups, with at most three other characters between
-/// two of them, none of which is a letter. Digits of every script count.
+/// Whether a text contains a telephone number: digits of any script with at most three other characters between two
+/// digits, none of them a letter.
 fn contains_telephone_number(text: &str) -> bool {
     let mut digits = 0;
     let mut others = 0;
@@ -65,16 +64,17 @@ fn contains_telephone_number(text: &str) -> bool {
     false
 }
 
-/// The pieces of text that could be host names: runs of letters, digits, dots, hyphens and underscores. The dots of
-/// other scripts count too (UTS #46 maps them).
+/// Splits a text into possible host names: runs of letters, digits, dots, hyphens and underscores. Dots of other
+/// scripts count as dots, because UTS #46 maps them to dots.
 pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|character: char| {
         !character.is_alphanumeric() && !matches!(character, '-' | '_') && !is_dot(character)
     })
 }
 
-/// Whether a word is or holds a dotted host name or an IPv4 address: a label, a dot, and two letters or more or an
-/// A-label; or four numbers in all. Where in the word does not matter: mail clients find `evil.com` in `Win..evil.com`.
+/// Whether a word contains a host name with a dot, or is an IPv4 address. A host name is a label, a dot, and at least
+/// two letters or an A-label. It may stand anywhere in the word, because mail clients find `evil.com` in
+/// `Win..evil.com`.
 pub(super) fn is_host_name(word: &str) -> bool {
     let labels: Vec<&str> = word
         .trim_matches(|character: char| !character.is_alphanumeric())

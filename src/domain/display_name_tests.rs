@@ -26,7 +26,7 @@ fn names_of_people_and_companies_pass() {
 }
 
 #[test]
-fn what_could_mislead_a_reader_is_refused() {
+fn names_that_could_mislead_a_reader_are_refused() {
     for name in [
         "",
         "  ",
@@ -64,7 +64,7 @@ fn what_could_mislead_a_reader_is_refused() {
     }
 }
 
-/// What no name may hold, written down a second time.
+/// What no name may contain, written a second time as a regular expression.
 static FORBIDDEN: LazyLock<Regex> = LazyLock::new(|| {
     let hidden = r"[\p{Cc}<>\x{ad}\x{61c}\x{200b}\x{200e}\x{200f}\x{2028}-\x{202e}\x{2060}-\x{2064}\x{2066}-\x{2069}\x{feff}]";
     let link = r"://|(?i:www\.|mailto:)";
@@ -73,7 +73,7 @@ static FORBIDDEN: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&format!("{hidden}|{link}|{host}|{address}")).unwrap()
 });
 
-/// Anything at all, and what is nearly a name.
+/// Arbitrary text, and text that resembles a name.
 pub(crate) fn inputs() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -85,7 +85,7 @@ pub(crate) fn inputs() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn no_name_that_is_taken_holds_what_is_forbidden(input in inputs()) {
+    fn no_accepted_name_contains_anything_forbidden(input in inputs()) {
         if let Ok(name) = parse(&input) {
             prop_assert!(!FORBIDDEN.is_match(&name), "{name:?}");
             prop_assert!((1..=100).contains(&name.chars().count()));

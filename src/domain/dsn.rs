@@ -1,21 +1,21 @@
-//! Delivery status notifications (RFC 3464): what a mail server reports of a mail it could not deliver.
+//! Delivery status notifications (RFC 3464): a mail server's report about an email.
 //!
-//! Reads one field by field and says what it means for the address. It does not ask whether the report is genuine:
-//! that is what the [bounce address](super::bounce_address) it came to is for.
+//! This module parses a report and classifies it. It does not check that the report is genuine; the
+//! [bounce address](super::bounce_address) to which it was sent proves that.
 
 use mail_parser::{HeaderValue, Message, MessageParser, MimeHeaders as _, PartType};
 
 use super::diagnostic::Diagnostic;
 use super::enhanced_code::EnhancedCode;
 
-/// Largest report that is read, in bytes. What matters stands at its beginning, so a longer one may be cut.
+/// Largest part of a report that is parsed, in bytes. The relevant fields are at the beginning, so the rest is ignored.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
-/// Most headers of this name in a report. Each may open another level of parts, and levels cost stack; a report and the
-/// mail it returns have about eight.
+/// Most Content-Type headers in a report. Each may open another level of parts, and each level uses stack. A usual
+/// report has about eight.
 const CONTENT_TYPES_MAX: usize = 64;
-/// Most recipients of a report that are looked at; a mail of ours has one.
+/// Most recipients of a report that are examined. An email of this service has one recipient.
 const RECIPIENTS_MAX: usize = 100;
-/// Headers in which mail servers write where they deliver a mail to, the most reliable first.
+/// Headers in which mail servers write the recipient of an email, the most reliable first.
 const RECIPIENT_HEADERS: [&str; 5] = [
     "Delivered-To",
     "X-Original-To",
@@ -24,56 +24,48 @@ const RECIPIENT_HEADERS: [&str; 5] = [
     "To",
 ];
 
-/// What the reporting server did.
+/// What the reporting server did with the email.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DsnAction {
-    /// Gave up.
     Failed,
-    /// Is still trying.
     Delayed,
-    /// Delivered it.
     Delivered,
-    /// Passed it on to where no reports come from.
+    /// Passed on to a server that sends no reports.
     Relayed,
-    /// Passed it on to several addresses.
+    /// Passed on to several addresses.
     Expanded,
 }
 
-/// What a report means for the address.
+/// What a report means for the address, the best first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum DsnVerdict {
-    /// Nothing went wrong.
     Fine,
-    /// This mail did not arrive yet.
+    /// The email is not delivered yet.
     Delayed,
-    /// This mail will not arrive; another one may.
+    /// The email will not be delivered. Another one may be.
     Bounced,
-    /// No mail will arrive there.
+    /// No email can be delivered to the address.
     Hard,
 }
 
-/// A report on one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dsn {
-    /// What was done.
     pub action: DsnAction,
-    /// Why: the report's own code, or the remote server's where that one says more.
+    /// The status of the report, or the remote server's enhanced status code where that is more specific.
     pub status: EnhancedCode,
-    /// What the remote server said, addresses masked, cut; may be empty.
+    /// The reply of the remote server, with addresses masked, truncated. May be empty.
     pub diagnostic: String,
-    /// The remote server's reply code, if it gave one.
     pub reply_code: Option<u16>,
 }
 
-/// Says that a mail is no report that can be read: an answer of a person or a machine, or another format such as
-/// qmail's.
+/// The email is not a delivery status notification, or has another format such as qmail's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a delivery status notification")]
 pub struct DsnParseError;
 
 impl Dsn {
-    /// Reads a report. Of several recipients the one who fared best counts: a mail of ours goes to one address, so the
-    /// others are where that one led to, and do not speak for it.
+    /// Parses a report. Of several recipients the one with the best result counts: an email of this service has one
+    /// recipient, so the others are addresses to which that recipient forwards.
     pub fn parse(message: &[u8]) -> Result<Self, DsnParseError> {
         let message = open(message).ok_or(DsnParseError)?;
         let is_report = message
@@ -99,8 +91,6 @@ impl Dsn {
             .ok_or(DsnParseError)
     }
 
-    /// What it means for the address.
-    #[must_use]
     pub const fn verdict(&self) -> DsnVerdict {
         match self.action {
             DsnAction::Failed if self.status.is_invalid_address() => DsnVerdict::Hard,
@@ -110,7 +100,7 @@ impl Dsn {
         }
     }
 
-    /// Reads the fields of one recipient; `None` if these are the fields of the whole report, or broken.
+    /// Parses the fields of one recipient. Returns `None` for the fields of the whole report and for invalid fields.
     fn of_group(group: &[(String, String)]) -> Option<Self> {
         let value = |name: &str| {
             group
@@ -122,7 +112,7 @@ impl Dsn {
         let diagnostic = Diagnostic::parse(value("Diagnostic-Code").unwrap_or_default());
         let given = value("Status").and_then(EnhancedCode::parse);
         let status = match (given, diagnostic.enhanced_code) {
-            // "Other or undefined": whoever refused the mail may have been more exact.
+            // Detail 0 means "other or undefined", so the remote server's own code is more specific.
             (Some(EnhancedCode(class, 0, _)), Some(said)) if said.0 == class => said,
             (Some(given), _) => given,
             (None, Some(said)) => said,
@@ -138,8 +128,8 @@ impl Dsn {
     }
 }
 
-/// Where a mail says it was delivered to, in the order in which to believe it; for those who cannot say it themselves.
-#[must_use]
+/// The addresses to which an email was delivered according to its headers, the most reliable first. For callers that
+/// do not know the envelope recipient.
 pub fn envelope_recipients(message: &[u8]) -> Vec<String> {
     let Some(message) = MessageParser::default().parse_headers(cut(message)) else {
         return Vec::new();
@@ -190,12 +180,12 @@ fn addresses(value: &HeaderValue<'_>) -> Vec<String> {
     }
 }
 
-/// Groups of fields, each a name and its unfolded value; a blank line ends a group (RFC 3464 §2.1).
+/// Splits a text into groups of fields, each a name and its unfolded value. A blank line ends a group (RFC 3464 §2.1).
 fn groups(text: &str) -> Vec<Vec<(String, String)>> {
     let mut groups = vec![Vec::<(String, String)>::new()];
     for line in text.lines() {
         let is_folded = line.starts_with([' ', '\t']);
-        let group = groups.last_mut().expect("there is one from the start");
+        let group = groups.last_mut().expect("the list starts with one group");
         if line.trim().is_empty() {
             if !group.is_empty() {
                 groups.push(Vec::new());
@@ -211,7 +201,7 @@ fn groups(text: &str) -> Vec<Vec<(String, String)>> {
 }
 
 fn action(value: &str) -> Option<DsnAction> {
-    // A comment may follow.
+    // A comment may follow the word.
     let word = value.split([' ', '\t', '(', ';']).next()?;
     [
         ("failed", DsnAction::Failed),

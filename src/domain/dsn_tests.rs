@@ -10,7 +10,7 @@ macro_rules! fixture {
     };
 }
 
-/// A report with these fields for its recipients.
+/// A report with these fields about its recipients.
 fn report(recipients: &str) -> String {
     format!(
         "Content-Type: multipart/report; boundary=b\n\n--b\nContent-Type: message/delivery-status\n\n\
@@ -19,7 +19,7 @@ fn report(recipients: &str) -> String {
 }
 
 #[test]
-fn reports_of_common_mail_servers_are_read() {
+fn reports_of_common_mail_servers_are_parsed() {
     use DsnAction::{Delayed, Failed, Relayed};
     use DsnVerdict::{Bounced, Delayed as Late, Fine, Hard};
     let cases = [
@@ -61,7 +61,7 @@ fn reports_of_common_mail_servers_are_read() {
 }
 
 #[test]
-fn other_mail_is_no_report() {
+fn other_emails_are_not_reports() {
     let forwarded = format!("Content-Type: message/rfc822\n\n{POSTFIX}");
     let plain = POSTFIX.replace("multipart/report", "text/plain");
     let without_fields = report("X-Nothing: here\n");
@@ -82,7 +82,7 @@ fn other_mail_is_no_report() {
 }
 
 #[test]
-fn what_the_returned_mail_says_does_not_count() {
+fn a_report_inside_the_returned_email_is_ignored() {
     let inner = report("Action: failed\nStatus: 5.1.1\n");
     let outer = format!(
         "Content-Type: multipart/report; boundary=o\n\n--o\nContent-Type: message/rfc822\n\n{inner}\n--o--\n"
@@ -91,7 +91,7 @@ fn what_the_returned_mail_says_does_not_count() {
 }
 
 #[test]
-fn the_recipient_who_fared_best_speaks_for_the_address() {
+fn of_several_recipients_the_best_result_counts() {
     let hard = "Final-Recipient: rfc822; a@b.co\nAction: failed\nStatus: 5.1.1\n\n";
     let full = "Final-Recipient: rfc822; c@b.co\nAction: failed\nStatus: 5.2.2\n\n";
     let fine = "Final-Recipient: rfc822; d@b.co\nAction: delivered\nStatus: 2.0.0\n\n";
@@ -106,7 +106,7 @@ fn the_recipient_who_fared_best_speaks_for_the_address() {
 }
 
 #[test]
-fn a_missing_or_vague_status_is_taken_from_what_the_server_said() {
+fn a_missing_or_vague_status_is_taken_from_the_diagnostic() {
     for (fields, status) in [
         ("Action: failed\n", "5.0.0"),
         ("Action: delayed\n", "4.0.0"),
@@ -134,7 +134,7 @@ fn a_missing_or_vague_status_is_taken_from_what_the_server_said() {
 }
 
 #[test]
-fn a_report_that_was_cut_off_is_read_as_far_as_it_goes() {
+fn a_truncated_report_is_parsed_as_far_as_possible() {
     let at = POSTFIX.find("Content-Description: Undelivered").unwrap();
     let dsn = Dsn::parse(&POSTFIX.as_bytes()[..at]).unwrap();
     assert_eq!(dsn.verdict(), DsnVerdict::Hard);
@@ -143,7 +143,7 @@ fn a_report_that_was_cut_off_is_read_as_far_as_it_goes() {
 }
 
 #[test]
-fn mails_within_mails_do_not_exhaust_the_stack() {
+fn deeply_nested_emails_do_not_exhaust_the_stack() {
     for level in [
         "Content-Type: message/rfc822\n\n",
         "Content-Type: multipart/digest; boundary=b\n\n--b\n\n",
@@ -156,7 +156,7 @@ fn mails_within_mails_do_not_exhaust_the_stack() {
 }
 
 #[test]
-fn where_a_mail_was_delivered_to_is_read_from_its_headers() {
+fn the_recipients_of_an_email_are_read_from_its_headers() {
     let text =
         "X-Original-To: <b@x.co>\nTo: \"A\" <c@x.co>, d@x.co\nDelivered-To: a@x.co\n\nTo: e@x.co\n";
     let found = envelope_recipients(text.as_bytes());
@@ -167,13 +167,13 @@ fn where_a_mail_was_delivered_to_is_read_from_its_headers() {
 
 proptest! {
     #[test]
-    fn nothing_panics_on_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..2_000)) {
+    fn parsing_arbitrary_bytes_does_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2_000)) {
         let _ = Dsn::parse(&bytes);
         let _ = envelope_recipients(&bytes);
     }
 
     #[test]
-    fn nothing_panics_on_a_report_that_was_damaged(
+    fn parsing_a_damaged_report_does_not_panic(
         at in 0..POSTFIX.len(),
         cut in 0..200_usize,
         bytes in proptest::collection::vec(any::<u8>(), 0..50),

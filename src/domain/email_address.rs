@@ -1,21 +1,21 @@
-//! Mail addresses: one strict grammar, one normal form, and no way to print them by accident.
+//! Email addresses: one strict grammar, one normal form, and a `Debug` that masks them.
 //!
-//! Nothing else decides what an address is. The mail library's parser accepts quoted local parts, address literals and
-//! unmapped Unicode domains, which is how one address becomes another; none of that passes here.
+//! No other module decides what an address is. The mail library's parser accepts quoted local parts, address literals
+//! and unmapped Unicode domains, with which two spellings can name one address. This grammar refuses all of them.
 
 use std::fmt;
 
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
-/// Longest address, in bytes (RFC 5321 §4.5.3.1.3, less the angle brackets).
+use super::reason::Reason;
+/// Longest address, in bytes (RFC 5321 §4.5.3.1.3, without the angle brackets).
 pub const EMAIL_BYTES_MAX: usize = 254;
 /// Longest local part, in bytes (RFC 5321 §4.5.3.1.1).
 pub const LOCAL_PART_BYTES_MAX: usize = 64;
 
-/// An address that satisfies the grammar.
+/// A valid address in three spellings: as given, as the mailbox to send to, and normalized for comparison.
 ///
-/// Holds three spellings: as given (trimmed), the mailbox that mail goes to (its domain in A-labels) and the normal
-/// form that addresses are compared by. `Debug` masks it and there is no `Display`.
+/// `Debug` masks it. It has no `Display`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct EmailAddress {
     given: String,
@@ -23,24 +23,31 @@ pub struct EmailAddress {
     normalized: String,
 }
 
-/// Why a string is not an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EmailAddressError {
-    /// It breaks the grammar.
     Invalid,
-    /// Its local part needs SMTPUTF8, which this service does not speak.
+    /// The local part needs SMTPUTF8, which this service does not support.
     Unsupported,
 }
 
+impl From<EmailAddressError> for Reason {
+    fn from(error: EmailAddressError) -> Self {
+        match error {
+            EmailAddressError::Invalid => Self::EmailInvalid,
+            EmailAddressError::Unsupported => Self::EmailUnsupported,
+        }
+    }
+}
+
 impl EmailAddress {
-    /// Parses an address: dot-atom of ASCII (RFC 5322 §3.2.3), at sign, domain of two or more LDH labels.
+    /// Parses an address: an ASCII dot-atom (RFC 5322 §3.2.3), an at sign and a domain of at least two LDH labels.
     ///
-    /// Spaces and tabs at the ends are dropped. The domain is processed by UTS #46, non-transitional and strict; one
-    /// that UTS #46 would change in more than ASCII case is refused, because then two spellings name one host.
+    /// Spaces and tabs at both ends are dropped. The domain is processed by UTS #46, non-transitional and strict. A
+    /// domain that UTS #46 changes in more than ASCII case is refused, because two spellings would name one host.
     pub fn parse(input: &str) -> Result<Self, EmailAddressError> {
         let given = input.trim_matches([' ', '\t']);
-        // Before anything that costs more than a look at the length. A-labels may be longer than what they encode, so
-        // this bounds the work and the mailbox is measured again below.
+        // The length is checked first, because the other checks cost more. A-labels may be longer than the text that
+        // they encode, so the mailbox is checked again below.
         if given.is_empty() || given.len() > EMAIL_BYTES_MAX {
             return Err(EmailAddressError::Invalid);
         }
@@ -58,40 +65,35 @@ impl EmailAddress {
         })
     }
 
-    /// Takes back an address that the store keeps, by the same grammar.
-    #[must_use]
+    /// Rebuilds an address from the database, by the same grammar.
     pub fn from_stored(given: &str) -> Option<Self> {
         Self::parse(given).ok()
     }
 
-    /// The address as given, without white space around it.
-    #[must_use]
+    /// The address as given, without spaces and tabs at both ends.
     pub fn given(&self) -> &str {
         &self.given
     }
 
-    /// The address mail goes to: the local part as given, the domain in lower-case A-labels. ASCII.
-    #[must_use]
+    /// The address to send to, in ASCII: the local part as given, the domain in lower-case A-labels.
     pub fn mailbox(&self) -> &str {
         &self.mailbox
     }
 
-    /// The form addresses are compared by, byte for byte: all ASCII lower case. Plus-tags and dots stay.
-    #[must_use]
+    /// The normal form, in lower-case ASCII. Two addresses are equal if their normal forms are. Plus tags and dots
+    /// stay.
     pub fn normalized(&self) -> &str {
         &self.normalized
     }
 
     /// The domain in lower-case A-labels.
-    #[must_use]
     pub fn domain(&self) -> &str {
         self.mailbox
             .rsplit_once('@')
             .map_or("", |(_, domain)| domain)
     }
 
-    /// The address with most of it hidden, such as `a***@e***.com`: enough for its owner to recognize.
-    #[must_use]
+    /// The address with most characters hidden, such as `a***@e***.com`, so that only its owner can recognize it.
     pub fn masked(&self) -> String {
         let first = |part: &str| part.chars().next().unwrap_or('*');
         let (local, domain) = self.mailbox.split_once('@').unwrap_or_default();
@@ -106,8 +108,7 @@ impl fmt::Debug for EmailAddress {
     }
 }
 
-/// Converts a mail domain to lower-case A-labels, or `None` if it breaks the grammar.
-#[must_use]
+/// Converts a mail domain to lower-case A-labels. Returns `None` if the domain is invalid.
 pub fn domain_to_ascii(domain: &str) -> Option<String> {
     let lowered = domain.to_ascii_lowercase();
     let uts46 = Uts46::new();
@@ -128,9 +129,9 @@ pub fn domain_to_ascii(domain: &str) -> Option<String> {
     (tld_is_name && ascii.is_ascii()).then_some(ascii)
 }
 
-/// Whether UTS #46 took every character for itself: going back from A-labels must give the same spelling.
+/// Whether UTS #46 changed no character, so that the A-labels decode to the same spelling.
 fn is_unmapped(uts46: &Uts46, lowered: &str, ascii: &str) -> bool {
-    // A label that was given as an A-label comes back as Unicode, so both sides go back.
+    // A label that was given as an A-label decodes to Unicode, so both sides are decoded.
     let spelled = |text: &str| {
         text.split('.')
             .map(|label| {

@@ -6,7 +6,7 @@ use regex::Regex;
 use super::*;
 
 #[test]
-fn addresses_of_real_life_are_taken_as_they_are() {
+fn common_addresses_are_accepted() {
     let cases = [
         ("a@b.co", "a@b.co", "a@b.co"),
         (" a@b.co\t", "a@b.co", "a@b.co"),
@@ -46,7 +46,7 @@ fn addresses_of_real_life_are_taken_as_they_are() {
 }
 
 #[test]
-fn what_breaks_the_grammar_is_refused() {
+fn malformed_addresses_are_refused() {
     let long_local = format!("{}@b.co", "a".repeat(65));
     let long_total = format!(
         "{}@{}.{}.co",
@@ -108,7 +108,7 @@ fn what_breaks_the_grammar_is_refused() {
 }
 
 #[test]
-fn a_local_part_outside_ascii_is_unsupported_and_never_folded() {
+fn a_local_part_outside_ascii_is_unsupported_and_never_converted() {
     for input in ["mıke@example.org", "ａ@b.co", "é@b.co"] {
         assert_eq!(
             EmailAddress::parse(input),
@@ -118,12 +118,12 @@ fn a_local_part_outside_ascii_is_unsupported_and_never_folded() {
 }
 
 #[test]
-fn printing_an_address_masks_it() {
+fn debug_masks_the_address() {
     let address = EmailAddress::parse("alice@example.com").unwrap();
     assert_eq!(format!("{address:?}"), "a***@e***.com");
 }
 
-/// The grammar, written down a second time.
+/// The grammar, written a second time as a regular expression.
 static GRAMMAR: LazyLock<Regex> = LazyLock::new(|| {
     let atom = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+";
     let label = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?";
@@ -131,7 +131,7 @@ static GRAMMAR: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(&format!(r"^{atom}(?:\.{atom})*@(?:{label}\.)+{tld}$")).unwrap()
 });
 
-/// Anything at all, what looks like an address, and addresses.
+/// Arbitrary text, text that resembles an address, and addresses.
 fn inputs() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -144,22 +144,22 @@ fn inputs() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn whatever_is_taken_satisfies_the_grammar(input in inputs()) {
+    fn every_accepted_address_matches_the_grammar(input in inputs()) {
         if let Ok(address) = EmailAddress::parse(&input) {
             prop_assert!(GRAMMAR.is_match(address.mailbox()), "{}", address.mailbox());
             let (local, domain) = address.mailbox().split_once('@').unwrap();
             prop_assert!(local.len() <= 64 && domain.len() <= 253 && address.mailbox().len() <= 254);
             prop_assert_eq!(address.domain(), domain);
-            prop_assert!(address.given().starts_with(local), "the local part is nobody's to change");
+            prop_assert!(address.given().starts_with(local), "the local part is unchanged");
             if input.is_ascii() {
                 let normalized = input.trim_matches([' ', '\t']).to_ascii_lowercase();
-                prop_assert_eq!(address.normalized(), normalized, "ASCII is lowered and nothing else");
+                prop_assert_eq!(address.normalized(), normalized, "ASCII is lowered and otherwise unchanged");
             }
         }
     }
 
     #[test]
-    fn normalizing_twice_is_normalizing_once(input in inputs()) {
+    fn normalizing_is_idempotent(input in inputs()) {
         if let Ok(address) = EmailAddress::parse(&input) {
             for spelling in [address.given(), address.mailbox(), address.normalized()] {
                 let again = EmailAddress::parse(spelling).unwrap();
@@ -171,7 +171,7 @@ proptest! {
     }
 
     #[test]
-    fn printing_shows_one_letter_of_each_side(input in "[a-z]{2,20}@[a-z]{2,20}\\.com") {
+    fn debug_shows_one_letter_of_each_side(input in "[a-z]{2,20}@[a-z]{2,20}\\.com") {
         let address = EmailAddress::parse(&input).unwrap();
         let (local, domain) = input.split_once('@').unwrap();
         let printed = format!("{address:?}");

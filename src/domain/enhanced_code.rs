@@ -1,14 +1,13 @@
-//! Enhanced status codes: what a mail server means by its reply, where the three digits are too coarse.
+//! Enhanced status codes (RFC 3463), which are more specific than the three digits of a reply code.
 
 use std::fmt;
 
-/// An enhanced status code (RFC 3463): class, subject, detail.
+/// Class, subject and detail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct EnhancedCode(pub u16, pub u16, pub u16);
 
 impl EnhancedCode {
-    /// Reads the code a text begins with.
-    #[must_use]
+    /// Parses the code at the beginning of a text.
     pub fn parse(text: &str) -> Option<Self> {
         let word = text.split_whitespace().next()?;
         let mut numbers = word.split('.').map(|part| part.parse::<u16>().ok());
@@ -16,9 +15,8 @@ impl EnhancedCode {
         (numbers.next().is_none() && matches!(code.0, 2 | 4 | 5)).then_some(code)
     }
 
-    /// Whether it says that nobody can be reached at the address, now or later: such an address gets no mail for a
-    /// while. A full mailbox, a policy and what is wrong with the sender say nothing about the address.
-    #[must_use]
+    /// Whether the code says that the address cannot receive email, now or later. Such an address is suppressed for a
+    /// while. A full mailbox, a policy and a problem of the sender say nothing about the address.
     pub const fn is_invalid_address(self) -> bool {
         matches!(self, Self(5, 1, 0..=3 | 6 | 10) | Self(5, 2, 1))
     }
@@ -35,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_is_three_numbers_and_nothing_else() {
+    fn a_code_is_three_numbers_of_class_2_4_or_5() {
         let cases = [
             ("5.1.1 no such user", Some(EnhancedCode(5, 1, 1))),
             ("4.7.28", Some(EnhancedCode(4, 7, 28))),
@@ -52,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn only_codes_about_the_address_condemn_it() {
+    fn only_codes_about_the_address_make_it_invalid() {
         for (text, expected) in [
             ("5.1.1", true),
             ("5.1.0", true),

@@ -1,85 +1,44 @@
-//! Events: what happened to invitations, as whoever watches is told.
+//! Events: what happened to invitations, in the order in which watchers receive it.
 
 use std::fmt;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-/// What can happen to an invitation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum EventType {
-    /// It was made.
-    Created,
-    /// A mail server took its mail.
-    Sent,
-    /// An attempt to send its mail failed and will be repeated.
-    Deferred,
-    /// The receiving side gave its mail back.
-    Bounced,
-    /// The receiver reported its mail.
-    Complained,
-    /// Its mail was given up.
-    Failed,
-    /// Its address gets no mail.
-    Suppressed,
-    /// Nobody wants its mail any more.
-    Canceled,
-    /// It became a membership.
-    Accepted,
-    /// Its person said no.
-    Declined,
-    /// It was taken back.
-    Revoked,
-    /// Its time ran out.
-    Expired,
-    /// Somebody asked for another mail.
-    Resent,
-    /// A reminder was queued.
-    Reminded,
-    /// A mail that was given up was queued again.
-    Requeued,
-}
+use super::named_enum::named_enum;
 
-impl EventType {
-    /// The type that is written down under this name; `None` for one that a newer version writes.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "created" => Self::Created,
-            "sent" => Self::Sent,
-            "deferred" => Self::Deferred,
-            "bounced" => Self::Bounced,
-            "complained" => Self::Complained,
-            "failed" => Self::Failed,
-            "suppressed" => Self::Suppressed,
-            "canceled" => Self::Canceled,
-            "accepted" => Self::Accepted,
-            "declined" => Self::Declined,
-            "revoked" => Self::Revoked,
-            "expired" => Self::Expired,
-            "resent" => Self::Resent,
-            "reminded" => Self::Reminded,
-            "requeued" => Self::Requeued,
-            _ => return None,
-        })
+named_enum! {
+    /// The protocol's `EventType` documents each type.
+    pub enum EventType {
+        Created = "created",
+        Sent = "sent",
+        Deferred = "deferred",
+        Bounced = "bounced",
+        Complained = "complained",
+        Failed = "failed",
+        Suppressed = "suppressed",
+        Canceled = "canceled",
+        Accepted = "accepted",
+        Declined = "declined",
+        Revoked = "revoked",
+        Expired = "expired",
+        Resent = "resent",
+        Reminded = "reminded",
+        Requeued = "requeued",
     }
 }
 
-/// Where a row of events stands in the log: by the transaction that wrote it, then by its number.
+/// The position of a row in the event log: first by transaction, then by sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct EventPosition {
-    /// The transaction.
     pub transaction_id: i64,
-    /// The number of the row.
     pub seq: i64,
 }
 
 impl EventPosition {
-    /// Before everything.
     pub const START: Self = Self::of_transaction(0);
 
-    /// Before everything that a transaction wrote.
-    #[must_use]
+    /// Before the first event of a transaction.
     pub const fn of_transaction(transaction_id: i64) -> Self {
         Self {
             transaction_id,
@@ -87,8 +46,6 @@ impl EventPosition {
         }
     }
 
-    /// Right behind.
-    #[must_use]
     pub const fn next(self) -> Self {
         Self {
             transaction_id: self.transaction_id,
@@ -97,12 +54,11 @@ impl EventPosition {
     }
 }
 
-/// The name of an event: the place of its row, and its own within that.
+/// The id of an event. A row of the event log may concern many invitations, each of which has an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventId {
-    /// The row.
     pub position: EventPosition,
-    /// Which invitation of the row.
+    /// The position of the invitation in the row.
     pub ordinal: usize,
 }
 
@@ -116,17 +72,11 @@ impl fmt::Display for EventId {
     }
 }
 
-/// Something that happened to one invitation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvitationEvent {
-    /// Its name.
     pub id: EventId,
-    /// What happened.
     pub event_type: EventType,
-    /// The invitation.
     pub invitation_id: Uuid,
-    /// The batch that made it.
     pub batch_id: Uuid,
-    /// When.
     pub created_at: OffsetDateTime,
 }

@@ -1,28 +1,26 @@
-//! Cursors into the log of events: how far somebody has come, and when that was. Pure bytes; `grpc` seals them.
+//! Event cursors: the position from which a watcher continues, as bytes. `grpc` signs them before it sends them.
 
 use time::OffsetDateTime;
 
 use super::event::EventPosition;
 
-/// What the bytes begin with, so that another form can be told from this one.
+/// The first byte of a cursor, so that a later format can be recognized.
 const VERSION: u8 = 1;
-/// Bytes of a cursor: the version, two numbers of 8, one of 4 and a time of 8.
+/// Length of a cursor: the version, two numbers of 8 bytes, one of 4 and a time of 8.
 const BYTES: usize = 1 + 8 + 8 + 4 + 8;
 
-/// How far somebody has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventCursor {
-    /// The first row that they do not have whole.
+    /// The first row that the watcher has not received completely.
     pub position: EventPosition,
-    /// How many events of that row they have.
+    /// How many events of that row the watcher has received.
     pub ordinal: usize,
-    /// What happened before this time they have; whatever follows the cursor is hardly older.
+    /// The watcher has received all events before this time. The events after the cursor are hardly older.
     pub time: OffsetDateTime,
 }
 
 impl EventCursor {
-    /// The cursor as bytes; its time to the second, rounded down.
-    #[must_use]
+    /// Encodes the cursor. Its time is rounded down to seconds.
     pub fn encode(&self) -> Vec<u8> {
         let ordinal = u32::try_from(self.ordinal).unwrap_or(u32::MAX);
         let mut bytes = Vec::with_capacity(BYTES);
@@ -34,8 +32,7 @@ impl EventCursor {
         bytes
     }
 
-    /// The cursor of bytes that [`encode`](Self::encode) made.
-    #[must_use]
+    /// Decodes the bytes that [`encode`](Self::encode) returned.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (version, bytes) = bytes.split_first()?;
         let (transaction_id, bytes) = bytes.split_first_chunk()?;
@@ -62,7 +59,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_cursor_comes_back_as_it_was(
+        fn a_cursor_is_decoded_as_it_was_encoded(
             transaction_id in any::<i64>(),
             seq in any::<i64>(),
             ordinal in any::<u32>(),
@@ -80,7 +77,7 @@ mod tests {
         }
 
         #[test]
-        fn bytes_of_anything_else_are_no_cursor(mut bytes in prop::collection::vec(any::<u8>(), 0..60)) {
+        fn other_bytes_are_not_a_cursor(mut bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             if let Some(first) = bytes.first_mut() {
                 *first = 2;
             }

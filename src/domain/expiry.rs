@@ -1,32 +1,26 @@
-//! When an invitation expires: never too soon to be read, never so late that it is an entrance forgotten.
+//! Expiry: when an invitation expires, between an hour and a year after it was created.
 
 use time::{Duration, OffsetDateTime};
 
 use super::reason::Reason;
 
-/// Shortest life.
 pub const TTL_MIN: Duration = Duration::hours(1);
-/// Longest life.
 pub const TTL_MAX: Duration = Duration::days(365);
-/// Life of an invitation that names none.
+/// Time until an invitation expires that sets none.
 pub const TTL_DEFAULT: Duration = Duration::days(30);
 
-/// What a caller asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expiry {
-    /// The default.
     Default,
-    /// So long from now.
+    /// This long after now.
     Ttl(Duration),
-    /// At this time.
     At(OffsetDateTime),
-    /// The named field holds what is no duration or time at all.
+    /// The named field is not a valid duration or time.
     Malformed(&'static str),
 }
 
 impl Expiry {
-    /// The field that asks for it.
-    #[must_use]
+    /// The field in which a caller sends this expiry.
     pub const fn field(self) -> &'static str {
         match self {
             Self::At(_) => "expire_time",
@@ -35,7 +29,7 @@ impl Expiry {
         }
     }
 
-    /// The time of expiry, to the microsecond, which is what the store keeps.
+    /// The time of expiry in whole microseconds, which is what the database stores.
     pub fn resolve(self, now: OffsetDateTime) -> Result<OffsetDateTime, Reason> {
         let ttl = match self {
             Self::Default => TTL_DEFAULT,
@@ -57,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_hour_to_a_year_is_allowed() {
+    fn an_invitation_expires_after_an_hour_to_a_year() {
         let now = time::macros::datetime!(2026-11-22 18:48 UTC);
         assert_eq!(Expiry::Default.resolve(now), Ok(now + Duration::days(30)));
         assert_eq!(Expiry::Ttl(TTL_MIN).resolve(now), Ok(now + TTL_MIN));

@@ -1,4 +1,4 @@
-//! Identifiers: those other systems gave to organizations and users, and those this service makes.
+//! Identifiers: those that other systems give to organizations and users, and those that this service generates.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -6,40 +6,35 @@ use std::sync::{Mutex, PoisonError};
 use time::OffsetDateTime;
 use uuid::{ContextV7, Timestamp, Uuid};
 
-/// Longest identifier of another system, in bytes.
+use super::reason::Reason;
+
 pub const EXTERNAL_ID_BYTES_MAX: usize = 64;
 
-/// An organization, as the system that owns it names it: 1 to 64 visible ASCII characters.
+/// The identifier of an organization in the caller's system: 1 to 64 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct OrganizationId(String);
 
-/// A user, as the system that owns it names it: 1 to 64 visible ASCII characters.
+/// The identifier of a user in the caller's system: 1 to 64 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UserId(String);
 
 impl OrganizationId {
-    /// Parses an identifier; `None` if it is empty, too long or not visible ASCII.
-    #[must_use]
+    /// Returns `None` if the input is empty, too long or not visible ASCII.
     pub fn parse(input: &str) -> Option<Self> {
         is_external_id(input).then(|| Self(input.to_owned()))
     }
 
-    /// The identifier as text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl UserId {
-    /// Parses an identifier; `None` if it is empty, too long or not visible ASCII.
-    #[must_use]
+    /// Returns `None` if the input is empty, too long or not visible ASCII.
     pub fn parse(input: &str) -> Option<Self> {
         is_external_id(input).then(|| Self(input.to_owned()))
     }
 
-    /// The identifier as text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -58,26 +53,30 @@ impl fmt::Display for UserId {
 }
 
 fn is_external_id(input: &str) -> bool {
-    !input.is_empty()
-        && input.len() <= EXTERNAL_ID_BYTES_MAX
+    (1..=EXTERNAL_ID_BYTES_MAX).contains(&input.len())
         && input.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Makes `UUIDv7`s (RFC 9562 §5.7) that ascend within a process even when many are made in one millisecond.
+/// Why a required identifier that could not be parsed is refused.
+pub(super) const fn missing_or_malformed(input: &str) -> Reason {
+    if input.is_empty() {
+        Reason::FieldRequired
+    } else {
+        Reason::FieldInvalid
+    }
+}
+
+/// Generates `UUIDv7`s (RFC 9562 §5.7) that ascend within a process, even if many are generated in one millisecond.
 ///
-/// Ascending ids keep a batch together in every index and make "newest first" a walk along the primary key.
+/// Ascending ids keep the rows of a batch together in every index, and the primary key lists the newest rows first.
 #[derive(Debug, Default)]
 pub struct IdSource(Mutex<ContextV7>);
 
 impl IdSource {
-    /// A source of its own.
-    #[must_use]
     pub fn new() -> Self {
         Self(Mutex::new(ContextV7::new()))
     }
 
-    /// The next id at the given time.
-    #[must_use]
     pub fn next(&self, now: OffsetDateTime) -> Uuid {
         let seconds = u64::try_from(now.unix_timestamp()).unwrap_or(0);
         let context = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -90,7 +89,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn identifiers_are_visible_ascii_of_bounded_length() {
+    fn identifiers_are_1_to_64_visible_ascii_characters() {
         assert!(OrganizationId::parse("org_2a:7/x").is_some());
         for bad in ["", "a b", "a\n", "é", &"x".repeat(65)] {
             assert!(UserId::parse(bad).is_none(), "{bad:?}");
@@ -98,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_of_one_instant_ascend() {
+    fn ids_generated_at_one_time_ascend() {
         let source = IdSource::new();
         let now = time::macros::datetime!(2026-11-22 18:48 UTC);
         let ids: Vec<_> = (0..10_000).map(|_| source.next(now)).collect();

@@ -1,6 +1,6 @@
-//! The ring of master keys: the first signs, all verify. Every purpose derives a key of its own.
+//! The keyring: master keys, of which the first signs and all verify. Each purpose has derived keys of its own.
 //!
-//! Reads the text of a keys file; where the file lies is the configuration's business.
+//! This module parses the text of a keys file and opens no files.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,22 +14,19 @@ use sha2::Sha256;
 /// Length of a master key and of every derived key, in bytes.
 pub const KEY_BYTES: usize = 32;
 
-/// What a derived key is for. A key of one purpose says nothing about another's.
+/// What a derived key is used for. The keys of two purposes are independent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// Tokens of invitations.
+    /// Invitation tokens.
     Accept,
-    /// Page tokens.
     Page,
-    /// Tags that stand for addresses in the suppression list.
     AddressTag,
-    /// Hashes under which mails to an address are counted.
+    /// Hashes under which the emails to an address are counted.
     AddressQuota,
-    /// Links that stop mails to an address.
+    /// Unsubscribe links.
     Unsubscribe,
-    /// Addresses that bounces come back to.
     Bounce,
-    /// A value that tells whether two processes hold the same key under one id, and nothing else.
+    /// A value by which two processes compare the key that each has under one id.
     Check,
 }
 
@@ -47,29 +44,25 @@ impl Purpose {
     }
 }
 
-/// The ring. Prints its key ids and never a key.
+/// Prints key ids and never a key.
 #[derive(Clone)]
 pub struct Keyring {
     active: u8,
     masters: BTreeMap<u8, [u8; KEY_BYTES]>,
 }
 
-/// Why a keys file cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyringError {
-    /// There is no key in it.
     #[error("the keys file holds no key; make one with `invitations key new`")]
     Empty,
-    /// A line is not `KID BASE64URL`.
     #[error("line {0} of the keys file is not a key id from 0 to 255 and 32 bytes in base64url")]
     Malformed(usize),
-    /// A key id stands twice.
     #[error("line {0} of the keys file repeats a key id")]
     Repeated(usize),
 }
 
 impl Keyring {
-    /// Reads lines of `KID BASE64URL`, the signing key first; `#` starts a comment.
+    /// Parses lines of `KID BASE64URL`, the signing key first. `#` starts a comment.
     pub fn parse(text: &str) -> Result<Self, KeyringError> {
         let mut active = None;
         let mut masters = BTreeMap::new();
@@ -89,35 +82,31 @@ impl Keyring {
             .ok_or(KeyringError::Empty)
     }
 
-    /// The id of the key that signs.
-    #[must_use]
+    /// The id of the signing key.
     pub const fn active(&self) -> u8 {
         self.active
     }
 
-    /// The ids of all keys.
     pub fn key_ids(&self) -> impl Iterator<Item = u8> {
         self.masters.keys().copied()
     }
 
-    /// The key of a purpose (RFC 5869, no salt), or `None` if the ring has no such id.
-    #[must_use]
+    /// Derives the key of a purpose (RFC 5869, no salt). Returns `None` if the keyring has no key `kid`.
     pub fn derive(&self, kid: u8, purpose: Purpose) -> Option<[u8; KEY_BYTES]> {
         let master = self.masters.get(&kid)?;
         let mut key = [0; KEY_BYTES];
         Hkdf::<Sha256>::new(None, master)
             .expand(purpose.info(), &mut key)
-            .expect("32 bytes are within what HKDF-SHA256 gives");
+            .expect("HKDF-SHA256 can produce 32 bytes");
         Some(key)
     }
 
-    /// The first `N` bytes of the HMAC-SHA256 of a message under the key of a purpose: proof that we made it. `None` if
-    /// the ring has no such id.
+    /// The first `N` bytes of the HMAC-SHA256 of a message under the key of a purpose. They prove that the holder of
+    /// the keyring made the message. Returns `None` if the keyring has no key `kid`.
     ///
     /// # Panics
     ///
     /// If `N` is over 32.
-    #[must_use]
     pub fn truncated_hmac<const N: usize>(
         &self,
         kid: u8,
@@ -126,7 +115,7 @@ impl Keyring {
     ) -> Option<[u8; N]> {
         let key = self.derive(kid, purpose)?;
         let mac = Hmac::<Sha256>::new_from_slice(&key)
-            .expect("HMAC takes keys of any length")
+            .expect("HMAC accepts keys of any length")
             .chain_update(message)
             .finalize()
             .into_bytes();
@@ -155,7 +144,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_key_signs_and_nothing_prints_a_key() {
+    fn the_first_key_signs_and_debug_prints_no_key() {
         let text = "# ring\n7 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA\n\n1 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE # old\n";
         let ring = Keyring::parse(text).unwrap();
         assert_eq!(ring.active(), 7);
@@ -172,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_cannot_be_meant_is_refused() {
+    fn an_empty_or_malformed_keys_file_is_refused() {
         assert_eq!(
             Keyring::parse("# nothing").unwrap_err(),
             KeyringError::Empty

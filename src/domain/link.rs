@@ -1,38 +1,34 @@
-//! The link a mail carries: configuration's base and a token, never anything a request's headers say.
+//! Invitation links: the configured base URL and a token. No header of a request influences them.
 
 use url::Url;
 
 use super::token::Token;
 
-/// Where a link leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LinkTemplate {
     base: Url,
     mode: LinkMode,
 }
 
-/// What the mailed link looks like.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum LinkMode {
-    /// `{base}#token={token}`: a fragment reaches no log and no Referer.
+    /// `{base}#token={token}`. A fragment appears in no log and no Referer header.
     #[default]
     Fragment,
-    /// The invitation's `redirect_url` with `invitation_token` in its query, where it has one; else as `Fragment`.
+    /// The invitation's `redirect_url` with `invitation_token` in its query, or as `Fragment` if it has none.
     Redirect,
 }
 
 impl LinkTemplate {
-    /// A template over a base such as `https://app.example.com/join`; `None` unless it is an http(s) URL without a
-    /// fragment.
-    #[must_use]
+    /// A template with a base such as `https://app.example.com/join`. Returns `None` unless the base is an http or
+    /// https URL without a fragment.
     pub fn new(base: &str, mode: LinkMode) -> Option<Self> {
         let base = Url::parse(base).ok()?;
         let is_web = matches!(base.scheme(), "http" | "https") && base.fragment().is_none();
         is_web.then_some(Self { base, mode })
     }
 
-    /// The link of a token. It is a secret, as the token is.
-    #[must_use]
+    /// The link with a token. It is as secret as the token.
     pub fn link(&self, token: &Token, redirect_url: &str) -> String {
         if self.mode == LinkMode::Redirect
             && let Ok(mut url) = Url::parse(redirect_url)
@@ -44,8 +40,7 @@ impl LinkTemplate {
         format!("{}#token={}", self.base, token.reveal())
     }
 
-    /// The host part of the base, a fallback name for message ids.
-    #[must_use]
+    /// The host of the base, the default domain of message ids.
     pub fn host(&self) -> &str {
         self.base.host_str().unwrap_or("localhost")
     }
@@ -58,7 +53,7 @@ mod tests {
     use crate::domain::token::TokenSubject;
 
     #[test]
-    fn the_token_rides_in_the_fragment_unless_the_deployment_says_otherwise() {
+    fn the_token_is_in_the_fragment_unless_the_mode_is_redirect() {
         let ring = Keyring::parse("1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8").unwrap();
         let subject = TokenSubject {
             organization_id: "acme",

@@ -1,20 +1,18 @@
-//! Locales: BCP 47 language tags, checked against the registry and kept in canonical case. What is translated is mail's
-//! business.
+//! Locales: BCP 47 language tags, checked against the IANA registry, in canonical case.
 
 use language_tags::LanguageTag;
 
 use super::reason::Reason;
 
-/// Longest language tag, in bytes; the longest registered one is far shorter.
+/// Longest language tag, in bytes. Every registered tag is far shorter.
 pub const LOCALE_BYTES_MAX: usize = 35;
 
-/// Checks a language tag and brings it into canonical case, such as `pt-BR`.
+/// Checks a language tag and converts it to canonical case, such as `pt-BR`.
 ///
-/// It has to be valid, not only well formed (RFC 5646 §2.2.9): its language, script, region and variants stand in the
-/// IANA registry, which the crate carries as of 2021. `xx-INVALID` has the form of a tag and means nothing; whoever
-/// sends it would find out by a mail in the wrong language.
+/// The tag must be valid and not only well formed (RFC 5646 §2.2.9): its subtags are in the IANA registry, which the
+/// crate has as of 2021. `xx-INVALID` is well formed, but its emails would be in the wrong language.
 pub fn parse(input: &str) -> Result<String, Reason> {
-    // The crate looks at no subtag behind a leading `x`.
+    // The crate does not check the subtags after a leading `x`.
     let is_tagged = input
         .split('-')
         .all(|subtag| (1..=8).contains(&subtag.len()));
@@ -26,6 +24,14 @@ pub fn parse(input: &str) -> Result<String, Reason> {
     Ok(tag.into_string())
 }
 
+/// As [`parse`], for a tag that may be empty.
+pub(super) fn parse_optional(input: &str) -> Result<String, Reason> {
+    if input.is_empty() {
+        Ok(String::new())
+    } else {
+        parse(input)
+    }
+}
 #[cfg(test)]
 #[path = "locale_tests.rs"]
 mod tests;

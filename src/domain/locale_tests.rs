@@ -6,7 +6,7 @@ use regex::Regex;
 use super::*;
 
 #[test]
-fn language_tags_are_checked_and_brought_into_canonical_case() {
+fn language_tags_are_checked_and_converted_to_canonical_case() {
     for (input, expected) in [
         ("PT-br", "pt-BR"),
         ("zh-hans", "zh-Hans"),
@@ -41,8 +41,8 @@ fn language_tags_are_checked_and_brought_into_canonical_case() {
     }
 }
 
-/// The form of a language tag (RFC 5646 §2.1) in canonical case, written down a second time. Tags that were registered
-/// whole ("grandfathered") have forms of their own.
+/// The form of a language tag (RFC 5646 §2.1) in canonical case, written a second time as a regular expression.
+/// "Grandfathered" tags, which were registered as a whole, have forms of their own.
 static FORM: LazyLock<Regex> = LazyLock::new(|| {
     let language = "(?:[a-z]{2,3}(?:-[a-z]{3})?|[a-z]{4,8})";
     let rest =
@@ -67,12 +67,12 @@ fn inputs() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn whatever_is_taken_has_the_form_of_a_language_tag(input in inputs()) {
+    fn every_accepted_tag_has_the_form_of_a_language_tag(input in inputs()) {
         if let Ok(tag) = parse(&input) {
             prop_assert!(FORM.is_match(&tag), "{tag}");
             prop_assert!(tag.eq_ignore_ascii_case(&input) && tag.len() <= 35);
             prop_assert_eq!(parse(&tag), Ok(tag.clone()));
-            prop_assert_eq!(parse(&input.to_ascii_uppercase()), Ok(tag), "case means nothing");
+            prop_assert_eq!(parse(&input.to_ascii_uppercase()), Ok(tag), "case is ignored");
         }
     }
 }

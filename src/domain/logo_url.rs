@@ -1,19 +1,17 @@
-//! Logo URLs: where readers' mail programs get the picture at the head of a mail.
+//! Logo URLs: the picture at the top of an organization's emails.
 //!
-//! Whoever serves it can see who opens which mail, as far as mail programs let on: an organization that gives one has
-//! decided that. Nothing here fetches it.
+//! Whoever serves the picture can see who opens which email. An organization that sets a logo accepts that. This
+//! service does not fetch the picture.
 
 use url::{Host, Url};
 
 use super::reason::Reason;
 
-/// Longest URL, in bytes.
 pub const LOGO_URL_BYTES_MAX: usize = 2_048;
 
-/// Checks a logo URL: absolute, https, of a dotted host name alone (no user information, port or IP address), without
-/// a fragment.
+/// Checks a logo URL: absolute, https, a host name with a dot, without user information, port, IP address and fragment.
 pub fn parse(input: &str) -> Result<String, Reason> {
-    // The URL standard drops tabs and line feeds and takes a backslash for a slash: two readers, two meanings.
+    // The URL standard drops tabs and line feeds and reads a backslash as a slash, but other parsers do not.
     let is_plain = input
         .bytes()
         .all(|byte| byte.is_ascii_graphic() && !b"\"'<>\\`{}".contains(&byte));
@@ -22,7 +20,8 @@ pub fn parse(input: &str) -> Result<String, Reason> {
     }
     let url = Url::parse(input).map_err(|_| Reason::FieldInvalid)?;
     let is_public_host = matches!(url.host(), Some(Host::Domain(name)) if name.contains('.'));
-    // Compared as written: the parser forgives `https:host`, an empty user name and a port of no digits.
+    // The authority is compared as written, because the parser accepts `https:host`, an empty user name and an empty
+    // port.
     let authority = input
         .split_once("://")
         .and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
@@ -45,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_picture_on_the_web_passes() {
+    fn an_https_url_of_a_host_name_is_accepted() {
         for (input, url) in [
             ("https://cdn.example.com/acme/logo.png?v=2&w=1", None),
             ("https://cdn.example.com", Some("https://cdn.example.com/")),
@@ -59,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_else_is_refused() {
+    fn every_other_url_is_refused() {
         let long = format!("https://cdn.example.com/{}", "x".repeat(2_025));
         for input in [
             "",

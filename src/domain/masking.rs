@@ -1,15 +1,11 @@
-//! Other systems' texts, made fit to be kept: no address, no control character, not longer than anybody reads.
+//! Replies of mail servers and providers, made fit to be stored: no address, no control character, bounded length.
 //!
-//! What mail servers and providers say of a mail names its recipient more often than not. It knows no grammar of
-//! addresses: whatever might be one goes.
+//! Such a reply usually names the recipient. Everything that may be an address is masked, without parsing it.
 
-/// Longest kept text of a reply, in characters.
 pub const REPLY_CHARS_MAX: usize = 300;
-/// What stands where a reply named an address.
 const ADDRESS_MASK: &str = "[address]";
 
-/// Masks what looks like an address, turns control characters to spaces and cuts.
-#[must_use]
+/// Masks possible addresses, replaces control characters by spaces and truncates.
 pub fn masked(text: &str) -> String {
     let is_delimiter = |character: char| {
         character.is_whitespace() || character.is_control() || "<>()[]\",;:\\".contains(character)
@@ -17,7 +13,7 @@ pub fn masked(text: &str) -> String {
     let mut kept = String::with_capacity(text.len());
     for piece in text.split_inclusive(is_delimiter) {
         let word = piece.trim_end_matches(is_delimiter);
-        // A link in a reply ("to unblock, see ...") carries the address percent-encoded.
+        // A link in a reply ("to unblock, see ...") contains the address in percent encoding.
         if word.contains('@') || word.to_ascii_lowercase().contains("%40") {
             kept.push_str(ADDRESS_MASK);
         } else {
@@ -34,16 +30,15 @@ pub fn masked(text: &str) -> String {
     truncate(kept.trim(), REPLY_CHARS_MAX)
 }
 
-/// Masks every word of a text that holds the local part of an address by itself: a server that is asked about
-/// `alice@example.com` may well answer about `alice`, or about `alice=example.com`.
-#[must_use]
+/// Masks every word that contains the local part of an address. A server may reply to `alice@example.com` with `alice`
+/// or with `alice=example.com`.
 pub fn without_local_part(text: &str, local_part: &str) -> String {
     let is_delimiter =
         |character: char| character.is_whitespace() || "<>()[]\",;:".contains(character);
     text.split_inclusive(is_delimiter)
         .map(|piece| {
             let word = piece.trim_end_matches(is_delimiter);
-            if holds(word, local_part) {
+            if contains_name(word, local_part) {
                 format!("{ADDRESS_MASK}{}", &piece[word.len()..])
             } else {
                 piece.to_owned()
@@ -52,25 +47,24 @@ pub fn without_local_part(text: &str, local_part: &str) -> String {
         .collect()
 }
 
-/// Whether a word holds a name, in any case, with nothing of a name on either side.
-fn holds(word: &str, name: &str) -> bool {
+/// Whether a word contains a name in any case, with no letter or digit on either side of it.
+fn contains_name(word: &str, name: &str) -> bool {
     let (word, name) = (word.to_ascii_lowercase(), name.to_ascii_lowercase());
     let is_edge = |next: Option<char>| next.is_none_or(|next| !next.is_alphanumeric());
     !name.is_empty()
         && word.match_indices(&name).any(|(at, _)| {
-            let behind = &word[at + name.len()..];
-            is_edge(word[..at].chars().next_back()) && is_edge(behind.chars().next())
+            let after = &word[at + name.len()..];
+            is_edge(word[..at].chars().next_back()) && is_edge(after.chars().next())
         })
 }
 
-/// Cuts a text to a number of characters, the last of which is then an ellipsis.
-#[must_use]
+/// Truncates a text to `chars_max` characters, of which the last is an ellipsis.
 pub fn truncate(text: &str, chars_max: usize) -> String {
     if text.chars().count() <= chars_max {
         return text.to_owned();
     }
     let kept: String = text.chars().take(chars_max.saturating_sub(1)).collect();
-    // A joiner or a variation selector at the cut would lean on the ellipsis.
+    // A joiner or a variation selector at the end would apply to the ellipsis.
     let kept = kept.trim_end_matches([' ', '\u{200d}', '\u{fe0f}']);
     format!("{kept}…")
 }
@@ -80,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replies_lose_addresses_control_characters_and_length() {
+    fn addresses_and_control_characters_are_masked_and_the_length_is_bounded() {
         let cases = [
             (
                 "5.1.1 <Alice.O'x+t@Example.com>: unknown",
@@ -100,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn replies_lose_the_name_before_the_at_sign_too() {
+    fn the_local_part_of_an_address_is_masked_too() {
         let cases = [
             ("5.1.1 no user Alice here", "5.1.1 no user [address] here"),
             ("see <alice=example.com>", "see <[address]>"),
@@ -116,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn cutting_counts_characters_and_leaves_no_joiner() {
+    fn truncation_counts_characters_and_leaves_no_joiner() {
         assert_eq!(truncate("abc", 3), "abc");
         assert_eq!(truncate("abcd", 3), "ab…");
         assert_eq!(truncate("a👩\u{200d}💻", 3), "a👩…");

@@ -1,106 +1,82 @@
-//! Memberships: the only thing that lets anybody into an organization.
+//! Memberships: users in organizations. Only a membership gives access to an organization.
 
 use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::ids::{OrganizationId, UserId};
+use super::ids::{OrganizationId, UserId, missing_or_malformed};
 use super::metadata;
-use super::organization::required_or_invalid;
-use super::reason::{Reason, Violation};
+use super::reason::{Reason, Violation, Violations};
 use super::role::Role;
 
-/// A user in an organization with a role.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Membership {
-    /// The organization.
     pub organization_id: String,
-    /// The user.
     pub user_id: String,
-    /// The role.
     pub role: String,
-    /// For everybody who sees the member, a JSON object.
+    /// A JSON object that members may see.
     pub public_metadata: Option<Value>,
-    /// For backend services alone, a JSON object.
+    /// A JSON object that only backend services may see.
     pub private_metadata: Option<Value>,
-    /// The invitation it came from.
+    /// The invitation that created the membership.
     pub invitation_id: Option<Uuid>,
-    /// When it was made.
     pub created_at: OffsetDateTime,
-    /// When it was last changed.
     pub updated_at: OffsetDateTime,
 }
 
-/// A membership to write.
+/// A valid membership to be written.
 #[derive(Debug, Clone)]
 pub struct NewMembership {
-    /// The organization.
     pub organization_id: OrganizationId,
-    /// The user.
     pub user_id: UserId,
-    /// The role; `None` for the organization's default role.
+    /// `None` for the organization's default role.
     pub role: Option<Role>,
-    /// A JSON object.
+    /// A JSON object as text.
     pub public_metadata: Option<String>,
-    /// A JSON object.
+    /// A JSON object as text.
     pub private_metadata: Option<String>,
 }
 
-/// A membership as a caller describes it. Metadata is `None` where it was no JSON at all.
+/// A membership as a caller sends it.
 #[derive(Debug, Clone, Default)]
 pub struct MembershipInput {
-    /// The organization.
     pub organization_id: String,
-    /// The user.
     pub user_id: String,
-    /// The role, or empty.
+    /// May be empty.
     pub role: String,
-    /// For everybody who sees the member.
+    /// `None` if the caller sent something that is not JSON.
     pub public_metadata: Option<Map<String, Value>>,
-    /// For backend services alone.
+    /// `None` if the caller sent something that is not JSON.
     pub private_metadata: Option<Map<String, Value>>,
 }
 
 impl MembershipInput {
-    /// Checks the form and reports every violation at once; whether the role is the organization's is asked later.
+    /// Checks the form and reports every violation. Whether the organization has the role is checked later.
     pub fn parse(self) -> Result<NewMembership, Vec<Violation>> {
-        let mut violations = Vec::new();
-        let mut refuse = |field: &str, reason| violations.push(Violation::new(field, reason));
-        let organization_id = OrganizationId::parse(&self.organization_id);
-        if organization_id.is_none() {
-            refuse(
-                "organization_id",
-                required_or_invalid(&self.organization_id),
-            );
-        }
-        let user_id = UserId::parse(&self.user_id);
-        if user_id.is_none() {
-            refuse("user_id", required_or_invalid(&self.user_id));
-        }
+        let mut violations = Violations::default();
+        let organization_id = OrganizationId::parse(&self.organization_id)
+            .ok_or_else(|| missing_or_malformed(&self.organization_id));
+        let organization_id = violations.check("organization_id", organization_id);
+        let user_id =
+            UserId::parse(&self.user_id).ok_or_else(|| missing_or_malformed(&self.user_id));
+        let user_id = violations.check("user_id", user_id);
         let role = Role::parse(&self.role);
         if role.is_none() && !self.role.is_empty() {
-            refuse("role", Reason::RoleUnknown);
+            violations.add("role", Reason::RoleUnknown);
         }
-        let public_metadata = parse_metadata(self.public_metadata)
-            .inspect_err(|reason| refuse("public_metadata", *reason))
-            .unwrap_or_default();
-        let private_metadata = parse_metadata(self.private_metadata)
-            .inspect_err(|reason| refuse("private_metadata", *reason))
-            .unwrap_or_default();
+        let public_metadata = metadata::parse_input(self.public_metadata);
+        let public_metadata = violations.check("public_metadata", public_metadata);
+        let private_metadata = metadata::parse_input(self.private_metadata);
+        let private_metadata = violations.check("private_metadata", private_metadata);
         match (organization_id, user_id) {
             (Some(organization_id), Some(user_id)) if violations.is_empty() => Ok(NewMembership {
                 organization_id,
                 user_id,
                 role,
-                public_metadata,
-                private_metadata,
+                public_metadata: public_metadata.flatten(),
+                private_metadata: private_metadata.flatten(),
             }),
-            _ => Err(violations),
+            _ => Err(violations.into_vec()),
         }
     }
-}
-
-/// Checks metadata that may not have been JSON at all.
-pub(super) fn parse_metadata(input: Option<Map<String, Value>>) -> Result<Option<String>, Reason> {
-    input.ok_or(Reason::FieldInvalid).and_then(metadata::parse)
 }

@@ -1,15 +1,21 @@
-//! Metadata: a JSON object that moves from an invitation to its membership, opaque to this service.
+//! Metadata: a JSON object of the caller that moves from an invitation to its membership. This service does not read
+//! it.
 
 use serde_json::{Map, Value};
 
 use super::reason::Reason;
 
-/// Largest metadata, in bytes of JSON.
+/// Largest metadata, in bytes of JSON text.
 pub const METADATA_BYTES_MAX: usize = 8 * 1024;
-/// Deepest nesting, the object itself counted.
+/// Deepest nesting, including the object itself.
 pub const METADATA_DEPTH_MAX: usize = 16;
 
-/// Checks an object and returns it as JSON text, or `None` for an empty one.
+/// As [`parse`], for metadata that is `None` where the caller sent something that is not JSON.
+pub(super) fn parse_input(input: Option<Map<String, Value>>) -> Result<Option<String>, Reason> {
+    input.ok_or(Reason::FieldInvalid).and_then(parse)
+}
+
+/// Checks an object and converts it to JSON text. Returns `None` for an empty object.
 pub fn parse(object: Map<String, Value>) -> Result<Option<String>, Reason> {
     if object.is_empty() {
         return Ok(None);
@@ -19,10 +25,10 @@ pub fn parse(object: Map<String, Value>) -> Result<Option<String>, Reason> {
         return Err(Reason::MetadataTooLarge);
     }
     let json = value.to_string();
-    if json.len() + written_out(&value) > METADATA_BYTES_MAX {
+    if json.len() + expansion_bytes(&value) > METADATA_BYTES_MAX {
         return Err(Reason::MetadataTooLarge);
     }
-    // Postgres has no U+0000 in text; serde_json spells it so, and a backslash before it would be doubled.
+    // Postgres cannot store U+0000 in text.
     if contains_nul(&value) {
         return Err(Reason::FieldInvalid);
     }
@@ -41,16 +47,16 @@ fn is_within_depth(value: &Value, depth: usize) -> bool {
     }
 }
 
-/// How many bytes more the numbers take where there are no exponents: the store writes `1e308` as 309 digits each
-/// time it is read, so a list of a thousand of them would be fifty times what it seems.
-fn written_out(value: &Value) -> usize {
+/// How many more bytes the numbers need without exponents. Postgres returns `1e308` as 309 digits, so a list of a
+/// thousand such numbers would be fifty times as large when it is read.
+fn expansion_bytes(value: &Value) -> usize {
     match value {
         Value::Number(number) => number.as_f64().map_or(0, |float| {
             let written = float.to_string().len();
             written.saturating_sub(number.to_string().len())
         }),
-        Value::Array(items) => items.iter().map(written_out).sum(),
-        Value::Object(fields) => fields.values().map(written_out).sum(),
+        Value::Array(items) => items.iter().map(expansion_bytes).sum(),
+        Value::Object(fields) => fields.values().map(expansion_bytes).sum(),
         _ => 0,
     }
 }

@@ -10,14 +10,14 @@ fn object(value: Value) -> Map<String, Value> {
 }
 
 #[test]
-fn an_object_within_its_limits_is_kept() {
+fn an_object_within_the_limits_is_accepted() {
     assert_eq!(parse(Map::new()), Ok(None));
     let json = serde_json::json!({"team": "engines", "seats": 3});
     assert_eq!(parse(object(json.clone())), Ok(Some(json.to_string())));
 }
 
 #[test]
-fn a_number_counts_as_many_bytes_as_the_store_writes() {
+fn a_number_counts_as_many_bytes_as_postgres_returns() {
     let numbers = |count: usize, number: f64| object(serde_json::json!({"x": vec![number; count]}));
     for number in [1e308, -5e-324, 1.7e300] {
         assert!(parse(numbers(20, number)).is_ok(), "{number}");
@@ -28,7 +28,7 @@ fn a_number_counts_as_many_bytes_as_the_store_writes() {
 }
 
 #[test]
-fn size_depth_and_nul_are_checked() {
+fn size_depth_and_nul_characters_are_checked() {
     let large = serde_json::json!({"x": "y".repeat(METADATA_BYTES_MAX)});
     assert_eq!(parse(object(large)), Err(Reason::MetadataTooLarge));
     let nest = |depth: usize| {
@@ -48,7 +48,7 @@ fn size_depth_and_nul_are_checked() {
     );
 }
 
-/// Values of JSON, nested up to twice as deep as they may be.
+/// JSON values, nested up to twice as deep as allowed.
 fn values() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -76,7 +76,7 @@ fn depth(value: &Value) -> usize {
 
 proptest! {
     #[test]
-    fn metadata_that_is_taken_is_json_within_its_limits(value in values()) {
+    fn accepted_metadata_is_json_within_the_limits(value in values()) {
         let fields = object(value);
         if let Ok(Some(json)) = parse(fields.clone()) {
             let back: Value = serde_json::from_str(&json).unwrap();

@@ -1,6 +1,17 @@
-//! The rules, pure: what an address, a role, a token and an invitation are, and what a bulk request may ask.
+//! The rules of the service, as pure functions and types. Time and randomness are parameters.
 //!
-//! Knows no async, no SQL, no protocol, no mail and no configuration. Time and chance come in as parameters.
+//! This module knows no async code, no SQL, no protocol, no email transport and no configuration. Its files by subject:
+//!
+//! - addresses: [`email_address`], [`address_tag`], [`address_hash`], [`bounce_address`], [`masking`]
+//! - invitations: [`new_invitation`], [`invitation`], [`batch`], [`expiry`], [`reminder`], [`quota`], [`suppression`]
+//! - organizations and users: [`organization`], [`brand`], [`color`], [`membership`], [`role`], [`user`], [`ids`]
+//! - texts of callers: [`display_name`], [`personal_message`], [`metadata`], [`locale`]
+//! - URLs: [`link`], [`redirect_url`], [`logo_url`], [`public_url`], [`secure_url`]
+//! - keys and tokens: [`keyring`], [`token`], [`page_token`], [`unsubscribe_token`]
+//! - reports of mail servers: [`dsn`], [`diagnostic`], [`enhanced_code`]
+//! - callers: [`actor`], [`access`], [`scope`], [`certificate_identity`], [`plain_name`]
+//! - the audit log and events: [`audit`], [`event`], [`event_cursor`]
+//! - refusals: [`reason`]
 
 pub mod access;
 pub mod actor;
@@ -29,10 +40,12 @@ pub mod logo_url;
 pub mod masking;
 pub mod membership;
 pub mod metadata;
+mod named_enum;
 pub mod new_invitation;
 pub mod organization;
 pub mod page_token;
 pub mod personal_message;
+pub mod plain_name;
 pub mod public_url;
 pub mod quota;
 pub mod reason;
@@ -40,6 +53,7 @@ pub mod redirect_url;
 pub mod reminder;
 pub mod role;
 pub mod scope;
+pub mod secure_url;
 pub mod suppression;
 pub mod token;
 pub mod unsubscribe_token;

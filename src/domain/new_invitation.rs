@@ -1,4 +1,4 @@
-//! One person to invite: what a caller sends, checked field by field, and what is left when it all holds.
+//! Items of a bulk request: one person to invite, as the caller sends it and after every field was checked.
 
 use std::collections::HashMap;
 
@@ -9,79 +9,64 @@ use super::email_address::EmailAddress;
 use super::expiry::Expiry;
 use super::ids::UserId;
 use super::invitation::AcceptPolicy;
-use super::membership::parse_metadata;
-use super::organization::{Organization, parse_optional_locale};
-use super::reason::{Reason, Violation};
+use super::organization::Organization;
+use super::reason::{Reason, Violation, Violations};
 use super::reminder::{ReminderInput, ReminderLead};
 use super::role::Role;
-use super::{personal_message, redirect_url};
+use super::{locale, metadata, personal_message, redirect_url};
 
 /// Most items of a bulk request.
 pub const ITEMS_MAX: usize = 10_000;
 
-/// An item as a caller sends it. Not `Debug`: it holds an address and a personal note.
+/// An item as a caller sends it. It is not `Debug`, because it contains an address and a personal message.
 #[derive(Clone)]
 pub struct ItemInput {
-    /// The address.
     pub email: String,
-    /// The role, or empty for the default.
+    /// Empty for the organization's default role.
     pub role: String,
-    /// Who invites, or empty for the request's inviter.
+    /// Empty for the inviter of the request.
     pub inviter_user_id: String,
-    /// Where to go after accepting, or empty.
     pub redirect_url: String,
-    /// `None` where it was no JSON.
+    /// `None` if the caller sent something that is not JSON.
     pub public_metadata: Option<Map<String, Value>>,
-    /// `None` where it was no JSON.
+    /// `None` if the caller sent something that is not JSON.
     pub private_metadata: Option<Map<String, Value>>,
-    /// When it expires.
     pub expiry: Expiry,
-    /// Whether to mail the person.
     pub notify: bool,
-    /// The language of the mail, or empty.
     pub locale: String,
-    /// The personal note, or empty.
     pub message: String,
-    /// Who may accept; `None` where the value is unknown.
+    /// `None` for a value that the protocol does not define.
     pub accept_policy: Option<AcceptPolicy>,
-    /// How long before it expires to remind; unset means as the organization has it.
+    /// Unset for the organization's default.
     pub reminder_lead: ReminderInput,
 }
 
-/// An item whose every field holds.
+/// A valid item.
 #[derive(Clone)]
 pub struct NewInvitation {
-    /// Its place in the request.
+    /// The position of the item in the request.
     pub index: usize,
-    /// The address.
     pub email: EmailAddress,
-    /// The role.
     pub role: Role,
-    /// Who invites.
     pub inviter_user_id: UserId,
-    /// Where to go after accepting, or empty.
+    /// Empty for none.
     pub redirect_url: String,
-    /// A JSON object.
+    /// A JSON object as text.
     pub public_metadata: Option<String>,
-    /// A JSON object.
+    /// A JSON object as text.
     pub private_metadata: Option<String>,
-    /// When it expires.
     pub expires_at: OffsetDateTime,
-    /// Whether to mail the person.
     pub notify: bool,
-    /// The language of the mail, or empty.
+    /// Empty for the organization's locale.
     pub locale: String,
-    /// The personal note, or empty.
+    /// Empty for none.
     pub message: String,
-    /// Who may accept.
     pub accept_policy: AcceptPolicy,
-    /// How long before it expires to remind.
     pub reminder_lead: ReminderLead,
 }
 
 impl NewInvitation {
-    /// When the reminder of one that is made now is due; `None` if there is to be none.
-    #[must_use]
+    /// When the reminder of an invitation that is created now is due. Returns `None` if there is no reminder.
     pub fn remind_at(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
         self.reminder_lead
             .due_at(self.expires_at, now)
@@ -89,16 +74,16 @@ impl NewInvitation {
     }
 }
 
-/// What the directory knows of somebody named as an inviter.
+/// The user named as the inviter of an item, as the directory has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inviter {
-    /// Their name, or empty.
+    /// May be empty.
     pub name: String,
-    /// Whether they are an admin member of the organization.
+    /// Whether the user is an admin member of the organization.
     pub is_admin: bool,
 }
 
-/// An item whose form was checked, before the directory was asked. Holds every violation found so far.
+/// An item whose form was checked, with the violations so far. [`ItemDraft::finish`] checks its inviter.
 pub struct ItemDraft {
     index: usize,
     email: Option<EmailAddress>,
@@ -113,12 +98,11 @@ pub struct ItemDraft {
     message: String,
     accept_policy: AcceptPolicy,
     reminder_lead: ReminderLead,
-    violations: Vec<Violation>,
+    violations: Violations,
 }
 
 impl ItemDraft {
-    /// Checks the form of an item against its organization. Nothing stops at the first violation.
-    #[must_use]
+    /// Checks the form of an item against its organization. Reports every violation, not only the first.
     pub fn parse(
         index: usize,
         input: &ItemInput,
@@ -126,90 +110,63 @@ impl ItemDraft {
         default_inviter: &str,
         now: OffsetDateTime,
     ) -> Self {
-        let mut violations = Vec::new();
-        let mut refuse = |field: &str, reason| violations.push(Violation::new(field, reason));
-
-        let email = EmailAddress::parse(&input.email)
-            .inspect_err(|error| refuse("email", (*error).into()))
-            .ok();
+        let mut violations = Violations::default();
+        let email = violations.check("email", EmailAddress::parse(&input.email));
         if let Some(address) = &email
             && !is_domain_allowed(address, organization)
         {
-            refuse("email", Reason::DomainNotAllowed);
+            violations.add("email", Reason::DomainNotAllowed);
         }
-        let role = parse_role(&input.role, organization);
-        if role.is_none() {
-            refuse("role", Reason::RoleUnknown);
-        }
-        let inviter_user_id = parse_inviter(&input.inviter_user_id, default_inviter)
-            .inspect_err(|reason| refuse("inviter_user_id", *reason))
-            .ok();
-        let redirect_url = parse_redirect_url(&input.redirect_url, organization)
-            .inspect_err(|reason| refuse("redirect_url", *reason))
-            .unwrap_or_default();
-        let public_metadata = parse_metadata(input.public_metadata.clone())
-            .inspect_err(|reason| refuse("public_metadata", *reason))
-            .unwrap_or_default();
-        let private_metadata = parse_metadata(input.private_metadata.clone())
-            .inspect_err(|reason| refuse("private_metadata", *reason))
-            .unwrap_or_default();
-        let expires_at = input
-            .expiry
-            .resolve(now)
-            .inspect_err(|reason| refuse(input.expiry.field(), *reason))
-            .unwrap_or(now);
-        let locale = parse_optional_locale(&input.locale)
-            .inspect_err(|reason| refuse("locale", *reason))
-            .unwrap_or_default();
-        let message = personal_message::parse(&input.message)
-            .inspect_err(|reason| refuse("message", *reason))
-            .unwrap_or_default();
-        if input.accept_policy.is_none() {
-            refuse("accept_policy", Reason::FieldInvalid);
-        }
-        let reminder_lead = input
-            .reminder_lead
-            .resolve(organization.reminder_lead)
-            .inspect_err(|reason| refuse("reminder_lead", *reason))
-            .unwrap_or_default();
-
+        let role = parse_role(&input.role, organization).ok_or(Reason::RoleUnknown);
+        let role = violations.check("role", role);
+        let inviter_user_id = parse_inviter(&input.inviter_user_id, default_inviter);
+        let inviter_user_id = violations.check("inviter_user_id", inviter_user_id);
+        let redirect_url = parse_redirect_url(&input.redirect_url, organization);
+        let redirect_url = violations.check("redirect_url", redirect_url);
+        let public_metadata = metadata::parse_input(input.public_metadata.clone());
+        let public_metadata = violations.check("public_metadata", public_metadata);
+        let private_metadata = metadata::parse_input(input.private_metadata.clone());
+        let private_metadata = violations.check("private_metadata", private_metadata);
+        let expires_at = violations.check(input.expiry.field(), input.expiry.resolve(now));
+        let locale = violations.check("locale", locale::parse_optional(&input.locale));
+        let message = violations.check("message", personal_message::parse(&input.message));
+        let accept_policy = input.accept_policy.ok_or(Reason::FieldInvalid);
+        let accept_policy = violations.check("accept_policy", accept_policy);
+        let reminder_lead = input.reminder_lead.resolve(organization.reminder_lead);
+        let reminder_lead = violations.check("reminder_lead", reminder_lead);
         Self {
             index,
             email,
             role,
             inviter_user_id,
-            redirect_url,
-            public_metadata,
-            private_metadata,
-            expires_at,
+            redirect_url: redirect_url.unwrap_or_default(),
+            public_metadata: public_metadata.flatten(),
+            private_metadata: private_metadata.flatten(),
+            expires_at: expires_at.unwrap_or(now),
             notify: input.notify,
-            locale,
-            message,
-            accept_policy: input.accept_policy.unwrap_or_default(),
-            reminder_lead,
+            locale: locale.unwrap_or_default(),
+            message: message.unwrap_or_default(),
+            accept_policy: accept_policy.unwrap_or_default(),
+            reminder_lead: reminder_lead.unwrap_or_default(),
             violations,
         }
     }
 
-    /// The address, if it is one.
-    #[must_use]
+    /// The address, if it is valid.
     pub const fn email(&self) -> Option<&EmailAddress> {
         self.email.as_ref()
     }
 
-    /// The inviter, if the name is one.
-    #[must_use]
+    /// The inviter, if the id is valid.
     pub const fn inviter_user_id(&self) -> Option<&UserId> {
         self.inviter_user_id.as_ref()
     }
 
-    /// Whether the person would be mailed.
-    #[must_use]
     pub const fn is_mailed(&self) -> bool {
         self.notify
     }
 
-    /// Asks what the directory knows of the inviters, and returns the item if everything holds.
+    /// Checks the inviter against the directory. Returns the item if it has no violation at all.
     pub fn finish(
         mut self,
         inviters: &HashMap<String, Inviter>,
@@ -233,7 +190,7 @@ impl ItemDraft {
                     reminder_lead: self.reminder_lead,
                 })
             }
-            _ => Err(self.violations),
+            _ => Err(self.violations.into_vec()),
         }
     }
 
@@ -242,20 +199,17 @@ impl ItemDraft {
             return;
         };
         let inviter = inviters.get(user_id.as_str());
-        match inviter {
-            None => self
-                .violations
-                .push(Violation::new("inviter_user_id", Reason::InviterNotFound)),
-            Some(inviter) if !inviter.is_admin => self
-                .violations
-                .push(Violation::new("inviter_user_id", Reason::InviterNotAdmin)),
-            Some(_) => {}
-        }
         let is_admin = inviter.is_some_and(|inviter| inviter.is_admin);
+        if inviter.is_none() {
+            self.violations
+                .add("inviter_user_id", Reason::InviterNotFound);
+        } else if !is_admin {
+            self.violations
+                .add("inviter_user_id", Reason::InviterNotAdmin);
+        }
         let is_grantable = |role: &Role| role.is_grantable_by(is_admin);
         if !self.role.as_ref().is_none_or(is_grantable) {
-            self.violations
-                .push(Violation::new("role", Reason::RoleNotGrantable));
+            self.violations.add("role", Reason::RoleNotGrantable);
         }
     }
 }
@@ -354,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_alone_is_an_item() {
+    fn an_item_needs_no_more_than_an_address() {
         let draft = ItemDraft::parse(3, &input("a@b.co"), &organization(), "ada", NOW);
         let item = draft.finish(&inviters()).map_err(|_| ()).unwrap();
         assert_eq!(
@@ -401,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn only_an_admin_invites_and_only_an_admin_grants_admin() {
+    fn only_an_admin_may_invite_and_grant_the_admin_role() {
         let admin = ItemInput {
             role: "admin".into(),
             ..input("a@b.co")
@@ -420,7 +374,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restricted_organization_invites_its_domains_alone() {
+    fn an_organization_with_allowed_domains_invites_only_their_addresses() {
         let organization = Organization {
             allowed_email_domains: vec!["b.co".into()],
             ..organization()

@@ -1,86 +1,65 @@
-//! Organizations: what an invitation has to know of where it leads.
+//! Organizations: the settings that govern their invitations.
 
 use super::brand::Brand;
-use super::ids::OrganizationId;
-use super::reason::{Reason, Violation};
+use super::ids::{OrganizationId, missing_or_malformed};
+use super::reason::{Reason, Violation, Violations};
 use super::reminder::{ReminderInput, ReminderLead};
 use super::role::Role;
 use super::{display_name, email_address, locale, redirect_url};
 
-/// Most roles of an organization.
 pub const ROLES_MAX: usize = 64;
 /// Most allowed mail domains, and most redirect origins.
 pub const LIST_ENTRIES_MAX: usize = 100;
 
-/// An organization.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Organization {
-    /// Its identifier.
     pub id: OrganizationId,
-    /// Its name, fit to be shown in mails.
+    /// A name that emails may show.
     pub name: String,
-    /// Its roles; `admin` is always one of them.
+    /// Always contains `admin`.
     pub roles: Vec<String>,
     /// The role of an invitation that names none; one of `roles`.
     pub default_role: String,
-    /// The mail domains that may be invited, in A-labels; empty for all.
+    /// The mail domains that may be invited, in A-labels. Empty for every domain.
     pub allowed_email_domains: Vec<String>,
-    /// The origins a redirect URL may have.
     pub redirect_origins: Vec<String>,
-    /// The language of its mails, or empty.
+    /// The language of its emails; may be empty.
     pub locale: String,
-    /// Whether Accept asks again if the inviter is still an admin member.
+    /// Whether Accept checks again that the inviter is an admin member.
     pub recheck_inviter: bool,
-    /// What its mails show of it.
     pub brand: Brand,
-    /// How long before its invitations expire to remind, where they do not say.
     pub reminder_lead: ReminderLead,
 }
 
-/// An organization as a caller describes it.
+/// An organization as a caller sends it. The fields are those of [`Organization`] and [`Brand`].
 #[derive(Debug, Clone, Default)]
 pub struct OrganizationInput {
-    /// As [`Organization::id`].
     pub id: String,
-    /// As [`Organization::name`].
     pub name: String,
-    /// As [`Organization::roles`]; empty for `admin` and `member`.
+    /// Empty for `admin` and `member`.
     pub roles: Vec<String>,
-    /// As [`Organization::default_role`]; empty for `member`.
+    /// Empty for `member`.
     pub default_role: String,
-    /// As [`Organization::allowed_email_domains`], in any spelling.
     pub allowed_email_domains: Vec<String>,
-    /// As [`Organization::redirect_origins`], in any spelling.
     pub redirect_origins: Vec<String>,
-    /// As [`Organization::locale`].
     pub locale: String,
-    /// As [`Organization::recheck_inviter`].
     pub recheck_inviter: bool,
-    /// As [`Brand::logo_url`], or empty.
     pub logo_url: String,
-    /// As [`Brand::color`], or empty.
     pub brand_color: String,
-    /// As [`Brand::support_email`], or empty.
     pub support_email: String,
-    /// As [`Organization::reminder_lead`]; unset for never.
+    /// Unset for no reminder.
     pub reminder_lead: ReminderInput,
 }
 
 impl OrganizationInput {
-    /// Checks everything and reports every violation at once.
+    /// Checks every field and reports every violation.
     pub fn parse(&self) -> Result<Organization, Vec<Violation>> {
-        let mut violations = Vec::new();
-        let mut refuse = |field: &str, reason| violations.push(Violation::new(field, reason));
-
-        let id = OrganizationId::parse(&self.id);
-        if id.is_none() {
-            refuse("id", required_or_invalid(&self.id));
-        }
-        let name = display_name::parse(&self.name)
-            .inspect_err(|reason| refuse("name", *reason))
-            .unwrap_or_default();
-        let roles = parse_roles(&self.roles)
-            .inspect_err(|reason| refuse("roles", *reason))
+        let mut violations = Violations::default();
+        let id = OrganizationId::parse(&self.id).ok_or_else(|| missing_or_malformed(&self.id));
+        let id = violations.check("id", id);
+        let name = violations.check("name", display_name::parse(&self.name));
+        let roles = violations
+            .check("roles", parse_roles(&self.roles))
             .unwrap_or_default();
         let default_role = if self.default_role.is_empty() {
             Role::MEMBER
@@ -88,62 +67,36 @@ impl OrganizationInput {
             &self.default_role
         };
         if !roles.is_empty() && !roles.iter().any(|role| role == default_role) {
-            refuse("default_role", Reason::RoleUnknown);
+            violations.add("default_role", Reason::RoleUnknown);
         }
         let allowed_email_domains = parse_list(&self.allowed_email_domains, |domain| {
             email_address::domain_to_ascii(domain).ok_or(Reason::FieldInvalid)
-        })
-        .inspect_err(|reason| refuse("allowed_email_domains", *reason))
-        .unwrap_or_default();
-        let redirect_origins = parse_list(&self.redirect_origins, redirect_url::parse_origin)
-            .inspect_err(|reason| refuse("redirect_origins", *reason))
-            .unwrap_or_default();
-        let locale = parse_optional_locale(&self.locale)
-            .inspect_err(|reason| refuse("locale", *reason))
-            .unwrap_or_default();
-        let reminder_lead = self
-            .reminder_lead
-            .resolve(ReminderLead::NEVER)
-            .inspect_err(|reason| refuse("reminder_lead", *reason))
-            .unwrap_or_default();
-        let brand = Brand::parse(&self.logo_url, &self.brand_color, &self.support_email);
-        let brand = brand
-            .map_err(|refused| violations.extend(refused))
-            .unwrap_or_default();
+        });
+        let allowed_email_domains =
+            violations.check("allowed_email_domains", allowed_email_domains);
+        let redirect_origins = parse_list(&self.redirect_origins, redirect_url::parse_origin);
+        let redirect_origins = violations.check("redirect_origins", redirect_origins);
+        let locale = violations.check("locale", locale::parse_optional(&self.locale));
+        let reminder_lead = self.reminder_lead.resolve(ReminderLead::NEVER);
+        let reminder_lead = violations.check("reminder_lead", reminder_lead);
+        let brand = Brand::parse(&self.logo_url, &self.brand_color, &self.support_email)
+            .map_err(|found| violations.extend(found));
 
         match id {
             Some(id) if violations.is_empty() => Ok(Organization {
                 id,
-                name,
+                name: name.unwrap_or_default(),
                 roles,
                 default_role: default_role.to_owned(),
-                allowed_email_domains,
-                redirect_origins,
-                locale,
+                allowed_email_domains: allowed_email_domains.unwrap_or_default(),
+                redirect_origins: redirect_origins.unwrap_or_default(),
+                locale: locale.unwrap_or_default(),
                 recheck_inviter: self.recheck_inviter,
-                brand,
-                reminder_lead,
+                brand: brand.unwrap_or_default(),
+                reminder_lead: reminder_lead.unwrap_or_default(),
             }),
-            _ => Err(violations),
+            _ => Err(violations.into_vec()),
         }
-    }
-}
-
-/// The reason a required identifier is refused for.
-pub(super) fn required_or_invalid(input: &str) -> Reason {
-    if input.is_empty() {
-        Reason::FieldRequired
-    } else {
-        Reason::FieldInvalid
-    }
-}
-
-/// Checks a locale that may be left out.
-pub(super) fn parse_optional_locale(input: &str) -> Result<String, Reason> {
-    if input.is_empty() {
-        Ok(String::new())
-    } else {
-        locale::parse(input)
     }
 }
 
@@ -179,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_out_has_a_default() {
+    fn empty_fields_have_defaults() {
         let input = OrganizationInput {
             id: "acme".into(),
             name: "Acme".into(),
@@ -226,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_default_role_must_be_a_role() {
+    fn the_default_role_must_be_a_role_of_the_organization() {
         let input = OrganizationInput {
             id: "acme".into(),
             name: "Acme".into(),

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 
 #[test]
-fn a_token_opens_its_own_list_alone() {
+fn a_token_is_valid_only_for_its_list() {
     let ring = Keyring::parse("1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8").unwrap();
     let token = seal(&ring, b"acme", b"cursor");
     assert_eq!(open(&ring, b"acme", &token), Ok(b"cursor".to_vec()));
@@ -28,7 +28,7 @@ const KEYS: &str =
 
 proptest! {
     #[test]
-    fn a_token_gives_its_cursor_back_and_no_other_list_takes_it(
+    fn a_token_returns_its_cursor_and_is_refused_by_every_other_list(
         list in prop::collection::vec(any::<u8>(), 0..40),
         other in prop::collection::vec(any::<u8>(), 0..40),
         cursor in prop::collection::vec(any::<u8>(), 0..100),
@@ -41,7 +41,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_token_opens_nothing(
+    fn a_changed_token_is_refused(
         cursor in prop::collection::vec(any::<u8>(), 0..20),
         at in any::<prop::sample::Index>(),
         character in any::<char>(),
@@ -55,7 +55,7 @@ proptest! {
     }
 
     #[test]
-    fn nobody_guesses_one(input in prop_oneof![any::<String>(), "[A-Za-z0-9_-]{0,60}"]) {
+    fn guessed_tokens_are_refused(input in prop_oneof![any::<String>(), "[A-Za-z0-9_-]{0,60}"]) {
         let ring = Keyring::parse(KEYS).unwrap();
         prop_assert_eq!(open(&ring, b"list", &input), Err(Reason::PageTokenInvalid));
     }

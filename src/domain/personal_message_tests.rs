@@ -6,7 +6,7 @@ use regex::Regex;
 use super::*;
 
 #[test]
-fn a_note_keeps_its_lines() {
+fn a_message_keeps_its_lines() {
     assert_eq!(
         parse(" Hi!\r\nSee you.Ada \n").as_deref(),
         Ok("Hi!\nSee you.Ada")
@@ -16,9 +16,9 @@ fn a_note_keeps_its_lines() {
 }
 
 #[test]
-fn a_note_carries_no_link_and_hides_nothing() {
+fn links_and_invisible_characters_are_refused() {
     let long = "x".repeat(501);
-    for note in [
+    for message in [
         &long,
         "a\0b",
         "\u{202e}x",
@@ -27,11 +27,11 @@ fn a_note_carries_no_link_and_hides_nothing() {
         "evil.example/login",
         "a\rb",
     ] {
-        assert_eq!(parse(note), Err(Reason::MessageInvalid), "{note:?}");
+        assert_eq!(parse(message), Err(Reason::MessageInvalid), "{message:?}");
     }
 }
 
-/// What no note may hold, written down a second time.
+/// What no message may contain, written a second time as a regular expression.
 static FORBIDDEN: LazyLock<Regex> = LazyLock::new(|| {
     let control = r"[\x00-\x08\x0b-\x1f\x7f-\x9f]";
     let hidden = r"[\x{ad}\x{61c}\x{200b}\x{200e}\x{200f}\x{2028}-\x{202e}\x{2060}-\x{2064}\x{2066}-\x{2069}\x{feff}]";
@@ -42,19 +42,19 @@ static FORBIDDEN: LazyLock<Regex> = LazyLock::new(|| {
 
 proptest! {
     #[test]
-    fn no_note_that_is_taken_holds_what_is_forbidden(
+    fn no_accepted_message_contains_anything_forbidden(
         input in prop_oneof![
             any::<String>(),
             "\\PC{0,510}",
             "[a-zA-Z0-9 .:/@\u{202e}\r\n\t-]{0,40}",
         ],
     ) {
-        if let Ok(note) = parse(&input) {
-            prop_assert!(!FORBIDDEN.is_match(&note), "{note:?}");
-            prop_assert!(note.chars().count() <= 500);
+        if let Ok(message) = parse(&input) {
+            prop_assert!(!FORBIDDEN.is_match(&message), "{message:?}");
+            prop_assert!(message.chars().count() <= 500);
             let unified = input.replace("\r\n", "\n");
-            prop_assert_eq!(&note, unified.trim());
-            prop_assert_eq!(parse(&note), Ok(note));
+            prop_assert_eq!(&message, unified.trim());
+            prop_assert_eq!(parse(&message), Ok(message));
         }
     }
 }

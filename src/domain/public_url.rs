@@ -1,36 +1,28 @@
-//! Where the service's own pages are reached from outside, and what leads there.
+//! The public URL of this service, at which readers of emails reach its pages.
 
-use std::net::IpAddr;
+use url::Url;
 
-use url::{Host, Url};
+use super::secure_url::is_secure;
 
-/// The path under which unsubscribe tokens stand.
+/// The path of unsubscribe links, in front of the token.
 pub const UNSUBSCRIBE_PATH: &str = "/u/";
 
-/// The base of every link to the service's own pages: https, unless it leads to the same machine.
+/// The base of all links to this service: an https URL, or an http URL of this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl(String);
 
 impl PublicUrl {
-    /// Reads a base such as `https://invitations.example.com`; a path is kept, for a proxy that needs one.
-    #[must_use]
+    /// Parses a base such as `https://invitations.example.com`. A path is kept, for a proxy that needs one.
     pub fn parse(input: &str) -> Option<Self> {
         let url = Url::parse(input).ok()?;
-        let is_local = match url.host()? {
-            Host::Domain(name) => name == "localhost",
-            Host::Ipv4(address) => IpAddr::from(address).is_loopback(),
-            Host::Ipv6(address) => IpAddr::from(address).is_loopback(),
-        };
-        let is_safe = url.scheme() == "https" || (url.scheme() == "http" && is_local);
         let is_bare = url.username().is_empty()
             && url.password().is_none()
             && url.query().is_none()
             && url.fragment().is_none();
-        (is_safe && is_bare).then(|| Self(url.as_str().trim_end_matches('/').to_owned()))
+        (is_secure(&url) && is_bare).then(|| Self(url.as_str().trim_end_matches('/').to_owned()))
     }
 
-    /// The link that stops mails to an address (RFC 8058), a secret of that address.
-    #[must_use]
+    /// The unsubscribe link of an address (RFC 8058). It is secret, because it needs no other credential.
     pub fn unsubscribe_link(&self, token: &str) -> String {
         format!("{}{UNSUBSCRIBE_PATH}{token}", self.0)
     }
@@ -41,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_base_is_https_or_on_this_machine() {
+    fn the_base_is_https_or_on_this_machine() {
         for (input, link) in [
             ("https://i.example.com", "https://i.example.com/u/x"),
             ("https://i.example.com/a/", "https://i.example.com/a/u/x"),

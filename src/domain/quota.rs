@@ -1,45 +1,43 @@
-//! Quotas: how many people may be invited and mailed, what is left of that, and what is told to whoever asks for more.
+//! Quotas: how many people an organization may invite and how many emails an address may get.
 //!
-//! Counting is the store's business. All of it counts recipients, never requests.
+//! Quotas count recipients, not requests. The store has the counters.
 
 use std::collections::HashSet;
 use std::time::Duration;
 
 use time::{Date, OffsetDateTime, Time};
 
-/// Pending invitations of one organization: as many as one call may make. An organization that waits for more people
-/// than that mails people who do not come.
+/// Pending invitations of an organization: as many as one call can create. More pending invitations than that mean that
+/// the invited people do not answer.
 pub const ORGANIZATION_PENDING_DEFAULT: u32 = 10_000;
-/// Invitations of one organization a day: two calls of the largest size.
+/// Invitations of an organization in a day: two calls of the largest size.
 pub const ORGANIZATION_DAILY_DEFAULT: u32 = 20_000;
-/// Mails to one address a day, over all organizations: nobody is wanted by more in earnest.
+/// Emails to an address in a day, over all organizations. Nobody is seriously invited by more.
 pub const ADDRESS_DAILY_DEFAULT: u32 = 10;
-/// Resends of one invitation within [`RESENDS_WINDOW`]: one for the mail that was lost, one for the one in the spam
-/// folder, one for luck.
+/// Resends of an invitation within [`RESENDS_WINDOW`]: for a lost email, one in the spam folder, and one to spare.
 pub const INVITATION_RESENDS_DEFAULT: u32 = 3;
-/// The time in which resends of one invitation are counted.
+/// The time in which resends of an invitation are counted.
 pub const RESENDS_WINDOW: Duration = Duration::from_hours(24);
-/// When to look again where invitations have to be answered first: nobody knows when people answer, and a program that
-/// asks every hour does no harm.
+/// When to retry if an organization has too many pending invitations. Nobody can predict when people answer, and a
+/// retry each hour does no harm.
 const PENDING_RETRY_HINT: Duration = Duration::from_hours(1);
 
-/// How much may be asked for. Each is a setting; `None` is no limit.
+/// The configured limits; `None` for no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuotaLimits {
-    /// Invitations of an organization that are pending at once.
+    /// Pending invitations of an organization.
     pub organization_pending: Option<u32>,
-    /// Invitations an organization makes or mails again a day, in UTC.
+    /// Invitations that an organization creates or resends in a UTC day.
     pub organization_daily: Option<u32>,
-    /// Mails to one address a day, in UTC, over all organizations.
+    /// Emails to one address in a UTC day, over all organizations.
     pub address_daily: Option<u32>,
     /// Resends of one invitation within [`RESENDS_WINDOW`].
     pub invitation_resends: Option<u32>,
-    /// The time between two mails of one invitation.
+    /// Shortest time between two emails of one invitation.
     pub invitation_pause: Option<Duration>,
 }
 
 impl QuotaLimits {
-    /// No limit at all.
     pub const OFF: Self = Self {
         organization_pending: None,
         organization_daily: None,
@@ -48,20 +46,15 @@ impl QuotaLimits {
         invitation_pause: None,
     };
 
-    /// Whether an organization has a limit.
-    #[must_use]
     pub const fn counts_organizations(&self) -> bool {
         self.organization_pending.is_some() || self.organization_daily.is_some()
     }
 
-    /// Whether an invitation has a limit.
-    #[must_use]
     pub const fn counts_resends(&self) -> bool {
         self.invitation_resends.is_some() || self.invitation_pause.is_some()
     }
 
-    /// Why an invitation may not be mailed again now.
-    #[must_use]
+    /// The quota that forbids a resend of an invitation now, if there is one.
     pub fn resend_obstacle(
         &self,
         sent: &RecentMails,
@@ -78,21 +71,20 @@ impl QuotaLimits {
                 retry_after: wait(last, pause),
             });
         }
-        let most = self.invitation_resends?;
-        // The one that has to fall out of the window before there is room.
-        let oldest = most
+        let limit = self.invitation_resends?;
+        // A resend is possible once this one is older than the window.
+        let oldest = limit
             .checked_sub(1)
-            .and_then(|most| usize::try_from(most).ok())?;
+            .and_then(|index| usize::try_from(index).ok())?;
         let oldest = sent.resent_at.get(oldest)?;
         Some(ExceededQuota {
             quota: Quota::InvitationResends,
-            limit: u64::from(most),
+            limit: u64::from(limit),
             retry_after: wait(*oldest, RESENDS_WINDOW),
         })
     }
 
-    /// What to tell where a quota is used up.
-    #[must_use]
+    /// Describes an exceeded quota, with its limit and when to retry.
     pub fn exceeded(&self, quota: Quota, now: OffsetDateTime) -> ExceededQuota {
         let limit = match quota {
             Quota::OrganizationPending => self.organization_pending,
@@ -113,27 +105,21 @@ impl QuotaLimits {
     }
 }
 
-/// The mails of one invitation that count against another one.
+/// The earlier emails of an invitation, which limit further ones.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RecentMails {
-    /// When its latest mail was queued.
     pub last_queued_at: Option<OffsetDateTime>,
-    /// When it was mailed again within [`RESENDS_WINDOW`], newest first.
+    /// The resends within [`RESENDS_WINDOW`], newest first.
     pub resent_at: Vec<OffsetDateTime>,
 }
 
-/// What can be used up.
+/// The quotas, each documented at its field of [`QuotaLimits`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Quota {
-    /// Invitations of an organization that are pending at once.
     OrganizationPending,
-    /// Invitations of an organization a day.
     OrganizationDaily,
-    /// Mails to an address a day.
     AddressDaily,
-    /// Resends of an invitation within a day.
     InvitationResends,
-    /// The time between two mails of an invitation.
     InvitationPause,
 }
 
@@ -146,8 +132,7 @@ impl Quota {
         Self::InvitationPause,
     ];
 
-    /// Its name, on the wire and in what is kept for repetitions.
-    #[must_use]
+    /// The name in the protocol and in stored responses.
     pub const fn code(self) -> &'static str {
         match self {
             Self::OrganizationPending => "organization_pending",
@@ -158,14 +143,11 @@ impl Quota {
         }
     }
 
-    /// The quota of this name.
-    #[must_use]
     pub fn from_code(code: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|quota| quota.code() == code)
     }
 
-    /// Whose quota it is. Names a kind and nobody.
-    #[must_use]
+    /// What kind of thing has the quota.
     pub const fn subject(self) -> &'static str {
         match self {
             Self::OrganizationPending | Self::OrganizationDaily => "organization",
@@ -174,39 +156,35 @@ impl Quota {
         }
     }
 
-    /// A fixed sentence for a developer; repeats nothing of the input.
-    #[must_use]
+    /// A fixed sentence for a developer. It repeats nothing of the input.
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::OrganizationPending => {
-                "the organization has as many pending invitations as it may have"
+                "the organization has the maximum number of pending invitations"
             }
             Self::OrganizationDaily => {
-                "the organization has made as many invitations today as it may make in a day"
+                "the organization has created the maximum number of invitations of today"
             }
-            Self::AddressDaily => "the address was mailed as often today as it may be in a day",
+            Self::AddressDaily => "the address has received the maximum number of emails of today",
             Self::InvitationResends => {
-                "the invitation was mailed again as often as it may be in 24 hours"
+                "the invitation was resent the maximum number of times within 24 hours"
             }
-            Self::InvitationPause => "the invitation was mailed a moment ago",
+            Self::InvitationPause => "the latest email of the invitation was queued too recently",
         }
     }
 }
 
-/// A quota that is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExceededQuota {
-    /// Which.
     pub quota: Quota,
-    /// How much may be asked for; of a pause, its seconds.
+    /// The configured limit; for a pause, its seconds.
     pub limit: u64,
-    /// When asking again may help.
+    /// After which time a retry may succeed.
     pub retry_after: Duration,
 }
 
 impl ExceededQuota {
-    /// When asking again may help, in whole seconds, never too early.
-    #[must_use]
+    /// [`Self::retry_after`] in whole seconds, rounded up.
     pub const fn retry_after_seconds(&self) -> u64 {
         let seconds = self.retry_after.as_secs();
         if self.retry_after.subsec_nanos() > 0 {
@@ -217,34 +195,34 @@ impl ExceededQuota {
     }
 }
 
-/// What one item asks for.
+/// What one item needs of the quotas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuotaRequest {
-    /// The hash of the address it mails; `None` if it mails nobody, or where nobody counts.
+    /// The hash of the address that gets an email. `None` if no email is sent or addresses have no limit.
     pub address: Option<i64>,
-    /// Whether one more invitation is pending afterwards.
+    /// Whether the item adds a pending invitation.
     pub is_new_pending: bool,
 }
 
-/// What is left of the quotas a call takes from; `None` is no limit.
+/// The remaining quotas of a call; `None` for no limit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct QuotaAllowance {
-    /// Invitations the organization may make today.
+    /// Invitations that the organization may still create today.
     pub daily: Option<u64>,
-    /// Invitations of it that may become pending.
+    /// Pending invitations that the organization may still have.
     pub pending: Option<u64>,
-    /// Hashes of addresses that get no further mail today.
+    /// Hashes of the addresses that get no further email today.
     pub full: HashSet<i64>,
 }
 
 impl QuotaAllowance {
-    /// Takes what one item asks for, all of it or nothing.
+    /// Subtracts the needs of one item. Subtracts nothing if one of them is exceeded.
     ///
     /// # Errors
     ///
-    /// The quota that is used up.
-    pub fn reserve(&mut self, ask: &QuotaRequest) -> Result<(), Quota> {
-        if ask
+    /// The exceeded quota.
+    pub fn reserve(&mut self, request: &QuotaRequest) -> Result<(), Quota> {
+        if request
             .address
             .is_some_and(|address| self.full.contains(&address))
         {
@@ -253,19 +231,18 @@ impl QuotaAllowance {
         if self.daily == Some(0) {
             return Err(Quota::OrganizationDaily);
         }
-        if ask.is_new_pending && self.pending == Some(0) {
+        if request.is_new_pending && self.pending == Some(0) {
             return Err(Quota::OrganizationPending);
         }
         self.daily = self.daily.map(|left| left - 1);
-        if ask.is_new_pending {
+        if request.is_new_pending {
             self.pending = self.pending.map(|left| left - 1);
         }
         Ok(())
     }
 }
 
-/// The day that a time counts for.
-#[must_use]
+/// The UTC day of a time.
 pub fn day(now: OffsetDateTime) -> Date {
     now.to_offset(time::UtcOffset::UTC).date()
 }
@@ -290,7 +267,7 @@ mod tests {
     };
 
     #[test]
-    fn a_day_is_one_of_utc_and_ends_at_its_midnight() {
+    fn a_day_ends_at_midnight_utc() {
         assert_eq!(day(datetime!(2026-11-23 00:30 +1)), date!(2026 - 11 - 22));
         let exceeded = LIMITS.exceeded(Quota::OrganizationDaily, NOW);
         assert_eq!(exceeded.retry_after, Duration::from_mins(5 * 60 + 12));
@@ -305,53 +282,56 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_takes_nothing() {
+    fn an_exceeded_quota_reserves_nothing() {
         let mut left = QuotaAllowance {
             daily: Some(2),
             pending: Some(1),
             full: HashSet::from([9]),
         };
-        let ask = |address, is_new_pending| QuotaRequest {
+        let request = |address, is_new_pending| QuotaRequest {
             address,
             is_new_pending,
         };
-        assert_eq!(left.reserve(&ask(Some(9), true)), Err(Quota::AddressDaily));
-        assert_eq!(left.reserve(&ask(Some(1), true)), Ok(()));
         assert_eq!(
-            left.reserve(&ask(Some(2), true)),
+            left.reserve(&request(Some(9), true)),
+            Err(Quota::AddressDaily)
+        );
+        assert_eq!(left.reserve(&request(Some(1), true)), Ok(()));
+        assert_eq!(
+            left.reserve(&request(Some(2), true)),
             Err(Quota::OrganizationPending)
         );
-        assert_eq!(left.reserve(&ask(Some(2), false)), Ok(()));
+        assert_eq!(left.reserve(&request(Some(2), false)), Ok(()));
         assert_eq!(
-            left.reserve(&ask(None, false)),
+            left.reserve(&request(None, false)),
             Err(Quota::OrganizationDaily)
         );
         let mut unlimited = QuotaAllowance::default();
-        assert!((0..100).all(|address| unlimited.reserve(&ask(Some(address), true)).is_ok()));
+        assert!((0..100).all(|address| unlimited.reserve(&request(Some(address), true)).is_ok()));
     }
 
     #[test]
-    fn an_invitation_is_mailed_again_after_a_pause_and_so_often_a_day() {
+    fn an_invitation_is_resent_after_a_pause_and_a_limited_number_of_times() {
         let ago = |minutes: i64| NOW - time::Duration::minutes(minutes);
         let sent = |last: i64, resent: &[i64]| RecentMails {
             last_queued_at: Some(ago(last)),
             resent_at: resent.iter().map(|minutes| ago(*minutes)).collect(),
         };
-        let told = |sent: &RecentMails| {
+        let obstacle = |sent: &RecentMails| {
             LIMITS
                 .resend_obstacle(sent, NOW)
                 .map(|it| (it.quota, it.retry_after_seconds()))
         };
-        assert_eq!(told(&RecentMails::default()), None);
-        assert_eq!(told(&sent(1, &[1, 2])), None);
-        assert_eq!(told(&sent(0, &[])), Some((Quota::InvitationPause, 60)));
+        assert_eq!(obstacle(&RecentMails::default()), None);
+        assert_eq!(obstacle(&sent(1, &[1, 2])), None);
+        assert_eq!(obstacle(&sent(0, &[])), Some((Quota::InvitationPause, 60)));
         let full = sent(10, &[10, 60, 23 * 60, 23 * 60 + 30]);
-        assert_eq!(told(&full), Some((Quota::InvitationResends, 3_600)));
+        assert_eq!(obstacle(&full), Some((Quota::InvitationResends, 3_600)));
         assert_eq!(QuotaLimits::OFF.resend_obstacle(&full, NOW), None);
     }
 
     #[test]
-    fn names_lead_back() {
+    fn every_quota_is_found_by_its_code() {
         for quota in Quota::ALL {
             assert_eq!(Quota::from_code(quota.code()), Some(quota));
         }

@@ -1,48 +1,40 @@
-//! Why something is refused: every reason the service can give, its kind and its sentence.
+//! Reasons: why a call or an item is refused, with the kind and the sentence of each reason.
 //!
-//! The protocol's enum has the same names; `grpc` maps one to the other and each kind to a status code.
+//! The protocol's `ErrorReason` has the same names. `grpc` converts a reason to it, and a kind to a status code.
 
-/// The domain that every reason is of (AIP-193).
+/// The error domain of every reason (AIP-193).
 pub const DOMAIN: &str = "invitation.v1";
 
-/// What sort of refusal a reason is; decides the status code.
+/// The kind of a reason, which determines the status code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// A malformed field: correct the call.
     Invalid,
-    /// Nobody knows who calls.
     Unauthenticated,
-    /// The caller may not.
+    /// The caller has no permission.
     Denied,
-    /// It is not there.
     NotFound,
-    /// It is there already.
     Exists,
-    /// It is not in the state for this.
+    /// The state of something does not allow the call.
     Precondition,
-    /// A quota or a rate is used up: the same call works once it is not.
+    /// A quota or a rate is exceeded. The same call may succeed later.
     Exhausted,
-    /// Others were quicker: the same call may work in a moment.
+    /// Concurrent calls changed the same rows. The same call may succeed at once.
     Aborted,
-    /// The service cannot do it now: the same call may work in a moment.
+    /// The service cannot process the call now. The same call may succeed soon.
     Unavailable,
-    /// The time ran out.
     Deadline,
-    /// A fault of the service.
     Internal,
 }
 
-/// A rule somebody broke.
+/// A rule that a field of a request violates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The field, such as `email` or `invitations[3].role`.
+    /// The path of the field, such as `email` or `invitations[3].role`.
     pub field: String,
-    /// The rule.
     pub reason: Reason,
 }
 
 impl Violation {
-    /// A violation of one field.
     pub fn new(field: impl Into<String>, reason: Reason) -> Self {
         Self {
             field: field.into(),
@@ -51,30 +43,56 @@ impl Violation {
     }
 }
 
+/// Collects the violations of a message, so that all of them are reported together.
+#[derive(Debug, Default)]
+pub(super) struct Violations(Vec<Violation>);
+
+impl Violations {
+    pub(super) fn add(&mut self, field: &str, reason: Reason) {
+        self.0.push(Violation::new(field, reason));
+    }
+
+    pub(super) fn extend(&mut self, violations: Vec<Violation>) {
+        self.0.extend(violations);
+    }
+
+    /// Returns the checked value of a field. Records a violation and returns `None` if the check failed.
+    pub(super) fn check<T>(
+        &mut self,
+        field: &str,
+        result: Result<T, impl Into<Reason>>,
+    ) -> Option<T> {
+        result.map_err(|error| self.add(field, error.into())).ok()
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(super) fn into_vec(self) -> Vec<Violation> {
+        self.0
+    }
+}
+
 macro_rules! reasons {
     ($($variant:ident $code:literal $kind:ident $sentence:literal;)*) => {
-        /// A reason. The protocol's `ErrorReason` documents each, and what to do about it.
+        /// Why something is refused. The protocol's `ErrorReason` documents each reason and what to do about it.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Reason { $(#[doc = $sentence] $variant,)* }
+        pub enum Reason { $($variant,)* }
 
         impl Reason {
-            /// Every reason.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
-            /// The name on the wire, such as `EMAIL_INVALID`.
-            #[must_use]
+            /// The name in the protocol, such as `EMAIL_INVALID`.
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code,)* }
             }
 
-            /// What sort of refusal it is.
-            #[must_use]
             pub const fn kind(self) -> ErrorKind {
                 match self { $(Self::$variant => ErrorKind::$kind,)* }
             }
 
-            /// A fixed sentence for a developer; repeats nothing of the input.
-            #[must_use]
+            /// A fixed sentence for a developer. It repeats nothing of the input, so that it may be logged.
             pub const fn sentence(self) -> &'static str {
                 match self { $(Self::$variant => $sentence,)* }
             }
@@ -82,40 +100,40 @@ macro_rules! reasons {
     };
 }
 
-// A table reads better than four matches that must agree.
+// One table instead of four matches that must agree.
 reasons! {
-    EmailInvalid "EMAIL_INVALID" Invalid "the address is not one this service mails to";
-    EmailUnsupported "EMAIL_UNSUPPORTED" Invalid "the local part of the address holds characters outside ASCII";
-    DuplicateInRequest "DUPLICATE_IN_REQUEST" Exists "the same item stands earlier in this request";
+    EmailInvalid "EMAIL_INVALID" Invalid "the email address is not valid: it must be an unquoted ASCII local part, an at sign and a domain name with a dot";
+    EmailUnsupported "EMAIL_UNSUPPORTED" Invalid "the local part of the email address contains characters outside ASCII, which are not supported";
+    DuplicateInRequest "DUPLICATE_IN_REQUEST" Exists "an earlier item of this request is the same";
     AlreadyInvited "ALREADY_INVITED" Exists "a pending invitation exists for the address";
     AlreadyMember "ALREADY_MEMBER" Exists "the address belongs to a member";
     RoleUnknown "ROLE_UNKNOWN" Invalid "the role is not one of the organization's roles";
-    RoleNotGrantable "ROLE_NOT_GRANTABLE" Denied "the inviter may not grant this role";
-    InviterNotFound "INVITER_NOT_FOUND" NotFound "the inviter is not known";
+    RoleNotGrantable "ROLE_NOT_GRANTABLE" Denied "the inviter may not grant this role: only an admin can grant admin, and no inviter can grant owner";
+    InviterNotFound "INVITER_NOT_FOUND" NotFound "the inviter is not a known user";
     InviterNotAdmin "INVITER_NOT_ADMIN" Precondition "the inviter is not an admin member of the organization";
-    RedirectUrlInvalid "REDIRECT_URL_INVALID" Invalid "the redirect URL is malformed or its origin is not on the organization's list";
+    RedirectUrlInvalid "REDIRECT_URL_INVALID" Invalid "the redirect URL is malformed, or its origin is not on the organization's list";
     ExpiryOutOfRange "EXPIRY_OUT_OF_RANGE" Invalid "the invitation must expire between 1 hour and 365 days from now";
-    MetadataTooLarge "METADATA_TOO_LARGE" Invalid "the metadata is over 8 KiB as JSON or nested deeper than 16";
-    LocaleInvalid "LOCALE_INVALID" Invalid "the locale is not a BCP 47 language tag";
-    MessageInvalid "MESSAGE_INVALID" Invalid "the message is over 500 characters, or holds control characters or a link";
-    DomainNotAllowed "DOMAIN_NOT_ALLOWED" Precondition "the organization does not invite people of this mail domain";
-    NameInvalid "NAME_INVALID" Invalid "the name is empty, or holds control characters or angle brackets";
-    NameTooLong "NAME_TOO_LONG" Invalid "the name is over 100 characters";
-    NameContainsLink "NAME_CONTAINS_LINK" Invalid "the name holds a link, a host name or a telephone number";
-    EmailSuppressed "EMAIL_SUPPRESSED" Precondition "the address bounced, or asked for no more invitations";
+    MetadataTooLarge "METADATA_TOO_LARGE" Invalid "the metadata is larger than 8 KiB as JSON or nested deeper than 16 levels";
+    LocaleInvalid "LOCALE_INVALID" Invalid "the locale is not a valid BCP 47 language tag";
+    MessageInvalid "MESSAGE_INVALID" Invalid "the message is longer than 500 characters, or contains control characters or a link";
+    DomainNotAllowed "DOMAIN_NOT_ALLOWED" Precondition "the organization does not allow invitations to this mail domain";
+    NameInvalid "NAME_INVALID" Invalid "the name is empty, or contains control characters or angle brackets";
+    NameTooLong "NAME_TOO_LONG" Invalid "the name is longer than 100 characters";
+    NameContainsLink "NAME_CONTAINS_LINK" Invalid "the name contains a link, a host name or a telephone number";
+    EmailSuppressed "EMAIL_SUPPRESSED" Precondition "the address is suppressed, because it bounced or its reader wants no more invitations";
     QuotaExceeded "QUOTA_EXCEEDED" Exhausted "a quota is used up";
-    ItemsEmpty "ITEMS_EMPTY" Invalid "the list holds no item";
-    TooManyItems "TOO_MANY_ITEMS" Invalid "the list holds over 10,000 items";
+    ItemsEmpty "ITEMS_EMPTY" Invalid "the list contains no items";
+    TooManyItems "TOO_MANY_ITEMS" Invalid "the list contains more than 10,000 items";
     FieldRequired "FIELD_REQUIRED" Invalid "the field is required";
     FieldInvalid "FIELD_INVALID" Invalid "the field is malformed";
     RequestIdInvalid "REQUEST_ID_INVALID" Invalid "the request id is not a UUID";
-    RequestIdReused "REQUEST_ID_REUSED" Precondition "the request id was used for a different request";
-    RequestMalformed "REQUEST_MALFORMED" Invalid "the bytes are not the request message of this method";
+    RequestIdReused "REQUEST_ID_REUSED" Precondition "the request id was already used for a different request";
+    RequestMalformed "REQUEST_MALFORMED" Invalid "the bytes are not a valid request message of this method";
     PageTokenInvalid "PAGE_TOKEN_INVALID" Invalid "the page token was changed or belongs to another list";
     BatchNotFound "BATCH_NOT_FOUND" NotFound "the organization has no such batch";
     CursorInvalid "CURSOR_INVALID" Invalid "the cursor was changed or belongs to another stream of events";
-    CursorExpired "CURSOR_EXPIRED" Precondition "events that followed the cursor are kept no more";
-    StreamMalformed "STREAM_MALFORMED" Invalid "a stream begins with its header, and every other message holds items";
+    CursorExpired "CURSOR_EXPIRED" Precondition "events that follow the cursor were already deleted";
+    StreamMalformed "STREAM_MALFORMED" Invalid "the first message of a stream must be its header, and every other message must contain items";
     ItemsFailed "ITEMS_FAILED" Precondition "items failed and the call is atomic, so nothing was done";
     OrganizationNotFound "ORGANIZATION_NOT_FOUND" NotFound "the organization is not known";
     OrganizationInactive "ORGANIZATION_INACTIVE" Precondition "the organization was deleted";
@@ -123,32 +141,30 @@ reasons! {
     UserNotFound "USER_NOT_FOUND" NotFound "the user is not known";
     MembershipNotFound "MEMBERSHIP_NOT_FOUND" NotFound "the membership is not known";
     InvitationNotFound "INVITATION_NOT_FOUND" NotFound "the organization has no such invitation";
-    TokenMalformed "TOKEN_MALFORMED" Invalid "the token does not have the shape of a token";
-    TokenInvalid "TOKEN_INVALID" NotFound "the token names no invitation";
+    TokenMalformed "TOKEN_MALFORMED" Invalid "the token does not have the format of an invitation token";
+    TokenInvalid "TOKEN_INVALID" NotFound "the token belongs to no invitation";
     Expired "EXPIRED" Precondition "the invitation has expired";
     Revoked "REVOKED" Precondition "the invitation was revoked";
     Declined "DECLINED" Precondition "the invitation was declined";
-    AlreadyAccepted "ALREADY_ACCEPTED" Precondition "the invitation was accepted already";
-    EmailMismatch "EMAIL_MISMATCH" Denied "none of the user's verified addresses is the invited one";
-    EmailUnverified "EMAIL_UNVERIFIED" Denied "the caller's token names no verified address";
+    AlreadyAccepted "ALREADY_ACCEPTED" Precondition "the invitation was already accepted";
+    EmailMismatch "EMAIL_MISMATCH" Denied "none of the user's verified addresses is the invited address";
+    EmailUnverified "EMAIL_UNVERIFIED" Denied "the caller's token contains no verified address";
     AddressErased "ADDRESS_ERASED" Precondition "the address of the invitation was erased";
-    RoleWithdrawn "ROLE_WITHDRAWN" Precondition "the invitation's role is not one of the organization's roles any more";
-    MailNotFailed "MAIL_NOT_FAILED" Precondition "the latest mail of the invitation was not given up";
-    CredentialsInvalid "CREDENTIALS_INVALID" Unauthenticated "the call carries no valid credentials";
-    ScopeMissing "SCOPE_MISSING" Denied "the caller lacks a scope";
+    RoleWithdrawn "ROLE_WITHDRAWN" Precondition "the role of the invitation is no longer one of the organization's roles";
+    MailNotFailed "MAIL_NOT_FAILED" Precondition "the latest email of the invitation did not fail permanently";
+    CredentialsInvalid "CREDENTIALS_INVALID" Unauthenticated "the call has no valid credentials";
+    ScopeMissing "SCOPE_MISSING" Denied "the caller does not have the required scope";
     OrganizationDenied "ORGANIZATION_DENIED" Denied "the caller may not act for this organization";
     MethodDenied "METHOD_DENIED" Denied "this kind of caller may not call this method";
-    UserDenied "USER_DENIED" Denied "a user acts only for themselves, and may not say this";
-    RateLimited "RATE_LIMITED" Exhausted "the caller asks for more in a time than it may";
-    Conflict "CONFLICT" Aborted "other calls changed the same rows; send the same call again";
-    Overloaded "OVERLOADED" Unavailable "the service cannot do this now; send the same call again";
-    DeadlineExceeded "DEADLINE_EXCEEDED" Deadline "the call's time ran out";
-    Internal "INTERNAL" Internal "an internal fault; the operator finds it in the log";
+    UserDenied "USER_DENIED" Denied "a user may act only for themselves and may not set this field";
+    RateLimited "RATE_LIMITED" Exhausted "the caller exceeded its rate limit";
+    Conflict "CONFLICT" Aborted "concurrent calls changed the same rows; send the same call again";
+    Overloaded "OVERLOADED" Unavailable "the service cannot process the call now; send the same call again";
+    DeadlineExceeded "DEADLINE_EXCEEDED" Deadline "the deadline of the call was exceeded";
+    Internal "INTERNAL" Internal "internal error; the log of the service has the details";
 }
 
 impl Reason {
-    /// The reason with this name on the wire.
-    #[must_use]
     pub fn from_code(code: &str) -> Option<Self> {
         Self::ALL
             .iter()

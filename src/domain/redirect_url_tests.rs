@@ -10,7 +10,7 @@ fn origins() -> Vec<String> {
 }
 
 #[test]
-fn listed_origins_pass_with_any_path_and_query() {
+fn listed_origins_are_accepted_with_any_path_and_query() {
     for url in [
         "https://app.example.com/welcome?x=1#y",
         "https://APP.example.com:443/",
@@ -21,7 +21,7 @@ fn listed_origins_pass_with_any_path_and_query() {
 }
 
 #[test]
-fn everything_else_is_refused() {
+fn every_other_url_is_refused() {
     let long = format!("https://app.example.com/{}", "x".repeat(2_025));
     let grows = format!("https://app.example.com/{}", "\"".repeat(1_000));
     let cases = [
@@ -75,7 +75,7 @@ fn an_origin_has_no_path() {
 
 proptest! {
     #[test]
-    fn whatever_is_taken_begins_with_a_listed_origin_and_ends_it_there(
+    fn every_accepted_url_begins_with_a_listed_origin_and_a_slash(
         input in prop_oneof![
             any::<String>(),
             "[!-~]{0,40}",
@@ -94,7 +94,7 @@ proptest! {
                     .any(|origin| lowered.strip_prefix(origin).is_some_and(|rest| {
                         rest.is_empty() || rest.starts_with(['/', '?', '#', ':'])
                     })),
-                "a reader that knows no URL standard goes elsewhere: {input}"
+                "a parser that does not follow the URL standard finds another origin: {input}"
             );
             prop_assert_eq!(parse(&url, &origins()), Ok(url));
         }

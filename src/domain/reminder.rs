@@ -1,30 +1,26 @@
-//! Reminders: how long before an invitation expires its person is mailed once more, and when that is of any use.
+//! Reminders: how long before an invitation expires its person gets a second email, and when a reminder is pointless.
 
 use time::{Duration, OffsetDateTime};
 
 use super::reason::Reason;
 
-/// Shortest lead: who is reminded must have time to come.
+/// Shortest lead, so that the person has time to accept.
 pub const LEAD_MIN: Duration = Duration::hours(1);
-/// Longest lead.
 pub const LEAD_MAX: Duration = Duration::days(30);
-/// A reminder that comes sooner than this after the mail it reminds of is none.
+/// Shortest time between an email and its reminder. An earlier reminder is not sent.
 pub const PAUSE_MIN: Duration = Duration::hours(1);
 
-/// A lead as a caller asks for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ReminderInput {
-    /// Nothing was said.
     #[default]
     Unset,
-    /// So long.
     Lead(Duration),
-    /// A value that is no duration at all.
+    /// A value that is not a duration.
     Malformed,
 }
 
 impl ReminderInput {
-    /// The lead, or `unset` where nothing was said.
+    /// The lead, or `unset` if the caller sent none.
     pub fn resolve(self, unset: ReminderLead) -> Result<ReminderLead, Reason> {
         match self {
             Self::Unset => Ok(unset),
@@ -34,15 +30,14 @@ impl ReminderInput {
     }
 }
 
-/// How long before expiry to remind, in whole seconds; zero for never.
+/// How long before its expiry a reminder is due, in whole seconds. Zero means no reminder.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReminderLead(i32);
 
 impl ReminderLead {
-    /// No reminder.
     pub const NEVER: Self = Self(0);
 
-    /// Checks a lead.
+    /// Checks a lead: zero, or from [`LEAD_MIN`] to [`LEAD_MAX`].
     pub fn parse(lead: Duration) -> Result<Self, Reason> {
         if !lead.is_zero() && !(LEAD_MIN..=LEAD_MAX).contains(&lead) {
             return Err(Reason::FieldInvalid);
@@ -52,21 +47,16 @@ impl ReminderLead {
             .map_err(|_| Reason::FieldInvalid)
     }
 
-    /// The lead that a column holds.
-    #[must_use]
     pub const fn from_seconds(seconds: i32) -> Self {
         Self(seconds)
     }
 
-    /// The lead as a column holds it.
-    #[must_use]
     pub const fn seconds(self) -> i32 {
         self.0
     }
 
-    /// When the reminder of an invitation that is mailed now is due; `None` if there is to be none. The store reckons
-    /// the same for invitations that are mailed again.
-    #[must_use]
+    /// When the reminder of an invitation is due whose email is sent at `mailed_at`. Returns `None` if there is no
+    /// reminder. The store computes the same for invitations that are resent.
     pub fn due_at(
         self,
         expires_at: OffsetDateTime,
@@ -103,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reminder_comes_an_hour_after_the_mail_at_the_soonest() {
+    fn a_reminder_is_due_an_hour_after_the_email_at_the_earliest() {
         let lead = ReminderLead(86_400);
         let expires_at = NOW + Duration::days(7);
         assert_eq!(lead.due_at(expires_at, NOW), Some(NOW + Duration::days(6)));

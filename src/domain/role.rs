@@ -1,23 +1,21 @@
-//! Roles: names an organization gives to what its members may do. Two mean something to this service: `admin`, whose
-//! members invite, and `owner`, which no invitation gives.
+//! Roles: names that an organization gives to sets of permissions. This service interprets two of them: members with
+//! `admin` may invite, and no invitation can grant `owner`.
 
-/// Longest role, in bytes.
 pub const ROLE_BYTES_MAX: usize = 64;
 
-/// The name of a role: 1 to 64 of a-z, 0-9, `_`, `:`, `.` and `-`.
+/// The name of a role: 1 to 64 characters of a-z, 0-9, `_`, `:`, `.` and `-`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Role(String);
 
 impl Role {
     /// The role whose members may invite.
     pub const ADMIN: &'static str = "admin";
-    /// The role that stands above `admin`, where an organization has it.
+    /// The role above `admin`, in organizations that have it.
     pub const OWNER: &'static str = "owner";
-    /// The default role of an organization that names none.
+    /// The default role of an organization that sets none.
     pub const MEMBER: &'static str = "member";
 
-    /// Parses a role; `None` if it breaks the grammar.
-    #[must_use]
+    /// Returns `None` if the name is invalid.
     pub fn parse(input: &str) -> Option<Self> {
         let is_allowed = |byte: u8| {
             byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_:.-".contains(&byte)
@@ -27,27 +25,21 @@ impl Role {
         is_role.then(|| Self(input.to_owned()))
     }
 
-    /// The role as text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The role as text, owned.
-    #[must_use]
     pub fn into_string(self) -> String {
         self.0
     }
 
-    /// Whether an inviter may grant it. Nobody grants what is above themselves: an admin grants all but `owner`, which
-    /// comes from the directory alone, and whoever is no admin grants no admin.
-    #[must_use]
+    /// Whether an inviter may grant the role. An admin may grant every role but `owner`, which only the directory sets.
+    /// An inviter who is not an admin may not grant `admin`.
     pub fn is_grantable_by(&self, is_admin: bool) -> bool {
         self.0 != Self::OWNER && (is_admin || !self.is_admin())
     }
 
-    /// Whether its members may invite.
-    #[must_use]
+    /// Whether members with this role may invite.
     pub fn is_admin(&self) -> bool {
         self.0 == Self::ADMIN
     }
@@ -58,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_grants_what_is_above_themselves() {
+    fn no_inviter_grants_a_role_above_their_own() {
         let is_grantable = |role, is_admin| Role::parse(role).unwrap().is_grantable_by(is_admin);
         assert!(is_grantable("admin", true) && is_grantable("member", true));
         assert!(is_grantable("member", false) && !is_grantable("admin", false));
@@ -66,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_role_is_one_plain_name() {
+    fn a_role_is_a_short_plain_name() {
         assert!(Role::parse("billing:read-only").is_some());
         for bad in ["", "Owner", "owner,member", "a b", "rôle", &"r".repeat(65)] {
             assert!(Role::parse(bad).is_none(), "{bad:?}");

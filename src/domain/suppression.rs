@@ -1,66 +1,40 @@
-//! Suppressions: why an address gets no more mail, for how long, and which of two reasons counts.
+//! Suppressions: why an address gets no more email, for how long, and which of two suppressions applies.
 //!
-//! Whom a suppression concerns is an [`AddressTag`](super::address_tag::AddressTag) and never an address.
+//! A suppression stores an [`AddressTag`](super::address_tag::AddressTag) and never an address.
 
 use time::{Duration, OffsetDateTime};
 
 use super::address_tag::TAG_BYTES;
+use super::named_enum::named_enum;
 
-/// How long an address that bounced is left alone: mailboxes are given up, and given to others.
+/// How long a hard bounce suppresses an address. Mailboxes are closed and later given to other people.
 pub const HARD_BOUNCE_DURATION: Duration = Duration::days(180);
 
-/// The organization of suppressions that stop the invitations of all.
+/// The organization id of a suppression that applies to all organizations.
 pub const EVERY_ORGANIZATION: &str = "";
 
-/// Why an address is suppressed, the weakest first: what its reader said counts more than what an operator or a mail
-/// server did.
-///
-/// Of two suppressions of one address the one that ends later is the stronger, and of two that end together the one
-/// with the stronger reason. The stronger one stays, whichever came first, so that reports may come in any order.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum SuppressionReason {
-    /// There is no such mailbox.
-    HardBounce,
-    /// Somebody put it on the list by hand.
-    Manual,
-    /// Its reader declined an invitation and wants no other from this organization.
-    Declined,
-    /// Its reader followed the link that stops mails.
-    Unsubscribed,
-    /// Its reader reported a mail as unwanted.
-    Complaint,
+named_enum! {
+    /// Why an address is suppressed, the weakest reason first. A wish of the reader is stronger than an entry of an
+    /// operator or a report of a mail server.
+    ///
+    /// Of two suppressions of one address the one that ends later stays. If both end together, the one with the
+    /// stronger reason stays. So reports may arrive in any order.
+    pub enum SuppressionReason {
+        /// The mailbox does not exist.
+        HardBounce = "hard_bounce",
+        /// An operator added the address.
+        Manual = "manual",
+        /// The reader declined an invitation and wants no other from this organization.
+        Declined = "declined",
+        /// The reader used the unsubscribe link.
+        Unsubscribed = "unsubscribed",
+        /// The reader reported an email as spam.
+        Complaint = "complaint",
+    }
 }
 
 impl SuppressionReason {
-    /// Every reason, the weakest first.
-    pub const ALL: [Self; 5] = [
-        Self::HardBounce,
-        Self::Manual,
-        Self::Declined,
-        Self::Unsubscribed,
-        Self::Complaint,
-    ];
-
-    /// The name in the store.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::HardBounce => "hard_bounce",
-            Self::Manual => "manual",
-            Self::Declined => "declined",
-            Self::Unsubscribed => "unsubscribed",
-            Self::Complaint => "complaint",
-        }
-    }
-
-    /// The reason with this name in the store.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == name)
-    }
-
-    /// When a suppression that begins now ends by itself; `None` if it lasts until it is lifted.
-    #[must_use]
+    /// When a suppression that begins now ends. Returns `None` if it stays until somebody removes it.
     pub fn ends_at(self, now: OffsetDateTime) -> Option<OffsetDateTime> {
         match self {
             Self::HardBounce => Some(now + HARD_BOUNCE_DURATION),
@@ -68,9 +42,8 @@ impl SuppressionReason {
         }
     }
 
-    /// Whether it stops an invitation of this kind. A mailbox that is not there is in nobody's way where no mail is
-    /// sent; every other reason is a wish not to be invited.
-    #[must_use]
+    /// Whether the reason stops an invitation with an email (`is_mailed`) or without one. A mailbox that does not exist
+    /// matters only if an email is sent. Every other reason is a wish not to be invited.
     pub const fn stops(self, is_mailed: bool) -> bool {
         match self {
             Self::HardBounce => is_mailed,
@@ -79,18 +52,16 @@ impl SuppressionReason {
     }
 }
 
-/// An entry of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suppression {
-    /// The organization whose invitations it stops; empty for those of all.
+    /// Empty if the suppression applies to all organizations.
     pub organization_id: String,
-    /// What stands for the address.
+    /// The [`AddressTag`](super::address_tag::AddressTag) of the address.
     pub tag: [u8; TAG_BYTES],
-    /// Why.
     pub reason: SuppressionReason,
-    /// When it was added, or last confirmed.
+    /// When the suppression was added or last confirmed.
     pub created_at: OffsetDateTime,
-    /// When it ends by itself; `None` for never.
+    /// `None` if the suppression stays until somebody removes it.
     pub expires_at: Option<OffsetDateTime>,
 }
 
@@ -99,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reasons_are_listed_from_the_weakest_and_found_by_their_names() {
+    fn reasons_are_sorted_from_the_weakest_and_found_by_their_names() {
         assert!(SuppressionReason::ALL.is_sorted());
         for reason in SuppressionReason::ALL {
             assert_eq!(SuppressionReason::from_name(reason.as_str()), Some(reason));
@@ -108,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_bounce_ends_by_itself_and_lets_unmailed_invitations_pass() {
+    fn only_a_hard_bounce_ends_by_itself_and_allows_invitations_without_email() {
         let now = time::macros::datetime!(2026-11-22 18:48 UTC);
         for reason in SuppressionReason::ALL {
             let is_bounce = reason == SuppressionReason::HardBounce;

@@ -1,4 +1,4 @@
-//! The secret in an invitation's link: derived from the row and a key, stored nowhere, believed in nothing.
+//! Invitation tokens: the secret in an invitation's link. It is derived from the row and a key, and stored nowhere.
 //!
 //! ```text
 //! msg    "invitations/accept/v1\0" ‖ SHA-256(organization_id) ‖ id[16] ‖ u32be(generation) ‖ nonce[16]
@@ -6,8 +6,8 @@
 //! token  "inv1_" ‖ base64url-nopad( 0x01 ‖ kid[1] ‖ id[16] ‖ HMAC-SHA256(K[kid], msg)[32] )
 //! ```
 //!
-//! A token says which row and key to look at, and proves itself against them. Organization, address and role come from
-//! the row.
+//! A token names the row and the key to check it with. The organization, the address and the role are taken from the
+//! row.
 
 use std::fmt;
 
@@ -20,9 +20,7 @@ use uuid::Uuid;
 
 use super::keyring::{KEY_BYTES, Keyring, Purpose};
 
-/// Length of a token, in characters.
 pub const TOKEN_CHARACTERS: usize = 72;
-/// Length of a nonce, in bytes.
 pub const NONCE_BYTES: usize = 16;
 
 const PREFIX: &str = "inv1_";
@@ -31,22 +29,19 @@ const CONTEXT: &[u8] = b"invitations/accept/v1\0";
 const MAC_BYTES: usize = 32;
 const PAYLOAD_BYTES: usize = 2 + 16 + MAC_BYTES;
 
-/// What of a row a token is bound to: change any of it, and every older token is dead.
+/// The parts of a row to which a token is bound. After a change of any part all older tokens are invalid.
 #[derive(Clone, Copy)]
 pub struct TokenSubject<'a> {
-    /// The organization.
     pub organization_id: &'a str,
-    /// The invitation.
     pub invitation_id: Uuid,
-    /// Counts the rotations of the link.
+    /// How often the link was rotated.
     pub generation: u32,
-    /// Chance, new for each generation: the key alone forges nothing.
+    /// A random nonce for each generation, so that the key alone cannot forge a token.
     pub nonce: [u8; NONCE_BYTES],
-    /// The normal form of the address.
     pub email_normalized: &'a str,
 }
 
-/// A token as it came in: well formed, and nothing more is known of it.
+/// A well-formed token. [`Token::matches`] checks whether it is genuine.
 #[derive(Clone)]
 pub struct Token {
     version: u8,
@@ -55,14 +50,12 @@ pub struct Token {
     mac: [u8; MAC_BYTES],
 }
 
-/// The text is not of the shape of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the token is malformed")]
 pub struct TokenParseError;
 
 impl Token {
-    /// Derives the token of a subject, or `None` if the ring lacks the key.
-    #[must_use]
+    /// Derives the token of a subject. Returns `None` if the keyring has no key `kid`.
     pub fn derive(ring: &Keyring, kid: u8, subject: &TokenSubject<'_>) -> Option<Self> {
         Some(Self {
             version: VERSION,
@@ -72,7 +65,7 @@ impl Token {
         })
     }
 
-    /// Reads a token: exact length and prefix, canonical base64url. Says nothing about whether it is genuine.
+    /// Parses a token: exact length, prefix and canonical base64url. It may still be forged.
     pub fn parse(text: &str) -> Result<Self, TokenParseError> {
         if text.len() != TOKEN_CHARACTERS {
             return Err(TokenParseError);
@@ -83,7 +76,7 @@ impl Token {
             .map_err(|_| TokenParseError)?;
         let payload: [u8; PAYLOAD_BYTES] = payload.try_into().map_err(|_| TokenParseError)?;
         let token = Self::from_payload(&payload);
-        // Trailing bits that decode to nothing would give one token several spellings.
+        // Trailing bits that decode to nothing would allow several spellings of one token.
         if token.reveal() == text {
             Ok(token)
         } else {
@@ -91,14 +84,11 @@ impl Token {
         }
     }
 
-    /// The row to look at.
-    #[must_use]
     pub const fn invitation_id(&self) -> Uuid {
         self.invitation_id
     }
 
-    /// Whether the token is the one of this subject, under the key the row names. Takes the same time either way.
-    #[must_use]
+    /// Whether the token was derived from this subject with the key of the row. Takes the same time in both cases.
     pub fn matches(&self, ring: &Keyring, row_kid: u8, subject: &TokenSubject<'_>) -> bool {
         let key = ring.derive(row_kid, Purpose::Accept);
         let expected = mac(&key.unwrap_or([0; KEY_BYTES]), subject);
@@ -112,20 +102,19 @@ impl Token {
         bool::from(is_same) && key.is_some()
     }
 
-    /// Does the work of [`Token::matches`] for a row that is not there, so that time tells nothing.
+    /// Does the same work as [`Token::matches`] for a row that does not exist, so that the duration reveals nothing.
     pub fn verify_dummy(&self, ring: &Keyring) {
-        let nobody = TokenSubject {
+        let dummy = TokenSubject {
             organization_id: "",
             invitation_id: Uuid::nil(),
             generation: 0,
             nonce: [0; NONCE_BYTES],
             email_normalized: "",
         };
-        let _ = self.matches(ring, ring.active(), &nobody);
+        let _ = self.matches(ring, ring.active(), &dummy);
     }
 
-    /// The token as text. It is a secret: only the mail and a caller that may have links see it.
-    #[must_use]
+    /// The token as text. It is secret: only the email and callers with the scope `invitations:link` may contain it.
     pub fn reveal(&self) -> String {
         let mut payload = [0; PAYLOAD_BYTES];
         payload[0] = self.version;
@@ -157,7 +146,7 @@ impl fmt::Debug for Token {
 
 fn mac(key: &[u8; KEY_BYTES], subject: &TokenSubject<'_>) -> [u8; MAC_BYTES] {
     Hmac::<Sha256>::new_from_slice(key)
-        .expect("HMAC takes keys of any length")
+        .expect("HMAC accepts keys of any length")
         .chain_update(CONTEXT)
         .chain_update(Sha256::digest(subject.organization_id))
         .chain_update(subject.invitation_id.as_bytes())

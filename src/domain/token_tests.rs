@@ -64,7 +64,7 @@ fn a_token_with_any_one_bit_flipped_is_refused() {
 }
 
 #[test]
-fn a_token_is_bound_to_everything_in_its_subject() {
+fn a_token_is_bound_to_every_part_of_its_subject() {
     let ring = ring();
     let token = Token::derive(&ring, 1, &subject()).unwrap();
     assert!(token.matches(&ring, 1, &subject()));
@@ -104,7 +104,7 @@ fn a_token_is_bound_to_everything_in_its_subject() {
 }
 
 #[test]
-fn whatever_is_not_exactly_a_token_is_malformed() {
+fn everything_but_an_exact_token_is_malformed() {
     let token = Token::derive(&ring(), 1, &subject()).unwrap().reveal();
     let decorated = [
         String::new(),
@@ -132,12 +132,12 @@ fn whatever_is_not_exactly_a_token_is_malformed() {
 }
 
 #[test]
-fn printing_a_token_prints_nothing_of_it() {
+fn debug_prints_nothing_of_a_token() {
     let token = Token::derive(&ring(), 1, &subject()).unwrap();
     assert_eq!(format!("{token:?}"), "[redacted]");
 }
 
-/// Anything at all, and what has the shape of a token or nearly.
+/// Arbitrary text, and text that has the format of a token or nearly.
 fn inputs() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
@@ -148,11 +148,11 @@ fn inputs() -> impl Strategy<Value = String> {
 
 proptest! {
     #[test]
-    fn what_has_the_shape_of_a_token_has_one_spelling(input in inputs()) {
+    fn a_well_formed_token_has_one_spelling(input in inputs()) {
         if let Ok(token) = Token::parse(&input) {
             prop_assert_eq!(token.reveal(), &*input);
             prop_assert!(input.is_ascii() && input.len() == 72 && input.starts_with("inv1_"));
-            prop_assert!(!token.matches(&ring(), 1, &subject()), "nobody guesses one");
+            prop_assert!(!token.matches(&ring(), 1, &subject()), "guessed tokens are not genuine");
         }
     }
 
@@ -161,7 +161,7 @@ proptest! {
         let token = Token::derive(&ring(), 1, &subject()).unwrap().reveal();
         let changed = format!("{}{other}{}", &token[..at], &token[at + 1..]);
         prop_assume!(changed != token);
-        let is_taken = Token::parse(&changed).is_ok_and(|token| token.matches(&ring(), 1, &subject()));
-        prop_assert!(!is_taken, "{at} {other:?}");
+        let is_accepted = Token::parse(&changed).is_ok_and(|token| token.matches(&ring(), 1, &subject()));
+        prop_assert!(!is_accepted, "{at} {other:?}");
     }
 }

@@ -1,7 +1,7 @@
-//! Unsubscribe tokens: what a mail carries so that its reader, and nobody else, can stop further mail to the address.
+//! Unsubscribe tokens: with the token in an email, only its reader can unsubscribe the address.
 //!
-//! A token holds the address's tag and a proof, so that it works without looking anything up, for as long as its key
-//! is in the ring, and names nobody.
+//! A token contains the tag of the address and a truncated HMAC. It can be verified without a database, as long as its
+//! key is in the keyring, and it does not reveal the address.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,26 +9,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::address_tag::{AddressTag, TAG_BYTES};
 use super::keyring::{Keyring, Purpose};
 
-/// Length of a token, in characters.
 pub const TOKEN_CHARS: usize = 67;
-/// First byte of every token of this form.
 const VERSION: u8 = 1;
-/// Length of the proof, in bytes.
-const PROOF_BYTES: usize = 16;
+const MAC_BYTES: usize = 16;
 
-/// The token for a tag.
-#[must_use]
+/// Makes the token of a tag. Returns `None` if the keyring lacks the tag's key.
 pub fn seal(keyring: &Keyring, tag: &AddressTag) -> Option<String> {
     let mut bytes = vec![VERSION, tag.key_id];
     bytes.extend_from_slice(&tag.bytes);
-    let proof: [u8; PROOF_BYTES] =
-        keyring.truncated_hmac(tag.key_id, Purpose::Unsubscribe, &bytes)?;
-    bytes.extend_from_slice(&proof);
+    let mac: [u8; MAC_BYTES] = keyring.truncated_hmac(tag.key_id, Purpose::Unsubscribe, &bytes)?;
+    bytes.extend_from_slice(&mac);
     Some(URL_SAFE_NO_PAD.encode(bytes))
 }
 
-/// The tag of a genuine token.
-#[must_use]
+/// Returns the tag of a genuine token.
 pub fn open(keyring: &Keyring, token: &str) -> Option<AddressTag> {
     if token.len() != TOKEN_CHARS {
         return None;
@@ -36,8 +30,7 @@ pub fn open(keyring: &Keyring, token: &str) -> Option<AddressTag> {
     let bytes = URL_SAFE_NO_PAD.decode(token).ok()?;
     let (signed, claimed) = bytes.split_at_checked(2 + TAG_BYTES)?;
     let (version, key_id) = (signed[0], signed[1]);
-    let expected: [u8; PROOF_BYTES] =
-        keyring.truncated_hmac(key_id, Purpose::Unsubscribe, signed)?;
+    let expected: [u8; MAC_BYTES] = keyring.truncated_hmac(key_id, Purpose::Unsubscribe, signed)?;
     let is_genuine = version == VERSION
         && bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_slice(), claimed));
     is_genuine.then(|| AddressTag {
@@ -53,7 +46,7 @@ mod tests {
     use crate::domain::email_address::EmailAddress;
 
     #[test]
-    fn a_token_opens_unless_a_bit_of_it_changed() {
+    fn a_token_is_refused_if_any_bit_changed() {
         let keyring = Keyring::parse("1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n").unwrap();
         let address = EmailAddress::parse("alice@example.com").unwrap();
         let tag = AddressTagger::new(&keyring).tag(&address);

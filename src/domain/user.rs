@@ -1,55 +1,47 @@
-//! Users: who has an account, under which proven addresses.
+//! Users: accounts of the application, with their verified addresses.
 
 use super::display_name;
-use super::email_address::{EmailAddress, EmailAddressError};
-use super::ids::UserId;
-use super::organization::required_or_invalid;
-use super::reason::{Reason, Violation};
+use super::email_address::EmailAddress;
+use super::ids::{UserId, missing_or_malformed};
+use super::reason::{Reason, Violation, Violations};
 
-/// Most addresses of a user.
 pub const USER_EMAILS_MAX: usize = 20;
 
-/// A user. Not `Debug`: it holds addresses.
+/// A user. It is not `Debug`, because it contains addresses.
 #[derive(Clone)]
 pub struct User {
-    /// Their identifier.
     pub id: UserId,
-    /// Their name, or empty.
+    /// May be empty.
     pub name: String,
-    /// The normal forms of the addresses they have proven to own.
+    /// The normal forms of the user's verified addresses.
     pub emails_normalized: Vec<String>,
 }
 
 impl User {
-    /// Checks a user and reports every violation at once; `field_of_email` names the list in the violations.
+    /// Checks a user and reports every violation under the given names of the fields.
     pub fn parse(
         id: &str,
         name: &str,
         emails: &[String],
         [field_of_id, field_of_name, field_of_emails]: [&str; 3],
     ) -> Result<Self, Vec<Violation>> {
-        let mut violations = Vec::new();
-        let parsed_id = UserId::parse(id);
-        if parsed_id.is_none() {
-            violations.push(Violation::new(field_of_id, required_or_invalid(id)));
-        }
-        let name = match name {
-            "" => String::new(),
-            name => display_name::parse(name)
-                .inspect_err(|reason| violations.push(Violation::new(field_of_name, *reason)))
-                .unwrap_or_default(),
+        let mut violations = Violations::default();
+        let parsed_id = UserId::parse(id).ok_or_else(|| missing_or_malformed(id));
+        let parsed_id = violations.check(field_of_id, parsed_id);
+        let name = if name.is_empty() {
+            String::new()
+        } else {
+            let name = violations.check(field_of_name, display_name::parse(name));
+            name.unwrap_or_default()
         };
         if emails.len() > USER_EMAILS_MAX {
-            violations.push(Violation::new(field_of_emails, Reason::FieldInvalid));
+            violations.add(field_of_emails, Reason::FieldInvalid);
         }
         let mut emails_normalized = Vec::new();
         for (index, email) in emails.iter().take(USER_EMAILS_MAX).enumerate() {
-            match EmailAddress::parse(email) {
-                Ok(address) => emails_normalized.push(address.normalized().to_owned()),
-                Err(error) => violations.push(Violation::new(
-                    format!("{field_of_emails}[{index}]"),
-                    error.into(),
-                )),
+            let field = format!("{field_of_emails}[{index}]");
+            if let Some(address) = violations.check(&field, EmailAddress::parse(email)) {
+                emails_normalized.push(address.normalized().to_owned());
             }
         }
         match parsed_id {
@@ -58,16 +50,7 @@ impl User {
                 name,
                 emails_normalized,
             }),
-            _ => Err(violations),
-        }
-    }
-}
-
-impl From<EmailAddressError> for Reason {
-    fn from(error: EmailAddressError) -> Self {
-        match error {
-            EmailAddressError::Invalid => Self::EmailInvalid,
-            EmailAddressError::Unsupported => Self::EmailUnsupported,
+            _ => Err(violations.into_vec()),
         }
     }
 }

@@ -15,4 +15,5 @@ pub use admission::trusted_proxies::TrustedProxies;
 pub use wire::health::Health;
 pub use wire::limits;
 pub use wire::server::{GrpcConfig, GrpcServer};
-pub use wire::tls::{ClientCertificates, Tls, TlsFiles};
+pub use wire::tls::ServerTls;
+pub use wire::tls_files::{ClientCertificates, TlsFiles};

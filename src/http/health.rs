@@ -1,17 +1,17 @@
-//! Whether the process lives and whether it serves, for whoever restarts it or sends requests its way.
+//! Liveness and readiness of the process, for orchestrators and load balancers.
 
 use axum::extract::State;
 use axum::http::StatusCode;
 
-use super::server::Http;
+use super::state::HttpState;
 
-/// The process lives: it answers. A database that is away is no reason to restart it.
-pub(super) async fn lives() -> &'static str {
+/// The process is alive if it answers. A restart does not help while the database is down.
+pub(super) async fn is_alive() -> &'static str {
     "ok\n"
 }
 
-/// The service serves: the same answer as gRPC health gives.
-pub(super) async fn is_ready(State(http): State<Http>) -> (StatusCode, &'static str) {
+/// The same as the gRPC health.
+pub(super) async fn is_ready(State(http): State<HttpState>) -> (StatusCode, &'static str) {
     if *http.readiness.borrow() {
         (StatusCode::OK, "ready\n")
     } else {

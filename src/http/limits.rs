@@ -1,31 +1,31 @@
-//! Every limit of the HTTP port, by name and with its reason.
+//! All limits of the HTTP port, with their reasons.
 
 use std::time::Duration;
 
-/// Largest body, in bytes: a provider's report with the server's words in it has a few thousand.
+/// Largest body, in bytes. A report of a provider with the reply of a mail server has a few thousand.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
-/// Largest head of a request, in bytes: request line and headers.
+/// Largest head of a request, in bytes: the request line and the headers.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Most headers of a request.
 pub const HEADERS_MAX: usize = 64;
-/// Most connections at once that have asked for something, and with HTTP/1 requests too; further ones wait for a place.
+/// Most admitted connections, and so most concurrent requests. The first request of a further one waits for a slot.
 pub const CONNECTIONS_MAX: usize = 256;
-/// Most connections beside them that have not; the oldest is closed for each further one.
+/// Most connections that have not sent the head of a request. The oldest is closed for a further one.
 pub const PENDING_CONNECTIONS_MAX: usize = 256;
-/// Longest id of a report; those of providers have about 30 characters.
+/// Longest id of a report, in characters. Those of providers have about 30.
 pub const EVENT_ID_CHARS_MAX: usize = 200;
-/// How far a signature's time may be from ours, either way (Standard Webhooks).
+/// Largest difference between the time of a signature and our time (Standard Webhooks).
 pub const SIGNATURE_AGE_MAX: time::Duration = time::Duration::minutes(5);
-/// How long whoever finds the database away is asked to wait, in seconds.
+/// The delay before a retry that the server asks for while the database is unavailable.
 pub const RETRY_DELAY_SECONDS: u16 = 30;
-/// How long a peer may take.
+
 #[derive(Debug, Clone, Copy)]
 pub struct HttpTimeouts {
-    /// For the head of a request, and before its first byte: an idle connection is closed then.
+    /// From the connection or the previous response to the whole head of a request. Closes idle connections.
     pub head: Duration,
-    /// For the rest of a request, and for us to answer it.
+    /// From the head of a request to its response.
     pub request: Duration,
-    /// For everything on one connection: who always has another request makes room for others too.
+    /// For all requests of one connection, so that no peer occupies a slot for ever.
     pub connection: Duration,
 }
 

@@ -1,19 +1,23 @@
-//! The HTTP port: what reaches the service from where nobody speaks gRPC.
+//! The HTTP port, for clients that do not use gRPC.
 //!
-//! Readers of mails stop further ones here (`unsubscribe`), mail providers report what became of mails
-//! (`webhooks`), and whoever runs the process asks whether it lives (`health`). `server` holds connections and
-//! requests to their `limits`. Strangers can reach all of it, so nothing is believed without a proof: a token of ours
-//! in a link, a provider's signature or password. Knows no SQL, no store, no mail and no gRPC; TLS is a proxy's work.
+//! Readers of emails unsubscribe (`unsubscribe`), mail providers report deliveries (`webhooks`), and orchestrators
+//! probe the process (`health`). `server` applies the `limits` to connections and `router` to requests. The port is
+//! public, so every request needs a proof: a signed token, or the signature or the password of a provider. TLS is left
+//! to a proxy. This module knows no SQL, no store, no email and no gRPC.
 
+mod config;
 mod health;
 pub mod limits;
 mod page;
+mod router;
 mod server;
+mod state;
 mod unsubscribe;
 mod webhooks;
 
+pub use config::HttpConfig;
 pub use limits::HttpTimeouts;
-pub use server::{HttpConfig, HttpServer};
+pub use server::HttpServer;
 #[cfg(feature = "fuzzing")]
 pub use webhooks::fuzzing;
 pub use webhooks::{PostmarkPassword, WebhookSecret, WebhookSecretError};

@@ -1,4 +1,4 @@
-//! The pages a reader of a mail may see: one layout, four texts, nothing in them that came with a request.
+//! The pages for readers of emails: one layout and five texts. They contain nothing of the request.
 
 use std::sync::LazyLock;
 
@@ -12,20 +12,19 @@ use super::limits::RETRY_DELAY_SECONDS;
 
 const LAYOUT: &str = include_str!("pages/layout.html");
 const STYLE: &str = include_str!("pages/page.css");
-/// A form that leads to where its page is: the token is nowhere in the page.
+/// The form posts to the URL of its page, so the page does not contain the token.
 const FORM: &str = "<form method=\"post\"><input type=\"hidden\" name=\"List-Unsubscribe\" value=\"One-Click\">\
      <button>Stop invitations</button></form>";
 
-/// The one style sheet of a page is allowed by its hash, so that no other can be slipped in.
+/// Allows the style sheet of the page by its hash, and no other.
 static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
     let hash = STANDARD.encode(Sha256::digest(STYLE));
     let policy = format!(
         "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
     );
-    HeaderValue::from_str(&policy).expect("a policy of visible ASCII")
+    HeaderValue::from_str(&policy).expect("the policy is visible ASCII")
 });
 
-/// Asks whether the reader means it.
 pub(super) fn question() -> Response {
     page(
         StatusCode::OK,
@@ -36,7 +35,6 @@ pub(super) fn question() -> Response {
     )
 }
 
-/// Says that it is done.
 pub(super) fn done() -> Response {
     page(
         StatusCode::OK,
@@ -47,7 +45,6 @@ pub(super) fn done() -> Response {
     )
 }
 
-/// Says that there is nothing here.
 pub(super) fn missing() -> Response {
     page(
         StatusCode::NOT_FOUND,
@@ -57,7 +54,7 @@ pub(super) fn missing() -> Response {
     )
 }
 
-/// Says that a form came without what it asks for.
+/// The answer to a POST that is not a one-click unsubscribe.
 pub(super) fn incomplete() -> Response {
     page(
         StatusCode::BAD_REQUEST,
@@ -67,7 +64,7 @@ pub(super) fn incomplete() -> Response {
     )
 }
 
-/// Says that it could not be done now.
+/// The answer while the database is unavailable.
 pub(super) fn unavailable() -> Response {
     let mut response = page(
         StatusCode::SERVICE_UNAVAILABLE,

@@ -1,27 +1,25 @@
-//! One-click unsubscribe (RFC 8058): a link in each mail with which its reader, and nobody else, stops further ones.
+//! One-click unsubscribe (RFC 8058): each email has a link with which only its reader can unsubscribe.
 //!
-//! Scanners follow links, so looking changes nothing; only a POST that says what it is for does, be it a mail
-//! program's or that of the form on the page. It needs no cookie and no account: the token is the proof. The token
-//! stands in no log and in no page.
+//! Mail scanners follow links, so a GET changes nothing. Only a POST with the fields of RFC 8058 unsubscribes. It comes
+//! from a mail client, or from the form on the page. The token in the URL is the only credential; it appears in no log
+//! and in no page.
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::response::Response;
 
 use super::page;
-use super::server::Http;
+use super::state::HttpState;
 use crate::domain::actor::Actor;
 
-/// Who acts, for the audit log: whoever holds the token.
 const CALLER: &str = "http:unsubscribe";
 
-/// The name and the value of what a mail program posts.
+// The form field of RFC 8058 and its value.
 const FIELD: &[u8] = b"List-Unsubscribe";
-/// See [`FIELD`].
 const VALUE: &[u8] = b"One-Click";
 
-/// Shows the page of a genuine token.
-pub(super) async fn show(State(http): State<Http>, Path(token): Path<String>) -> Response {
+/// Shows the confirmation page for a genuine token.
+pub(super) async fn show(State(http): State<HttpState>, Path(token): Path<String>) -> Response {
     if http.service.is_unsubscribe_token(&token) {
         page::question()
     } else {
@@ -29,9 +27,9 @@ pub(super) async fn show(State(http): State<Http>, Path(token): Path<String>) ->
     }
 }
 
-/// Stops mails to the address of a genuine token.
+/// Unsubscribes the address of a genuine token.
 pub(super) async fn confirm(
-    State(http): State<Http>,
+    State(http): State<HttpState>,
     Path(token): Path<String>,
     body: Bytes,
 ) -> Response {
@@ -56,9 +54,9 @@ pub(super) async fn confirm(
     }
 }
 
-/// Whether a body says so, as a form or in parts (RFC 8058 §3.2 allows both): neither writes these words otherwise.
+/// Whether a body has the field and the value, as a form or as multipart (RFC 8058 §3.2). Both encode them literally.
 fn is_one_click(body: &[u8]) -> bool {
-    let contains = |words: &[u8]| body.windows(words.len()).any(|window| window == words);
+    let contains = |text: &[u8]| body.windows(text.len()).any(|window| window == text);
     contains(FIELD) && contains(VALUE)
 }
 
@@ -67,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_forms_of_a_one_click_body_are_understood() {
+    fn one_click_bodies_are_recognized_in_both_encodings() {
         let parts = b"--b\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--b--";
         assert!(is_one_click(parts));
         assert!(is_one_click(b"List-Unsubscribe=One-Click"));

@@ -1,4 +1,4 @@
-//! A caller: a service that acts for users by naming them, or a user who acts for themselves.
+//! Callers: a service that acts for users, or a user who acts for themselves.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -10,25 +10,22 @@ use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::UserId;
 use crate::domain::scope::Scope;
 
-/// Bytes of a hash that stand for a subject in logs: enough to tell subjects apart.
+/// Bytes of the hash of a subject in logs, enough to distinguish subjects.
 const LABEL_HASH_BYTES: usize = 8;
 
-/// Somebody who may call.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Caller {
-    /// Who it is, among all callers: a configured name, or `ISSUER:SUBJECT`. Request ids and rates belong to it.
+    /// The unique name: a configured name, or `ISSUER:SUBJECT`. Request ids and rates belong to it.
     pub name: String,
-    /// The name as logs have it: a subject that may be an address is hashed.
+    /// The name for logs. A subject that may be an address is hashed.
     pub label: String,
-    /// What a service may do; a user has none.
+    /// The scopes of a service. A user has none.
     pub scopes: Vec<Scope>,
-    /// For which organizations a service may do it. A user has none: what they may is asked of the directory.
+    /// The organizations of a service. A user has none, because memberships decide what a user may do.
     pub access: Access,
-    /// Which kind.
     pub principal: Principal,
 }
 
-/// The two kinds of caller.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Principal {
     /// Acts for users by naming them.
@@ -37,20 +34,18 @@ pub enum Principal {
     User(SignedInUser),
 }
 
-/// A user, as the issuer of their token knows them.
+/// A user as their issuer describes them.
 #[derive(Debug, PartialEq, Eq)]
 pub struct SignedInUser {
-    /// Who.
     pub id: UserId,
-    /// Their address, if the issuer says that it is verified.
+    /// The address, if the issuer has verified it.
     pub email: Option<EmailAddress>,
-    /// Their name, or empty.
+    /// May be empty.
     pub name: String,
 }
 
 impl Caller {
     /// A service with a configured name.
-    #[must_use]
     pub fn configured(name: String, scopes: Vec<Scope>, access: Access) -> Self {
         Self {
             label: name.clone(),
@@ -61,8 +56,7 @@ impl Caller {
         }
     }
 
-    /// A service that an issuer vouches for.
-    #[must_use]
+    /// A service that an issuer authenticated.
     pub fn service(issuer: &str, subject: &str, scopes: Vec<Scope>, access: Access) -> Self {
         Self {
             name: format!("{issuer}:{subject}"),
@@ -73,8 +67,8 @@ impl Caller {
         }
     }
 
-    /// A user whom an issuer vouches for. Whatever forgets to ask for the kind of caller finds one who may nothing.
-    #[must_use]
+    /// A user whom an issuer authenticated. Without scopes and organizations, so that code which does not check
+    /// [`Caller::principal`] permits nothing.
     pub fn user(issuer: &str, user: SignedInUser) -> Self {
         Self {
             name: format!("{issuer}:{}", user.id),
@@ -85,14 +79,10 @@ impl Caller {
         }
     }
 
-    /// Whether they may do something.
-    #[must_use]
     pub fn holds(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)
     }
 
-    /// The user, if it is one.
-    #[must_use]
     pub const fn as_user(&self) -> Option<&SignedInUser> {
         match &self.principal {
             Principal::Service => None,
@@ -101,7 +91,7 @@ impl Caller {
     }
 }
 
-/// Some issuers make addresses of subjects, and addresses have no place in a log.
+/// Some issuers use addresses as subjects, and addresses must not be logged.
 fn label(issuer: &str, subject: &str) -> String {
     if !subject.contains('@') {
         return format!("{issuer}:{subject}");
@@ -118,7 +108,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_may_nothing_by_scope_or_organization_and_no_address_gets_into_a_log() {
+    fn a_user_has_no_scope_and_no_organization_and_an_address_is_not_logged() {
         let user = SignedInUser {
             id: UserId::parse("ada@example.com").unwrap(),
             email: None,

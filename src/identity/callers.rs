@@ -1,6 +1,7 @@
-//! Everybody who may call, and how a call's headers name one of them.
+//! All callers that may call, found by the credentials of a call.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use http::HeaderMap;
@@ -8,19 +9,19 @@ use http::header::AUTHORIZATION;
 use sha2::{Digest as _, Sha256};
 
 use super::caller::Caller;
+use super::entries::{CallerCredential, CallerEntry, IssuerEntry};
 use super::issuer::Issuer;
-use super::jwt::{Fault, Unverified};
+use super::jwt::{JwtError, UnverifiedJwt};
 use crate::clock::Clock;
 use crate::domain::access::Access;
 use crate::domain::certificate_identity::CertificateIdentity;
 use crate::domain::reason::Reason;
-use crate::settings::callers_file::{CallerCredential, CallersFile};
 
-/// Everybody who may call. Cheap to clone; clones share the keys of issuers.
+/// The callers of a callers file. Clones share the cached keys of issuers.
 #[derive(Clone)]
-pub struct Callers(Arc<Known>);
+pub struct Callers(Arc<CallerIndex>);
 
-struct Known {
+struct CallerIndex {
     by_token_sha256: HashMap<[u8; 32], Arc<Caller>>,
     by_certificate: HashMap<CertificateIdentity, Arc<Caller>>,
     issuers: Vec<Issuer>,
@@ -28,16 +29,20 @@ struct Known {
 }
 
 impl Callers {
-    /// The callers of a callers file. Reads the key sets that are files; those behind URLs are fetched when the first
-    /// token of their issuer comes, so that an issuer that is down keeps nobody from starting.
+    /// Reads the key sets that are files. A key set with a URL is fetched when the first token of its issuer arrives,
+    /// so that the service starts while the issuer is down.
     ///
     /// # Errors
     ///
-    /// Every key set and certificate that cannot be used.
-    pub fn new(file: CallersFile, clock: Arc<dyn Clock>) -> Result<Self, Vec<String>> {
+    /// Every key set and root certificate that cannot be used.
+    pub fn new(
+        callers: Vec<CallerEntry>,
+        issuers: Vec<IssuerEntry>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Vec<String>> {
         let mut by_token_sha256 = HashMap::new();
         let mut by_certificate = HashMap::new();
-        for entry in file.callers {
+        for entry in callers {
             let access = match entry.organizations {
                 None => Access::Every,
                 Some(organizations) => Access::Only(organizations.into_iter().collect()),
@@ -53,17 +58,18 @@ impl Callers {
             }
         }
         let mut problems = Vec::new();
-        let mut issuers = Vec::with_capacity(file.issuers.len());
-        for entry in file.issuers {
-            match Issuer::new(entry, Arc::clone(&clock)) {
-                Ok(issuer) => issuers.push(issuer),
-                Err(problem) => problems.push(problem),
-            }
-        }
+        let issuers = issuers
+            .into_iter()
+            .filter_map(|entry| {
+                Issuer::new(entry, Arc::clone(&clock))
+                    .map_err(|problem| problems.push(problem))
+                    .ok()
+            })
+            .collect();
         if !problems.is_empty() {
             return Err(problems);
         }
-        Ok(Self(Arc::new(Known {
+        Ok(Self(Arc::new(CallerIndex {
             by_token_sha256,
             by_certificate,
             issuers,
@@ -71,16 +77,14 @@ impl Callers {
         })))
     }
 
-    /// The name of a caller that is known by a certificate, if there is any.
-    #[must_use]
+    /// The name of any caller that authenticates by a certificate.
     pub fn known_by_certificate(&self) -> Option<&str> {
         let mut callers = self.0.by_certificate.values();
         callers.next().map(|caller| caller.name.as_str())
     }
 
-    /// The caller whom a verified client certificate names; `None` if it names nobody, or two: which of them calls is
-    /// not for the order of names in a certificate to decide.
-    #[must_use]
+    /// The caller whom a verified client certificate names. Returns `None` if it names no caller, or two: the order of
+    /// names in a certificate must not decide.
     pub fn of_certificate(&self, identities: &[CertificateIdentity]) -> Option<Arc<Caller>> {
         let mut named = identities
             .iter()
@@ -91,17 +95,17 @@ impl Callers {
             .then(|| Arc::clone(caller))
     }
 
-    /// The caller of a call, by its `authorization` (RFC 6750 §2.1).
+    /// The caller of a call, by its `authorization` header (RFC 6750 §2.1).
     ///
-    /// A configured token is looked up by its hash: how long that takes says nothing about the token, whose 256 bits
-    /// nobody can approach byte by byte. What is none may be a JWT.
+    /// A configured token is found by its hash. The duration of the lookup depends only on the hash, so it does not
+    /// help to guess the token. Any other token may be a JWT.
     ///
     /// # Errors
     ///
-    /// `CREDENTIALS_INVALID`, whatever is wrong: the log of the service knows more. `OVERLOADED` where the keys of the
-    /// token's issuer cannot be had, which is no fault of the caller's.
+    /// `CREDENTIALS_INVALID` for every problem of the token, which is logged. `OVERLOADED` if the keys of the token's
+    /// issuer are unavailable, which is not the caller's fault.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Reason> {
-        let token = bearer(headers).ok_or(Reason::CredentialsInvalid)?;
+        let token = bearer_token(headers).ok_or(Reason::CredentialsInvalid)?;
         let hash: [u8; 32] = Sha256::digest(token).into();
         if let Some(caller) = self.0.by_token_sha256.get(&hash) {
             return Ok(Arc::clone(caller));
@@ -109,34 +113,31 @@ impl Callers {
         if self.0.issuers.is_empty() || token.bytes().filter(|byte| *byte == b'.').count() != 2 {
             return Err(Reason::CredentialsInvalid);
         }
-        self.verify(token).await.map(Arc::new).map_err(|fault| {
-            tracing::debug!(
-                token.fault = fault.as_str(),
-                "the token of a call was refused"
-            );
-            fault.reason()
+        self.verify(token).await.map(Arc::new).map_err(|error| {
+            tracing::debug!(token.fault = error.as_str(), "refused a JWT");
+            error.reason()
         })
     }
 
-    /// Finds the one issuer that a token claims to be of, and asks it.
-    async fn verify(&self, token: &str) -> Result<Caller, Fault> {
-        let unverified = Unverified::parse(token)?;
+    /// Verifies a token with the one issuer that it claims.
+    async fn verify(&self, token: &str) -> Result<Caller, JwtError> {
+        let unverified = UnverifiedJwt::parse(token)?;
         let mut claimed = self
             .0
             .issuers
             .iter()
             .filter(|issuer| issuer.is_claimed_by(&unverified));
-        let issuer = claimed.next().ok_or(Fault::Issuer)?;
-        // Meant for two tables at once: which kind of caller it is would be anybody's guess.
+        let issuer = claimed.next().ok_or(JwtError::Issuer)?;
+        // A token for two configured issuers is ambiguous: one may identify users and the other services.
         if claimed.next().is_some() {
-            return Err(Fault::Audience);
+            return Err(JwtError::Audience);
         }
         issuer.verify(&unverified, self.0.clock.now()).await
     }
 }
 
-impl std::fmt::Debug for Callers {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Callers {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Callers")
             .field("tokens", &self.0.by_token_sha256.len())
@@ -146,8 +147,8 @@ impl std::fmt::Debug for Callers {
     }
 }
 
-/// The token of the one `authorization` header, if there is exactly one and it is a bearer token.
-fn bearer(headers: &HeaderMap) -> Option<&str> {
+/// The bearer token, if there is exactly one `authorization` header.
+fn bearer_token(headers: &HeaderMap) -> Option<&str> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next()?.to_str().ok()?;
     if values.next().is_some() {
@@ -162,21 +163,16 @@ mod tests {
     use super::*;
     use crate::clock::SystemClock;
     use crate::domain::scope::Scope;
-    use crate::settings::callers_file::CallerEntry;
 
     #[tokio::test]
-    async fn only_one_whole_bearer_token_of_a_configured_caller_counts() {
+    async fn only_a_single_complete_bearer_token_authenticates() {
         let entry = CallerEntry {
             name: "demo".into(),
             credential: CallerCredential::TokenSha256(Sha256::digest("secret").into()),
             scopes: vec![Scope::InvitationsRead],
             organizations: None,
         };
-        let file = CallersFile {
-            callers: vec![entry],
-            ..CallersFile::default()
-        };
-        let callers = Callers::new(file, Arc::new(SystemClock)).unwrap();
+        let callers = Callers::new(vec![entry], Vec::new(), Arc::new(SystemClock)).unwrap();
         let name = async |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {
@@ -208,21 +204,18 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_one_caller_or_nobody() {
+    fn a_certificate_identifies_exactly_one_caller() {
         let entry = |name: &str, identity: &str| CallerEntry {
             name: name.to_owned(),
             credential: CallerCredential::Certificate(identity.parse().unwrap()),
             scopes: vec![Scope::InvitationsRead],
             organizations: None,
         };
-        let file = CallersFile {
-            callers: vec![
-                entry("web", "spiffe://a.example/web"),
-                entry("api", "dns:api.a.example"),
-            ],
-            ..CallersFile::default()
-        };
-        let callers = Callers::new(file, Arc::new(SystemClock)).unwrap();
+        let entries = vec![
+            entry("web", "spiffe://a.example/web"),
+            entry("api", "dns:api.a.example"),
+        ];
+        let callers = Callers::new(entries, Vec::new(), Arc::new(SystemClock)).unwrap();
         let name = |identities: &[&str]| {
             let identities: Vec<_> = identities
                 .iter()
@@ -237,13 +230,13 @@ mod tests {
             name(&["dns:web.a.example", api, api]).as_deref(),
             Some("api")
         );
-        for nobody in [
+        for unknown in [
             &[] as &[&str],
             &["spiffe://a.example/web/x"],
             &["dns:a.example"],
             &[web, api],
         ] {
-            assert_eq!(name(nobody), None, "{nobody:?}");
+            assert_eq!(name(unknown), None, "{unknown:?}");
         }
     }
 }

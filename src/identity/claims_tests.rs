@@ -1,10 +1,11 @@
-//! What tokens say, case by case.
+//! Tests of the claims, case by case.
 
 use serde_json::{Value, json};
 use time::macros::datetime;
 
 use super::*;
-use crate::identity::issuer_entry::KeysAt;
+use crate::domain::scope::Scope;
+use crate::identity::entries::KeyLocation;
 
 const NOW: OffsetDateTime = datetime!(2026-11-22 18:48 UTC);
 
@@ -13,14 +14,14 @@ fn entry(kind: IssuerKind) -> IssuerEntry {
         name: "platform".to_owned(),
         issuer: "https://issuer.example.com/".to_owned(),
         audience: "invitations".to_owned(),
-        keys: KeysAt::File("keys".into()),
+        keys: KeyLocation::File("keys".into()),
         roots_file: None,
         kind,
     }
 }
 
 fn services() -> IssuerEntry {
-    entry(IssuerKind::Service(ServiceTerms {
+    entry(IssuerKind::Service(ServicePermissions {
         scopes: vec![Scope::InvitationsWrite, Scope::InvitationsRead],
         default_scopes: Vec::new(),
         organizations: Access::Every,
@@ -28,7 +29,7 @@ fn services() -> IssuerEntry {
     }))
 }
 
-/// Good claims with some of them replaced; null takes one away.
+/// Valid claims with some of them replaced. Null removes a claim.
 fn claims(changes: &Value) -> Claims {
     let mut claims = json!({
         "iss": "https://issuer.example.com/",
@@ -44,11 +45,11 @@ fn claims(changes: &Value) -> Claims {
     all.clone()
 }
 
-fn service_of(changes: &Value) -> Result<Caller, Fault> {
+fn service_of(changes: &Value) -> Result<Caller, JwtError> {
     caller(&claims(changes), &services(), NOW)
 }
 
-fn user_of(changes: &Value) -> Result<SignedInUser, Fault> {
+fn user_of(changes: &Value) -> Result<SignedInUser, JwtError> {
     let found = caller(&claims(changes), &entry(IssuerKind::User), NOW)?;
     match found.principal {
         crate::identity::Principal::User(user) => Ok(user),
@@ -57,7 +58,7 @@ fn user_of(changes: &Value) -> Result<SignedInUser, Fault> {
 }
 
 #[test]
-fn a_token_is_of_its_issuer_and_for_its_audience_byte_for_byte() {
+fn issuer_and_audience_are_compared_byte_by_byte() {
     for good in [
         json!({}),
         json!({"aud": ["invitations"]}),
@@ -75,12 +76,12 @@ fn a_token_is_of_its_issuer_and_for_its_audience_byte_for_byte() {
         json!({"iss": "https://issuer.example.com"}),
         json!({"iss": ["https://issuer.example.com/"]}),
     ] {
-        assert_eq!(service_of(&bad).err(), Some(Fault::Audience), "{bad}");
+        assert_eq!(service_of(&bad).err(), Some(JwtError::Audience), "{bad}");
     }
 }
 
 #[test]
-fn a_token_counts_between_its_times_and_for_a_day_at_most() {
+fn a_token_is_valid_between_its_times_and_for_a_day_at_most() {
     let at = |seconds: i64| NOW.unix_timestamp() + seconds;
     for good in [
         json!({"exp": at(-29)}),
@@ -92,30 +93,33 @@ fn a_token_counts_between_its_times_and_for_a_day_at_most() {
         assert!(service_of(&good).is_ok(), "{good}");
     }
     for (bad, fault) in [
-        (json!({"exp": null}), Fault::Expired),
-        (json!({"exp": at(-30)}), Fault::Expired),
-        (json!({"exp": 0}), Fault::Expired),
-        (json!({"exp": -1}), Fault::Expired),
-        (json!({"exp": at(600).to_string()}), Fault::Claim),
-        (json!({"exp": true}), Fault::Claim),
-        (json!({"exp": u64::MAX}), Fault::Claim),
-        (json!({"exp": 1e300}), Fault::Claim),
-        (json!({"nbf": at(31)}), Fault::NotYetValid),
-        (json!({"iat": at(31)}), Fault::NotYetValid),
-        (json!({"nbf": "now"}), Fault::Claim),
+        (json!({"exp": null}), JwtError::Expired),
+        (json!({"exp": at(-30)}), JwtError::Expired),
+        (json!({"exp": 0}), JwtError::Expired),
+        (json!({"exp": -1}), JwtError::Expired),
+        (json!({"exp": at(600).to_string()}), JwtError::Claim),
+        (json!({"exp": true}), JwtError::Claim),
+        (json!({"exp": u64::MAX}), JwtError::Claim),
+        (json!({"exp": 1e300}), JwtError::Claim),
+        (json!({"nbf": at(31)}), JwtError::NotYetValid),
+        (json!({"iat": at(31)}), JwtError::NotYetValid),
+        (json!({"nbf": "now"}), JwtError::Claim),
         (
             json!({"exp": at(600), "iat": at(-85_801)}),
-            Fault::LifetimeTooLong,
+            JwtError::LifetimeTooLong,
         ),
-        (json!({"exp": at(86_431)}), Fault::LifetimeTooLong),
-        (json!({"exp": 253_402_300_799_i64}), Fault::LifetimeTooLong),
+        (json!({"exp": at(86_431)}), JwtError::LifetimeTooLong),
+        (
+            json!({"exp": 253_402_300_799_i64}),
+            JwtError::LifetimeTooLong,
+        ),
     ] {
         assert_eq!(service_of(&bad).err(), Some(fault), "{bad}");
     }
 }
 
 #[test]
-fn a_service_is_named_by_its_issuer_and_a_subject_fit_for_logs() {
+fn a_service_is_named_by_its_issuer_and_its_subject() {
     assert_eq!(service_of(&json!({})).unwrap().name, "platform:onboarding");
     for bad in [
         json!({"sub": null}),
@@ -125,13 +129,13 @@ fn a_service_is_named_by_its_issuer_and_a_subject_fit_for_logs() {
         json!({"sub": "é"}),
         json!({"sub": "x".repeat(256)}),
     ] {
-        assert_eq!(service_of(&bad).err(), Some(Fault::Subject), "{bad}");
+        assert_eq!(service_of(&bad).err(), Some(JwtError::Subject), "{bad}");
     }
-    assert_eq!(service_of(&json!({"sub": 7})).err(), Some(Fault::Claim));
+    assert_eq!(service_of(&json!({"sub": 7})).err(), Some(JwtError::Claim));
 }
 
 #[test]
-fn a_service_has_the_scopes_that_both_its_token_and_its_table_name() {
+fn a_service_has_the_scopes_of_both_its_token_and_its_issuer() {
     let scopes = |changes: Value| service_of(&changes).unwrap().scopes;
     let (write, read) = (Scope::InvitationsWrite, Scope::InvitationsRead);
     assert_eq!(scopes(json!({})), []);
@@ -149,11 +153,11 @@ fn a_service_has_the_scopes_that_both_its_token_and_its_table_name() {
         [read]
     );
     for bad in [json!({"scope": 1}), json!({"scp": [1]})] {
-        assert_eq!(service_of(&bad).err(), Some(Fault::Claim), "{bad}");
+        assert_eq!(service_of(&bad).err(), Some(JwtError::Claim), "{bad}");
     }
     let mut entry = services();
-    if let IssuerKind::Service(terms) = &mut entry.kind {
-        terms.default_scopes = vec![read];
+    if let IssuerKind::Service(permissions) = &mut entry.kind {
+        permissions.default_scopes = vec![read];
     }
     let with_defaults = |changes: Value| caller(&claims(&changes), &entry, NOW).unwrap().scopes;
     assert_eq!(with_defaults(json!({})), [read]);
@@ -161,12 +165,12 @@ fn a_service_has_the_scopes_that_both_its_token_and_its_table_name() {
 }
 
 #[test]
-fn a_service_has_the_organizations_that_both_its_token_and_its_table_name() {
+fn a_service_has_the_organizations_of_both_its_token_and_its_issuer() {
     let access = |organizations: Access, changes: Value| {
         let mut entry = services();
-        if let IssuerKind::Service(terms) = &mut entry.kind {
-            terms.organizations = organizations;
-            terms.organizations_claim = Some("orgs".to_owned());
+        if let IssuerKind::Service(permissions) = &mut entry.kind {
+            permissions.organizations = organizations;
+            permissions.organizations_claim = Some("orgs".to_owned());
         }
         caller(&claims(&changes), &entry, NOW).map(|caller| caller.access)
     };
@@ -184,16 +188,16 @@ fn a_service_has_the_organizations_that_both_its_token_and_its_table_name() {
     assert_eq!(access(Access::Every, json!({})), Ok(only(&[])));
     assert_eq!(
         access(Access::Every, json!({"orgs": [1]})),
-        Err(Fault::Claim)
+        Err(JwtError::Claim)
     );
     assert_eq!(
         access(Access::Every, json!({"orgs": true})),
-        Err(Fault::Claim)
+        Err(JwtError::Claim)
     );
 }
 
 #[test]
-fn an_address_counts_only_where_it_is_verified_as_a_boolean() {
+fn an_address_is_used_only_if_email_verified_is_the_boolean_true() {
     let email = |verified: Value| {
         let user = user_of(&json!({"email": "Ada@Example.com", "email_verified": verified}));
         let email = user.unwrap().email;
@@ -214,11 +218,11 @@ fn an_address_counts_only_where_it_is_verified_as_a_boolean() {
     let user = user_of(&json!({"email_verified": true})).unwrap();
     assert_eq!(user.email, None);
     let bad = json!({"email": ["ada@example.com"], "email_verified": true});
-    assert_eq!(user_of(&bad).err(), Some(Fault::Claim));
+    assert_eq!(user_of(&bad).err(), Some(JwtError::Claim));
 }
 
 #[test]
-fn a_user_is_their_subject_and_has_a_name_that_a_mail_can_show() {
+fn a_user_has_a_valid_id_and_a_name_that_emails_may_show() {
     let user = user_of(&json!({"sub": "usr_1", "name": "Ada Lovelace"})).unwrap();
     assert_eq!(
         (user.id.as_str(), user.name.as_str()),
@@ -231,6 +235,6 @@ fn a_user_is_their_subject_and_has_a_name_that_a_mail_can_show() {
         json!({"sub": "a b"}),
         json!({"sub": null}),
     ] {
-        assert_eq!(user_of(&bad).err(), Some(Fault::Subject), "{bad}");
+        assert_eq!(user_of(&bad).err(), Some(JwtError::Subject), "{bad}");
     }
 }

@@ -1,25 +1,22 @@
-//! A JWT before anything of it is believed: its form, the key it names, and whose it claims to be.
+//! The form of a JWT, before its signature is verified: its type, its algorithm, its key and its claims.
 //!
-//! What is decided here only chooses where to look for a key. Headers that would bring a key of their own (`jwk`, `jku`,
-//! `x5c`, `x5u`) are not read.
+//! The result only selects the key to verify with. Headers that contain a key themselves (`jwk`, `jku`, `x5c`, `x5u`)
+//! are ignored.
 
 use jsonwebtoken::{Algorithm, Header, dangerous, decode_header};
 use serde_json::{Map, Value};
 
 use crate::domain::reason::Reason;
 
-/// What a token says, by name.
 pub(super) type Claims = Map<String, Value>;
 
-/// Longest name of a key, in bytes.
 pub(super) const KEY_ID_BYTES_MAX: usize = 256;
-/// The types of token that can be presented here (RFC 7519 §5.1, RFC 9068 §2.1). An issuer signs others for the same
-/// audience with the same keys, such as the logout tokens of `OpenID` Connect, and none of them says who calls.
+/// Accepted token types (RFC 7519 §5.1, RFC 9068 §2.1). An issuer signs other types for the same audience with the same
+/// keys, such as `OpenID` Connect logout tokens, which do not authenticate a caller.
 const TYPES: [&str; 4] = ["jwt", "application/jwt", "at+jwt", "application/at+jwt"];
 
-/// Why a token is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum JwtError {
     Malformed,
     Type,
     Algorithm,
@@ -36,8 +33,7 @@ pub(super) enum Fault {
     Claim,
 }
 
-impl Fault {
-    /// What the caller is told.
+impl JwtError {
     pub(super) const fn reason(self) -> Reason {
         match self {
             Self::KeysUnavailable => Reason::Overloaded,
@@ -45,57 +41,51 @@ impl Fault {
         }
     }
 
-    /// What the log is told.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "not a JWT",
-            Self::Type => "not a type of token that says who calls",
-            Self::Algorithm => "not one of RS256, ES256 and EdDSA",
-            Self::KeyUnnamed => "names no key",
-            Self::KeyUnknown => "names a key that its issuer does not have",
-            Self::KeysUnavailable => "the keys of its issuer cannot be had",
+            Self::Type => "the type is not that of an access token",
+            Self::Algorithm => "the algorithm is not RS256, ES256 or EdDSA",
+            Self::KeyUnnamed => "the header has no key id",
+            Self::KeyUnknown => "the issuer has no key with this id",
+            Self::KeysUnavailable => "the keys of the issuer are unavailable",
             Self::Signature => "the signature is wrong",
-            Self::Issuer => "of no configured issuer and audience",
-            Self::Audience => "not for this service, or for two of its tables",
-            Self::Expired => "expired, or does not say when it does",
-            Self::NotYetValid => "not valid yet",
-            Self::LifetimeTooLong => "lives too long",
-            Self::Subject => "names no subject that could be a caller",
+            Self::Issuer => "no configured issuer has this issuer and audience",
+            Self::Audience => "the audience is wrong, or two configured issuers match",
+            Self::Expired => "the token has expired, or has no expiry",
+            Self::NotYetValid => "the token is not valid yet",
+            Self::LifetimeTooLong => "the lifetime is too long",
+            Self::Subject => "the subject cannot be a caller",
             Self::Claim => "a claim has the wrong type",
         }
     }
 }
 
-/// A token whose form is right.
-pub(super) struct Unverified<'token> {
-    /// The whole token.
+/// A well-formed token. Nothing of it is verified.
+pub(super) struct UnverifiedJwt<'token> {
     pub(super) token: &'token str,
-    /// How it says that it is signed.
     pub(super) algorithm: Algorithm,
-    /// With which key.
     pub(super) key_id: String,
-    /// What it says. Nobody has vouched for that.
     pub(super) claims: Claims,
 }
 
-impl<'token> Unverified<'token> {
-    /// Looks at the form of a token.
-    pub(super) fn parse(token: &'token str) -> Result<Self, Fault> {
-        let header = decode_header(token).map_err(|_| Fault::Malformed)?;
+impl<'token> UnverifiedJwt<'token> {
+    pub(super) fn parse(token: &'token str) -> Result<Self, JwtError> {
+        let header = decode_header(token).map_err(|_| JwtError::Malformed)?;
         check_type(&header)?;
-        // RS256, ES256 and EdDSA alone: what is signed with a shared secret or not at all could be anybody's.
+        // Algorithms with a shared secret or without a signature would allow anybody to make tokens.
         if !matches!(
             header.alg,
             Algorithm::RS256 | Algorithm::ES256 | Algorithm::EdDSA
         ) {
-            return Err(Fault::Algorithm);
+            return Err(JwtError::Algorithm);
         }
-        let key_id = header.kid.ok_or(Fault::KeyUnnamed)?;
+        let key_id = header.kid.ok_or(JwtError::KeyUnnamed)?;
         if key_id.is_empty() || key_id.len() > KEY_ID_BYTES_MAX {
-            return Err(Fault::KeyUnnamed);
+            return Err(JwtError::KeyUnnamed);
         }
         let claims =
-            dangerous::insecure_decode_claims::<Claims>(token).map_err(|_| Fault::Malformed)?;
+            dangerous::insecure_decode_claims::<Claims>(token).map_err(|_| JwtError::Malformed)?;
         Ok(Self {
             token,
             algorithm: header.alg,
@@ -105,13 +95,13 @@ impl<'token> Unverified<'token> {
     }
 }
 
-/// `crit` names what must be understood, and none of it is (RFC 7515 §4.1.11).
-fn check_type(header: &Header) -> Result<(), Fault> {
+/// A token with `crit` is refused, because this service understands no critical header (RFC 7515 §4.1.11).
+fn check_type(header: &Header) -> Result<(), JwtError> {
     if header.crit.is_some() {
-        return Err(Fault::Malformed);
+        return Err(JwtError::Malformed);
     }
     match &header.typ {
-        Some(name) if !TYPES.contains(&name.to_ascii_lowercase().as_str()) => Err(Fault::Type),
+        Some(name) if !TYPES.contains(&name.to_ascii_lowercase().as_str()) => Err(JwtError::Type),
         _ => Ok(()),
     }
 }
@@ -124,55 +114,55 @@ mod tests {
 
     use super::*;
 
-    fn fault(header: &Value) -> Option<Fault> {
+    fn error(header: &Value) -> Option<JwtError> {
         let encoded = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
         let token = format!("{}.{}.c2ln", encoded(header), encoded(&json!({"sub": "a"})));
-        Unverified::parse(&token).err()
+        UnverifiedJwt::parse(&token).err()
     }
 
     #[test]
-    fn only_the_three_algorithms_with_a_named_key_pass() {
+    fn only_the_three_algorithms_with_a_key_id_are_accepted() {
         for algorithm in ["RS256", "ES256", "EdDSA"] {
-            assert_eq!(fault(&json!({"alg": algorithm, "kid": "1"})), None);
+            assert_eq!(error(&json!({"alg": algorithm, "kid": "1"})), None);
         }
         for algorithm in ["HS256", "HS512", "RS384", "PS256", "ES384"] {
             let header = json!({"alg": algorithm, "kid": "1"});
-            assert_eq!(fault(&header), Some(Fault::Algorithm), "{algorithm}");
+            assert_eq!(error(&header), Some(JwtError::Algorithm), "{algorithm}");
         }
         for (header, expected) in [
-            (json!({"alg": "none", "kid": "1"}), Fault::Malformed),
-            (json!({"alg": "None"}), Fault::Malformed),
-            (json!({"kid": "1"}), Fault::Malformed),
-            (json!({"alg": "ES256"}), Fault::KeyUnnamed),
-            (json!({"alg": "ES256", "kid": ""}), Fault::KeyUnnamed),
+            (json!({"alg": "none", "kid": "1"}), JwtError::Malformed),
+            (json!({"alg": "None"}), JwtError::Malformed),
+            (json!({"kid": "1"}), JwtError::Malformed),
+            (json!({"alg": "ES256"}), JwtError::KeyUnnamed),
+            (json!({"alg": "ES256", "kid": ""}), JwtError::KeyUnnamed),
             (
                 json!({"alg": "ES256", "kid": "x".repeat(257)}),
-                Fault::KeyUnnamed,
+                JwtError::KeyUnnamed,
             ),
-            (json!({"alg": "ES256", "kid": 1}), Fault::Malformed),
+            (json!({"alg": "ES256", "kid": 1}), JwtError::Malformed),
             (
                 json!({"alg": "ES256", "kid": "1", "crit": ["b64"]}),
-                Fault::Malformed,
+                JwtError::Malformed,
             ),
             (
                 json!({"alg": "ES256", "kid": "1", "typ": "logout+jwt"}),
-                Fault::Type,
+                JwtError::Type,
             ),
         ] {
-            assert_eq!(fault(&header), Some(expected), "{header}");
+            assert_eq!(error(&header), Some(expected), "{header}");
         }
         assert_eq!(
-            fault(&json!({"alg": "ES256", "kid": "1", "typ": "at+JWT"})),
+            error(&json!({"alg": "ES256", "kid": "1", "typ": "at+JWT"})),
             None
         );
     }
 
     #[test]
-    fn what_is_not_three_parts_of_json_is_no_token() {
+    fn a_token_must_have_three_parts_of_json() {
         for token in ["", "..", "a.b.c", "e30.e30", "e30.e30.e30.e30", "e30.W10.x"] {
             assert_eq!(
-                Unverified::parse(token).err(),
-                Some(Fault::Malformed),
+                UnverifiedJwt::parse(token).err(),
+                Some(JwtError::Malformed),
                 "{token}"
             );
         }

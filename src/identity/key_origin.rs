@@ -1,7 +1,7 @@
-//! Where the key set of an issuer is read from: a URL or a file, with bounds on how long that takes and how much it is.
+//! The place where the key set of an issuer is read from: a URL or a file. A read has a timeout and a size limit.
 //!
-//! Remembers nothing and tries once. No redirect is followed and the environment's proxies are not asked: what is read
-//! here decides who calls.
+//! This module reads once and caches nothing. It follows no redirect and uses no proxy of the environment, because the
+//! key set decides who may call.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -11,32 +11,28 @@ use std::time::Duration;
 use reqwest::Client;
 use reqwest::header::ACCEPT;
 use reqwest::redirect::Policy;
-use tokio::io::AsyncReadExt as _;
 use tokio_rustls::rustls::pki_types::CertificateDer;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 use url::Url;
 
-use super::issuer_entry::KeysAt;
+use super::entries::KeyLocation;
 
-/// Longest time for a whole fetch, from the name to the last byte: calls may wait for it, and have 5 seconds at most.
+/// Longest time for a whole fetch, from the DNS lookup to the last byte. A call that waits for it has 5 seconds.
 pub const FETCH_TIMEOUT: Duration = Duration::from_secs(4);
-/// Longest time for reaching the issuer: name, TCP and TLS.
+/// Longest time to connect to the issuer: DNS, TCP and TLS.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Largest key set, in bytes: a hundred keys with their certificates. What is longer is not read to its end.
+/// Largest key set, in bytes: a hundred keys with their certificates.
 pub const KEY_SET_BYTES_MAX: usize = 256 * 1024;
-/// What we call ourselves.
 const USER_AGENT: &str = concat!("invitations/", env!("CARGO_PKG_VERSION"));
 
-/// Where keys are read from.
 pub(super) enum KeyOrigin {
     Url { client: Client, url: Url },
     File(PathBuf),
 }
 
-/// Why keys could not be read.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OriginFault {
+pub(super) enum KeyFetchError {
     #[error("the file cannot be read")]
     File(#[from] std::io::Error),
     #[error("the issuer does not answer")]
@@ -48,11 +44,11 @@ pub(super) enum OriginFault {
 }
 
 impl KeyOrigin {
-    /// Prepares a place to read from. Connects to nothing.
-    pub(super) fn new(keys: KeysAt, roots_file: Option<&Path>) -> Result<Self, String> {
+    /// Prepares the HTTP client, but does not connect.
+    pub(super) fn new(keys: KeyLocation, roots_file: Option<&Path>) -> Result<Self, String> {
         match keys {
-            KeysAt::File(file) => Ok(Self::File(file)),
-            KeysAt::Url(url) => {
+            KeyLocation::File(file) => Ok(Self::File(file)),
+            KeyLocation::Url(url) => {
                 let client = Client::builder()
                     .tls_backend_preconfigured(client_config(&url, roots_file)?)
                     .https_only(url.scheme() == "https")
@@ -69,61 +65,61 @@ impl KeyOrigin {
         }
     }
 
-    /// Reads once, at start, what is a file; nothing of a URL.
-    pub(super) fn read_at_start(&self) -> Result<Option<Vec<u8>>, OriginFault> {
-        let Self::File(path) = self else {
-            return Ok(None);
-        };
-        let mut bytes = Vec::new();
-        std::fs::File::open(path)?
-            .take(KEY_SET_BYTES_MAX as u64 + 1)
-            .read_to_end(&mut bytes)?;
-        bounded(bytes).map(Some)
+    /// Reads a key set that is a file, at start. Returns `None` for a URL.
+    pub(super) fn read_at_start(&self) -> Result<Option<Vec<u8>>, KeyFetchError> {
+        match self {
+            Self::File(path) => read_file(path).map(Some),
+            Self::Url { .. } => Ok(None),
+        }
     }
 
-    /// Reads the key set as it is now.
-    pub(super) async fn read(&self) -> Result<Vec<u8>, OriginFault> {
+    /// Reads the current key set.
+    pub(super) async fn read(&self) -> Result<Vec<u8>, KeyFetchError> {
         match self {
             Self::File(path) => {
-                let mut bytes = Vec::new();
-                tokio::fs::File::open(path)
-                    .await?
-                    .take(KEY_SET_BYTES_MAX as u64 + 1)
-                    .read_to_end(&mut bytes)
-                    .await?;
-                bounded(bytes)
+                let path = path.clone();
+                let reading = tokio::task::spawn_blocking(move || read_file(&path));
+                reading.await.map_err(std::io::Error::from)?
             }
-            Self::Url { client, url } => {
-                let request = client.get(url.clone()).header(ACCEPT, "application/json");
-                let mut response = request.send().await.map_err(reqwest::Error::without_url)?;
-                if response.status() != http::StatusCode::OK {
-                    return Err(OriginFault::Status(response.status().as_u16()));
-                }
-                let mut bytes = Vec::new();
-                while let Some(chunk) = response
-                    .chunk()
-                    .await
-                    .map_err(reqwest::Error::without_url)?
-                {
-                    if bytes.len() + chunk.len() > KEY_SET_BYTES_MAX {
-                        return Err(OriginFault::TooLong);
-                    }
-                    bytes.extend_from_slice(&chunk);
-                }
-                Ok(bytes)
-            }
+            Self::Url { client, url } => fetch(client, url).await,
         }
     }
 }
 
-fn bounded(bytes: Vec<u8>) -> Result<Vec<u8>, OriginFault> {
-    if bytes.len() > KEY_SET_BYTES_MAX {
-        return Err(OriginFault::TooLong);
+fn read_file(path: &Path) -> Result<Vec<u8>, KeyFetchError> {
+    let mut bytes = Vec::new();
+    std::fs::File::open(path)?
+        .take(KEY_SET_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut bytes)?;
+    check_size(bytes)
+}
+
+async fn fetch(client: &Client, url: &Url) -> Result<Vec<u8>, KeyFetchError> {
+    let request = client.get(url.clone()).header(ACCEPT, "application/json");
+    let mut response = request.send().await.map_err(reqwest::Error::without_url)?;
+    if response.status() != http::StatusCode::OK {
+        return Err(KeyFetchError::Status(response.status().as_u16()));
+    }
+    let mut bytes = Vec::new();
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(reqwest::Error::without_url)?
+    {
+        bytes.extend_from_slice(&chunk);
+        bytes = check_size(bytes)?;
     }
     Ok(bytes)
 }
 
-/// Trusts the system's certificates and those of a file; certificates are always verified.
+fn check_size(bytes: Vec<u8>) -> Result<Vec<u8>, KeyFetchError> {
+    if bytes.len() > KEY_SET_BYTES_MAX {
+        return Err(KeyFetchError::TooLong);
+    }
+    Ok(bytes)
+}
+
+/// Trusts the certificates of the system and of `roots_file`.
 fn client_config(url: &Url, roots_file: Option<&Path>) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     if url.scheme() == "https" {
@@ -139,7 +135,7 @@ fn client_config(url: &Url, roots_file: Option<&Path>) -> Result<ClientConfig, S
             }
         }
         if roots.is_empty() {
-            return Err("there is no certificate to trust".to_owned());
+            return Err("there are no trusted root certificates".to_owned());
         }
     }
     Ok(

@@ -1,7 +1,7 @@
 //! The public keys of an issuer, from a JWK Set (RFC 7517 §5).
 //!
-//! Each key is good for one algorithm, which follows from what the key is and not from what a token says: RSA keys for
-//! RS256, P-256 keys for ES256, Ed25519 keys for `EdDSA`. Everything else in a set is passed over, as RFC 7517 asks.
+//! The type of a key determines its algorithm, not the token: RSA keys verify RS256, P-256 keys ES256, and Ed25519 keys
+//! `EdDSA`. All other keys of a set are ignored, as RFC 7517 requires.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,34 +9,30 @@ use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::jwt::{Claims, Fault, KEY_ID_BYTES_MAX, Unverified};
+use super::jwt::{Claims, JwtError, KEY_ID_BYTES_MAX, UnverifiedJwt};
 
-/// Most keys of a set that are looked at: issuers publish a few.
+/// Most keys of a set that are examined. Issuers publish a few.
 const KEYS_MAX: usize = 100;
 /// Shortest modulus of an RSA key, in bytes: 2,048 bits (RFC 7518 §3.3).
 const MODULUS_BYTES_MIN: usize = 256;
-/// Longest modulus, which bounds what a signature costs us: 8,192 bits.
+/// Longest modulus, in bytes: 8,192 bits. It bounds the cost of verifying a signature.
 const MODULUS_BYTES_MAX: usize = 1_024;
 /// Bytes of a coordinate of P-256 (RFC 7518 §6.2.1.2), and of an Ed25519 key (RFC 8032 §5.1.5).
 const POINT_BYTES: usize = 32;
 
-/// Keys by name.
 pub(super) struct KeySet {
     keys: Vec<Key>,
-    /// How many keys of the set cannot be used.
-    pub(super) passed_over: usize,
+    pub(super) ignored_count: usize,
 }
 
-/// A key.
-pub(super) struct Key {
+struct Key {
     id: String,
     algorithm: Algorithm,
     decoding: DecodingKey,
 }
 
-/// What is not a key set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct NotAKeySet;
+pub(super) struct KeySetParseError;
 
 #[derive(Deserialize)]
 struct RawSet {
@@ -59,14 +55,14 @@ struct RawKey {
 }
 
 impl KeySet {
-    /// Reads a set. One without a key that can be used is a set: the issuer says that it has none.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, NotAKeySet> {
-        let raw: RawSet = serde_json::from_slice(bytes).map_err(|_| NotAKeySet)?;
+    /// Parses a set. A set without usable keys is valid.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, KeySetParseError> {
+        let raw: RawSet = serde_json::from_slice(bytes).map_err(|_| KeySetParseError)?;
         let count = raw.keys.len();
         let mut keys: Vec<Key> = Vec::new();
         for value in raw.keys.into_iter().take(KEYS_MAX) {
             let key = serde_json::from_value(value).ok().as_ref().and_then(key);
-            // Of two with one name the first counts; which of them signed, a name cannot tell.
+            // Of two keys with the same id and algorithm the first is used.
             keys.extend(key.filter(|key| {
                 !keys
                     .iter()
@@ -74,44 +70,42 @@ impl KeySet {
             }));
         }
         Ok(Self {
-            passed_over: count - keys.len(),
+            ignored_count: count - keys.len(),
             keys,
         })
     }
 
-    /// How many keys can be used.
     pub(super) fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// The claims of a token, if one of the keys has signed it; `KeyUnknown` if the key it names is none of them.
-    pub(super) fn verify(&self, token: &Unverified<'_>) -> Result<Claims, Fault> {
+    /// Verifies the signature of a token and returns its claims.
+    pub(super) fn verify(&self, token: &UnverifiedJwt<'_>) -> Result<Claims, JwtError> {
         let key = self
             .keys
             .iter()
             .find(|key| key.id == token.key_id && key.algorithm == token.algorithm)
-            .ok_or(Fault::KeyUnknown)?;
-        // Signatures alone are its business: it would ask the machine for the time, and takes other types for some
-        // claims.
+            .ok_or(JwtError::KeyUnknown)?;
+        // The library verifies only the signature. For claims it would read the system clock and accept other types.
         let mut validation = Validation::new(key.algorithm);
         validation.required_spec_claims.clear();
         validation.validate_exp = false;
         validation.validate_aud = false;
         jsonwebtoken::decode::<Claims>(token.token, &key.decoding, &validation)
             .map(|verified| verified.claims)
-            .map_err(|_| Fault::Signature)
+            .map_err(|_| JwtError::Signature)
     }
 }
 
-/// The key, if it can be used to check signatures of one of the three algorithms.
+/// Converts a key that can verify signatures of one of the three algorithms.
 fn key(raw: &RawKey) -> Option<Key> {
     let is_for_signatures = raw.usage.as_ref().is_none_or(|usage| usage == "sig")
         && raw
             .key_ops
             .as_ref()
             .is_none_or(|operations| operations.iter().any(|operation| operation == "verify"));
-    let is_named = (1..=KEY_ID_BYTES_MAX).contains(&raw.kid.len());
-    if !is_for_signatures || !is_named {
+    let has_id = (1..=KEY_ID_BYTES_MAX).contains(&raw.kid.len());
+    if !is_for_signatures || !has_id {
         return None;
     }
     let bytes = |text: &Option<String>| URL_SAFE_NO_PAD.decode(text.as_ref()?).ok();
@@ -123,14 +117,14 @@ fn key(raw: &RawKey) -> Option<Key> {
     let (algorithm, decoding) = match (raw.kty.as_str(), raw.crv.as_deref()) {
         ("RSA", _) if is_alg(&["RS256"]) => {
             let (modulus, exponent) = (bytes(&raw.n)?, bytes(&raw.e)?);
-            let is_long = (MODULUS_BYTES_MIN..=MODULUS_BYTES_MAX).contains(&modulus.len());
+            let is_valid = (MODULUS_BYTES_MIN..=MODULUS_BYTES_MAX).contains(&modulus.len());
             let key = DecodingKey::from_rsa_raw_components(&modulus, &exponent);
-            (Algorithm::RS256, is_long.then_some(key)?)
+            (Algorithm::RS256, is_valid.then_some(key)?)
         }
         ("EC", Some("P-256")) if is_alg(&["ES256"]) => {
             let x = bytes(&raw.x).filter(is_point)?;
             let y = bytes(&raw.y).filter(is_point)?;
-            // Uncompressed (SEC 1 §2.3.3).
+            // An uncompressed point (SEC 1 §2.3.3).
             let point = [&[4], x.as_slice(), y.as_slice()].concat();
             (Algorithm::ES256, DecodingKey::from_ec_der(&point))
         }
@@ -155,11 +149,11 @@ mod tests {
 
     fn counts(keys: &Value) -> (usize, usize) {
         let set = KeySet::parse(json!({"keys": keys}).to_string().as_bytes()).unwrap();
-        (set.len(), set.passed_over)
+        (set.len(), set.ignored_count)
     }
 
     #[test]
-    fn keys_that_cannot_be_used_are_passed_over() {
+    fn unusable_keys_are_ignored() {
         let x = URL_SAFE_NO_PAD.encode([7; 32]);
         let n = URL_SAFE_NO_PAD.encode([0xff; 256]);
         let good = [
@@ -192,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_keys_with_one_name_and_algorithm_the_first_counts_and_no_set_is_endless() {
+    fn duplicate_keys_and_keys_over_the_limit_are_ignored() {
         let x = URL_SAFE_NO_PAD.encode([7; 32]);
         let key = |kid: &str| json!({"kty": "OKP", "crv": "Ed25519", "kid": kid, "x": x});
         assert_eq!(counts(&json!([key("1"), key("1")])), (1, 1));
@@ -201,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_set_is_refused() {
+    fn malformed_sets_are_refused() {
         for text in [
             "",
             "<html>",
@@ -212,7 +206,7 @@ mod tests {
         ] {
             assert_eq!(
                 KeySet::parse(text.as_bytes()).err(),
-                Some(NotAKeySet),
+                Some(KeySetParseError),
                 "{text}"
             );
         }

@@ -1,22 +1,24 @@
-//! Who calls: configured tokens, JWTs of configured issuers, and what either kind of caller is.
+//! Authentication: which caller the credentials of a call belong to.
 //!
-//! `callers` is the door: it takes the headers of a call and answers with a [`Caller`] or with why there is none. A JWT
-//! goes through `jwt` (its form), `issuer` (whose it is), `key_source` (the issuer's keys, cached) and `claims` (what it
-//! says). Knows no gRPC, no store and no use case: what a caller may do with which method is decided elsewhere.
+//! [`Callers`] maps a bearer token or a client certificate to a [`Caller`]. A JWT passes through `jwt` (its form),
+//! `issuer` (which issuer it claims), `key_cache` (the keys of that issuer) and `claims` (the caller it names). What
+//! the caller may do is decided by `grpc` and by the use cases. This module knows no gRPC, no store and no settings.
 
 mod caller;
 mod callers;
 mod claims;
+mod entries;
 mod issuer;
-mod issuer_entry;
 mod jwt;
+mod key_cache;
 mod key_origin;
 mod key_set;
-mod key_source;
 
 pub use caller::{Caller, Principal, SignedInUser};
 pub use callers::Callers;
 pub use claims::{LEEWAY, LIFETIME_MAX};
-pub use issuer_entry::{IssuerEntry, IssuerKind, KeysAt, RawIssuer, ServiceTerms, check_issuers};
+pub use entries::{
+    CallerCredential, CallerEntry, IssuerEntry, IssuerKind, KeyLocation, ServicePermissions,
+};
+pub use key_cache::{KEYS_FRESH_FOR, KEYS_KEPT_FOR, REFRESH_PAUSE, UNKNOWN_KEY_PAUSE};
 pub use key_origin::{FETCH_TIMEOUT, KEY_SET_BYTES_MAX};
-pub use key_source::{KEYS_FRESH_FOR, KEYS_KEPT_FOR, REFRESH_PAUSE, UNKNOWN_KEY_PAUSE};

@@ -1,7 +1,7 @@
-//! How messages are read off the wire: bytes that are no message are their sender's fault, and told as such.
+//! The codec of messages. Bytes that are not a message are refused as the caller's error.
 //!
-//! tonic's own codec calls them INTERNAL, in prost's words. An operator is woken by INTERNAL, and whoever sends garbage
-//! must not be the one who does it. It does not look into a message; that is for whoever handles it.
+//! tonic's own codec answers INTERNAL with the text of prost. INTERNAL alerts the operator, which a caller with invalid
+//! bytes must not be able to do.
 
 use std::marker::PhantomData;
 
@@ -13,7 +13,6 @@ use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::domain::reason::{DOMAIN, Reason};
 
-/// Encodes and decodes messages of the protocol.
 #[derive(Debug, Clone)]
 pub struct RequestCodec<T, U>(PhantomData<(T, U)>);
 
@@ -42,7 +41,7 @@ where
     }
 }
 
-/// Decodes a message, or says REQUEST_MALFORMED.
+/// Decodes a message, or answers REQUEST_MALFORMED.
 #[derive(Debug, Clone)]
 pub struct RequestDecoder<U>(ProstDecoder<U>);
 

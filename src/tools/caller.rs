@@ -1,7 +1,7 @@
-//! `caller`: makes a bearer token, and the entry that lets the server know it; or the entry of a caller that shows a
-//! client certificate, without a token.
+//! `invitations caller`: creates callers of the API.
 //!
-//! The token exists once: on stdout or in its file. The server gets its SHA-256 hash alone.
+//! It creates a token and the entry with which the server recognizes it, or the entry of a caller with a client
+//! certificate. The token is printed or written once; the entry contains only its SHA-256 hash.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,53 +12,52 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use sha2::{Digest, Sha256};
 
 use crate::domain::certificate_identity::CertificateIdentity;
+use crate::domain::ids::OrganizationId;
+use crate::domain::plain_name::{PLAIN_NAME_RULE, is_plain_name};
 use crate::domain::scope::Scope;
 use crate::entropy::random_bytes;
-use crate::settings::callers_file::{
-    CallerCredential, CallerEntry, CallersFile, is_caller_name, is_organization_id,
-};
+use crate::identity::{CallerCredential, CallerEntry};
+use crate::settings::callers_file::{CallersFile, to_toml};
 use invitations_command::error::{CommandError, Exit};
 use invitations_command::secret_file;
 
-/// Makes a leaked token easy to find, for people and for scanners.
+/// Allows people and scanners to find a leaked token.
 const TOKEN_PREFIX: &str = "invc_";
 
 const AFTER_HELP: &str = "\
-The token is shown once: on stdout, or written to --token-file. It cannot be read back from the
-callers file, which holds its SHA-256 hash. The server reads the callers file when it starts.
-With --certificate there is no token: the caller is whoever shows a client certificate of that
-SPIFFE id (URI) or DNS name, letter by letter, and none of its other names count.
+The token is printed once, or written to --token-file. It cannot be recovered from the callers
+file, which contains its SHA-256 hash. The server reads the callers file when it starts.
+With --certificate there is no token: the caller authenticates by a client certificate with
+exactly this SPIFFE id (URI) or DNS name.
 
 Scopes:
-  invitations:write   make, end, resend and accept invitations
-  invitations:read    read invitations, as send does while it waits for mails
-  invitations:link    be given the links of new invitations, which are secrets
-  directory:write     tell of organizations, users and memberships
+  invitations:write   create, revoke, resend and accept invitations
+  invitations:read    read invitations, as `invitectl send` does while it waits for emails
+  invitations:link    receive the links of new invitations, which are secrets
+  directory:write     write organizations, users and memberships
   directory:read      read memberships, and learn who has an account
-  suppressions:write  read and change the list of addresses that get no mail, and report bounces
-  audit:read          read what callers did
+  suppressions:write  read and change the suppression list, and report bounces
+  audit:read          read the audit log
 
-Example:
+Examples:
   invitations caller new onboarding --organization acme \\
       --scope invitations:write,invitations:read \\
       --callers-file callers.toml --token-file onboarding.token
   invitations caller new web --scope invitations:read --callers-file callers.toml \\
       --certificate spiffe://example.org/ns/prod/sa/web";
 
-/// What can be done with callers.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum CallerCommand {
-    /// Make a token and the entry of its caller
+    /// Create a token and the entry of its caller
     #[command(after_help = AFTER_HELP)]
     New(CallerNewArgs),
 }
 
-/// The arguments of `caller new`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct CallerNewArgs {
-    /// Name of the caller, which logs show: 1 to 64 of A-Z, a-z, 0-9, ".", "_" and "-"
+    /// Name of the caller in logs: 1 to 64 of A-Z, a-z, 0-9, ".", "_" and "-"
     name: String,
-    /// What it may do; may be given several times, or separated by commas
+    /// What the caller may do; may be repeated, or separated by commas
     #[arg(
         long = "scope",
         value_name = "SCOPE",
@@ -68,19 +67,19 @@ pub struct CallerNewArgs {
         hide_possible_values = true
     )]
     scopes: Vec<Scope>,
-    /// Organization that it may act for; may be given several times [default: every one]
+    /// Organization for which the caller may act; may be repeated [default: every organization]
     #[arg(long = "organization", value_name = "ID")]
     organizations: Vec<String>,
-    /// What its client certificate names, in place of a token: `spiffe://trust-domain/path` or `dns:name`
+    /// Name in the caller's client certificate, instead of a token: `spiffe://trust-domain/path` or `dns:name`
     #[arg(long, value_name = "NAME", conflicts_with_all = ["token_file", "force"])]
     certificate: Option<CertificateIdentity>,
-    /// Add the entry to this file, which is made if it is not there; without it, print the entry
+    /// Add the entry to this file, which is created if it does not exist; by default print the entry
     #[arg(long, value_name = "FILE")]
     callers_file: Option<PathBuf>,
-    /// Write the token to this file, readable by its owner alone; without it, print the token
+    /// Write the token to this file, readable only by its owner; by default print the token
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Replace a token file that is there already
+    /// Replace an existing token file
     #[arg(long, requires = "token_file")]
     force: bool,
 }
@@ -89,7 +88,6 @@ fn scope_parser() -> impl TypedValueParser<Value = Scope> {
     PossibleValuesParser::new(Scope::ALL.map(Scope::as_str)).try_map(|scope| scope.parse::<Scope>())
 }
 
-/// Runs a caller command.
 pub fn run(command: &CallerCommand, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let CallerCommand::New(args) = command;
     let (token, credential) = if let Some(identity) = &args.certificate {
@@ -102,9 +100,9 @@ pub fn run(command: &CallerCommand, out: &mut dyn Write) -> Result<Exit, Command
     };
     let entry = args.entry(credential)?;
     if let Some(path) = &args.callers_file {
-        check_free(path, &entry)?;
+        check_unique(path, &entry)?;
     }
-    // The token first: an entry whose token is lost is of no use and would have to be removed by hand.
+    // The token is written first. An entry without its token would be useless and would have to be removed by hand.
     match (&token, &args.token_file) {
         (Some(token), Some(path)) => write_token(path, token, args.force)?,
         (Some(token), None) => writeln!(out, "{token}")?,
@@ -113,14 +111,14 @@ pub fn run(command: &CallerCommand, out: &mut dyn Write) -> Result<Exit, Command
     if let Some(path) = &args.callers_file {
         let content = secret_file::read_or_empty(path)?;
         let separator = if content.is_empty() { "" } else { "\n" };
-        secret_file::append(path, &format!("{separator}{}", entry.to_toml()))?;
+        secret_file::append(path, &format!("{separator}{}", to_toml(&entry)))?;
         eprintln!("added caller {} to {}", entry.name, path.display());
     } else {
         if token.is_some() && args.token_file.is_none() {
             writeln!(out)?;
         }
-        write!(out, "{}", entry.to_toml())?;
-        eprintln!("paste the [[caller]] table into the server's callers file");
+        write!(out, "{}", to_toml(&entry))?;
+        eprintln!("append the [[caller]] table to the callers file of the server");
     }
     Ok(Exit::Done)
 }
@@ -128,7 +126,7 @@ pub fn run(command: &CallerCommand, out: &mut dyn Write) -> Result<Exit, Command
 fn write_token(path: &Path, token: &str, force: bool) -> Result<(), CommandError> {
     if !force && path.exists() {
         let message = format!(
-            "{} is there already: choose another file, or --force to replace it",
+            "{} already exists: choose another file, or use --force to replace it",
             path.display()
         );
         return Err(CommandError::Usage(message));
@@ -138,26 +136,27 @@ fn write_token(path: &Path, token: &str, force: bool) -> Result<(), CommandError
     Ok(())
 }
 
-/// Checks that the file is a good one, and that nobody of that name or certificate is in it.
-fn check_free(path: &Path, entry: &CallerEntry) -> Result<(), CommandError> {
+/// Checks that the file is valid and has no caller with the same name or credential.
+fn check_unique(path: &Path, entry: &CallerEntry) -> Result<(), CommandError> {
     let content = secret_file::read_or_empty(path)?;
     let file = CallersFile::parse(&content).map_err(|error| {
         let problems = error.problems.join("\n  ");
         CommandError::Usage(format!(
-            "nothing was added, {} has problems:\n  {problems}",
+            "nothing was added, because {} has problems:\n  {problems}",
             path.display()
         ))
     })?;
     let (path, name) = (path.display(), &entry.name);
     if file.callers.iter().any(|caller| caller.name == *name) {
-        let message =
-            format!("{path} has a caller {name} already: choose another name, or remove it there");
+        let message = format!(
+            "{path} already has a caller {name}: choose another name, or remove the existing caller"
+        );
         return Err(CommandError::Usage(message));
     }
     let has_credential = |caller: &&CallerEntry| caller.credential == entry.credential;
     if let Some(caller) = file.callers.iter().find(has_credential) {
         let message = format!(
-            "{path} knows caller {} by that certificate already: one certificate is one caller",
+            "{path} already has this certificate for caller {}: a certificate identifies one caller",
             caller.name
         );
         return Err(CommandError::Usage(message));
@@ -167,13 +166,13 @@ fn check_free(path: &Path, entry: &CallerEntry) -> Result<(), CommandError> {
 
 impl CallerNewArgs {
     fn entry(&self, credential: CallerCredential) -> Result<CallerEntry, CommandError> {
-        if !is_caller_name(&self.name) {
-            let message = "NAME must be 1 to 64 of A-Z, a-z, 0-9, \".\", \"_\" and \"-\"";
-            return Err(CommandError::Usage(message.to_owned()));
+        if !is_plain_name(&self.name) {
+            return Err(CommandError::Usage(format!("NAME {PLAIN_NAME_RULE}")));
         }
-        if let Some(id) = self.organizations.iter().find(|id| !is_organization_id(id)) {
+        let is_invalid = |id: &&String| OrganizationId::parse(id).is_none();
+        if let Some(id) = self.organizations.iter().find(is_invalid) {
             let message =
-                format!("--organization {id:?} is no id: 1 to 64 visible ASCII characters");
+                format!("--organization {id:?} must have 1 to 64 visible ASCII characters");
             return Err(CommandError::Usage(message));
         }
         let mut scopes = self.scopes.clone();
@@ -217,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn without_files_the_token_and_its_entry_are_printed() {
+    fn without_files_the_token_and_the_entry_are_printed() {
         let (result, out) = outcome(args("demo"));
         assert_eq!(result.unwrap(), Exit::Done);
         let (token, table) = out.split_once("\n\n").unwrap();
@@ -252,7 +251,7 @@ mod tests {
 
         assert!(
             outcome(with_files("other")).0.is_err(),
-            "the token file is there"
+            "the token file exists"
         );
         let forced = |name| CallerNewArgs {
             force: true,
@@ -287,16 +286,11 @@ mod tests {
         assert_eq!((result.unwrap(), out.as_str()), (Exit::Done, ""));
         assert_eq!(fs::read_to_string(&path).unwrap(), table);
         let refused = outcome(with_certificate("other", Some(path.clone()))).0;
-        assert!(
-            refused
-                .unwrap_err()
-                .to_string()
-                .contains("knows caller web")
-        );
+        assert!(refused.unwrap_err().to_string().contains("for caller web"));
     }
 
     #[test]
-    fn a_broken_callers_file_is_left_alone() {
+    fn an_invalid_callers_file_is_not_changed() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("callers.toml");
         fs::write(&path, "[[caller]]\nname = 3\n").unwrap();
@@ -306,7 +300,7 @@ mod tests {
         };
         let (result, out) = outcome(args);
         assert!(result.is_err());
-        assert_eq!(out, "", "no token that nobody knows");
+        assert_eq!(out, "", "no token without an entry");
         assert_eq!(fs::read_to_string(&path).unwrap(), "[[caller]]\nname = 3\n");
     }
 }

@@ -1,6 +1,6 @@
-//! `key`: makes master keys for invitation links.
+//! `invitations key`: creates master keys for invitation links.
 //!
-//! It only writes lines; reading a ring of keys is the server's business.
+//! It only writes lines. The server parses the whole keyring.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -14,39 +14,35 @@ use invitations_command::error::{CommandError, Exit};
 use invitations_command::secret_file;
 
 const AFTER_HELP: &str = "\
-A keys file holds one key in a line, \"KID BASE64URL\"; lines that begin with # are comments.
-The FIRST key signs new links, all of them verify. So a key is replaced in three steps, and no
-link breaks:
-  1. add the new key as the last line on every server, and restart them: they verify it
-  2. move it to the first line everywhere, and restart them: they sign with it
-  3. remove the old key when no pending invitation was signed with it any more; until then
-     a server without it refuses to start
+A keys file has one key per line, \"KID BASE64URL\"; lines that begin with # are comments.
+The FIRST key signs new links, and all keys verify. To replace a key without breaking links:
+  1. add the new key as the last line on every server, and restart them: they verify with it
+  2. move it to the first line on every server, and restart them: they sign with it
+  3. remove the old key when no pending invitation was signed with it; until then a server
+     without it refuses to start
 
-Whoever has a key and the database can make links: keep the file as safe as a password.
+Somebody with a key and access to the database can forge links: protect the file like a password.
 
 Example:
   invitations key new --keys-file keys";
 
-/// What can be done with keys.
 #[derive(Debug, Clone, clap::Subcommand)]
 pub enum KeyCommand {
-    /// Make a master key of 256 bits
+    /// Create a master key of 256 bits
     #[command(after_help = AFTER_HELP)]
     New(KeyNewArgs),
 }
 
-/// The arguments of `key new`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct KeyNewArgs {
-    /// Number of the key, 0 to 255, which links carry [default: one above the highest in the file, or 1]
+    /// Id of the key in links, 0 to 255 [default: one above the highest in the file, or 1]
     #[arg(long, value_name = "N")]
     kid: Option<u8>,
-    /// Add the key as the last line of this file, which is made if it is not there; without it, print the line
+    /// Add the key as the last line of this file, which is created if it does not exist; by default print the line
     #[arg(long, value_name = "FILE")]
     keys_file: Option<PathBuf>,
 }
 
-/// Runs a key command.
 pub fn run(command: &KeyCommand, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let KeyCommand::New(args) = command;
     let Some(path) = &args.keys_file else {
@@ -59,12 +55,12 @@ pub fn run(command: &KeyCommand, out: &mut dyn Write) -> Result<Exit, CommandErr
     })?;
     let kid = choose_kid(args.kid, &kids, path)?;
     secret_file::append(path, &format!("{}\n", new_line(kid)))?;
-    let use_of_it = if kids.is_empty() {
-        "it is the first, so it signs"
+    let usage = if kids.is_empty() {
+        "it is the first key, so it signs"
     } else {
-        "it verifies; move it to the first line, once every server has it, to sign with it"
+        "it verifies; to sign with it, move it to the first line after every server has it"
     };
-    writeln!(out, "added key {kid} to {}: {use_of_it}", path.display())?;
+    writeln!(out, "added key {kid} to {}: {usage}", path.display())?;
     Ok(Exit::Done)
 }
 
@@ -72,26 +68,26 @@ fn new_line(kid: u8) -> String {
     format!("{kid} {}", URL_SAFE_NO_PAD.encode(random_bytes::<32>()))
 }
 
-fn choose_kid(wanted: Option<u8>, kids: &BTreeSet<u8>, path: &Path) -> Result<u8, CommandError> {
+fn choose_kid(requested: Option<u8>, kids: &BTreeSet<u8>, path: &Path) -> Result<u8, CommandError> {
     let path = path.display();
-    match (wanted, kids.last()) {
+    match (requested, kids.last()) {
         (Some(kid), _) if kids.contains(&kid) => Err(CommandError::Usage(format!(
-            "{path} has a key {kid} already"
+            "{path} already has a key {kid}"
         ))),
         (Some(kid), _) => Ok(kid),
         (None, None) => Ok(1),
         (None, Some(highest)) => highest.checked_add(1).ok_or_else(|| {
             CommandError::Usage(format!(
-                "{path} has a key {highest}, the highest there is: choose a free one with --kid"
+                "{path} has a key {highest}, which is the highest id: choose an unused id with --kid"
             ))
         }),
     }
 }
 
-/// The numbers of the keys of a file; checks no more than that each line has one.
+/// The ids of the keys of a file. Checks only that each line begins with an id.
 fn read_kids(content: &str) -> Result<BTreeSet<u8>, String> {
     let mut kids = BTreeSet::new();
-    for (index, line) in content.lines().enumerate() {
+    for (number, line) in (1..).zip(content.lines()) {
         let line = line.trim();
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -101,16 +97,10 @@ fn read_kids(content: &str) -> Result<BTreeSet<u8>, String> {
             .next()
             .and_then(|kid| kid.parse().ok());
         let Some(kid) = kid else {
-            return Err(format!(
-                "line {} does not begin with the number of a key",
-                index + 1
-            ));
+            return Err(format!("line {number} does not begin with a key id"));
         };
         if !kids.insert(kid) {
-            return Err(format!(
-                "line {} has the number of an earlier key",
-                index + 1
-            ));
+            return Err(format!("line {number} repeats a key id"));
         }
     }
     Ok(kids)
@@ -131,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_numbered_upwards_and_added_at_the_end() {
+    fn keys_get_ascending_ids_and_are_added_at_the_end() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("keys");
         add(&path, None).unwrap();
@@ -155,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_something_else_is_left_alone() {
+    fn a_file_that_is_not_a_keys_file_is_not_changed() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("keys");
         fs::write(&path, "# keys\n\n1 x\nnot a key\n").unwrap();

@@ -1,4 +1,4 @@
-//! The commands of an operator that need no running server: keys, callers and the templates of emails.
+//! The commands of an operator that need no running server: keys, callers and email templates.
 
 pub mod caller;
 pub mod key;

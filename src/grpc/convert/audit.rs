@@ -155,7 +155,7 @@ mod tests {
             .filter(|number| proto::AuditAction::try_from(*number).is_ok())
             .collect();
         assert_eq!(on_wire, in_protocol);
-        for wanted in AuditAction::ALL {
+        for wanted in &AuditAction::ALL {
             assert_eq!(action(action_on_wire(*wanted).into()), Ok(Some(*wanted)));
         }
         assert_eq!(action(0), Ok(None));

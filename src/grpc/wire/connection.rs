@@ -1,8 +1,7 @@
-//! Connections: a place for each that speaks HTTP/2, and an end for those that do not begin to.
+//! The connections of the gRPC port. Each is pending until it has sent the HTTP/2 preface, and then needs a slot.
 //!
-//! hyper watches over a connection only once its preface has come: without this, a peer that connects and stays silent
-//! is kept for ever. Until then it is a guest of the [`ConnectionLimiter`], while it shakes hands too. Each handshake is a task of
-//! its own, so that nobody waits for the slow one of somebody else.
+//! hyper has timeouts only after the preface, so without this a peer that connects and sends nothing would be kept for
+//! ever. Each TLS handshake is a task of its own, so that a slow one does not delay others.
 
 use std::io;
 use std::net::IpAddr;
@@ -17,64 +16,62 @@ use futures::{FutureExt as _, Stream, StreamExt as _};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tokio_util::sync::PollSemaphore;
 use tonic::transport::server::Connected;
 
 use crate::connection_limiter::{ConnectionLimiter, PendingConnection};
 use crate::grpc::admission::peer::Peer;
 use crate::grpc::admission::peer_identities::PeerIdentities;
-use crate::grpc::wire::encryption::Encryption;
 use crate::grpc::wire::limits::{
     CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, PENDING_CONNECTIONS_MAX, PREFACE_TIMEOUT,
 };
-use crate::grpc::wire::tls::Tls;
+use crate::grpc::wire::tls::ServerTls;
 use crate::shutdown;
 
 /// Bytes of the client's connection preface (RFC 9113 §3.4).
 const PREFACE_BYTES: usize = 24;
 
-/// One connection, counted for as long as it lives.
-pub(crate) struct Connection {
-    stream: Encryption,
+type MaybeTlsStream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
+
+pub(crate) struct GrpcConnection {
+    stream: MaybeTlsStream,
     peer: Peer,
-    stage: Stage,
+    phase: Phase,
 }
 
-/// How far a connection has come.
-enum Stage {
-    /// It has not said all of its preface.
-    PendingConnection(Arrival),
-    /// It speaks.
-    Seated { _place: OwnedSemaphorePermit },
+enum Phase {
+    Pending(Pending),
+    Admitted { _slot: OwnedSemaphorePermit },
 }
 
-/// What is known of a connection until it speaks.
-struct Arrival {
-    /// Bytes of the preface that are still to come.
+/// A connection that has not sent its whole preface, or waits for a slot.
+struct Pending {
+    /// Bytes of the preface that were not received yet.
     missing: usize,
-    /// Ends when it took too long, or when others need the room.
-    overdue: Pin<Box<dyn Future<Output = ()> + Send>>,
-    places: PollSemaphore,
-    _guest: PendingConnection,
+    /// Completes when the connection must be closed.
+    expired: Pin<Box<dyn Future<Output = ()> + Send>>,
+    slots: PollSemaphore,
+    _counted: PendingConnection,
 }
 
-/// A listener, and the connections that do not speak yet.
 struct Incoming {
     listener: TcpListener,
-    tls: Option<Tls>,
-    lobby: ConnectionLimiter,
-    handshakes: FuturesUnordered<BoxFuture<'static, Option<Connection>>>,
+    tls: Option<ServerTls>,
+    limiter: ConnectionLimiter,
+    handshakes: FuturesUnordered<BoxFuture<'static, Option<GrpcConnection>>>,
 }
 
-/// The connections of a listener.
+/// The connections of a listener, each after its TLS handshake.
 pub(crate) fn incoming(
     listener: TcpListener,
-    tls: Option<Tls>,
-) -> impl Stream<Item = io::Result<Connection>> {
+    tls: Option<ServerTls>,
+) -> impl Stream<Item = io::Result<GrpcConnection>> {
     let incoming = Incoming {
         listener,
         tls,
-        lobby: ConnectionLimiter::new(PENDING_CONNECTIONS_MAX, CONNECTIONS_MAX),
+        limiter: ConnectionLimiter::new(PENDING_CONNECTIONS_MAX, CONNECTIONS_MAX),
         handshakes: FuturesUnordered::new(),
     };
     futures::stream::unfold(incoming, |mut incoming| async move {
@@ -84,30 +81,28 @@ pub(crate) fn incoming(
 }
 
 impl Incoming {
-    /// The next connection that may speak.
-    async fn next(&mut self) -> Connection {
+    async fn next(&mut self) -> GrpcConnection {
         loop {
-            let (stream, guest) = tokio::select! {
+            let (stream, counted) = tokio::select! {
                 Some(done) = self.handshakes.next() => match done {
                     Some(connection) => return connection,
                     None => continue,
                 },
-                accepted = self.lobby.accept(&self.listener) => accepted,
+                accepted = self.limiter.accept(&self.listener) => accepted,
             };
             let ip = stream.peer_addr().ok().map(|address| address.ip());
-            let places = PollSemaphore::new(self.lobby.places());
+            let slots = PollSemaphore::new(self.limiter.slots());
             let Some(tls) = self.tls.clone() else {
                 let peer = Peer {
                     ip,
                     certificate: None,
                 };
-                let arrival = Arrival::new(guest, places);
-                return Connection::new(Encryption::None(stream), peer, arrival);
+                return GrpcConnection::new(Either::Left(stream), peer, counted, slots);
             };
             self.handshakes.push(Box::pin(shutdown::detached(
                 "handshake",
-                // A panic would end the process' only listener.
-                AssertUnwindSafe(handshake(tls, stream, ip, guest, places))
+                // A panic would end the only listener of the process.
+                AssertUnwindSafe(handshake(tls, stream, ip, counted, slots))
                     .catch_unwind()
                     .map(|done| done.unwrap_or(None)),
             )));
@@ -115,19 +110,19 @@ impl Incoming {
     }
 }
 
-/// Shakes hands; `None` with a peer that is slow, has to make room, shows a bad certificate or speaks something else.
-/// That is told at debug level alone, since any stranger can do it as often as it likes.
+/// Returns `None` if the handshake fails, takes too long or must make room for a newer connection. That is logged only
+/// at DEBUG, because any stranger can cause it at any rate.
 async fn handshake(
-    tls: Tls,
+    tls: ServerTls,
     stream: TcpStream,
     ip: Option<IpAddr>,
-    guest: PendingConnection,
-    places: PollSemaphore,
-) -> Option<Connection> {
-    let overdue = guest.overdue(HANDSHAKE_TIMEOUT);
+    counted: PendingConnection,
+    slots: PollSemaphore,
+) -> Option<GrpcConnection> {
+    let expired = counted.expired(HANDSHAKE_TIMEOUT);
     let accepted = tokio::select! {
         accepted = tls.acceptor().accept(stream) => accepted,
-        () = overdue => Err(io::ErrorKind::TimedOut.into()),
+        () = expired => Err(io::ErrorKind::TimedOut.into()),
     };
     let stream = accepted
         .inspect_err(|error| {
@@ -139,78 +134,74 @@ async fn handshake(
             );
         })
         .ok()?;
-    let shown = stream.get_ref().1.peer_certificates();
-    let certificate = shown
+    let certificates = stream.get_ref().1.peer_certificates();
+    let certificate = certificates
         .and_then(|chain| PeerIdentities::of_certificate(chain.first()?))
         .map(Arc::new);
     let peer = Peer { ip, certificate };
-    let arrival = Arrival::new(guest, places);
-    Some(Connection::new(
-        Encryption::Tls(Box::new(stream)),
-        peer,
-        arrival,
-    ))
+    let stream = Either::Right(Box::new(stream));
+    Some(GrpcConnection::new(stream, peer, counted, slots))
 }
 
-impl Arrival {
-    fn new(guest: PendingConnection, places: PollSemaphore) -> Self {
-        Self {
+impl GrpcConnection {
+    fn new(
+        stream: MaybeTlsStream,
+        peer: Peer,
+        counted: PendingConnection,
+        slots: PollSemaphore,
+    ) -> Self {
+        let pending = Pending {
             missing: PREFACE_BYTES,
-            overdue: Box::pin(guest.overdue(PREFACE_TIMEOUT)),
-            places,
-            _guest: guest,
-        }
-    }
-}
-
-impl Connection {
-    const fn new(stream: Encryption, peer: Peer, arrival: Arrival) -> Self {
+            expired: Box::pin(counted.expired(PREFACE_TIMEOUT)),
+            slots,
+            _counted: counted,
+        };
         Self {
             stream,
             peer,
-            stage: Stage::PendingConnection(arrival),
+            phase: Phase::Pending(pending),
         }
     }
 
-    /// Reads what is missing of the preface and no more, then waits for a place.
-    fn poll_arrival(
+    /// Reads the missing bytes of the preface and no others, then waits for a slot.
+    fn poll_pending(
         &mut self,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Stage::PendingConnection(arrival) = &mut self.stage else {
+        let Phase::Pending(pending) = &mut self.phase else {
             return Poll::Ready(Ok(()));
         };
-        if arrival.overdue.as_mut().poll(context).is_ready() {
+        if pending.expired.as_mut().poll(context).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
         }
-        if arrival.missing > 0 {
+        if pending.missing > 0 {
             let mut bytes = [0; PREFACE_BYTES];
-            let most = arrival.missing.min(buffer.remaining());
-            let mut preface = ReadBuf::new(&mut bytes[..most]);
+            let length = pending.missing.min(buffer.remaining());
+            let mut preface = ReadBuf::new(&mut bytes[..length]);
             ready!(Pin::new(&mut self.stream).poll_read(context, &mut preface))?;
-            arrival.missing -= preface.filled().len();
+            pending.missing -= preface.filled().len();
             buffer.put_slice(preface.filled());
             return Poll::Ready(Ok(()));
         }
-        let place = ready!(arrival.places.poll_acquire(context));
-        let place = place.expect("nobody closes the semaphore");
-        self.stage = Stage::Seated { _place: place };
+        let slot = ready!(pending.slots.poll_acquire(context));
+        let slot = slot.expect("the semaphore is never closed");
+        self.phase = Phase::Admitted { _slot: slot };
         Poll::Ready(Ok(()))
     }
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for GrpcConnection {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        if matches!(self.stage, Stage::PendingConnection(_)) {
+        if matches!(self.phase, Phase::Pending(_)) {
             let before = buffer.filled().len();
-            ready!(self.poll_arrival(context, buffer))?;
-            // Something was said, or the connection has ended.
-            if matches!(self.stage, Stage::PendingConnection(_)) || buffer.filled().len() > before {
+            ready!(self.poll_pending(context, buffer))?;
+            // Bytes of the preface were read, or the peer closed the connection.
+            if matches!(self.phase, Phase::Pending(_)) || buffer.filled().len() > before {
                 return Poll::Ready(Ok(()));
             }
         }
@@ -218,7 +209,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for GrpcConnection {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -248,7 +239,7 @@ impl AsyncWrite for Connection {
     }
 }
 
-impl Connected for Connection {
+impl Connected for GrpcConnection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Self::ConnectInfo {

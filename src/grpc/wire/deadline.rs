@@ -1,13 +1,14 @@
-//! The caller's deadline, counted from the first byte of a call, so that a message which is slow to come counts too.
+//! The deadline of a call. It starts at the first byte of the call, so that it includes the time to receive the
+//! message.
 //!
-//! tonic ends a call at its caller's deadline with CANCELLED, which meshes take for an invitation to retry. So this ends
-//! it a moment before.
+//! tonic ends a call at its deadline with CANCELLED, which meshes retry. So this layer ends the call a moment earlier
+//! with DEADLINE_EXCEEDED.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use http::{HeaderMap, Request, Response};
+use http::{HeaderValue, Request, Response};
 use tonic::metadata::MetadataMap;
 use tower::{Layer, Service};
 
@@ -15,12 +16,10 @@ use crate::domain::reason::Reason;
 use crate::grpc::status;
 use crate::grpc::wire::limits::{BULK_CALL_DURATION_MAX, DEADLINE_MARGIN};
 
-/// Puts a deadline around every call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct DeadlineLayer;
 
-/// A service with a deadline around every call. Streams are bound until they begin, no longer: after that
-/// [`of_stream`] is theirs.
+/// Applies the deadline to a call, and to a stream until its response begins. After that [`of_stream`] applies.
 #[derive(Debug, Clone)]
 pub(crate) struct Deadline<S> {
     inner: S,
@@ -49,35 +48,22 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let time_left = time_left(request.headers());
-        // Made here and not in the block below, which begins to run only later.
-        let answer = tokio::time::timeout(time_left, self.inner.call(request));
+        let timeout = timeout(request.headers().get("grpc-timeout"))
+            .unwrap_or(BULK_CALL_DURATION_MAX)
+            .min(BULK_CALL_DURATION_MAX);
+        // The timer starts here and not in the block below, which runs later.
+        let response = tokio::time::timeout(timeout, self.inner.call(request));
         Box::pin(async move {
-            answer
+            response
                 .await
                 .unwrap_or_else(|_| Ok(status::refused(Reason::DeadlineExceeded).into_http()))
         })
     }
 }
 
-/// What the caller gives, and never more than the slowest method gets.
-fn time_left(headers: &HeaderMap) -> Duration {
-    let asked = headers
-        .get("grpc-timeout")
-        .and_then(|value| value.to_str().ok());
-    asked
-        .and_then(asked_for)
-        .map_or(BULK_CALL_DURATION_MAX, |asked| {
-            asked.min(BULK_CALL_DURATION_MAX)
-        })
-}
-
-/// Ends when the time runs out that the caller of a stream gives it: never, if it gives none.
+/// Completes at the deadline of a stream, or never if the caller set none.
 pub(crate) fn of_stream(metadata: &MetadataMap) -> impl Future<Output = ()> + Send + use<> {
-    let asked = metadata
-        .get("grpc-timeout")
-        .and_then(|value| value.to_str().ok());
-    let timer = asked.and_then(asked_for).map(tokio::time::sleep);
+    let timer = timeout(metadata.as_ref().get("grpc-timeout")).map(tokio::time::sleep);
     async move {
         match timer {
             Some(timer) => timer.await,
@@ -86,11 +72,13 @@ pub(crate) fn of_stream(metadata: &MetadataMap) -> impl Future<Output = ()> + Se
     }
 }
 
-fn asked_for(timeout: &str) -> Option<Duration> {
-    Some(parse_timeout(timeout)?.saturating_sub(DEADLINE_MARGIN))
+/// The timeout of the caller, less the margin.
+fn timeout(header: Option<&HeaderValue>) -> Option<Duration> {
+    let timeout = parse_timeout(header?.to_str().ok()?)?;
+    Some(timeout.saturating_sub(DEADLINE_MARGIN))
 }
 
-/// At most eight digits and a unit, as the gRPC protocol over HTTP/2 spells a timeout.
+/// Parses at most eight digits and a unit, as gRPC over HTTP/2 defines a timeout.
 fn parse_timeout(value: &str) -> Option<Duration> {
     let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
     let is_number =
@@ -112,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timeouts_are_read_as_the_protocol_spells_them() {
+    fn timeouts_are_parsed_as_the_protocol_defines_them() {
         assert_eq!(parse_timeout("500m"), Some(Duration::from_millis(500)));
         assert_eq!(parse_timeout("2S"), Some(Duration::from_secs(2)));
         assert_eq!(

@@ -1,5 +1,5 @@
-//! Health: readiness by the database's signs of life, and by whether it takes writes. It says nothing about liveness: a database that is away is no
-//! reason to restart the fleet.
+//! Health: whether the database answers and accepts writes. Health is about readiness and not about liveness: a restart
+//! does not help while the database is down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,15 +11,13 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 use crate::service::Service;
 
-/// How often to look.
 const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-/// How long a sign of life may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Missed signs in a row until the service stops serving.
-const MISSES_MAX: u32 = 3;
-/// Signs in a row until it serves again.
-const HITS_MIN: u32 = 2;
-/// What stands for the server as a whole, and the services by their names.
+/// Failed probes in a row after which the service is NOT_SERVING.
+const FAILURES_MAX: u32 = 3;
+/// Successful probes in a row after which the service is SERVING again.
+const SUCCESSES_MIN: u32 = 2;
+/// The names that clients can query: the server as a whole, and each service.
 const NAMES: [&str; 6] = [
     "",
     "invitation.v1.InvitationService",
@@ -29,18 +27,16 @@ const NAMES: [&str; 6] = [
     "invitation.v1.FeedbackService",
 ];
 
-/// Tells whoever asks whether calls should come here.
 #[derive(Clone)]
 pub struct Health {
     reporter: HealthReporter,
-    /// Whether the process is on its way out; then nothing says SERVING any more.
+    /// Whether the process is shutting down. Then it never reports SERVING again.
     is_draining: Arc<Mutex<bool>>,
-    /// The same answer for whoever does not ask in gRPC.
     readiness: watch::Sender<bool>,
 }
 
 impl Health {
-    /// Not serving yet; with the service that answers for it.
+    /// Returns the health, which is NOT_SERVING, and the gRPC service that reports it.
     pub(crate) async fn new() -> (Self, HealthService) {
         let reporter = HealthReporter::new();
         let service = HealthService::from_health_reporter(reporter.clone());
@@ -53,19 +49,18 @@ impl Health {
         (health, service)
     }
 
-    /// Whether it serves, now and whenever that changes.
-    #[must_use]
+    /// Whether the service is SERVING, for the HTTP server.
     pub fn readiness(&self) -> watch::Receiver<bool> {
         self.readiness.subscribe()
     }
 
-    /// Says that calls should go elsewhere from now on.
+    /// Reports NOT_SERVING until the process ends.
     pub async fn drain(&self) {
         *self.is_draining.lock().await = true;
         self.set(ServingStatus::NotServing).await;
     }
 
-    /// Serves from now on, and for as long as the database gives signs of life.
+    /// Reports SERVING as long as probes of the database succeed.
     pub async fn watch(self, service: Service, stopping: CancellationToken) {
         self.set(ServingStatus::Serving).await;
         let (mut is_serving, mut streak) = (true, 0);
@@ -81,13 +76,17 @@ impl Health {
             } else {
                 streak + 1
             };
-            let needed = if is_serving { MISSES_MAX } else { HITS_MIN };
+            let needed = if is_serving {
+                FAILURES_MAX
+            } else {
+                SUCCESSES_MIN
+            };
             if streak >= needed {
                 is_serving = is_alive;
                 streak = 0;
                 tracing::warn!(
                     health.is_serving = is_serving,
-                    "the database went away or came back"
+                    "the database became unavailable or available"
                 );
                 let status = if is_serving {
                     ServingStatus::Serving
@@ -100,7 +99,7 @@ impl Health {
     }
 
     async fn set(&self, status: ServingStatus) {
-        // Held over the change, so that a drain that begins in the middle of it has the last word.
+        // The lock is held during the change, so that a concurrent drain is applied last.
         let is_draining = self.is_draining.lock().await;
         let status = if *is_draining {
             ServingStatus::NotServing

@@ -1,4 +1,4 @@
-//! The server: services, limits, and an end that comes in bounded time.
+//! The gRPC server: its services, its limits, and its graceful shutdown in bounded time.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -29,7 +29,7 @@ use crate::grpc::wire::limits::{
     CONNECTION_WINDOW_BYTES, HEADER_LIST_BYTES_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
     LOCAL_ERROR_RESETS_MAX, PENDING_ACCEPT_RESETS_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX,
 };
-use crate::grpc::wire::tls::Tls;
+use crate::grpc::wire::tls::ServerTls;
 use crate::identity::Callers;
 use crate::proto::FILE_DESCRIPTOR_SET;
 use crate::proto::audit_service_server::AuditServiceServer;
@@ -40,31 +40,28 @@ use crate::proto::mail_service_server::MailServiceServer;
 use crate::proto::suppression_service_server::SuppressionServiceServer;
 use crate::service::Service;
 
-/// What the server answers, with its layers around it.
 type Router = tonic::transport::server::Router<Layers>;
-/// What every request passes, the outermost last.
+/// The layers around all services, the outermost last.
 type Layers = Stack<PeerLayer, Stack<DeadlineLayer, Identity>>;
 
-/// How the server listens.
 #[derive(Debug, Clone)]
 pub struct GrpcConfig {
-    /// Where.
     pub listen: SocketAddr,
-    /// Whether it answers calls, or health checks alone.
+    /// Whether the server answers calls, or only health checks.
     pub serves_api: bool,
-    /// Whether it tells callers its protocol.
+    /// Whether gRPC reflection is enabled.
     pub reflection: bool,
-    /// Recipients a second that one caller may invite or mail again; without end if not set.
+    /// Recipients per second that one caller may invite or resend to; `None` for no limit.
     pub caller_rate: Option<NonZeroU32>,
-    /// How long calls in flight may take to end when the process does.
+    /// How long running calls may take to finish at shutdown.
     pub drain_timeout: Duration,
-    /// Whether and how connections are encrypted.
-    pub tls: Option<Tls>,
-    /// Who is believed when they tell of the certificates of others.
+    /// `None` if connections are not encrypted.
+    pub tls: Option<ServerTls>,
+    /// Proxies that may forward client certificates.
     pub trusted_proxies: TrustedProxies,
 }
 
-/// A server that listens, and serves when it is told to.
+/// A server that listens. [`GrpcServer::run`] starts to serve.
 pub struct GrpcServer {
     listener: TcpListener,
     config: GrpcConfig,
@@ -74,7 +71,7 @@ pub struct GrpcServer {
 }
 
 impl GrpcServer {
-    /// Listens, NOT_SERVING.
+    /// Listens, with the health NOT_SERVING.
     pub async fn bind(
         config: GrpcConfig,
         service: Service,
@@ -85,49 +82,17 @@ impl GrpcServer {
         let (health, health_service) = Health::new().await;
         let closing = CancellationToken::new();
         let mut router =
-            limited(config.trusted_proxies.clone()).add_service(HealthServer::new(health_service));
+            server(config.trusted_proxies.clone()).add_service(HealthServer::new(health_service));
         if config.serves_api {
             let admission = AdmissionControl::new(closing.clone());
-            let invitations = InvitationServiceServer::new(InvitationApi::new(
-                service.clone(),
-                admission.clone(),
-                Arc::clone(&keyring),
-                Arc::new(CallerRates::new(&service.clock(), config.caller_rate)),
-            ))
-            .max_decoding_message_size(REQUEST_BYTES_MAX)
-            .max_encoding_message_size(RESPONSE_BYTES_MAX);
-            let directory = DirectoryServiceServer::new(DirectoryApi::new(
-                service.clone(),
-                admission.clone(),
-                Arc::clone(&keyring),
-            ))
-            .max_decoding_message_size(REQUEST_BYTES_MAX)
-            .max_encoding_message_size(RESPONSE_BYTES_MAX);
-            let mail = MailServiceServer::new(MailApi::new(service.clone(), admission.clone()))
-                .max_decoding_message_size(REQUEST_BYTES_MAX)
-                .max_encoding_message_size(RESPONSE_BYTES_MAX);
-            let suppressions = SuppressionServiceServer::new(SuppressionApi::new(
-                service.clone(),
-                admission.clone(),
-                Arc::clone(&keyring),
-            ))
-            .max_decoding_message_size(REQUEST_BYTES_MAX)
-            .max_encoding_message_size(RESPONSE_BYTES_MAX);
-            let audit = AuditServiceServer::new(AuditApi::new(
-                service.clone(),
-                admission.clone(),
-                Arc::clone(&keyring),
-            ))
-            .max_encoding_message_size(RESPONSE_BYTES_MAX);
-            let feedback =
-                FeedbackServiceServer::new(FeedbackApi::new(service, admission, keyring));
-            router = router
-                .add_service(Authenticated::new(invitations, callers.clone()))
-                .add_service(Authenticated::new(mail, callers.clone()))
-                .add_service(Authenticated::new(directory, callers.clone()))
-                .add_service(Authenticated::new(suppressions, callers.clone()))
-                .add_service(Authenticated::new(audit, callers.clone()))
-                .add_service(Authenticated::new(feedback, callers));
+            router = add_api(
+                router,
+                config.caller_rate,
+                &service,
+                &admission,
+                &callers,
+                &keyring,
+            );
         }
         if config.reflection {
             router = router
@@ -143,25 +108,22 @@ impl GrpcServer {
         })
     }
 
-    /// Where it listens.
     pub fn local_addr(&self) -> std::io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// What tells callers whether to come.
-    #[must_use]
     pub const fn health(&self) -> &Health {
         &self.health
     }
 
-    /// Serves until told to stop, then lets calls in flight end for as long as the configuration gives them. A peer
-    /// that is silent would hold a graceful end for ever.
+    /// Serves until `stopping` is cancelled, then lets running calls finish for at most the configured drain timeout. A
+    /// graceful shutdown alone would wait for ever for a silent peer.
     pub async fn run(self, stopping: CancellationToken) -> Result<(), tonic::transport::Error> {
         let serving = self.router.serve_with_incoming_shutdown(
             connection::incoming(self.listener, self.config.tls.clone()),
             stopping.clone().cancelled_owned(),
         );
-        let overdue = async {
+        let drain_timeout = async {
             stopping.cancelled().await;
             self.closing.cancel();
             tokio::time::sleep(self.config.drain_timeout).await;
@@ -169,22 +131,22 @@ impl GrpcServer {
         tokio::select! {
             never = keep_fresh(self.config.tls) => match never {},
             ended = serving => ended,
-            () = overdue => {
-                tracing::warn!("connections did not end in time and are cut off");
+            () = drain_timeout => {
+                tracing::warn!("gRPC connections did not end in time and are closed");
                 Ok(())
             }
         }
     }
 }
 
-async fn keep_fresh(tls: Option<Tls>) -> Infallible {
+async fn keep_fresh(tls: Option<ServerTls>) -> Infallible {
     match tls {
         Some(tls) => tls.keep_fresh().await,
         None => std::future::pending().await,
     }
 }
 
-fn limited(trusted_proxies: TrustedProxies) -> tonic::transport::Server<Layers> {
+fn server(trusted_proxies: TrustedProxies) -> tonic::transport::Server<Layers> {
     tonic::transport::Server::builder()
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
         .initial_stream_window_size(CALL_WINDOW_BYTES)
@@ -197,6 +159,47 @@ fn limited(trusted_proxies: TrustedProxies) -> tonic::transport::Server<Layers> 
         .max_connection_age(entropy::jittered(CONNECTION_AGE_MAX, CONNECTION_AGE_JITTER))
         .layer(DeadlineLayer)
         .layer(PeerLayer::new(trusted_proxies))
+}
+
+/// Adds the services that need an authenticated caller.
+fn add_api(
+    router: Router,
+    caller_rate: Option<NonZeroU32>,
+    service: &Service,
+    admission: &AdmissionControl,
+    callers: &Callers,
+    keyring: &Arc<Keyring>,
+) -> Router {
+    let invitations = InvitationServiceServer::new(InvitationApi::new(
+        service.clone(),
+        admission.clone(),
+        Arc::clone(keyring),
+        Arc::new(CallerRates::new(&service.clock(), caller_rate)),
+    ))
+    .max_decoding_message_size(REQUEST_BYTES_MAX)
+    .max_encoding_message_size(RESPONSE_BYTES_MAX);
+    let directory = DirectoryApi::new(service.clone(), admission.clone(), Arc::clone(keyring));
+    let directory = DirectoryServiceServer::new(directory)
+        .max_decoding_message_size(REQUEST_BYTES_MAX)
+        .max_encoding_message_size(RESPONSE_BYTES_MAX);
+    let mail = MailServiceServer::new(MailApi::new(service.clone(), admission.clone()))
+        .max_decoding_message_size(REQUEST_BYTES_MAX)
+        .max_encoding_message_size(RESPONSE_BYTES_MAX);
+    let suppressions = SuppressionApi::new(service.clone(), admission.clone(), Arc::clone(keyring));
+    let suppressions = SuppressionServiceServer::new(suppressions)
+        .max_decoding_message_size(REQUEST_BYTES_MAX)
+        .max_encoding_message_size(RESPONSE_BYTES_MAX);
+    let audit = AuditApi::new(service.clone(), admission.clone(), Arc::clone(keyring));
+    let audit = AuditServiceServer::new(audit).max_encoding_message_size(RESPONSE_BYTES_MAX);
+    let feedback = FeedbackApi::new(service.clone(), admission.clone(), Arc::clone(keyring));
+    let feedback = FeedbackServiceServer::new(feedback);
+    router
+        .add_service(Authenticated::new(invitations, callers.clone()))
+        .add_service(Authenticated::new(mail, callers.clone()))
+        .add_service(Authenticated::new(directory, callers.clone()))
+        .add_service(Authenticated::new(suppressions, callers.clone()))
+        .add_service(Authenticated::new(audit, callers.clone()))
+        .add_service(Authenticated::new(feedback, callers.clone()))
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

@@ -1,13 +1,13 @@
-//! What the fuzzer may call of reports: their proofs and their reading. Nothing is written down.
+//! Entry points for the fuzzer: the authentication and the parsing of reports. They record nothing.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use time::OffsetDateTime;
 
-use super::signature::SignedHead;
-use super::{PostmarkPassword, WebhookSecret, postmark, resend};
+use super::postmark_webhook::{self, PostmarkPassword};
+use super::resend_webhook;
+use super::signature::{SignedHead, WebhookSecret};
 
-/// Whether a request with these headers and this body proves itself to be Resend's at this second.
-#[must_use]
+/// Whether a request with these headers and this body has a valid signature of Resend at this Unix time.
 pub fn is_signed(secret: &WebhookSecret, headers: [&[u8]; 3], body: &[u8], second: i64) -> bool {
     let names = ["svix-id", "svix-timestamp", "svix-signature"].map(HeaderName::from_static);
     let mut map = HeaderMap::new();
@@ -20,8 +20,7 @@ pub fn is_signed(secret: &WebhookSecret, headers: [&[u8]; 3], body: &[u8], secon
     SignedHead::parse(&map, now).is_some_and(|head| secret.signed(&head, body))
 }
 
-/// Whether a request with this header proves itself to be Postmark's.
-#[must_use]
+/// Whether a request with this header has the password of Postmark.
 pub fn has_password(password: &PostmarkPassword, authorization: &[u8]) -> bool {
     let mut map = HeaderMap::new();
     if let Ok(value) = HeaderValue::from_bytes(authorization) {
@@ -30,14 +29,13 @@ pub fn has_password(password: &PostmarkPassword, authorization: &[u8]) -> bool {
     password.is_in(&map)
 }
 
-/// Reads a body as either provider's report; returns how many of them understand it.
-#[must_use]
+/// How many providers would interpret a body as a report.
 pub fn understood(body: &[u8]) -> usize {
     let resend = serde_json::from_slice(body)
         .ok()
-        .and_then(|event| resend::understood(event, "msg_1"));
+        .and_then(|event| resend_webhook::interpret(event, "msg_1"));
     let postmark = serde_json::from_slice(body)
         .ok()
-        .and_then(postmark::understood);
+        .and_then(postmark_webhook::interpret);
     usize::from(resend.is_some()) + usize::from(postmark.is_some())
 }

@@ -1,9 +1,10 @@
-//! Signatures of Standard Webhooks: the id, the time and the body of a report, under a secret that both sides know.
+//! Signatures of Standard Webhooks: an HMAC of the id, the time and the body of a report, with a shared secret.
 //!
-//! Time comes in as a parameter. Both spellings of the headers are understood: `svix-id`, as they were called before
-//! there was a standard, and `webhook-id`.
+//! The current time is a parameter. The headers may have the names of the standard (`webhook-id`) or the older ones
+//! (`svix-id`).
 
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use axum::http::HeaderMap;
 use base64::Engine as _;
@@ -15,37 +16,35 @@ use time::OffsetDateTime;
 
 use crate::http::limits::{EVENT_ID_CHARS_MAX, SIGNATURE_AGE_MAX};
 
-/// What a secret begins with.
 const PREFIX: &str = "whsec_";
-/// What a signature of this kind begins with.
+/// The prefix of a signature by HMAC-SHA256.
 const VERSION: &str = "v1,";
-/// Length of a secret that can be meant, in bytes (24 to 64 by the standard).
-const SECRET_BYTES: std::ops::RangeInclusive<usize> = 16..=128;
-/// The two spellings of the headers' names.
+/// Accepted lengths of a secret, in bytes. The standard requires 24 to 64.
+const SECRET_BYTES: RangeInclusive<usize> = 16..=128;
+/// Both spellings of the header names.
 const SPELLINGS: [[&str; 3]; 2] = [
     ["svix-id", "svix-timestamp", "svix-signature"],
     ["webhook-id", "webhook-timestamp", "webhook-signature"],
 ];
 
-/// The secret of a webhook. Its Debug says nothing.
+/// The secret of a webhook. `Debug` does not print it.
 #[derive(Clone)]
 pub struct WebhookSecret(Vec<u8>);
 
-/// Says that a secret is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not `whsec_` and 16 to 128 bytes in base64")]
 pub struct WebhookSecretError;
 
-/// The headers of a signed report, their form checked and their time too; not yet their signature.
+/// The well-formed headers of a current report. Their signature is not verified yet.
 pub(super) struct SignedHead<'a> {
-    /// What the provider calls the report.
+    /// The provider's id of the report.
     pub(super) event_id: &'a str,
     timestamp: &'a str,
     signatures: &'a str,
 }
 
 impl WebhookSecret {
-    /// Reads a secret as the provider shows it.
+    /// Parses a secret as the provider displays it.
     pub fn parse(text: &str) -> Result<Self, WebhookSecretError> {
         let text = text.trim();
         STANDARD
@@ -56,10 +55,10 @@ impl WebhookSecret {
             .ok_or(WebhookSecretError)
     }
 
-    /// Whether the body is the one that was signed. While a secret is being replaced there are several signatures.
+    /// Whether the head has a signature of this body. There are several signatures while a secret is being rotated.
     pub(super) fn signed(&self, head: &SignedHead<'_>, body: &[u8]) -> bool {
         let expected = Hmac::<Sha256>::new_from_slice(&self.0)
-            .expect("HMAC takes keys of any length")
+            .expect("HMAC accepts keys of any length")
             .chain_update(head.event_id)
             .chain_update(".")
             .chain_update(head.timestamp)
@@ -75,14 +74,14 @@ impl WebhookSecret {
 }
 
 impl<'a> SignedHead<'a> {
-    /// Reads the headers; `None` if one is missing or malformed, or the time is too far from now.
+    /// Returns `None` if a header is missing or malformed, or the time is too far from now.
     pub(super) fn parse(headers: &'a HeaderMap, now: OffsetDateTime) -> Option<Self> {
         let [event_id, timestamp, signatures] = SPELLINGS
             .iter()
             .find(|names| headers.contains_key(names[0]))?
             .map(|name| headers.get(name).and_then(|value| value.to_str().ok()));
         let (event_id, timestamp, signatures) = (event_id?, timestamp?, signatures?);
-        // A dot would let the border between id and time be moved under the same signature.
+        // With a dot in the id, one signature would be valid for several pairs of id and time.
         let is_plain = !event_id.is_empty()
             && event_id.len() <= EVENT_ID_CHARS_MAX
             && event_id
@@ -108,7 +107,7 @@ impl fmt::Debug for WebhookSecret {
 mod tests {
     use super::*;
 
-    /// The example of the standard's own libraries.
+    /// The example of the official libraries.
     const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
     const ID: &str = "msg_27UH4WbU6Z5A5EzD8u03UvzRbpk";
     const TIME: i64 = 1_649_367_553;
@@ -126,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn the_example_of_the_standard_is_genuine_for_five_minutes_either_way() {
+    fn the_example_of_the_standard_is_valid_within_five_minutes_of_its_time() {
         let time = TIME.to_string();
         for spelling in [0, 1] {
             for (seconds, expected) in [
@@ -143,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn any_of_several_signatures_will_do_and_nothing_else() {
+    fn one_valid_signature_of_several_is_sufficient() {
         let time = TIME.to_string();
         let other = "v1,tFtCZ5RDCPxzWQRWXWPgrCgE2frDBe9gjpbWQxnVfsQ=";
         let several = format!("{other} v2,x {SIGNATURE} v1a,{other}");
@@ -171,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_that_cannot_be_meant_is_refused() {
+    fn a_malformed_secret_is_refused() {
         assert!(WebhookSecret::parse(&SECRET[PREFIX.len()..]).is_ok());
         for text in ["", "whsec_", "whsec_abc", "whsec_!!!!", "whsec_AAAA"] {
             assert_eq!(

@@ -507,7 +507,7 @@ fn every_method_is_decided_upon() {
     let decided: Vec<&str> = DECISIONS.iter().map(|(path, _)| *path).collect();
     assert_eq!(paths, decided, "decide whether it writes an event");
     // And each decision is kept, by the test below.
-    for action in Action::ALL {
+    for action in &Action::ALL {
         let is_kept = expectations().iter().any(|(kept, _)| kept == action);
         assert!(is_kept, "{action:?} is not tried");
         let is_method = DECISIONS

@@ -624,7 +624,7 @@ fn every_key_set_and_certificate_that_cannot_be_read_is_told_at_once() {
     text.push_str(&url);
     text.push_str("roots_file = \"/nowhere\"\n");
     let file = CallersFile::parse(&text).unwrap();
-    let problems = Callers::new(file, Arc::new(SystemClock)).unwrap_err();
+    let problems = Callers::new(file.callers, file.issuers, Arc::new(SystemClock)).unwrap_err();
     let expected = [
         "issuer \"missing\": jwks_file: the file cannot be read: No such file",
         "issuer \"garbage\": jwks_file: not a JWK Set",

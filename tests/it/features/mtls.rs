@@ -290,7 +290,7 @@ async fn rotated_files_hold_for_new_connections_and_end_none() {
     let (root, clients) = (Root::new(), Root::new());
     let leaf = root.server(2100);
     secured.site.write("key", &leaf.key);
-    let unusable = "the TLS files cannot be used, those read before still hold";
+    let unusable = "the TLS files cannot be used, so the previous ones remain in use";
     until("the warning", async || running.log().contains(unusable)).await;
     assert_eq!(who(&old_endpoint, &[]).await, "web");
 

@@ -10,8 +10,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use invitations::domain::keyring::{Keyring, Purpose};
 use invitations::domain::scope::Scope;
+use invitations::identity::{CallerCredential, CallerEntry};
 use invitations::proto::*;
-use invitations::settings::callers_file::{CallerCredential, CallerEntry};
+use invitations::settings::callers_file::to_toml;
 use prost::Message;
 use prost_types::{Struct, Value, value::Kind};
 use sha2::{Digest as _, Sha256};
@@ -180,7 +181,7 @@ impl Scene {
             scopes: Scope::ALL.to_vec(),
             organizations: None,
         };
-        site.write("callers", &caller.to_toml());
+        site.write("callers", &to_toml(&caller));
         let mut url = Url::parse(&site.database.url()).unwrap();
         url.set_password(Some("qzdatabasepassword")).unwrap();
         let roots = site.path("roots");

@@ -18,7 +18,7 @@ use invitations::domain::public_url::PublicUrl;
 use invitations::domain::quota::QuotaLimits;
 use invitations::domain::scope::Scope;
 use invitations::grpc::{GrpcConfig, GrpcServer, TrustedProxies};
-use invitations::identity::Callers;
+use invitations::identity::{CallerCredential, CallerEntry, Callers};
 use invitations::mail::message::{Composer, Sender};
 use invitations::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
 use invitations::mail::transport::Transport;
@@ -32,7 +32,7 @@ use invitations::proto::{
     UpsertMembershipsRequest, UpsertOrganizationsRequest, UpsertUsersRequest, User,
 };
 use invitations::service::{Context, Service};
-use invitations::settings::callers_file::{CallerCredential, CallerEntry, CallersFile};
+use invitations::settings::callers_file::CallersFile;
 use invitations::store::{Listener, Store, StoreConfig};
 use mail_parser::MessageParser;
 use sha2::{Digest as _, Sha256};
@@ -182,7 +182,7 @@ impl World {
                 ..grpc_config()
             },
             service.clone(),
-            Callers::new(callers(issuers), as_clock()).unwrap(),
+            callers(issuers, as_clock()),
             Arc::clone(&keyring),
         )
         .await
@@ -298,7 +298,7 @@ impl World {
         let links = LinkTemplate::new("https://app.example.com/join", LinkMode::Fragment).unwrap();
         let context = Context::new(Arc::clone(&clock), Arc::clone(&keyring), Arc::new(links));
         let service = Service::new(store.clone(), context.with_events_kept(Some(EVENTS_KEPT)));
-        let callers = Callers::new(callers(""), clock).unwrap();
+        let callers = callers("", clock);
         let server = GrpcServer::bind(grpc_config(), service, callers, keyring);
         let server = server.await.unwrap();
         let address = server.local_addr().unwrap();
@@ -599,7 +599,7 @@ fn read(rcpt: &str, raw: Vec<u8>) -> Mail {
 }
 
 /// Callers by name, the token of each its name; and issuers.
-fn callers(issuers: &str) -> CallersFile {
+fn callers(issuers: &str, clock: Arc<dyn Clock>) -> Callers {
     let caller = |name: &str, scopes: &[Scope], organizations: Option<&str>| CallerEntry {
         name: name.to_owned(),
         credential: CallerCredential::TokenSha256(Sha256::digest(name).into()),
@@ -617,10 +617,8 @@ fn callers(issuers: &str) -> CallersFile {
         callers.push(caller(&format!("only-{scope}"), &[scope], None));
         callers.push(caller(&format!("all-but-{scope}"), &others, None));
     }
-    CallersFile {
-        callers,
-        ..CallersFile::parse(issuers).unwrap()
-    }
+    let issuers = CallersFile::parse(issuers).unwrap().issuers;
+    Callers::new(callers, issuers, clock).unwrap()
 }
 
 /// Sends this token.

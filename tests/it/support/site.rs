@@ -6,9 +6,10 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use invitations::domain::scope::Scope;
+use invitations::identity::{CallerCredential, CallerEntry};
 use invitations::proto::directory_service_client::DirectoryServiceClient;
 use invitations::proto::invitation_service_client::InvitationServiceClient;
-use invitations::settings::callers_file::{CallerCredential, CallerEntry};
+use invitations::settings::callers_file::to_toml;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -55,7 +56,7 @@ impl Site {
             scopes: Scope::ALL.to_vec(),
             organizations: None,
         };
-        site.write("callers", &caller.to_toml());
+        site.write("callers", &to_toml(&caller));
         site.write("keys", KEYS);
         site
     }

@@ -1,4 +1,5 @@
-//! Resend's reports: signed by Standard Webhooks, a mail is known by the tags it was sent with.
+//! Reports of Resend. They are signed as Standard Webhooks, and an email is identified by the tags with which it was
+//! sent.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,33 +10,33 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 
+use super::report::{ProviderReport, TextOrNumber, record, sent_mail};
 use super::signature::{SignedHead, WebhookSecret};
-use super::{Report, TextOrNumber, record, sent_mail};
-use crate::http::server::Http;
+use crate::http::state::HttpState;
 use crate::service::{FeedbackKind, FeedbackSource};
 
-/// An event. What is not needed is not read.
+/// A report. Fields that are not needed are ignored.
 #[derive(Deserialize)]
-pub(super) struct Event {
+pub(super) struct ResendEvent {
     r#type: String,
     #[serde(default)]
-    data: Data,
+    data: EventData,
 }
 
 #[derive(Default, Deserialize)]
-struct Data {
+struct EventData {
     #[serde(default)]
-    tags: Tags,
+    tags: EventTags,
     #[serde(default)]
-    bounce: Option<Bounce>,
+    bounce: Option<BounceDetails>,
     #[serde(default)]
-    failed: Option<Failed>,
+    failed: Option<FailureDetails>,
     #[serde(default)]
-    suppressed: Option<Suppressed>,
+    suppressed: Option<SuppressionDetails>,
 }
 
 #[derive(Deserialize)]
-struct Bounce {
+struct BounceDetails {
     #[serde(default)]
     r#type: String,
     #[serde(default)]
@@ -43,39 +44,39 @@ struct Bounce {
 }
 
 #[derive(Deserialize)]
-struct Failed {
+struct FailureDetails {
     #[serde(default)]
     reason: String,
 }
 
 #[derive(Deserialize)]
-struct Suppressed {
+struct SuppressionDetails {
     #[serde(default)]
     message: String,
 }
 
-/// Tags come as an object; they are sent as a list, and some events have them so.
+/// The tags of an email: an object, or in some events the list as it was sent.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Tags {
+enum EventTags {
     Object(BTreeMap<String, TextOrNumber>),
-    List(Vec<Tag>),
+    List(Vec<EventTag>),
     None(serde::de::IgnoredAny),
 }
 
 #[derive(Deserialize)]
-struct Tag {
+struct EventTag {
     name: String,
     value: TextOrNumber,
 }
 
-impl Default for Tags {
+impl Default for EventTags {
     fn default() -> Self {
         Self::List(Vec::new())
     }
 }
 
-impl Tags {
+impl EventTags {
     fn into_map(self) -> BTreeMap<String, String> {
         let pairs: Vec<_> = match self {
             Self::Object(tags) => tags.into_iter().collect(),
@@ -89,14 +90,13 @@ impl Tags {
     }
 }
 
-/// Takes a report.
-pub(in crate::http) async fn report(
-    State(http): State<Http>,
+pub(in crate::http) async fn receive(
+    State(http): State<HttpState>,
     secret: Arc<WebhookSecret>,
     request: Request,
 ) -> Response {
     let headers = request.headers().clone();
-    // Whoever has no current signature to show gets no memory.
+    // The headers are checked before the body is read, so that most strangers use no memory.
     let Some(head) = SignedHead::parse(&headers, http.clock.now()) else {
         return StatusCode::UNAUTHORIZED.into_response();
     };
@@ -107,19 +107,19 @@ pub(in crate::http) async fn report(
     if !secret.signed(&head, &body) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    let Ok(event) = serde_json::from_slice::<Event>(&body) else {
+    let Ok(event) = serde_json::from_slice::<ResendEvent>(&body) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    match understood(event, head.event_id) {
+    match interpret(event, head.event_id) {
         Some(report) => record(&http, FeedbackSource::Resend, report).await,
         None => StatusCode::NO_CONTENT.into_response(),
     }
 }
 
-/// What an event says of a mail of ours; `None` for other events and other people's mails.
-pub(super) fn understood(event: Event, event_id: &str) -> Option<Report> {
+/// Returns `None` for events that are not about failures, and for emails of other senders.
+pub(super) fn interpret(event: ResendEvent, event_id: &str) -> Option<ProviderReport> {
     let tags = event.data.tags.into_map();
-    let (kind, said) = match event.r#type.as_str() {
+    let (kind, text) = match event.r#type.as_str() {
         "email.bounced" => {
             let bounce = event.data.bounce?;
             let kind = if bounce.r#type == "Permanent" {
@@ -131,23 +131,23 @@ pub(super) fn understood(event: Event, event_id: &str) -> Option<Report> {
         }
         "email.failed" => {
             let reason = event.data.failed.map(|failed| failed.reason);
-            let said = reason.unwrap_or_else(|| "not sent".to_owned());
-            (FeedbackKind::Bounce, said)
+            let text = reason.unwrap_or_else(|| "not sent".to_owned());
+            (FeedbackKind::Bounce, text)
         }
-        // Its own list says so. Why it is there was reported when it came there.
+        // Resend suppresses the address itself. The reason was reported when it began to.
         "email.suppressed" => {
             let message = event.data.suppressed.map(|suppressed| suppressed.message);
-            let said = message.unwrap_or_else(|| "suppressed by the provider".to_owned());
-            (FeedbackKind::Bounce, said)
+            let text = message.unwrap_or_else(|| "suppressed by the provider".to_owned());
+            (FeedbackKind::Bounce, text)
         }
         "email.delivery_delayed" => (FeedbackKind::Delay, "delivery delayed".to_owned()),
         "email.complained" => (FeedbackKind::Complaint, "reported as spam".to_owned()),
         _ => return None,
     };
-    Some(Report {
+    Some(ProviderReport {
         mail: sent_mail(|name| tags.get(name).cloned())?,
         kind,
-        said,
+        text,
         event_id: event_id.to_owned(),
     })
 }
@@ -164,11 +164,11 @@ mod tests {
                  "data": {{"email_id": "x", "to": ["a@b.co"], "bounce": {bounce}, "tags": {tags}}}}}"#
         );
         let event = serde_json::from_str(&json).unwrap();
-        understood(event, "msg_1").map(|report| (report.kind, report.mail.send_seq))
+        interpret(event, "msg_1").map(|report| (report.kind, report.mail.send_seq))
     }
 
     #[test]
-    fn events_about_mails_of_ours_are_understood() {
+    fn events_about_our_emails_are_interpreted() {
         use FeedbackKind::{Bounce, Complaint, Delay, HardBounce};
         let permanent = r#"{"message": "m", "subType": "Suppressed", "type": "Permanent"}"#;
         let transient = r#"{"message": "m", "subType": "MailboxFull", "type": "Transient"}"#;
@@ -209,12 +209,13 @@ mod tests {
         ] {
             assert_eq!(kind_of("email.bounced", permanent, tags), None, "{tags}");
         }
-        let without_data: Event = serde_json::from_str(r#"{"type": "domain.created"}"#).unwrap();
-        assert!(understood(without_data, "msg_1").is_none());
+        let without_data: ResendEvent =
+            serde_json::from_str(r#"{"type": "domain.created"}"#).unwrap();
+        assert!(interpret(without_data, "msg_1").is_none());
     }
 
     #[test]
-    fn what_resend_says_of_a_mail_it_gave_up_is_kept() {
+    fn the_reason_of_a_failed_email_is_kept() {
         for (kind, why, expected) in [
             (
                 "email.failed",
@@ -231,8 +232,8 @@ mod tests {
             let json = format!(
                 r#"{{"type": "{kind}", "data": {{{why}, "tags": {{"invitation_id": "{ID}", "send_seq": "1"}}}}}}"#
             );
-            let report = understood(serde_json::from_str(&json).unwrap(), "msg_1").unwrap();
-            assert_eq!(report.said, expected, "{kind}");
+            let report = interpret(serde_json::from_str(&json).unwrap(), "msg_1").unwrap();
+            assert_eq!(report.text, expected, "{kind}");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Postmark's reports: it signs nothing, so it proves itself by a password (RFC 7617), and a mail is known by the
-//! metadata it was sent with.
+//! Reports of Postmark. It signs nothing, so it authenticates by a password (RFC 7617). An email is identified by the
+//! metadata with which it was sent.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,29 +15,27 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::{Report, TextOrNumber, record, sent_mail};
-use crate::http::server::Http;
+use super::report::{ProviderReport, TextOrNumber, record, sent_mail};
+use crate::http::state::HttpState;
 use crate::service::{FeedbackKind, FeedbackSource};
 
-/// The user name that belongs to the password.
 const USER: &str = "postmark";
-/// Shortest password that is no invitation to guess, in characters.
+/// Shortest password, in characters.
 const PASSWORD_CHARS_MIN: usize = 16;
 
-/// The password of the webhook, kept as the hash of what the header has to say.
+/// The SHA-256 hash of the user name and the password of the webhook.
 #[derive(Clone)]
 pub struct PostmarkPassword([u8; 32]);
 
 impl PostmarkPassword {
-    /// Takes a password of 16 visible ASCII characters or more.
-    #[must_use]
+    /// Returns `None` unless the password has at least 16 visible ASCII characters.
     pub fn parse(password: &str) -> Option<Self> {
-        let is_good = password.len() >= PASSWORD_CHARS_MIN
+        let is_valid = password.len() >= PASSWORD_CHARS_MIN
             && password.bytes().all(|byte| byte.is_ascii_graphic());
-        is_good.then(|| Self(Sha256::digest(format!("{USER}:{password}")).into()))
+        is_valid.then(|| Self(Sha256::digest(format!("{USER}:{password}")).into()))
     }
 
-    /// Whether a request brings it. Hashes are compared, so that the time it takes tells nothing, not even a length.
+    /// Whether a request contains the password. Hashes are compared in constant time, so the duration reveals nothing.
     pub(super) fn is_in(&self, headers: &HeaderMap) -> bool {
         headers
             .get(header::AUTHORIZATION)
@@ -55,10 +53,10 @@ impl fmt::Debug for PostmarkPassword {
     }
 }
 
-/// A report. What is not needed is not read.
+/// A report. Fields that are not needed are ignored.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-pub(super) struct Event {
+pub(super) struct PostmarkEvent {
     record_type: String,
     #[serde(rename = "ID", default)]
     id: Option<i64>,
@@ -74,60 +72,56 @@ pub(super) struct Event {
     metadata: Option<BTreeMap<String, TextOrNumber>>,
 }
 
-/// Takes a report.
-pub(in crate::http) async fn report(
-    State(http): State<Http>,
+pub(in crate::http) async fn receive(
+    State(http): State<HttpState>,
     password: Arc<PostmarkPassword>,
     request: Request,
 ) -> Response {
-    // Before the body is read: strangers get no memory.
+    // The password is checked before the body is read, so that strangers use no memory.
     if !password.is_in(request.headers()) {
         let challenge = HeaderValue::from_static("Basic realm=\"webhooks\"");
-        return (
-            StatusCode::UNAUTHORIZED,
-            [(header::WWW_AUTHENTICATE, challenge)],
-        )
-            .into_response();
+        let headers = [(header::WWW_AUTHENTICATE, challenge)];
+        return (StatusCode::UNAUTHORIZED, headers).into_response();
     }
     let body = match Bytes::from_request(request, &()).await {
         Ok(body) => body,
         Err(rejection) => return rejection.into_response(),
     };
-    let Ok(event) = serde_json::from_slice::<Event>(&body) else {
+    let Ok(event) = serde_json::from_slice::<PostmarkEvent>(&body) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    match understood(event) {
+    match interpret(event) {
         Some(report) => record(&http, FeedbackSource::Postmark, report).await,
         None => StatusCode::NO_CONTENT.into_response(),
     }
 }
 
-/// What a report says of a mail of ours; `None` for other reports and other people's mails.
-pub(super) fn understood(event: Event) -> Option<Report> {
+/// Returns `None` for reports that are not about failures, and for emails of other senders.
+pub(super) fn interpret(event: PostmarkEvent) -> Option<ProviderReport> {
     let kind = kind(&event)?;
     let metadata: BTreeMap<_, _> = event
         .metadata?
         .into_iter()
         .filter_map(|(name, value)| Some((name, value.into_text()?)))
         .collect();
-    let said = if event.details.is_empty() {
+    let text = if event.details.is_empty() {
         event.description
     } else {
         event.details
     };
-    Some(Report {
+    Some(ProviderReport {
         mail: sent_mail(|name| metadata.get(name).cloned())?,
         kind,
-        said,
+        text,
         event_id: format!("{}-{}", event.id?, event.record_type),
     })
 }
 
-fn kind(event: &Event) -> Option<FeedbackKind> {
+fn kind(event: &PostmarkEvent) -> Option<FeedbackKind> {
     match (event.record_type.as_str(), event.r#type.as_str()) {
         ("SpamComplaint", _) | ("Bounce", "SpamComplaint") => Some(FeedbackKind::Complaint),
         ("Bounce", "HardBounce" | "BadEmailAddress") => Some(FeedbackKind::HardBounce),
-        // The mail arrived, and something answered it.
+        // The email was delivered, and a program answered it.
         (
             "Bounce",
             "AutoResponder"
@@ -137,9 +131,9 @@ fn kind(event: &Event) -> Option<FeedbackKind> {
             | "ChallengeVerification"
             | "OpenRelayTest",
         ) => None,
-        // Postmark will send nothing to it any more, whatever the reason.
+        // Postmark will send no more email to the address, for any reason.
         ("Bounce", _) if event.inactive => Some(FeedbackKind::HardBounce),
-        // Transient ones too: it tries again by itself, and reports once it has given up.
+        // Postmark retries a transient bounce itself, and reports it after the last retry.
         ("Bounce", _) => Some(FeedbackKind::Bounce),
         _ => None,
     }
@@ -149,8 +143,8 @@ fn kind(event: &Event) -> Option<FeedbackKind> {
 mod tests {
     use super::*;
 
-    fn report_of(json: &str) -> Option<Report> {
-        understood(serde_json::from_str(json).unwrap())
+    fn report_of(json: &str) -> Option<ProviderReport> {
+        interpret(serde_json::from_str(json).unwrap())
     }
 
     fn event(record_type: &str, kind: &str, inactive: bool) -> String {
@@ -163,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn reports_about_mails_of_ours_are_understood() {
+    fn reports_about_our_emails_are_interpreted() {
         use FeedbackKind::{Bounce, Complaint, HardBounce};
         for (record_type, kind, inactive, expected) in [
             ("Bounce", "HardBounce", true, Some(HardBounce)),
@@ -194,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn other_peoples_mails_are_passed_over() {
+    fn emails_of_other_senders_are_ignored() {
         for json in [
             r#"{"RecordType": "Bounce", "ID": 1, "Type": "HardBounce"}"#,
             r#"{"RecordType": "Bounce", "ID": 1, "Type": "HardBounce", "Metadata": {}}"#,
@@ -206,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn the_password_has_to_be_the_one() {
+    fn only_the_configured_password_is_accepted() {
         let password = PostmarkPassword::parse("0123456789abcdef:").unwrap();
         let is_in = |value: &str| {
             let mut headers = HeaderMap::new();

@@ -1,0 +1,79 @@
+//! The routes of the HTTP port, the timeout of a request and the headers of every response.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+
+use super::config::HttpConfig;
+use super::limits::{BODY_BYTES_MAX, HttpTimeouts};
+use super::state::HttpState;
+use super::webhooks::{postmark_webhook, resend_webhook};
+use super::{health, page, unsubscribe};
+
+pub(super) fn router(config: HttpConfig, state: HttpState) -> Router {
+    let mut router = Router::new()
+        .route("/healthz", get(health::is_alive))
+        .route("/readyz", get(health::is_ready));
+    if config.serves_api {
+        router = router.route(
+            "/u/{token}",
+            get(unsubscribe::show).post(unsubscribe::confirm),
+        );
+        if let Some(secret) = config.resend {
+            let secret = Arc::new(secret);
+            router = router.route(
+                "/webhooks/resend",
+                post(move |state, request| resend_webhook::receive(state, secret, request)),
+            );
+        }
+        if let Some(password) = config.postmark {
+            let password = Arc::new(password);
+            router = router.route(
+                "/webhooks/postmark",
+                post(move |state, request| postmark_webhook::receive(state, password, request)),
+            );
+        }
+    }
+    router
+        .fallback(async || page::missing())
+        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
+        .layer(from_fn_with_state(config.timeouts, end_in_time))
+        .layer(from_fn(add_headers))
+        .with_state(state)
+}
+
+/// Ends a request whose body does not arrive in time. A use case that has begun still completes.
+async fn end_in_time(
+    State(timeouts): State<HttpTimeouts>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match tokio::time::timeout(timeouts.request, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+    }
+}
+
+async fn add_headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // The URL of a page contains the secret token of its reader.
+        (header::REFERRER_POLICY, "no-referrer"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static(
+            "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+        ));
+    response
+}
