@@ -25,7 +25,7 @@ pub struct HttpTimeouts {
     pub head: Duration,
     /// From the head of a request to its response.
     pub request: Duration,
-    /// For all requests of one connection, so that no peer occupies a slot for ever.
+    /// For all requests of one connection, so that no peer occupies a slot forever.
     pub connection: Duration,
 }
 

@@ -23,7 +23,7 @@ use crate::shutdown;
 /// Age at which keys are refreshed.
 pub const KEYS_FRESH_FOR: Duration = Duration::minutes(10);
 /// Age at which keys expire, even if the issuer is down. Tokens live about as long. A key that the issuer withdrew must
-/// not be accepted for ever.
+/// not be accepted forever.
 pub const KEYS_KEPT_FOR: Duration = Duration::hours(1);
 pub const REFRESH_PAUSE: Duration = Duration::seconds(10);
 /// Pause between two fetches for unknown key ids, because anybody can make up key ids.

@@ -26,25 +26,25 @@ const KEEP_MIN: Duration = Duration::from_hours(24);
 
 #[derive(Debug, Clone, Args)]
 pub(super) struct RetentionArgs {
-    /// How long an ended invitation keeps its address and its other personal data; 0s for ever
+    /// How long an ended invitation keeps its address and its other personal data; 0s to keep them forever
     #[arg(long, env = "INVITATIONS_KEEP_ADDRESSES", default_value = KEEP_ADDRESSES, value_parser = parse_duration)]
     keep_addresses: Duration,
-    /// How long an ended invitation is kept; 0s for ever
+    /// How long ended invitations are kept; 0s to keep them forever
     #[arg(long, env = "INVITATIONS_KEEP_INVITATIONS", default_value = KEEP_INVITATIONS, value_parser = parse_duration)]
     keep_invitations: Duration,
-    /// How long the queue keeps an email that was sent or canceled; 0s for ever
+    /// How long the queue keeps emails that were sent or canceled; 0s to keep them forever
     #[arg(long, env = "INVITATIONS_KEEP_MAILS", default_value = KEEP_MAILS, value_parser = parse_duration)]
     keep_mails: Duration,
-    /// How long the queue keeps a dead letter, which can be requeued; 0s for ever
+    /// How long the queue keeps dead letters, which can be requeued; 0s to keep them forever
     #[arg(long, env = "INVITATIONS_KEEP_DEAD_MAILS", default_value = KEEP_DEAD_MAILS, value_parser = parse_duration)]
     keep_dead_mails: Duration,
-    /// How long audit events are kept; 0s for ever
+    /// How long audit events are kept; 0s to keep them forever
     #[arg(long, env = "INVITATIONS_KEEP_AUDIT_EVENTS", default_value = KEEP_AUDIT_EVENTS, value_parser = parse_duration)]
     keep_audit_events: Duration,
-    /// How long events of invitations can be watched, equal in all processes; 0s for ever
+    /// How long events of invitations can be watched, equal in all processes; 0s to keep them forever
     #[arg(long, env = "INVITATIONS_KEEP_EVENTS", default_value = KEEP_EVENTS, value_parser = parse_duration)]
     keep_events: Duration,
-    /// How long the counts of a batch are kept; 0s for ever
+    /// How long the counts of a batch are kept; 0s to keep them forever
     #[arg(long, env = "INVITATIONS_KEEP_BATCHES", default_value = KEEP_BATCHES, value_parser = parse_duration)]
     keep_batches: Duration,
 }
@@ -76,7 +76,7 @@ impl RetentionArgs {
         .into_iter()
         .filter(|(_, duration)| !duration.is_zero() && *duration < KEEP_MIN)
         .map(|(setting, _)| {
-            format!("{setting}: must be at least 24h, because calls may be retried for that long; 0s keeps for ever")
+            format!("{setting}: must be at least 24h, because calls may be retried for that long; 0s keeps forever")
         })
     }
 }

@@ -117,7 +117,7 @@ impl GrpcServer {
     }
 
     /// Serves until `stopping` is cancelled, then lets running calls finish for at most the configured drain timeout. A
-    /// graceful shutdown alone would wait for ever for a silent peer.
+    /// graceful shutdown alone would wait forever for a silent peer.
     pub async fn run(self, stopping: CancellationToken) -> Result<(), tonic::transport::Error> {
         let serving = self.router.serve_with_incoming_shutdown(
             connection::incoming(self.listener, self.config.tls.clone()),

@@ -55,7 +55,7 @@ impl ServerTls {
         TlsAcceptor::from(self.current().config)
     }
 
-    /// Reloads the files for ever. Invalid files are logged once and do not replace the loaded ones.
+    /// Reloads the files forever. Invalid files are logged once and do not replace the loaded ones.
     pub(crate) async fn keep_fresh(&self) -> Infallible {
         let mut log = ReloadLog::default();
         loop {
