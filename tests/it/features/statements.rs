@@ -1,16 +1,12 @@
 //! How many statements a call takes: the same whatever its size.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use invitations::domain::quota::QuotaLimits;
 use invitations::proto::{
     BulkCreateRequest, BulkResendRequest, OnExisting, RequeueRequest, ResendFilter,
 };
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Dispatch, Event, Metadata, Subscriber};
 
 use crate::support::harness::{ACME, World, created, invite_request};
+use crate::support::statements::StatementRecorder;
 use crate::support::streams::{self, Call};
 
 /// Every quota is counted and none is in the way.
@@ -22,36 +18,13 @@ const UNREACHED: QuotaLimits = QuotaLimits {
     invitation_pause: None,
 };
 
-/// Counts what sqlx says of the statements it runs.
-struct Counter(Arc<AtomicUsize>);
-
-impl Subscriber for Counter {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "sqlx::query"
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, _: &Event<'_>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
-// One thread for everything, so that the counter sees the server's side too.
 #[tokio::test(flavor = "current_thread")]
 async fn a_batch_of_any_size_takes_the_same_number_of_statements() {
     let mut world = World::with_quotas(UNREACHED).await;
     world.may_leave_mail();
     // The first call of a day counts what is pending.
     world.invite(&["first@example.net"]).await;
-    let count = Arc::new(AtomicUsize::new(0));
-    // With one subscriber alone, the threads of other tests would answer for it that nothing is wanted.
-    let _second = Dispatch::new(Counter(Arc::default()));
-    let _guard = tracing::subscriber::set_default(Counter(Arc::clone(&count)));
+    let statements = StatementRecorder::start();
     let mut counts = Vec::new();
     for size in [1, 10, 1_000] {
         let emails: Vec<String> = (0..size)
@@ -71,9 +44,9 @@ async fn a_batch_of_any_size_takes_the_same_number_of_statements() {
                 return_link: true,
                 ..invite_request(&emails)
             };
-            let before = count.load(Ordering::SeqCst);
+            let before = statements.count();
             world.client().bulk_create(request).await.unwrap();
-            counts.push(count.load(Ordering::SeqCst) - before);
+            counts.push(statements.count() - before);
         }
     }
     let (one, rest) = counts.split_at(4);
@@ -84,12 +57,10 @@ async fn a_batch_of_any_size_takes_the_same_number_of_statements() {
     assert!(rest.chunks(4).all(|chunk| chunk == one), "{counts:?}");
 }
 
-// One thread for everything, so that the counter sees the server's side too.
 #[tokio::test(flavor = "current_thread")]
 async fn any_number_is_mailed_again_or_queued_again_by_the_same_number_of_statements() {
     let mut world = World::with_quotas(UNREACHED).await;
     world.may_leave_mail();
-    let count = Arc::new(AtomicUsize::new(0));
     let mut counts = Vec::new();
     for size in [1, 10, 1_000] {
         let emails: Vec<String> = (0..size)
@@ -98,9 +69,7 @@ async fn any_number_is_mailed_again_or_queued_again_by_the_same_number_of_statem
         let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
         let made = world.invite(&emails).await;
         let ids: Vec<String> = made.results.iter().map(|it| created(it).id).collect();
-        // With one subscriber alone, the threads of other tests would answer for it that nothing is wanted.
-        let _second = Dispatch::new(Counter(Arc::default()));
-        let _guard = tracing::subscriber::set_default(Counter(Arc::clone(&count)));
+        let statements = StatementRecorder::start();
         let by_ids = BulkResendRequest {
             request_id: uuid::Uuid::new_v4().to_string(),
             organization_id: ACME.to_owned(),
@@ -118,19 +87,19 @@ async fn any_number_is_mailed_again_or_queued_again_by_the_same_number_of_statem
             ..Default::default()
         };
         for request in [by_ids, by_filter] {
-            let before = count.load(Ordering::SeqCst);
+            let before = statements.count();
             let answer = world.client().bulk_resend(request).await.unwrap();
             assert_eq!(answer.into_inner().resent_count, size);
-            counts.push(count.load(Ordering::SeqCst) - before);
+            counts.push(statements.count() - before);
         }
         let request = RequeueRequest {
             organization_id: ACME.to_owned(),
             invitation_ids: ids,
             all_dead: false,
         };
-        let before = count.load(Ordering::SeqCst);
+        let before = statements.count();
         world.mails_of("all").requeue(request).await.unwrap();
-        counts.push(count.load(Ordering::SeqCst) - before);
+        counts.push(statements.count() - before);
     }
     let (one, rest) = counts.split_at(3);
     assert!(
@@ -140,16 +109,12 @@ async fn any_number_is_mailed_again_or_queued_again_by_the_same_number_of_statem
     assert!(rest.chunks(3).all(|chunk| chunk == one), "{counts:?}");
 }
 
-// One thread for everything, so that the counter sees the server's side too.
 #[tokio::test(flavor = "current_thread")]
 async fn a_chunk_of_any_size_takes_the_same_number_of_statements_and_fewer_when_it_is_sent_again() {
     let mut world = World::with_quotas(UNREACHED).await;
     world.may_leave_mail();
     world.invite(&["first@example.net"]).await;
-    let count = Arc::new(AtomicUsize::new(0));
-    // With one subscriber alone, the threads of other tests would answer for it that nothing is wanted.
-    let _second = Dispatch::new(Counter(Arc::default()));
-    let _guard = tracing::subscriber::set_default(Counter(Arc::clone(&count)));
+    let statements = StatementRecorder::start();
     let client = world.client();
     let header = streams::repeatable();
     let mut counts = Vec::new();
@@ -158,11 +123,11 @@ async fn a_chunk_of_any_size_takes_the_same_number_of_statements_and_fewer_when_
         call.next().await.unwrap();
         let mut first = 0;
         for size in [1, 10, 1_000] {
-            let before = count.load(Ordering::SeqCst);
+            let before = statements.count();
             call.send(streams::people("chunk", first..first + size));
             let response = call.next().await.unwrap().unwrap();
             assert_eq!(response.results.len(), size);
-            counts.push(count.load(Ordering::SeqCst) - before);
+            counts.push(statements.count() - before);
             first += size;
         }
     }

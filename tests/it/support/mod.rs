@@ -13,6 +13,7 @@ pub(crate) mod proxy;
 pub(crate) mod queue;
 pub(crate) mod relay;
 pub(crate) mod site;
+pub(crate) mod statements;
 pub(crate) mod streams;
 pub(crate) mod web;
 pub(crate) mod wire;

@@ -1,8 +1,5 @@
 //! Tokens and ids of invitations: changed, made up, somebody else's, and those whose time is over.
 
-use std::fmt::{Debug, Write as _};
-use std::sync::{Arc, Mutex};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use invitations::domain::token::Token;
@@ -14,13 +11,11 @@ use invitations::proto::{
 use invitations::service::Accept;
 use time::Duration;
 use tonic::{Code, Status};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Metadata, Subscriber};
 
 use super::{assert_status, is_silent, reason_of};
 use crate::features::suppression::KEY_2;
 use crate::support::harness::{ACME, KEYS, OTHER, World, accept_request, anybody, reason};
+use crate::support::statements::StatementRecorder;
 
 const UNKNOWN_ID: &str = "019aacd0-0000-7000-8000-000000000001";
 
@@ -146,55 +141,21 @@ async fn a_token_under_another_key_of_the_ring_names_nothing() {
     assert!(service.run(accept(&token)).await.is_ok());
 }
 
-/// Writes down the statements that sqlx tells of.
-struct Statements(Arc<Mutex<Vec<String>>>);
-
-struct Text(String);
-
-impl Visit for Text {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        if ["summary", "db.statement"].contains(&field.name()) {
-            write!(self.0, "{value:?}").unwrap();
-        }
-    }
-}
-
-impl Subscriber for Statements {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target() == "sqlx::query"
-    }
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-    fn event(&self, event: &Event<'_>) {
-        let mut text = Text(String::new());
-        event.record(&mut text);
-        self.0.lock().unwrap().push(text.0);
-    }
-    fn enter(&self, _: &Id) {}
-    fn exit(&self, _: &Id) {}
-}
-
-// One thread for everything, so that the statements of the server's side are seen too.
 #[tokio::test(flavor = "current_thread")]
 async fn an_unknown_id_is_answered_by_the_same_bytes_and_statements_as_a_wrong_proof() {
     let mut world = World::start().await;
     let (_, token) = world.invite_one("a@b.co").await;
     let unknown = forged(&token, |payload| payload[10] ^= 1);
     let unproven = forged(&token, |payload| payload[40] ^= 1);
-    let statements = Arc::new(Mutex::new(Vec::new()));
-    let _guard = tracing::subscriber::set_default(Statements(Arc::clone(&statements)));
-    // A callsite that another test's thread met first was told that nobody listens; after this it knows better.
+    let statements = StatementRecorder::start();
+    // The first calls may run statements that later calls do not.
     shown(&world, &unknown).await;
-    tracing::callsite::rebuild_interest_cache();
-    statements.lock().unwrap().clear();
+    statements.take();
     let mut told = Vec::new();
     for token in [&unknown, &unproven] {
         let status = shown(&world, token).await;
         assert_eq!(reason_of(&status), "TOKEN_INVALID");
-        let done = std::mem::take(&mut *statements.lock().unwrap());
+        let done = statements.take();
         assert!(
             done.iter()
                 .any(|statement| statement.contains("invitation_row::rows")),
