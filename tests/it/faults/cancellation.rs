@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use invitations::proto::directory_service_client::DirectoryServiceClient;
 use invitations::proto::{UpsertUsersRequest, User};
 use invitations::store::{Store, StoreConfig, StoreError};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::{Connection as _, Executor as _, PgPool};
 use tokio::time::timeout;
 
+use crate::support::callers::DirectoryClient;
 use crate::support::database::Database;
-use crate::support::harness::{Directory, bearer};
-use crate::support::proxy::Proxy;
-use crate::support::site::{Site, TOKEN, until};
+use crate::support::database_proxy::DatabaseProxy;
+use crate::support::deployment::{Deployment, directory_client};
+use crate::support::waiting::wait_until;
 
 /// How long an answer of the database takes in these tests.
 const DELAY: Duration = Duration::from_millis(60);
@@ -50,10 +50,10 @@ async fn loses_a_write(pool: &PgPool, database: &Database) -> bool {
 async fn a_bare_pool_loses_what_follows_a_begin_that_was_cut_off() {
     let database = Database::create().await;
     make_table(&database).await;
-    let proxy = Proxy::to(&database).await;
+    let proxy = DatabaseProxy::to(&database).await;
     let pool = PgPoolOptions::new().max_connections(1);
     let pool = pool.connect(&proxy.url()).await.unwrap();
-    proxy.slow(DELAY);
+    proxy.delay(DELAY);
     let mut is_lost = false;
     for _ in 0..20 {
         if loses_a_write(&pool, &database).await {
@@ -66,7 +66,7 @@ async fn a_bare_pool_loses_what_follows_a_begin_that_was_cut_off() {
     // It was never there, and will never be.
     let kept = count(&database, "SELECT count(*) FROM notes").await;
     let in_transaction = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'";
-    until("the connection's end", async || {
+    wait_until("the connection's end", async || {
         count(&database, in_transaction).await == 0
     })
     .await;
@@ -102,10 +102,10 @@ async fn forget(store: &Store, how: &'static str) {
 async fn a_connection_that_was_left_inside_a_transaction_is_not_lent_again() {
     let database = Database::create().await;
     make_table(&database).await;
-    let proxy = Proxy::to(&database).await;
+    let proxy = DatabaseProxy::to(&database).await;
     let store = store(&proxy.url(), 1);
     store.ping().await.unwrap();
-    proxy.slow(DELAY);
+    proxy.delay(DELAY);
     let ways = [
         "half a BEGIN",
         "BEGIN",
@@ -144,18 +144,17 @@ fn user(id: &str) -> UpsertUsersRequest {
 /// F13: a caller hangs up at every millisecond of the first statements, and others write through the same pool.
 #[tokio::test]
 async fn what_is_answered_after_callers_hung_up_is_there() {
-    let site = Site::new(Database::create().await).await;
-    let proxy = Proxy::to(&site.database).await;
+    let deployment = Deployment::create().await;
+    let proxy = DatabaseProxy::to(&deployment.database).await;
     let url = proxy.url();
     let settings = [
         ("INVITATIONS_DATABASE_URL", url.as_str()),
         ("INVITATIONS_DATABASE_CONNECTIONS_MAX", "3"),
         ("INVITATIONS_ROLE", "api"),
     ];
-    let (_running, channel) = site.serve(&settings).await;
-    let directory: Directory =
-        DirectoryServiceClient::with_interceptor(channel.clone(), bearer(TOKEN));
-    proxy.slow(DELAY);
+    let (_running, channel) = deployment.serve(&settings).await;
+    let directory: DirectoryClient = directory_client(&channel);
+    proxy.delay(DELAY);
     let milliseconds: Vec<u64> = (0..=150).collect();
     let mut written = 0;
     for (round, part) in milliseconds.chunks(13).enumerate() {
@@ -181,7 +180,7 @@ async fn what_is_answered_after_callers_hung_up_is_there() {
     }
     let kept = "SELECT count(*) FROM users WHERE id LIKE 'kept%'";
     assert_eq!(
-        usize::try_from(count(&site.database, kept).await).unwrap(),
+        usize::try_from(count(&deployment.database, kept).await).unwrap(),
         written
     );
 }

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use futures::future::join_all;
-use invitations::proto::directory_service_client::DirectoryServiceClient;
 use invitations::proto::{BulkCreateRequest, NewInvitation, UpsertUsersRequest, User};
 use prost::Message as _;
 use tokio::time::{Instant, sleep};
@@ -13,12 +12,14 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
-use crate::support::bystanders::tell;
-use crate::support::database::Database;
-use crate::support::harness::{Directory, bearer, invite_request, item};
-use crate::support::proxy::{Proxy, Weather};
-use crate::support::site::{Running, Site, TOKEN, client, until};
-use crate::support::wire;
+use crate::support::background_calls::print_line;
+use crate::support::callers::DirectoryClient;
+use crate::support::database_proxy::{DatabaseProxy, Network};
+use crate::support::deployment::{Deployment, TOKEN, client, directory_client};
+use crate::support::raw_grpc;
+use crate::support::server_process::ServerProcess;
+use crate::support::waiting::wait_until;
+use crate::support::{create_request, item};
 
 const BULK_CREATE: &str = "/invitation.v1.InvitationService/BulkCreate";
 /// Connections to the database in these tests.
@@ -26,16 +27,16 @@ const CONNECTIONS: usize = 4;
 
 /// A service behind a network that breaks.
 struct Broken {
-    running: Running,
+    running: ServerProcess,
     channel: Channel,
-    proxy: Proxy,
-    site: Site,
+    proxy: DatabaseProxy,
+    deployment: Deployment,
 }
 
 impl Broken {
     async fn start(settings: &[(&str, &str)]) -> Self {
-        let site = Site::new(Database::create().await).await;
-        let proxy = Proxy::to(&site.database).await;
+        let deployment = Deployment::create().await;
+        let proxy = DatabaseProxy::to(&deployment.database).await;
         let (url, connections) = (proxy.url(), CONNECTIONS.to_string());
         let mut all = vec![
             ("INVITATIONS_DATABASE_URL", url.as_str()),
@@ -47,16 +48,20 @@ impl Broken {
         ];
         all.extend(settings);
         // Told of by a patient process: the one under test gives up after half a second.
-        drop(site.serve_populated(&[("INVITATIONS_ROLE", "api")]).await);
-        let (running, channel) = site.serve(&all).await;
+        drop(
+            deployment
+                .serve_populated(&[("INVITATIONS_ROLE", "api")])
+                .await,
+        );
+        let (running, channel) = deployment.serve(&all).await;
         let broken = Self {
             running,
             channel,
             proxy,
-            site,
+            deployment,
         };
         // Every connection is made, and knows its statements.
-        until("the pool", async || broken.is_whole().await).await;
+        wait_until("the pool", async || broken.is_whole().await).await;
         broken
     }
 
@@ -69,8 +74,7 @@ impl Broken {
     /// Whether as many calls at once as there are connections write.
     async fn is_whole(&self) -> bool {
         let calls = (0..CONNECTIONS).map(|number| {
-            let directory: Directory =
-                DirectoryServiceClient::with_interceptor(self.channel.clone(), bearer(TOKEN));
+            let directory: DirectoryClient = directory_client(&self.channel);
             async move { directory.clone().upsert_users(user(number)).await }
         });
         join_all(calls).await.iter().all(Result::is_ok)
@@ -79,12 +83,12 @@ impl Broken {
     /// Waits until the pool is whole again; how long that took.
     async fn recovery(&self) -> Duration {
         let begin = Instant::now();
-        until("the pool to recover", async || self.is_whole().await).await;
+        wait_until("the pool to recover", async || self.is_whole().await).await;
         begin.elapsed()
     }
 
     async fn rows(&self, domain: &str) -> usize {
-        let mut database = self.site.database.connect().await;
+        let mut database = self.deployment.database.connect().await;
         let count: i64 =
             sqlx::query_scalar("SELECT count(*) FROM invitations WHERE email LIKE '%@' || $1")
                 .bind(domain)
@@ -113,7 +117,7 @@ fn batch(domain: &str, size: usize) -> BulkCreateRequest {
     BulkCreateRequest {
         request_id: Uuid::new_v4().to_string(),
         invitations: (0..size).map(invite).collect(),
-        ..invite_request(&[])
+        ..create_request(vec![])
     }
 }
 
@@ -134,19 +138,19 @@ async fn connections_that_break_anywhere_lose_and_double_nothing() {
     let mut failed = 0;
     for round in 0..24_i64 {
         // Anywhere in what the database says to four calls at once.
-        broken.proxy.cut_after(round * 230);
+        broken.proxy.reset_after(round * 230);
         let requests: Vec<_> = (0..CONNECTIONS)
             .map(|number| batch(&format!("r{round}n{number}.example"), 3))
             .collect();
         let calls = requests.iter().map(|request| broken.call(request.clone()));
         let answers = join_all(calls).await;
-        broken.proxy.cut_after(-1);
+        broken.proxy.reset_after(-1);
         for (number, (request, answer)) in requests.into_iter().zip(answers).enumerate() {
             if let Err(status) = answer {
                 failed += 1;
                 assert_away(&status);
                 // Whether it was done, the second call tells: once is what there is after it.
-                until("an answer", async || {
+                wait_until("an answer", async || {
                     broken.call(request.clone()).await.is_ok()
                 })
                 .await;
@@ -164,7 +168,7 @@ async fn connections_that_break_anywhere_lose_and_double_nothing() {
 async fn a_network_that_swallows_everything_holds_no_call_and_no_connection() {
     let broken = Broken::start(&[]).await;
     // So slow that calls are at work when it happens.
-    broken.proxy.slow(Duration::from_millis(150));
+    broken.proxy.delay(Duration::from_millis(150));
     let calls = (0..2 * CONNECTIONS).map(|number| {
         let request = batch(&format!("hole{number}.example"), 2);
         let broken = &broken;
@@ -175,11 +179,11 @@ async fn a_network_that_swallows_everything_holds_no_call_and_no_connection() {
     });
     let swallowing = async {
         sleep(Duration::from_millis(400)).await;
-        let hole = Weather {
-            is_hole: true,
-            ..Weather::default()
+        let hole = Network {
+            is_black_hole: true,
+            ..Network::default()
         };
-        broken.proxy.turn(hole);
+        broken.proxy.set_network(hole);
     };
     let (answers, ()) = tokio::join!(join_all(calls), swallowing);
     for (answer, took) in answers {
@@ -193,27 +197,27 @@ async fn a_network_that_swallows_everything_holds_no_call_and_no_connection() {
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(3), "{took:?}");
     // New connections get through again, the old ones stay dead.
-    broken.proxy.turn(Weather::default());
+    broken.proxy.set_network(Network::default());
     let took = broken.recovery().await;
-    tell(&format!("recovered in {took:?} after a black hole"));
+    print_line(&format!("recovered in {took:?} after a black hole"));
     assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
 #[tokio::test]
 async fn a_reset_or_refused_connection_is_replaced() {
     let broken = Broken::start(&[]).await;
-    let closed = Weather {
+    let closed = Network {
         is_closed: true,
-        ..Weather::default()
+        ..Network::default()
     };
     for _ in 0..3 {
-        broken.proxy.turn(closed);
-        broken.proxy.cut();
+        broken.proxy.set_network(closed);
+        broken.proxy.reset();
         let begin = Instant::now();
         let away = broken.call(batch("away.example", 2)).await;
         assert_away(&away.unwrap_err());
         assert!(begin.elapsed() < Duration::from_secs(5));
-        broken.proxy.turn(Weather::default());
+        broken.proxy.set_network(Network::default());
         let took = broken.recovery().await;
         assert!(took < Duration::from_secs(10), "{took:?}");
     }
@@ -222,7 +226,7 @@ async fn a_reset_or_refused_connection_is_replaced() {
 #[tokio::test]
 async fn deadlines_hold_over_a_slow_network_and_the_second_call_tells() {
     let mut broken = Broken::start(&[]).await;
-    broken.proxy.slow(Duration::from_millis(300));
+    broken.proxy.delay(Duration::from_millis(300));
     let headers = |timeout| {
         [
             ("authorization", format!("Bearer {TOKEN}")),
@@ -239,7 +243,7 @@ async fn deadlines_hold_over_a_slow_network_and_the_second_call_tells() {
             .each_ref()
             .map(|(name, value)| (*name, value.as_str()));
         let begin = Instant::now();
-        let answer = wire::call(address, BULK_CREATE, &headers, &request.encode_to_vec()).await;
+        let answer = raw_grpc::call(address, BULK_CREATE, &headers, &request.encode_to_vec()).await;
         let took = begin.elapsed();
         assert!(
             took < Duration::from_millis(milliseconds + 1_500),
@@ -252,14 +256,14 @@ async fn deadlines_hold_over_a_slow_network_and_the_second_call_tells() {
         // All or nothing, now and when the work has ended.
         let seen = broken.rows(&domain).await;
         assert!([0, 20].contains(&seen), "{seen}");
-        until("the second answer", async || {
+        wait_until("the second answer", async || {
             broken.call(request.clone()).await.is_ok()
         })
         .await;
         assert_eq!(broken.rows(&domain).await, 20);
     }
     assert!(late > 0);
-    broken.proxy.slow(Duration::ZERO);
+    broken.proxy.delay(Duration::ZERO);
     broken.running.terminate().await;
-    assert!(broken.running.ended().await.success());
+    assert!(broken.running.wait_for_exit().await.success());
 }

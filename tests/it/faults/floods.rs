@@ -18,14 +18,16 @@ use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::support::bystanders::{beside, tell};
-use crate::support::database::Database;
-use crate::support::frames::{
+use crate::support::background_calls::{print_line, with_background_calls};
+use crate::support::deployment::{Deployment, TOKEN, is_serving};
+use crate::support::http2::{
     CANCEL, CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, Frame, GOAWAY, HEADERS,
-    NO_FLAGS, PREFACE, Peer, REFUSED_STREAM, RST_STREAM, code, frame, head, long_head,
+    Http2Connection, NO_FLAGS, PREFACE, REFUSED_STREAM, RST_STREAM, code, frame, header_block,
+    header_frames,
 };
-use crate::support::site::{Running, Site, TOKEN, is_serving, until};
-use crate::support::{web, wire};
+use crate::support::server_process::ServerProcess;
+use crate::support::waiting::wait_until;
+use crate::support::{http_server, raw_grpc};
 
 const LIST: &str = "/invitation.v1.InvitationService/List";
 /// Streams of a flood; their numbers are odd.
@@ -33,27 +35,27 @@ const STREAMS: u32 = 20_000;
 const SOCKETS: usize = 5_000;
 
 /// A service as an operator has it, with what every test of this file needs.
-async fn start() -> (Site, Running) {
+async fn start() -> (Deployment, ServerProcess) {
     // Both ends of every socket are ours; a process that is started takes the limit over.
     let files = rlimit::increase_nofile_limit(16_384).unwrap();
     assert!(
         files >= 12_000,
         "{files} open files are too few for these tests; see ulimit -Hn"
     );
-    let site = Site::new(Database::create().await).await;
+    let deployment = Deployment::create().await;
     let settings = [
         ("INVITATIONS_HTTP_LISTEN", "127.0.0.1:0"),
         ("INVITATIONS_ROLE", "api"),
     ];
-    let (running, _) = site.serve_populated(&settings).await;
-    (site, running)
+    let (running, _) = deployment.serve_populated(&settings).await;
+    (deployment, running)
 }
 
-fn address(running: &Running) -> SocketAddr {
+fn address(running: &ServerProcess) -> SocketAddr {
     running.address().parse().unwrap()
 }
 
-fn http_address(running: &Running) -> SocketAddr {
+fn http_address(running: &ServerProcess) -> SocketAddr {
     let log = running.log();
     let (_, rest) = log.split_once("http.address=").unwrap();
     rest.split_whitespace().next().unwrap().parse().unwrap()
@@ -73,10 +75,10 @@ async fn floods_of_frames_end_the_connection_they_come_over_and_no_other() {
 
     // Streams that are begun and given up at once.
     let rapid = async {
-        let mut peer = Peer::connect(to).await;
+        let mut peer = Http2Connection::connect(to).await;
         let mut sent = 0;
         for stream in (1..2 * STREAMS).step_by(2) {
-            let begun = frame(HEADERS, END_HEADERS, stream, &head(LIST, &[]));
+            let begun = frame(HEADERS, END_HEADERS, stream, &header_block(LIST, &[]));
             let reset = frame(RST_STREAM, NO_FLAGS, stream, &CANCEL.to_be_bytes());
             if !peer.send(&[begun, reset].concat()).await {
                 break;
@@ -85,13 +87,13 @@ async fn floods_of_frames_end_the_connection_they_come_over_and_no_other() {
         }
         sent
     };
-    let sent = beside("20,000 streams reset by the client", &running, rapid).await;
-    tell(&format!("  {sent} of them were sent"));
+    let sent = with_background_calls("20,000 streams reset by the client", &running, rapid).await;
+    print_line(&format!("  {sent} of them were sent"));
 
     // Streams that the server has to reset: their heads are malformed.
     let malformed = async {
-        let mut peer = Peer::connect(to).await;
-        let head = head(LIST, &[("connection", "close")]);
+        let mut peer = Http2Connection::connect(to).await;
+        let head = header_block(LIST, &[("connection", "close")]);
         for stream in (1..2 * STREAMS).step_by(2) {
             let begun = frame(HEADERS, END_HEADERS | END_STREAM, stream, &head);
             if !peer.send(&begun).await {
@@ -100,25 +102,26 @@ async fn floods_of_frames_end_the_connection_they_come_over_and_no_other() {
         }
         peer.rest().await
     };
-    let frames = beside("20,000 streams reset by the server", &running, malformed).await;
+    let frames =
+        with_background_calls("20,000 streams reset by the server", &running, malformed).await;
     let (goaway, resets) = ending(&frames);
     assert_eq!(goaway, Some(ENHANCE_YOUR_CALM));
     assert!(resets <= LOCAL_ERROR_RESETS_MAX, "{resets}");
 
     // A head without an end.
     let endless = async {
-        let mut peer = Peer::connect(to).await;
-        peer.send(&frame(HEADERS, NO_FLAGS, 1, &head(LIST, &[])))
+        let mut peer = Http2Connection::connect(to).await;
+        peer.send(&frame(HEADERS, NO_FLAGS, 1, &header_block(LIST, &[])))
             .await;
         for number in 0..10_000 {
-            let more = head(LIST, &[("x", &number.to_string())]).split_off(60);
+            let more = header_block(LIST, &[("x", &number.to_string())]).split_off(60);
             if !peer.send(&frame(CONTINUATION, NO_FLAGS, 1, &more)).await {
                 break;
             }
         }
         peer.rest().await
     };
-    let frames = beside("10,000 CONTINUATION frames", &running, endless).await;
+    let frames = with_background_calls("10,000 CONTINUATION frames", &running, endless).await;
     assert!(
         ending(&frames).0.is_some_and(|code| code != 0),
         "{frames:?}"
@@ -126,9 +129,9 @@ async fn floods_of_frames_end_the_connection_they_come_over_and_no_other() {
 
     // More calls at once than a connection may have: those beyond are refused, and may be sent again.
     let crowd = async {
-        let mut peer = Peer::connect(to).await;
+        let mut peer = Http2Connection::connect(to).await;
         let token = format!("Bearer {TOKEN}");
-        let head = head(LIST, &[("authorization", &token)]);
+        let head = header_block(LIST, &[("authorization", &token)]);
         for stream in (1..2 * 1_000).step_by(2) {
             assert!(peer.send(&frame(HEADERS, END_HEADERS, stream, &head)).await);
         }
@@ -142,16 +145,16 @@ async fn floods_of_frames_end_the_connection_they_come_over_and_no_other() {
             assert_ne!(frame.kind, GOAWAY);
         }
     };
-    beside("1,000 calls begun on one connection", &running, crowd).await;
+    with_background_calls("1,000 calls begun on one connection", &running, crowd).await;
 }
 
 #[tokio::test]
 async fn a_head_that_is_too_long_is_refused_and_its_connection_lives() {
     let (_site, running) = start().await;
-    let mut peer = Peer::connect(address(&running)).await;
+    let mut peer = Http2Connection::connect(address(&running)).await;
     let token = format!("Bearer {}", "x".repeat(64 * 1024));
-    let long = head(LIST, &[("authorization", &token)]);
-    assert!(peer.send(&long_head(END_STREAM, 1, &long)).await);
+    let long = header_block(LIST, &[("authorization", &token)]);
+    assert!(peer.send(&header_frames(END_STREAM, 1, &long)).await);
     let (status, passed) = peer.answer(1).await;
     // 431: Request Header Fields Too Large.
     assert_ne!(status, "200");
@@ -160,7 +163,10 @@ async fn a_head_that_is_too_long_is_refused_and_its_connection_lives() {
         "{passed:?}"
     );
     // The next call on the same connection is heard.
-    assert!(peer.send(&long_head(END_STREAM, 3, &head(LIST, &[]))).await);
+    assert!(
+        peer.send(&header_frames(END_STREAM, 3, &header_block(LIST, &[])))
+            .await
+    );
     let (status, passed) = peer.answer(3).await;
     assert_eq!(status, "200");
     assert!(
@@ -169,8 +175,8 @@ async fn a_head_that_is_too_long_is_refused_and_its_connection_lives() {
     );
     // Beyond four times the limit it is the connection that ends.
     let token = format!("Bearer {}", "x".repeat(256 * 1024));
-    let endless = head(LIST, &[("authorization", &token)]);
-    peer.send(&long_head(END_STREAM, 5, &endless)).await;
+    let endless = header_block(LIST, &[("authorization", &token)]);
+    peer.send(&header_frames(END_STREAM, 5, &endless)).await;
     assert_eq!(ending(&peer.rest().await).0, Some(ENHANCE_YOUR_CALM));
 }
 
@@ -205,7 +211,7 @@ async fn thousands_of_silent_sockets_keep_nobody_out() {
     let silent = async {
         let begin = Instant::now();
         let mut streams = open(to, SOCKETS, |number| &PREFACE[..number % 2 * 12]).await;
-        tell(&format!(
+        print_line(&format!(
             "  {SOCKETS} sockets were accepted in {:.1?}",
             begin.elapsed()
         ));
@@ -216,7 +222,7 @@ async fn thousands_of_silent_sockets_keep_nobody_out() {
         }
         (streams, closed)
     };
-    let (streams, closed) = beside("5,000 silent sockets", &running, silent).await;
+    let (streams, closed) = with_background_calls("5,000 silent sockets", &running, silent).await;
     // The oldest have made room; callers who came meanwhile took some of it too.
     assert!(closed + 8 >= SOCKETS - PENDING_CONNECTIONS_MAX, "{closed}");
     drop(streams);
@@ -232,12 +238,12 @@ async fn thousands_of_silent_sockets_keep_nobody_out() {
         )
         .await;
         let begin = Instant::now();
-        let lives = timeout(Duration::from_secs(20), web::exchange(http, get)).await;
+        let lives = timeout(Duration::from_secs(20), http_server::exchange(http, get)).await;
         assert_eq!(lives.unwrap().status, 200);
-        tell(&format!("  /healthz answered in {:.1?}", begin.elapsed()));
+        print_line(&format!("  /healthz answered in {:.1?}", begin.elapsed()));
         streams
     };
-    drop(beside("5,000 silent HTTP sockets", &running, silent).await);
+    drop(with_background_calls("5,000 silent HTTP sockets", &running, silent).await);
 }
 
 #[tokio::test]
@@ -246,7 +252,7 @@ async fn peers_that_hold_every_place_wait_no_longer_than_anybody_may() {
     let to = address(&running);
     let mut peers = Vec::new();
     for _ in 0..CONNECTIONS_MAX + 10 {
-        peers.push(Peer::connect(to).await);
+        peers.push(Http2Connection::connect(to).await);
     }
     // Those who found no place are sent away, the others stay.
     let beyond = 10;
@@ -256,7 +262,7 @@ async fn peers_that_hold_every_place_wait_no_longer_than_anybody_may() {
         let ended = peers.iter_mut().map(|peer| usize::from(peer.has_ended()));
         ended.sum::<usize>()
     };
-    until("those without a place to be sent away", async || {
+    wait_until("those without a place to be sent away", async || {
         ended() >= beyond
     })
     .await;
@@ -264,7 +270,7 @@ async fn peers_that_hold_every_place_wait_no_longer_than_anybody_may() {
     assert_eq!(ended(), beyond);
     // Whoever leaves makes room.
     drop(peers);
-    let mut peer = Peer::connect(to).await;
+    let mut peer = Http2Connection::connect(to).await;
     assert!(peer.next().await.is_some());
 }
 
@@ -275,8 +281,8 @@ async fn bodies_that_drip_end_with_their_deadline() {
     let token = format!("Bearer {TOKEN}");
     let drip = async {
         let peers = (0..4).map(|_| async {
-            let mut peer = Peer::connect(to).await;
-            let head = head(LIST, &[("authorization", &token), ("grpc-timeout", "3S")]);
+            let mut peer = Http2Connection::connect(to).await;
+            let head = header_block(LIST, &[("authorization", &token), ("grpc-timeout", "3S")]);
             let streams: Vec<u32> = (1..200).step_by(2).collect();
             for stream in &streams {
                 peer.send(&frame(HEADERS, END_HEADERS, *stream, &head))
@@ -299,12 +305,12 @@ async fn bodies_that_drip_end_with_their_deadline() {
         });
         join_all(peers).await.into_iter().sum::<usize>()
     };
-    let answered = beside("400 bodies of one byte a second", &running, drip).await;
+    let answered = with_background_calls("400 bodies of one byte a second", &running, drip).await;
     assert_eq!(answered, 400);
 
     // Nobody's body is waited for before they have said who they are.
-    let mut peer = Peer::connect(to).await;
-    peer.send(&frame(HEADERS, END_HEADERS, 1, &head(LIST, &[])))
+    let mut peer = Http2Connection::connect(to).await;
+    peer.send(&frame(HEADERS, END_HEADERS, 1, &header_block(LIST, &[])))
         .await;
     let begin = Instant::now();
     assert_eq!(peer.answer(1).await.0, "200");
@@ -316,7 +322,7 @@ async fn a_compressed_message_is_not_taken() {
     let (_site, running) = start().await;
     let token = format!("Bearer {TOKEN}");
     let headers = [("authorization", token.as_str()), ("grpc-encoding", "gzip")];
-    let answer = wire::call(address(&running), LIST, &headers, &[]).await;
+    let answer = raw_grpc::call(address(&running), LIST, &headers, &[]).await;
     assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
 }
 
@@ -328,8 +334,8 @@ async fn whatever_is_open_the_end_comes_in_time() {
     let token = format!("Bearer {TOKEN}");
     let mut dripping = Vec::new();
     for _ in 0..20 {
-        let mut peer = Peer::connect(to).await;
-        let head = head(LIST, &[("authorization", &token)]);
+        let mut peer = Http2Connection::connect(to).await;
+        let head = header_block(LIST, &[("authorization", &token)]);
         peer.send(&frame(HEADERS, END_HEADERS, 1, &head)).await;
         dripping.push(peer);
     }
@@ -348,10 +354,10 @@ async fn whatever_is_open_the_end_comes_in_time() {
     .await;
     let begin = Instant::now();
     running.terminate().await;
-    until("NOT_SERVING", async || !is_serving(&channel).await).await;
-    assert!(running.ended().await.success(), "{}", running.log());
+    wait_until("NOT_SERVING", async || !is_serving(&channel).await).await;
+    assert!(running.wait_for_exit().await.success(), "{}", running.log());
     let took = begin.elapsed();
-    tell(&format!(
+    print_line(&format!(
         "ended {took:.1?} after SIGTERM, of 2 s for calls in flight"
     ));
     assert!(took < Duration::from_secs(10), "{took:?}");

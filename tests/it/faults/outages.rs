@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use invitations::proto::directory_service_client::DirectoryServiceClient;
 use invitations::proto::{GetMembershipRequest, UpsertUsersRequest, User};
 use invitations::store::Store;
 use sqlx::{Executor as _, PgConnection};
@@ -18,13 +17,15 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::support::bystanders::tell;
+use crate::support::background_calls::print_line;
+use crate::support::callers::DirectoryClient;
 use crate::support::database::Database;
-use crate::support::harness::{ACME, Directory, bearer, invite_request};
-use crate::support::site::{Site, TOKEN, client, is_serving, until};
+use crate::support::deployment::{Deployment, client, directory_client, is_serving};
+use crate::support::waiting::wait_until;
+use crate::support::{ACME, invite_request};
 
-fn directory(channel: &Channel) -> Directory {
-    DirectoryServiceClient::with_interceptor(channel.clone(), bearer(TOKEN))
+fn directory(channel: &Channel) -> DirectoryClient {
+    directory_client(&channel)
 }
 
 /// Writes one row.
@@ -63,9 +64,9 @@ const PATIENT: [(&str, &str); 2] = [
 
 #[tokio::test]
 async fn a_database_that_turns_read_only_answers_readers_and_is_left_once_it_writes_again() {
-    let site = Site::new(Database::create().await).await;
-    let (_running, channel) = site.serve_populated(&PATIENT).await;
-    let mut database = site.database.connect().await;
+    let deployment = Deployment::create().await;
+    let (_running, channel) = deployment.serve_populated(&PATIENT).await;
+    let mut database = deployment.database.connect().await;
     let turn = async |database: &mut PgConnection, setting: &'static str| {
         let statement = format!(
             "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET default_transaction_read_only = {setting}'; END $$"
@@ -86,22 +87,22 @@ async fn a_database_that_turns_read_only_answers_readers_and_is_left_once_it_wri
         .await
         .unwrap();
     let refused = async || write(&channel, "new").await.err();
-    until("a refusal", async || refused().await.is_some()).await;
+    wait_until("a refusal", async || refused().await.is_some()).await;
     assert_retryable(&refused().await.unwrap(), Code::Unavailable);
     read(&channel).await.unwrap();
     // Five seconds between signs of life, and three that are missed.
     let begin = Instant::now();
-    until("NOT_SERVING", async || !is_serving(&channel).await).await;
-    tell(&format!("NOT_SERVING after {:?}", begin.elapsed()));
+    wait_until("NOT_SERVING", async || !is_serving(&channel).await).await;
+    print_line(&format!("NOT_SERVING after {:?}", begin.elapsed()));
     assert!(begin.elapsed() < Duration::from_secs(25));
     read(&channel).await.unwrap();
 
     // Connections stay as they were made: what finds one of that time closes it.
     turn(&mut database, "off").await;
     let begin = Instant::now();
-    until("writes", async || write(&channel, "new").await.is_ok()).await;
+    wait_until("writes", async || write(&channel, "new").await.is_ok()).await;
     assert!(begin.elapsed() < Duration::from_secs(10));
-    until("SERVING", async || is_serving(&channel).await).await;
+    wait_until("SERVING", async || is_serving(&channel).await).await;
 }
 
 /// Makes the first `times` inserts of users fail with an SQLSTATE. Sequences count what is rolled back, too.
@@ -123,9 +124,9 @@ async fn fail(database: &mut PgConnection, sqlstate: &str, times: u32) {
 
 #[tokio::test]
 async fn what_loses_against_others_is_tried_four_times_and_then_aborted() {
-    let site = Site::new(Database::create().await).await;
-    let (_running, channel) = site.serve_populated(&PATIENT).await;
-    let mut database = site.database.connect().await;
+    let deployment = Deployment::create().await;
+    let (_running, channel) = deployment.serve_populated(&PATIENT).await;
+    let mut database = deployment.database.connect().await;
     let tries = async |database: &mut PgConnection| -> i64 {
         let tries = sqlx::query_scalar("SELECT last_value FROM tries");
         tries.fetch_one(database).await.unwrap()
@@ -151,7 +152,7 @@ async fn what_loses_against_others_is_tried_four_times_and_then_aborted() {
 
 #[tokio::test]
 async fn a_row_that_stays_locked_aborts_the_call_and_a_pool_that_is_lent_out_refuses_others() {
-    let site = Site::new(Database::create().await).await;
+    let deployment = Deployment::create().await;
     let settings = [
         ("INVITATIONS_DATABASE_CONNECTIONS_MAX", "2"),
         // Between two tries a connection goes back, which nobody else is to get while they wait for one.
@@ -159,8 +160,8 @@ async fn a_row_that_stays_locked_aborts_the_call_and_a_pool_that_is_lent_out_ref
         PATIENT[0],
         PATIENT[1],
     ];
-    let (_running, channel) = site.serve_populated(&settings).await;
-    let mut blocker = site.database.connect().await;
+    let (_running, channel) = deployment.serve_populated(&settings).await;
+    let mut blocker = deployment.database.connect().await;
     blocker
         .execute("BEGIN; LOCK TABLE organizations")
         .await
@@ -172,8 +173,8 @@ async fn a_row_that_stays_locked_aborts_the_call_and_a_pool_that_is_lent_out_ref
         })
         .collect();
     let lent_out = async {
-        until("both connections to wait", async || {
-            let mut database = site.database.connect().await;
+        wait_until("both connections to wait", async || {
+            let mut database = deployment.database.connect().await;
             let waiting: i64 = sqlx::query_scalar(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'",
             )
@@ -193,7 +194,7 @@ async fn a_row_that_stays_locked_aborts_the_call_and_a_pool_that_is_lent_out_ref
         _ = &mut first => panic!("the row was not locked"),
     };
     assert_retryable(&refused, Code::Unavailable);
-    tell(&format!("refused by an exhausted pool after {took:?}"));
+    print_line(&format!("refused by an exhausted pool after {took:?}"));
     // Half a second of waiting; the rest is for a busy machine.
     assert!(took < Duration::from_millis(1_500), "{took:?}");
     let aborted = first.await.unwrap().err().unwrap();
@@ -242,7 +243,7 @@ impl Cluster {
         let pid = pid.lines().next().unwrap().to_owned();
         let killed = Command::new("kill").args(["-QUIT", &pid]).status().await;
         assert!(killed.unwrap().success());
-        until("the cluster's end", async || {
+        wait_until("the cluster's end", async || {
             !self.output("status").await.status.success()
         })
         .await;
@@ -263,10 +264,10 @@ async fn a_database_that_crashes_and_comes_back_is_used_again() {
     let url = cluster.run("url").await;
     let url = url.replace("/invitations?", "/postgres?");
     Store::migrate(&url).await.unwrap();
-    let site = Site::new(Database::create_empty().await).await;
+    let deployment = Deployment::with_database(Database::create_empty().await).await;
     let mut settings = vec![("INVITATIONS_DATABASE_URL", url.as_str())];
     settings.extend(PATIENT);
-    let (_running, channel) = site.serve_populated(&settings).await;
+    let (_running, channel) = deployment.serve_populated(&settings).await;
     let mut written = 0;
     for round in 0..3 {
         cluster.crash().await;
@@ -276,7 +277,7 @@ async fn a_database_that_crashes_and_comes_back_is_used_again() {
         assert!(begin.elapsed() < Duration::from_secs(5));
         cluster.run("start").await;
         let begin = Instant::now();
-        until("a write", async || {
+        wait_until("a write", async || {
             write(&channel, &format!("user{round}")).await.is_ok()
         })
         .await;

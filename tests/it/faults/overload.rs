@@ -15,10 +15,11 @@ use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_types::StatusExt as _;
 
-use crate::support::bystanders::tell;
-use crate::support::database::Database;
-use crate::support::harness::{invite_request, item};
-use crate::support::site::{Running, Site, client, until};
+use crate::support::background_calls::print_line;
+use crate::support::deployment::{Deployment, client};
+use crate::support::server_process::ServerProcess;
+use crate::support::waiting::wait_until;
+use crate::support::{create_request, item};
 
 /// What callers saw.
 #[derive(Default)]
@@ -34,7 +35,7 @@ fn batch(number: usize) -> BulkCreateRequest {
     };
     BulkCreateRequest {
         invitations: (0..20).map(invite).collect(),
-        ..invite_request(&[])
+        ..create_request(vec![])
     }
 }
 
@@ -45,7 +46,7 @@ fn assert_push_back(status: &Status) {
 }
 
 /// Has so many callers, over some connections, call without a pause.
-async fn press(running: &Running, callers: usize, round: usize) -> Seen {
+async fn press(running: &ServerProcess, callers: usize, round: usize) -> Seen {
     let end = Instant::now() + Duration::from_secs(3);
     let endpoint = Endpoint::from_shared(format!("http://{}", running.address())).unwrap();
     let channels: Vec<Channel> = (0..8).map(|_| endpoint.connect_lazy()).collect();
@@ -109,16 +110,16 @@ async fn ask(channel: Channel) -> usize {
 
 #[tokio::test]
 async fn under_too_many_calls_the_excess_is_refused_and_the_rest_is_done() {
-    let site = Site::new(Database::create().await).await;
+    let deployment = Deployment::create().await;
     let settings = [
         ("INVITATIONS_DATABASE_ACQUIRE_TIMEOUT", "500ms"),
         ("INVITATIONS_ROLE", "api"),
     ];
-    let (running, channel) = site.serve_populated(&settings).await;
+    let (running, channel) = deployment.serve_populated(&settings).await;
     let fair = press(&running, 32, 0).await;
     let (pressed, asked) = tokio::join!(press(&running, 320, 1), ask(channel.clone()));
     let median = pressed.refused[pressed.refused.len() / 2];
-    tell(&format!(
+    print_line(&format!(
         "32 callers: {} done, {} refused; 320 callers: {} done, {} refused, p50 {median:.1?}, p99 {:.1?}; health and reflection answered {asked} times",
         fair.done,
         fair.refused.len(),
@@ -128,7 +129,7 @@ async fn under_too_many_calls_the_excess_is_refused_and_the_rest_is_done() {
     ));
     assert!(pressed.done > 0 && !pressed.refused.is_empty() && asked > 0);
     // What was told to be done is there, and nothing else.
-    let mut database = site.database.connect().await;
+    let mut database = deployment.database.connect().await;
     let kept: i64 = sqlx::query_scalar("SELECT count(*) FROM invitations")
         .fetch_one(&mut database)
         .await
@@ -138,7 +139,7 @@ async fn under_too_many_calls_the_excess_is_refused_and_the_rest_is_done() {
         20 * (fair.done + pressed.done)
     );
     let begin = Instant::now();
-    until("a call to be let in", async || {
+    wait_until("a call to be let in", async || {
         client(&channel).bulk_create(batch(0)).await.is_ok()
     })
     .await;

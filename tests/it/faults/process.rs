@@ -15,9 +15,10 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 use crate::support::database::Database;
-use crate::support::harness::{ACME, accept_request, created, invite_request, item};
-use crate::support::relay::{Act, On};
-use crate::support::site::{Site, TOKEN, client, is_serving, until};
+use crate::support::deployment::{Deployment, TOKEN, client, is_serving};
+use crate::support::relay::{RelayAction, SmtpStep};
+use crate::support::waiting::wait_until;
+use crate::support::{ACME, accept_request, create_request, created, invite_request, item};
 
 /// Mails sent at once, unless set otherwise.
 const CONNECTIONS: usize = 4;
@@ -45,8 +46,8 @@ async fn count(channel: &Channel, state: DeliveryState) -> usize {
 }
 
 /// Everybody who was sent a mail, sorted; twice whoever got two.
-fn recipients(site: &Site) -> Vec<String> {
-    let taken = site.relay.taken();
+fn recipients(deployment: &Deployment) -> Vec<String> {
+    let taken = deployment.relay.received();
     let mut emails: Vec<String> = taken
         .iter()
         .map(|mail| mail.rcpt.replace("RCPT TO:<", "").replace('>', ""))
@@ -57,41 +58,45 @@ fn recipients(site: &Site) -> Vec<String> {
 
 #[tokio::test]
 async fn a_crash_between_commit_and_delivery_loses_no_mail_and_doubles_none() {
-    let site = Site::new(Database::create().await).await;
+    let deployment = Deployment::create().await;
     for _ in 0..CONNECTIONS {
-        site.relay.next(On::Greeting, Act::Silence);
+        deployment
+            .relay
+            .act_once(SmtpStep::Greeting, RelayAction::Silence);
     }
-    let (running, channel) = site.serve_populated(&[]).await;
+    let (running, channel) = deployment.serve_populated(&[]).await;
     let emails = invite_fifty(&channel).await;
-    until("every lane to hold a mail", async || {
+    wait_until("every lane to hold a mail", async || {
         let sending = count(&channel, DeliveryState::Sending).await;
         // Those in stock are held too.
-        sending >= CONNECTIONS && site.relay.seen().len() == CONNECTIONS
+        sending >= CONNECTIONS && deployment.relay.connections().len() == CONNECTIONS
     })
     .await;
     running.crash().await;
-    assert!(site.relay.taken().is_empty());
+    assert!(deployment.relay.received().is_empty());
 
-    let (_running, channel) = site.serve(&[]).await;
-    until("every mail", async || {
+    let (_running, channel) = deployment.serve(&[]).await;
+    wait_until("every mail", async || {
         count(&channel, DeliveryState::Sent).await == 50
     })
     .await;
-    assert_eq!(recipients(&site), emails);
+    assert_eq!(recipients(&deployment), emails);
 }
 
 #[tokio::test]
 async fn what_one_process_took_another_one_delivers() {
-    let site = Site::new(Database::create().await).await;
-    let (api, channel) = site.serve_populated(&[("INVITATIONS_ROLE", "api")]).await;
+    let deployment = Deployment::create().await;
+    let (api, channel) = deployment
+        .serve_populated(&[("INVITATIONS_ROLE", "api")])
+        .await;
     let emails = invite_fifty(&channel).await;
     assert_eq!(count(&channel, DeliveryState::Queued).await, 50);
     api.crash().await;
-    assert!(site.relay.seen().is_empty());
+    assert!(deployment.relay.connections().is_empty());
 
-    let (worker, channel) = site.serve(&[("INVITATIONS_ROLE", "worker")]).await;
-    until("every mail", async || recipients(&site).len() >= 50).await;
-    assert_eq!(recipients(&site), emails);
+    let (worker, channel) = deployment.serve(&[("INVITATIONS_ROLE", "worker")]).await;
+    wait_until("every mail", async || recipients(&deployment).len() >= 50).await;
+    assert_eq!(recipients(&deployment), emails);
     let refused = client(&channel)
         .bulk_create(invite_request(&["a@b.co"]))
         .await;
@@ -101,8 +106,8 @@ async fn what_one_process_took_another_one_delivers() {
 
 #[tokio::test]
 async fn a_silent_peer_and_an_open_watch_do_not_hold_the_end() {
-    let site = Site::new(Database::create().await).await;
-    let (mut running, channel) = site.serve(&[]).await;
+    let deployment = Deployment::create().await;
+    let (mut running, channel) = deployment.serve(&[]).await;
     let address = running.address();
     let silent = TcpStream::connect(address).await.unwrap();
     let mut watching = HealthClient::new(channel.clone())
@@ -117,7 +122,7 @@ async fn a_silent_peer_and_an_open_watch_do_not_hold_the_end() {
     running.terminate().await;
     let second = watching.next().await.unwrap().unwrap();
     assert_eq!(second.status(), ServingStatus::NotServing);
-    assert!(running.ended().await.success(), "{}", running.log());
+    assert!(running.wait_for_exit().await.success(), "{}", running.log());
     // Two seconds are what the calls in flight are given; the rest is for a busy machine.
     let took = begin.elapsed();
     assert!(took < Duration::from_secs(6), "{took:?}");
@@ -126,34 +131,34 @@ async fn a_silent_peer_and_an_open_watch_do_not_hold_the_end() {
 
 #[tokio::test]
 async fn while_it_drains_it_answers_and_says_to_go_elsewhere() {
-    let site = Site::new(Database::create().await).await;
+    let deployment = Deployment::create().await;
     let settings = [("INVITATIONS_DRAIN_DELAY", "10s")];
-    let (mut running, channel) = site.serve_populated(&settings).await;
+    let (mut running, channel) = deployment.serve_populated(&settings).await;
     running.terminate().await;
-    until("NOT_SERVING", async || !is_serving(&channel).await).await;
+    wait_until("NOT_SERVING", async || !is_serving(&channel).await).await;
     client(&channel)
         .bulk_create(invite_request(&["a@b.co"]))
         .await
         .unwrap();
-    assert!(running.ended().await.success(), "{}", running.log());
+    assert!(running.wait_for_exit().await.success(), "{}", running.log());
 }
 
 #[tokio::test]
 async fn it_waits_for_the_schema() {
-    let site = Site::new(Database::create_empty().await).await;
-    let running = site.start("serve", &[]);
+    let deployment = Deployment::with_database(Database::create_empty().await).await;
+    let running = deployment.start("serve", &[]);
     let channel = running.channel().await;
     // At the level of every day, and after the database was asked.
-    until("the warning", async || {
+    wait_until("the warning", async || {
         running.log().contains("not migrated")
     })
     .await;
     assert!(!is_serving(&channel).await);
     for _ in 0..2 {
-        let mut migrate = site.start("migrate", &[]);
-        assert!(migrate.ended().await.success(), "{}", migrate.log());
+        let mut migrate = deployment.start("migrate", &[]);
+        assert!(migrate.wait_for_exit().await.success(), "{}", migrate.log());
     }
-    until("SERVING", async || is_serving(&channel).await).await;
+    wait_until("SERVING", async || is_serving(&channel).await).await;
 }
 
 /// A pending invitation whose link was made with the first key; returns its token.
@@ -164,7 +169,7 @@ async fn invite_with_link(channel: &Channel) -> String {
             notify: Some(false),
             ..item("a@b.co")
         }],
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let answer = client(channel).bulk_create(request).await.unwrap();
     let result = answer.into_inner().results.remove(0);
@@ -174,24 +179,24 @@ async fn invite_with_link(channel: &Channel) -> String {
 
 #[tokio::test]
 async fn it_does_not_serve_without_the_keys_that_links_need() {
-    let site = Site::new(Database::create().await).await;
-    let (running, channel) = site.serve_populated(&[]).await;
+    let deployment = Deployment::create().await;
+    let (running, channel) = deployment.serve_populated(&[]).await;
     let token = invite_with_link(&channel).await;
     running.crash().await;
 
-    site.write("keys", KEY_2);
-    let log = site.refusal().await;
+    deployment.write("keys", KEY_2);
+    let log = deployment.failed_start().await;
     assert!(log.contains("pending invitations need key 1"), "{log}");
-    site.write("keys", &KEY_2.replace("2 ", "1 "));
-    let log = site.refusal().await;
+    deployment.write("keys", &KEY_2.replace("2 ", "1 "));
+    let log = deployment.failed_start().await;
     assert!(
         log.contains("key 1 of the keys file is not the key"),
         "{log}"
     );
 
     // A new key signs, the old one verifies.
-    site.write("keys", &format!("{KEY_2}{}", crate::support::harness::KEYS));
-    let (_running, channel) = site.serve(&[]).await;
+    deployment.write("keys", &format!("{KEY_2}{}", crate::support::KEYS));
+    let (_running, channel) = deployment.serve(&[]).await;
     let request = accept_request(&token, "new", "a@b.co");
     let accepted = client(&channel).accept(request).await.unwrap();
     assert_eq!(accepted.into_inner().membership.unwrap().user_id, "new");
@@ -199,11 +204,11 @@ async fn it_does_not_serve_without_the_keys_that_links_need() {
 
 #[tokio::test]
 async fn every_problem_of_its_files_is_told_in_one_message() {
-    let site = Site::new(Database::create().await).await;
+    let deployment = Deployment::create().await;
     let caller = "[[caller]]\nname = \"b c\"\ntoken_sha256 = \"xy\"\nscopes = [\"root\"]\n";
-    site.write("callers", caller);
-    site.write("keys", "1 short\n");
-    let log = site.refusal().await;
+    deployment.write("callers", caller);
+    deployment.write("keys", "1 short\n");
+    let log = deployment.failed_start().await;
     for problem in [
         "line 1 of the keys file",
         "name must be 1 to 64",
@@ -217,11 +222,14 @@ async fn every_problem_of_its_files_is_told_in_one_message() {
 
 #[tokio::test]
 async fn no_log_level_shows_an_address_a_note_or_a_secret() {
-    let site = Site::new(Database::create().await).await;
-    let (mut running, channel) = site.serve_populated(&[("INVITATIONS_LOG", "trace")]).await;
+    let deployment = Deployment::create().await;
+    let (mut running, channel) = deployment
+        .serve_populated(&[("INVITATIONS_LOG", "trace")])
+        .await;
     // One is refused by the relay, with the address in its reply.
-    site.relay
-        .says(On::Rcpt, "550 5.1.1 <canary@canary.example> unknown");
+    deployment
+        .relay
+        .reply_once(SmtpStep::Rcpt, "550 5.1.1 <canary@canary.example> unknown");
     let invite = |email: &str| NewInvitation {
         message: "canary note".to_owned(),
         ..item(email)
@@ -230,15 +238,15 @@ async fn no_log_level_shows_an_address_a_note_or_a_secret() {
         invitations: ["canary1@b.co", "canary2@b.co", "canary @b.co"]
             .map(invite)
             .into(),
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     client(&channel).bulk_create(request).await.unwrap();
-    until("both mails", async || {
+    wait_until("both mails", async || {
         let sent = count(&channel, DeliveryState::Sent).await;
         sent + count(&channel, DeliveryState::Bounced).await == 2
     })
     .await;
-    let mail = site.relay.taken().remove(0);
+    let mail = deployment.relay.received().remove(0);
     let text = String::from_utf8(mail.unstuffed())
         .unwrap()
         .replace("=\r\n", "");
@@ -260,7 +268,7 @@ async fn no_log_level_shows_an_address_a_note_or_a_secret() {
     request.user_name = "Canary".to_owned();
     client(&channel).accept(request).await.unwrap();
     running.terminate().await;
-    assert!(running.ended().await.success());
+    assert!(running.wait_for_exit().await.success());
 
     let log = running.log();
     assert!(log.contains("DEBUG sqlx::query"), "{log}");

@@ -17,7 +17,7 @@ use tokio::net::TcpSocket;
 use url::Url;
 use uuid::Uuid;
 
-use crate::support::provider::{Answer, ProviderServer};
+use crate::support::provider::{ProviderReply, ProviderServer};
 
 const KINDS: [ProviderKind; 2] = [ProviderKind::Resend, ProviderKind::Postmark];
 const API_KEY: &str = "key-hunter2-hunter2";
@@ -196,7 +196,7 @@ async fn a_key_that_is_kept_makes_a_repetition_harmless() {
     let server = ProviderServer::start(ProviderKind::Resend).await;
     let transport = transport(ProviderKind::Resend, &server);
     assert_eq!(transport.keeps_keys_for(), Some(Duration::from_hours(24)));
-    server.next(Answer::TakeAndClose);
+    server.reply_once(ProviderReply::AcceptAndClose);
     assert_eq!(fails(&transport).await.outcome, BatchOutcome::Unknown);
     let first = transport.send(key(1), &letters(2)).await.unwrap();
     let again = transport.send(key(1), &letters(2)).await.unwrap();
@@ -211,7 +211,7 @@ async fn a_key_that_is_kept_makes_a_repetition_harmless() {
     let postmark = ProviderServer::start(ProviderKind::Postmark).await;
     let transport = self::transport(ProviderKind::Postmark, &postmark);
     assert_eq!(transport.keeps_keys_for(), None);
-    postmark.next(Answer::TakeAndClose);
+    postmark.reply_once(ProviderReply::AcceptAndClose);
     assert_eq!(fails(&transport).await.outcome, BatchOutcome::Unknown);
     assert!(transport.send(key(1), &letters(2)).await.is_ok());
     assert_eq!(postmark.delivered().len(), 4);
@@ -219,18 +219,18 @@ async fn a_key_that_is_kept_makes_a_repetition_harmless() {
 
 /// What a fault of a whole call must be taken for.
 struct Fault {
-    answer: Answer,
+    answer: ProviderReply,
     outcome: BatchOutcome,
     fate: Fate,
     code: Option<u16>,
     text: &'static str,
 }
 
-fn say(status: u16, body: &str) -> Answer {
-    Answer::Say(status, Vec::new(), body.to_owned())
+fn say(status: u16, body: &str) -> ProviderReply {
+    ProviderReply::Say(status, Vec::new(), body.to_owned())
 }
 
-fn not_taken(answer: Answer, fate: Fate, code: u16, text: &'static str) -> Fault {
+fn not_taken(answer: ProviderReply, fate: Fate, code: u16, text: &'static str) -> Fault {
     Fault {
         answer,
         outcome: BatchOutcome::NotTaken,
@@ -240,7 +240,7 @@ fn not_taken(answer: Answer, fate: Fate, code: u16, text: &'static str) -> Fault
     }
 }
 
-fn unknown(answer: Answer, text: &'static str) -> Fault {
+fn unknown(answer: ProviderReply, text: &'static str) -> Fault {
     Fault {
         answer,
         outcome: BatchOutcome::Unknown,
@@ -253,7 +253,7 @@ fn unknown(answer: Answer, text: &'static str) -> Fault {
 fn faults() -> Vec<Fault> {
     use Fate::{LaneDown, Retry};
     let elsewhere = vec![("location", "/elsewhere".to_owned())];
-    let moved = Answer::Say(308, elsewhere, String::new());
+    let moved = ProviderReply::Say(308, elsewhere, String::new());
     let long = format!("[{}]", " ".repeat(2 * 1024 * 1024));
     vec![
         not_taken(say(400, "{}"), Retry, 400, "400: no reason given"),
@@ -268,18 +268,21 @@ fn faults() -> Vec<Fault> {
         unknown(say(409, ""), "409: no reason given"),
         unknown(say(500, ""), "500: no reason given"),
         unknown(
-            Answer::TakeAndSay(502, "<html>".to_owned()),
+            ProviderReply::AcceptAndSay(502, "<html>".to_owned()),
             "502: no reason given",
         ),
         unknown(
-            Answer::TakeAndSay(200, "<html>".to_owned()),
+            ProviderReply::AcceptAndSay(200, "<html>".to_owned()),
             "the answer cannot be read",
         ),
-        unknown(Answer::TakeAndSay(200, long), "the answer is too long"),
-        unknown(Answer::TakeAndClose, "the connection broke"),
-        unknown(Answer::TakeAndCut, "the connection broke"),
-        unknown(Answer::Close, "the connection broke"),
-        unknown(Answer::CloseUnread, "the connection broke"),
+        unknown(
+            ProviderReply::AcceptAndSay(200, long),
+            "the answer is too long",
+        ),
+        unknown(ProviderReply::AcceptAndClose, "the connection broke"),
+        unknown(ProviderReply::AcceptAndCut, "the connection broke"),
+        unknown(ProviderReply::Close, "the connection broke"),
+        unknown(ProviderReply::CloseUnread, "the connection broke"),
     ]
 }
 
@@ -290,7 +293,7 @@ async fn a_fault_says_what_is_known_of_the_letters() {
             let server = ProviderServer::start(kind).await;
             let transport = transport(kind, &server);
             let case = format!("{kind:?} {:.60?}", fault.answer);
-            server.next(fault.answer);
+            server.reply_once(fault.answer);
             let failed = fails(&transport).await;
             assert_eq!(failed.outcome, fault.outcome, "{case}");
             assert_eq!(failed.error.fate, fault.fate, "{case}");
@@ -319,7 +322,9 @@ async fn a_kept_connection_that_breaks_in_a_call_is_no_reason_to_call_again() {
     for kind in KINDS {
         let server = ProviderServer::start(kind).await;
         let transport = transport(kind, &server);
-        server.next(Answer::Ok).next(Answer::TakeAndClose);
+        server
+            .reply_once(ProviderReply::Ok)
+            .reply_once(ProviderReply::AcceptAndClose);
         assert!(transport.send(key(2), &letters(1)).await.is_ok());
         assert_eq!(fails(&transport).await.outcome, BatchOutcome::Unknown);
         assert_eq!((server.requests().len(), server.connections()), (2, 1));
@@ -330,7 +335,7 @@ async fn a_kept_connection_that_breaks_in_a_call_is_no_reason_to_call_again() {
 async fn silence_is_unknown_and_a_refused_connection_is_the_lanes_fault() {
     for kind in KINDS {
         let server = ProviderServer::start(kind).await;
-        server.next(Answer::TakeAndHang);
+        server.reply_once(ProviderReply::AcceptAndHang);
         let failed = fails(&impatient(kind, &server)).await;
         assert_eq!(failed.outcome, BatchOutcome::Unknown);
         assert_eq!(failed.error.text, "no answer in time");
@@ -368,7 +373,7 @@ async fn a_provider_that_asks_for_a_pause_is_heard_for_an_hour_at_most() {
     for (mut headers, retry_after, seconds) in cases {
         headers.push(("retry-after", retry_after.to_owned()));
         let body = json!({"name": "rate_limit_exceeded", "message": "Slow down."});
-        server.next(Answer::Say(429, headers, body.to_string()));
+        server.reply_once(ProviderReply::Say(429, headers, body.to_string()));
         let failed = fails(&transport).await;
         let expected = seconds.map(Duration::from_secs);
         assert_eq!(failed.retry_after, expected, "{retry_after}");
@@ -377,7 +382,7 @@ async fn a_provider_that_asks_for_a_pause_is_heard_for_an_hour_at_most() {
     }
     // A server in trouble may ask as well.
     let headers = vec![("retry-after", "9".to_owned())];
-    server.next(Answer::Say(503, headers, String::new()));
+    server.reply_once(ProviderReply::Say(503, headers, String::new()));
     let failed = fails(&transport).await;
     assert_eq!(failed.outcome, BatchOutcome::Unknown);
     assert_eq!(failed.retry_after, Some(Duration::from_secs(9)));
@@ -445,7 +450,7 @@ async fn a_reason_in_the_answer_tells_more_than_its_status() {
     ];
     for (kind, status, body, outcome, fate) in cases {
         let server = ProviderServer::start(kind).await;
-        server.next(say(status, &body));
+        server.reply_once(say(status, &body));
         let failed = fails(&transport(kind, &server)).await;
         assert_eq!((failed.outcome, failed.error.fate), (outcome, fate));
         assert!(!failed.error.text.contains('@'), "{}", failed.error.text);
@@ -456,7 +461,11 @@ async fn a_reason_in_the_answer_tells_more_than_its_status() {
 #[tokio::test]
 async fn one_bad_letter_is_refused_alone() {
     let server = ProviderServer::start(ProviderKind::Resend).await;
-    server.next(Answer::Refuse(vec![(1, 0, "Invalid `to`: x@example.com")]));
+    server.reply_once(ProviderReply::Refuse(vec![(
+        1,
+        0,
+        "Invalid `to`: x@example.com",
+    )]));
     let transport = transport(ProviderKind::Resend, &server);
     let results = transport.send(key(1), &letters(3)).await.unwrap();
     assert_eq!(results[0].as_ref().unwrap().reply, "resend-1");
@@ -494,7 +503,7 @@ async fn postmarks_codes_are_told_apart() {
     ];
     let server = ProviderServer::start(ProviderKind::Postmark).await;
     let refused = cases.map(|(place, code, message, _)| (place, code, message));
-    server.next(Answer::Refuse(refused.to_vec()));
+    server.reply_once(ProviderReply::Refuse(refused.to_vec()));
     let transport = transport(ProviderKind::Postmark, &server);
     let results = transport.send(key(1), &letters(9)).await.unwrap();
     for (place, code, message, fate) in cases {
@@ -513,21 +522,29 @@ async fn an_answer_about_somebody_else_is_never_credited() {
     use ProviderKind::{Postmark, Resend};
     let cases = [
         // The one in the middle is where it belongs.
-        (Postmark, Answer::TakeAndShuffle, [false, true, false]),
-        (Postmark, Answer::TakeAndMisaddress, [false, true, true]),
-        (Postmark, Answer::TakeAndForget, [false; 3]),
-        (Resend, Answer::TakeAndForget, [false; 3]),
-        (Resend, Answer::Refuse(vec![(9, 0, "?")]), [false; 3]),
+        (
+            Postmark,
+            ProviderReply::AcceptAndShuffle,
+            [false, true, false],
+        ),
+        (
+            Postmark,
+            ProviderReply::AcceptAndMisaddress,
+            [false, true, true],
+        ),
+        (Postmark, ProviderReply::AcceptAndOmitLast, [false; 3]),
+        (Resend, ProviderReply::AcceptAndOmitLast, [false; 3]),
+        (Resend, ProviderReply::Refuse(vec![(9, 0, "?")]), [false; 3]),
         (
             Resend,
-            Answer::Refuse(vec![(0, 0, "?"), (0, 0, "?")]),
+            ProviderReply::Refuse(vec![(0, 0, "?"), (0, 0, "?")]),
             [false; 3],
         ),
     ];
     for (kind, answer, credited) in cases {
         let server = ProviderServer::start(kind).await;
         let case = format!("{kind:?} {answer:?}");
-        server.next(answer);
+        server.reply_once(answer);
         let transport = transport(kind, &server);
         let results = transport.send(key(1), &letters(3)).await.unwrap();
         let is_credited: Vec<_> = results.iter().map(Result::is_ok).collect();

@@ -14,11 +14,15 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request};
 use tonic_types::StatusExt as _;
 
-use crate::support::bystanders::tell;
-use crate::support::database::Database;
-use crate::support::harness::{ACME, Invitations, World, bearer, reason};
-use crate::support::site::{self, PATIENCE, Site, TOKEN, until};
-use crate::support::streams::{Call, header, ids, people, repeatable, send_all};
+use crate::support::background_calls::print_line;
+use crate::support::callers::caller_channel;
+use crate::support::deployment;
+use crate::support::deployment::{Deployment, TOKEN};
+use crate::support::streams::{
+    CreateStream, header, result_ids, resumable_header, send_all, stream_items,
+};
+use crate::support::waiting::{WAIT_MAX, wait_until};
+use crate::support::{ACME, InvitationClient, World, reason};
 
 /// Of people whose mails have to arrive, every so many are mailed.
 const MAILED_EVERY: usize = 4;
@@ -32,9 +36,8 @@ async fn count(database: &mut PgConnection, table: &str) -> usize {
     usize::try_from(count).unwrap()
 }
 
-fn client(channel: &Channel, token: &str) -> Invitations {
-    InvitationServiceClient::with_interceptor(channel.clone(), bearer(token))
-        .max_decoding_message_size(64 << 20)
+fn client(channel: &Channel, token: &str) -> InvitationClient {
+    InvitationServiceClient::new(caller_channel(channel, token)).max_decoding_message_size(64 << 20)
 }
 
 #[tokio::test]
@@ -46,17 +49,17 @@ async fn whoever_reads_nothing_gets_little_made_and_holds_nobody_up() {
     let endpoint = endpoint.initial_stream_window_size(64 * 1024);
     let channel = endpoint.connect().await.unwrap();
     let client = client(&channel, "all");
-    let mut items = people("slow", 0..20_000);
+    let mut items = stream_items("slow", 0..20_000);
     for item in &mut items {
         item.invitation.as_mut().unwrap().message = "Come and see what we made of it.".to_owned();
     }
     let bytes: usize = items.iter().map(prost::Message::encoded_len).sum();
     assert!(bytes > usize::try_from(CONNECTION_WINDOW_BYTES).unwrap());
-    let mut call = Call::begin(&client, header()).await;
+    let mut call = CreateStream::begin(&client, header()).await;
     call.send_by(500, &items);
 
     let mut database = world.database().await;
-    until("the first chunk", async || {
+    wait_until("the first chunk", async || {
         count(&mut world.database().await, "invitations").await > 0
     })
     .await;
@@ -75,7 +78,7 @@ async fn whoever_reads_nothing_gets_little_made_and_holds_nobody_up() {
         organization_id: ACME.to_owned(),
         invitation_id: "019aacd0-0000-7000-8000-000000000001".to_owned(),
     };
-    let answer = timeout(PATIENCE, client.clone().get(get)).await.unwrap();
+    let answer = timeout(WAIT_MAX, client.clone().get(get)).await.unwrap();
     assert_eq!(answer.err().map(|it| it.code()), Some(Code::NotFound));
 
     call.close();
@@ -96,9 +99,9 @@ async fn a_stream_lasts_as_long_as_its_caller_gives_it() {
     // Room for a chunk on a busy machine.
     request.set_timeout(Duration::from_secs(6));
     let began = Instant::now();
-    let mut call = Call::begin_with(&client, request, header()).await;
+    let mut call = CreateStream::begin_with(&client, request, header()).await;
     call.next().await.unwrap();
-    call.send(people("brief", 0..1));
+    call.send(stream_items("brief", 0..1));
     assert_eq!(call.next().await.unwrap().unwrap().results.len(), 1);
     let status = call.next().await.err().unwrap();
     assert_eq!(reason(Err::<(), _>(status)), "DEADLINE_EXCEEDED");
@@ -112,7 +115,7 @@ async fn streams_have_places_of_their_own_and_leave_those_of_calls_alone() {
     let client = world.client();
     let mut calls = Vec::new();
     for _ in 0..STREAMS_AT_ONCE_MAX {
-        let mut call = Call::begin(&client, header()).await;
+        let mut call = CreateStream::begin(&client, header()).await;
         call.next().await.unwrap();
         calls.push(call);
     }
@@ -132,13 +135,13 @@ async fn streams_have_places_of_their_own_and_leave_those_of_calls_alone() {
     assert_eq!(reason(denied.await), "SCOPE_MISSING");
     world.invite(&["call@b.co"]).await;
     for call in &mut calls {
-        call.send(people("crowd", 0..1));
+        call.send(stream_items("crowd", 0..1));
         assert_eq!(call.next().await.unwrap().unwrap().results.len(), 1);
     }
     drop(calls);
     let mut call = loop {
         match one_more().await {
-            Ok(()) => break Call::begin(&client, header()).await,
+            Ok(()) => break CreateStream::begin(&client, header()).await,
             Err(_) => sleep(Duration::from_millis(20)).await,
         }
     };
@@ -148,15 +151,15 @@ async fn streams_have_places_of_their_own_and_leave_those_of_calls_alone() {
 }
 
 /// A header for the real binary, whose one caller may do everything.
-async fn sent(client: &Invitations, header: &Header, count: usize) -> Call {
-    let call = Call::begin(client, header.clone()).await;
+async fn sent(client: &InvitationClient, header: &Header, count: usize) -> CreateStream {
+    let call = CreateStream::begin(client, header.clone()).await;
     call.send_by(250, &listed(0..count));
     call
 }
 
 /// People of whom every fourth is mailed: mails take longer than streams.
 fn listed(numbers: Range<usize>) -> Vec<BulkCreateStreamItem> {
-    let mut items = people("site", numbers.clone());
+    let mut items = stream_items("deployment", numbers.clone());
     for (number, item) in numbers.zip(&mut items) {
         let is_mailed = number.is_multiple_of(MAILED_EVERY);
         item.invitation.as_mut().unwrap().notify = Some(is_mailed);
@@ -165,8 +168,8 @@ fn listed(numbers: Range<usize>) -> Vec<BulkCreateStreamItem> {
 }
 
 /// What is there in the end: each invited once, and mailed once.
-async fn assert_everybody_once(site: &Site, count_of_people: usize) {
-    let mut database = site.database.connect().await;
+async fn assert_everybody_once(deployment: &Deployment, count_of_people: usize) {
+    let mut database = deployment.database.connect().await;
     assert_eq!(count(&mut database, "invitations").await, count_of_people);
     let sql = "(SELECT DISTINCT email_normalized FROM invitations) AS addresses";
     assert_eq!(count(&mut database, sql).await, count_of_people);
@@ -174,12 +177,15 @@ async fn assert_everybody_once(site: &Site, count_of_people: usize) {
     assert_eq!(count(&mut database, "outbox").await, mails);
     let mut taken = 0;
     while taken < mails {
-        until("another mail", async || site.relay.taken_count() > taken).await;
-        taken = site.relay.taken_count();
+        wait_until("another mail", async || {
+            deployment.relay.received_count() > taken
+        })
+        .await;
+        taken = deployment.relay.received_count();
     }
-    let mut readers: Vec<String> = site
+    let mut readers: Vec<String> = deployment
         .relay
-        .taken()
+        .received()
         .iter()
         .map(|it| it.rcpt.clone())
         .collect();
@@ -191,19 +197,19 @@ async fn assert_everybody_once(site: &Site, count_of_people: usize) {
 
 #[tokio::test]
 async fn a_crash_in_mid_stream_costs_nobody_anything() {
-    let site = Site::new(Database::create().await).await;
+    let deployment = Deployment::create().await;
     let people_count = CHUNK_ITEMS + 400;
-    let header = repeatable();
+    let header = resumable_header();
     let role = [("INVITATIONS_ROLE", "api")];
-    let (running, channel) = site.serve_populated(&role).await;
-    let mut call = sent(&site::client(&channel), &header, people_count).await;
+    let (running, channel) = deployment.serve_populated(&role).await;
+    let mut call = sent(&deployment::client(&channel), &header, people_count).await;
     call.next().await.unwrap();
     let first = call.next().await.unwrap().unwrap();
     assert_eq!(first.results.len(), CHUNK_ITEMS);
     running.crash().await;
     while let Ok(Some(_)) = call.next().await {}
 
-    let (_running, channel) = site.serve(&[]).await;
+    let (_running, channel) = deployment.serve(&[]).await;
     let client = client(&channel, TOKEN);
     let answer = sent(&client, &header, people_count).await.end().await;
     let results = answer.results();
@@ -213,17 +219,19 @@ async fn a_crash_in_mid_stream_costs_nobody_anything() {
         .iter()
         .map(|it| it.invitation.as_ref().unwrap().id.clone())
         .collect();
-    assert_eq!(ids(&results)[..CHUNK_ITEMS], first);
-    assert_everybody_once(&site, people_count).await;
+    assert_eq!(result_ids(&results)[..CHUNK_ITEMS], first);
+    assert_everybody_once(&deployment, people_count).await;
 }
 
 #[tokio::test]
 async fn an_orderly_end_lets_a_stream_end_its_chunk_and_says_that_it_may_go_on() {
-    let site = Site::new(Database::create().await).await;
+    let deployment = Deployment::create().await;
     // Many, so that the end comes before they are done.
     let people_count = 8 * CHUNK_ITEMS;
-    let header = repeatable();
-    let (mut running, channel) = site.serve_populated(&[("INVITATIONS_ROLE", "api")]).await;
+    let header = resumable_header();
+    let (mut running, channel) = deployment
+        .serve_populated(&[("INVITATIONS_ROLE", "api")])
+        .await;
     let client_of = |channel: &Channel| client(channel, TOKEN);
     let mut call = sent(&client_of(&channel), &header, people_count).await;
     call.next().await.unwrap();
@@ -238,14 +246,14 @@ async fn an_orderly_end_lets_a_stream_end_its_chunk_and_says_that_it_may_go_on()
     assert_eq!(status.code(), Code::Unavailable);
     assert!(status.get_details_retry_info().is_some());
     assert_eq!(reason(Err::<(), _>(status)), "OVERLOADED");
-    assert!(running.ended().await.success());
+    assert!(running.wait_for_exit().await.success());
 
-    let (_running, channel) = site.serve(&[]).await;
+    let (_running, channel) = deployment.serve(&[]).await;
     let header = Header {
         first_index: next_index,
         ..header
     };
-    let mut call = Call::begin(&client_of(&channel), header).await;
+    let mut call = CreateStream::begin(&client_of(&channel), header).await;
     // Nothing was done that was not told.
     assert_eq!(call.next().await.unwrap().unwrap().next_index, next_index);
     let done = usize::try_from(next_index).unwrap();
@@ -253,7 +261,7 @@ async fn an_orderly_end_lets_a_stream_end_its_chunk_and_says_that_it_may_go_on()
     call.send_by(250, &listed(done..people_count));
     call.close();
     while call.next().await.unwrap().is_some() {}
-    assert_everybody_once(&site, people_count).await;
+    assert_everybody_once(&deployment, people_count).await;
 }
 
 /// The most memory a process ever held, in KiB.
@@ -270,11 +278,13 @@ async fn a_stream_of_any_length_takes_the_same_memory() {
         Ok(number) => number.parse().unwrap(),
         Err(_) => 12 * CHUNK_ITEMS,
     };
-    let site = Site::new(Database::create().await).await;
-    let (running, channel) = site.serve_populated(&[("INVITATIONS_ROLE", "api")]).await;
+    let deployment = Deployment::create().await;
+    let (running, channel) = deployment
+        .serve_populated(&[("INVITATIONS_ROLE", "api")])
+        .await;
     let client = client(&channel, TOKEN);
     let part = count_of_people / 4;
-    let mut call = Call::begin(&client, repeatable()).await;
+    let mut call = CreateStream::begin(&client, resumable_header()).await;
     call.next().await.unwrap();
     let began = Instant::now();
     let mut peaks = Vec::new();
@@ -283,23 +293,23 @@ async fn a_stream_of_any_length_takes_the_same_memory() {
         // A few chunks ahead of what came back, so that the test itself stays small.
         while sent < count_of_people && sent < done + 4 * CHUNK_ITEMS {
             let upto = (sent + 500).min(count_of_people);
-            call.send(people("many", sent..upto));
+            call.send(stream_items("many", sent..upto));
             sent = upto;
         }
         let response = call.next().await.unwrap().unwrap();
         done = usize::try_from(response.next_index).unwrap();
         if done >= part * (peaks.len() + 1) {
-            peaks.push(peak_kib(&running.status()));
+            peaks.push(peak_kib(&running.proc_status()));
         }
     }
-    tell(&format!(
+    print_line(&format!(
         "{count_of_people} items in {:?}; VmHWM in KiB after each quarter: {peaks:?}",
         began.elapsed()
     ));
     let (first, last) = (peaks[0], peaks[peaks.len() - 1]);
     assert!(last < first + 24 * 1024, "{peaks:?}");
     assert!(
-        send_all(&client, header(), 1, &people("after", 0..1))
+        send_all(&client, header(), 1, &stream_items("after", 0..1))
             .await
             .end
             .is_ok()

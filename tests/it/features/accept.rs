@@ -11,7 +11,9 @@ use prost_types::{Struct, Value, value::Kind};
 use time::Duration;
 use tonic::Code;
 
-use crate::support::harness::{ACME, World, accept_request, created, invite_request, item, reason};
+use crate::support::{
+    ACME, World, accept_request, create_request, created, invite_request, item, reason,
+};
 
 async fn members(world: &World) -> Vec<String> {
     let request = ListMembershipsRequest {
@@ -39,7 +41,7 @@ async fn invite(world: &World, email: &str, is_mailed: bool) -> String {
     let request = BulkCreateRequest {
         invitations: vec![item],
         return_link: true,
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let answer = world.client().bulk_create(request).await.unwrap();
     let link = &answer.into_inner().results[0].link;
@@ -133,7 +135,7 @@ async fn invite_anybody(world: &World) -> String {
     let request = BulkCreateRequest {
         invitations: vec![item],
         return_link: true,
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let results = world
         .client()
@@ -165,7 +167,7 @@ async fn an_accepted_invitation_is_a_membership_with_its_role_and_metadata() {
     };
     let request = BulkCreateRequest {
         invitations: vec![item],
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     world.client().bulk_create(request).await.unwrap();
     world.deliver_all().await;

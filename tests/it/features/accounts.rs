@@ -5,7 +5,7 @@ use invitations::proto::{
     RevokeRequest,
 };
 
-use crate::support::harness::{ACME, World, accept_request, invite_request, item};
+use crate::support::{ACME, World, accept_request, create_request, item};
 
 #[tokio::test]
 async fn who_has_an_account_is_told_to_readers_of_the_directory_alone() {
@@ -29,7 +29,7 @@ async fn who_has_an_account_is_told_to_readers_of_the_directory_alone() {
         let mut client = world.client_of(caller);
         let request = BulkCreateRequest {
             invitations: vec![item("a@b.co"), item("c@b.co")],
-            ..invite_request(&[])
+            ..create_request(vec![])
         };
         // The first answer has the invitation that was made, the second one the invitation that was in the way.
         let mut ids = Vec::new();

@@ -8,7 +8,6 @@ use invitations::domain::audit::AuditAction as Action;
 use invitations::domain::email_address::EmailAddress;
 use invitations::domain::keyring::Keyring;
 use invitations::domain::unsubscribe_token;
-use invitations::proto::audit_service_client::AuditServiceClient;
 use invitations::proto::{
     AuditServiceListRequest, AuditServiceListResponse, BulkCreateRequest, BulkResendRequest,
     BulkRevokeRequest, DeclineRequest, DeleteMembershipRequest, DeleteOrganizationRequest,
@@ -24,10 +23,8 @@ use time::{Duration, OffsetDateTime};
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::support::harness::{
-    ACME, KEYS, OTHER, START, World, accept_request, bearer, created, invite_request, item, reason,
-};
-use crate::support::wire;
+use crate::support::{ACME, KEYS, OTHER, START, World, accept_request, created, item, reason};
+use crate::support::{create_request, descriptors};
 
 /// Every method, and the action it is written down as. A new method needs a decision.
 const DECISIONS: [(&str, Option<Action>); 31] = [
@@ -140,7 +137,8 @@ pub(crate) async fn list_as(
     caller: &str,
     request: AuditServiceListRequest,
 ) -> Result<AuditServiceListResponse, Status> {
-    AuditServiceClient::with_interceptor(world.channel(), bearer(caller))
+    world
+        .audit_of(caller)
         .list(request)
         .await
         .map(tonic::Response::into_inner)
@@ -204,7 +202,7 @@ async fn act(world: &World, prepared: &Prepared, action: Action) -> Result<(), S
                     item(TO_RESEND),
                 ],
                 on_existing: 2,
-                ..invite_request(&[])
+                ..create_request(vec![])
             };
             client.bulk_create(request).await.map(drop)
         }
@@ -499,7 +497,7 @@ fn expectations() -> Vec<(Action, Vec<Told>)> {
 
 #[test]
 fn every_method_is_decided_upon() {
-    let mut paths: Vec<String> = wire::methods()
+    let mut paths: Vec<String> = descriptors::methods()
         .into_iter()
         .map(|method| method.path.replace("/invitation.v1.", ""))
         .collect();

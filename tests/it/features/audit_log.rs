@@ -16,10 +16,8 @@ use tonic::Code;
 use uuid::Uuid;
 
 use crate::features::audit::{list_as, rows, written};
-use crate::support::harness::{
-    ACME, OTHER, START, World, accept_request, created, invite_request, reason,
-};
 use crate::support::programs::run_client;
+use crate::support::{ACME, OTHER, START, World, accept_request, created, invite_request, reason};
 
 /// Every event that a request asks for, page by page.
 async fn list(world: &World, request: AuditServiceListRequest) -> Vec<AuditEvent> {

@@ -21,7 +21,7 @@ use sqlx::Row as _;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::support::harness::{World, invite_request, item};
+use crate::support::{World, create_request, item};
 
 /// A caller that may do everything, as a header.
 const AS_ALL: (&str, &str) = ("authorization", "Bearer all");
@@ -38,7 +38,7 @@ fn quiet(email: &str) -> NewInvitation {
 fn request_of(invitations: Vec<NewInvitation>) -> BulkCreateRequest {
     BulkCreateRequest {
         invitations,
-        ..invite_request(&[])
+        ..create_request(vec![])
     }
 }
 

@@ -8,9 +8,10 @@ use invitations::mail::provider::{ProviderConfig, ProviderKind, ProviderTranspor
 use invitations::proto::{DeliveryState, Organization, UpsertOrganizationsRequest};
 
 use crate::features::lanes::{all, attempts, invite, states};
-use crate::support::harness::{ACME, START, World, created, lane};
-use crate::support::provider::{Answer, ProviderServer};
+use crate::support::lanes::lane;
+use crate::support::provider::{ProviderReply, ProviderServer};
 use crate::support::relay::Relay;
+use crate::support::{ACME, START, World, created};
 
 const KINDS: [ProviderKind; 2] = [ProviderKind::Resend, ProviderKind::Postmark];
 
@@ -45,7 +46,10 @@ fn with_calls_rate(mut lane: LaneConfig, rate: f64) -> LaneConfig {
 
 async fn world(kind: ProviderKind) -> (World, ProviderServer) {
     let server = ProviderServer::start(kind).await;
-    let world = World::with_lanes(|relay| vec![lane_to(&server, kind, relay)]).await;
+    let world = World::builder()
+        .lanes(|relay| vec![lane_to(&server, kind, relay)])
+        .start()
+        .await;
     (world, server)
 }
 
@@ -107,7 +111,7 @@ async fn many_mails_go_out_in_few_calls() {
 #[tokio::test]
 async fn a_refused_mail_in_a_batch_is_judged_alone() {
     let (mut world, server) = world(ProviderKind::Postmark).await;
-    server.next(Answer::Refuse(vec![
+    server.reply_once(ProviderReply::Refuse(vec![
         (
             3,
             406,
@@ -142,7 +146,7 @@ async fn a_provider_that_asks_for_a_pause_gets_it_and_no_attempt_counts() {
     for kind in KINDS {
         let (mut world, server) = world(kind).await;
         let later = vec![("retry-after", "30".to_owned())];
-        server.next(Answer::Say(429, later, "{}".to_owned()));
+        server.reply_once(ProviderReply::Say(429, later, "{}".to_owned()));
         let ids = invite(&world, "b.co", 120).await;
         world.deliver_all().await;
         assert_eq!(server.requests().len(), 1, "the others wait too");
@@ -167,13 +171,15 @@ async fn a_provider_that_asks_for_a_pause_gets_it_and_no_attempt_counts() {
 #[tokio::test]
 async fn a_call_waits_until_its_lane_may_send_a_whole_one() {
     let server = ProviderServer::start(ProviderKind::Resend).await;
-    let mut world = World::with_lanes(|relay| {
-        vec![LaneConfig {
-            rate_max: Some(200.0),
-            ..lane_to(&server, ProviderKind::Resend, relay)
-        }]
-    })
-    .await;
+    let mut world = World::builder()
+        .lanes(|relay| {
+            vec![LaneConfig {
+                rate_max: Some(200.0),
+                ..lane_to(&server, ProviderKind::Resend, relay)
+            }]
+        })
+        .start()
+        .await;
     invite(&world, "b.co", 250).await;
     world.deliver_all().await;
     // A full one at once, a full one half a second later, and the rest.
@@ -184,11 +190,13 @@ async fn a_call_waits_until_its_lane_may_send_a_whole_one() {
 #[tokio::test]
 async fn calls_are_counted_as_a_provider_counts_them() {
     let server = ProviderServer::start(ProviderKind::Postmark).await;
-    let mut world = World::with_lanes(|relay| {
-        let lane = lane_to(&server, ProviderKind::Postmark, relay);
-        vec![with_calls_rate(lane, 2.0)]
-    })
-    .await;
+    let mut world = World::builder()
+        .lanes(|relay| {
+            let lane = lane_to(&server, ProviderKind::Postmark, relay);
+            vec![with_calls_rate(lane, 2.0)]
+        })
+        .start()
+        .await;
     invite(&world, "b.co", 200).await;
     let begin = Instant::now();
     world.deliver_all().await;
@@ -200,13 +208,13 @@ async fn calls_are_counted_as_a_provider_counts_them() {
 #[tokio::test]
 async fn a_call_in_doubt_is_repeated_as_it_was_where_keys_are_kept() {
     for doubt in [
-        Answer::TakeAndSay(500, "{}".to_owned()),
-        Answer::TakeAndClose,
-        Answer::TakeAndCut,
-        Answer::Close,
+        ProviderReply::AcceptAndSay(500, "{}".to_owned()),
+        ProviderReply::AcceptAndClose,
+        ProviderReply::AcceptAndCut,
+        ProviderReply::Close,
     ] {
         let (mut world, server) = world(ProviderKind::Resend).await;
-        server.next(doubt);
+        server.reply_once(doubt);
         invite(&world, "b.co", 50).await;
         world.deliver_all().await;
         assert_eq!(open_batches(&world).await, 1);
@@ -226,11 +234,11 @@ async fn a_call_in_doubt_is_repeated_as_it_was_where_keys_are_kept() {
 #[tokio::test]
 async fn a_refusal_to_repeat_a_call_does_not_make_it_another_call() {
     let (mut world, server) = world(ProviderKind::Resend).await;
-    server.next(Answer::TakeAndSay(500, "{}".to_owned()));
+    server.reply_once(ProviderReply::AcceptAndSay(500, "{}".to_owned()));
     let at_once = vec![("retry-after", "0".to_owned())];
-    server.next(Answer::Say(429, at_once, "{}".to_owned()));
-    server.next(Answer::Say(401, Vec::new(), "{}".to_owned()));
-    server.next(Answer::CloseUnread);
+    server.reply_once(ProviderReply::Say(429, at_once, "{}".to_owned()));
+    server.reply_once(ProviderReply::Say(401, Vec::new(), "{}".to_owned()));
+    server.reply_once(ProviderReply::CloseUnread);
     invite(&world, "b.co", 50).await;
     for _ in 0..6 {
         world.deliver_all().await;
@@ -245,7 +253,7 @@ async fn a_refusal_to_repeat_a_call_does_not_make_it_another_call() {
 #[tokio::test]
 async fn a_call_whose_words_changed_since_counts_as_taken() {
     let (mut world, server) = world(ProviderKind::Resend).await;
-    server.next(Answer::TakeAndSay(500, "{}".to_owned()));
+    server.reply_once(ProviderReply::AcceptAndSay(500, "{}".to_owned()));
     invite(&world, "b.co", 10).await;
     world.deliver_all().await;
     let renamed = Organization {
@@ -267,9 +275,12 @@ async fn a_call_whose_words_changed_since_counts_as_taken() {
 
 #[tokio::test]
 async fn without_keys_a_call_in_doubt_reaches_its_readers_twice_at_most() {
-    for doubt in [Answer::TakeAndSay(500, "{}".to_owned()), Answer::TakeAndCut] {
+    for doubt in [
+        ProviderReply::AcceptAndSay(500, "{}".to_owned()),
+        ProviderReply::AcceptAndCut,
+    ] {
         let (mut world, server) = world(ProviderKind::Postmark).await;
-        server.next(doubt);
+        server.reply_once(doubt);
         invite(&world, "b.co", 120).await;
         world.deliver_all().await;
         assert_eq!(open_batches(&world).await, 0);
@@ -290,7 +301,7 @@ async fn a_mail_that_spoils_its_batch_is_found_and_the_others_are_sent() {
     // 50; then 25 with the culprit and 25 without, 12 and 13, 6 and 6, 3 and 3, 1 and 2: it is always in the first half.
     for _ in 0..6 {
         let said = r#"{"statusCode":422,"name":"validation_error","message":"invalid"}"#;
-        server.next(Answer::Say(422, Vec::new(), said.to_owned()));
+        server.reply_once(ProviderReply::Say(422, Vec::new(), said.to_owned()));
     }
     invite(&world, "b.co", 50).await;
     world.deliver_all().await;
@@ -306,13 +317,15 @@ async fn a_mail_that_spoils_its_batch_is_found_and_the_others_are_sent() {
 #[tokio::test]
 async fn halves_of_a_refused_call_are_calls_too() {
     let server = ProviderServer::start(ProviderKind::Resend).await;
-    let mut world = World::with_lanes(|relay| {
-        let lane = lane_to(&server, ProviderKind::Resend, relay);
-        vec![with_calls_rate(lane, 2.0)]
-    })
-    .await;
+    let mut world = World::builder()
+        .lanes(|relay| {
+            let lane = lane_to(&server, ProviderKind::Resend, relay);
+            vec![with_calls_rate(lane, 2.0)]
+        })
+        .start()
+        .await;
     let said = r#"{"statusCode":422,"name":"validation_error","message":"invalid"}"#;
-    server.next(Answer::Say(422, Vec::new(), said.to_owned()));
+    server.reply_once(ProviderReply::Say(422, Vec::new(), said.to_owned()));
     invite(&world, "b.co", 2).await;
     let begin = Instant::now();
     world.deliver_all().await;
@@ -325,7 +338,7 @@ async fn halves_of_a_refused_call_are_calls_too() {
 #[tokio::test]
 async fn a_call_that_nobody_is_left_to_repeat_is_dissolved_after_a_day() {
     let (mut world, server) = world(ProviderKind::Resend).await;
-    server.next(Answer::Close);
+    server.reply_once(ProviderReply::Close);
     invite(&world, "b.co", 10).await;
     world.deliver_all().await;
     assert_eq!(open_batches(&world).await, 1);
@@ -347,23 +360,25 @@ async fn a_relay_stands_in_for_a_provider_that_is_down() {
     for kind in KINDS {
         for is_there in [true, false] {
             let server = ProviderServer::start(kind).await;
-            server.next(Answer::Say(401, Vec::new(), "{}".to_owned()));
-            let mut world = World::with_lanes(|relay| {
-                let provider = LaneConfig {
-                    pause: Duration::from_mins(5),
-                    ..lane_to(&server, kind, relay)
-                };
-                let spare = LaneConfig {
-                    weight: 0,
-                    ..lane(relay)
-                };
-                vec![provider, spare]
-            })
-            .await;
+            server.reply_once(ProviderReply::Say(401, Vec::new(), "{}".to_owned()));
+            let mut world = World::builder()
+                .lanes(|relay| {
+                    let provider = LaneConfig {
+                        pause: Duration::from_mins(5),
+                        ..lane_to(&server, kind, relay)
+                    };
+                    let spare = LaneConfig {
+                        weight: 0,
+                        ..lane(relay)
+                    };
+                    vec![provider, spare]
+                })
+                .start()
+                .await;
             let server = is_there.then_some(server);
             invite(&world, "b.co", 120).await;
             world.deliver_all().await;
-            assert_eq!(world.relay.taken().len(), 120);
+            assert_eq!(world.relay.received().len(), 120);
             assert_eq!(attempts(&world).await, [1]);
             assert_eq!(open_batches(&world).await, 0);
             assert!(server.is_none_or(|server| server.delivered().is_empty()));

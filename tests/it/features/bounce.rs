@@ -4,16 +4,14 @@ use std::process::Stdio;
 
 use invitations::domain::bounce_address::SentMail;
 use invitations::domain::keyring::Keyring;
-use invitations::proto::feedback_service_client::FeedbackServiceClient;
 use invitations::proto::{BounceOutcome, ReportBounceRequest};
 use tokio::io::AsyncWriteExt as _;
 use tonic::Code;
 use uuid::Uuid;
 
-use crate::support::database::Database;
-use crate::support::harness::{KEYS, World, bearer, reason};
+use crate::support::deployment::{Deployment, TOKEN};
 use crate::support::programs::invitectl;
-use crate::support::site::{Site, TOKEN};
+use crate::support::{KEYS, World, reason};
 
 /// The address that the reports came to, as they lie in their files.
 const PLACEHOLDER: &str = "bounces+envelope@mail.example.com";
@@ -70,8 +68,8 @@ async fn pipe(server: &str, token: &str, recipient: &[&str], mail: &str) -> (i32
 
 #[tokio::test]
 async fn a_mail_server_pipes_reports_in_and_is_never_told_to_bounce_them() {
-    let site = Site::new(Database::create().await).await;
-    let (running, _channel) = site.serve(&[]).await;
+    let deployment = Deployment::create().await;
+    let (running, _channel) = deployment.serve(&[]).await;
     let server = format!("http://{}", running.address());
     let (genuine, forged) = (bounce_address(), forged_address());
     let long = format!("{POSTFIX}{}", "x".repeat(3 << 20));
@@ -105,8 +103,8 @@ async fn a_mail_server_pipes_reports_in_and_is_never_told_to_bounce_them() {
 
 #[tokio::test]
 async fn what_time_or_an_operator_can_mend_is_left_to_the_mail_servers_queue() {
-    let site = Site::new(Database::create().await).await;
-    let (running, _channel) = site.serve(&[]).await;
+    let deployment = Deployment::create().await;
+    let (running, _channel) = deployment.serve(&[]).await;
     let server = format!("http://{}", running.address());
     let recipient = bounce_address();
     let recipient = ["--recipient", recipient.as_str()];
@@ -129,7 +127,7 @@ async fn what_time_or_an_operator_can_mend_is_left_to_the_mail_servers_queue() {
 #[tokio::test]
 async fn only_the_address_proves_a_report_and_only_whoever_may_hands_it_in() {
     let world = World::start().await;
-    let client = |caller| FeedbackServiceClient::with_interceptor(world.channel(), bearer(caller));
+    let client = |caller| world.feedback_of(caller);
     let request = |message: &str, envelope_recipient: &str| ReportBounceRequest {
         message: message.as_bytes().to_vec(),
         envelope_recipient: envelope_recipient.to_owned(),

@@ -9,8 +9,8 @@ use time::Duration as Span;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::support::harness::{
-    ACME, START, World, created, invite_request, item, item_reason, reason,
+use crate::support::{
+    ACME, START, World, create_request, created, invite_request, item, item_reason, reason,
 };
 
 fn emails(range: std::ops::Range<usize>) -> Vec<String> {
@@ -141,7 +141,7 @@ async fn an_invitation_carries_everything_its_item_asked_for() {
     };
     let request = BulkCreateRequest {
         invitations: vec![item],
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let response = world
         .client()
@@ -237,7 +237,7 @@ async fn every_violation_of_every_item_is_told_at_once() {
     ];
     let request = BulkCreateRequest {
         invitations: items,
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let answer = world.client().bulk_create(request.clone()).await.unwrap();
     let results = answer.into_inner().results;
@@ -303,7 +303,7 @@ async fn an_atomic_call_names_every_violation_in_its_status() {
     let request = BulkCreateRequest {
         invitations: items,
         atomic: true,
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let status = world.client().bulk_create(request).await.err().unwrap();
     assert_eq!(status.code(), Code::InvalidArgument);
@@ -401,7 +401,7 @@ async fn what_happens_to_an_invited_address_is_the_callers_choice() {
             },
             item("new@b.co"),
         ],
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let call = async |world: &World, on_existing: OnExisting| {
         let request = again(on_existing);

@@ -9,9 +9,12 @@ use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use crate::features::audit;
-use crate::support::harness::{ACME, OTHER, World, invite_request, item, reason};
-use crate::support::issuer::Accounts;
-use crate::support::streams::{Answer, Call, header, ids, people, person, repeatable, send_all};
+use crate::support::streams::{
+    CreateStream, StreamResponses, header, result_ids, resumable_header, send_all, stream_item,
+    stream_items,
+};
+use crate::support::user_issuer::UserIssuer;
+use crate::support::{ACME, OTHER, World, create_request, item, reason};
 
 fn count_of(results: &[BulkCreateStreamResult], outcome: CreateOutcome) -> usize {
     let results = results.iter();
@@ -25,7 +28,7 @@ fn error(result: &BulkCreateStreamResult) -> (ErrorReason, String) {
 }
 
 /// How a stream ends that was expected to be refused.
-fn refusal(answer: Answer) -> String {
+fn refusal(answer: StreamResponses) -> String {
     reason(answer.end)
 }
 
@@ -67,7 +70,7 @@ async fn items_of_a_stream_become_what_those_of_a_call_become() {
         let request = invitations::proto::BulkCreateRequest {
             invitations: items.clone(),
             on_existing: on_existing.into(),
-            ..invite_request(&[])
+            ..create_request(vec![])
         };
         let answer = of_call.client().bulk_create(request).await.unwrap();
         for result in answer.into_inner().results {
@@ -126,8 +129,8 @@ async fn each_chunk_is_made_by_itself_and_all_are_one_batch() {
     let mut world = World::start().await;
     world.may_leave_mail();
     let count = 2 * CHUNK_ITEMS + 500;
-    let mut items = people("list", 0..count);
-    let again = |of: usize, at: usize| person(&format!("person{of}@list.example"), at);
+    let mut items = stream_items("list", 0..count);
+    let again = |of: usize, at: usize| stream_item(&format!("person{of}@list.example"), at);
     // Within a chunk, within the second one, and over a boundary.
     items[10] = again(5, 10);
     items[CHUNK_ITEMS + 5] = again(CHUNK_ITEMS + 3, CHUNK_ITEMS + 5);
@@ -173,7 +176,7 @@ async fn each_chunk_is_made_by_itself_and_all_are_one_batch() {
 async fn the_batch_is_told_at_once_and_each_result_as_soon_as_it_is_there() {
     let mut world = World::start().await;
     let client = world.client();
-    let mut call = Call::begin(&client, header()).await;
+    let mut call = CreateStream::begin(&client, header()).await;
     let first = call.next().await.unwrap().unwrap();
     assert_eq!((first.next_index, first.results.len()), (0, 0));
     let request = GetBatchRequest {
@@ -183,7 +186,7 @@ async fn the_batch_is_told_at_once_and_each_result_as_soon_as_it_is_there() {
     let batch = client.clone().get_batch(request.clone()).await.unwrap();
     assert_eq!(batch.into_inner().batch.unwrap().item_count, 0);
     for number in 0..3 {
-        call.send(people("one", number..number + 1));
+        call.send(stream_items("one", number..number + 1));
         let response = call.next().await.unwrap().unwrap();
         assert_eq!(response.results[0].key, format!("row {number}"));
         assert_eq!(response.next_index, i64::try_from(number).unwrap() + 1);
@@ -202,7 +205,7 @@ async fn what_is_wrong_with_a_stream_is_told_and_what_came_before_stands() {
     let client = world.client();
     let message = |header: Option<BulkCreateStreamHeader>, count: usize| BulkCreateStreamRequest {
         header,
-        items: people("x", 0..count),
+        items: stream_items("x", 0..count),
     };
     let one = |header: BulkCreateStreamHeader| vec![message(Some(header), 1)];
     let changed = |change: &dyn Fn(&mut BulkCreateStreamHeader)| {
@@ -242,19 +245,19 @@ async fn what_is_wrong_with_a_stream_is_told_and_what_came_before_stands() {
             "ORGANIZATION_NOT_FOUND",
         ),
     ] {
-        let call = Call::open(&client, Request::new(()), messages).await;
+        let call = CreateStream::open(&client, Request::new(()), messages).await;
         assert_eq!(refusal(call.end().await), expected);
     }
     let invitations = count_invitations(&world).await;
     assert_eq!(invitations, 0, "nothing was done");
 
-    let mut call = Call::begin(&client, header()).await;
+    let mut call = CreateStream::begin(&client, header()).await;
     call.next().await.unwrap();
-    call.send(people("y", 0..2));
+    call.send(stream_items("y", 0..2));
     assert_eq!(call.next().await.unwrap().unwrap().results.len(), 2);
     call.send(vec![BulkCreateStreamItem {
         key: "k".repeat(ITEM_KEY_BYTES_MAX + 1),
-        ..person("z@b.co", 0)
+        ..stream_item("z@b.co", 0)
     }]);
     let status = call.next().await.err().unwrap();
     let details = status.get_error_details();
@@ -281,7 +284,7 @@ async fn every_malformed_field_of_a_header_is_named_at_once() {
         first_index: -1,
         ..header()
     };
-    let answer = send_all(&world.client(), header, 1, &people("x", 0..1)).await;
+    let answer = send_all(&world.client(), header, 1, &stream_items("x", 0..1)).await;
     let status = answer.end.unwrap_err();
     let details = status.get_error_details();
     let violations = &details.bad_request().unwrap().field_violations;
@@ -297,8 +300,8 @@ async fn every_malformed_field_of_a_header_is_named_at_once() {
 
 #[tokio::test]
 async fn a_stream_needs_the_permissions_that_a_call_needs() {
-    let accounts = Accounts::start().await;
-    let mut world = World::with_issuers(&accounts.table()).await;
+    let accounts = UserIssuer::start().await;
+    let mut world = World::builder().issuers(&accounts.table()).start().await;
     world.may_leave_mail();
     let denied = async |caller: &str, header: BulkCreateStreamHeader, item: NewInvitation| {
         let items = [BulkCreateStreamItem {
@@ -353,7 +356,13 @@ async fn a_stream_needs_the_permissions_that_a_call_needs() {
     };
     assert_eq!(denied(&ada, unnamed(), private).await, "USER_DENIED");
 
-    let answer = send_all(&world.client_of(&ada), unnamed(), 1, &people("own", 0..2)).await;
+    let answer = send_all(
+        &world.client_of(&ada),
+        unnamed(),
+        1,
+        &stream_items("own", 0..2),
+    )
+    .await;
     let results = answer.results();
     assert_eq!(count_of(&results, CreateOutcome::Created), 2);
     let invitation = results[0].invitation.as_ref().unwrap();
@@ -362,7 +371,7 @@ async fn a_stream_needs_the_permissions_that_a_call_needs() {
         return_link: true,
         ..header()
     };
-    let answer = send_all(&world.client(), header, 1, &people("link", 0..2)).await;
+    let answer = send_all(&world.client(), header, 1, &stream_items("link", 0..2)).await;
     for result in answer.results() {
         assert!(result.link.contains("#token="));
     }
@@ -377,9 +386,9 @@ async fn a_dry_run_tells_all_and_does_nothing() {
         validate_only: true,
         ..header
     };
-    let mut items = people("dry", 0..CHUNK_ITEMS + 2);
-    items[2] = person("broken", 2);
-    let once = repeatable();
+    let mut items = stream_items("dry", 0..CHUNK_ITEMS + 2);
+    items[2] = stream_item("broken", 2);
+    let once = resumable_header();
     for header in [dry(header()), dry(once.clone())] {
         let answer = send_all(&world.client(), header, 300, &items).await;
         let results = answer.results();
@@ -405,20 +414,20 @@ async fn a_dry_run_tells_all_and_does_nothing() {
     let answer = send_all(&world.client(), dry(once), 300, &items[..6]).await;
     assert_eq!(answer.responses[0].next_index, 4);
     let results = answer.results();
-    assert_eq!(ids(&results)[..4], ids(&done.results()));
-    assert_eq!(ids(&results)[4..], ["", ""]);
+    assert_eq!(result_ids(&results)[..4], result_ids(&done.results()));
+    assert_eq!(result_ids(&results)[4..], ["", ""]);
     assert_eq!(count_invitations(&world).await, 3);
     world.deliver_all().await;
 }
 
 #[tokio::test]
 async fn a_stream_goes_as_fast_as_its_caller_may_and_no_faster() {
-    let mut world = World::with_caller_rate(1).await;
+    let mut world = World::builder().caller_rate(1).start().await;
     world.may_leave_mail();
     let burst = usize::try_from(CALLER_BURST.get()).unwrap();
     // What cannot be invited costs little, and counts.
     let items: Vec<_> = (0..burst + CHUNK_ITEMS)
-        .map(|number| person("broken", number))
+        .map(|number| stream_item("broken", number))
         .collect();
     let answer = send_all(&world.client(), header(), 1_000, &items).await;
     assert_eq!(
@@ -434,11 +443,11 @@ async fn a_stream_goes_as_fast_as_its_caller_may_and_no_faster() {
 #[tokio::test]
 async fn a_stream_that_is_a_little_too_fast_waits_by_itself() {
     let rate = u32::try_from(CHUNK_ITEMS).unwrap() * 2;
-    let mut world = World::with_caller_rate(rate).await;
+    let mut world = World::builder().caller_rate(rate).start().await;
     world.may_leave_mail();
     let burst = usize::try_from(CALLER_BURST.get()).unwrap();
     let items: Vec<_> = (0..burst + CHUNK_ITEMS)
-        .map(|number| person("broken", number))
+        .map(|number| stream_item("broken", number))
         .collect();
     let client = world.client();
     let sending = send_all(&client, header(), 1_000, &items);

@@ -6,8 +6,8 @@ use invitations::proto::{
 };
 use time::Duration;
 
-use crate::support::harness::{ACME, OTHER, START, World, created, reason};
-use crate::support::relay::On;
+use crate::support::relay::SmtpStep;
+use crate::support::{ACME, OTHER, START, World, created, reason};
 
 const REQUEST_ID: &str = "0c7b8a52-9ad6-4fd5-9a2a-07f1c6a0b1d3";
 
@@ -193,8 +193,12 @@ async fn a_mail_that_is_still_queued_is_replaced() {
 #[tokio::test]
 async fn a_filter_finds_the_ones_that_did_not_get_through() {
     let mut world = World::start().await;
-    world.relay.says(On::Rcpt, "550 5.7.1 not from you");
-    world.relay.says(On::Rcpt, "550 5.7.1 not from you");
+    world
+        .relay
+        .reply_once(SmtpStep::Rcpt, "550 5.7.1 not from you");
+    world
+        .relay
+        .reply_once(SmtpStep::Rcpt, "550 5.7.1 not from you");
     let first = world.invite(&["a@b.co", "b@b.co", "c@b.co"]).await;
     world.deliver_all().await;
     invited(&world, &["d@b.co"]).await;

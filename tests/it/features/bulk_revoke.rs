@@ -7,7 +7,7 @@ use invitations::proto::{
 use time::Duration;
 use tonic::Code;
 
-use crate::support::harness::{ACME, OTHER, World, accept_request, created, reason};
+use crate::support::{ACME, OTHER, World, accept_request, created, reason};
 
 fn by_ids(ids: &[String]) -> BulkRevokeRequest {
     BulkRevokeRequest {

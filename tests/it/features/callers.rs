@@ -10,9 +10,9 @@ use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::support::harness::{ACME, OTHER, World, invite_request, reason};
-use crate::support::issuer::Accounts;
-use crate::support::wire;
+use crate::support::user_issuer::UserIssuer;
+use crate::support::{ACME, OTHER, World, invite_request, reason};
+use crate::support::{descriptors, raw_grpc};
 
 /// How many methods the services have; a new one is covered by itself.
 const METHODS: usize = 31;
@@ -21,7 +21,7 @@ const UNKNOWN_ID: &str = "019aacd0-0000-7000-8000-000000000001";
 async fn call(world: &World, path: &str, token: &str, message: &[u8]) -> Result<Vec<u8>, Status> {
     let authorization = format!("Bearer {token}");
     let headers = [("authorization", authorization.as_str())];
-    wire::call(world.address(), path, &headers, message).await
+    raw_grpc::call(world.address(), path, &headers, message).await
 }
 
 /// Calls a method of `InvitationService` with a typed message, as somebody.
@@ -59,11 +59,11 @@ async fn no_method_answers_a_stranger() {
             ("authorization", "Bearer all"),
         ],
     ];
-    let methods = wire::methods();
+    let methods = descriptors::methods();
     assert_eq!(methods.len(), METHODS);
     for method in methods {
         for headers in strangers {
-            let answer = wire::call(world.address(), &method.path, headers, &[]).await;
+            let answer = raw_grpc::call(world.address(), &method.path, headers, &[]).await;
             let code = answer.as_ref().err().map(Status::code);
             let told = (code, reason(answer));
             let expected = (
@@ -78,7 +78,7 @@ async fn no_method_answers_a_stranger() {
 #[tokio::test]
 async fn every_method_asks_for_the_scope_its_comment_names() {
     let world = World::start().await;
-    for method in wire::methods() {
+    for method in descriptors::methods() {
         let token = format!("all-but-{}", method.scope);
         let status = call(&world, &method.path, &token, &[]).await.unwrap_err();
         let info = status.get_error_details().error_info().cloned().unwrap();
@@ -103,13 +103,13 @@ async fn every_method_asks_for_the_scope_its_comment_names() {
 
 #[tokio::test]
 async fn every_method_is_for_the_users_its_comment_names() {
-    let accounts = Accounts::start().await;
-    let world = World::with_issuers(&accounts.table()).await;
+    let accounts = UserIssuer::start().await;
+    let world = World::builder().issuers(&accounts.table()).start().await;
     let ada = accounts.token(&world, "ada");
     let grace = accounts.token(&world, "grace");
     let unverified = accounts.unverified_token(&world, "ada");
     let mut counts = [0; 4];
-    for method in wire::methods() {
+    for method in descriptors::methods() {
         let path = &method.path;
         let told = async |token: &str, message: &[u8]| {
             let answer = call(&world, path, token, message).await;
@@ -125,7 +125,7 @@ async fn every_method_is_for_the_users_its_comment_names() {
         let denied = |(code, reason, _): &(Code, Option<String>, Option<Vec<u8>>)| {
             (*code == Code::PermissionDenied).then(|| reason.clone().unwrap())
         };
-        let in_acme = wire::of_organization(&method.input, ACME);
+        let in_acme = descriptors::of_organization(&method.input, ACME);
         let by_ada = denied(&told(&ada, &in_acme).await);
         let by_grace = told(&grace, &in_acme).await;
         match method.users.as_str() {
@@ -149,7 +149,7 @@ async fn every_method_is_for_the_users_its_comment_names() {
                 assert_eq!(by_ada, None, "{path}");
                 assert_eq!(denied(&by_grace).as_deref(), Some("ORGANIZATION_DENIED"));
                 for organization_id in [OTHER, "unknown"] {
-                    let message = wire::of_organization(&method.input, organization_id);
+                    let message = descriptors::of_organization(&method.input, organization_id);
                     assert_eq!(told(&ada, &message).await, by_grace, "{path}");
                 }
             }
@@ -162,16 +162,16 @@ async fn every_method_is_for_the_users_its_comment_names() {
 #[tokio::test]
 async fn a_foreign_organization_is_refused_as_an_unknown_one_is() {
     let world = World::start().await;
-    let methods = wire::methods();
+    let methods = descriptors::methods();
     let concerned = methods
         .iter()
-        .filter(|method| wire::names_organization(&method.input));
+        .filter(|method| descriptors::names_organization(&method.input));
     let mut count = 0;
     for method in concerned {
         count += 1;
         let mut told = Vec::new();
         for organization_id in [ACME, "unknown"] {
-            let message = wire::filled(&method.input, "x", organization_id);
+            let message = descriptors::filled(&method.input, "x", organization_id);
             let answer = call(&world, &method.path, "other-only", &message).await;
             let status = answer.unwrap_err();
             assert_eq!(status.code(), Code::PermissionDenied, "{}", method.path);

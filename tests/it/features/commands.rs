@@ -12,8 +12,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::support::harness::{ACME, World};
-use crate::support::programs::{PATIENCE, invitectl};
+use crate::support::programs::{COMMAND_TIMEOUT, invitectl};
+use crate::support::{ACME, World};
 
 /// What a command came to.
 struct Ended {
@@ -67,7 +67,7 @@ impl Desk {
         let mut pipe = child.stdin.take().unwrap();
         let (written, output) = tokio::join!(
             async move { pipe.write_all(stdin).await },
-            timeout(PATIENCE, child.wait_with_output())
+            timeout(COMMAND_TIMEOUT, child.wait_with_output())
         );
         written.unwrap();
         let output = output.unwrap().unwrap();
@@ -210,7 +210,7 @@ async fn a_command_that_is_killed_is_taken_up_and_nobody_is_invited_twice() {
         .unwrap();
     // Over one connection: making one may take longer than all that is left to send.
     let mut database = desk.world.database().await;
-    timeout(PATIENCE, async {
+    timeout(COMMAND_TIMEOUT, async {
         while count(&mut database, "invitations").await == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -268,7 +268,9 @@ impl Watching {
     }
 
     async fn next(&mut self) -> Value {
-        let line = timeout(PATIENCE, self.lines.next_line()).await.unwrap();
+        let line = timeout(COMMAND_TIMEOUT, self.lines.next_line())
+            .await
+            .unwrap();
         serde_json::from_str(&line.unwrap().unwrap()).unwrap()
     }
 }
@@ -281,7 +283,7 @@ async fn a_watch_that_ended_goes_on_behind_what_it_showed() {
     let event = watching.next().await;
     assert_eq!(event["type"], "CREATED");
     assert_eq!(event["batch_id"], response.batch_id.as_str());
-    timeout(PATIENCE, async {
+    timeout(COMMAND_TIMEOUT, async {
         while !desk.path("acme.cursor").exists() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -7,8 +7,8 @@ use invitations::store::settlements::{self, Settled, Settlement};
 use time::Duration;
 use uuid::Uuid;
 
-use crate::support::harness::{ACME, START, World, created, invite_request};
-use crate::support::relay::{Act, On};
+use crate::support::relay::{RelayAction, SmtpStep};
+use crate::support::{ACME, START, World, created, invite_request};
 
 async fn state_of(world: &World, id: &str) -> DeliveryState {
     world.get(id).await.delivery.unwrap().state()
@@ -64,15 +64,15 @@ async fn a_recipient_who_does_not_exist_bounces_and_the_others_are_delivered() {
     let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
     world
         .relay
-        .says(On::Rcpt, "550 5.1.1 <somebody@example.com> unknown");
+        .reply_once(SmtpStep::Rcpt, "550 5.1.1 <somebody@example.com> unknown");
     world
         .relay
-        .says(On::Rcpt, "550 5.1.1 <somebody@example.com> unknown");
+        .reply_once(SmtpStep::Rcpt, "550 5.1.1 <somebody@example.com> unknown");
     world.invite(&emails).await;
     assert_eq!(world.deliver_all().await, 20);
     assert_eq!(world.mailbox().len(), 18);
     assert!(
-        world.relay.seen().len() <= 4,
+        world.relay.connections().len() <= 4,
         "a refusal costs no connection"
     );
 
@@ -99,7 +99,9 @@ async fn a_recipient_who_does_not_exist_bounces_and_the_others_are_delivered() {
 #[tokio::test]
 async fn a_greylisted_mail_arrives_on_a_later_try() {
     let mut world = World::start().await;
-    world.relay.says(On::Rcpt, "450 4.7.1 try again later");
+    world
+        .relay
+        .reply_once(SmtpStep::Rcpt, "450 4.7.1 try again later");
     let id = created(&world.invite(&["a@b.co"]).await.results[0]).id;
     assert_eq!(world.deliver_all().await, 1);
     let delivery = world.get(&id).await.delivery.unwrap();
@@ -127,9 +129,9 @@ async fn a_greylisted_mail_arrives_on_a_later_try() {
 #[tokio::test]
 async fn a_relay_that_is_down_costs_no_attempt() {
     let mut world = World::start().await;
-    world.relay.next(
-        On::Greeting,
-        Act::SayAndClose("421 4.3.2 closing".to_owned()),
+    world.relay.act_once(
+        SmtpStep::Greeting,
+        RelayAction::ReplyAndClose("421 4.3.2 closing".to_owned()),
     );
     let id = created(&world.invite(&["a@b.co"]).await.results[0]).id;
     world.deliver_all().await;
@@ -145,7 +147,7 @@ async fn a_relay_that_is_down_costs_no_attempt() {
 #[tokio::test]
 async fn a_doubtful_mail_is_sent_again_as_the_same_mail() {
     let mut world = World::start().await;
-    world.relay.next(On::Message, Act::Close);
+    world.relay.act_once(SmtpStep::Message, RelayAction::Close);
     let id = created(&world.invite(&["a@b.co"]).await.results[0]).id;
     world.deliver_all().await;
     assert_eq!(state_of(&world, &id).await, DeliveryState::Deferred);
@@ -164,7 +166,7 @@ async fn a_mail_that_nobody_takes_is_given_up() {
     let mut world = World::start().await;
     let id = created(&world.invite(&["a@b.co"]).await.results[0]).id;
     for attempt in 1..=18 {
-        world.relay.says(On::Rcpt, "451 4.3.0 not now");
+        world.relay.reply_once(SmtpStep::Rcpt, "451 4.3.0 not now");
         assert_eq!(world.deliver_all().await, 1, "attempt {attempt}");
         if state_of(&world, &id).await == DeliveryState::Failed {
             assert!(attempt > 10, "{attempt}");

@@ -7,7 +7,7 @@ use invitations::proto::{
 use tonic::Code;
 
 use crate::features::memberships::{get_membership, membership, text_metadata};
-use crate::support::harness::{ACME, OTHER, World, created, item_reason, reason};
+use crate::support::{ACME, OTHER, World, created, item_reason, reason};
 
 pub(crate) fn organization(id: &str, name: &str) -> Organization {
     Organization {

@@ -3,8 +3,10 @@
 use invitations::mail::outcome::{Fate, Stage};
 use invitations::mail::smtp::{SmtpConfigError, SmtpTls, SmtpTransport};
 
-use crate::support::lane::{PASSWORD, config, fails, is_delivered, mail, open};
-use crate::support::relay::{Act, Encryption, On, Relay};
+use crate::support::relay::{Encryption, Relay, RelayAction, SmtpStep};
+use crate::support::smtp_session::{
+    PASSWORD, deliver, message, open_session, send_error, smtp_config,
+};
 
 #[tokio::test]
 async fn both_ways_of_tls_deliver_and_sign_in_encrypted() {
@@ -13,27 +15,31 @@ async fn both_ways_of_tls_deliver_and_sign_in_encrypted() {
         (Encryption::Implicit, SmtpTls::Implicit),
     ] {
         let relay = Relay::start(relay_tls).await;
-        let mut session = open(config(&relay, tls));
-        is_delivered(&mut session, 1).await;
-        is_delivered(&mut session, 2).await;
+        let mut session = open_session(smtp_config(&relay, tls));
+        deliver(&mut session, 1).await;
+        deliver(&mut session, 2).await;
         session.close().await;
-        let seen = relay.seen().remove(0);
-        assert!(seen.verbs().contains(&"AUTH".to_owned()));
+        let seen = relay.connections().remove(0);
+        assert!(seen.verbs.contains(&"AUTH".to_owned()));
         let plain = String::from_utf8_lossy(&seen.bytes[..seen.plain_bytes]).into_owned();
         let expected = match tls {
             SmtpTls::StartTls => "EHLO worker.acme.example\r\nSTARTTLS\r\n",
             _ => "",
         };
         assert_eq!(plain, expected);
-        assert_eq!(relay.taken().len(), 2);
+        assert_eq!(relay.received().len(), 2);
     }
 }
 
 #[tokio::test]
 async fn a_wrong_password_is_the_lanes_fault() {
     let relay = Relay::start(Encryption::StartTls).await;
-    relay.says(On::Auth, "535 5.7.8 authentication failed");
-    let error = fails(&mut open(config(&relay, SmtpTls::StartTls)), &mail(1)).await;
+    relay.reply_once(SmtpStep::Auth, "535 5.7.8 authentication failed");
+    let error = send_error(
+        &mut open_session(smtp_config(&relay, SmtpTls::StartTls)),
+        &message(1),
+    )
+    .await;
     assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Auth));
     assert_eq!(error.reply_code, Some(535));
     assert!(error.is_misconfiguration());
@@ -43,12 +49,16 @@ async fn a_wrong_password_is_the_lanes_fault() {
 #[tokio::test]
 async fn no_password_travels_where_tls_is_stripped() {
     let relay = Relay::start(Encryption::None).await;
-    let error = fails(&mut open(config(&relay, SmtpTls::StartTls)), &mail(1)).await;
+    let error = send_error(
+        &mut open_session(smtp_config(&relay, SmtpTls::StartTls)),
+        &message(1),
+    )
+    .await;
     assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Tls));
     assert!(error.is_misconfiguration());
-    assert_eq!(relay.seen()[0].verbs(), ["EHLO"]);
+    assert_eq!(relay.connections()[0].verbs, ["EHLO"]);
 
-    let mut config = config(&relay, SmtpTls::None);
+    let mut config = smtp_config(&relay, SmtpTls::None);
     config.credentials = Some(("acme".to_owned(), PASSWORD.to_owned().into()));
     assert!(!format!("{config:?}").contains("hunter2"));
     let error = SmtpTransport::new(config).unwrap_err();
@@ -58,13 +68,17 @@ async fn no_password_travels_where_tls_is_stripped() {
 #[tokio::test]
 async fn words_slipped_in_before_tls_are_not_believed_after_it() {
     let relay = Relay::start(Encryption::StartTls).await;
-    relay.says(
-        On::StartTls,
+    relay.reply_once(
+        SmtpStep::StartTls,
         "220 go ahead\r\n250-evil.test\r\n250 AUTH PLAIN",
     );
-    let error = fails(&mut open(config(&relay, SmtpTls::StartTls)), &mail(1)).await;
+    let error = send_error(
+        &mut open_session(smtp_config(&relay, SmtpTls::StartTls)),
+        &message(1),
+    )
+    .await;
     assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Tls));
-    assert!(relay.taken().is_empty());
+    assert!(relay.received().is_empty());
 }
 
 #[tokio::test]
@@ -75,20 +89,20 @@ async fn a_certificate_nobody_vouches_for_is_refused() {
     ] {
         let relay = Relay::start(relay_tls).await;
         let stranger = Relay::start(relay_tls).await;
-        let mut unknown = config(&relay, tls);
+        let mut unknown = smtp_config(&relay, tls);
         unknown.extra_roots_pem = Some(stranger.certificate_pem().to_owned());
-        let mut misnamed = config(&relay, tls);
+        let mut misnamed = smtp_config(&relay, tls);
         misnamed.host = "127.0.0.1".to_owned();
         let expired_relay = Relay::start_expired(relay_tls).await;
-        let expired = config(&expired_relay, tls);
+        let expired = smtp_config(&expired_relay, tls);
         for config in [unknown, misnamed, expired] {
-            let error = fails(&mut open(config), &mail(1)).await;
+            let error = send_error(&mut open_session(config), &message(1)).await;
             assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Tls));
             let is_explained = error.text.starts_with("invalid peer certificate");
             assert!(is_explained, "{}", error.text);
             assert!(error.is_misconfiguration());
         }
-        assert!(relay.taken().is_empty());
+        assert!(relay.received().is_empty());
     }
 }
 
@@ -96,12 +110,16 @@ async fn a_certificate_nobody_vouches_for_is_refused() {
 async fn a_relay_in_trouble_is_not_called_misconfigured() {
     let relay = Relay::start(Encryption::StartTls).await;
     relay
-        .next(On::StartTls, Act::Close)
-        .next(On::StartTls, Act::Reset)
-        .says(On::Auth, "454 4.7.0 temporary failure")
-        .next(On::Auth, Act::Close);
+        .act_once(SmtpStep::StartTls, RelayAction::Close)
+        .act_once(SmtpStep::StartTls, RelayAction::Reset)
+        .reply_once(SmtpStep::Auth, "454 4.7.0 temporary failure")
+        .act_once(SmtpStep::Auth, RelayAction::Close);
     for stage in [Stage::Tls, Stage::Tls, Stage::Auth, Stage::Auth] {
-        let error = fails(&mut open(config(&relay, SmtpTls::StartTls)), &mail(1)).await;
+        let error = send_error(
+            &mut open_session(smtp_config(&relay, SmtpTls::StartTls)),
+            &message(1),
+        )
+        .await;
         assert_eq!((error.fate, error.stage), (Fate::LaneDown, stage));
         assert!(!error.is_misconfiguration(), "{error}");
     }
@@ -114,11 +132,11 @@ async fn what_is_offered_within_tls_counts() {
         (Encryption::Implicit, SmtpTls::Implicit),
     ] {
         let relay = Relay::start(relay_tls).await;
-        relay.offers_pipelining();
-        let mut session = open(config(&relay, tls));
-        is_delivered(&mut session, 1).await;
-        is_delivered(&mut session, 2).await;
-        let arrivals = relay.seen().remove(0).arrivals;
+        relay.offer_pipelining();
+        let mut session = open_session(smtp_config(&relay, tls));
+        deliver(&mut session, 1).await;
+        deliver(&mut session, 2).await;
+        let arrivals = relay.connections().remove(0).arrivals;
         let is_ahead = |bytes: &Vec<u8>| bytes.starts_with(b"MAIL") && bytes.ends_with(b"DATA\r\n");
         assert_eq!(arrivals.iter().filter(|bytes| is_ahead(bytes)).count(), 2);
     }

@@ -23,10 +23,10 @@ use time::Duration;
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
-use crate::support::harness::{
-    ACME, OTHER, World, created, invite_request, item, item_reason, reason,
+use crate::support::relay::SmtpStep;
+use crate::support::{
+    ACME, OTHER, World, create_request, created, invite_request, item, item_reason, reason,
 };
-use crate::support::relay::On;
 
 /// The address that is erased; every test looks for it in lower case.
 const CANARY: &str = "Canary.Person@Example.COM";
@@ -135,7 +135,9 @@ async fn decline(world: &World, token: &str) {
 async fn nothing_of_an_erased_address_is_left_in_any_table() {
     let mut world = World::start().await;
     // Everywhere it can be: refused by a relay that says more than it should, accepted, declined, pending, expired.
-    world.relay.says(On::Rcpt, "451 4.7.1 the canary is busy");
+    world
+        .relay
+        .reply_once(SmtpStep::Rcpt, "451 4.7.1 the canary is busy");
     let accepted = invite(&world, ACME, "ada", CANARY).await;
     world.deliver_all().await;
     let delivery = world.get(&accepted).await.delivery.unwrap();
@@ -262,7 +264,9 @@ async fn two_addresses_of_one_user_erased_at_once_leave_no_name() {
 #[tokio::test]
 async fn an_erased_invitation_is_found_by_its_address_and_can_be_neither_taken_nor_mailed() {
     let mut world = World::start().await;
-    world.relay.says(On::Rcpt, "554 5.7.1 not from you");
+    world
+        .relay
+        .reply_once(SmtpStep::Rcpt, "554 5.7.1 not from you");
     let refused = created(&world.invite(&["a@b.co"]).await.results[0]).id;
     world.deliver_all().await;
     world.clock.advance(Duration::days(31));
@@ -335,7 +339,7 @@ async fn a_call_that_is_repeated_after_the_erasure_answers_without_the_address()
     let request = BulkCreateRequest {
         request_id: Uuid::new_v4().to_string(),
         invitations: vec![telling("a@b.co"), item("c@b.co")],
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let first = world.client().bulk_create(request.clone()).await.unwrap();
     erase(&world, "a@b.co", false).await;

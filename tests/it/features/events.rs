@@ -12,8 +12,8 @@ use time::Duration;
 use uuid::Uuid;
 
 use crate::features::watch::{Watching, acme};
-use crate::support::harness::{ACME, World, created, invite_request, item};
-use crate::support::relay::On;
+use crate::support::relay::SmtpStep;
+use crate::support::{ACME, World, create_request, created, item};
 
 /// A world, what is told in it, and how much of that a test has looked at.
 struct Scene {
@@ -59,7 +59,7 @@ impl Scene {
             seconds: 86_400 * days,
             nanos: 0,
         };
-        let mut request = invite_request(&[]);
+        let mut request = create_request(vec![]);
         request.invitations = vec![NewInvitation {
             expiry: Some(new_invitation::Expiry::Ttl(seconds(4))),
             reminder_lead: Some(seconds(2)),
@@ -144,21 +144,24 @@ async fn every_type_comes_once_with_its_invitation_and_batch() {
     scene
         .world
         .relay
-        .says(On::Rcpt, "450 4.7.1 try again later");
+        .reply_once(SmtpStep::Rcpt, "450 4.7.1 try again later");
     scene.world.deliver_all().await;
     scene.expect(&deferred, &[EventType::Deferred]).await;
     // Deferred once more is no event.
     scene
         .world
         .relay
-        .says(On::Rcpt, "450 4.7.1 try again later");
+        .reply_once(SmtpStep::Rcpt, "450 4.7.1 try again later");
     scene.world.clock.advance(Duration::hours(1));
     assert_eq!(scene.world.deliver_all().await, 1);
     scene.revoke(&deferred).await;
     scene.expect(&deferred, &[EventType::Revoked]).await;
 
     let failed = scene.invite("failed@b.co").await;
-    scene.world.relay.says(On::Rcpt, "554 5.7.1 not from you");
+    scene
+        .world
+        .relay
+        .reply_once(SmtpStep::Rcpt, "554 5.7.1 not from you");
     scene.world.deliver_all().await;
     scene.expect(&failed, &[EventType::Failed]).await;
     let request = RequeueRequest {

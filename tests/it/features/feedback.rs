@@ -20,8 +20,8 @@ use time::Duration;
 use uuid::Uuid;
 
 use crate::features::suppression::{KEY_2, lift};
-use crate::support::harness::{ACME, KEYS, START, World, created, item_reason};
-use crate::support::relay::{Act, On};
+use crate::support::relay::{RelayAction, SmtpStep};
+use crate::support::{ACME, KEYS, START, World, created, item_reason};
 
 use FeedbackKind::{Bounce, Complaint, Delay, HardBounce};
 use FeedbackOutcome::{KnownAlready, Recorded, UnknownMail};
@@ -441,7 +441,7 @@ async fn a_report_and_a_settlement_at_the_same_moment_end_as_one_after_the_other
 #[tokio::test]
 async fn a_mail_that_bounced_is_not_tried_again() {
     let mut world = World::start().await;
-    world.relay.next(On::Message, Act::Close);
+    world.relay.act_once(SmtpStep::Message, RelayAction::Close);
     let invitation = created(&world.invite(&["a@b.co"]).await.results[0]);
     world.deliver_all().await;
     let told = delivery(&world, &invitation).await;

@@ -5,14 +5,15 @@ use std::sync::Arc;
 use invitations::domain::bounce_address::SentMail;
 use invitations::domain::keyring::Keyring;
 use invitations::http::HttpTimeouts;
-use invitations::proto::feedback_service_client::FeedbackServiceClient;
 use invitations::proto::{
     BounceOutcome, BulkCreateRequest, DeliveryState, Invitation, ReportBounceRequest,
 };
 use uuid::Uuid;
 
-use crate::support::harness::{KEYS, OTHER, World, bearer, item, item_reason};
-use crate::support::web::{PASSWORD, Web, postmark_event, resend_event, unsubscribe_path};
+use crate::support::http_server::{
+    HttpServer, WEBHOOK_PASSWORD, postmark_event, resend_event, unsubscribe_path,
+};
+use crate::support::{KEYS, OTHER, World, item, item_reason};
 
 const ALICE: &str = "alice@example.net";
 const POSTFIX: &str = include_str!("../../fixtures/dsn/postfix.eml");
@@ -20,11 +21,11 @@ const DELAYED: &str = include_str!("../../fixtures/dsn/postfix-delayed.eml");
 const SUPPRESSED: &str = "ERROR_REASON_EMAIL_SUPPRESSED";
 
 /// A world in which Alice's mail went out, and its HTTP port.
-async fn invited() -> (World, Web, Invitation) {
+async fn invited() -> (World, HttpServer, Invitation) {
     let mut world = World::start().await;
     let (invitation, _) = world.invite_one(ALICE).await;
     let clock = Arc::clone(&world.clock);
-    let web = Web::open(world.service.clone(), clock, HttpTimeouts::default()).await;
+    let web = HttpServer::open(world.service.clone(), clock, HttpTimeouts::default()).await;
     (world, web, invitation)
 }
 
@@ -63,7 +64,8 @@ async fn report(world: &World, address: &str, mail: &str) -> BounceOutcome {
         message: mail.as_bytes().to_vec(),
         envelope_recipient: address.to_owned(),
     };
-    FeedbackServiceClient::with_interceptor(world.channel(), bearer("all"))
+    world
+        .feedback_of("all")
         .report_bounce(request)
         .await
         .unwrap()
@@ -100,7 +102,7 @@ async fn a_complaint_outlasts_whatever_comes_later() {
     let bounce = postmark_event(2, "Bounce", "HardBounce", &invitation.id);
     let soft = postmark_event(3, "Bounce", "SoftBounce", &invitation.id);
     for body in [&complaint, &bounce, &soft, &complaint] {
-        assert_eq!(web.postmark(PASSWORD, body).await.status, 204);
+        assert_eq!(web.postmark(WEBHOOK_PASSWORD, body).await.status, 204);
         assert_eq!(state(&world, &invitation).await, DeliveryState::Complained);
     }
     assert!(is_suppressed(&world, ALICE).await);
@@ -162,7 +164,7 @@ async fn scanners_may_look_as_often_as_they_like_and_one_post_stops_invitations(
     let path = unsubscribe_path("bob@example.net");
     for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"] {
         for _ in 0..20 {
-            web.ask(method, &path, &[], "").await;
+            web.request(method, &path, &[], "").await;
         }
     }
     assert!(!is_suppressed(&world, "bob@example.net").await);

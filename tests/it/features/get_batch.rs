@@ -16,10 +16,11 @@ use invitations::store::batches::{self, Done};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::support::harness::{
-    ACME, OTHER, START, World, accept_request, created, invite_request, item, reason,
+use crate::support::relay::SmtpStep;
+use crate::support::{
+    ACME, OTHER, START, World, accept_request, create_request, created, invite_request, item,
+    reason,
 };
-use crate::support::relay::On;
 
 type Counts = (BTreeMap<i32, i64>, BTreeMap<i32, i64>);
 
@@ -162,7 +163,7 @@ fn batch(chance: &mut Chance) -> BulkCreateRequest {
     BulkCreateRequest {
         invitations,
         on_existing: on_existing.into(),
-        ..invite_request(&[])
+        ..create_request(vec![])
     }
 }
 
@@ -216,12 +217,14 @@ async fn deliver(world: &mut World, chance: &mut Chance) {
     for _ in 0..chance.below(8) {
         let reply = *chance.one(&REPLIES).unwrap();
         if !reply.starts_with("250") {
-            world.relay.says(On::Rcpt, reply);
+            world.relay.reply_once(SmtpStep::Rcpt, reply);
         }
     }
     // Rarely, for it makes the lane go slower.
     if chance.below(6) == 0 {
-        world.relay.says(On::Rcpt, "450 4.7.1 try again later");
+        world
+            .relay
+            .reply_once(SmtpStep::Rcpt, "450 4.7.1 try again later");
     }
     world.deliver_all().await;
 }
@@ -396,7 +399,7 @@ async fn a_batch_is_told_as_it_goes_from_queued_to_done() {
         "554 5.7.1 not from you",
         "550 5.1.1 no such user",
     ] {
-        world.relay.says(On::Rcpt, reply);
+        world.relay.reply_once(SmtpStep::Rcpt, reply);
     }
     world.deliver_all().await;
     for is_folded in [false, true] {

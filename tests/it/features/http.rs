@@ -13,26 +13,27 @@ use invitations::store::{Store, StoreConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::database::Database;
-use crate::support::harness::{KEYS, START, World};
-use crate::support::site::{Site, until};
-use crate::support::web::{
-    PASSWORD, SECRET, Web, answer, exchange, postmark_event, resend_event, sign, unsubscribe_path,
+use crate::support::deployment::Deployment;
+use crate::support::http_server::{
+    HttpServer, WEBHOOK_PASSWORD, WEBHOOK_SECRET, exchange, parse_response, postmark_event,
+    resend_event, sign, unsubscribe_path,
 };
+use crate::support::waiting::wait_until;
+use crate::support::{KEYS, START, World};
 
 const UNKNOWN_ID: &str = "019aacd0-0000-7000-8000-000000000001";
 const MINUTE: i64 = 60;
 
-async fn open(world: &World) -> Web {
+async fn open(world: &World) -> HttpServer {
     let clock = Arc::clone(&world.clock);
-    Web::open(world.service.clone(), clock, HttpTimeouts::default()).await
+    HttpServer::open(world.service.clone(), clock, HttpTimeouts::default()).await
 }
 
 /// A port whose database is away.
-async fn open_without_database(timeouts: HttpTimeouts) -> Web {
+async fn open_without_database(timeouts: HttpTimeouts) -> HttpServer {
     let clock = Arc::new(MockClock::new(START));
     let service = service_without_database(&clock);
-    Web::open(service, clock, timeouts).await
+    HttpServer::open(service, clock, timeouts).await
 }
 
 fn service_without_database(clock: &Arc<MockClock>) -> Service {
@@ -58,7 +59,7 @@ async fn a_report_of_resend_is_believed_by_its_signature_alone() {
     let web = open(&world).await;
     let body = resend_event("email.bounced", "Permanent", UNKNOWN_ID);
     let now = START.unix_timestamp();
-    let genuine = sign(SECRET, "msg_1", now, &body);
+    let genuine = sign(WEBHOOK_SECRET, "msg_1", now, &body);
     let other_secret = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
     let other = sign(other_secret, "msg_1", now, &body);
     for (id, time, signature, status) in [
@@ -78,7 +79,7 @@ async fn a_report_of_resend_is_believed_by_its_signature_alone() {
     let forged = body.replace("Permanent", "Transient");
     let answer = web.resend_signed("msg_1", now, &genuine, &forged).await;
     assert_eq!(answer.status, 401);
-    let answer = web.ask("POST", "/webhooks/resend", &[], &body).await;
+    let answer = web.request("POST", "/webhooks/resend", &[], &body).await;
     assert_eq!(answer.status, 401);
     let time = now.to_string();
     let standard = [
@@ -86,7 +87,9 @@ async fn a_report_of_resend_is_believed_by_its_signature_alone() {
         ("webhook-timestamp", time.as_str()),
         ("webhook-signature", genuine.as_str()),
     ];
-    let answer = web.ask("POST", "/webhooks/resend", &standard, &body).await;
+    let answer = web
+        .request("POST", "/webhooks/resend", &standard, &body)
+        .await;
     assert_eq!(answer.status, 204);
     assert_eq!(web.get("/webhooks/resend").await.status, 405);
 }
@@ -106,12 +109,12 @@ async fn a_signature_is_worth_five_minutes_by_our_clock() {
         (i64::MAX, 401),
     ] {
         let time = now.saturating_add(offset);
-        let signature = sign(SECRET, "msg_1", time, &body);
+        let signature = sign(WEBHOOK_SECRET, "msg_1", time, &body);
         let answer = web.resend_signed("msg_1", time, &signature, &body).await;
         assert_eq!(answer.status, status, "{offset}");
     }
     // What was recorded on its way is worth nothing later.
-    let signature = sign(SECRET, "msg_1", now, &body);
+    let signature = sign(WEBHOOK_SECRET, "msg_1", now, &body);
     world.clock.advance(time::Duration::seconds(301));
     let answer = web.resend_signed("msg_1", now, &signature, &body).await;
     assert_eq!(answer.status, 401);
@@ -122,7 +125,7 @@ async fn a_report_of_postmark_is_believed_by_its_password_alone() {
     let world = World::start().await;
     let web = open(&world).await;
     let body = postmark_event(42, "Bounce", "HardBounce", UNKNOWN_ID);
-    assert_eq!(web.postmark(PASSWORD, &body).await.status, 204);
+    assert_eq!(web.postmark(WEBHOOK_PASSWORD, &body).await.status, 204);
     for password in [
         "",
         "wrong",
@@ -133,7 +136,7 @@ async fn a_report_of_postmark_is_believed_by_its_password_alone() {
         assert_eq!(answer.status, 401, "{password:?}");
         assert!(answer.header("www-authenticate").is_some());
     }
-    let answer = web.ask("POST", "/webhooks/postmark", &[], &body).await;
+    let answer = web.request("POST", "/webhooks/postmark", &[], &body).await;
     assert_eq!(answer.status, 401);
 }
 
@@ -173,7 +176,11 @@ async fn whatever_a_provider_sends_by_right_is_answered_for_good() {
         (r#"{"RecordType": 7}"#, 400),
         ("{", 400),
     ] {
-        assert_eq!(web.postmark(PASSWORD, body).await.status, status, "{body}");
+        assert_eq!(
+            web.postmark(WEBHOOK_PASSWORD, body).await.status,
+            status,
+            "{body}"
+        );
     }
 }
 
@@ -204,7 +211,7 @@ async fn what_finds_the_database_away_should_come_again() {
     let complaint = postmark_event(1, "SpamComplaint", "SpamComplaint", UNKNOWN_ID);
     for answer in [
         web.resend("msg_1", &bounce).await,
-        web.postmark(PASSWORD, &complaint).await,
+        web.postmark(WEBHOOK_PASSWORD, &complaint).await,
         web.one_click(&unsubscribe_path("alice@example.net")).await,
     ] {
         assert_eq!(answer.status, 503, "{answer:?}");
@@ -229,9 +236,9 @@ async fn the_page_asks_and_one_post_is_enough() {
         web.get(&unsubscribe_path("bob@b.co")).await.body,
         asked.body
     );
-    let looked = web.ask("HEAD", &path, &[], "").await;
+    let looked = web.request("HEAD", &path, &[], "").await;
     assert_eq!((looked.status, looked.body.as_str()), (200, ""));
-    assert_eq!(web.ask("OPTIONS", &path, &[], "").await.status, 405);
+    assert_eq!(web.request("OPTIONS", &path, &[], "").await.status, 405);
     // A form, a mail program with parts, and both once more.
     let parts = "--b\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--b--\r\n";
     let kind = [("Content-Type", "multipart/form-data; boundary=b")];
@@ -239,9 +246,9 @@ async fn the_page_asks_and_one_post_is_enough() {
         let done = web.one_click(&path).await;
         assert_eq!(done.status, 200);
         assert!(done.body.contains("no more invitations"), "{done:?}");
-        assert_eq!(web.ask("POST", &path, &kind, parts).await.status, 200);
+        assert_eq!(web.request("POST", &path, &kind, parts).await.status, 200);
     }
-    assert_eq!(web.ask("POST", &path, &[], "").await.status, 400);
+    assert_eq!(web.request("POST", &path, &[], "").await.status, 400);
 }
 
 #[tokio::test]
@@ -282,9 +289,9 @@ async fn every_answer_keeps_to_itself() {
         web.get("/u/x").await,
         web.get("/healthz").await,
         web.get("/nowhere").await,
-        web.ask("POST", "/webhooks/resend", &[], "{}").await,
+        web.request("POST", "/webhooks/resend", &[], "{}").await,
         web.one_click(&path).await,
-        web.ask("PUT", &path, &[], "").await,
+        web.request("PUT", &path, &[], "").await,
     ] {
         assert_eq!(answer.header("cache-control"), Some("no-store"));
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
@@ -321,16 +328,16 @@ async fn a_route_is_there_only_with_its_secret() {
         drain_timeout: Duration::from_secs(1),
     };
     let service = service_without_database(&clock);
-    let web = Web::open_with(config.clone(), service.clone(), Arc::clone(&clock)).await;
+    let web = HttpServer::open_with(config.clone(), service.clone(), Arc::clone(&clock)).await;
     assert_eq!(web.resend("msg_1", "{}").await.status, 404);
-    assert_eq!(web.postmark(PASSWORD, "{}").await.status, 404);
+    assert_eq!(web.postmark(WEBHOOK_PASSWORD, "{}").await.status, 404);
     let path = unsubscribe_path("alice@example.net");
     assert_eq!(web.get(&path).await.status, 200);
     let config = HttpConfig {
         serves_api: false,
         ..config
     };
-    let web = Web::open_with(config, service, clock).await;
+    let web = HttpServer::open_with(config, service, clock).await;
     assert_eq!(web.get(&path).await.status, 404);
     assert_eq!(web.get("/healthz").await.status, 200);
 }
@@ -373,26 +380,26 @@ async fn slow_peers_are_let_go_and_hold_nobody_up() {
     let reading = stream.read_to_end(&mut said);
     let ended = tokio::time::timeout(Duration::from_secs(20), reading).await;
     assert!(ended.is_ok(), "the connection is still open");
-    assert_eq!(answer(&said).status, 408);
+    assert_eq!(parse_response(&said).status, 408);
 }
 
 #[tokio::test]
 async fn the_real_server_opens_the_port_logs_no_token_and_ends_in_order() {
-    let site = Site::new(Database::create().await).await;
+    let deployment = Deployment::create().await;
     let settings = [
         ("INVITATIONS_LOG", "trace"),
         ("INVITATIONS_HTTP_LISTEN", "127.0.0.1:0"),
         ("INVITATIONS_PUBLIC_URL", "https://invitations.example.com"),
-        ("INVITATIONS_RESEND_WEBHOOK_SECRET", SECRET),
-        ("INVITATIONS_POSTMARK_WEBHOOK_PASSWORD", PASSWORD),
+        ("INVITATIONS_RESEND_WEBHOOK_SECRET", WEBHOOK_SECRET),
+        ("INVITATIONS_POSTMARK_WEBHOOK_PASSWORD", WEBHOOK_PASSWORD),
     ];
-    let (mut running, _channel) = site.serve(&settings).await;
+    let (mut running, _channel) = deployment.serve(&settings).await;
     let address = || {
         let log = running.log();
         let (_, rest) = log.split_once("http.address=")?;
         rest.split_whitespace().next()?.parse().ok()
     };
-    until("the HTTP port", async || address().is_some()).await;
+    wait_until("the HTTP port", async || address().is_some()).await;
     let address = address().unwrap();
     let path = unsubscribe_path("alice@example.net");
     let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
@@ -410,9 +417,14 @@ async fn the_real_server_opens_the_port_logs_no_token_and_ends_in_order() {
     let webhook = "POST /webhooks/postmark HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
     assert_eq!(exchange(address, webhook.as_bytes()).await.status, 401);
     running.terminate().await;
-    assert!(running.ended().await.success());
+    assert!(running.wait_for_exit().await.success());
     let log = running.log();
-    for secret in [&path[3..], &path[10..40], &SECRET[6..], PASSWORD] {
+    for secret in [
+        &path[3..],
+        &path[10..40],
+        &WEBHOOK_SECRET[6..],
+        WEBHOOK_PASSWORD,
+    ] {
         assert!(!log.contains(secret), "{log}");
     }
 }

@@ -4,7 +4,7 @@ use invitations::proto::{BulkCreateRequest, OnExisting};
 use time::Duration;
 use tonic_types::StatusExt as _;
 
-use crate::support::harness::{OTHER, World, invite_request, reason};
+use crate::support::{OTHER, World, invite_request, reason};
 
 const REQUEST_ID: &str = "0c7b8a52-9ad6-4fd5-9a2a-07f1c6a0b1d3";
 
@@ -115,7 +115,7 @@ async fn a_request_id_belongs_to_its_caller_organization_and_body() {
             ..request.clone()
         },
         BulkCreateRequest {
-            invitations: vec![crate::support::harness::item("b@b.co")],
+            invitations: vec![crate::support::item("b@b.co")],
             ..request.clone()
         },
         BulkCreateRequest {

@@ -17,7 +17,7 @@ use invitations::mail::transport::Session;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::Value;
 
-use crate::support::lane::{PASSWORD, compose, fails, invitation, open};
+use crate::support::smtp_session::{PASSWORD, compose, invitation_mail, open_session, send_error};
 
 const USER: &str = "acme";
 
@@ -66,7 +66,7 @@ impl Independent {
     }
 
     fn session(&self, password: &str) -> Session {
-        open(SmtpConfig {
+        open_session(SmtpConfig {
             host: "localhost".to_owned(),
             port: self.port,
             tls: SmtpTls::StartTls,
@@ -129,14 +129,14 @@ fn next(said: &mut BufReader<ChildStdout>) -> Value {
 
 fn mail_to(local_part: &str) -> ComposedMail {
     let to = format!("{local_part}@example.com");
-    compose(&invitation(local_part, &to, "Hello"))
+    compose(&invitation_mail(local_part, &to, "Hello"))
 }
 
 /// A line as long as it may be, and many that begin with dots.
 fn awkward_mail() -> ComposedMail {
     // Cut by quoted-printable, nearly each line of it begins with one.
     let note = ".".repeat(5_000);
-    let mut invitation = invitation("awkward", "awkward@example.com", &note);
+    let mut invitation = invitation_mail("awkward", "awkward@example.com", &note);
     let url = "https://app.acme.example/u/";
     let path = "u".repeat(UNSUBSCRIBE_URL_BYTES_MAX - url.len());
     invitation.unsubscribe_url = Some(format!("{url}{path}").into());
@@ -222,7 +222,7 @@ async fn an_independent_servers_refusals_are_understood() {
 async fn an_independent_server_refuses_a_wrong_password() {
     let server = Independent::start("plain");
     let mut session = server.session("wrong");
-    let error = fails(&mut session, &mail_to("reader")).await;
+    let error = send_error(&mut session, &mail_to("reader")).await;
     assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Auth));
     assert_eq!(error.reply_code, Some(535));
     assert!(error.is_misconfiguration());

@@ -22,10 +22,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::support::harness::{ACME, OTHER, World, reason};
-use crate::support::issuer::{Answer, KeyServer, RSA, Signer, key_set};
-use crate::support::relay::acceptor;
-use crate::support::wire;
+use crate::support::certificates::localhost_tls;
+use crate::support::issuer::{JwtSigner, KeyServer, KeySetReply, RSA, key_set};
+use crate::support::raw_grpc;
+use crate::support::{ACME, OTHER, World, reason};
 
 const PLATFORM: &str = "https://platform.example.com/";
 const LIST: &str = "/invitation.v1.InvitationService/List";
@@ -70,7 +70,7 @@ async fn list_of(world: &World, token: &str, organization_id: &str) -> Result<Ve
     };
     let authorization = format!("Bearer {token}");
     let headers = [("authorization", authorization.as_str())];
-    wire::call(world.address(), LIST, &headers, &request.encode_to_vec()).await
+    raw_grpc::call(world.address(), LIST, &headers, &request.encode_to_vec()).await
 }
 
 fn advance(world: &World, duration: time::Duration) {
@@ -96,9 +96,12 @@ async fn assert_stranger(world: &World, token: &str, case: &str) {
 
 #[tokio::test]
 async fn tokens_of_all_three_algorithms_call_with_the_scopes_that_token_and_table_name() {
-    let (es, ed) = (Signer::es256("es"), Signer::eddsa("ed"));
+    let (es, ed) = (JwtSigner::es256("es"), JwtSigner::eddsa("ed"));
     let server = KeyServer::start(&[&RSA[0], &es, &ed]).await;
-    let world = World::with_issuers(&platform(&server.url())).await;
+    let world = World::builder()
+        .issuers(&platform(&server.url()))
+        .start()
+        .await;
     for signer in [&RSA[0], &es, &ed] {
         let token = signer.sign(&claims(&world));
         list(&world, &token).await.unwrap();
@@ -120,14 +123,17 @@ async fn tokens_of_all_three_algorithms_call_with_the_scopes_that_token_and_tabl
 
 #[tokio::test]
 async fn whatever_is_wrong_with_a_token_a_stranger_is_told_the_same() {
-    let (es, ed) = (Signer::es256("es"), Signer::eddsa("ed"));
-    let foreign = Signer::eddsa("foreign");
+    let (es, ed) = (JwtSigner::es256("es"), JwtSigner::eddsa("ed"));
+    let foreign = JwtSigner::eddsa("foreign");
     let server = KeyServer::start(&[&RSA[0], &es, &ed]).await;
     let other_server = KeyServer::start(&[&foreign]).await;
     let other = platform(&other_server.url())
         .replace("\"platform\"", "\"other\"")
         .replace(PLATFORM, "https://other.example.com/");
-    let world = World::with_issuers(&format!("{}{other}", platform(&server.url()))).await;
+    let world = World::builder()
+        .issuers(&format!("{}{other}", platform(&server.url())))
+        .start()
+        .await;
     let good = ed.sign(&claims(&world));
     list(&world, &good).await.unwrap();
 
@@ -148,7 +154,7 @@ async fn whatever_is_wrong_with_a_token_a_stranger_is_told_the_same() {
 }
 
 /// Tokens that their issuer has signed and that say something wrong.
-fn signed_tokens(world: &World, ed: &Signer) -> Vec<(&'static str, String)> {
+fn signed_tokens(world: &World, ed: &JwtSigner) -> Vec<(&'static str, String)> {
     let now = world.clock.now().unix_timestamp();
     let good = claims(world);
     let claim = |changes: Value| ed.sign(&with(world, &changes));
@@ -188,8 +194,8 @@ fn signed_tokens(world: &World, ed: &Signer) -> Vec<(&'static str, String)> {
 /// Tokens whose signature or form is wrong.
 fn forged_tokens(
     world: &World,
-    [rsa, es, ed]: [&Signer; 3],
-    foreign: &Signer,
+    [rsa, es, ed]: [&JwtSigner; 3],
+    foreign: &JwtSigner,
 ) -> Vec<(&'static str, String)> {
     let good = claims(world);
     let encoded = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
@@ -210,7 +216,7 @@ fn forged_tokens(
         URL_SAFE_NO_PAD.decode(text).unwrap()
     };
     let none = encoded(&json!({"alg": "none", "kid": ed.kid}));
-    let renamed = |signer: &Signer, kid: &str| {
+    let renamed = |signer: &JwtSigner, kid: &str| {
         let header = Header {
             kid: Some(kid.to_owned()),
             ..signer.header()
@@ -292,9 +298,12 @@ fn forged_tokens(
 
 #[tokio::test]
 async fn a_new_key_counts_at_once_and_a_key_that_was_taken_back_does_not() {
-    let (old, new) = (Signer::eddsa("old"), Signer::es256("new"));
+    let (old, new) = (JwtSigner::eddsa("old"), JwtSigner::es256("new"));
     let server = KeyServer::start(&[&old]).await;
-    let world = World::with_issuers(&platform(&server.url())).await;
+    let world = World::builder()
+        .issuers(&platform(&server.url()))
+        .start()
+        .await;
     list(&world, &old.sign(&claims(&world))).await.unwrap();
     assert_eq!(server.requests(), 1);
 
@@ -313,9 +322,12 @@ async fn a_new_key_counts_at_once_and_a_key_that_was_taken_back_does_not() {
 
 #[tokio::test]
 async fn names_of_keys_that_somebody_makes_up_ask_the_issuer_once_in_a_while() {
-    let key = Signer::eddsa("1");
+    let key = JwtSigner::eddsa("1");
     let server = KeyServer::start(&[&key]).await;
-    let world = World::with_issuers(&platform(&server.url())).await;
+    let world = World::builder()
+        .issuers(&platform(&server.url()))
+        .start()
+        .await;
     list(&world, &key.sign(&claims(&world))).await.unwrap();
     let made_up = |number: usize| {
         let header = Header {
@@ -338,9 +350,12 @@ async fn names_of_keys_that_somebody_makes_up_ask_the_issuer_once_in_a_while() {
 
 #[tokio::test]
 async fn however_many_calls_need_keys_at_once_they_are_fetched_once() {
-    let key = Signer::es256("1");
+    let key = JwtSigner::es256("1");
     let server = KeyServer::start(&[&key]).await;
-    let world = World::with_issuers(&platform(&server.url())).await;
+    let world = World::builder()
+        .issuers(&platform(&server.url()))
+        .start()
+        .await;
     let all = async || {
         let token = key.sign(&claims(&world));
         let calls = (0..50).map(|_| list(&world, &token));
@@ -348,7 +363,10 @@ async fn however_many_calls_need_keys_at_once_they_are_fetched_once() {
             answer.unwrap();
         }
     };
-    server.answer(Answer::Slow(Duration::from_millis(300), key_set(&[&key])));
+    server.reply_with(KeySetReply::Slow(
+        Duration::from_millis(300),
+        key_set(&[&key]),
+    ));
     all().await;
     assert_eq!(server.requests(), 1);
     advance(&world, KEYS_FRESH_FOR);
@@ -358,22 +376,25 @@ async fn however_many_calls_need_keys_at_once_they_are_fetched_once() {
 
 #[tokio::test]
 async fn old_keys_go_on_while_an_issuer_fails_and_then_it_is_our_fault_and_not_the_callers() {
-    let key = Signer::eddsa("1");
+    let key = JwtSigner::eddsa("1");
     let server = KeyServer::start(&[&key]).await;
-    let world = World::with_issuers(&platform(&server.url())).await;
+    let world = World::builder()
+        .issuers(&platform(&server.url()))
+        .start()
+        .await;
     list(&world, &key.sign(&claims(&world))).await.unwrap();
     let too_long = format!("{}{}", key_set(&[&key]), " ".repeat(KEY_SET_BYTES_MAX));
     let failures = [
-        Answer::Status(503),
-        Answer::Keys("<html>".to_owned()),
-        Answer::Keys(String::new()),
-        Answer::Keys(too_long),
-        Answer::Redirect(server.url()),
+        KeySetReply::Status(503),
+        KeySetReply::Keys("<html>".to_owned()),
+        KeySetReply::Keys(String::new()),
+        KeySetReply::Keys(too_long),
+        KeySetReply::Redirect(server.url()),
     ];
     let rounds = 5;
     assert_eq!(failures.len(), rounds);
     for failure in failures {
-        server.answer(failure);
+        server.reply_with(failure);
         let before = server.requests();
         advance(&world, KEYS_FRESH_FOR);
         // The first call that finds them old does not wait for the issuer, so what it does is waited for here.
@@ -407,10 +428,13 @@ async fn old_keys_go_on_while_an_issuer_fails_and_then_it_is_our_fault_and_not_t
 
 #[tokio::test]
 async fn an_issuer_that_was_never_reached_is_asked_again_after_a_pause() {
-    let key = Signer::eddsa("1");
+    let key = JwtSigner::eddsa("1");
     let server = KeyServer::start(&[&key]).await;
-    server.answer(Answer::Status(500));
-    let world = World::with_issuers(&platform(&server.url())).await;
+    server.reply_with(KeySetReply::Status(500));
+    let world = World::builder()
+        .issuers(&platform(&server.url()))
+        .start()
+        .await;
     for _ in 0..10 {
         assert_unavailable(&world, &key.sign(&claims(&world))).await;
     }
@@ -423,10 +447,13 @@ async fn an_issuer_that_was_never_reached_is_asked_again_after_a_pause() {
 
 #[tokio::test]
 async fn a_slow_issuer_delays_nobody_who_has_keys_and_others_for_a_bounded_time() {
-    let key = Signer::eddsa("1");
+    let key = JwtSigner::eddsa("1");
     let server = KeyServer::start(&[&key]).await;
-    let world = World::with_issuers(&platform(&server.url())).await;
-    let slow = || server.answer(Answer::Slow(Duration::from_secs(10), key_set(&[&key])));
+    let world = World::builder()
+        .issuers(&platform(&server.url()))
+        .start()
+        .await;
+    let slow = || server.reply_with(KeySetReply::Slow(Duration::from_secs(10), key_set(&[&key])));
     list(&world, &key.sign(&claims(&world))).await.unwrap();
     slow();
     advance(&world, KEYS_FRESH_FOR);
@@ -438,8 +465,11 @@ async fn a_slow_issuer_delays_nobody_who_has_keys_and_others_for_a_bounded_time(
     assert_eq!(server.requests(), 2);
 
     let other = KeyServer::start(&[&key]).await;
-    other.answer(Answer::Slow(Duration::from_secs(10), key_set(&[&key])));
-    let world = World::with_issuers(&platform(&other.url())).await;
+    other.reply_with(KeySetReply::Slow(Duration::from_secs(10), key_set(&[&key])));
+    let world = World::builder()
+        .issuers(&platform(&other.url()))
+        .start()
+        .await;
     let began = Instant::now();
     let token = key.sign(&claims(&world));
     join_all((0..50).map(|_| assert_unavailable(&world, &token))).await;
@@ -453,10 +483,16 @@ async fn a_slow_issuer_delays_nobody_who_has_keys_and_others_for_a_bounded_time(
 
 #[tokio::test]
 async fn a_caller_that_hangs_up_does_not_end_the_fetch_for_the_others() {
-    let key = Signer::eddsa("1");
+    let key = JwtSigner::eddsa("1");
     let server = KeyServer::start(&[&key]).await;
-    server.answer(Answer::Slow(Duration::from_millis(500), key_set(&[&key])));
-    let world = World::with_issuers(&platform(&server.url())).await;
+    server.reply_with(KeySetReply::Slow(
+        Duration::from_millis(500),
+        key_set(&[&key]),
+    ));
+    let world = World::builder()
+        .issuers(&platform(&server.url()))
+        .start()
+        .await;
     let token = key.sign(&claims(&world));
     let short = tokio::time::timeout(Duration::from_millis(100), list(&world, &token));
     let (gone, stayed) = tokio::join!(short, list(&world, &token));
@@ -467,9 +503,12 @@ async fn a_caller_that_hangs_up_does_not_end_the_fetch_for_the_others() {
 
 #[tokio::test]
 async fn an_issuer_that_takes_all_its_keys_back_is_believed() {
-    let key = Signer::eddsa("1");
+    let key = JwtSigner::eddsa("1");
     let server = KeyServer::start(&[&key]).await;
-    let world = World::with_issuers(&platform(&server.url())).await;
+    let world = World::builder()
+        .issuers(&platform(&server.url()))
+        .start()
+        .await;
     list(&world, &key.sign(&claims(&world))).await.unwrap();
     server.rotate(&[]);
     advance(&world, 2 * KEYS_FRESH_FOR);
@@ -478,13 +517,13 @@ async fn an_issuer_that_takes_all_its_keys_back_is_believed() {
 
 #[tokio::test]
 async fn a_service_acts_for_the_organizations_that_token_and_table_name() {
-    let key = Signer::eddsa("1");
+    let key = JwtSigner::eddsa("1");
     let server = KeyServer::start(&[&key]).await;
     let table = format!(
         "{}organizations_claim = \"orgs\"\norganizations = [\"{ACME}\", \"more\"]\n",
         platform(&server.url())
     );
-    let world = World::with_issuers(&table).await;
+    let world = World::builder().issuers(&table).start().await;
     let token = |orgs: Value| key.sign(&with(&world, &json!({"orgs": orgs})));
     let both = token(json!([ACME, OTHER]));
     list_of(&world, &both, ACME).await.unwrap();
@@ -500,7 +539,7 @@ async fn a_service_acts_for_the_organizations_that_token_and_table_name() {
 
 #[tokio::test]
 async fn keys_of_a_file_count_and_are_read_again() {
-    let (old, new) = (Signer::eddsa("old"), Signer::eddsa("new"));
+    let (old, new) = (JwtSigner::eddsa("old"), JwtSigner::eddsa("new"));
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("keys.json");
     std::fs::write(&path, key_set(&[&old])).unwrap();
@@ -508,7 +547,7 @@ async fn keys_of_a_file_count_and_are_read_again() {
         "jwks_url = \"x\"",
         &format!("jwks_file = \"{}\"", path.display()),
     );
-    let world = World::with_issuers(&table).await;
+    let world = World::builder().issuers(&table).start().await;
     list(&world, &old.sign(&claims(&world))).await.unwrap();
     std::fs::write(&path, key_set(&[&new])).unwrap();
     list(&world, &new.sign(&claims(&world))).await.unwrap();
@@ -569,9 +608,9 @@ async fn a_bearer_that_is_longer_than_all_headers_may_be_harms_its_own_call_or_c
 
 #[tokio::test]
 async fn keys_come_over_tls_from_whoever_shows_a_trusted_certificate() {
-    let key = Signer::eddsa("1");
-    let (tls, certificate) = acceptor(2100);
-    let (_, another) = acceptor(2100);
+    let key = JwtSigner::eddsa("1");
+    let (tls, certificate) = localhost_tls(2100);
+    let (_, another) = localhost_tls(2100);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let body = key_set(&[&key]);
@@ -595,9 +634,15 @@ async fn keys_come_over_tls_from_whoever_shows_a_trusted_certificate() {
         let url = format!("https://localhost:{port}/jwks.json");
         format!("{}roots_file = \"{}\"\n", platform(&url), path.display())
     };
-    let wary = World::with_issuers(&table("another.pem", &another)).await;
+    let wary = World::builder()
+        .issuers(&table("another.pem", &another))
+        .start()
+        .await;
     assert_unavailable(&wary, &key.sign(&claims(&wary))).await;
-    let trusting = World::with_issuers(&table("own.pem", &certificate)).await;
+    let trusting = World::builder()
+        .issuers(&table("own.pem", &certificate))
+        .start()
+        .await;
     list(&trusting, &key.sign(&claims(&trusting)))
         .await
         .unwrap();
@@ -619,7 +664,7 @@ fn every_key_set_and_certificate_that_cannot_be_read_is_told_at_once() {
     let mut text = table("missing", None);
     text += &table("garbage", Some("<html>"));
     text += &table("empty", Some("{\"keys\": []}"));
-    text += &table("good", Some(&key_set(&[&Signer::eddsa("1")])));
+    text += &table("good", Some(&key_set(&[&JwtSigner::eddsa("1")])));
     let url = platform("https://localhost/").replace("\"platform\"", "\"roots\"");
     text.push_str(&url);
     text.push_str("roots_file = \"/nowhere\"\n");

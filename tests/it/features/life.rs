@@ -7,7 +7,7 @@ use invitations::proto::{
 use time::Duration;
 use tonic::Status;
 
-use crate::support::harness::{ACME, OTHER, START, World, created, invite_request, reason};
+use crate::support::{ACME, OTHER, START, World, created, invite_request, reason};
 
 fn revoke_request(invitation_id: &str) -> RevokeRequest {
     RevokeRequest {

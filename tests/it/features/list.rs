@@ -8,7 +8,7 @@ use time::Duration;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::support::harness::{ACME, OTHER, World, invite_request, item};
+use crate::support::{ACME, OTHER, World, create_request, invite_request, item};
 
 pub(crate) fn everything() -> ListRequest {
     ListRequest {
@@ -38,7 +38,7 @@ pub(crate) async fn invite_quietly(world: &World, emails: &[&str]) -> String {
     });
     let request = BulkCreateRequest {
         invitations: invitations.collect(),
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let answer = world.client().bulk_create(request).await.unwrap();
     let answer = answer.into_inner();

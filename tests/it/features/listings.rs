@@ -11,7 +11,7 @@ use time::Duration;
 use uuid::Uuid;
 
 use crate::features::retention::{pages, pages_as_usual};
-use crate::support::harness::{ACME, START, World};
+use crate::support::{ACME, START, World};
 
 /// One batch of 20 in the middle.
 const MIDDLE: Uuid = Uuid::from_u128(7);

@@ -12,7 +12,7 @@ use sqlx::Executor as _;
 use time::Duration;
 use tonic::{Code, Status};
 
-use crate::support::harness::{ACME, OTHER, START, World, reason};
+use crate::support::{ACME, OTHER, START, World, reason};
 
 pub(crate) fn membership(organization_id: &str, user_id: &str, role: &str) -> Membership {
     Membership {

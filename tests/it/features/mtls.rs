@@ -13,10 +13,13 @@ use tonic::transport::{Channel, ClientTlsConfig, Endpoint};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
-use crate::support::certificates::{Leaf, Root, SERVER, client_tls};
-use crate::support::database::Database;
+use crate::support::certificates::{
+    CertificateAuthority, KeyedCertificate, SERVER_NAME, client_tls,
+};
+use crate::support::deployment::{Deployment, TOKEN, is_serving};
 use crate::support::programs::invitectl;
-use crate::support::site::{PATIENCE, Running, Site, TOKEN, is_serving, until};
+use crate::support::server_process::ServerProcess;
+use crate::support::waiting::{WAIT_MAX, wait_until};
 
 /// What the certificates of callers name.
 pub(crate) const WEB: &str = "spiffe://a.example/web";
@@ -42,42 +45,44 @@ const UNKNOWN: &str = "CREDENTIALS_INVALID";
 const HALF_HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01";
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A site whose callers are known by certificates too, and the roots of both sides.
+/// A deployment whose callers are known by certificates too, and the roots of both sides.
 pub(crate) struct Secured {
-    pub(crate) site: Site,
+    pub(crate) deployment: Deployment,
     /// Vouches for the server.
-    root: Root,
+    root: CertificateAuthority,
     /// Vouches for clients.
-    pub(crate) clients: Root,
+    pub(crate) clients: CertificateAuthority,
 }
 
 impl Secured {
     pub(crate) async fn new() -> Self {
-        let site = Site::new(Database::create().await).await;
-        let callers = std::fs::read_to_string(site.path("callers")).unwrap();
-        site.write("callers", &format!("{callers}{CALLERS}"));
-        let (root, clients) = (Root::new(), Root::new());
+        let deployment = Deployment::create().await;
+        let callers = std::fs::read_to_string(deployment.path("callers")).unwrap();
+        deployment.write("callers", &format!("{callers}{CALLERS}"));
+        let (root, clients) = (CertificateAuthority::new(), CertificateAuthority::new());
         let secured = Self {
-            site,
+            deployment,
             root,
             clients,
         };
         secured.write_server(&secured.root.server(2100));
-        secured.site.write("client-roots", &secured.clients.pem());
+        secured
+            .deployment
+            .write("client-roots", &secured.clients.pem());
         secured
     }
 
-    fn write_server(&self, leaf: &Leaf) {
-        self.site.write("certificate", &leaf.certificate);
-        self.site.write("key", &leaf.key);
+    fn write_server(&self, leaf: &KeyedCertificate) {
+        self.deployment.write("certificate", &leaf.certificate);
+        self.deployment.write("key", &leaf.key);
     }
 
     fn path(&self, name: &str) -> String {
-        self.site.path(name).display().to_string()
+        self.deployment.path(name).display().to_string()
     }
 
     /// Starts the server with TLS and these settings.
-    fn start(&self, settings: &[(&str, &str)]) -> Running {
+    fn start(&self, settings: &[(&str, &str)]) -> ServerProcess {
         let (certificate, key) = (self.path("certificate"), self.path("key"));
         let roots = self.path("client-roots");
         let mut all = vec![
@@ -86,36 +91,36 @@ impl Secured {
             ("INVITATIONS_TLS_CLIENT_ROOTS_FILE", &roots),
         ];
         all.extend(settings);
-        self.site.start("serve", &all)
+        self.deployment.start("serve", &all)
     }
 
     /// The same, and waits until it serves.
-    pub(crate) async fn serve(&self, settings: &[(&str, &str)]) -> Running {
+    pub(crate) async fn serve(&self, settings: &[(&str, &str)]) -> ServerProcess {
         let running = self.start(settings);
         running.channel().await;
         let leaf = self.clients.client(&["health.a.example"]);
         let endpoint = endpoint(&running, Some(self.tls(Some(&leaf))));
         let channel = endpoint.connect_lazy();
-        until("SERVING", async || is_serving(&channel).await).await;
+        wait_until("SERVING", async || is_serving(&channel).await).await;
         running
     }
 
-    pub(crate) fn tls(&self, leaf: Option<&Leaf>) -> ClientTlsConfig {
+    pub(crate) fn tls(&self, leaf: Option<&KeyedCertificate>) -> ClientTlsConfig {
         client_tls(&self.root, leaf)
     }
 
     /// Who a client with this certificate is to the server.
     pub(crate) async fn who(
         &self,
-        running: &Running,
-        leaf: Option<&Leaf>,
+        running: &ServerProcess,
+        leaf: Option<&KeyedCertificate>,
         headers: &[(&'static str, &str)],
     ) -> String {
         who(&endpoint(running, Some(self.tls(leaf))), headers).await
     }
 }
 
-pub(crate) fn endpoint(running: &Running, tls: Option<ClientTlsConfig>) -> Endpoint {
+pub(crate) fn endpoint(running: &ServerProcess, tls: Option<ClientTlsConfig>) -> Endpoint {
     let scheme = if tls.is_some() { "https" } else { "http" };
     let endpoint = Endpoint::from_shared(format!("{scheme}://{}", running.address())).unwrap();
     match tls {
@@ -126,7 +131,7 @@ pub(crate) fn endpoint(running: &Running, tls: Option<ClientTlsConfig>) -> Endpo
 
 /// Who calls over a new connection: `all` by the token, `web`, `api`, the reason of a refusal, or nobody at all.
 pub(crate) async fn who(endpoint: &Endpoint, headers: &[(&'static str, &str)]) -> String {
-    match timeout(PATIENCE, endpoint.connect()).await.unwrap() {
+    match timeout(WAIT_MAX, endpoint.connect()).await.unwrap() {
         Ok(channel) => who_by(&channel, headers).await,
         Err(_) => TURNED_AWAY.to_owned(),
     }
@@ -178,7 +183,7 @@ fn told_by(status: &Status) -> String {
 async fn whoever_shows_the_certificate_of_a_caller_is_that_caller() {
     let secured = Secured::new().await;
     let running = secured.serve(&[]).await;
-    let stranger = Root::new();
+    let stranger = CertificateAuthority::new();
     let root = &secured.clients;
     for (leaf, expected) in [
         (root.client(&[WEB]), "web"),
@@ -225,7 +230,7 @@ async fn where_certificates_are_optional_a_token_does_and_a_bad_certificate_does
     let web = secured.clients.client(&[WEB]);
     assert_eq!(secured.who(&running, Some(&web), &[]).await, "web");
     for bad in [
-        Root::new().client(&[WEB]),
+        CertificateAuthority::new().client(&[WEB]),
         secured.clients.expired_client(&[WEB]),
     ] {
         let who = secured.who(&running, Some(&bad), &with_token).await;
@@ -287,17 +292,17 @@ async fn rotated_files_hold_for_new_connections_and_end_none() {
     assert_eq!(who_by(&living, &[]).await, "web");
 
     // A key that does not fit changes nothing.
-    let (root, clients) = (Root::new(), Root::new());
+    let (root, clients) = (CertificateAuthority::new(), CertificateAuthority::new());
     let leaf = root.server(2100);
-    secured.site.write("key", &leaf.key);
+    secured.deployment.write("key", &leaf.key);
     let unusable = "the TLS files cannot be used, so the previous ones remain in use";
-    until("the warning", async || running.log().contains(unusable)).await;
+    wait_until("the warning", async || running.log().contains(unusable)).await;
     assert_eq!(who(&old_endpoint, &[]).await, "web");
 
-    secured.site.write("certificate", &leaf.certificate);
-    let tls = |leaf: &Leaf| client_tls(&root, Some(leaf));
+    secured.deployment.write("certificate", &leaf.certificate);
+    let tls = |leaf: &KeyedCertificate| client_tls(&root, Some(leaf));
     let new_server = endpoint(&running, Some(tls(&old)));
-    until("the certificate", async || {
+    wait_until("the certificate", async || {
         who(&new_server, &[]).await == "web"
     })
     .await;
@@ -305,9 +310,9 @@ async fn rotated_files_hold_for_new_connections_and_end_none() {
     assert_eq!(who_by(&living, &[]).await, "web");
     assert_eq!(who(&old_endpoint, &[]).await, TURNED_AWAY);
 
-    secured.site.write("client-roots", &clients.pem());
+    secured.deployment.write("client-roots", &clients.pem());
     let new = endpoint(&running, Some(tls(&clients.client(&[WEB]))));
-    until("the roots", async || who(&new, &[]).await == "web").await;
+    wait_until("the roots", async || who(&new, &[]).await == "web").await;
     assert_eq!(who(&new_server, &[]).await, TURNED_AWAY);
     assert_eq!(who_by(&living, &[]).await, "web");
     assert_eq!(running.log().matches(unusable).count(), 1);
@@ -319,13 +324,13 @@ async fn an_expired_certificate_is_told_and_does_not_keep_the_server_down() {
     secured.write_server(&secured.root.server(2020));
     let running = secured.start(&[]);
     running.channel().await;
-    until("the warning", async || {
+    wait_until("the warning", async || {
         running.log().contains("has expired")
     })
     .await;
     secured.write_server(&secured.root.server(2100));
     let web = secured.clients.client(&[WEB]);
-    until("the certificate", async || {
+    wait_until("the certificate", async || {
         secured.who(&running, Some(&web), &[]).await == "web"
     })
     .await;
@@ -336,11 +341,13 @@ async fn every_problem_of_certificates_is_told_at_start() {
     let secured = Secured::new().await;
     let refusal = async |settings: &[(&str, &str)]| {
         let mut running = secured.start(settings);
-        let status = running.ended().await;
+        let status = running.wait_for_exit().await;
         assert_eq!(status.code(), Some(1), "{}", running.log());
         running.log()
     };
-    secured.site.write("key", &Root::new().server(2100).key);
+    secured
+        .deployment
+        .write("key", &CertificateAuthority::new().server(2100).key);
     let log = refusal(&[]).await;
     assert!(
         log.contains("tls-certificate-file, tls-key-file: "),
@@ -348,8 +355,8 @@ async fn every_problem_of_certificates_is_told_at_start() {
     );
     assert!(log.contains("KeyMismatch"), "{log}");
 
-    secured.site.write("certificate", "none");
-    secured.site.write("key", "none");
+    secured.deployment.write("certificate", "none");
+    secured.deployment.write("key", "none");
     let proxies = ("INVITATIONS_TRUSTED_PROXIES", "10.0.0.0/8,0.0.0.0/0");
     let nowhere = ("INVITATIONS_TLS_CLIENT_ROOTS_FILE", "/nowhere/roots");
     let log = refusal(&[proxies]).await;
@@ -380,16 +387,16 @@ async fn the_commands_of_the_client_show_their_certificate() {
     let secured = Secured::new().await;
     let running = secured.serve(&[]).await;
     let web = secured.clients.client(&[WEB]);
-    secured.site.write("root", &secured.root.pem());
-    secured.site.write("web", &web.certificate);
-    secured.site.write("web-key", &web.key);
+    secured.deployment.write("root", &secured.root.pem());
+    secured.deployment.write("web", &web.certificate);
+    secured.deployment.write("web-key", &web.key);
     let server = format!("https://{}", running.address());
     let command = async |arguments: &[&str], certificate: Option<(&str, &str)>| {
         let mut command = invitectl();
         command
             .args(arguments)
             .env("INVITATIONS_SERVER", &server)
-            .env("INVITATIONS_SERVER_NAME", SERVER)
+            .env("INVITATIONS_SERVER_NAME", SERVER_NAME)
             .env("INVITATIONS_SERVER_ROOTS_FILE", secured.path("root"));
         if let Some((certificate, key)) = certificate {
             command
@@ -399,7 +406,7 @@ async fn the_commands_of_the_client_show_their_certificate() {
                 )
                 .env("INVITATIONS_CLIENT_KEY_FILE", secured.path(key));
         }
-        let output = timeout(PATIENCE, command.output()).await.unwrap().unwrap();
+        let output = timeout(WAIT_MAX, command.output()).await.unwrap().unwrap();
         let told = [output.stdout, output.stderr].concat();
         (output.status.code(), String::from_utf8(told).unwrap())
     };

@@ -9,7 +9,7 @@ use crate::features::directory::{
 };
 use crate::features::list::everything;
 use crate::features::memberships::{get_membership, list, membership};
-use crate::support::harness::{ACME, World, invite_request, item_reason, reason};
+use crate::support::{ACME, World, invite_request, item_reason, reason};
 
 #[tokio::test]
 async fn an_organizations_roles_have_defaults_and_are_replaced_whole() {

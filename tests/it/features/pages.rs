@@ -5,7 +5,7 @@ use time::Duration;
 use tonic::Code;
 
 use crate::features::list::{emails, everything, invite_quietly, list};
-use crate::support::harness::{OTHER, World, reason};
+use crate::support::{OTHER, World, reason};
 
 #[tokio::test]
 async fn pages_show_each_of_2500_once_while_new_ones_are_made() {

@@ -5,14 +5,15 @@ use std::time::Duration;
 use invitations::mail::outcome::{Fate, Stage, Verdict};
 use invitations::mail::smtp::SmtpTls;
 
-use crate::support::lane::{
-    KINDS, config, fails, impatient, is_delivered, mail, open, plain, recipients, relay,
+use crate::support::relay::{Relay, RelayAction, SmtpStep};
+use crate::support::smtp_session::{
+    PIPELINING, deliver, message, open_session, plain_session, recipients, send_error,
+    session_with_short_timeouts, smtp_config, start_relay,
 };
-use crate::support::relay::{Act, On, Relay};
 
 /// The bytes that arrived together and begin with a command.
 fn arrival(relay: &Relay, command: &str) -> Vec<String> {
-    let seen = relay.seen();
+    let seen = relay.connections();
     let arrivals = seen.iter().flat_map(|seen| &seen.arrivals);
     arrivals
         .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
@@ -22,12 +23,12 @@ fn arrival(relay: &Relay, command: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn all_commands_up_to_data_go_out_at_once() {
-    let relay = relay(true).await;
-    relay.says(On::Rcpt, "550 5.1.1 unknown");
-    let mut session = plain(&relay);
-    fails(&mut session, &mail(1)).await;
-    is_delivered(&mut session, 2).await;
-    is_delivered(&mut session, 3).await;
+    let relay = start_relay(true).await;
+    relay.reply_once(SmtpStep::Rcpt, "550 5.1.1 unknown");
+    let mut session = plain_session(&relay);
+    send_error(&mut session, &message(1)).await;
+    deliver(&mut session, 2).await;
+    deliver(&mut session, 3).await;
     let commands = |number: u32| {
         format!(
             "MAIL FROM:<invites@acme.example>\r\nRCPT TO:<reader{number}@example.com>\r\nDATA\r\n"
@@ -43,23 +44,23 @@ async fn all_commands_up_to_data_go_out_at_once() {
 
 #[tokio::test]
 async fn nothing_is_sent_ahead_unless_offered_and_wanted() {
-    let unoffered = relay(false).await;
-    is_delivered(&mut plain(&unoffered), 1).await;
-    let unwanted = relay(true).await;
-    let mut config = config(&unwanted, SmtpTls::None);
+    let unoffered = start_relay(false).await;
+    deliver(&mut plain_session(&unoffered), 1).await;
+    let unwanted = start_relay(true).await;
+    let mut config = smtp_config(&unwanted, SmtpTls::None);
     config.pipelining = false;
-    is_delivered(&mut open(config), 1).await;
-    let refused = relay(true).await;
+    deliver(&mut open_session(config), 1).await;
+    let refused = start_relay(true).await;
     refused
-        .says(On::Ehlo, "250-relay.test\r\n250 PIPELINING")
-        .says(On::Ehlo, "503 5.5.1 once is enough");
-    is_delivered(&mut plain(&refused), 1).await;
+        .reply_once(SmtpStep::Ehlo, "250-relay.test\r\n250 PIPELINING")
+        .reply_once(SmtpStep::Ehlo, "503 5.5.1 once is enough");
+    deliver(&mut plain_session(&refused), 1).await;
     // A name is not an offer.
-    let named = relay(false).await;
+    let named = start_relay(false).await;
     named
-        .says(On::Ehlo, "250 pipelining")
-        .says(On::Ehlo, "250 pipelining");
-    is_delivered(&mut plain(&named), 1).await;
+        .reply_once(SmtpStep::Ehlo, "250 pipelining")
+        .reply_once(SmtpStep::Ehlo, "250 pipelining");
+    deliver(&mut plain_session(&named), 1).await;
     for (relay, hellos) in [(unoffered, 2), (unwanted, 1), (refused, 2), (named, 2)] {
         assert_eq!(arrival(&relay, "EHLO").len(), hellos);
         assert_eq!(arrival(&relay, "DATA"), ["DATA\r\n"]);
@@ -68,17 +69,17 @@ async fn nothing_is_sent_ahead_unless_offered_and_wanted() {
 
 #[tokio::test]
 async fn one_refused_recipient_in_ten_costs_no_connection_and_no_other_mail() {
-    for is_pipelining in KINDS {
-        let relay = relay(is_pipelining).await;
+    for is_pipelining in PIPELINING {
+        let relay = start_relay(is_pipelining).await;
         for number in (10..=50).step_by(10) {
-            relay.refuses(
+            relay.refuse(
                 &format!("reader{number}@example.com"),
                 "550 5.1.1 no such user",
             );
         }
-        let mut session = plain(&relay);
+        let mut session = plain_session(&relay);
         for number in 1..=50 {
-            match session.send(&mail(number)).await {
+            match session.send(&message(number)).await {
                 Ok(_) => assert_ne!(number % 10, 0),
                 Err(error) => {
                     assert_eq!(number % 10, 0, "{error}");
@@ -89,7 +90,7 @@ async fn one_refused_recipient_in_ten_costs_no_connection_and_no_other_mail() {
                 }
             }
         }
-        assert_eq!(relay.seen().len(), 1);
+        assert_eq!(relay.connections().len(), 1);
         let expected: Vec<_> = (1..=50)
             .filter(|number| number % 10 != 0)
             .map(|number| format!("RCPT TO:<reader{number}@example.com>"))
@@ -100,96 +101,98 @@ async fn one_refused_recipient_in_ten_costs_no_connection_and_no_other_mail() {
 
 #[tokio::test]
 async fn a_greylisted_recipient_is_taken_the_second_time() {
-    for is_pipelining in KINDS {
-        let relay = relay(is_pipelining).await;
-        relay.greylists(1);
-        let mut session = plain(&relay);
+    for is_pipelining in PIPELINING {
+        let relay = start_relay(is_pipelining).await;
+        relay.greylist(1);
+        let mut session = plain_session(&relay);
         for number in 1..=3 {
-            let error = fails(&mut session, &mail(number)).await;
+            let error = send_error(&mut session, &message(number)).await;
             assert_eq!((error.fate, error.stage), (Fate::Retry, Stage::RcptTo));
             assert_eq!(error.retry_after, Some(Duration::from_mins(5)));
         }
         for number in 1..=3 {
-            is_delivered(&mut session, number).await;
+            deliver(&mut session, number).await;
         }
-        assert_eq!((relay.seen().len(), relay.taken().len()), (1, 3));
+        assert_eq!((relay.connections().len(), relay.received().len()), (1, 3));
     }
 }
 
 #[tokio::test]
 async fn a_server_that_closes_after_some_mails_gets_the_next_on_another_connection() {
-    for is_pipelining in KINDS {
-        let relay = relay(is_pipelining).await;
+    for is_pipelining in PIPELINING {
+        let relay = start_relay(is_pipelining).await;
         for _ in 0..3 {
-            relay.says(On::Mail, "250 2.1.0 ok");
+            relay.reply_once(SmtpStep::Mail, "250 2.1.0 ok");
         }
-        relay.next(
-            On::Mail,
-            Act::SayAndClose("421 4.7.0 too many mails, try again in 2 minutes".to_owned()),
+        relay.act_once(
+            SmtpStep::Mail,
+            RelayAction::ReplyAndClose(
+                "421 4.7.0 too many mails, try again in 2 minutes".to_owned(),
+            ),
         );
-        let mut session = plain(&relay);
+        let mut session = plain_session(&relay);
         for number in 1..=3 {
-            is_delivered(&mut session, number).await;
+            deliver(&mut session, number).await;
         }
-        let error = fails(&mut session, &mail(4)).await;
+        let error = send_error(&mut session, &message(4)).await;
         assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::MailFrom));
         assert!(error.is_throttle());
         assert_eq!(error.retry_after, Some(Duration::from_mins(2)));
-        is_delivered(&mut session, 4).await;
-        assert_eq!((relay.seen().len(), relay.taken().len()), (2, 4));
+        deliver(&mut session, 4).await;
+        assert_eq!((relay.connections().len(), relay.received().len()), (2, 4));
     }
 }
 
 #[tokio::test]
 async fn a_server_that_wants_a_message_for_nobody_gets_a_lone_dot() {
-    let relay = relay(true).await;
+    let relay = start_relay(true).await;
     relay
-        .says(On::Rcpt, "550 5.1.1 unknown")
-        .says(On::Data, "354 go on");
-    let mut session = plain(&relay);
-    let error = fails(&mut session, &mail(1)).await;
+        .reply_once(SmtpStep::Rcpt, "550 5.1.1 unknown")
+        .reply_once(SmtpStep::Data, "354 go on");
+    let mut session = plain_session(&relay);
+    let error = send_error(&mut session, &message(1)).await;
     assert_eq!(
         (error.stage, error.verdict()),
         (Stage::RcptTo, Verdict::NoSuchAddress)
     );
     assert_eq!(arrival(&relay, "."), [".\r\n"]);
     // It refused the dot, so both know where they are.
-    is_delivered(&mut session, 2).await;
-    assert_eq!(relay.seen().len(), 1);
+    deliver(&mut session, 2).await;
+    assert_eq!(relay.connections().len(), 1);
     assert_eq!(recipients(&relay), ["RCPT TO:<reader2@example.com>"]);
 }
 
 #[tokio::test]
 async fn a_message_for_nobody_that_is_accepted_counts_for_nobody() {
     let acts = [
-        Act::Say("250 2.0.0 queued".to_owned()),
-        Act::Say("354 go on".to_owned()),
-        Act::SayAndClose("421 4.3.2 closing".to_owned()),
-        Act::SayBytes(b"554 \xff\r\n".to_vec()),
-        Act::Close,
-        Act::Reset,
-        Act::Silence,
+        RelayAction::Reply("250 2.0.0 queued".to_owned()),
+        RelayAction::Reply("354 go on".to_owned()),
+        RelayAction::ReplyAndClose("421 4.3.2 closing".to_owned()),
+        RelayAction::ReplyBytes(b"554 \xff\r\n".to_vec()),
+        RelayAction::Close,
+        RelayAction::Reset,
+        RelayAction::Silence,
     ];
     for act in acts {
-        let relay = relay(true).await;
+        let relay = start_relay(true).await;
         relay
-            .says(On::Rcpt, "450 4.2.0 greylisted")
-            .says(On::Data, "354 go on")
-            .next(On::Message, act.clone());
-        let mut session = if matches!(act, Act::Silence) {
-            impatient(&relay)
+            .reply_once(SmtpStep::Rcpt, "450 4.2.0 greylisted")
+            .reply_once(SmtpStep::Data, "354 go on")
+            .act_once(SmtpStep::Message, act.clone());
+        let mut session = if matches!(act, RelayAction::Silence) {
+            session_with_short_timeouts(&relay)
         } else {
-            plain(&relay)
+            plain_session(&relay)
         };
-        let error = fails(&mut session, &mail(1)).await;
+        let error = send_error(&mut session, &message(1)).await;
         assert_eq!(
             (error.fate, error.stage, error.reply_code),
             (Fate::Retry, Stage::RcptTo, Some(450)),
             "{act:?}"
         );
         assert_eq!(session.idle_deadline(), None, "kept after {act:?}");
-        is_delivered(&mut session, 2).await;
-        assert_eq!(relay.seen().len(), 2, "{act:?}");
+        deliver(&mut session, 2).await;
+        assert_eq!(relay.connections().len(), 2, "{act:?}");
         assert_eq!(recipients(&relay), ["RCPT TO:<reader2@example.com>"]);
     }
 }
@@ -202,62 +205,62 @@ async fn the_refusal_of_data_after_a_refused_recipient_is_not_the_mails() {
         "451 4.3.0 later",
         "550 5.7.1 no",
     ];
-    let relay = relay(true).await;
-    let mut session = plain(&relay);
+    let relay = start_relay(true).await;
+    let mut session = plain_session(&relay);
     for reply in replies {
         relay
-            .says(On::Rcpt, "450 4.2.0 greylisted")
-            .says(On::Data, reply);
-        let error = fails(&mut session, &mail(1)).await;
+            .reply_once(SmtpStep::Rcpt, "450 4.2.0 greylisted")
+            .reply_once(SmtpStep::Data, reply);
+        let error = send_error(&mut session, &message(1)).await;
         assert_eq!(
             (error.fate, error.stage, error.reply_code),
             (Fate::Retry, Stage::RcptTo, Some(450)),
             "{reply}"
         );
     }
-    is_delivered(&mut session, 2).await;
-    assert_eq!(relay.seen().len(), 1);
+    deliver(&mut session, 2).await;
+    assert_eq!(relay.connections().len(), 1);
 }
 
 #[tokio::test]
 async fn a_missing_reply_is_not_made_up_for_by_the_next() {
     for (on, stage, fate) in [
-        (On::Mail, Stage::RcptTo, Fate::LaneDown),
-        (On::Rcpt, Stage::RcptTo, Fate::LaneDown),
-        (On::Data, Stage::Data, Fate::Retry),
-        (On::Message, Stage::FinalReply, Fate::Retry),
+        (SmtpStep::Mail, Stage::RcptTo, Fate::LaneDown),
+        (SmtpStep::Rcpt, Stage::RcptTo, Fate::LaneDown),
+        (SmtpStep::Data, Stage::Data, Fate::Retry),
+        (SmtpStep::Message, Stage::FinalReply, Fate::Retry),
     ] {
-        let relay = relay(true).await;
-        relay.next(on, Act::Skip);
-        let mut session = impatient(&relay);
-        let error = fails(&mut session, &mail(1)).await;
+        let relay = start_relay(true).await;
+        relay.act_once(on, RelayAction::Skip);
+        let mut session = session_with_short_timeouts(&relay);
+        let error = send_error(&mut session, &message(1)).await;
         assert_eq!((error.stage, error.fate), (stage, fate), "{on:?}");
-        is_delivered(&mut session, 2).await;
-        assert_eq!(relay.seen().len(), 2, "{on:?}");
+        deliver(&mut session, 2).await;
+        assert_eq!(relay.connections().len(), 2, "{on:?}");
     }
     // The RSET that rides in front is a step of its own.
-    let relay = relay(true).await;
+    let relay = start_relay(true).await;
     relay
-        .says(On::Rcpt, "450 4.2.0 greylisted")
-        .next(On::Rset, Act::Skip);
-    let mut session = impatient(&relay);
-    fails(&mut session, &mail(1)).await;
-    let error = fails(&mut session, &mail(2)).await;
+        .reply_once(SmtpStep::Rcpt, "450 4.2.0 greylisted")
+        .act_once(SmtpStep::Rset, RelayAction::Skip);
+    let mut session = session_with_short_timeouts(&relay);
+    send_error(&mut session, &message(1)).await;
+    let error = send_error(&mut session, &message(2)).await;
     assert_eq!((error.stage, error.fate), (Stage::RcptTo, Fate::LaneDown));
-    is_delivered(&mut session, 3).await;
+    deliver(&mut session, 3).await;
     assert_eq!(recipients(&relay), ["RCPT TO:<reader3@example.com>"]);
 }
 
 #[tokio::test]
 async fn a_reply_that_came_before_the_message_does_not_accept_it() {
-    for is_pipelining in KINDS {
-        let relay = relay(is_pipelining).await;
-        relay.says(On::Data, "354 go on\r\n250 2.0.0 queued");
-        let mut session = plain(&relay);
-        let error = fails(&mut session, &mail(1)).await;
+    for is_pipelining in PIPELINING {
+        let relay = start_relay(is_pipelining).await;
+        relay.reply_once(SmtpStep::Data, "354 go on\r\n250 2.0.0 queued");
+        let mut session = plain_session(&relay);
+        let error = send_error(&mut session, &message(1)).await;
         assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Data));
         assert!(!error.is_ambiguous());
-        is_delivered(&mut session, 2).await;
+        deliver(&mut session, 2).await;
         assert_eq!(recipients(&relay), ["RCPT TO:<reader2@example.com>"]);
     }
 }

@@ -18,8 +18,8 @@ use invitations::service::{ItemOutcome, Service};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use crate::support::harness::{
-    ACME, KEYS, OTHER, World, accept_request, anybody, created, invite_request, reason,
+use crate::support::{
+    ACME, KEYS, OTHER, World, accept_request, created, invite_request, reason, test_actor,
 };
 
 /// Seconds from the start of every test to the end of its day.
@@ -144,7 +144,7 @@ fn resends() -> QuotaLimits {
 
 #[tokio::test]
 async fn an_organization_invites_so_many_a_day_and_the_first_that_fit_are_made() {
-    let mut world = World::with_quotas(daily(5)).await;
+    let mut world = World::builder().quotas(daily(5)).start().await;
     world.may_leave_mail();
     let answer = create(&world, request_for(&emails("a", 4))).await;
     assert_eq!(told(&answer), ". . . .");
@@ -182,11 +182,13 @@ async fn an_organization_invites_so_many_a_day_and_the_first_that_fit_are_made()
 
 #[tokio::test]
 async fn failing_items_take_nothing_and_leave_their_room_to_others() {
-    let mut world = World::with_quotas(QuotaLimits {
-        organization_pending: Some(2),
-        ..daily(3)
-    })
-    .await;
+    let mut world = World::builder()
+        .quotas(QuotaLimits {
+            organization_pending: Some(2),
+            ..daily(3)
+        })
+        .start()
+        .await;
     world.may_leave_mail();
     let mut request = invite_request(&[
         "broken",
@@ -219,7 +221,7 @@ async fn failing_items_take_nothing_and_leave_their_room_to_others() {
 
 #[tokio::test]
 async fn so_many_invitations_of_an_organization_are_pending_at_once() {
-    let mut world = World::with_quotas(pending(3)).await;
+    let mut world = World::builder().quotas(pending(3)).start().await;
     let answer = create(&world, request_for(&emails("a", 2))).await;
     assert_eq!(told(&answer), ". .");
     let first = created(&answer.results[0]).id;
@@ -277,7 +279,7 @@ async fn so_many_invitations_of_an_organization_are_pending_at_once() {
 
 #[tokio::test]
 async fn an_expired_invitation_becomes_pending_only_where_there_is_room() {
-    let mut world = World::with_quotas(pending(1)).await;
+    let mut world = World::builder().quotas(pending(1)).start().await;
     let expired = created(&create(&world, request_for(&emails("a", 1))).await.results[0]).id;
     world.deliver_all().await;
     world.clock.advance(time::Duration::days(31));
@@ -311,7 +313,7 @@ async fn an_expired_invitation_becomes_pending_only_where_there_is_room() {
 
 #[tokio::test]
 async fn an_address_is_mailed_so_often_a_day_whoever_invites() {
-    let mut world = World::with_quotas(address(2)).await;
+    let mut world = World::builder().quotas(address(2)).start().await;
     world.may_leave_mail();
     let other = |email: &str| BulkCreateRequest {
         organization_id: OTHER.to_owned(),
@@ -341,7 +343,7 @@ async fn an_address_is_mailed_so_often_a_day_whoever_invites() {
     let silent = BulkCreateRequest {
         invitations: vec![NewInvitation {
             notify: Some(false),
-            ..crate::support::harness::item("a@b.co")
+            ..crate::support::item("a@b.co")
         }],
         ..again
     };
@@ -359,7 +361,7 @@ async fn an_address_is_mailed_so_often_a_day_whoever_invites() {
 
 #[tokio::test]
 async fn an_invitation_is_mailed_again_after_a_pause_and_three_times_a_day() {
-    let mut world = World::with_quotas(resends()).await;
+    let mut world = World::builder().quotas(resends()).start().await;
     let invitation = created(&create(&world, invite_request(&["a@b.co"])).await.results[0]);
     world.deliver_all().await;
     let request = ResendRequest {
@@ -421,7 +423,7 @@ async fn an_invitation_is_mailed_again_after_a_pause_and_three_times_a_day() {
 
 #[tokio::test]
 async fn of_many_that_resend_at_once_one_does() {
-    let mut world = World::with_quotas(resends()).await;
+    let mut world = World::builder().quotas(resends()).start().await;
     let invitation = created(&create(&world, invite_request(&["a@b.co"])).await.results[0]);
     world.deliver_all().await;
     world.clock.advance(time::Duration::minutes(2));
@@ -494,12 +496,14 @@ fn told_again(answer: &BulkResendResponse) -> String {
 
 #[tokio::test]
 async fn mailing_many_again_counts_as_inviting_them() {
-    let mut world = World::with_quotas(QuotaLimits {
-        organization_daily: Some(5),
-        address_daily: Some(2),
-        ..QuotaLimits::OFF
-    })
-    .await;
+    let mut world = World::builder()
+        .quotas(QuotaLimits {
+            organization_daily: Some(5),
+            address_daily: Some(2),
+            ..QuotaLimits::OFF
+        })
+        .start()
+        .await;
     world.may_leave_mail();
     let made = create(&world, request_for(&emails("a", 3))).await;
     let invitation_ids: Vec<String> = made.results.iter().map(|it| created(it).id).collect();
@@ -533,13 +537,15 @@ async fn mailing_many_again_counts_as_inviting_them() {
 
 #[tokio::test]
 async fn an_atomic_call_fits_as_a_whole_or_makes_nothing() {
-    let mut world = World::with_quotas(QuotaLimits {
-        organization_pending: Some(100),
-        organization_daily: Some(3),
-        address_daily: Some(1),
-        ..QuotaLimits::OFF
-    })
-    .await;
+    let mut world = World::builder()
+        .quotas(QuotaLimits {
+            organization_pending: Some(100),
+            organization_daily: Some(3),
+            address_daily: Some(1),
+            ..QuotaLimits::OFF
+        })
+        .start()
+        .await;
     world.may_leave_mail();
     let atomic = |emails: &[&str]| BulkCreateRequest {
         atomic: true,
@@ -576,22 +582,22 @@ async fn an_atomic_call_fits_as_a_whole_or_makes_nothing() {
     assert_eq!(refusal(&refused).0, one("address", "address_daily"));
     // What is wrong with an item matters more.
     let mut request = request;
-    request
-        .invitations
-        .push(crate::support::harness::item("broken"));
+    request.invitations.push(crate::support::item("broken"));
     let refused = world.client().bulk_create(request).await;
     assert_eq!(reason(refused), "ITEMS_FAILED");
 }
 
 #[tokio::test]
 async fn a_dry_run_answers_as_the_call_does_and_takes_nothing() {
-    let mut world = World::with_quotas(QuotaLimits {
-        organization_pending: Some(6),
-        organization_daily: Some(4),
-        address_daily: Some(1),
-        ..QuotaLimits::OFF
-    })
-    .await;
+    let mut world = World::builder()
+        .quotas(QuotaLimits {
+            organization_pending: Some(6),
+            organization_daily: Some(4),
+            address_daily: Some(1),
+            ..QuotaLimits::OFF
+        })
+        .start()
+        .await;
     world.may_leave_mail();
     let other = BulkCreateRequest {
         organization_id: OTHER.to_owned(),
@@ -614,7 +620,7 @@ async fn a_dry_run_answers_as_the_call_does_and_takes_nothing() {
 
 #[tokio::test]
 async fn a_repetition_answers_as_the_first_did_and_takes_nothing() {
-    let mut world = World::with_quotas(daily(2)).await;
+    let mut world = World::builder().quotas(daily(2)).start().await;
     world.may_leave_mail();
     let request = BulkCreateRequest {
         request_id: uuid::Uuid::new_v4().to_string(),
@@ -631,7 +637,7 @@ async fn a_repetition_answers_as_the_first_did_and_takes_nothing() {
 #[tokio::test]
 async fn callers_of_one_organization_reach_its_quotas_together_and_never_pass_them() {
     for (quotas, expected) in [(daily(100), 100), (pending(70), 70)] {
-        let mut world = World::with_quotas(quotas).await;
+        let mut world = World::builder().quotas(quotas).start().await;
         world.may_leave_mail();
         let calls = (0..16).map(|caller| {
             let mut client = world.client();
@@ -661,7 +667,7 @@ async fn callers_of_one_organization_reach_its_quotas_together_and_never_pass_th
 
 #[tokio::test]
 async fn organizations_share_what_an_address_may_get_and_never_pass_it() {
-    let mut world = World::with_quotas(address(10)).await;
+    let mut world = World::builder().quotas(address(10)).start().await;
     world.may_leave_mail();
     let organizations: Vec<String> = (0..16).map(|number| format!("org{number}")).collect();
     add_organizations(&world, &organizations).await;
@@ -739,7 +745,7 @@ fn directly(emails: &[String]) -> BulkCreate {
         reminder_lead: invitations::domain::reminder::ReminderInput::Unset,
     };
     BulkCreate {
-        actor: anybody(),
+        actor: test_actor(),
         request_id: None,
         request_hash: [0; 32],
         organization_id: OrganizationId::parse(ACME).unwrap(),
@@ -760,7 +766,7 @@ async fn processes_over_one_database_agree() {
         address_daily: Some(2),
         ..QuotaLimits::OFF
     };
-    let mut world = World::with_quotas(quotas).await;
+    let mut world = World::builder().quotas(quotas).start().await;
     world.may_leave_mail();
     let services: Vec<Arc<Service>> = (0..2)
         .map(|_| Arc::new(world.service_with(KEYS, quotas)))
@@ -786,13 +792,15 @@ async fn processes_over_one_database_agree() {
 
 #[tokio::test]
 async fn calls_that_meet_on_the_same_invitations_and_quotas_do_not_deadlock() {
-    let mut world = World::with_quotas(QuotaLimits {
-        organization_pending: Some(60),
-        organization_daily: Some(1_000),
-        address_daily: Some(7),
-        ..QuotaLimits::OFF
-    })
-    .await;
+    let mut world = World::builder()
+        .quotas(QuotaLimits {
+            organization_pending: Some(60),
+            organization_daily: Some(1_000),
+            address_daily: Some(7),
+            ..QuotaLimits::OFF
+        })
+        .start()
+        .await;
     world.may_leave_mail();
     let shared = emails("s", 50);
     let made = create(&world, request_for(&shared)).await;
@@ -847,11 +855,13 @@ async fn calls_that_meet_on_the_same_invitations_and_quotas_do_not_deadlock() {
 
 #[tokio::test]
 async fn days_that_are_over_are_forgotten() {
-    let mut world = World::with_quotas(QuotaLimits {
-        address_daily: Some(1),
-        ..daily(9)
-    })
-    .await;
+    let mut world = World::builder()
+        .quotas(QuotaLimits {
+            address_daily: Some(1),
+            ..daily(9)
+        })
+        .start()
+        .await;
     world.may_leave_mail();
     for day in 0..3 {
         create(&world, request_for(&emails(&format!("day{day}-"), 2))).await;
@@ -864,7 +874,7 @@ async fn days_that_are_over_are_forgotten() {
 
 #[tokio::test]
 async fn a_caller_that_goes_too_fast_is_told_when_to_go_on() {
-    let mut world = World::with_caller_rate(100).await;
+    let mut world = World::builder().caller_rate(100).start().await;
     world.may_leave_mail();
     let dry = BulkCreateRequest {
         validate_only: true,

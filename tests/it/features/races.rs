@@ -5,7 +5,7 @@ use invitations::proto::{
     ListRequest, OnExisting, RequeueRequest, ResendOutcome, RevokeRequest,
 };
 
-use crate::support::harness::{ACME, World, accept_request, created, invite_request, reason};
+use crate::support::{ACME, World, accept_request, created, invite_request, reason};
 
 /// The addresses of a batch, forward or backward.
 fn batch(is_forward: bool, on_existing: OnExisting) -> BulkCreateRequest {

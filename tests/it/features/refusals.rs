@@ -3,8 +3,8 @@
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::support::harness::{ACME, World, reason};
-use crate::support::wire;
+use crate::support::{ACME, World, reason};
+use crate::support::{descriptors, raw_grpc};
 
 const AS_ALL: (&str, &str) = ("authorization", "Bearer all");
 
@@ -16,7 +16,7 @@ async fn what_is_not_there_is_unimplemented() {
         "/invitation.v1.Nope/BulkCreate",
         "/nope",
     ] {
-        let answer = wire::call(world.address(), path, &[AS_ALL], &[]).await;
+        let answer = raw_grpc::call(world.address(), path, &[AS_ALL], &[]).await;
         assert_eq!(answer.unwrap_err().code(), Code::Unimplemented, "{path}");
     }
 }
@@ -34,11 +34,12 @@ async fn no_error_repeats_what_it_was_given() {
     ];
     let is_clean = |bytes: &[u8]| !bytes.windows(6).any(|window| window == b"canary");
     let mut refused = 0;
-    for method in wire::methods() {
+    for method in descriptors::methods() {
         for canary in canaries {
             for organization_id in [ACME, canary] {
-                let message = wire::filled(&method.input, canary, organization_id);
-                let answer = wire::call(world.address(), &method.path, &[AS_ALL], &message).await;
+                let message = descriptors::filled(&method.input, canary, organization_id);
+                let answer =
+                    raw_grpc::call(world.address(), &method.path, &[AS_ALL], &message).await;
                 let place = format!("{} {canary:?}", method.path);
                 match answer {
                     // An upsert answers OK, and has its errors inside; it repeats nothing at all.
@@ -100,10 +101,10 @@ async fn every_malformed_field_of_a_call_is_named_at_once() {
         ),
     ] {
         let path = format!("/invitation.v1.{method}");
-        let methods = wire::methods();
+        let methods = descriptors::methods();
         let method = methods.iter().find(|method| method.path == path).unwrap();
-        let message = wire::filled(&method.input, "a\nb", "a\nb");
-        let status = wire::call(world.address(), &path, &[AS_ALL], &message)
+        let message = descriptors::filled(&method.input, "a\nb", "a\nb");
+        let status = raw_grpc::call(world.address(), &path, &[AS_ALL], &message)
             .await
             .unwrap_err();
         let details = status.get_error_details();

@@ -8,8 +8,8 @@ use invitations::proto::{
 use invitations::proto::{DeliveryState, ResendFilter};
 use time::Duration;
 
-use crate::support::harness::{ACME, START, World, created, invite_request, item, reason};
-use crate::support::relay::On;
+use crate::support::relay::SmtpStep;
+use crate::support::{ACME, START, World, create_request, created, item, reason};
 
 fn seconds(duration: Duration) -> prost_types::Duration {
     prost_types::Duration {
@@ -30,7 +30,7 @@ fn reminded(email: &str, lead: Duration) -> NewInvitation {
 async fn invite(world: &World, items: Vec<NewInvitation>) -> Vec<Invitation> {
     let request = BulkCreateRequest {
         invitations: items,
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let answer = world.client().bulk_create(request).await.unwrap();
     let results = answer.into_inner().results;
@@ -130,7 +130,9 @@ async fn who_has_ended_it_is_not_reminded() {
 #[tokio::test]
 async fn nobody_is_reminded_of_a_mail_that_did_not_get_through() {
     let mut world = World::start().await;
-    world.relay.says(On::Rcpt, "550 5.1.1 no such user");
+    world
+        .relay
+        .reply_once(SmtpStep::Rcpt, "550 5.1.1 no such user");
     let failed = invite_reminded(&mut world, "failed@b.co").await;
     assert_eq!(remind_time(&world, &failed).await, None);
     let mut database = world.database().await;
@@ -244,7 +246,7 @@ async fn an_invitation_says_when_to_remind_or_its_organization_does() {
     let dry = BulkCreateRequest {
         invitations: items.clone(),
         validate_only: true,
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let foretold = world.client().bulk_create(dry).await.unwrap();
     let foretold = foretold.into_inner().results;
@@ -320,7 +322,7 @@ async fn each_renewed_expiry_has_a_reminder_of_its_own() {
     let existing = BulkCreateRequest {
         invitations: vec![reminded("a@b.co", Duration::ZERO)],
         on_existing: OnExisting::Resend.into(),
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     world.client().bulk_create(existing).await.unwrap();
     assert_eq!(
@@ -340,7 +342,7 @@ async fn a_malformed_lead_fails_its_item() {
     let request = BulkCreateRequest {
         invitations: vec![reminded("a@b.co", Duration::days(31))],
         atomic: true,
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let refused = world.client().bulk_create(request).await;
     assert_eq!(reason(refused), "ITEMS_FAILED");

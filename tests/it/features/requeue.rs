@@ -7,8 +7,9 @@ use invitations::proto::{
 };
 use time::Duration;
 
-use crate::support::harness::{ACME, OTHER, World, created, lane, reason};
-use crate::support::relay::{Act, On};
+use crate::support::lanes::lane;
+use crate::support::relay::{RelayAction, SmtpStep};
+use crate::support::{ACME, OTHER, World, created, reason};
 
 fn of(ids: &[String]) -> RequeueRequest {
     RequeueRequest {
@@ -45,7 +46,9 @@ fn reasons(answer: &RequeueResponse) -> Vec<Option<ErrorReason>> {
 /// Invites addresses whose mail is refused for good.
 async fn given_up(world: &mut World, emails: &[&str]) -> Vec<String> {
     for _ in emails {
-        world.relay.says(On::Rcpt, "554 5.7.1 not from you");
+        world
+            .relay
+            .reply_once(SmtpStep::Rcpt, "554 5.7.1 not from you");
     }
     let results = world.invite(emails).await.results;
     world.deliver_all().await;
@@ -107,7 +110,9 @@ async fn a_mail_that_was_given_up_goes_out_as_the_mail_it_was() {
         (DeliveryState::Failed, 1)
     );
     // It is tried like a new one: what is refused for now is deferred and not given up.
-    world.relay.says(On::Rcpt, "450 4.7.1 try again later");
+    world
+        .relay
+        .reply_once(SmtpStep::Rcpt, "450 4.7.1 try again later");
     assert_eq!(world.deliver_all().await, 1);
     assert_eq!(
         delivery_of(&world, &ids[0]).await,
@@ -134,7 +139,9 @@ async fn a_requeued_mail_is_given_up_after_two_days_of_its_own() {
     world.clock.advance(Duration::days(5));
     requeue(&world, of(&ids)).await;
     world.clock.advance(Duration::hours(48) + Duration::SECOND);
-    world.relay.says(On::Rcpt, "450 4.7.1 try again later");
+    world
+        .relay
+        .reply_once(SmtpStep::Rcpt, "450 4.7.1 try again later");
     assert_eq!(world.deliver_all().await, 1);
     assert_eq!(
         delivery_of(&world, &ids[0]).await,
@@ -264,7 +271,9 @@ async fn the_backlog_tells_how_many_wait_and_for_how_long() {
     let mut world = World::start().await;
     assert_eq!(oldest(&backlog(&world).await), None);
     given_up(&mut world, &["dead@b.co"]).await;
-    world.relay.says(On::Rcpt, "450 4.7.1 try again later");
+    world
+        .relay
+        .reply_once(SmtpStep::Rcpt, "450 4.7.1 try again later");
     world.invite(&["later@b.co"]).await;
     world.deliver_all().await;
     world.invite(&["a@b.co", "b@b.co"]).await;
@@ -293,17 +302,19 @@ async fn the_backlog_tells_how_many_wait_and_for_how_long() {
 
 #[tokio::test]
 async fn while_the_relay_is_down_the_backlog_grows_old() {
-    let mut world = World::with_lanes(|relay| {
-        vec![LaneConfig {
-            pause: std::time::Duration::from_mins(10),
-            ..lane(relay)
-        }]
-    })
-    .await;
+    let mut world = World::builder()
+        .lanes(|relay| {
+            vec![LaneConfig {
+                pause: std::time::Duration::from_mins(10),
+                ..lane(relay)
+            }]
+        })
+        .start()
+        .await;
     world.invite(&["a@b.co", "b@b.co"]).await;
     for _ in 0..4 {
-        let closing = Act::SayAndClose("421 4.3.2 closing".to_owned());
-        world.relay.next(On::Greeting, closing);
+        let closing = RelayAction::ReplyAndClose("421 4.3.2 closing".to_owned());
+        world.relay.act_once(SmtpStep::Greeting, closing);
     }
     for waited in [0, 301, 602] {
         world.deliver_all().await;

@@ -11,10 +11,10 @@ use invitations::store::{Connection, erasures, outbox, plan_afresh, plan_pages};
 use sqlx::{Connection as _, PgConnection};
 use time::Duration;
 
-use crate::support::database::Database;
-use crate::support::harness::{ACME, START, World, created, reason};
-use crate::support::relay::On;
-use crate::support::site::{Site, until};
+use crate::support::deployment::Deployment;
+use crate::support::relay::SmtpStep;
+use crate::support::waiting::wait_until;
+use crate::support::{ACME, START, World, created, reason};
 
 const DAY: StdDuration = StdDuration::from_hours(24);
 /// As the settings have it by default.
@@ -170,11 +170,13 @@ async fn an_ended_invitation_loses_its_address_after_a_while_and_is_deleted_afte
 #[tokio::test]
 async fn the_queue_forgets_what_was_sent_before_what_was_given_up_and_never_what_waits() {
     let mut world = World::start().await;
-    world.relay.says(On::Rcpt, "554 5.7.1 not from you");
+    world
+        .relay
+        .reply_once(SmtpStep::Rcpt, "554 5.7.1 not from you");
     let dead = created(&world.invite(&["dead@b.co"]).await.results[0]).id;
     world.deliver_all().await;
     world.invite_one("sent@b.co").await;
-    world.relay.says(On::Rcpt, "450 4.2.1 later");
+    world.relay.reply_once(SmtpStep::Rcpt, "450 4.2.1 later");
     world.invite(&["waits@b.co"]).await;
     world.deliver_all().await;
     let states = async || {
@@ -225,7 +227,7 @@ async fn replicas_purge_beside_each_other() {
     insert_ended(&mut database, 3_000, START - Duration::days(100)).await;
     insert_ended(&mut database, 3_000, START - Duration::days(500)).await;
     let replicas: Vec<_> = (0..4)
-        .map(|_| world.service_with_keys(crate::support::harness::KEYS))
+        .map(|_| world.service_with_keys(crate::support::KEYS))
         .collect();
     // Whoever finds everything held passes over it; so it may take a second turn.
     for _ in 0..2 {
@@ -264,9 +266,9 @@ async fn a_purge_waits_for_nobody_and_comes_back_for_what_was_held() {
 
 #[tokio::test]
 async fn a_process_that_dies_in_the_middle_leaves_the_rest_to_the_next_one() {
-    let site = Site::new(Database::create().await).await;
+    let deployment = Deployment::create().await;
     let now = SystemClock.now();
-    let mut database = site.database.connect().await;
+    let mut database = deployment.database.connect().await;
     insert_ended(&mut database, 20_000, now - Duration::days(400)).await;
     // Slow enough to be killed in the middle, on whatever machine.
     sqlx::raw_sql(
@@ -279,9 +281,9 @@ async fn a_process_that_dies_in_the_middle_leaves_the_rest_to_the_next_one() {
     let quickly = [("INVITATIONS_SWEEP_INTERVAL", "10ms")];
     for _ in 0..2 {
         let (_, erased_before, _) = counts(&mut database).await;
-        let running = site.start("serve", &quickly);
-        until("some progress", async || {
-            counts(&mut site.database.connect().await).await.1 < erased_before
+        let running = deployment.start("serve", &quickly);
+        wait_until("some progress", async || {
+            counts(&mut deployment.database.connect().await).await.1 < erased_before
         })
         .await;
         let (rows, with_address, _) = counts(&mut database).await;
@@ -295,9 +297,9 @@ async fn a_process_that_dies_in_the_middle_leaves_the_rest_to_the_next_one() {
         .execute(&mut database)
         .await
         .unwrap();
-    let running = site.start("serve", &quickly);
-    until("the end", async || {
-        counts(&mut site.database.connect().await).await == (0, 0, 0)
+    let running = deployment.start("serve", &quickly);
+    wait_until("the end", async || {
+        counts(&mut deployment.database.connect().await).await == (0, 0, 0)
     })
     .await;
     assert!(running.log().contains("a purge is more than a day late"));
@@ -392,7 +394,7 @@ async fn a_purge_with_nothing_to_do_and_a_list_by_address_read_a_handful_of_page
         .await;
         assert!(locked == 1 && read <= pages_max, "lock_of_address: {read}");
         let tagger = invitations::domain::address_tag::AddressTagger::new(
-            &invitations::domain::keyring::Keyring::parse(crate::support::harness::KEYS).unwrap(),
+            &invitations::domain::keyring::Keyring::parse(crate::support::KEYS).unwrap(),
         );
         let organization_id = OrganizationId::parse(ACME).unwrap();
         let (email, filter) = ("person77777@b.co", ListFilter::default());

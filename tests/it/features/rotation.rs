@@ -5,11 +5,9 @@ use invitations::service::CheckKeys;
 use tonic::transport::Channel;
 
 use crate::features::suppression::KEY_2;
-use crate::support::database::Database;
-use crate::support::harness::{
-    KEYS, World, accept_request, anybody, created, invite_request, item,
-};
-use crate::support::site::{Running, Site, client};
+use crate::support::deployment::{Deployment, client};
+use crate::support::server_process::ServerProcess;
+use crate::support::{KEYS, World, accept_request, create_request, created, item, test_actor};
 
 /// Makes an invitation without a mail; returns its token.
 async fn token_of(channel: &Channel, email: &str) -> String {
@@ -19,7 +17,7 @@ async fn token_of(channel: &Channel, email: &str) -> String {
             notify: Some(false),
             ..item(email)
         }],
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let answer = client(channel).bulk_create(request).await.unwrap();
     let result = answer.into_inner().results.remove(0);
@@ -66,50 +64,50 @@ impl Links {
 }
 
 /// Replaces one process by another one that reads the keys as they are now.
-async fn restarted(site: &Site, mut old: Running) -> (Running, Channel) {
-    let (new, channel) = site.serve(&[]).await;
+async fn restarted(deployment: &Deployment, mut old: ServerProcess) -> (ServerProcess, Channel) {
+    let (new, channel) = deployment.serve(&[]).await;
     old.terminate().await;
-    assert!(old.ended().await.success());
+    assert!(old.wait_for_exit().await.success());
     (new, channel)
 }
 
 #[tokio::test]
 async fn a_key_is_replaced_by_the_steps_of_the_readme_and_every_link_works_all_the_time() {
-    let site = Site::new(Database::create().await).await;
-    let (one, channel_one) = site.serve_populated(&[]).await;
-    let (two, channel_two) = site.serve(&[]).await;
+    let deployment = Deployment::create().await;
+    let (one, channel_one) = deployment.serve_populated(&[]).await;
+    let (two, channel_two) = deployment.serve(&[]).await;
     let mut links = Links::default();
     links
         .grow_and_check("before", &[&channel_one, &channel_two])
         .await;
 
     // The new one last everywhere, and restart; one after the other, so that both rings meet.
-    site.write("keys", &format!("{KEYS}{KEY_2}"));
-    let (one, channel_one) = restarted(&site, one).await;
+    deployment.write("keys", &format!("{KEYS}{KEY_2}"));
+    let (one, channel_one) = restarted(&deployment, one).await;
     links
         .grow_and_check("added-half", &[&channel_one, &channel_two])
         .await;
-    let (two, channel_two) = restarted(&site, two).await;
+    let (two, channel_two) = restarted(&deployment, two).await;
     links
         .grow_and_check("added", &[&channel_one, &channel_two])
         .await;
 
     // Then first.
-    site.write("keys", &format!("{KEY_2}{KEYS}"));
-    let (one, channel_one) = restarted(&site, one).await;
+    deployment.write("keys", &format!("{KEY_2}{KEYS}"));
+    let (one, channel_one) = restarted(&deployment, one).await;
     links
         .grow_and_check("moved-half", &[&channel_one, &channel_two])
         .await;
-    let (two, channel_two) = restarted(&site, two).await;
+    let (two, channel_two) = restarted(&deployment, two).await;
     links
         .grow_and_check("moved", &[&channel_one, &channel_two])
         .await;
 
     // The old one cannot go before its links have.
-    site.write("keys", KEY_2);
-    let log = site.refusal().await;
+    deployment.write("keys", KEY_2);
+    let log = deployment.failed_start().await;
     assert!(log.contains("pending invitations need key 1"), "{log}");
-    let mut database = site.database.connect().await;
+    let mut database = deployment.database.connect().await;
     let old = "SELECT count(*) FROM invitations WHERE key_id = 1 AND state = 'pending'";
     assert!(
         sqlx::query_scalar::<_, i64>(old)
@@ -128,8 +126,8 @@ async fn a_key_is_replaced_by_the_steps_of_the_readme_and_every_link_works_all_t
         .execute(&mut database)
         .await
         .unwrap();
-    let (one, channel_one) = restarted(&site, one).await;
-    let (two, channel_two) = restarted(&site, two).await;
+    let (one, channel_one) = restarted(&deployment, one).await;
+    let (two, channel_two) = restarted(&deployment, two).await;
     let mut links = Links::default();
     links
         .grow_and_check("after", &[&channel_one, &channel_two])
@@ -139,17 +137,17 @@ async fn a_key_is_replaced_by_the_steps_of_the_readme_and_every_link_works_all_t
 
 #[tokio::test]
 async fn a_process_that_was_not_given_the_new_key_yet_refuses_its_links() {
-    let site = Site::new(Database::create().await).await;
-    let (_old, old_channel) = site.serve_populated(&[]).await;
+    let deployment = Deployment::create().await;
+    let (_old, old_channel) = deployment.serve_populated(&[]).await;
     // The step that was left out: it signs with the new one at once.
-    site.write("keys", &format!("{KEY_2}{KEYS}"));
-    let (_new, new_channel) = site.serve(&[]).await;
+    deployment.write("keys", &format!("{KEY_2}{KEYS}"));
+    let (_new, new_channel) = deployment.serve(&[]).await;
     let token = token_of(&new_channel, "a@b.co").await;
     let request = PreviewRequest {
         token: token.clone(),
     };
     let answer = client(&old_channel).preview(request).await;
-    assert_eq!(crate::support::harness::reason(answer), "TOKEN_INVALID");
+    assert_eq!(crate::support::reason(answer), "TOKEN_INVALID");
     accept(&new_channel, &token, "a@b.co").await;
 }
 
@@ -162,7 +160,7 @@ async fn what_is_left_of_erased_addresses_keeps_no_key_in_the_ring() {
     let email = invitations::domain::email_address::EmailAddress::parse("a@b.co").unwrap();
     let erased = world
         .service
-        .erase_address(email.clone(), false, anybody())
+        .erase_address(email.clone(), false, test_actor())
         .await
         .unwrap();
     assert_eq!(erased.invitations, 1);
@@ -172,7 +170,7 @@ async fn what_is_left_of_erased_addresses_keeps_no_key_in_the_ring() {
     };
     let list = || invitations::service::ListInvitations {
         organization_id: invitations::domain::ids::OrganizationId::parse(
-            crate::support::harness::ACME,
+            crate::support::ACME,
         )
         .unwrap(),
         filter: filter(),
@@ -187,7 +185,7 @@ async fn what_is_left_of_erased_addresses_keeps_no_key_in_the_ring() {
     assert!(without.run(list()).await.unwrap().items.is_empty());
     assert_eq!(
         without
-            .erase_address(email, false, anybody())
+            .erase_address(email, false, test_actor())
             .await
             .unwrap()
             .invitations,

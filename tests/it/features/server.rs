@@ -16,8 +16,8 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 use tonic_types::StatusExt as _;
 
-use crate::support::harness::{ACME, World, created, invite_request, item, reason};
-use crate::support::wire;
+use crate::support::{ACME, World, created, item, reason};
+use crate::support::{create_request, raw_grpc};
 
 const BULK_CREATE: &str = "/invitation.v1.InvitationService/BulkCreate";
 const AS_ALL: (&str, &str) = ("authorization", "Bearer all");
@@ -30,7 +30,7 @@ fn quiet(email: &str) -> BulkCreateRequest {
     };
     BulkCreateRequest {
         invitations: vec![item],
-        ..invite_request(&[])
+        ..create_request(vec![])
     }
 }
 
@@ -160,7 +160,7 @@ async fn a_deadline_that_runs_out_leaves_the_pool_whole() {
         async move {
             let headers = [AS_ALL, ("grpc-timeout", timeout.as_str())];
             let request = quiet(&format!("late{number}@b.co")).encode_to_vec();
-            wire::call(address, BULK_CREATE, &headers, &request).await
+            raw_grpc::call(address, BULK_CREATE, &headers, &request).await
         }
     });
     for answer in futures::future::join_all(late).await {
@@ -189,7 +189,7 @@ async fn a_deadline_that_runs_out_leaves_the_pool_whole() {
 async fn a_message_that_does_not_come_does_not_hold_a_call_past_its_deadline() {
     let world = World::start().await;
     let headers = [AS_ALL, ("grpc-timeout", "200m")];
-    let answer = wire::call_without_end(world.address(), BULK_CREATE, &headers).await;
+    let answer = raw_grpc::call_without_end(world.address(), BULK_CREATE, &headers).await;
     let code = answer.as_ref().err().map(Status::code);
     let told = (code, reason(answer));
     // What tonic would say by itself is CANCELLED, which meshes retry.
@@ -208,7 +208,7 @@ async fn no_caller_may_ask_for_more_time_than_a_method_gets() {
     let headers = [AS_ALL, ("grpc-timeout", "1H")];
     let path = "/invitation.v1.InvitationService/List";
     let request = request.encode_to_vec();
-    let call = wire::call(world.address(), path, &headers, &request);
+    let call = raw_grpc::call(world.address(), path, &headers, &request);
     // Five seconds are for reading a page.
     let answer = tokio::time::timeout(Duration::from_secs(9), call).await;
     assert_eq!(reason(answer.unwrap()), "DEADLINE_EXCEEDED");

@@ -5,9 +5,9 @@ use invitations::proto::{
     BulkCreateRequest, BulkResendRequest, OnExisting, RequeueRequest, ResendFilter,
 };
 
-use crate::support::harness::{ACME, World, created, invite_request};
 use crate::support::statements::StatementRecorder;
-use crate::support::streams::{self, Call};
+use crate::support::streams::{self, CreateStream};
+use crate::support::{ACME, World, created, invite_request};
 
 /// Every quota is counted and none is in the way.
 const UNREACHED: QuotaLimits = QuotaLimits {
@@ -20,7 +20,7 @@ const UNREACHED: QuotaLimits = QuotaLimits {
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_batch_of_any_size_takes_the_same_number_of_statements() {
-    let mut world = World::with_quotas(UNREACHED).await;
+    let mut world = World::builder().quotas(UNREACHED).start().await;
     world.may_leave_mail();
     // The first call of a day counts what is pending.
     world.invite(&["first@example.net"]).await;
@@ -59,7 +59,7 @@ async fn a_batch_of_any_size_takes_the_same_number_of_statements() {
 
 #[tokio::test(flavor = "current_thread")]
 async fn any_number_is_mailed_again_or_queued_again_by_the_same_number_of_statements() {
-    let mut world = World::with_quotas(UNREACHED).await;
+    let mut world = World::builder().quotas(UNREACHED).start().await;
     world.may_leave_mail();
     let mut counts = Vec::new();
     for size in [1, 10, 1_000] {
@@ -111,20 +111,20 @@ async fn any_number_is_mailed_again_or_queued_again_by_the_same_number_of_statem
 
 #[tokio::test(flavor = "current_thread")]
 async fn a_chunk_of_any_size_takes_the_same_number_of_statements_and_fewer_when_it_is_sent_again() {
-    let mut world = World::with_quotas(UNREACHED).await;
+    let mut world = World::builder().quotas(UNREACHED).start().await;
     world.may_leave_mail();
     world.invite(&["first@example.net"]).await;
     let statements = StatementRecorder::start();
     let client = world.client();
-    let header = streams::repeatable();
+    let header = streams::resumable_header();
     let mut counts = Vec::new();
     for _ in 0..2 {
-        let mut call = Call::begin(&client, header.clone()).await;
+        let mut call = CreateStream::begin(&client, header.clone()).await;
         call.next().await.unwrap();
         let mut first = 0;
         for size in [1, 10, 1_000] {
             let before = statements.count();
-            call.send(streams::people("chunk", first..first + size));
+            call.send(streams::stream_items("chunk", first..first + size));
             let response = call.next().await.unwrap().unwrap();
             assert_eq!(response.results.len(), size);
             counts.push(statements.count() - before);

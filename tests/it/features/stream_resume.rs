@@ -8,8 +8,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use sqlx::PgConnection;
 use time::Duration;
 
-use crate::support::harness::{Invitations, World, reason};
-use crate::support::streams::{Call, ids, people, person, repeatable, send_all};
+use crate::support::streams::{
+    CreateStream, result_ids, resumable_header, send_all, stream_item, stream_items,
+};
+use crate::support::{InvitationClient, World, reason};
 
 /// Streams that are cut off and sent again until they are done.
 const ROUNDS: usize = 30;
@@ -31,12 +33,12 @@ async fn count(database: &mut PgConnection, table: &str) -> i64 {
 
 /// Sends items so that each of these numbers of them is a chunk.
 async fn send_in_chunks(
-    client: &Invitations,
+    client: &InvitationClient,
     header: Header,
     sizes: &[usize],
     items: &[BulkCreateStreamItem],
 ) {
-    let mut call = Call::begin(client, header).await;
+    let mut call = CreateStream::begin(client, header).await;
     call.next().await.unwrap();
     let mut rest = items;
     for size in sizes {
@@ -52,25 +54,25 @@ async fn send_in_chunks(
 async fn a_stream_goes_on_from_anywhere_and_nobody_is_invited_twice() {
     let mut world = World::start().await;
     let client = world.client();
-    let header = repeatable();
-    let items = people("again", 0..40);
+    let header = resumable_header();
+    let items = stream_items("again", 0..40);
     send_in_chunks(&client, header.clone(), &[3, 1, 7, 9], &items[..20]).await;
     assert_eq!(world.deliver_all().await, 20);
     let first = send_all(&client, header.clone(), 50, &items[..20]).await;
     assert_eq!(first.responses[0].next_index, 20);
-    let before = ids(&first.results());
+    let before = result_ids(&first.results());
     // The middle of a chunk, its ends, over the end of what was done, and what nothing is left of.
     for (begin, end) in [(0, 20), (2, 3), (3, 4), (5, 13), (19, 20), (20, 20)] {
         let answer = send_all(&client, from(&header, begin), 50, &items[begin..end]).await;
         assert_eq!(answer.responses[0].batch_id, first.responses[0].batch_id);
         let results = answer.results();
-        assert_eq!(ids(&results), before[begin..end]);
+        assert_eq!(result_ids(&results), before[begin..end]);
         let indexes = results.iter().map(|result| result.index);
         assert!(indexes.eq((begin..end).map(|index| i64::try_from(index).unwrap())));
     }
     let over = send_all(&client, from(&header, 15), 50, &items[15..30]).await;
     assert_eq!(over.sizes(), [0, 15], "old and new in one chunk");
-    assert_eq!(ids(&over.results())[..5], before[15..]);
+    assert_eq!(result_ids(&over.results())[..5], before[15..]);
     let rest = send_all(&client, from(&header, 30), 4, &items[30..]).await;
     assert_eq!(rest.responses[0].next_index, 30);
     assert_eq!(rest.results().len(), 10);
@@ -94,12 +96,12 @@ async fn a_stream_goes_on_from_anywhere_and_nobody_is_invited_twice() {
 async fn what_was_answered_is_answered_again_whatever_happened_since() {
     let mut world = World::start().await;
     let client = world.client();
-    let header = repeatable();
-    let mut items = people("told", 0..6);
-    items[3] = person("person1@told.example", 3);
-    items[4] = person("broken", 4);
-    items[5] = person("person0@told.example", 5);
-    let told = |answer: crate::support::streams::Answer| {
+    let header = resumable_header();
+    let mut items = stream_items("told", 0..6);
+    items[3] = stream_item("person1@told.example", 3);
+    items[4] = stream_item("broken", 4);
+    items[5] = stream_item("person0@told.example", 5);
+    let told = |answer: crate::support::streams::StreamResponses| {
         let results = answer.results();
         let mut told = Vec::new();
         for result in results {
@@ -136,18 +138,18 @@ async fn twins_take_turns_and_are_one_stream() {
     let mut world = World::start().await;
     world.may_leave_mail();
     let client = world.client();
-    let header = repeatable();
-    let items = people("twin", 0..2 * CHUNK_ITEMS + 300);
+    let header = resumable_header();
+    let items = stream_items("twin", 0..2 * CHUNK_ITEMS + 300);
     let sizes = [1_000, 333, 70];
     let calls = sizes.map(|size| send_all(&client, header.clone(), size, &items));
     let answers = join_all(calls).await;
-    let first = ids(&answers[0].results());
+    let first = result_ids(&answers[0].results());
     for answer in &answers {
         assert_eq!(
             answer.responses[0].batch_id,
             answers[0].responses[0].batch_id
         );
-        assert_eq!(ids(&answer.results()), first);
+        assert_eq!(result_ids(&answer.results()), first);
     }
     let mut database = world.database().await;
     let all = i64::try_from(items.len()).unwrap();
@@ -164,8 +166,8 @@ async fn twins_take_turns_and_are_one_stream() {
 async fn an_id_belongs_to_one_header_and_each_place_to_one_item() {
     let mut world = World::start().await;
     let client = world.client();
-    let header = repeatable();
-    let items = people("own", 0..10);
+    let header = resumable_header();
+    let items = stream_items("own", 0..10);
     send_in_chunks(&client, header.clone(), &[4, 6], &items).await;
     let other = Header {
         on_existing: OnExisting::Return.into(),
@@ -174,8 +176,8 @@ async fn an_id_belongs_to_one_header_and_each_place_to_one_item() {
     let answer = send_all(&client, other, 10, &items).await;
     assert_eq!(reason(answer.end), "REQUEST_ID_REUSED");
     for changed in [
-        person("other@own.example", 6),
-        person("person6@own.example", 7),
+        stream_item("other@own.example", 6),
+        stream_item("person6@own.example", 7),
     ] {
         let mut others = items.clone();
         others[6] = changed;
@@ -188,7 +190,7 @@ async fn an_id_belongs_to_one_header_and_each_place_to_one_item() {
     let others = send_all(&world.client_of("acme-only"), header.clone(), 10, &items).await;
     assert_ne!(others.responses[0].batch_id, "");
     assert_eq!(others.responses[0].next_index, 0);
-    let mut request = crate::support::harness::invite_request(&["call@own.example"]);
+    let mut request = crate::support::invite_request(&["call@own.example"]);
     request.request_id = header.request_id.clone();
     assert!(client.clone().bulk_create(request).await.is_ok());
     world.deliver_all().await;
@@ -198,8 +200,8 @@ async fn an_id_belongs_to_one_header_and_each_place_to_one_item() {
 async fn a_stream_is_forgotten_after_a_day() {
     let mut world = World::start().await;
     let client = world.client();
-    let header = repeatable();
-    let items = people("day", 0..3);
+    let header = resumable_header();
+    let items = stream_items("day", 0..3);
     let first = send_all(&client, header.clone(), 10, &items).await;
     world.deliver_all().await;
     world.clock.advance(Duration::hours(24));
@@ -207,7 +209,7 @@ async fn a_stream_is_forgotten_after_a_day() {
     let again = send_all(&client, header.clone(), 10, &items).await;
     assert_eq!(again.responses[0].next_index, 0);
     assert_ne!(again.responses[0].batch_id, first.responses[0].batch_id);
-    let is_known = |answer: &crate::support::streams::Answer| {
+    let is_known = |answer: &crate::support::streams::StreamResponses| {
         let results = answer.results();
         results.iter().all(|it| it.error.is_some())
     };
@@ -237,9 +239,9 @@ async fn mails_that_a_stream_sent_again_are_sent_again_once() {
     world.deliver_all().await;
     let header = Header {
         on_existing: OnExisting::Resend.into(),
-        ..repeatable()
+        ..resumable_header()
     };
-    let items = people("twice", 0..3);
+    let items = stream_items("twice", 0..3);
     for expected in [3, 0, 0] {
         let answer = send_all(&world.client(), header.clone(), 2, &items).await;
         let resent = answer.results();
@@ -253,10 +255,10 @@ async fn mails_that_a_stream_sent_again_are_sent_again_once() {
 }
 
 /// One stream that is cut off again and again, by a client that remembers more or less of it.
-async fn cut_and_go_on(client: &Invitations, round: usize, random: &mut StdRng) {
-    let header = repeatable();
+async fn cut_and_go_on(client: &InvitationClient, round: usize, random: &mut StdRng) {
+    let header = resumable_header();
     let count = random.random_range(1..2 * CHUNK_ITEMS);
-    let items = people(&format!("round{round}"), 0..count);
+    let items = stream_items(&format!("round{round}"), 0..count);
     let mut known = 0;
     for attempt in 0.. {
         let first = match random.random_range(0..3) {
@@ -270,7 +272,7 @@ async fn cut_and_go_on(client: &Invitations, round: usize, random: &mut StdRng) 
         } else {
             random.random_range(first..=count)
         };
-        let mut call = Call::begin(client, from(&header, first)).await;
+        let mut call = CreateStream::begin(client, from(&header, first)).await;
         let mut rest = &items[first..cut];
         while !rest.is_empty() {
             let size = random.random_range(1..=rest.len().min(500));

@@ -24,8 +24,9 @@ use tonic::Code;
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
-use crate::support::harness::{
-    ACME, KEYS, OTHER, START, World, created, invite_request, item, item_reason, reason,
+use crate::support::{
+    ACME, KEYS, OTHER, START, World, create_request, created, invite_request, item, item_reason,
+    reason,
 };
 
 /// Another ring of one key.
@@ -92,7 +93,7 @@ fn quietly(email: &str) -> BulkCreateRequest {
             notify: Some(false),
             ..item(email)
         }],
-        ..invite_request(&[])
+        ..create_request(vec![])
     }
 }
 

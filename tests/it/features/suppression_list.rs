@@ -14,8 +14,8 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::features::suppression::{add, lift, row};
-use crate::support::harness::{ACME, OTHER, START, World, reason};
 use crate::support::programs::run_client;
+use crate::support::{ACME, OTHER, START, World, reason};
 
 use AddOutcome::{Added, Failed, Kept, Updated};
 use LiftOutcome::{Lifted, NotSuppressed};

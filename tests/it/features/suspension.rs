@@ -8,7 +8,7 @@ use invitations::proto::{
 use sqlx::Executor as _;
 use tonic::Status;
 
-use crate::support::harness::{ACME, OTHER, START, World, created, invite_request, reason};
+use crate::support::{ACME, OTHER, START, World, created, invite_request, reason};
 
 async fn suspend(world: &World, id: &str) -> Result<SuspendOrganizationResponse, Status> {
     let request = SuspendOrganizationRequest {
@@ -218,12 +218,12 @@ async fn a_worker_holds_mails_back_and_is_told_when_they_may_go() {
         .bulk_create(for_other(&["z@b.co"]))
         .await
         .unwrap();
-    world.relay.until_taken(1).await;
+    world.relay.wait_until_received(1).await;
     let to: Vec<String> = world.mailbox().into_iter().map(|mail| mail.to).collect();
     assert_eq!(to, ["z@b.co"]);
     // Resumed, it goes out without anybody moving the clock.
     assert_eq!(resume(&world, ACME).await.unwrap(), 1);
-    world.relay.until_taken(2).await;
+    world.relay.wait_until_received(2).await;
     stopping.cancel();
     running.await.unwrap();
 }

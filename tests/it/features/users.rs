@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
-use crate::support::harness::{ACME, World, created, invite_request, item, reason};
-use crate::support::issuer::Accounts;
+use crate::support::user_issuer::UserIssuer;
+use crate::support::{ACME, World, created, invite_request, item, reason};
 
-async fn start() -> (Accounts, World) {
-    let accounts = Accounts::start().await;
-    let world = World::with_issuers(&accounts.table()).await;
+async fn start() -> (UserIssuer, World) {
+    let accounts = UserIssuer::start().await;
+    let world = World::builder().issuers(&accounts.table()).start().await;
     (accounts, world)
 }
 
@@ -61,7 +61,7 @@ async fn a_user_accepts_what_was_sent_to_their_verified_address() {
     let claims = json!({
         "sub": "usr_7", "email": "NEW@example.com", "email_verified": true, "name": "New Person",
     });
-    let mut client = world.client_of(&accounts.token_saying(&world, &claims));
+    let mut client = world.client_of(&accounts.token_with(&world, &claims));
 
     let preview = PreviewRequest {
         token: token.clone(),
@@ -108,7 +108,7 @@ async fn an_address_that_the_token_does_not_verify_as_a_boolean_accepts_and_decl
     for verified in [json!(null), json!(false), json!("true"), json!(1)] {
         let claims =
             json!({"sub": "usr_7", "email": "new@example.com", "email_verified": verified});
-        let mut client = world.client_of(&accounts.token_saying(&world, &claims));
+        let mut client = world.client_of(&accounts.token_with(&world, &claims));
         let answer = client.accept(accept_request(&token)).await;
         assert_denied(answer, "EMAIL_UNVERIFIED", None);
         let answer = client.decline(decline_request(&token)).await;
@@ -128,7 +128,7 @@ async fn the_address_in_the_token_counts_and_not_what_the_directory_knows_of_the
         .add_user("usr_7", "Grace", &["grace2@example.com"])
         .await;
     let claims = json!({"sub": "usr_7", "email": "other@example.com", "email_verified": true});
-    let mut client = world.client_of(&accounts.token_saying(&world, &claims));
+    let mut client = world.client_of(&accounts.token_with(&world, &claims));
     let answer = client.accept(accept_request(&token)).await;
     assert_denied(answer, "EMAIL_MISMATCH", None);
     let answer = client.decline(decline_request(&token)).await;
@@ -178,7 +178,7 @@ async fn whoever_takes_the_link_of_somebody_else_sees_nothing_of_that_person() {
     world.deliver_all().await;
     let token = world.mail_to("new@example.com").token();
     let claims = json!({"sub": "usr_7", "email": "other@example.com", "email_verified": true});
-    let mut client = world.client_of(&accounts.token_saying(&world, &claims));
+    let mut client = world.client_of(&accounts.token_with(&world, &claims));
 
     // Nor may they say that the person wants no more invitations.
     let suppress = DeclineRequest {
@@ -423,7 +423,7 @@ async fn a_user_has_no_scopes_whatever_their_token_says() {
         "sub": "ada", "email": "ada@example.com", "email_verified": true,
         "scope": "directory:read invitations:link",
     });
-    let mut directory = world.directory_of(&accounts.token_saying(&world, &claims));
+    let mut directory = world.directory_of(&accounts.token_with(&world, &claims));
     let request = Request::new(GetMembershipRequest {
         organization_id: ACME.to_owned(),
         user_id: "ada".to_owned(),

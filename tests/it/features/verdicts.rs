@@ -10,10 +10,9 @@ use uuid::Uuid;
 
 use crate::features::lanes::{invite, states};
 use crate::features::suppression::add;
-use crate::support::harness::{
-    ACME, KEYS, OTHER, START, World, delivery_config, invite_request, item_reason, lane,
-};
-use crate::support::relay::{Act, On};
+use crate::support::lanes::{delivery_config, lane};
+use crate::support::relay::{RelayAction, SmtpStep};
+use crate::support::{ACME, KEYS, OTHER, START, World, invite_request, item_reason};
 
 async fn delivery_of(world: &World, id: &str) -> (DeliveryState, i32) {
     let delivery = world.get(id).await.delivery.unwrap();
@@ -40,7 +39,7 @@ async fn is_suppressed(world: &World, email: &str) -> bool {
 async fn a_server_that_asks_for_time_gets_it() {
     let mut world = World::start().await;
     let reply = "450 4.2.0 greylisted, try again in 300 seconds";
-    world.relay.says(On::Rcpt, reply);
+    world.relay.reply_once(SmtpStep::Rcpt, reply);
     let ids = invite(&world, "b.co", 1).await;
     world.deliver_all().await;
     let delivery = world.get(&ids[0]).await.delivery.unwrap();
@@ -53,7 +52,7 @@ async fn a_server_that_asks_for_time_gets_it() {
 #[tokio::test]
 async fn a_full_mailbox_is_tried_for_a_day() {
     let mut world = World::start().await;
-    world.relay.refuses("p0@b.co", "552 5.2.2 mailbox full");
+    world.relay.refuse("p0@b.co", "552 5.2.2 mailbox full");
     let ids = invite(&world, "b.co", 1).await;
     for attempt in 1..=3 {
         assert_eq!(world.deliver_all().await, 1);
@@ -78,7 +77,7 @@ async fn only_an_address_that_is_not_there_is_suppressed() {
         ("554 5.6.0 not like this", DeliveryState::Failed, false),
     ] {
         let domain = format!("{}.example", reply.replace(['.', ' '], "-"));
-        world.relay.says(On::Rcpt, reply);
+        world.relay.reply_once(SmtpStep::Rcpt, reply);
         let ids = invite(&world, &domain, 1).await;
         world.deliver_all().await;
         assert_eq!(delivery_of(&world, &ids[0]).await, (state, 1), "{reply}");
@@ -102,12 +101,14 @@ async fn an_address_that_was_suppressed_since_it_was_queued_gets_no_mail() {
 
 #[tokio::test]
 async fn a_doubtful_mail_may_be_held_for_a_person_to_decide() {
-    let mut world = World::with_delivery(|relay| DeliveryConfig {
-        ambiguous: Ambiguous::Hold,
-        ..delivery_config(vec![lane(relay)])
-    })
-    .await;
-    world.relay.next(On::Message, Act::Close);
+    let mut world = World::builder()
+        .delivery(|relay| DeliveryConfig {
+            ambiguous: Ambiguous::Hold,
+            ..delivery_config(vec![lane(relay)])
+        })
+        .start()
+        .await;
+    world.relay.act_once(SmtpStep::Message, RelayAction::Close);
     let ids = invite(&world, "b.co", 1).await;
     world.deliver_all().await;
     let expected = (DeliveryState::Failed, 1);
@@ -143,7 +144,7 @@ async fn many_poisoned_rows_hold_nothing_up() {
     world.deliver_all().await;
     let expected = HashMap::from([("dead".to_owned(), 20), ("sent".to_owned(), 1_980)]);
     assert_eq!(states(&world).await, expected);
-    assert_eq!(world.relay.taken().len(), 1_980);
+    assert_eq!(world.relay.received().len(), 1_980);
 }
 
 #[tokio::test]
@@ -154,7 +155,7 @@ async fn each_mail_can_be_told_by_where_its_bounce_goes() {
     let keyring = Keyring::parse(KEYS).unwrap();
     let said: String = world
         .relay
-        .seen()
+        .connections()
         .iter()
         .map(|seen| String::from_utf8_lossy(&seen.bytes).into_owned())
         .collect();

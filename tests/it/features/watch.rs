@@ -14,10 +14,11 @@ use tonic::{Code, Status, Streaming};
 use uuid::Uuid;
 
 use crate::features::get_batch::until_final;
-use crate::support::harness::{
-    ACME, EVENTS_KEPT, Invitations, OTHER, START, World, created, invite_request, reason,
+use crate::support::callers::caller_channel;
+use crate::support::user_issuer::UserIssuer;
+use crate::support::{
+    ACME, EVENTS_KEPT, InvitationClient, OTHER, START, World, created, invite_request, reason,
 };
-use crate::support::issuer::Accounts;
 
 /// So soon that no test waits for it, and so late that no test is helped by it.
 const SOON: Duration = Duration::from_millis(50);
@@ -57,7 +58,7 @@ fn after(cursor: &str) -> WatchRequest {
 
 impl Watching {
     /// Begins, and waits for the first response.
-    pub(crate) async fn begin(client: Invitations, request: WatchRequest) -> Self {
+    pub(crate) async fn begin(client: InvitationClient, request: WatchRequest) -> Self {
         let stream = begin(client, request).await.unwrap();
         let mut watching = Self {
             stream,
@@ -92,7 +93,7 @@ impl Watching {
 }
 
 async fn begin(
-    mut client: Invitations,
+    mut client: InvitationClient,
     request: WatchRequest,
 ) -> Result<Streaming<WatchResponse>, Status> {
     let answer = client.watch(request).await?;
@@ -100,7 +101,7 @@ async fn begin(
 }
 
 /// Why a watch is refused, before or after it began.
-async fn refused(client: Invitations, request: WatchRequest) -> (Code, String) {
+async fn refused(client: InvitationClient, request: WatchRequest) -> (Code, String) {
     let status = match begin(client, request).await {
         Ok(mut stream) => loop {
             match stream.message().await {
@@ -344,9 +345,9 @@ async fn another_process_wakes_whoever_watches_here_long_before_it_would_look() 
     let mut world = World::start().await;
     world.may_leave_mail();
     world.listen(NEVER);
-    let neighbor = world.neighbor(NEVER).await;
+    let second = world.start_second_server(NEVER).await;
     until_listening(&world, 2).await;
-    let mut watching = Watching::begin(neighbor.client.clone(), acme()).await;
+    let mut watching = Watching::begin(second.client.clone(), acme()).await;
     let mut longest = Duration::ZERO;
     for number in 0..20 {
         let begin = Instant::now();
@@ -357,7 +358,7 @@ async fn another_process_wakes_whoever_watches_here_long_before_it_would_look() 
     eprintln!("the slowest of 20 took {longest:?} from call to event");
     assert!(longest < PATIENCE, "{longest:?}");
     // And its worker, of mail that was queued here.
-    let queued = neighbor.store.notifier().mail_queued();
+    let queued = second.store.notifier().mail_queued();
     tokio::time::timeout(PATIENCE, queued).await.unwrap();
 }
 
@@ -386,9 +387,9 @@ async fn until_listening(world: &World, count: usize) -> Vec<i32> {
 async fn without_the_listening_connection_events_come_all_the_same_and_it_comes_back() {
     let mut world = World::start().await;
     world.may_leave_mail();
-    let neighbor = world.neighbor(SOON).await;
+    let second = world.start_second_server(SOON).await;
     // Nobody tells here, so all that comes was looked for.
-    let mut watching = Watching::begin(neighbor.client.clone(), acme()).await;
+    let mut watching = Watching::begin(second.client.clone(), acme()).await;
     invite_many(&world, "untold", 1).await;
     watching.until(1).await;
     let mut database = world.database().await;
@@ -445,10 +446,7 @@ async fn watches_take_no_place_of_calls_and_are_bounded_themselves() {
             tonic::transport::Endpoint::from_shared(format!("http://{}", world.address()))
                 .unwrap()
                 .connect_lazy();
-        let client = InvitationServiceClient::with_interceptor(
-            channel,
-            crate::support::harness::bearer("all"),
-        );
+        let client = InvitationServiceClient::new(caller_channel(&channel, "all"));
         streams.push(begin(client, from_now()).await.unwrap());
         if streams.len() % 64 == 0 {
             invite_many(&world, &format!("person{}x", streams.len()), 1).await;
@@ -593,7 +591,7 @@ async fn a_cursor_of_another_cluster_is_expired_and_not_waited_for() {
     // Such a row is one of a dump: it is told, and is never final.
     let watching = Watching::begin(world.client(), acme()).await;
     assert_eq!(watching.events.len(), 3);
-    let ring = invitations::domain::keyring::Keyring::parse(crate::support::harness::KEYS).unwrap();
+    let ring = invitations::domain::keyring::Keyring::parse(crate::support::KEYS).unwrap();
     let cursor = invitations::domain::event_cursor::EventCursor {
         position: invitations::domain::event::EventPosition {
             transaction_id: 4_611_686_018_427_387_904,
@@ -642,8 +640,8 @@ async fn events_are_kept_until_they_are_counted_and_their_time_is_over() {
 
 #[tokio::test]
 async fn a_user_watches_as_long_as_they_are_an_admin() {
-    let accounts = Accounts::start().await;
-    let world = World::with_issuers(&accounts.table()).await;
+    let accounts = UserIssuer::start().await;
+    let world = World::builder().issuers(&accounts.table()).start().await;
     let ada = world.client_of(&accounts.token(&world, "ada"));
     let grace = world.client_of(&accounts.token(&world, "grace"));
     let denied = (Code::PermissionDenied, "ORGANIZATION_DENIED".to_owned());
@@ -782,9 +780,9 @@ async fn events_under_load_all_come_and_soon() {
     let mut world = World::start().await;
     world.may_leave_mail();
     world.listen(Duration::from_secs(1));
-    let neighbor = world.neighbor(Duration::from_secs(1)).await;
+    let second = world.start_second_server(Duration::from_secs(1)).await;
     until_listening(&world, 2).await;
-    let mut watching = Watching::begin(neighbor.client.clone(), acme()).await;
+    let mut watching = Watching::begin(second.client.clone(), acme()).await;
     // Twenty calls a second, whatever they hold: more of them are another test's matter.
     let per_call = (rate / 20).max(1);
     let (calls, pause) = (rate * seconds / per_call, Duration::from_millis(50));

@@ -3,7 +3,7 @@
 use tonic::transport::Endpoint;
 
 use crate::features::mtls::{API, Secured, WEB, endpoint, who};
-use crate::support::site::TOKEN;
+use crate::support::deployment::TOKEN;
 
 const HEADER: &str = "x-forwarded-client-cert";
 const UNKNOWN: &str = "CREDENTIALS_INVALID";
@@ -23,7 +23,7 @@ async fn told(endpoint: &Endpoint, values: &[&str]) -> String {
 async fn a_trusted_proxy_tells_who_calls_by_its_own_element_alone() {
     let secured = Secured::new().await;
     let settings = [("INVITATIONS_TRUSTED_PROXIES", "10.0.0.0/8,127.0.0.0/8")];
-    let (running, _) = secured.site.serve(&settings).await;
+    let (running, _) = secured.deployment.serve(&settings).await;
     let endpoint = endpoint(&running, None);
     let (web, other) = (element(WEB), element("spiffe://a.example/other"));
     assert_eq!(told(&endpoint, &[&web]).await, "web");

@@ -8,8 +8,8 @@ use invitations::proto::{
 };
 use time::Duration;
 
-use crate::support::harness::{
-    ACME, World, accept_request, created, invite_request, item, item_reason, reason,
+use crate::support::{
+    ACME, World, accept_request, create_request, created, item, item_reason, reason,
 };
 
 fn resend(invitation_id: &str) -> ResendRequest {
@@ -102,7 +102,7 @@ async fn taking_an_open_invitation_makes_nobody_the_owner_of_its_address() {
     let request = BulkCreateRequest {
         invitations: vec![item("boss@b.co")],
         return_link: true,
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let made = world.client().bulk_create(request.clone()).await.unwrap();
     let link = made.into_inner().results[0].link.clone();
@@ -179,7 +179,7 @@ async fn no_invitation_lasts_for_ever() {
         };
         let request = BulkCreateRequest {
             invitations: vec![item],
-            ..invite_request(&[])
+            ..create_request(vec![])
         };
         let answer = world.client().bulk_create(request).await.unwrap();
         let refused = item_reason(&answer.into_inner().results[0]);

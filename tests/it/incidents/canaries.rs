@@ -20,12 +20,13 @@ use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tonic::{Code, Status};
 use url::Url;
 
-use crate::support::database::Database;
-use crate::support::harness::ACME;
+use crate::support::ACME;
+use crate::support::deployment::Deployment;
+use crate::support::http_server::exchange;
 use crate::support::relay::{Encryption, Relay};
-use crate::support::site::{Running, Site, until};
-use crate::support::web::exchange;
-use crate::support::wire;
+use crate::support::server_process::ServerProcess;
+use crate::support::waiting::wait_until;
+use crate::support::{descriptors, raw_grpc};
 
 /// Of people and their organizations; answers to those who may ask may hold these.
 const PERSONAL: [&str; 20] = [
@@ -73,8 +74,8 @@ struct Heard {
 }
 
 struct Scene {
-    site: Site,
-    running: Running,
+    deployment: Deployment,
+    running: ServerProcess,
     heard: Heard,
 }
 
@@ -170,21 +171,21 @@ fn full_item(number: u32) -> NewInvitation {
 
 impl Scene {
     async fn start(format: &str) -> Self {
-        let mut site = Site::new(Database::create().await).await;
-        site.relay = Relay::start(Encryption::Implicit).await;
-        site.write("roots", site.relay.certificate_pem());
+        let mut deployment = Deployment::create().await;
+        deployment.relay = Relay::start(Encryption::Implicit).await;
+        deployment.write("roots", deployment.relay.certificate_pem());
         let key = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(MASTER);
-        site.write("keys", &format!("1 {key}\n"));
+        deployment.write("keys", &format!("1 {key}\n"));
         let caller = CallerEntry {
             name: "all".to_owned(),
             credential: CallerCredential::TokenSha256(Sha256::digest("qzbearertoken").into()),
             scopes: Scope::ALL.to_vec(),
             organizations: None,
         };
-        site.write("callers", &to_toml(&caller));
-        let mut url = Url::parse(&site.database.url()).unwrap();
+        deployment.write("callers", &to_toml(&caller));
+        let mut url = Url::parse(&deployment.database.url()).unwrap();
         url.set_password(Some("qzdatabasepassword")).unwrap();
-        let roots = site.path("roots");
+        let roots = deployment.path("roots");
         let settings = [
             ("INVITATIONS_LOG", "trace"),
             ("INVITATIONS_LOG_FORMAT", format),
@@ -201,9 +202,9 @@ impl Scene {
             ("INVITATIONS_POSTMARK_WEBHOOK_PASSWORD", PASSWORD),
             ("INVITATIONS_QUOTA_RESEND_PAUSE", "0s"),
         ];
-        let (running, _) = site.serve(&settings).await;
+        let (running, _) = deployment.serve(&settings).await;
         Self {
-            site,
+            deployment,
             running,
             heard: Heard::default(),
         }
@@ -227,7 +228,7 @@ impl Scene {
         let address = self.running.address().parse().unwrap();
         let authorization = format!("Bearer {token}");
         let headers = [("authorization", authorization.as_str())];
-        match wire::call(address, path, &headers, message).await {
+        match raw_grpc::call(address, path, &headers, message).await {
             Ok(bytes) => {
                 self.heard.answers.push((path.to_owned(), bytes.clone()));
                 Ok(bytes)
@@ -306,9 +307,9 @@ impl Scene {
     async fn invite(&mut self) -> (Vec<String>, String) {
         let quoting = "550-5.1.1 <qzlocal2@qzdomain2.example>: no mailbox QZLocal2 here\r\n\
                        550 5.1.1 see https://x.example/?to=qzlocal2%40qzdomain2.example, qzlocal2=qzdomain2.example";
-        self.site
+        self.deployment
             .relay
-            .refuses("qzlocal2@qzdomain2.example", quoting);
+            .refuse("qzlocal2@qzdomain2.example", quoting);
         let mut items: Vec<NewInvitation> = (1..=4).map(full_item).collect();
         items[2].notify = Some(false);
         items[3].notify = Some(false);
@@ -349,13 +350,16 @@ impl Scene {
         };
         let failing = self.call::<BulkCreateResponse>("InvitationService/BulkCreate", atomic);
         assert!(failing.await.is_err());
-        until("the mail", async || self.site.relay.taken_count() == 1).await;
+        wait_until("the mail", async || {
+            self.deployment.relay.received_count() == 1
+        })
+        .await;
         let ids: Vec<String> = made
             .results
             .iter()
             .filter_map(|result| Some(result.invitation.as_ref()?.id.clone()))
             .collect();
-        let mut database = self.site.database.connect().await;
+        let mut database = self.deployment.database.connect().await;
         loop {
             let state: String = sqlx::query_scalar(
                 "SELECT delivery_state FROM invitations WHERE email LIKE 'qzlocal2@%'",
@@ -373,7 +377,7 @@ impl Scene {
 
     /// The token in the newest mail.
     fn token(&self) -> String {
-        let mail = self.site.relay.taken().pop().unwrap().unstuffed();
+        let mail = self.deployment.relay.received().pop().unwrap().unstuffed();
         let text = String::from_utf8(mail).unwrap().replace("=\r\n", "");
         let token = text.split("inv1_").nth(1).unwrap();
         format!("inv1_{}", &token[..67])
@@ -587,7 +591,7 @@ impl Scene {
             self.call("SuppressionService/Lift", lifting).await.unwrap();
         let report = include_str!("../../fixtures/dsn/postfix.eml")
             .replace("example.net", "qzdomain1.example");
-        let seen = self.site.relay.seen();
+        let seen = self.deployment.relay.connections();
         let conversation = String::from_utf8_lossy(&seen[0].bytes).into_owned();
         let sender = conversation.split("MAIL FROM:<").nth(1).unwrap();
         for envelope_recipient in [
@@ -646,12 +650,12 @@ impl Scene {
 
     /// Every method with a canary in every text, from the caller, from a stranger, and in bytes that are no message.
     async fn pester(&mut self) {
-        for method in wire::methods() {
+        for method in descriptors::methods() {
             let text = "qzmalformed https://qzmalformed.example qzmalformed@qzmalformed";
             // The organization is needed still.
             let is_deadly = method.path.ends_with("/DeleteOrganization");
             for organization_id in [if is_deadly { "qzmalformed" } else { ACME }, "qzmalformed"] {
-                let message = wire::filled(&method.input, text, organization_id);
+                let message = descriptors::filled(&method.input, text, organization_id);
                 let _ = self.bytes(&method.path, "qzbearertoken", &message).await;
                 let refused = self.bytes(&method.path, "qzstranger", &message).await;
                 assert_eq!(refused, Err(Code::Unauthenticated));
@@ -701,7 +705,7 @@ impl Scene {
 
     /// Faults: rows that break a rule, a row that makes its reader panic, a database that is away.
     async fn break_things(&mut self, id: &str) {
-        let mut database = self.site.database.connect().await;
+        let mut database = self.deployment.database.connect().await;
         database
             .execute("ALTER TABLE invitations ADD CONSTRAINT closed CHECK (false) NOT VALID")
             .await
@@ -749,8 +753,8 @@ impl Scene {
 }
 
 /// All that a table holds, as text.
-async fn dump(site: &Site) -> Vec<(String, String)> {
-    let mut database = site.database.connect().await;
+async fn dump(deployment: &Deployment) -> Vec<(String, String)> {
+    let mut database = deployment.database.connect().await;
     let tables: Vec<String> = sqlx::query_scalar(
         "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename",
     )
@@ -805,7 +809,7 @@ async fn nothing_gets_out(format: &str) {
     scene.pester().await;
     scene.browse(&first).await;
     // All methods, those of tomorrow included: one that is new needs its call above.
-    let methods: BTreeSet<String> = wire::methods()
+    let methods: BTreeSet<String> = descriptors::methods()
         .into_iter()
         .map(|method| method.path)
         .collect();
@@ -816,7 +820,7 @@ async fn nothing_gets_out(format: &str) {
     scene.break_things(&ids[0]).await;
 
     scene.running.terminate().await;
-    scene.running.ended().await;
+    scene.running.wait_for_exit().await;
     let mut secrets = canaries(&SECRETS);
     secrets.extend(key_canaries());
     for token in [&first, &second] {
@@ -845,7 +849,7 @@ async fn nothing_gets_out(format: &str) {
     for (path, bytes) in &scene.heard.answers {
         assert_clean(path, &String::from_utf8_lossy(bytes), &secrets);
     }
-    for (table, rows) in dump(&scene.site).await {
+    for (table, rows) in dump(&scene.deployment).await {
         assert_clean(&table, &rows, &secrets);
         // Those tables are there to hold them.
         let holds_people = [

@@ -8,9 +8,9 @@ use invitations::proto::{
 };
 use prost::Message as _;
 
-use crate::support::harness::{ACME, OTHER, World, created, invite_request};
 use crate::support::statements::StatementRecorder;
-use crate::support::wire;
+use crate::support::{ACME, OTHER, World, created, invite_request};
+use crate::support::{descriptors, raw_grpc};
 
 /// An id of nobody's, as long as any.
 const RANDOM_ID: &str = "019aacd0-0000-7000-8000-00000000abcd";
@@ -19,13 +19,13 @@ const AS_ALL: (&str, &str) = ("authorization", "Bearer all");
 /// An answer as bytes, whatever it is, with one text instead of another of the same length.
 async fn answer(
     world: &World,
-    method: &wire::Method,
+    method: &descriptors::MethodDescriptor,
     organization_id: &str,
     names: [&str; 3],
     disguise: (&str, &str),
 ) -> Vec<u8> {
     let [invitation_id, user_id, batch_id] = names;
-    let message = wire::with_texts(
+    let message = descriptors::with_texts(
         &method.input,
         &[
             ("organization_id", organization_id),
@@ -35,7 +35,7 @@ async fn answer(
             ("batch_id", batch_id),
         ],
     );
-    let answer = wire::call(world.address(), &method.path, &[AS_ALL], &message).await;
+    let answer = raw_grpc::call(world.address(), &method.path, &[AS_ALL], &message).await;
     let bytes = match answer {
         Ok(bytes) => bytes,
         Err(status) => {
@@ -65,13 +65,16 @@ async fn every_method_answers_a_foreign_id_as_it_answers_a_random_one() {
     let (invitation, _) = world.invite_one("a@b.co").await;
     let before = world.get(&invitation.id).await;
     let mut methods = 0;
-    let concerned = |method: &wire::Method| {
+    let concerned = |method: &descriptors::MethodDescriptor| {
         ["invitation_id", "invitation_ids", "batch_id"]
             .iter()
-            .any(|field| wire::has_field(&method.input, field))
+            .any(|field| descriptors::has_field(&method.input, field))
     };
     // Found by the protocol's own words, so that a new method is asked too.
-    for method in wire::methods().iter().filter(|method| concerned(method)) {
+    for method in descriptors::methods()
+        .iter()
+        .filter(|method| concerned(method))
+    {
         methods += 1;
         let own = [&invitation.id, "ada", &invitation.batch_id].map(|text| text);
         let random = [RANDOM_ID, "ada", RANDOM_ID];
@@ -97,7 +100,7 @@ async fn a_foreign_membership_is_as_unknown_as_none() {
     let world = World::start().await;
     for path in ["GetMembership", "DeleteMembership"] {
         let path = format!("/invitation.v1.DirectoryService/{path}");
-        let methods = wire::methods();
+        let methods = descriptors::methods();
         let method = methods.iter().find(|method| method.path == path).unwrap();
         // Grace is a member of another organization, nobody one of none.
         let foreign = answer(&world, method, OTHER, ["", "grace", ""], ("", "")).await;

@@ -7,7 +7,7 @@ use invitations::domain::token::Token;
 use invitations::proto::{BulkCreateRequest, OnExisting, ResendRequest};
 use invitations::service::PreviewInvitation;
 
-use crate::support::harness::{ACME, KEYS, OTHER, World, anybody, invite_request};
+use crate::support::{ACME, KEYS, OTHER, World, invite_request, test_actor};
 
 const KEY_2: &str = "2 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n";
 
@@ -46,7 +46,7 @@ async fn a_link_lives_as_long_as_its_key_is_in_the_ring_whoever_signs() {
         let seen = service
             .run(PreviewInvitation {
                 token: token.clone(),
-                actor: anybody(),
+                actor: test_actor(),
             })
             .await;
         assert_eq!(seen.is_ok(), is_open);

@@ -7,9 +7,9 @@ use invitations::proto::{
 };
 use prost::Message as _;
 
-use crate::support::harness::{ACME, World, created, invite_request, item, item_reason};
-use crate::support::web::Web;
-use crate::support::wire;
+use crate::support::http_server::HttpServer;
+use crate::support::{ACME, World, created, invite_request, item, item_reason};
+use crate::support::{create_request, raw_grpc};
 
 /// Headers by which proxies say what a client asked for, and attackers what they want to be asked for.
 const FORGED: [(&str, &str); 12] = [
@@ -33,7 +33,7 @@ async fn no_header_of_a_call_moves_a_link() {
     let forged = async |method: &str, message: Vec<u8>| {
         let path = format!("/invitation.v1.InvitationService/{method}");
         let authority = "evil.example:80";
-        wire::call_under_name(authority, world.address(), &path, &FORGED, &message).await
+        raw_grpc::call_with_authority(authority, world.address(), &path, &FORGED, &message).await
     };
     let request = BulkCreateRequest {
         return_link: true,
@@ -107,7 +107,7 @@ async fn a_redirect_leads_to_a_listed_origin_and_nowhere_else() {
     };
     let request = BulkCreateRequest {
         invitations: refused.iter().map(with_url).collect(),
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let answer = world.client().bulk_create(request).await.unwrap();
     for (result, url) in answer.into_inner().results.iter().zip(refused) {
@@ -124,7 +124,7 @@ async fn a_redirect_leads_to_a_listed_origin_and_nowhere_else() {
     let request = BulkCreateRequest {
         invitations: taken.iter().map(with_url).collect(),
         validate_only: true,
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let answer = world
         .client()
@@ -144,7 +144,7 @@ async fn a_redirect_leads_to_a_listed_origin_and_nowhere_else() {
 async fn a_scanner_that_follows_every_link_of_a_mail_changes_nothing() {
     let mut world = World::start().await;
     let clock = std::sync::Arc::clone(&world.clock);
-    let web = Web::open(world.service.clone(), clock, HttpTimeouts::default()).await;
+    let web = HttpServer::open(world.service.clone(), clock, HttpTimeouts::default()).await;
     let (invitation, token) = world.invite_one("a@b.co").await;
     let before = world.get(&invitation.id).await;
     let mail = world.mail_to("a@b.co");
@@ -172,7 +172,7 @@ async fn a_scanner_that_follows_every_link_of_a_mail_changes_nothing() {
     for path in &paths {
         for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"] {
             for _ in 0..5 {
-                web.ask(method, path, &[], "").await;
+                web.request(method, path, &[], "").await;
             }
         }
     }

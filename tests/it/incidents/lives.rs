@@ -16,7 +16,7 @@ use sqlx::PgPool;
 use time::{Duration, OffsetDateTime};
 
 use super::rounds::number;
-use crate::support::harness::{ACME, World, invite_request, reason};
+use crate::support::{ACME, World, invite_request, reason};
 
 /// Lives where nobody says how many.
 const SEQUENCES: u64 = 4;
@@ -139,7 +139,7 @@ impl Life<'_> {
             Step::RelaySays(person, reply) => {
                 let person = &mut self.people[person];
                 person.reply = reply;
-                self.world.relay.refuses(&person.email, reply);
+                self.world.relay.refuse(&person.email, reply);
             }
         }
         self.check().await;
@@ -334,7 +334,7 @@ impl Life<'_> {
 
     /// Delivers what is due: to those who wait, if the relay takes it, and to nobody else.
     async fn work(&mut self) {
-        let before = self.world.relay.taken_count();
+        let before = self.world.relay.received_count();
         self.world.deliver_all().await;
         let mails = self.world.mailbox().split_off(before);
         let reached: BTreeSet<String> = mails.into_iter().map(|mail| mail.to).collect();
@@ -354,7 +354,7 @@ impl Life<'_> {
 
     /// The service sees what the model sees.
     async fn check(&self) {
-        let arrivals = self.world.relay.taken();
+        let arrivals = self.world.relay.received();
         let members: Vec<String> =
             sqlx::query_scalar("SELECT user_id FROM memberships WHERE organization_id = $1")
                 .bind(ACME)
@@ -399,7 +399,7 @@ async fn every_life_of_an_invitation_is_as_the_model_lives_it() {
         });
         let mut life = Life {
             people: people.collect(),
-            now: crate::support::harness::START,
+            now: crate::support::START,
             months: 0,
             pool: PgPool::connect(&world.database_url()).await.unwrap(),
             world: &mut world,

@@ -4,7 +4,7 @@ use invitations::proto::{
     BulkCreateRequest, CreateOutcome, ErrorReason, NewInvitation, OnExisting,
 };
 
-use crate::support::harness::{World, invite_request, item, item_reason};
+use crate::support::{World, create_request, invite_request, item, item_reason};
 
 #[tokio::test]
 async fn an_address_that_two_readers_could_take_for_two_is_none() {
@@ -138,7 +138,7 @@ async fn no_note_or_name_speaks_to_the_mail_server() {
         });
     let request = BulkCreateRequest {
         invitations: items.collect(),
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let answer = world
         .client()
@@ -176,7 +176,7 @@ async fn no_note_or_name_speaks_to_the_mail_server() {
     assert_eq!(world.deliver_all().await, taken);
     let messages: usize = world
         .relay
-        .seen()
+        .connections()
         .iter()
         .map(|seen| assert_plain(&seen.bytes))
         .sum();

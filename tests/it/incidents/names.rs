@@ -5,7 +5,7 @@ use invitations::proto::{
     UpsertUsersRequest, User,
 };
 
-use crate::support::harness::{ACME, World, created, invite_request, item, item_reason};
+use crate::support::{ACME, World, create_request, created, item, item_reason};
 
 /// What such mails said elsewhere, and what they could say.
 const LURES: [&str; 18] = [
@@ -79,7 +79,7 @@ async fn no_name_tells_the_reader_where_to_go_or_whom_to_call() {
             notify: Some(false),
             ..item("a@b.co")
         }],
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let made = world
         .client()
@@ -90,11 +90,11 @@ async fn no_name_tells_the_reader_where_to_go_or_whom_to_call() {
     created(&made.results[0]);
     let token = made.results[0].link.split_once("#token=").unwrap().1;
     for name in names {
-        let mut request = crate::support::harness::accept_request(token, "new", "a@b.co");
+        let mut request = crate::support::accept_request(token, "new", "a@b.co");
         request.user_name = name.to_owned();
         let refused = world.client().accept(request).await;
         assert!(
-            crate::support::harness::reason(refused).starts_with("NAME_"),
+            crate::support::reason(refused).starts_with("NAME_"),
             "{name:?}"
         );
     }
@@ -117,7 +117,7 @@ async fn no_note_carries_a_link_and_no_subject_carries_a_note() {
     };
     let request = BulkCreateRequest {
         invitations: notes.iter().enumerate().map(with_note).collect(),
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let answer = world.client().bulk_create(request).await.unwrap();
     for (result, note) in answer.into_inner().results.iter().zip(notes) {
@@ -128,7 +128,7 @@ async fn no_note_carries_a_link_and_no_subject_carries_a_note() {
             message: "URGENT invoice overdue".to_owned(),
             ..item("a@b.co")
         }],
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     world.client().bulk_create(request).await.unwrap();
     world.deliver_all().await;

@@ -6,7 +6,9 @@ use invitations::proto::{
     AcceptPolicy, BulkCreateRequest, CreateOutcome, ErrorReason, NewInvitation, OnExisting,
 };
 
-use crate::support::harness::{World, accept_request, invite_request, item, item_reason, reason};
+use crate::support::{
+    World, accept_request, create_request, invite_request, item, item_reason, reason,
+};
 
 const PEOPLE: usize = 300;
 const CALLERS: usize = 16;
@@ -116,7 +118,7 @@ async fn rush(
             ..item("a@b.co")
         }],
         return_link: true,
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let made = world.client().bulk_create(request).await.unwrap();
     let link = made.into_inner().results.remove(0).link;

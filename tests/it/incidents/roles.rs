@@ -10,8 +10,8 @@ use invitations::proto::{
 use prost_types::{Struct, Value, value::Kind};
 use tonic::Code;
 
-use crate::support::harness::{
-    ACME, OTHER, World, accept_request, created, invite_request, item, item_reason, reason,
+use crate::support::{
+    ACME, OTHER, World, accept_request, create_request, created, item, item_reason, reason,
 };
 
 fn with_role(email: &str, role: &str) -> NewInvitation {
@@ -27,7 +27,7 @@ fn request_of(inviter: &str, item: NewInvitation, on_existing: OnExisting) -> Bu
         inviter_user_id: inviter.to_owned(),
         invitations: vec![item],
         on_existing: on_existing.into(),
-        ..invite_request(&[])
+        ..create_request(vec![])
     }
 }
 
@@ -195,7 +195,7 @@ async fn a_role_that_was_withdrawn_is_granted_to_nobody() {
             with_role("a@b.co", "auditor"),
             with_role("c@b.co", "viewer"),
         ],
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let made = world
         .client()
@@ -267,7 +267,7 @@ async fn two_invitations_taken_together_make_one_member_with_the_role_of_the_fir
                 with_role(&emails[0], "admin"),
                 with_role(&emails[1], "member"),
             ],
-            ..invite_request(&[])
+            ..create_request(vec![])
         };
         let made = world
             .client()

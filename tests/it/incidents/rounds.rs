@@ -29,9 +29,8 @@ use tokio::sync::Barrier;
 use uuid::Uuid;
 
 use super::linearity::{Call, Event, Model, Phase, Told, endings};
-use crate::support::harness::{
-    ACME, KEYS, START, World, anybody, created, invite_request, item, store_config,
-};
+use crate::support::services::store_config;
+use crate::support::{ACME, KEYS, START, World, create_request, created, item, test_actor};
 
 /// Rounds where nobody says how many.
 const ROUNDS: u64 = 200;
@@ -142,7 +141,7 @@ impl Round {
                 emails_normalized: Vec::new(),
             },
             is_self: false,
-            actor: anybody(),
+            actor: test_actor(),
         };
         let began = self.now();
         let answer = self.service.run(request).await;
@@ -178,7 +177,7 @@ impl Round {
             id: self.id,
             rotate_token: rotates,
             expiry: Expiry::Default,
-            actor: anybody(),
+            actor: test_actor(),
         };
         let began = self.now();
         let answer = self.service.run(request).await;
@@ -192,7 +191,7 @@ impl Round {
             .service
             .run(PreviewInvitation {
                 token,
-                actor: anybody(),
+                actor: test_actor(),
             })
             .await;
         let prove = |told| self.event(Call::Prove { generation }, told, began);
@@ -224,7 +223,7 @@ impl Round {
                     token,
                     suppress: false,
                     email_normalized: None,
-                    actor: anybody(),
+                    actor: test_actor(),
                 };
                 let answer = self.service.run(request).await;
                 let told = answer.map_or_else(|error| told(&error), |_| Some(Told::Done));
@@ -236,7 +235,7 @@ impl Round {
                     organization_id: OrganizationId::parse(ACME).unwrap(),
                     id: self.id,
                     by_user_id: None,
-                    actor: anybody(),
+                    actor: test_actor(),
                 };
                 let began = self.now();
                 let answer = self.service.run(request).await;
@@ -363,7 +362,7 @@ async fn invite(world: &World, from: u64, count: u64) -> Vec<Uuid> {
     };
     let request = BulkCreateRequest {
         invitations: (from..from + count).map(open).collect(),
-        ..invite_request(&[])
+        ..create_request(vec![])
     };
     let made = world.client().bulk_create(request).await.unwrap();
     let results = made.into_inner().results;

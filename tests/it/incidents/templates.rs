@@ -5,7 +5,7 @@ use invitations::mail::message::{InvitationMail, MailKind};
 use mail_parser::{Message, MessageParser};
 use scraper::{ElementRef, Html};
 
-use crate::support::lane::{compose, invitation};
+use crate::support::smtp_session::{compose, invitation_mail};
 
 /// What breaks out of text, attributes, comments, styles, templates and headers.
 const PAYLOADS: [&str; 40] = [
@@ -69,7 +69,7 @@ fn mail(kind: MailKind, locale: &str) -> InvitationMail {
         inviter_name: Some("x".to_owned()),
         role: "x".to_owned(),
         unsubscribe_url: Some("https://mail.example/u/x".to_owned().into()),
-        ..invitation("inv.1.1.1", "reader@example.com", "x")
+        ..invitation_mail("inv.1.1.1", "reader@example.com", "x")
     }
 }
 

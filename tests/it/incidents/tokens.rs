@@ -17,8 +17,8 @@ use sha2::{Digest as _, Sha256};
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::support::harness::{
-    ACME, KEYS, OTHER, World, accept_request, anybody, bearer, created, invite_request, reason,
+use crate::support::{
+    ACME, KEYS, OTHER, World, accept_request, created, invite_request, reason, test_actor,
 };
 
 /// Every purpose there is a key for.
@@ -106,7 +106,7 @@ async fn no_method_believes_a_token_with_any_one_bit_flipped() {
 async fn the_proof_of_one_invitation_opens_no_other() {
     let mut world = World::start().await;
     let (invitation, token) = world.invite_one("a@b.co").await;
-    let (neighbor, neighbors) = world.invite_one("n@b.co").await;
+    let (second, neighbors) = world.invite_one("n@b.co").await;
     let request = BulkCreateRequest {
         organization_id: OTHER.to_owned(),
         inviter_user_id: "eve".to_owned(),
@@ -127,7 +127,7 @@ async fn the_proof_of_one_invitation_opens_no_other() {
             assert_eq!(reason_of(&told), "TOKEN_INVALID", "{of} {at}");
         }
     }
-    assert!(is_pending(&world, &invitation).await && is_pending(&world, &neighbor).await);
+    assert!(is_pending(&world, &invitation).await && is_pending(&world, &second).await);
     // The organization and the role come from the row that the token proves itself against.
     let accepted = world.accept(&foreigns, "new", "a@b.co").await.unwrap();
     let membership = accepted.membership.unwrap();
@@ -272,11 +272,7 @@ async fn what_proves_something_else_is_no_token() {
     // And the other way around: a token opens no call and stops no mail.
     let token = world.mail_to("a@b.co").token();
     assert!(!world.service.is_unsubscribe_token(&token));
-    let mut client =
-        invitations::proto::invitation_service_client::InvitationServiceClient::with_interceptor(
-            world.channel(),
-            bearer(&token),
-        );
+    let mut client = world.client_of(&token);
     let preview = PreviewRequest { token };
     let refused = client.preview(preview).await;
     assert_eq!(reason(refused), "CREDENTIALS_INVALID");
@@ -337,7 +333,7 @@ async fn a_token_of_another_deployment_is_refused() {
     let refused = stranger
         .run(PreviewInvitation {
             token,
-            actor: anybody(),
+            actor: test_actor(),
         })
         .await
         .err()

@@ -1,4 +1,4 @@
-//! Streams as a client sends them: message by message, with an eye on what comes back.
+//! `BulkCreateStream` as a client that sends message by message and reads the responses.
 
 use std::ops::Range;
 
@@ -11,21 +11,23 @@ use invitations::proto::{
 use tokio::sync::mpsc;
 use tonic::{Request, Status, Streaming};
 
-use crate::support::harness::{ACME, Invitations, item};
+use crate::support::callers::InvitationClient;
+use crate::support::fixtures::ACME;
+use crate::support::requests::{item, new_request_id};
 
-/// A stream that is open.
-pub(crate) struct Call {
+/// An open stream.
+pub(crate) struct CreateStream {
     sender: Option<mpsc::UnboundedSender<Message>>,
     responses: Streaming<Response>,
 }
 
-/// All that a stream answered, and how it ended.
-pub(crate) struct Answer {
+/// All responses of a stream, and how the stream ended.
+pub(crate) struct StreamResponses {
     pub(crate) responses: Vec<Response>,
     pub(crate) end: Result<(), Status>,
 }
 
-/// A header that invites into ACME on behalf of `ada`.
+/// The header of a stream that invites into ACME on behalf of `ada`.
 pub(crate) fn header() -> Header {
     Header {
         organization_id: ACME.to_owned(),
@@ -34,38 +36,38 @@ pub(crate) fn header() -> Header {
     }
 }
 
-/// The same for a stream that may be sent again.
-pub(crate) fn repeatable() -> Header {
+/// The same with a new request id, so that the stream can be resumed.
+pub(crate) fn resumable_header() -> Header {
     Header {
-        request_id: uuid::Uuid::new_v4().to_string(),
+        request_id: new_request_id(),
         ..header()
     }
 }
 
-/// The items of these numbers, of a list of this name.
-pub(crate) fn people(list: &str, numbers: Range<usize>) -> Vec<Item> {
+/// Items for `person{number}@{list}.example`.
+pub(crate) fn stream_items(list: &str, numbers: Range<usize>) -> Vec<Item> {
     numbers
-        .map(|number| person(&format!("person{number}@{list}.example"), number))
+        .map(|number| stream_item(&format!("person{number}@{list}.example"), number))
         .collect()
 }
 
-/// An item with nothing but an address, and its number for a name.
-pub(crate) fn person(email: &str, number: usize) -> Item {
+/// An item with nothing but an address, and the key `row {number}`.
+pub(crate) fn stream_item(email: &str, number: usize) -> Item {
     Item {
         key: format!("row {number}"),
         invitation: Some(item(email)),
     }
 }
 
-impl Call {
-    /// Says the header and nothing else.
-    pub(crate) async fn begin(client: &Invitations, header: Header) -> Self {
+impl CreateStream {
+    /// Sends the header.
+    pub(crate) async fn begin(client: &InvitationClient, header: Header) -> Self {
         Self::begin_with(client, Request::new(()), header).await
     }
 
-    /// The same with what else a request has, such as a deadline.
+    /// The same with the metadata of a request, such as a deadline.
     pub(crate) async fn begin_with(
-        client: &Invitations,
+        client: &InvitationClient,
         request: Request<()>,
         header: Header,
     ) -> Self {
@@ -76,9 +78,9 @@ impl Call {
         Self::open(client, request, vec![first]).await
     }
 
-    /// Sends these messages.
+    /// Sends these messages and leaves the stream open.
     pub(crate) async fn open(
-        client: &Invitations,
+        client: &InvitationClient,
         request: Request<()>,
         messages: Vec<Message>,
     ) -> Self {
@@ -98,7 +100,7 @@ impl Call {
         }
     }
 
-    /// Sends items in one message; of a stream that has ended nobody hears.
+    /// Sends items in one message. Does nothing if the server has ended the stream.
     pub(crate) fn send(&self, items: Vec<Item>) {
         let message = Message {
             header: None,
@@ -114,7 +116,7 @@ impl Call {
         }
     }
 
-    /// Says that nothing follows.
+    /// Ends the requests.
     pub(crate) fn close(&mut self) {
         self.sender = None;
     }
@@ -124,8 +126,8 @@ impl Call {
         self.responses.message().await
     }
 
-    /// Says that nothing follows and reads everything.
-    pub(crate) async fn end(mut self) -> Answer {
+    /// Ends the requests and reads all responses.
+    pub(crate) async fn end(mut self) -> StreamResponses {
         self.close();
         let mut responses = Vec::new();
         let end = loop {
@@ -135,18 +137,18 @@ impl Call {
                 Err(status) => break Err(status),
             }
         };
-        Answer { responses, end }
+        StreamResponses { responses, end }
     }
 }
 
-impl Answer {
-    /// The results of all chunks, checked to be in their order.
+impl StreamResponses {
+    /// The results of all chunks. Fails unless the stream ended with success and the results are in order.
     pub(crate) fn results(&self) -> Vec<BulkCreateStreamResult> {
         self.end.as_ref().unwrap();
         self.results_so_far()
     }
 
-    /// The results that came before the end, whatever it was.
+    /// The results that came before the end. Fails unless they are in order.
     pub(crate) fn results_so_far(&self) -> Vec<BulkCreateStreamResult> {
         let mut results = Vec::new();
         let mut next = None;
@@ -165,27 +167,27 @@ impl Answer {
         results
     }
 
-    /// How many results each response has.
+    /// The number of results of each response.
     pub(crate) fn sizes(&self) -> Vec<usize> {
         let sizes = self.responses.iter();
         sizes.map(|response| response.results.len()).collect()
     }
 }
 
-/// Sends items in messages of this size and reads everything.
+/// Sends items in messages of this size and reads all responses.
 pub(crate) async fn send_all(
-    client: &Invitations,
+    client: &InvitationClient,
     header: Header,
     size: usize,
     items: &[Item],
-) -> Answer {
-    let call = Call::begin(client, header).await;
-    call.send_by(size, items);
-    call.end().await
+) -> StreamResponses {
+    let stream = CreateStream::begin(client, header).await;
+    stream.send_by(size, items);
+    stream.end().await
 }
 
-/// What invitations the results show, in their order.
-pub(crate) fn ids(results: &[BulkCreateStreamResult]) -> Vec<String> {
+/// The id of the invitation of each result, or an empty text.
+pub(crate) fn result_ids(results: &[BulkCreateStreamResult]) -> Vec<String> {
     let invitations = results.iter().map(|result| result.invitation.as_ref());
     invitations
         .map(|invitation| invitation.map(|it| it.id.clone()).unwrap_or_default())

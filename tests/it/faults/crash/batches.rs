@@ -8,10 +8,12 @@ use invitations::proto::{
     DeleteOrganizationRequest, Organization, RevokeRequest, UpsertOrganizationsRequest,
 };
 
-use crate::support::harness::{ACME, OTHER, invite_request};
-use crate::support::provider::{Answer, Call, ProviderServer};
-use crate::support::queue::{LONG_LEASE, Queue};
-use crate::support::site::{Running, client, until};
+use crate::support::deployment::client;
+use crate::support::mail_queue::{LONG_LEASE, MailQueue};
+use crate::support::provider::{ProviderCall, ProviderReply, ProviderServer};
+use crate::support::server_process::ServerProcess;
+use crate::support::waiting::wait_until;
+use crate::support::{ACME, OTHER, invite_request};
 
 /// Calls made at once.
 const CALLS: usize = 2;
@@ -24,14 +26,14 @@ const HELD_MAX: usize = 2 * CALLS * BATCH;
 
 /// A queue that drains to a provider.
 struct Counter {
-    queue: Queue,
+    queue: MailQueue,
     provider: ProviderServer,
 }
 
 impl Counter {
     async fn of(kind: ProviderKind, mails: usize) -> Self {
         let provider = ProviderServer::start(kind).await;
-        let queue = Queue::of(mails).await;
+        let queue = MailQueue::with_messages(mails).await;
         let url = provider.base_url();
         let lane = match kind {
             ProviderKind::Resend => "resend = { api_key",
@@ -39,17 +41,17 @@ impl Counter {
         };
         let limits = format!("batch_max = {BATCH}, calls = {CALLS}");
         let lane = format!("{lane} = \"x\", base_url = \"{url}\", {limits} }}");
-        queue.site.write(
+        queue.deployment.write(
             "lanes",
             &format!("[[lane]]\nname = \"main\"\npause = \"1s\"\n{lane}\n"),
         );
         Self { queue, provider }
     }
 
-    fn worker(&self) -> Running {
-        let lanes = self.queue.site.path("lanes");
+    fn worker(&self) -> ServerProcess {
+        let lanes = self.queue.deployment.path("lanes");
         let lanes = ("INVITATIONS_LANES_FILE", lanes.to_str().unwrap());
-        self.queue.worker(&[LONG_LEASE, lanes])
+        self.queue.start_worker(&[LONG_LEASE, lanes])
     }
 
     /// Kills processes while the provider has taken all of their calls and answered none.
@@ -57,10 +59,10 @@ impl Counter {
         for _ in 0..times {
             let calls = self.provider.requests().len() + CALLS;
             for _ in 0..CALLS {
-                self.provider.next(Answer::TakeAndHang);
+                self.provider.reply_once(ProviderReply::AcceptAndHang);
             }
             let running = self.worker();
-            until("the provider to have the calls", async || {
+            wait_until("the provider to have the calls", async || {
                 self.provider.requests().len() == calls
             })
             .await;
@@ -72,7 +74,7 @@ impl Counter {
     async fn finish(&self) {
         self.queue.end_leases().await;
         let _running = self.worker();
-        until("every mail to be settled", async || {
+        wait_until("every mail to be settled", async || {
             // What is tried again need not wait for its time.
             self.queue
                 .execute("UPDATE outbox SET next_attempt_at = now() WHERE state = 'queued' AND next_attempt_at > now()")
@@ -97,8 +99,8 @@ impl Counter {
     }
 
     /// The calls by their keys.
-    fn calls(&self) -> BTreeMap<String, Vec<Call>> {
-        let mut calls: BTreeMap<String, Vec<Call>> = BTreeMap::new();
+    fn calls(&self) -> BTreeMap<String, Vec<ProviderCall>> {
+        let mut calls: BTreeMap<String, Vec<ProviderCall>> = BTreeMap::new();
         for call in self.provider.requests() {
             let key = call.header("idempotency-key").to_owned();
             calls.entry(key).or_default().push(call);
@@ -157,12 +159,12 @@ async fn an_orderly_end_waits_for_its_calls_and_doubles_nothing() {
     for _ in 0..CRASHES {
         let calls = counter.provider.requests().len() + 1;
         let mut running = counter.worker();
-        until("the provider to have a call", async || {
+        wait_until("the provider to have a call", async || {
             counter.provider.requests().len() >= calls
         })
         .await;
         running.terminate().await;
-        assert!(running.ended().await.success(), "{}", running.log());
+        assert!(running.wait_for_exit().await.success(), "{}", running.log());
         let held = counter.queue.count("outbox WHERE state = 'sending'").await;
         assert_eq!((held, counter.queue.count("mail_batches").await), (0, 0));
     }
@@ -240,9 +242,9 @@ async fn an_organization_that_was_deleted_after_the_crash_doubles_no_mail_of_ano
         .bulk_create(request)
         .await
         .unwrap();
-    counter.provider.next(Answer::TakeAndHang);
+    counter.provider.reply_once(ProviderReply::AcceptAndHang);
     let running = counter.worker();
-    until("the provider to have the call", async || {
+    wait_until("the provider to have the call", async || {
         counter.provider.requests().len() == 1
     })
     .await;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Executor as _};
 
-use crate::support::queue::{CONNECTIONS, Queue};
-use crate::support::relay::{Act, On, Seen};
-use crate::support::site::until;
+use crate::support::mail_queue::{CONNECTIONS, MailQueue};
+use crate::support::relay::{RelayAction, RelayConnection, SmtpStep};
+use crate::support::waiting::wait_until;
 
 /// Longer than the database is away.
 const LEASE: (&str, &str) = ("INVITATIONS_LEASE_DURATION", "8s");
@@ -19,23 +19,23 @@ const END_EVERY_SESSION_OF_A_PROCESS: &str =
 #[tokio::test]
 async fn a_database_that_is_away_between_the_answer_and_the_commit_doubles_nothing() {
     let mails = 60;
-    let queue = Queue::of(mails).await;
-    let mut holder = queue.site.database.connect().await;
+    let queue = MailQueue::with_messages(mails).await;
+    let mut holder = queue.deployment.database.connect().await;
     holder.execute("BEGIN").await.unwrap();
     holder
         .execute("SELECT FROM invitations FOR UPDATE")
         .await
         .unwrap();
-    let running = queue.worker(&[LEASE]);
-    queue.until_taken(CONNECTIONS).await;
+    let running = queue.start_worker(&[LEASE]);
+    queue.wait_until_received(CONNECTIONS).await;
     let waiting = "pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
                       AND query LIKE '-- store::settlements::settle_many%'";
-    until("the settlement to wait", async || {
+    wait_until("the settlement to wait", async || {
         queue.count(waiting).await > 0
     })
     .await;
 
-    let url = queue.site.database.url();
+    let url = queue.deployment.database.url();
     let name = url.rsplit('/').next().unwrap().split('?').next().unwrap();
     let elsewhere = PgConnectOptions::from_str(&url)
         .unwrap()
@@ -55,15 +55,15 @@ async fn a_database_that_is_away_between_the_answer_and_the_commit_doubles_nothi
     );
     admin.execute(AssertSqlSafe(end)).await.unwrap();
     // Its heartbeat comes back from the outage; the settlement tries more often.
-    until("the process to notice", async || {
+    wait_until("the process to notice", async || {
         running.log().contains("cannot extend the leases of mails")
     })
     .await;
-    assert_eq!(queue.site.relay.taken_count(), CONNECTIONS);
+    assert_eq!(queue.deployment.relay.received_count(), CONNECTIONS);
     admin.execute(allow(true)).await.unwrap();
 
-    queue.connect_again().await;
-    queue.until_all_sent().await;
+    queue.reconnect().await;
+    queue.wait_until_all_sent().await;
     assert_eq!(queue.arrivals(mails).duplicates(), 0);
 }
 
@@ -71,50 +71,54 @@ async fn a_database_that_is_away_between_the_answer_and_the_commit_doubles_nothi
 async fn sessions_that_are_cut_at_any_moment_double_nothing() {
     let mails = 400;
     let cuts = 20;
-    let queue = Queue::of(mails).await;
-    let _running = queue.worker(&[LEASE]);
+    let queue = MailQueue::with_messages(mails).await;
+    let _running = queue.start_worker(&[LEASE]);
     for cut in 1..=cuts {
-        queue.until_taken(cut * 10).await;
+        queue.wait_until_received(cut * 10).await;
         queue.execute(END_EVERY_SESSION_OF_A_PROCESS).await;
     }
     // What was claimed while the answer was cut off belongs to nobody until its lease runs out.
-    queue.until_all_sent().await;
+    queue.wait_until_all_sent().await;
     assert_eq!(queue.arrivals(mails).duplicates(), 0);
 }
 
 #[tokio::test]
 async fn two_processes_that_share_the_outbox_send_each_mail_once() {
     let mails = 500;
-    let queue = Queue::of(mails).await;
-    let _running = [queue.worker(&[]), queue.worker(&[])];
-    queue.until_all_sent().await;
+    let queue = MailQueue::with_messages(mails).await;
+    let _running = [queue.start_worker(&[]), queue.start_worker(&[])];
+    queue.wait_until_all_sent().await;
     assert_eq!(queue.arrivals(mails).duplicates(), 0);
-    let seen = queue.site.relay.seen().len();
+    let seen = queue.deployment.relay.connections().len();
     assert!(seen > CONNECTIONS, "one process did all of it");
 }
 
 #[tokio::test]
 async fn a_process_that_slept_longer_than_its_leases_sends_nothing_that_is_not_its_own() {
     let mails = 20;
-    let queue = Queue::of(mails).await;
+    let queue = MailQueue::with_messages(mails).await;
     let not_now = "451 4.3.0 not now".to_owned();
-    queue.next(On::Rcpt, &Act::SayLate(Duration::from_secs(8), not_now));
-    let sleeper = queue.worker(&[]);
+    queue.act_on_each_connection(
+        SmtpStep::Rcpt,
+        &RelayAction::ReplyLate(Duration::from_secs(8), not_now),
+    );
+    let sleeper = queue.start_worker(&[]);
     // Beside those on its connections it has as many in stock.
-    until("it to hold mails", async || {
+    wait_until("it to hold mails", async || {
         let held = queue.count("outbox WHERE state = 'sending'").await;
-        let seen = queue.site.relay.seen();
-        let is_at_rcpt = |seen: &Seen| seen.verbs().last().is_some_and(|verb| verb == "RCPT");
+        let seen = queue.deployment.relay.connections();
+        let is_at_rcpt =
+            |seen: &RelayConnection| seen.verbs.last().is_some_and(|verb| verb == "RCPT");
         held == 2 * CONNECTIONS
             && seen.iter().filter(|seen| is_at_rcpt(seen)).count() == CONNECTIONS
     })
     .await;
-    sleeper.stall().await;
-    let _other = queue.worker(&[]);
-    queue.until_all_sent().await;
+    sleeper.pause().await;
+    let _other = queue.start_worker(&[]);
+    queue.wait_until_all_sent().await;
 
-    sleeper.go_on().await;
-    until("it to notice", async || {
+    sleeper.resume().await;
+    wait_until("it to notice", async || {
         sleeper
             .log()
             .matches("the lease of a mail was lost")

@@ -4,7 +4,7 @@ use invitations::proto::{CreateOutcome, ErrorReason, Invitation};
 
 use super::{assert_refused, bulk_create, holds, quiet, request_of};
 use crate::features::suppression;
-use crate::support::harness::{World, created, invite_request, item_reason};
+use crate::support::{World, created, invite_request, item_reason};
 
 const INVALID: (&str, ErrorReason) = ("email", ErrorReason::EmailInvalid);
 

@@ -9,8 +9,8 @@ use prost::Message as _;
 use tonic::{Code, Status};
 
 use super::{AS_ALL, assert_status, holds, is_silent, reason_of};
-use crate::support::harness::World;
-use crate::support::wire;
+use crate::support::World;
+use crate::support::{descriptors, raw_grpc};
 
 /// What every hostile text has in it.
 const CANARY: &str = "canary7265";
@@ -19,10 +19,10 @@ const CANARY: &str = "canary7265";
 async fn everywhere(text: &str) -> usize {
     let world = World::start().await;
     let mut refused = 0;
-    for method in wire::methods() {
-        for place in wire::texts(&method.input) {
-            let message = wire::with_text(&method.input, &place, text.as_bytes());
-            let answer = wire::call(world.address(), &method.path, &[AS_ALL], &message).await;
+    for method in descriptors::methods() {
+        for place in descriptors::text_paths(&method.input) {
+            let message = descriptors::with_text(&method.input, &place, text.as_bytes());
+            let answer = raw_grpc::call(world.address(), &method.path, &[AS_ALL], &message).await;
             let place = format!("{} {place}", method.path);
             match answer {
                 Ok(bytes) => {
@@ -129,8 +129,8 @@ async fn marks_with_nothing_to_stand_on_break_no_method() {
 async fn bytes_that_are_no_text_are_a_malformed_request_in_every_method() {
     let world = World::start().await;
     let mut count = 0;
-    for method in wire::methods() {
-        for place in wire::texts(&method.input) {
+    for method in descriptors::methods() {
+        for place in descriptors::text_paths(&method.input) {
             // A lone continuation, a surrogate, an overlong slash and a text cut in a character.
             for bytes in [
                 &b"canary\x80"[..],
@@ -138,8 +138,9 @@ async fn bytes_that_are_no_text_are_a_malformed_request_in_every_method() {
                 b"canary\xc0\xaf",
                 b"canary\xe2\x82",
             ] {
-                let message = wire::with_text(&method.input, &place, bytes);
-                let answer = wire::call(world.address(), &method.path, &[AS_ALL], &message).await;
+                let message = descriptors::with_text(&method.input, &place, bytes);
+                let answer =
+                    raw_grpc::call(world.address(), &method.path, &[AS_ALL], &message).await;
                 assert_status(answer, Code::InvalidArgument, "REQUEST_MALFORMED", "canary");
                 count += 1;
             }

@@ -8,8 +8,8 @@ use prost_types::{ListValue, Struct, Value};
 use tonic::Code;
 
 use super::{AS_ALL, assert_refused, assert_status, bulk_create, quiet, request_of};
-use crate::support::harness::{World, created, item_reason};
-use crate::support::wire;
+use crate::support::raw_grpc;
+use crate::support::{World, created, item_reason};
 
 fn value(kind: Kind) -> Value {
     Value { kind: Some(kind) }
@@ -112,7 +112,7 @@ async fn metadata_nested_ten_thousand_deep_costs_no_stack() {
     message.extend_from_slice(&bytes);
     let world = World::start().await;
     let path = "/invitation.v1.InvitationService/BulkCreate";
-    let answer = wire::call(world.address(), path, &[AS_ALL], &message).await;
+    let answer = raw_grpc::call(world.address(), path, &[AS_ALL], &message).await;
     assert_status(answer, Code::InvalidArgument, "REQUEST_MALFORMED", "");
     let results = bulk_create(&world, request_of(vec![quiet("a@b.co")])).await;
     assert_eq!(results.created_count, 1, "the server is there");

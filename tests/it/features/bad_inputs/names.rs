@@ -5,7 +5,7 @@ use tonic::Code;
 
 use super::holds;
 use crate::features::directory::upsert_organizations;
-use crate::support::harness::{ACME, World, accept_request, created, reason};
+use crate::support::{ACME, World, accept_request, created, reason};
 use prost::Message as _;
 
 const INVALID: &str = "ERROR_REASON_NAME_INVALID";

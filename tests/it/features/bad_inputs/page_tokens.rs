@@ -4,7 +4,7 @@ use invitations::proto::{ListMembershipsRequest, ListRequest, SuppressionService
 use tonic::Code;
 
 use super::assert_status;
-use crate::support::harness::{ACME, World};
+use crate::support::{ACME, World};
 
 #[tokio::test]
 async fn a_page_token_that_is_not_ours_is_refused_by_every_list() {

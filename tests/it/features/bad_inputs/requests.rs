@@ -8,8 +8,8 @@ use prost::encoding::{WireType, encode_key, encode_varint, string};
 use tonic::{Code, Status};
 
 use super::{AS_ALL, assert_refused, assert_status, bulk_create, quiet, request_of, rows};
-use crate::support::harness::{ACME, World, created, invite_request, item_reason};
-use crate::support::wire;
+use crate::support::raw_grpc;
+use crate::support::{ACME, World, created, invite_request, item_reason};
 
 const BULK_CREATE: &str = "/invitation.v1.InvitationService/BulkCreate";
 const ID: &str = "0c7b8a52-9ad6-4fd5-9a2a-07f1c6a0b1d3";
@@ -162,7 +162,7 @@ async fn credentials_that_are_none_are_refused_before_the_message_is_read() {
         &[("authorization", "Bearer all all")],
     ];
     for headers in strangers {
-        let answer = wire::call(world.address(), BULK_CREATE, headers, b"\xff\xff").await;
+        let answer = raw_grpc::call(world.address(), BULK_CREATE, headers, b"\xff\xff").await;
         assert_status(
             answer,
             Code::Unauthenticated,
@@ -172,7 +172,7 @@ async fn credentials_that_are_none_are_refused_before_the_message_is_read() {
     }
     let message = request_of(vec![quiet("a@b.co")]).encode_to_vec();
     let unscoped = [("authorization", "Bearer all-but-invitations:write")];
-    let answer = wire::call(world.address(), BULK_CREATE, &unscoped, &message).await;
+    let answer = raw_grpc::call(world.address(), BULK_CREATE, &unscoped, &message).await;
     assert_status(answer, Code::PermissionDenied, "SCOPE_MISSING", "a@b.co");
 }
 
@@ -191,7 +191,7 @@ async fn bytes_that_are_no_message_are_a_malformed_request() {
         b"\x0b\x0b\x0b",
         &whole[..whole.len() - 1],
     ] {
-        let answer = wire::call(world.address(), BULK_CREATE, &[AS_ALL], bytes).await;
+        let answer = raw_grpc::call(world.address(), BULK_CREATE, &[AS_ALL], bytes).await;
         assert_status(answer, Code::InvalidArgument, "REQUEST_MALFORMED", "canary");
     }
     assert_eq!(rows(&world).await, before);
@@ -204,13 +204,13 @@ async fn a_compressed_message_is_told_that_nobody_reads_it() {
     let mut framed = vec![1];
     framed.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
     framed.extend(message);
-    let answer = wire::call_raw(world.address(), BULK_CREATE, &[AS_ALL], framed.clone()).await;
+    let answer = raw_grpc::call_raw(world.address(), BULK_CREATE, &[AS_ALL], framed.clone()).await;
     assert_eq!(
         answer.as_ref().err().map(Status::code),
         Some(Code::Internal)
     );
     let headers = [AS_ALL, ("grpc-encoding", "gzip")];
-    let answer = wire::call_raw(world.address(), BULK_CREATE, &headers, framed).await;
+    let answer = raw_grpc::call_raw(world.address(), BULK_CREATE, &headers, framed).await;
     assert_eq!(
         answer.as_ref().err().map(Status::code),
         Some(Code::Unimplemented)
@@ -226,7 +226,7 @@ async fn a_field_that_nobody_knows_is_passed_over() {
     message.extend([255; 8]);
     encode_key(4_002, WireType::Varint, &mut message);
     encode_varint(u64::MAX, &mut message);
-    let answer = wire::call(world.address(), BULK_CREATE, &[AS_ALL], &message).await;
+    let answer = raw_grpc::call(world.address(), BULK_CREATE, &[AS_ALL], &message).await;
     let answer = invitations::proto::BulkCreateResponse::decode(answer.unwrap().as_slice());
     created(&answer.unwrap().results[0]);
 }

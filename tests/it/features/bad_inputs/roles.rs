@@ -5,7 +5,7 @@ use tonic::Code;
 
 use super::{GrpcCode as _, assert_refused, bulk_create, quiet, request_of};
 use crate::features::directory::upsert_organizations;
-use crate::support::harness::{ACME, World, created, item_reason};
+use crate::support::{ACME, World, created, item_reason};
 
 fn with_role(email: &str, role: &str) -> NewInvitation {
     NewInvitation {

@@ -3,7 +3,7 @@
 use invitations::proto::{ErrorReason, NewInvitation};
 
 use super::{assert_refused, bulk_create, quiet, request_of};
-use crate::support::harness::{World, created, item};
+use crate::support::{World, created, item};
 
 #[tokio::test]
 async fn a_message_that_links_hides_or_goes_on_for_ever_is_refused() {

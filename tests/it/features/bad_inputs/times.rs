@@ -8,7 +8,7 @@ use prost_types::{Duration, Timestamp};
 use tonic::Code;
 
 use super::{assert_refused, assert_status, quiet};
-use crate::support::harness::{ACME, START, World};
+use crate::support::{ACME, START, World};
 
 const DAY: i64 = 86_400;
 

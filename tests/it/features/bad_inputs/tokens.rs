@@ -14,8 +14,8 @@ use tonic::{Code, Status};
 
 use super::{assert_status, is_silent, reason_of};
 use crate::features::suppression::KEY_2;
-use crate::support::harness::{ACME, KEYS, OTHER, World, accept_request, anybody, reason};
 use crate::support::statements::StatementRecorder;
+use crate::support::{ACME, KEYS, OTHER, World, accept_request, reason, test_actor};
 
 const UNKNOWN_ID: &str = "019aacd0-0000-7000-8000-000000000001";
 
@@ -129,7 +129,7 @@ async fn a_token_under_another_key_of_the_ring_names_nothing() {
             .ok()
             .unwrap(),
         is_self: false,
-        actor: anybody(),
+        actor: test_actor(),
     };
     let claimed = forged(&token, |payload| payload[1] = 2);
     let refused = service.run(accept(&claimed)).await.err().unwrap();

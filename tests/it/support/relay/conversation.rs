@@ -1,4 +1,4 @@
-//! One conversation of the relay: reading commands, answering as scripted or properly.
+//! One conversation of the relay: reads commands and answers them by the script, or as a working relay does.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -9,159 +9,165 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::{Act, Encryption, On, Seen, State, Taken};
+use super::script::{Encryption, RelayAction, SmtpStep};
+use super::state::{ReceivedMessage, RelayConnection, RelayState};
 
-/// Between two pieces of an answer, so that they do not travel together.
+/// Between two pieces of a reply, so that they travel in two packets.
 const PIECE_PAUSE: Duration = Duration::from_millis(5);
 
-trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {
+/// A connection, encrypted or not.
+trait SmtpStream: AsyncRead + AsyncWrite + Unpin + Send {
     fn tcp(&self) -> &TcpStream;
 }
 
-impl Duplex for TcpStream {
+impl SmtpStream for TcpStream {
     fn tcp(&self) -> &TcpStream {
         self
     }
 }
 
-impl Duplex for TlsStream<TcpStream> {
+impl SmtpStream for TlsStream<TcpStream> {
     fn tcp(&self) -> &TcpStream {
         self.get_ref().0
     }
 }
 
-impl Duplex for TlsStream<Box<dyn Duplex>> {
+impl SmtpStream for TlsStream<Box<dyn SmtpStream>> {
     fn tcp(&self) -> &TcpStream {
         self.get_ref().0.tcp()
     }
 }
 
-type Stream = BufReader<Box<dyn Duplex>>;
+type BufferedStream = BufReader<Box<dyn SmtpStream>>;
 
 #[derive(Clone)]
 pub(super) struct Conversation {
-    pub(super) state: Arc<Mutex<State>>,
+    pub(super) state: Arc<Mutex<RelayState>>,
     pub(super) tls: Encryption,
     pub(super) acceptor: TlsAcceptor,
-    /// Which of the connections seen this one is.
+    /// The index of its connection in the state.
     pub(super) number: usize,
 }
 
 impl Conversation {
-    pub(super) async fn hold(mut self, tcp: TcpStream) -> io::Result<()> {
+    /// Answers commands until the connection ends. An action that closes the connection ends as an error.
+    pub(super) async fn run(mut self, tcp: TcpStream) -> io::Result<()> {
         self.number = {
-            let mut state = self.state.lock().unwrap();
-            state.seen.push(Seen::default());
-            state.seen.len() - 1
+            let connections = &mut self.state.lock().unwrap().connections;
+            connections.push(RelayConnection::default());
+            connections.len() - 1
         };
         let mut is_encrypted = self.tls == Encryption::Implicit;
-        let boxed: Box<dyn Duplex> = if is_encrypted {
+        let boxed: Box<dyn SmtpStream> = if is_encrypted {
             Box::new(self.acceptor.accept(tcp).await?)
         } else {
             Box::new(tcp)
         };
         let mut stream = BufReader::new(boxed);
-        self.act(&mut stream, On::Greeting, "220 relay.test ESMTP")
+        self.act(&mut stream, SmtpStep::Greeting, "220 relay.test ESMTP")
             .await?;
         let mut transaction = Transaction::default();
         while let Some(line) = self.read_line(&mut stream).await? {
             let line = String::from_utf8_lossy(&line).trim_end().to_owned();
-            let verb = line.split([' ', ':']).next().unwrap_or_default();
-            self.state.lock().unwrap().seen[self.number]
-                .verbs
-                .push(verb.to_owned());
-            let (on, proper) = match verb {
-                "EHLO" => (On::Ehlo, self.ehlo(is_encrypted)),
-                "STARTTLS" => (On::StartTls, "220 2.0.0 go ahead".to_owned()),
-                "AUTH" => (On::Auth, "235 2.7.0 welcome".to_owned()),
-                "MAIL" => (On::Mail, "250 2.1.0 ok".to_owned()),
-                "RCPT" => (On::Rcpt, self.rcpt(&transaction, &line)),
-                "DATA" => (On::Data, transaction.data().to_owned()),
-                "RSET" => (On::Rset, "250 2.0.0 ok".to_owned()),
-                "QUIT" => (On::Quit, "221 2.0.0 bye".to_owned()),
-                _ => return Err(io::Error::other("an unknown command")),
-            };
-            let is_agreed = self.act(&mut stream, on, &proper).await?;
-            transaction.follow(on, is_agreed, &line);
-            if is_agreed && on == On::StartTls {
+            let (step, usual) = self.usual_reply(&line, &transaction, is_encrypted)?;
+            let is_positive = self.act(&mut stream, step, &usual).await?;
+            transaction.follow(step, is_positive, &line);
+            if is_positive && step == SmtpStep::StartTls {
                 self.mark_encrypted();
                 let tls = self.acceptor.accept(stream.into_inner()).await?;
                 stream = BufReader::new(Box::new(tls));
                 is_encrypted = true;
             }
-            if is_agreed && on == On::Data {
-                let proper = self.read_message(&mut stream, &transaction).await?;
-                self.act(&mut stream, On::Message, proper).await?;
+            if is_positive && step == SmtpStep::Data {
+                let usual = self.read_message(&mut stream, &transaction).await?;
+                self.act(&mut stream, SmtpStep::Message, usual).await?;
                 transaction = Transaction::default();
             }
         }
         Ok(())
     }
 
-    /// The answer to a recipient.
-    fn rcpt(&self, transaction: &Transaction, line: &str) -> String {
+    fn usual_reply(
+        &self,
+        line: &str,
+        transaction: &Transaction,
+        is_encrypted: bool,
+    ) -> io::Result<(SmtpStep, String)> {
+        let verb = line.split([' ', ':']).next().unwrap_or_default();
+        self.with_connection(|connection| connection.verbs.push(verb.to_owned()));
+        let (step, reply) = match verb {
+            "EHLO" => return Ok((SmtpStep::Ehlo, self.ehlo_reply(is_encrypted))),
+            "RCPT" => return Ok((SmtpStep::Rcpt, self.rcpt_reply(transaction, line))),
+            "STARTTLS" => (SmtpStep::StartTls, "220 2.0.0 go ahead"),
+            "AUTH" => (SmtpStep::Auth, "235 2.7.0 welcome"),
+            "MAIL" => (SmtpStep::Mail, "250 2.1.0 ok"),
+            "DATA" => (SmtpStep::Data, transaction.data_reply()),
+            "RSET" => (SmtpStep::Rset, "250 2.0.0 ok"),
+            "QUIT" => (SmtpStep::Quit, "221 2.0.0 bye"),
+            _ => return Err(io::Error::other("an unknown command")),
+        };
+        Ok((step, reply.to_owned()))
+    }
+
+    fn rcpt_reply(&self, transaction: &Transaction, line: &str) -> String {
         if !transaction.is_begun {
             return "503 5.5.1 MAIL first".to_owned();
         }
         let recipient = line.trim_start_matches("RCPT TO:<").trim_end_matches('>');
-        let mut state = self.state.lock().unwrap();
-        if let Some(reply) = state.refused.get(recipient) {
-            return reply.clone();
-        }
-        let times = state.greylisted_times;
-        let greylisted = state.greylisted.entry(recipient.to_owned()).or_default();
-        if *greylisted < times {
-            *greylisted += 1;
-            return "450 4.2.0 greylisted, try again in 5 minutes".to_owned();
-        }
-        "250 2.1.5 ok".to_owned()
+        self.state.lock().unwrap().script.rcpt_reply(recipient)
     }
 
-    fn mark_encrypted(&self) {
-        let seen = &mut self.state.lock().unwrap().seen[self.number];
-        seen.plain_bytes = seen.bytes.len();
-    }
-
-    fn ehlo(&self, is_encrypted: bool) -> String {
+    fn ehlo_reply(&self, is_encrypted: bool) -> String {
         let mut lines = vec!["250-relay.test", "250-8BITMIME"];
         if self.tls == Encryption::StartTls && !is_encrypted {
             lines.push("250-STARTTLS");
         }
-        // Offered in the clear as well, so that only the client's own care keeps the password off the wire.
+        // Also offered without encryption, so that only the client keeps the password from being sent in the clear.
         lines.push("250-AUTH PLAIN LOGIN");
-        if self.state.lock().unwrap().offers_pipelining {
+        if self.state.lock().unwrap().script.offers_pipelining {
             lines.push("250-PIPELINING");
         }
         lines.push("250 SIZE 10000000");
         lines.join("\r\n")
     }
 
-    /// Answers as scripted, or properly; whether that was a yes. Closing is an error, which ends the conversation.
-    async fn act(&self, stream: &mut Stream, on: On, proper: &str) -> io::Result<bool> {
-        let scripted = {
-            let mut state = self.state.lock().unwrap();
-            state.script.entry(on).or_default().pop_front()
-        };
-        let is_last = matches!(scripted, Some(Act::SayAndClose(_))) || on == On::Quit;
-        let reply = match scripted {
-            None => proper.to_owned(),
-            Some(Act::Say(reply) | Act::SayAndClose(reply)) => reply,
-            Some(Act::SayBytes(bytes)) => return say_pieces(stream, &[bytes]).await,
-            Some(Act::SayInPieces(pieces)) => return say_pieces(stream, &pieces).await,
-            Some(Act::SayLate(pause, reply)) => {
-                tokio::time::sleep(pause).await;
+    fn mark_encrypted(&self) {
+        self.with_connection(|connection| connection.plain_bytes = connection.bytes.len());
+    }
+
+    fn with_connection(&self, change: impl FnOnce(&mut RelayConnection)) {
+        change(&mut self.state.lock().unwrap().connections[self.number]);
+    }
+
+    /// Answers by the script, or with the usual reply. Returns whether the reply was positive.
+    async fn act(
+        &self,
+        stream: &mut BufferedStream,
+        step: SmtpStep,
+        usual: &str,
+    ) -> io::Result<bool> {
+        let action = self.state.lock().unwrap().script.pop(step);
+        let is_last =
+            matches!(action, Some(RelayAction::ReplyAndClose(_))) || step == SmtpStep::Quit;
+        let reply = match action {
+            None => usual.to_owned(),
+            Some(RelayAction::Reply(reply) | RelayAction::ReplyAndClose(reply)) => reply,
+            Some(RelayAction::ReplyBytes(bytes)) => return write_pieces(stream, &[bytes]).await,
+            Some(RelayAction::ReplyInPieces(pieces)) => return write_pieces(stream, &pieces).await,
+            Some(RelayAction::ReplyLate(delay, reply)) => {
+                tokio::time::sleep(delay).await;
                 reply
             }
-            Some(Act::Close) => return Err(io::Error::other("closed as scripted")),
-            Some(Act::Reset) => {
+            Some(RelayAction::Close) => return Err(io::Error::other("closed by the script")),
+            Some(RelayAction::Reset) => {
                 stream.get_ref().tcp().set_zero_linger()?;
-                return Err(io::Error::other("reset as scripted"));
+                return Err(io::Error::other("reset by the script"));
             }
-            Some(Act::Silence) => {
+            Some(RelayAction::Silence) => {
                 while self.read_line(stream).await?.is_some() {}
                 return Err(io::Error::other("the client gave up"));
             }
-            Some(Act::Skip) => return Ok(true),
+            Some(RelayAction::Skip) => return Ok(true),
         };
         stream.write_all(format!("{reply}\r\n").as_bytes()).await?;
         stream.flush().await?;
@@ -171,24 +177,21 @@ impl Conversation {
         Ok(reply.starts_with(['2', '3']))
     }
 
-    async fn read_line(&self, stream: &mut Stream) -> io::Result<Option<Vec<u8>>> {
+    async fn read_line(&self, stream: &mut BufferedStream) -> io::Result<Option<Vec<u8>>> {
         if stream.buffer().is_empty() {
             let arrived = stream.fill_buf().await?.to_vec();
-            self.state.lock().unwrap().seen[self.number]
-                .arrivals
-                .push(arrived);
+            self.with_connection(|connection| connection.arrivals.push(arrived));
         }
         let mut line = Vec::new();
         stream.read_until(b'\n', &mut line).await?;
-        let mut state = self.state.lock().unwrap();
-        state.seen[self.number].bytes.extend_from_slice(&line);
+        self.with_connection(|connection| connection.bytes.extend_from_slice(&line));
         Ok((!line.is_empty()).then_some(line))
     }
 
-    /// Reads up to the final dot, or until the client goes away; the proper answer.
+    /// Reads a message up to its final dot. Returns the usual reply.
     async fn read_message(
         &self,
-        stream: &mut Stream,
+        stream: &mut BufferedStream,
         transaction: &Transaction,
     ) -> io::Result<&'static str> {
         let mut wire = Vec::new();
@@ -198,8 +201,8 @@ impl Conversation {
                     return Ok("554 5.5.1 no valid recipients");
                 };
                 let mut state = self.state.lock().unwrap();
-                state.taken.push(Taken { rcpt, wire });
-                state.is_taken.notify_waiters();
+                state.received.push(ReceivedMessage { rcpt, wire });
+                state.message_received.notify_waiters();
                 return Ok("250 2.0.0 queued");
             }
             wire.extend_from_slice(&line);
@@ -208,8 +211,8 @@ impl Conversation {
     }
 }
 
-/// Writes an answer; whether it was a yes.
-async fn say_pieces(stream: &mut Stream, pieces: &[Vec<u8>]) -> io::Result<bool> {
+/// Writes a reply. Returns whether it is positive.
+async fn write_pieces(stream: &mut BufferedStream, pieces: &[Vec<u8>]) -> io::Result<bool> {
     for (at, piece) in pieces.iter().enumerate() {
         if at > 0 {
             tokio::time::sleep(PIECE_PAUSE).await;
@@ -220,7 +223,7 @@ async fn say_pieces(stream: &mut Stream, pieces: &[Vec<u8>]) -> io::Result<bool>
     Ok(matches!(pieces[0].first(), Some(b'2' | b'3')))
 }
 
-/// What was agreed on since MAIL.
+/// The commands with a positive reply since MAIL.
 #[derive(Default)]
 struct Transaction {
     is_begun: bool,
@@ -229,7 +232,7 @@ struct Transaction {
 }
 
 impl Transaction {
-    fn data(&self) -> &'static str {
+    fn data_reply(&self) -> &'static str {
         if self.rcpt.is_some() {
             "354 go on"
         } else {
@@ -237,14 +240,14 @@ impl Transaction {
         }
     }
 
-    fn follow(&mut self, on: On, is_agreed: bool, line: &str) {
-        match on {
-            On::Mail => {
-                self.is_begun = is_agreed;
+    fn follow(&mut self, step: SmtpStep, is_positive: bool, line: &str) {
+        match step {
+            SmtpStep::Mail => {
+                self.is_begun = is_positive;
                 self.rcpt = None;
             }
-            On::Rcpt if is_agreed => self.rcpt = Some(line.to_owned()),
-            On::Rset => *self = Self::default(),
+            SmtpStep::Rcpt if is_positive => self.rcpt = Some(line.to_owned()),
+            SmtpStep::Rset => *self = Self::default(),
             _ => {}
         }
     }

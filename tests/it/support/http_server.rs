@@ -1,4 +1,4 @@
-//! The HTTP port as bytes: a server of its own, and a client that says whatever it is told to.
+//! An HTTP port with a client that sends any bytes, and the reports that providers send to it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,11 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use invitations::clock::{Clock, MockClock};
-use invitations::domain::address_tag::AddressTagger;
-use invitations::domain::email_address::EmailAddress;
-use invitations::domain::keyring::Keyring;
-use invitations::domain::unsubscribe_token;
-use invitations::http::{HttpConfig, HttpServer, HttpTimeouts, PostmarkPassword, WebhookSecret};
+use invitations::http::{self, HttpConfig, HttpTimeouts, PostmarkPassword, WebhookSecret};
 use invitations::service::Service;
 use sha2::Sha256;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -20,32 +16,32 @@ use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::harness::KEYS;
+use crate::support::feedback::unsubscribe_token;
+use crate::support::fixtures::KEYS;
 
-/// What Resend signs with.
-pub(crate) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
-/// What Postmark logs in with.
-pub(crate) const PASSWORD: &str = "correct-horse-battery";
+/// The secret with which Resend signs.
+pub(crate) const WEBHOOK_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+/// The password with which Postmark authenticates.
+pub(crate) const WEBHOOK_PASSWORD: &str = "correct-horse-battery";
 
-/// An HTTP port; it is closed when dropped.
-pub(crate) struct Web {
+/// A server of the HTTP port. It stops when it is dropped.
+pub(crate) struct HttpServer {
     pub(crate) address: SocketAddr,
     pub(crate) readiness: watch::Sender<bool>,
     clock: Arc<MockClock>,
     stopping: CancellationToken,
 }
 
-/// An answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct HttpResponse {
     pub(crate) status: u16,
-    /// Names in lower case.
+    /// The header lines, with names in lower case.
     pub(crate) head: String,
     pub(crate) body: String,
 }
 
-impl Web {
-    /// Opens one for a service.
+impl HttpServer {
+    /// Serves with the webhooks of both providers.
     pub(crate) async fn open(
         service: Service,
         clock: Arc<MockClock>,
@@ -54,15 +50,15 @@ impl Web {
         let config = HttpConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             serves_api: true,
-            resend: Some(WebhookSecret::parse(SECRET).unwrap()),
-            postmark: PostmarkPassword::parse(PASSWORD),
+            resend: Some(WebhookSecret::parse(WEBHOOK_SECRET).unwrap()),
+            postmark: PostmarkPassword::parse(WEBHOOK_PASSWORD),
             timeouts,
             drain_timeout: Duration::from_secs(1),
         };
         Self::open_with(config, service, clock).await
     }
 
-    /// Opens one with another configuration.
+    /// Serves with another configuration.
     pub(crate) async fn open_with(
         config: HttpConfig,
         service: Service,
@@ -70,7 +66,7 @@ impl Web {
     ) -> Self {
         let (readiness, ready) = watch::channel(true);
         let as_clock = Arc::clone(&clock) as Arc<dyn Clock>;
-        let server = HttpServer::bind(config, service, as_clock, ready)
+        let server = http::HttpServer::bind(config, service, as_clock, ready)
             .await
             .unwrap();
         let (address, stopping) = (server.local_addr().unwrap(), CancellationToken::new());
@@ -83,14 +79,13 @@ impl Web {
         }
     }
 
-    /// Asks for something.
-    pub(crate) async fn ask(
+    pub(crate) async fn request(
         &self,
         method: &str,
         path: &str,
         headers: &[(&str, &str)],
         body: &str,
-    ) -> Answer {
+    ) -> HttpResponse {
         let lines = headers.iter();
         let head: Vec<_> = lines
             .map(|(name, value)| format!("{name}: {value}\r\n"))
@@ -103,59 +98,60 @@ impl Web {
         exchange(self.address, request.as_bytes()).await
     }
 
-    /// Looks at a page.
-    pub(crate) async fn get(&self, path: &str) -> Answer {
-        self.ask("GET", path, &[], "").await
+    pub(crate) async fn get(&self, path: &str) -> HttpResponse {
+        self.request("GET", path, &[], "").await
     }
 
-    /// Does what a mail program does for one click.
-    pub(crate) async fn one_click(&self, path: &str) -> Answer {
+    /// Unsubscribes as a mail program does (RFC 8058).
+    pub(crate) async fn one_click(&self, path: &str) -> HttpResponse {
         let form = [("Content-Type", "application/x-www-form-urlencoded")];
-        self.ask("POST", path, &form, "List-Unsubscribe=One-Click")
+        self.request("POST", path, &form, "List-Unsubscribe=One-Click")
             .await
     }
 
-    /// Reports as Resend does, now.
-    pub(crate) async fn resend(&self, event_id: &str, body: &str) -> Answer {
+    /// Posts a report as Resend does, signed at the time of the clock.
+    pub(crate) async fn resend(&self, event_id: &str, body: &str) -> HttpResponse {
         let now = self.clock.now().unix_timestamp();
-        let signature = sign(SECRET, event_id, now, body);
+        let signature = sign(WEBHOOK_SECRET, event_id, now, body);
         self.resend_signed(event_id, now, &signature, body).await
     }
 
-    /// Reports with any signature.
+    /// Posts a report with any signature.
     pub(crate) async fn resend_signed(
         &self,
         event_id: &str,
         time: i64,
         signature: &str,
         body: &str,
-    ) -> Answer {
+    ) -> HttpResponse {
         let time = time.to_string();
         let headers = [
             ("svix-id", event_id),
             ("svix-timestamp", time.as_str()),
             ("svix-signature", signature),
         ];
-        self.ask("POST", "/webhooks/resend", &headers, body).await
+        self.request("POST", "/webhooks/resend", &headers, body)
+            .await
     }
 
-    /// Reports as Postmark does.
-    pub(crate) async fn postmark(&self, password: &str, body: &str) -> Answer {
+    /// Posts a report as Postmark does.
+    pub(crate) async fn postmark(&self, password: &str, body: &str) -> HttpResponse {
         let basic = STANDARD.encode(format!("postmark:{password}"));
         let authorization = format!("Basic {basic}");
         let headers = [("Authorization", authorization.as_str())];
-        self.ask("POST", "/webhooks/postmark", &headers, body).await
+        self.request("POST", "/webhooks/postmark", &headers, body)
+            .await
     }
 }
 
-impl Drop for Web {
+impl Drop for HttpServer {
     fn drop(&mut self) {
         self.stopping.cancel();
     }
 }
 
-impl Answer {
-    /// The value of a header, if it is there.
+impl HttpResponse {
+    /// The value of a header.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head
             .lines()
@@ -163,29 +159,28 @@ impl Answer {
     }
 }
 
-/// Sends bytes and reads the one answer that comes before the connection is closed.
-pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
+/// Sends bytes and reads until the connection is closed.
+pub(crate) async fn exchange(address: SocketAddr, request: &[u8]) -> HttpResponse {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    // A server that has heard enough may hang up in the middle.
+    // A server may close the connection before it has read the whole request.
     let _ = stream.write_all(request).await;
     let mut bytes = Vec::new();
     let _ = stream.read_to_end(&mut bytes).await;
-    answer(&bytes)
+    parse_response(&bytes)
 }
 
-/// Reads an answer.
-pub(crate) fn answer(bytes: &[u8]) -> Answer {
+pub(crate) fn parse_response(bytes: &[u8]) -> HttpResponse {
     let text = String::from_utf8_lossy(bytes).into_owned();
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.split(' ').nth(1).unwrap_or_default();
-    Answer {
+    HttpResponse {
         status: status.parse().unwrap_or_default(),
         head: head.to_owned(),
         body: body.to_owned(),
     }
 }
 
-/// A signature by Standard Webhooks.
+/// A signature of the Standard Webhooks specification.
 pub(crate) fn sign(secret: &str, event_id: &str, time: i64, body: &str) -> String {
     let secret = STANDARD
         .decode(secret.trim_start_matches("whsec_"))
@@ -198,14 +193,12 @@ pub(crate) fn sign(secret: &str, event_id: &str, time: i64, body: &str) -> Strin
     format!("v1,{}", STANDARD.encode(mac))
 }
 
-/// Where the link of an address leads.
+/// The path of the unsubscribe link of an address.
 pub(crate) fn unsubscribe_path(address: &str) -> String {
-    let keyring = Keyring::parse(KEYS).unwrap();
-    let tag = AddressTagger::new(&keyring).tag(&EmailAddress::parse(address).unwrap());
-    format!("/u/{}", unsubscribe_token::seal(&keyring, &tag).unwrap())
+    format!("/u/{}", unsubscribe_token(KEYS, address))
 }
 
-/// A report of Resend on a mail.
+/// A report of Resend about the first message of an invitation.
 pub(crate) fn resend_event(kind: &str, bounce_type: &str, invitation_id: &str) -> String {
     serde_json::json!({
         "type": kind,
@@ -224,7 +217,7 @@ pub(crate) fn resend_event(kind: &str, bounce_type: &str, invitation_id: &str) -
     .to_string()
 }
 
-/// A report of Postmark on a mail.
+/// A report of Postmark about the first message of an invitation.
 pub(crate) fn postmark_event(
     id: i64,
     record_type: &str,

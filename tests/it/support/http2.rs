@@ -1,4 +1,4 @@
-//! HTTP/2 as bytes: frames in any order and any number, as no library would send them.
+//! HTTP/2 as bytes: frames in any order and any number, which no library would send.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -21,7 +21,7 @@ pub(crate) const NO_FLAGS: u8 = 0;
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
-/// The error codes that floods end with (RFC 9113 §7).
+/// The error codes with which the server ends floods (RFC 9113 §7).
 pub(crate) const REFUSED_STREAM: u32 = 7;
 pub(crate) const CANCEL: u32 = 8;
 pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
@@ -29,7 +29,7 @@ pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 /// The client's connection preface.
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// A frame that was received.
+/// A received frame.
 #[derive(Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: u8,
@@ -38,38 +38,37 @@ pub(crate) struct Frame {
     pub(crate) payload: Vec<u8>,
 }
 
-/// One connection; what comes in is read all the time.
-pub(crate) struct Peer {
+/// A connection that reads all frames as they arrive.
+pub(crate) struct Http2Connection {
     writer: OwnedWriteHalf,
     frames: mpsc::UnboundedReceiver<Frame>,
 }
 
-impl Peer {
-    /// Connects and says hello.
+impl Http2Connection {
+    /// Connects and sends the preface and empty settings.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let (reader, writer) = stream.into_split();
         let (sender, frames) = mpsc::unbounded_channel();
         tokio::spawn(read(reader, sender));
-        let mut peer = Self { writer, frames };
-        let hello = [PREFACE, &frame(SETTINGS, NO_FLAGS, 0, &[])].concat();
-        peer.send(&hello).await;
-        peer
+        let mut connection = Self { writer, frames };
+        let preface = [PREFACE, &frame(SETTINGS, NO_FLAGS, 0, &[])].concat();
+        connection.send(&preface).await;
+        connection
     }
 
-    /// Sends bytes; `false` if the connection has ended.
+    /// Sends bytes. Returns `false` if the connection has ended.
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> bool {
         self.writer.write_all(bytes).await.is_ok()
     }
 
-    /// The next frame, or nothing once the connection has ended.
+    /// The next frame, or `None` once the connection has ended.
     pub(crate) async fn next(&mut self) -> Option<Frame> {
         let next = timeout(Duration::from_secs(30), self.frames.recv()).await;
-        next.expect("the server was expected to say something")
+        next.expect("the server was expected to send a frame")
     }
 
-    /// Whether the connection has ended.
     pub(crate) fn has_ended(&mut self) -> bool {
         loop {
             match self.frames.try_recv() {
@@ -79,7 +78,7 @@ impl Peer {
         }
     }
 
-    /// Everything that comes until the connection ends.
+    /// All frames until the connection ends.
     pub(crate) async fn rest(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(frame) = self.next().await {
@@ -88,35 +87,35 @@ impl Peer {
         frames
     }
 
-    /// The HTTP status of the answer to a stream, and what came before it.
+    /// The HTTP status of the response on a stream, and the frames before it.
     pub(crate) async fn answer(&mut self, stream: u32) -> (String, Vec<Frame>) {
-        let mut passed = Vec::new();
+        let mut others = Vec::new();
         while let Some(frame) = self.next().await {
             if frame.kind == HEADERS && frame.stream == stream {
-                return (status(&frame.payload), passed);
+                return (status(&frame.payload), others);
             }
-            passed.push(frame);
+            others.push(frame);
         }
-        panic!("the connection ended without an answer: {passed:?}");
+        panic!("the connection ended without an answer: {others:?}");
     }
 }
 
-/// The code of an error frame.
+/// The error code of a RST_STREAM or GOAWAY frame.
 pub(crate) fn code(frame: &Frame) -> u32 {
     let at = if frame.kind == GOAWAY { 4 } else { 0 };
     u32::from_be_bytes(frame.payload[at..at + 4].try_into().unwrap())
 }
 
-/// Reads the status of a response that is alone on a fresh decoder: the static table has the usual ones.
+/// The status of the first response of a connection. The static HPACK table has the usual ones.
 fn status(block: &[u8]) -> String {
     match block.first() {
         Some(0x88) => "200".to_owned(),
-        // A literal under the name `:status`; three bytes of digits, or two of Huffman code.
+        // A literal with the name `:status`: three digits, or two bytes of Huffman code.
         _ => format!("{:02x?}", &block[..block.len().min(5)]),
     }
 }
 
-/// A frame as it goes over the wire.
+/// The bytes of a frame.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut bytes = length[1..].to_vec();
@@ -126,8 +125,8 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     bytes
 }
 
-/// The head of a call.
-pub(crate) fn head(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
+/// The header block of a gRPC call.
+pub(crate) fn header_block(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     let usual = [
         (":method", "POST"),
         (":scheme", "http"),
@@ -138,7 +137,7 @@ pub(crate) fn head(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
     ];
     let mut block = Vec::new();
     for (name, value) in usual.iter().chain(more) {
-        // A literal that no table remembers.
+        // A literal without indexing.
         block.push(0);
         text(&mut block, name);
         text(&mut block, value);
@@ -147,7 +146,7 @@ pub(crate) fn head(path: &str, more: &[(&str, &str)]) -> Vec<u8> {
 }
 
 fn text(block: &mut Vec<u8>, text: &str) {
-    // The length in seven bits, and what is beyond in groups of seven (RFC 7541 §5.1).
+    // The length as an integer with a prefix of seven bits (RFC 7541 §5.1).
     let length = text.len();
     if length < 127 {
         block.push(u8::try_from(length).unwrap());
@@ -163,8 +162,8 @@ fn text(block: &mut Vec<u8>, text: &str) {
     block.extend(text.as_bytes());
 }
 
-/// A head in as many frames as it takes.
-pub(crate) fn long_head(flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
+/// A header block in one HEADERS frame and as many CONTINUATION frames as necessary.
+pub(crate) fn header_frames(flags: u8, stream: u32, block: &[u8]) -> Vec<u8> {
     let mut parts = block.chunks(16 * 1024).peekable();
     let mut bytes = Vec::new();
     let mut kind = HEADERS;

@@ -1,4 +1,4 @@
-//! A way to the database that breaks as it is told to: slow, cut, reset, or swallowing everything.
+//! A proxy in front of the database that delays answers, resets connections, or swallows everything.
 
 use std::path::PathBuf;
 use std::str::FromStr as _;
@@ -16,50 +16,52 @@ use url::Url;
 
 use crate::support::database::Database;
 
-/// How the network is.
+/// The state of the network between the service and the database.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Weather {
-    /// How long what the database says is on its way.
+pub(crate) struct Network {
+    /// By how much each answer of the database is delayed.
     pub(crate) delay: Duration,
-    /// Whether everything is swallowed, on connections that exist as on new ones. They never come back to life.
-    pub(crate) is_hole: bool,
-    /// Whether new connections are reset at once.
+    /// Whether all bytes are swallowed, on existing and on new connections. Such a connection never recovers.
+    pub(crate) is_black_hole: bool,
+    /// Whether new connections are reset immediately.
     pub(crate) is_closed: bool,
 }
 
-/// A way to the database of one test.
-pub(crate) struct Proxy {
+/// A proxy in front of the database of one test.
+pub(crate) struct DatabaseProxy {
     url: String,
-    weather: watch::Sender<Weather>,
-    /// Raised each time everything is cut.
-    cuts: watch::Sender<u32>,
-    /// How many more bytes the database may say until everything is cut; below zero there is no end.
+    network: watch::Sender<Network>,
+    /// Counts how often all connections were reset.
+    resets: watch::Sender<u32>,
+    /// How many more bytes of answers pass before all connections are reset. There is no limit below zero.
     bytes_left: Arc<AtomicI64>,
     _tasks: JoinSet<()>,
 }
 
 #[derive(Clone)]
-enum Target {
+enum ProxyTarget {
     Tcp(String, u16),
     Unix(PathBuf),
 }
 
 #[derive(Clone)]
-struct Link {
-    target: Target,
-    weather: watch::Receiver<Weather>,
-    cuts: watch::Receiver<u32>,
-    cut: watch::Sender<u32>,
+struct ProxyLink {
+    target: ProxyTarget,
+    network: watch::Receiver<Network>,
+    resets: watch::Receiver<u32>,
+    reset: watch::Sender<u32>,
     bytes_left: Arc<AtomicI64>,
 }
 
-impl Proxy {
-    /// One in front of this database.
+impl DatabaseProxy {
+    /// Starts a proxy in front of this database.
     pub(crate) async fn to(database: &Database) -> Self {
         let options = PgConnectOptions::from_str(&database.url()).unwrap();
         let target = match options.get_socket() {
-            Some(folder) => Target::Unix(folder.join(format!(".s.PGSQL.{}", options.get_port()))),
-            None => Target::Tcp(options.get_host().to_owned(), options.get_port()),
+            Some(folder) => {
+                ProxyTarget::Unix(folder.join(format!(".s.PGSQL.{}", options.get_port())))
+            }
+            None => ProxyTarget::Tcp(options.get_host().to_owned(), options.get_port()),
         };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -67,101 +69,100 @@ impl Proxy {
         url.set_host(Some("127.0.0.1")).unwrap();
         url.set_port(Some(address.port())).unwrap();
         url.set_query(Some("sslmode=disable"));
-        let weather = watch::Sender::new(Weather::default());
-        let cuts = watch::Sender::new(0);
+        let network = watch::Sender::new(Network::default());
+        let resets = watch::Sender::new(0);
         let bytes_left = Arc::new(AtomicI64::new(-1));
-        let link = Link {
+        let link = ProxyLink {
             target,
-            weather: weather.subscribe(),
-            cuts: cuts.subscribe(),
-            cut: cuts.clone(),
+            network: network.subscribe(),
+            resets: resets.subscribe(),
+            reset: resets.clone(),
             bytes_left: Arc::clone(&bytes_left),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, link));
         Self {
             url: url.into(),
-            weather,
-            cuts,
+            network,
+            resets,
             bytes_left,
             _tasks: tasks,
         }
     }
 
-    /// The URL of the database by this way.
+    /// The URL of the database through the proxy.
     pub(crate) fn url(&self) -> String {
         self.url.clone()
     }
 
-    /// From now on the network is like this.
-    pub(crate) fn turn(&self, weather: Weather) {
-        self.weather.send_replace(weather);
+    pub(crate) fn set_network(&self, network: Network) {
+        self.network.send_replace(network);
     }
 
-    /// From now on everything is on its way for this long.
-    pub(crate) fn slow(&self, delay: Duration) {
-        self.turn(Weather {
+    /// Delays each answer from now on.
+    pub(crate) fn delay(&self, delay: Duration) {
+        self.set_network(Network {
             delay,
-            ..Weather::default()
+            ..Network::default()
         });
     }
 
     /// Resets every connection.
-    pub(crate) fn cut(&self) {
-        self.cuts.send_modify(|cuts| *cuts += 1);
+    pub(crate) fn reset(&self) {
+        self.resets.send_modify(|resets| *resets += 1);
     }
 
-    /// Resets every connection once the database has said so many more bytes.
-    pub(crate) fn cut_after(&self, bytes: i64) {
+    /// Resets every connection after this many more bytes of answers.
+    pub(crate) fn reset_after(&self, bytes: i64) {
         self.bytes_left.store(bytes, Ordering::SeqCst);
     }
 }
 
-async fn accept(listener: TcpListener, link: Link) {
+async fn accept(listener: TcpListener, link: ProxyLink) {
     let mut connections = JoinSet::new();
     loop {
         let (near, _) = listener.accept().await.unwrap();
         near.set_nodelay(true).unwrap();
         let mut link = link.clone();
         connections.spawn(async move {
-            // Whatever ends a connection, its peer sees a reset, and at once.
+            // The peer sees a reset immediately, whatever ends the connection.
             near.set_zero_linger().unwrap();
-            link.cuts.mark_unchanged();
-            if link.weather.borrow().is_closed {
+            link.resets.mark_unchanged();
+            if link.network.borrow().is_closed {
                 return;
             }
             match link.target.clone() {
-                Target::Tcp(host, port) => {
+                ProxyTarget::Tcp(host, port) => {
                     let far = TcpStream::connect((host, port)).await;
                     relay(near, far, link).await;
                 }
-                Target::Unix(path) => relay(near, UnixStream::connect(path).await, link).await,
+                ProxyTarget::Unix(path) => relay(near, UnixStream::connect(path).await, link).await,
             }
         });
     }
 }
 
-async fn relay<F>(near: TcpStream, far: std::io::Result<F>, mut link: Link)
+async fn relay<F>(near: TcpStream, far: std::io::Result<F>, mut link: ProxyLink)
 where
     F: AsyncRead + AsyncWrite + Unpin,
 {
     let Ok(far) = far else { return };
     let (near_in, near_out) = near.into_split();
     let (far_in, far_out) = tokio::io::split(far);
-    let asked = pipe(near_in, far_out, link.clone(), false);
-    let said = pipe(far_in, near_out, link.clone(), true);
+    let requests = pipe(near_in, far_out, link.clone(), false);
+    let answers = pipe(far_in, near_out, link.clone(), true);
     tokio::select! {
-        () = asked => {}
-        () = said => {}
-        _ = link.cuts.changed() => {}
+        () = requests => {}
+        () = answers => {}
+        _ = link.resets.changed() => {}
     }
 }
 
-/// Carries bytes one way. What the database says (`is_answer`) is what is late and what is counted.
+/// Copies bytes in one direction. Only the answers of the database (`is_answer`) are delayed and counted.
 async fn pipe(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
-    link: Link,
+    link: ProxyLink,
     is_answer: bool,
 ) {
     let (sender, mut receiver) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
@@ -169,8 +170,8 @@ async fn pipe(
         let mut buffer = vec![0; 16 * 1024];
         loop {
             let count = from.read(&mut buffer).await.unwrap_or(0);
-            if link.weather.borrow().is_hole {
-                // Nobody learns of anything any more, not even of an end.
+            if link.network.borrow().is_black_hole {
+                // Not even the end of the connection is forwarded.
                 std::future::pending::<()>().await;
             }
             if count == 0 {
@@ -185,11 +186,11 @@ async fn pipe(
                     let _ = sender.send((Instant::now(), buffer[..count].to_vec()));
                     tokio::task::yield_now().await;
                     link.bytes_left.store(-1, Ordering::SeqCst);
-                    link.cut.send_modify(|cuts| *cuts += 1);
+                    link.reset.send_modify(|resets| *resets += 1);
                     return;
                 }
             }
-            let delay = link.weather.borrow().delay * u32::from(is_answer);
+            let delay = link.network.borrow().delay * u32::from(is_answer);
             let _ = sender.send((Instant::now() + delay, buffer[..count].to_vec()));
         }
     };
