@@ -1,8 +1,8 @@
-//! Integration tests: one binary, all through what callers and mail servers see.
+//! Integration tests in one binary. They use the service as its callers and mail servers do.
 #![expect(
     clippy::disallowed_methods,
     clippy::unwrap_used,
-    reason = "tests start tasks and read clocks of their own, and a panic is how a harness fails"
+    reason = "tests start tasks, read the system clock, and fail by a panic"
 )]
 
 mod faults;

@@ -1,18 +1,18 @@
-//! Accept: one invitation, one membership.
+//! Accepting an invitation: the membership that it creates, and who may accept.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use invitations::proto::{
-    AcceptPolicy, BulkCreateRequest, CreateOutcome, ErrorReason, GetMembershipRequest,
-    InvitationState, ListMembershipsRequest, NewInvitation, Organization, PreviewRequest,
-    RevokeRequest, UpsertOrganizationsRequest,
+    AcceptPolicy, BulkCreateRequest, CreateOutcome, ErrorReason, InvitationState,
+    ListMembershipsRequest, NewInvitation, Organization,
 };
 use prost_types::{Struct, Value, value::Kind};
 use time::Duration;
 use tonic::Code;
 
+use crate::support::directory::organization;
 use crate::support::{
-    ACME, World, accept_request, create_request, created, invite_request, item, reason,
+    ACME, World, accept_request, create_request, created, forge_token, invite_request, item,
+    item_reason, item_without_email, numbered_emails, preview_request, reason, revoke_request,
+    run_concurrently, status_reason, token_of_link, token_payload,
 };
 
 async fn members(world: &World) -> Vec<String> {
@@ -20,36 +20,31 @@ async fn members(world: &World) -> Vec<String> {
         organization_id: ACME.to_owned(),
         ..Default::default()
     };
-    let page = world
-        .directory()
-        .list_memberships(request)
-        .await
-        .unwrap()
-        .into_inner();
-    page.memberships
-        .into_iter()
-        .map(|membership| membership.user_id)
-        .collect()
+    let page = world.directory().list_memberships(request).await.unwrap();
+    let memberships = page.into_inner().memberships.into_iter();
+    memberships.map(|membership| membership.user_id).collect()
 }
 
-/// Invites somebody; returns the link's token.
-async fn invite(world: &World, email: &str, is_mailed: bool) -> String {
-    let item = NewInvitation {
-        notify: Some(is_mailed),
-        ..item(email)
-    };
+/// Creates one item. Returns the token of its link.
+async fn invite(world: &World, item: NewInvitation) -> String {
     let request = BulkCreateRequest {
-        invitations: vec![item],
         return_link: true,
-        ..create_request(vec![])
+        ..create_request(vec![item])
     };
-    let answer = world.client().bulk_create(request).await.unwrap();
-    let link = &answer.into_inner().results[0].link;
-    link.split_once("#token=").unwrap().1.to_owned()
+    token_of_link(&world.bulk_create(request).await.results[0].link)
+}
+
+/// Creates an invitation that anybody with the link may accept. Returns the token of its link.
+async fn invite_anybody(world: &World) -> String {
+    let item = NewInvitation {
+        accept_policy: AcceptPolicy::AnyEmail.into(),
+        ..item_without_email("a@b.co")
+    };
+    invite(world, item).await
 }
 
 #[tokio::test]
-async fn what_accept_answers_is_what_is_read_afterwards() {
+async fn accept_returns_the_invitation_as_get_returns_it_afterwards() {
     let mut world = World::start().await;
     world.may_leave_mail();
     world
@@ -78,7 +73,11 @@ async fn what_accept_answers_is_what_is_read_afterwards() {
         ),
     ];
     for (email, user_id, is_mailed, before) in cases {
-        let token = invite(&world, email, is_mailed).await;
+        let item = NewInvitation {
+            notify: Some(is_mailed),
+            ..item(email)
+        };
+        let token = invite(&world, item).await;
         if email == "known@b.co" {
             world.deliver_all().await;
         }
@@ -93,16 +92,16 @@ async fn what_accept_answers_is_what_is_read_afterwards() {
 }
 
 #[tokio::test]
-async fn what_accept_answers_holds_while_the_mail_is_being_claimed() {
+async fn accept_returns_the_stored_invitation_while_workers_claim_messages() {
     const PEOPLE: usize = 40;
     let mut world = World::start().await;
     world.may_leave_mail();
     let mut tokens = Vec::new();
     for number in 0..PEOPLE {
-        tokens.push(invite(&world, &format!("p{number}@b.co"), true).await);
+        tokens.push(invite(&world, item(&format!("p{number}@b.co"))).await);
     }
     let mut database = world.database().await;
-    // As a worker does, for every other one, while they accept.
+    // Claims half of the messages, as a worker does, while the users accept.
     let claiming = async {
         for _ in 0..PEOPLE / 2 {
             sqlx::query(
@@ -125,51 +124,22 @@ async fn what_accept_answers_holds_while_the_mail_is_being_claimed() {
     tokio::join!(claiming, accepting);
 }
 
-/// Invites one address that anybody with the link may take.
-async fn invite_anybody(world: &World) -> String {
-    let item = NewInvitation {
-        accept_policy: AcceptPolicy::AnyEmail.into(),
-        notify: Some(false),
-        ..item("a@b.co")
-    };
-    let request = BulkCreateRequest {
-        invitations: vec![item],
-        return_link: true,
-        ..create_request(vec![])
-    };
-    let results = world
-        .client()
-        .bulk_create(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .results;
-    results[0].link.split_once("#token=").unwrap().1.to_owned()
-}
-
 #[tokio::test]
-async fn an_accepted_invitation_is_a_membership_with_its_role_and_metadata() {
+async fn accepting_creates_a_membership_with_the_role_and_metadata_of_the_invitation() {
     let mut world = World::start().await;
-    let metadata = |text: &str| Struct {
-        fields: [(
-            text.to_owned(),
-            Value {
-                kind: Some(Kind::NumberValue(7.0)),
-            },
-        )]
-        .into(),
+    let number = |name: &str| {
+        let kind = Some(Kind::NumberValue(7.0));
+        Struct {
+            fields: [(name.to_owned(), Value { kind })].into(),
+        }
     };
     let item = NewInvitation {
         role: "admin".to_owned(),
-        public_metadata: Some(metadata("public")),
-        private_metadata: Some(metadata("private")),
+        public_metadata: Some(number("team")),
+        private_metadata: Some(number("desk")),
         ..item("Barbara@example.com")
     };
-    let request = BulkCreateRequest {
-        invitations: vec![item],
-        ..create_request(vec![])
-    };
-    world.client().bulk_create(request).await.unwrap();
+    world.bulk_create(create_request(vec![item])).await;
     world.deliver_all().await;
     let token = world.mail_to("Barbara@example.com").token();
 
@@ -184,84 +154,45 @@ async fn an_accepted_invitation_is_a_membership_with_its_role_and_metadata() {
         (membership.role.as_str(), membership.invitation_id.as_str()),
         ("admin", invitation.id.as_str())
     );
-    assert_eq!(membership.public_metadata, Some(metadata("public")));
-    assert_eq!(membership.private_metadata, Some(metadata("private")));
+    assert_eq!(membership.public_metadata, Some(number("team")));
+    assert_eq!(membership.private_metadata, Some(number("desk")));
     assert_eq!(invitation.state(), InvitationState::Accepted);
     assert_eq!(invitation.accepted_by_user_id, "barbara");
     assert!(invitation.accept_time.is_some() && invitation.registered);
 
-    let request = GetMembershipRequest {
-        organization_id: ACME.to_owned(),
-        user_id: "barbara".to_owned(),
-    };
-    let found = world
-        .directory()
-        .get_membership(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .membership
-        .unwrap();
-    assert!(found == membership);
+    assert!(world.get_membership("barbara").await.unwrap() == membership);
     let again = world.invite(&["barbara@example.com"]).await;
-    assert_eq!(
-        again.results[0].error.as_ref().unwrap().reason(),
-        ErrorReason::AlreadyMember
-    );
+    assert_eq!(item_reason(&again.results[0]), ErrorReason::AlreadyMember);
 }
 
 #[tokio::test]
-async fn two_and_thirty_accepts_of_one_user_are_one_membership() {
+async fn concurrent_accepts_of_one_user_create_one_membership() {
     let mut world = World::start().await;
     let (_, token) = world.invite_one("a@b.co").await;
     let calls = (0..32).map(|_| {
-        let (mut client, token) = (world.client(), token.clone());
-        tokio::spawn(async move {
-            client
-                .accept(accept_request(&token, "new", "a@b.co"))
-                .await
-                .unwrap()
-                .into_inner()
-        })
+        let mut client = world.client();
+        let request = accept_request(&token, "new", "a@b.co");
+        async move { client.accept(request).await.unwrap().into_inner() }
     });
-    let answers: Vec<_> = futures::future::join_all(calls)
-        .await
-        .into_iter()
-        .map(|answer| answer.unwrap())
-        .collect();
-    assert_eq!(
-        answers
-            .iter()
-            .filter(|answer| !answer.already_member)
-            .count(),
-        1
-    );
-    assert!(
-        answers
-            .iter()
-            .all(|answer| answer.membership == answers[0].membership)
-    );
+    let answers = run_concurrently(calls).await;
+    let created = answers.iter().filter(|answer| !answer.already_member);
+    assert_eq!(created.count(), 1);
+    for answer in &answers {
+        assert!(answer.membership == answers[0].membership);
+    }
     assert_eq!(members(&world).await, ["ada", "grace", "new"]);
 }
 
 #[tokio::test]
-async fn of_two_and_thirty_users_with_one_link_one_wins() {
+async fn of_concurrent_users_with_one_link_exactly_one_becomes_a_member() {
     let world = World::start().await;
     let token = invite_anybody(&world).await;
     let calls = (0..32).map(|number| {
-        let (mut client, token) = (world.client(), token.clone());
-        let user_id = format!("user{number}");
-        tokio::spawn(async move {
-            client
-                .accept(accept_request(&token, &user_id, "x@b.co"))
-                .await
-        })
+        let mut client = world.client();
+        let request = accept_request(&token, &format!("user{number}"), "x@b.co");
+        async move { client.accept(request).await }
     });
-    let answers: Vec<_> = futures::future::join_all(calls)
-        .await
-        .into_iter()
-        .map(|answer| answer.unwrap())
-        .collect();
+    let answers = run_concurrently(calls).await;
     let (won, lost): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
     assert_eq!(won.len(), 1);
     for answer in lost {
@@ -271,30 +202,19 @@ async fn of_two_and_thirty_users_with_one_link_one_wins() {
 }
 
 #[tokio::test]
-async fn accepting_and_revoking_at_once_has_one_winner() {
+async fn of_a_concurrent_accept_and_revoke_exactly_one_succeeds() {
     let mut world = World::start().await;
-    let emails: Vec<String> = (0..40)
-        .map(|number| format!("person{number}@example.com"))
-        .collect();
-    let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
+    let emails = numbered_emails("person", "example.com", 0..40);
     let response = world.invite(&emails).await;
     world.deliver_all().await;
     for (email, result) in emails.iter().zip(&response.results) {
         let id = created(result).id;
         let token = world.mail_to(email).token();
-        let revoke = RevokeRequest {
-            organization_id: ACME.to_owned(),
-            invitation_id: id.clone(),
-            user_id: String::new(),
-        };
-        let (mut one, mut other) = (world.client(), world.client());
+        let user_id = email.split('@').next().unwrap();
+        let mut client = world.client();
         let (accepted, revoked) = tokio::join!(
-            one.accept(accept_request(
-                &token,
-                email.split('@').next().unwrap(),
-                email
-            )),
-            other.revoke(revoke)
+            world.accept(&token, user_id, email),
+            client.revoke(revoke_request(&id))
         );
         let state = world.get(&id).await.state();
         if accepted.is_ok() {
@@ -316,24 +236,13 @@ async fn accepting_and_revoking_at_once_has_one_winner() {
 async fn a_token_with_any_one_bit_flipped_is_refused() {
     let mut world = World::start().await;
     let (invitation, token) = world.invite_one("a@b.co").await;
-    let payload = URL_SAFE_NO_PAD
-        .decode(token.strip_prefix("inv1_").unwrap())
-        .unwrap();
-    let mut client = world.client();
-    for bit in 0..payload.len() * 8 {
-        let mut flipped = payload.clone();
-        flipped[bit / 8] ^= 1 << (bit % 8);
-        let flipped = format!("inv1_{}", URL_SAFE_NO_PAD.encode(flipped));
-        // Each by another user: one alone is made to wait after twenty.
-        let user = format!("new{bit}");
-        let answer = client
-            .accept(accept_request(&flipped, &user, "a@b.co"))
-            .await;
+    for bit in 0..token_payload(&token).len() * 8 {
+        let flipped = forge_token(&token, |payload| payload[bit / 8] ^= 1 << (bit % 8));
+        // Each attempt is by another user, because a user is rate limited after twenty.
+        let answer = world.accept(&flipped, &format!("new{bit}"), "a@b.co").await;
         assert_eq!(reason(answer), "TOKEN_INVALID", "bit {bit}");
     }
-    let cut = client
-        .accept(accept_request(&token[..71], "new", "a@b.co"))
-        .await;
+    let cut = world.accept(&token[..71], "new", "a@b.co").await;
     assert_eq!(cut.as_ref().err().unwrap().code(), Code::InvalidArgument);
     assert_eq!(reason(cut), "TOKEN_MALFORMED");
     assert_eq!(
@@ -343,16 +252,17 @@ async fn a_token_with_any_one_bit_flipped_is_refused() {
 }
 
 #[tokio::test]
-async fn a_token_opens_only_what_its_caller_may_see() {
+async fn a_token_of_a_foreign_organization_is_answered_as_an_unknown_token() {
     let mut world = World::start().await;
     let (_, token) = world.invite_one("a@b.co").await;
-    let foreign = world
-        .client_of("other-only")
-        .accept(accept_request(&token, "new", "a@b.co"))
-        .await;
-    let unknown = accept_request(&flipped_id(&token), "new", "a@b.co");
-    let unknown = world.client_of("other-only").accept(unknown).await;
-    let (foreign, unknown) = (foreign.err().unwrap(), unknown.err().unwrap());
+    let unknown_token = forge_token(&token, |payload| payload[10] ^= 1);
+    let mut refusals = Vec::new();
+    for token in [&token, &unknown_token] {
+        let request = accept_request(token, "new", "a@b.co");
+        let answer = world.client_of("other-only").accept(request).await;
+        refusals.push(answer.err().unwrap());
+    }
+    let [foreign, unknown] = refusals.try_into().unwrap();
     assert_eq!(
         (foreign.code(), foreign.message(), foreign.details()),
         (unknown.code(), unknown.message(), unknown.details())
@@ -365,39 +275,21 @@ async fn a_token_opens_only_what_its_caller_may_see() {
         .unwrap();
 }
 
-fn flipped_id(token: &str) -> String {
-    let mut payload = URL_SAFE_NO_PAD
-        .decode(token.strip_prefix("inv1_").unwrap())
-        .unwrap();
-    payload[10] ^= 1;
-    format!("inv1_{}", URL_SAFE_NO_PAD.encode(payload))
-}
-
 #[tokio::test]
 async fn only_the_owner_of_the_invited_address_may_accept() {
     let mut world = World::start().await;
     let (invitation, token) = world.invite_one("a@b.co").await;
-    let mismatch = world.accept(&token, "new", "b@b.co").await;
-    assert_eq!(
-        mismatch.as_ref().err().unwrap().code(),
-        Code::PermissionDenied
-    );
-    assert!(
-        !mismatch
-            .as_ref()
-            .err()
-            .unwrap()
-            .message()
-            .contains("a@b.co")
-    );
-    assert_eq!(reason(mismatch), "EMAIL_MISMATCH");
+    let mismatch = world.accept(&token, "new", "b@b.co").await.err().unwrap();
+    assert_eq!(mismatch.code(), Code::PermissionDenied);
+    assert!(!mismatch.message().contains("a@b.co"));
+    assert_eq!(status_reason(&mismatch), "EMAIL_MISMATCH");
     let seen = world.get(&invitation.id).await;
     assert_eq!(
         (seen.state(), seen.last_accept_error()),
         (InvitationState::Pending, ErrorReason::EmailMismatch)
     );
 
-    // The directory's word counts as well as the caller's.
+    // A verified address that only the directory knows is enough.
     world.add_user("known", "Known", &["A@B.co"]).await;
     let accepted = world.accept(&token, "known", "x@b.co").await.unwrap();
     assert_eq!(
@@ -411,7 +303,7 @@ async fn only_the_owner_of_the_invited_address_may_accept() {
 }
 
 #[tokio::test]
-async fn a_member_keeps_the_role_they_have() {
+async fn a_member_who_accepts_keeps_the_previous_role() {
     let mut world = World::start().await;
     let token = invite_anybody(&world).await;
     let answer = world
@@ -428,22 +320,17 @@ async fn a_member_keeps_the_role_they_have() {
 }
 
 #[tokio::test]
-async fn expiry_needs_no_sweeper() {
+async fn an_invitation_expires_without_the_sweeper() {
     let mut world = World::start().await;
     let (invitation, token) = world.invite_one("a@b.co").await;
     world
         .clock
         .advance(Duration::days(30) - Duration::milliseconds(1));
-    let preview = PreviewRequest {
-        token: token.clone(),
+    let preview = async || {
+        let answer = world.client().preview(preview_request(&token)).await;
+        answer.unwrap().into_inner().state()
     };
-    let shown = world
-        .client()
-        .preview(preview.clone())
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(shown.state(), InvitationState::Pending);
+    assert_eq!(preview().await, InvitationState::Pending);
     world.clock.advance(Duration::milliseconds(1));
     assert_eq!(
         reason(world.accept(&token, "new", "a@b.co").await),
@@ -453,12 +340,11 @@ async fn expiry_needs_no_sweeper() {
         world.get(&invitation.id).await.state(),
         InvitationState::Expired
     );
-    let shown = world.client().preview(preview).await.unwrap().into_inner();
-    assert_eq!(shown.state(), InvitationState::Expired);
+    assert_eq!(preview().await, InvitationState::Expired);
 }
 
 #[tokio::test]
-async fn an_organization_may_ask_for_the_inviter_again() {
+async fn an_organization_can_require_that_the_inviter_is_still_an_admin() {
     let mut world = World::start().await;
     world.add_user("bob", "Bob", &[]).await;
     world.add_member(ACME, "bob", "admin").await;
@@ -466,25 +352,16 @@ async fn an_organization_may_ask_for_the_inviter_again() {
         inviter_user_id: "bob".to_owned(),
         ..invite_request(&["a@b.co", "b@b.co"])
     };
-    world.client().bulk_create(request).await.unwrap();
+    world.bulk_create(request).await;
     world.deliver_all().await;
     world.add_member(ACME, "bob", "member").await;
     let token = |email| world.mail_to(email).token();
     world.accept(&token("a@b.co"), "a", "a@b.co").await.unwrap();
-    let organization = Organization {
-        id: ACME.to_owned(),
-        name: "Acme Engines".to_owned(),
+    let rechecking = Organization {
         recheck_inviter: true,
-        ..Default::default()
+        ..organization(ACME, "Acme Engines")
     };
-    let request = UpsertOrganizationsRequest {
-        organizations: vec![organization],
-    };
-    world
-        .directory()
-        .upsert_organizations(request)
-        .await
-        .unwrap();
+    world.upsert_organization(rechecking).await;
     assert_eq!(
         reason(world.accept(&token("b@b.co"), "b", "b@b.co").await),
         "INVITER_NOT_ADMIN"
@@ -494,20 +371,14 @@ async fn an_organization_may_ask_for_the_inviter_again() {
 }
 
 #[tokio::test]
-async fn looking_at_a_link_changes_nothing() {
+async fn previewing_an_invitation_changes_nothing() {
     let mut world = World::start().await;
     let (invitation, token) = world.invite_one("alice@example.com").await;
     let before = world.get(&invitation.id).await;
     for _ in 0..100 {
-        let request = PreviewRequest {
-            token: token.clone(),
-        };
-        let shown = world
-            .client_of("only-invitations:read")
-            .preview(request)
-            .await
-            .unwrap()
-            .into_inner();
+        let mut client = world.client_of("only-invitations:read");
+        let shown = client.preview(preview_request(&token)).await;
+        let shown = shown.unwrap().into_inner();
         assert_eq!(shown.masked_email, "a***@e***.com");
         assert_eq!(
             (
@@ -522,7 +393,7 @@ async fn looking_at_a_link_changes_nothing() {
 }
 
 #[tokio::test]
-async fn two_invitations_of_one_person_are_one_membership() {
+async fn two_invitations_of_one_user_create_one_membership() {
     let mut world = World::start().await;
     world.invite(&["a@b.co", "a@c.co"]).await;
     world.deliver_all().await;
@@ -530,18 +401,16 @@ async fn two_invitations_of_one_person_are_one_membership() {
         world.mail_to("a@b.co").token(),
         world.mail_to("a@c.co").token(),
     );
-    let mut request = accept_request(&one, "new", "a@b.co");
-    request.user_emails.push("a@c.co".to_owned());
-    let twin = invitations::proto::AcceptRequest {
-        token: other,
-        ..request.clone()
+    let accept = async |token: &str| {
+        let mut request = accept_request(token, "new", "a@b.co");
+        request.user_emails.push("a@c.co".to_owned());
+        let answer = world.client().accept(request).await;
+        answer.unwrap().into_inner()
     };
-    let (mut client, mut twin_client) = (world.client(), world.client());
-    let (one, other) = tokio::join!(client.accept(request), twin_client.accept(twin));
-    let (one, other) = (one.unwrap().into_inner(), other.unwrap().into_inner());
+    let (one, other) = tokio::join!(accept(&one), accept(&other));
     assert_ne!(
         one.already_member, other.already_member,
-        "one made it, the other found it"
+        "one call creates the membership and the other one finds it"
     );
     assert!(one.membership == other.membership);
     let again = world.invite(&["a@b.co"]).await;

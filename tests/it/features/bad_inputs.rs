@@ -1,6 +1,5 @@
-//! Bad inputs: what callers send by mistake or on purpose breaks nothing, and each kind of it is told by its reason.
-//!
-//! Everything goes through the real API to a real Postgres. `docs/bad-inputs.md` is the table of these tests.
+//! Invalid input, sent by mistake or on purpose: it changes nothing, and the refusal names the reason without repeating the
+//! input. Each call goes through the real API to a real Postgres. `docs/bad-inputs.md` lists the cases and these tests.
 
 mod emails;
 mod encoding;
@@ -13,131 +12,92 @@ mod texts;
 mod times;
 mod tokens;
 
-use invitations::proto::{
-    BulkCreateRequest, BulkCreateResponse, CreateOutcome, ErrorReason, NewInvitation,
-};
+use invitations::proto::{CreateOutcome, ErrorReason, NewInvitation};
 use prost::Message as _;
-use sqlx::Row as _;
 use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
 
-use crate::support::{World, create_request, item};
+use crate::support::database::count;
+use crate::support::{World, create_request, item, status_reason};
 
-/// A caller that may do everything, as a header.
+/// The header of a caller with every scope.
 const AS_ALL: (&str, &str) = ("authorization", "Bearer all");
 
-/// An invitation that nobody is mailed about.
-fn quiet(email: &str) -> NewInvitation {
-    NewInvitation {
-        notify: Some(false),
-        ..item(email)
-    }
-}
-
-/// A request with these items.
-fn request_of(invitations: Vec<NewInvitation>) -> BulkCreateRequest {
-    BulkCreateRequest {
-        invitations,
-        ..create_request(vec![])
-    }
-}
-
-async fn bulk_create(world: &World, request: BulkCreateRequest) -> BulkCreateResponse {
-    let answer = world.client().bulk_create(request).await.unwrap();
-    answer.into_inner()
-}
-
-/// Sends one item for each input, all in one call, and sees each of them refused for this field and reason, told with
-/// nothing of the input, and nothing written.
-async fn assert_refused(
+/// Sends one item for each input in one call. Fails unless each item is refused for this field and reason only, without
+/// repeating the input, and the call has written nothing.
+async fn assert_items_refused(
     world: &World,
     inputs: &[&str],
     (field, reason): (&str, ErrorReason),
     item: impl Fn(usize, String) -> NewInvitation,
 ) {
-    let before = rows(world).await;
+    let before = row_counts(world).await;
     let items = inputs
         .iter()
         .enumerate()
         .map(|(index, input)| item(index, (*input).to_owned()));
-    let answer = bulk_create(world, request_of(items.collect())).await;
+    let answer = world.bulk_create(create_request(items.collect())).await;
     for (input, result) in inputs.iter().zip(answer.results) {
-        let shown = &input.chars().take(60).collect::<String>();
+        let shown = &start_of(input);
         assert_eq!(result.outcome(), CreateOutcome::Failed, "{shown:?}");
         assert!(result.invitation.is_none(), "{shown:?}");
         let error = result.error.unwrap();
-        let told = (error.violations[0].field.as_str(), error.reason());
-        assert_eq!(told, (field, reason), "{shown:?}");
+        let violation = (error.violations[0].field.as_str(), error.reason());
+        assert_eq!(violation, (field, reason), "{shown:?}");
         assert_eq!(error.violations.len(), 1, "{shown:?}");
-        assert_eq!(error.code(), Code::InvalidArgument, "{shown:?}");
-        assert!(!holds(&error.encode_to_vec(), input), "{shown:?} is echoed");
+        assert_eq!(error.code, i32::from(Code::InvalidArgument), "{shown:?}");
+        let echoes_input = contains(&error.encode_to_vec(), input);
+        assert!(!echoes_input, "{shown:?} is echoed");
     }
-    assert_eq!(rows(world).await, before, "something was written");
+    assert_eq!(row_counts(world).await, before, "a row was written");
 }
 
-/// Sees a call refused for one reason, told with nothing of the input.
-fn assert_status<T>(answer: Result<T, Status>, code: Code, reason: &str, input: &str) {
-    let shown = &input.chars().take(60).collect::<String>();
+/// Fails unless a call was refused with this code and reason, without repeating the input.
+fn assert_call_refused<T>(answer: Result<T, Status>, code: Code, reason: &str, input: &str) {
+    let shown = &start_of(input);
     let status = answer
         .err()
-        .unwrap_or_else(|| panic!("{shown:?} was taken"));
-    let told = (status.code(), reason_of(&status));
-    assert_eq!(told, (code, reason.to_owned()), "{shown:?}");
-    assert!(is_silent(&status, input), "{shown:?} is echoed");
+        .unwrap_or_else(|| panic!("{shown:?} was accepted"));
+    let refusal = (status.code(), status_reason(&status));
+    assert_eq!(refusal, (code, reason.to_owned()), "{shown:?}");
+    assert!(!echoes(&status, input), "{shown:?} is echoed");
 }
 
-fn reason_of(status: &Status) -> String {
-    let details = status.get_error_details();
-    let info = details.error_info();
-    info.map_or_else(String::new, |info| info.reason.clone())
+/// The part of an input that fits into the message of an assertion.
+fn start_of(input: &str) -> String {
+    input.chars().take(60).collect()
 }
 
-/// Whether nothing of an input is in a refusal.
-fn is_silent(status: &Status, input: &str) -> bool {
+/// Whether a refusal repeats an input.
+fn echoes(status: &Status, input: &str) -> bool {
     let metadata = format!("{:?}", status.metadata());
     let places: [&[u8]; 3] = [
         status.message().as_bytes(),
         status.details(),
         metadata.as_bytes(),
     ];
-    places.iter().all(|place| !holds(place, input))
+    places.iter().any(|place| contains(place, input))
 }
 
-/// Whether bytes hold an input. One that is no longer than a word of ours says nothing.
-fn holds(bytes: &[u8], input: &str) -> bool {
+/// Whether bytes contain an input. Inputs of up to three bytes are ignored, because a refusal may contain them by chance.
+fn contains(bytes: &[u8], input: &str) -> bool {
     let needle = input.as_bytes();
     needle.len() > 3 && bytes.windows(needle.len()).any(|window| window == needle)
 }
 
-/// How many rows each table has, but for the logs of what callers asked.
-async fn rows(world: &World) -> Vec<(String, i64)> {
+/// The number of rows of each table, except for those that record calls.
+async fn row_counts(world: &World) -> Vec<(String, i64)> {
     let mut database = world.database().await;
-    let names = sqlx::query_scalar::<_, String>(
+    let tables = sqlx::query_scalar::<_, String>(
         "SELECT tablename::text FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN ('audit_events', 'batches')
           ORDER BY 1",
     )
     .fetch_all(&mut database)
     .await
     .unwrap();
-    let mut rows = Vec::new();
-    for name in names {
-        let count = sqlx::query(sqlx::AssertSqlSafe(format!(
-            "SELECT count(*) FROM \"{name}\""
-        )))
-        .fetch_one(&mut database)
-        .await
-        .unwrap();
-        rows.push((name, count.get(0)));
+    let mut counts = Vec::new();
+    for table in tables {
+        let rows = count(&mut database, &format!("\"{table}\"")).await;
+        counts.push((table, rows));
     }
-    rows
-}
-
-trait GrpcCode {
-    fn code(&self) -> Code;
-}
-
-impl GrpcCode for invitations::proto::ItemError {
-    fn code(&self) -> Code {
-        Code::from_i32(self.code)
-    }
+    counts
 }

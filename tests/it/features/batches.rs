@@ -1,21 +1,21 @@
-//! Batches: mails over providers that take many in one call, whatever the provider does.
+//! Delivery over providers that accept many messages in one call.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use invitations::delivery::{LaneConfig, Route};
 use invitations::mail::provider::{ProviderConfig, ProviderKind, ProviderTransport};
-use invitations::proto::{DeliveryState, Organization, UpsertOrganizationsRequest};
+use invitations::proto::{DeliveryState, Organization};
 
-use crate::features::lanes::{all, attempts, invite, states};
+use crate::support::directory::organization;
 use crate::support::lanes::lane;
 use crate::support::provider::{ProviderReply, ProviderServer};
 use crate::support::relay::Relay;
-use crate::support::{ACME, START, World, created};
+use crate::support::{ACME, START, World, by_state, created};
 
 const KINDS: [ProviderKind; 2] = [ProviderKind::Resend, ProviderKind::Postmark];
 
-/// The way to a provider, with one call at a time, so that scripts meet the calls they are for.
+/// A lane to a provider that makes one call at a time, so that each scripted reply meets the call that it is for.
 fn lane_to(server: &ProviderServer, kind: ProviderKind, relay: &Relay) -> LaneConfig {
     let config = ProviderConfig {
         kind,
@@ -61,42 +61,35 @@ fn recipients(server: &ProviderServer) -> HashMap<String, usize> {
     counts
 }
 
-/// Everybody got exactly one.
-fn assert_each_once(server: &ProviderServer, count: usize) {
+/// Fails unless this many recipients got exactly one message each.
+fn assert_each_delivered_once(server: &ProviderServer, count: usize) {
     let recipients = recipients(server);
     assert_eq!(recipients.len(), count);
     assert!(recipients.values().all(|got| *got == 1), "{recipients:?}");
 }
 
-async fn open_batches(world: &World) -> i64 {
-    sqlx::query_scalar("SELECT count(*) FROM mail_batches")
-        .fetch_one(&mut world.database().await)
-        .await
-        .unwrap()
-}
-
-/// The keys of all calls, each with how often it was used.
-fn keys(server: &ProviderServer) -> HashMap<String, usize> {
-    let mut keys = HashMap::new();
+/// How often each idempotency key was used.
+fn key_counts(server: &ProviderServer) -> HashMap<String, usize> {
+    let mut counts = HashMap::new();
     for call in server.requests() {
-        *keys
+        *counts
             .entry(call.header("idempotency-key").to_owned())
             .or_default() += 1;
     }
-    keys
+    counts
 }
 
 #[tokio::test]
-async fn many_mails_go_out_in_few_calls() {
+async fn many_messages_are_sent_in_few_calls() {
     for (kind, calls) in KINDS.into_iter().zip([3, 5]) {
         let (mut world, server) = world(kind).await;
-        let ids = invite(&world, "b.co", 250).await;
+        let ids = world.invite_numbered("b.co", 250).await;
         assert_eq!(world.deliver_all().await, 250);
-        assert_each_once(&server, 250);
+        assert_each_delivered_once(&server, 250);
         assert_eq!(server.requests().len(), calls);
-        assert_eq!(states(&world).await, all("sent", 250));
-        assert_eq!(attempts(&world).await, [1]);
-        assert_eq!(open_batches(&world).await, 0);
+        assert_eq!(world.outbox_states().await, by_state([("sent", 250)]));
+        assert_eq!(world.outbox_attempts().await, [1]);
+        assert_eq!(world.count("mail_batches").await, 0);
         let named = server
             .delivered()
             .into_iter()
@@ -109,7 +102,7 @@ async fn many_mails_go_out_in_few_calls() {
 }
 
 #[tokio::test]
-async fn a_refused_mail_in_a_batch_is_judged_alone() {
+async fn a_refused_message_does_not_affect_the_others_in_its_batch() {
     let (mut world, server) = world(ProviderKind::Postmark).await;
     server.reply_once(ProviderReply::Refuse(vec![
         (
@@ -119,12 +112,12 @@ async fn a_refused_mail_in_a_batch_is_judged_alone() {
         ),
         (7, 300, "Invalid 'To' address."),
     ]));
-    let ids = invite(&world, "b.co", 20).await;
+    let ids = world.invite_numbered("b.co", 20).await;
     world.deliver_all().await;
     assert_eq!(server.delivered().len(), 18);
     let mut seen = HashMap::new();
     for id in &ids {
-        let delivery = world.get(id).await.delivery.unwrap();
+        let delivery = world.delivery(id).await;
         *seen.entry(delivery.state()).or_insert(0) += 1;
     }
     let expected = HashMap::from([
@@ -133,43 +126,39 @@ async fn a_refused_mail_in_a_batch_is_judged_alone() {
         (DeliveryState::Failed, 1),
     ]);
     assert_eq!(seen, expected);
-    let suppressed: i64 = sqlx::query_scalar("SELECT count(*) FROM suppressions")
-        .fetch_one(&mut world.database().await)
-        .await
-        .unwrap();
-    assert_eq!(suppressed, 1);
-    assert_eq!(open_batches(&world).await, 0);
+    assert_eq!(world.count("suppressions").await, 1);
+    assert_eq!(world.count("mail_batches").await, 0);
 }
 
 #[tokio::test]
-async fn a_provider_that_asks_for_a_pause_gets_it_and_no_attempt_counts() {
+async fn retry_after_pauses_the_lane_and_counts_no_attempt() {
     for kind in KINDS {
         let (mut world, server) = world(kind).await;
-        let later = vec![("retry-after", "30".to_owned())];
-        server.reply_once(ProviderReply::Say(429, later, "{}".to_owned()));
-        let ids = invite(&world, "b.co", 120).await;
+        let retry_later = vec![("retry-after", "30".to_owned())];
+        server.reply_once(ProviderReply::Say(429, retry_later, "{}".to_owned()));
+        let ids = world.invite_numbered("b.co", 120).await;
         world.deliver_all().await;
-        assert_eq!(server.requests().len(), 1, "the others wait too");
-        assert_eq!(states(&world).await, all("queued", 120));
-        assert_eq!(attempts(&world).await, [0]);
+        assert_eq!(server.requests().len(), 1, "the other calls wait too");
+        assert_eq!(world.outbox_states().await, by_state([("queued", 120)]));
+        assert_eq!(world.outbox_attempts().await, [0]);
         let mut deferred = 0;
         for id in &ids {
-            let delivery = world.get(id).await.delivery.unwrap();
+            let delivery = world.delivery(id).await;
             if delivery.state() == DeliveryState::Deferred {
                 deferred += 1;
-                // The lane waits, and not the mail: another lane could have it at once.
+                // The lane pauses and not the message, so another lane could send it immediately.
                 let due = delivery.next_attempt_time.unwrap();
                 assert_eq!(due.seconds, START.unix_timestamp());
             }
         }
         assert_eq!(deferred, kind.batch_max_default());
-        assert_eq!(open_batches(&world).await, 0);
+        assert_eq!(world.count("mail_batches").await, 0);
         world.may_leave_mail();
     }
 }
 
 #[tokio::test]
-async fn a_call_waits_until_its_lane_may_send_a_whole_one() {
+async fn a_call_waits_until_the_rate_limit_permits_a_full_batch() {
     let server = ProviderServer::start(ProviderKind::Resend).await;
     let mut world = World::builder()
         .lanes(|relay| {
@@ -180,15 +169,15 @@ async fn a_call_waits_until_its_lane_may_send_a_whole_one() {
         })
         .start()
         .await;
-    invite(&world, "b.co", 250).await;
+    world.invite_numbered("b.co", 250).await;
     world.deliver_all().await;
-    // A full one at once, a full one half a second later, and the rest.
+    // A full batch immediately, a full batch half a second later, and the rest.
     assert!(server.requests().len() <= 4, "{}", server.requests().len());
-    assert_each_once(&server, 250);
+    assert_each_delivered_once(&server, 250);
 }
 
 #[tokio::test]
-async fn calls_are_counted_as_a_provider_counts_them() {
+async fn the_limit_of_calls_per_second_counts_calls_and_not_messages() {
     let server = ProviderServer::start(ProviderKind::Postmark).await;
     let mut world = World::builder()
         .lanes(|relay| {
@@ -197,125 +186,117 @@ async fn calls_are_counted_as_a_provider_counts_them() {
         })
         .start()
         .await;
-    invite(&world, "b.co", 200).await;
+    world.invite_numbered("b.co", 200).await;
     let begin = Instant::now();
     world.deliver_all().await;
     assert_eq!(server.requests().len(), 4);
-    // Two at once, and two more half a second apart.
+    // Two calls immediately, and two more, half a second apart.
     assert!(begin.elapsed() >= Duration::from_millis(990));
 }
 
 #[tokio::test]
-async fn a_call_in_doubt_is_repeated_as_it_was_where_keys_are_kept() {
-    for doubt in [
+async fn an_ambiguous_call_is_repeated_with_the_same_body_and_idempotency_key() {
+    for ambiguous in [
         ProviderReply::AcceptAndSay(500, "{}".to_owned()),
         ProviderReply::AcceptAndClose,
         ProviderReply::AcceptAndCut,
         ProviderReply::Close,
     ] {
         let (mut world, server) = world(ProviderKind::Resend).await;
-        server.reply_once(doubt);
-        invite(&world, "b.co", 50).await;
+        server.reply_once(ambiguous);
+        world.invite_numbered("b.co", 50).await;
         world.deliver_all().await;
-        assert_eq!(open_batches(&world).await, 1);
-        // An invitation that ends meanwhile changes nothing of the call.
+        assert_eq!(world.count("mail_batches").await, 1);
         world.clock.advance(time::Duration::seconds(2));
         world.deliver_all().await;
         let calls = server.requests();
         assert_eq!(calls.len(), 2);
         assert_eq!(calls[0].body, calls[1].body);
-        assert_eq!(keys(&server).len(), 1);
-        assert_each_once(&server, 50);
-        assert_eq!(states(&world).await, all("sent", 50));
-        assert_eq!(open_batches(&world).await, 0);
+        assert_eq!(key_counts(&server).len(), 1);
+        assert_each_delivered_once(&server, 50);
+        assert_eq!(world.outbox_states().await, by_state([("sent", 50)]));
+        assert_eq!(world.count("mail_batches").await, 0);
     }
 }
 
 #[tokio::test]
-async fn a_refusal_to_repeat_a_call_does_not_make_it_another_call() {
+async fn a_call_keeps_its_idempotency_key_when_its_repetition_is_refused() {
     let (mut world, server) = world(ProviderKind::Resend).await;
     server.reply_once(ProviderReply::AcceptAndSay(500, "{}".to_owned()));
-    let at_once = vec![("retry-after", "0".to_owned())];
-    server.reply_once(ProviderReply::Say(429, at_once, "{}".to_owned()));
+    let retry_now = vec![("retry-after", "0".to_owned())];
+    server.reply_once(ProviderReply::Say(429, retry_now, "{}".to_owned()));
     server.reply_once(ProviderReply::Say(401, Vec::new(), "{}".to_owned()));
     server.reply_once(ProviderReply::CloseUnread);
-    invite(&world, "b.co", 50).await;
+    world.invite_numbered("b.co", 50).await;
     for _ in 0..6 {
         world.deliver_all().await;
         world.clock.advance(time::Duration::minutes(1));
     }
-    assert_eq!(keys(&server).len(), 1);
-    assert_each_once(&server, 50);
-    assert_eq!(states(&world).await, all("sent", 50));
-    assert_eq!(open_batches(&world).await, 0);
+    assert_eq!(key_counts(&server).len(), 1);
+    assert_each_delivered_once(&server, 50);
+    assert_eq!(world.outbox_states().await, by_state([("sent", 50)]));
+    assert_eq!(world.count("mail_batches").await, 0);
 }
 
 #[tokio::test]
-async fn a_call_whose_words_changed_since_counts_as_taken() {
+async fn an_ambiguous_call_whose_content_changed_since_counts_as_accepted() {
     let (mut world, server) = world(ProviderKind::Resend).await;
     server.reply_once(ProviderReply::AcceptAndSay(500, "{}".to_owned()));
-    invite(&world, "b.co", 10).await;
+    world.invite_numbered("b.co", 10).await;
     world.deliver_all().await;
-    let renamed = Organization {
-        id: ACME.to_owned(),
-        name: "Acme Engines Inc".to_owned(),
-        ..Default::default()
-    };
-    let request = UpsertOrganizationsRequest {
-        organizations: vec![renamed],
-    };
-    let answer = world.directory().upsert_organizations(request).await;
-    assert_eq!(answer.unwrap().into_inner().failed_count, 0);
+    world
+        .upsert_organization(organization(ACME, "Acme Engines Inc"))
+        .await;
     world.clock.advance(time::Duration::seconds(2));
     world.deliver_all().await;
-    assert_each_once(&server, 10);
-    assert_eq!(states(&world).await, all("sent", 10));
-    assert_eq!(open_batches(&world).await, 0);
+    assert_each_delivered_once(&server, 10);
+    assert_eq!(world.outbox_states().await, by_state([("sent", 10)]));
+    assert_eq!(world.count("mail_batches").await, 0);
 }
 
 #[tokio::test]
-async fn without_keys_a_call_in_doubt_reaches_its_readers_twice_at_most() {
-    for doubt in [
+async fn without_idempotency_keys_an_ambiguous_call_is_delivered_at_most_twice() {
+    for ambiguous in [
         ProviderReply::AcceptAndSay(500, "{}".to_owned()),
         ProviderReply::AcceptAndCut,
     ] {
         let (mut world, server) = world(ProviderKind::Postmark).await;
-        server.reply_once(doubt);
-        invite(&world, "b.co", 120).await;
+        server.reply_once(ambiguous);
+        world.invite_numbered("b.co", 120).await;
         world.deliver_all().await;
-        assert_eq!(open_batches(&world).await, 0);
+        assert_eq!(world.count("mail_batches").await, 0);
         world.clock.advance(time::Duration::seconds(30));
         world.deliver_all().await;
         let recipients = recipients(&server);
         assert_eq!(recipients.len(), 120);
         let twice = recipients.values().filter(|got| **got == 2).count();
         assert_eq!((twice, server.delivered().len()), (50, 170));
-        assert_eq!(states(&world).await, all("sent", 120));
-        assert_eq!(attempts(&world).await, [2, 1]);
+        assert_eq!(world.outbox_states().await, by_state([("sent", 120)]));
+        assert_eq!(world.outbox_attempts().await, [2, 1]);
     }
 }
 
 #[tokio::test]
-async fn a_mail_that_spoils_its_batch_is_found_and_the_others_are_sent() {
+async fn a_message_that_makes_its_batch_fail_is_isolated_and_the_others_are_sent() {
     let (mut world, server) = world(ProviderKind::Resend).await;
-    // 50; then 25 with the culprit and 25 without, 12 and 13, 6 and 6, 3 and 3, 1 and 2: it is always in the first half.
+    // Each refused call is split in half: 50, 25, 12, 6, 3 and 1. The bad message is always in the first half.
     for _ in 0..6 {
-        let said = r#"{"statusCode":422,"name":"validation_error","message":"invalid"}"#;
-        server.reply_once(ProviderReply::Say(422, Vec::new(), said.to_owned()));
+        let invalid = r#"{"statusCode":422,"name":"validation_error","message":"invalid"}"#;
+        server.reply_once(ProviderReply::Say(422, Vec::new(), invalid.to_owned()));
     }
-    invite(&world, "b.co", 50).await;
+    world.invite_numbered("b.co", 50).await;
     world.deliver_all().await;
     assert_eq!(server.delivered().len(), 49);
-    assert_eq!(open_batches(&world).await, 0);
-    let expected = HashMap::from([("sent".to_owned(), 49), ("queued".to_owned(), 1)]);
-    assert_eq!(states(&world).await, expected);
+    assert_eq!(world.count("mail_batches").await, 0);
+    let expected = by_state([("queued", 1), ("sent", 49)]);
+    assert_eq!(world.outbox_states().await, expected);
     world.clock.advance(time::Duration::seconds(30));
     world.deliver_all().await;
-    assert_each_once(&server, 50);
+    assert_each_delivered_once(&server, 50);
 }
 
 #[tokio::test]
-async fn halves_of_a_refused_call_are_calls_too() {
+async fn the_halves_of_a_refused_batch_count_as_calls() {
     let server = ProviderServer::start(ProviderKind::Resend).await;
     let mut world = World::builder()
         .lanes(|relay| {
@@ -324,39 +305,38 @@ async fn halves_of_a_refused_call_are_calls_too() {
         })
         .start()
         .await;
-    let said = r#"{"statusCode":422,"name":"validation_error","message":"invalid"}"#;
-    server.reply_once(ProviderReply::Say(422, Vec::new(), said.to_owned()));
-    invite(&world, "b.co", 2).await;
+    let invalid = r#"{"statusCode":422,"name":"validation_error","message":"invalid"}"#;
+    server.reply_once(ProviderReply::Say(422, Vec::new(), invalid.to_owned()));
+    world.invite_numbered("b.co", 2).await;
     let begin = Instant::now();
     world.deliver_all().await;
-    assert_each_once(&server, 2);
+    assert_each_delivered_once(&server, 2);
     assert_eq!(server.requests().len(), 3);
-    // Two at once, and one more half a second later.
+    // Two calls immediately, and one more half a second later.
     assert!(begin.elapsed() >= Duration::from_millis(490));
 }
 
 #[tokio::test]
-async fn a_call_that_nobody_is_left_to_repeat_is_dissolved_after_a_day() {
+async fn an_ambiguous_call_of_a_removed_lane_is_dissolved_after_a_day() {
     let (mut world, server) = world(ProviderKind::Resend).await;
     server.reply_once(ProviderReply::Close);
-    invite(&world, "b.co", 10).await;
+    world.invite_numbered("b.co", 10).await;
     world.deliver_all().await;
-    assert_eq!(open_batches(&world).await, 1);
-    sqlx::query("UPDATE mail_batches SET lane = 'removed'")
-        .execute(&mut world.database().await)
-        .await
-        .unwrap();
+    assert_eq!(world.count("mail_batches").await, 1);
+    world
+        .execute("UPDATE mail_batches SET lane = 'removed'")
+        .await;
     world.clock.advance(time::Duration::hours(23));
     assert_eq!((world.reap().await, world.deliver_all().await), (0, 0));
     world.clock.advance(time::Duration::hours(2));
     assert_eq!(world.reap().await, 1);
-    assert_eq!(open_batches(&world).await, 0);
+    assert_eq!(world.count("mail_batches").await, 0);
     assert_eq!(world.deliver_all().await, 10);
-    assert_each_once(&server, 10);
+    assert_each_delivered_once(&server, 10);
 }
 
 #[tokio::test]
-async fn a_relay_stands_in_for_a_provider_that_is_down() {
+async fn a_relay_replaces_a_provider_that_is_down() {
     for kind in KINDS {
         for is_there in [true, false] {
             let server = ProviderServer::start(kind).await;
@@ -376,40 +356,35 @@ async fn a_relay_stands_in_for_a_provider_that_is_down() {
                 .start()
                 .await;
             let server = is_there.then_some(server);
-            invite(&world, "b.co", 120).await;
+            world.invite_numbered("b.co", 120).await;
             world.deliver_all().await;
             assert_eq!(world.relay.received().len(), 120);
-            assert_eq!(attempts(&world).await, [1]);
-            assert_eq!(open_batches(&world).await, 0);
+            assert_eq!(world.outbox_attempts().await, [1]);
+            assert_eq!(world.count("mail_batches").await, 0);
             assert!(server.is_none_or(|server| server.delivered().is_empty()));
         }
     }
 }
 
 #[tokio::test]
-async fn a_reminder_goes_out_in_its_own_words_and_once() {
+async fn a_reminder_has_its_own_text_and_is_sent_once() {
     let (mut world, server) = world(ProviderKind::Resend).await;
-    let request = UpsertOrganizationsRequest {
-        organizations: vec![Organization {
-            id: ACME.to_owned(),
-            name: "Acme Engines".to_owned(),
-            reminder_lead: Some(prost_types::Duration {
-                seconds: 86_400,
-                nanos: 0,
-            }),
-            ..Default::default()
-        }],
+    let reminding = Organization {
+        reminder_lead: Some(prost_types::Duration {
+            seconds: 86_400,
+            nanos: 0,
+        }),
+        ..organization(ACME, "Acme Engines")
     };
-    let answer = world.directory().upsert_organizations(request).await;
-    assert_eq!(answer.unwrap().into_inner().failed_count, 0);
+    world.upsert_organization(reminding).await;
     let results = world.invite(&["a@b.co", "b@b.co"]).await.results;
     let expires = created(&results[0]).expire_time.unwrap().seconds;
     world.deliver_all().await;
     let lead = time::Duration::seconds(expires - START.unix_timestamp() - 86_400);
     world.clock.advance(lead);
     assert_eq!(world.service.remind().await.unwrap(), 2);
-    // One of them wants no more mail since.
-    crate::features::suppression::add(&world, "", &["b@b.co"]).await;
+    // One recipient unsubscribes in the meantime.
+    world.suppress("", &["b@b.co"]).await;
     world.deliver_all().await;
     let mails = server.delivered();
     let to_a: Vec<_> = mails.iter().filter(|mail| mail.to == "a@b.co").collect();
@@ -418,6 +393,6 @@ async fn a_reminder_goes_out_in_its_own_words_and_once() {
     assert_ne!(to_a[0].text, to_a[1].text);
     assert_eq!(to_a[1].reference.as_ref().unwrap().send_seq, 2);
     let id = created(&results[1]).id;
-    let delivery = world.get(&id).await.delivery.unwrap();
+    let delivery = world.delivery(&id).await;
     assert_eq!(delivery.state(), DeliveryState::Suppressed);
 }

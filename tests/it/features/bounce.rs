@@ -1,44 +1,36 @@
-//! Bounces as mails: the command that a mail server pipes them into, and what the service believes of them.
+//! Bounce messages: the client command into which a mail server pipes them, and which reports the service trusts.
 
 use std::process::Stdio;
 
-use invitations::domain::bounce_address::SentMail;
-use invitations::domain::keyring::Keyring;
 use invitations::proto::{BounceOutcome, ReportBounceRequest};
 use tokio::io::AsyncWriteExt as _;
 use tonic::Code;
-use uuid::Uuid;
 
 use crate::support::deployment::{Deployment, TOKEN};
+use crate::support::feedback::{bounce_address, sent_mail};
 use crate::support::programs::invitectl;
-use crate::support::{KEYS, World, reason};
+use crate::support::{UNKNOWN_ID, World, reason};
 
-/// The address that the reports came to, as they lie in their files.
+/// The address to which the reports in the fixtures were sent.
 const PLACEHOLDER: &str = "bounces+envelope@mail.example.com";
 const POSTFIX: &str = include_str!("../../fixtures/dsn/postfix.eml");
 const RELAYED: &str = include_str!("../../fixtures/dsn/postfix-relayed.eml");
 const QMAIL: &str = include_str!("../../fixtures/dsn/qmail.eml");
 
-/// The envelope sender of a mail that nobody knows any more.
-fn bounce_address() -> String {
-    let mail = SentMail {
-        invitation_id: Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0001),
-        send_seq: 1,
-    };
-    let keyring = Keyring::parse(KEYS).unwrap();
-    mail.bounce_address(&keyring, "bounces@mail.example.com")
-        .unwrap()
+/// A genuine envelope sender of a message that the database does not have.
+fn genuine_address() -> String {
+    bounce_address(sent_mail(UNKNOWN_ID, 1))
 }
 
-/// The same with another proof.
+/// The same with a wrong signature.
 fn forged_address() -> String {
-    let address = bounce_address();
+    let address = genuine_address();
     let at = address.find('@').unwrap() - 1;
     let other = if &address[at..=at] == "a" { "b" } else { "a" };
     format!("{}{other}{}", &address[..at], &address[at + 1..])
 }
 
-/// Pipes a mail into the command; returns its exit status and what it prints.
+/// Pipes a message into `invitectl bounce`. Returns the exit status, the standard output and the standard error.
 async fn pipe(server: &str, token: &str, recipient: &[&str], mail: &str) -> (i32, String, String) {
     let mut command = invitectl()
         .arg("bounce")
@@ -55,7 +47,7 @@ async fn pipe(server: &str, token: &str, recipient: &[&str], mail: &str) -> (i32
         async move { stdin.write_all(mail.as_bytes()).await },
         command.wait_with_output()
     );
-    // A mail server takes a pipe that breaks for a failure.
+    // A mail server treats a broken pipe as a failure.
     written.unwrap();
     let output = output.unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -67,11 +59,11 @@ async fn pipe(server: &str, token: &str, recipient: &[&str], mail: &str) -> (i32
 }
 
 #[tokio::test]
-async fn a_mail_server_pipes_reports_in_and_is_never_told_to_bounce_them() {
+async fn the_bounce_command_succeeds_for_every_message_that_it_can_hand_in() {
     let deployment = Deployment::create().await;
     let (running, _channel) = deployment.serve(&[]).await;
     let server = format!("http://{}", running.address());
-    let (genuine, forged) = (bounce_address(), forged_address());
+    let (genuine, forged) = (genuine_address(), forged_address());
     let long = format!("{POSTFIX}{}", "x".repeat(3 << 20));
     for (recipient, mail, outcome) in [
         (genuine.as_str(), POSTFIX, "UNKNOWN_MAIL"),
@@ -87,26 +79,26 @@ async fn a_mail_server_pipes_reports_in_and_is_never_told_to_bounce_them() {
         ),
         (genuine.as_str(), "", "NOT_A_REPORT"),
     ] {
-        let (exit, told, hint) = pipe(&server, TOKEN, &["--recipient", recipient], mail).await;
-        assert_eq!((exit, told), (0, format!("{outcome}\n")), "{recipient}");
+        let (exit, output, hint) = pipe(&server, TOKEN, &["--recipient", recipient], mail).await;
+        assert_eq!((exit, output), (0, format!("{outcome}\n")), "{recipient}");
         let is_hinted = hint.starts_with("hint: ") && hint.contains("--recipient");
         assert_eq!(is_hinted, outcome == "UNPROVEN", "{recipient}: {hint}");
         assert_eq!(hint.is_empty(), !is_hinted, "{recipient}: {hint}");
     }
-    // Without the envelope the headers are asked.
+    // Without the option, the command reads the recipient from the headers.
     for (address, outcome) in [(&genuine, "UNKNOWN_MAIL\n"), (&forged, "UNPROVEN\n")] {
         let mail = POSTFIX.replace(PLACEHOLDER, address);
-        let (exit, told, _) = pipe(&server, TOKEN, &[], &mail).await;
-        assert_eq!((exit, told.as_str()), (0, outcome));
+        let (exit, output, _) = pipe(&server, TOKEN, &[], &mail).await;
+        assert_eq!((exit, output.as_str()), (0, outcome));
     }
 }
 
 #[tokio::test]
-async fn what_time_or_an_operator_can_mend_is_left_to_the_mail_servers_queue() {
+async fn the_bounce_command_asks_the_mail_server_to_retry_when_the_service_refuses_or_is_away() {
     let deployment = Deployment::create().await;
     let (running, _channel) = deployment.serve(&[]).await;
     let server = format!("http://{}", running.address());
-    let recipient = bounce_address();
+    let recipient = genuine_address();
     let recipient = ["--recipient", recipient.as_str()];
     for (server, token) in [
         (server.as_str(), "not-the-token"),
@@ -114,9 +106,9 @@ async fn what_time_or_an_operator_can_mend_is_left_to_the_mail_servers_queue() {
         ("http://127.0.0.1:1", TOKEN),
         ("nowhere", TOKEN),
     ] {
-        let (exit, told, error) = pipe(server, token, &recipient, POSTFIX).await;
-        assert_eq!((exit, told.as_str()), (75, ""), "{server}: {error}");
-        // Mail servers log what a command complains of.
+        let (exit, output, error) = pipe(server, token, &recipient, POSTFIX).await;
+        assert_eq!((exit, output.as_str()), (75, ""), "{server}: {error}");
+        // Mail servers log the standard error.
         assert!(
             error.starts_with("error: ") && !error.contains("alice"),
             "{error}"
@@ -125,17 +117,17 @@ async fn what_time_or_an_operator_can_mend_is_left_to_the_mail_servers_queue() {
 }
 
 #[tokio::test]
-async fn only_the_address_proves_a_report_and_only_whoever_may_hands_it_in() {
+async fn a_report_is_proven_by_its_address_and_needs_a_caller_with_the_scope() {
     let world = World::start().await;
     let client = |caller| world.feedback_of(caller);
     let request = |message: &str, envelope_recipient: &str| ReportBounceRequest {
         message: message.as_bytes().to_vec(),
         envelope_recipient: envelope_recipient.to_owned(),
     };
-    let genuine = bounce_address();
+    let genuine = genuine_address();
     for (recipient, outcome) in [
         (genuine.clone(), BounceOutcome::UnknownMail),
-        // Servers on the way may shout, and quote.
+        // Servers on the way may change the case and add brackets.
         (
             format!("<{}>", genuine.to_ascii_uppercase()),
             BounceOutcome::UnknownMail,

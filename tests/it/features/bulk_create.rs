@@ -1,51 +1,34 @@
-//! BulkCreate: what becomes of each item.
+//! `BulkCreate`: the outcome of each item, and what a call stores and sends.
+
+use std::ops::Range;
 
 use invitations::proto::{
-    AcceptPolicy, BulkCreateRequest, CreateOutcome, DeliveryState, ErrorReason, InvitationState,
-    NewInvitation, OnExisting, new_invitation,
+    AcceptPolicy, BulkCreateRequest, BulkCreateResult, CreateOutcome, DeliveryState, ErrorReason,
+    Invitation, InvitationState, NewInvitation, OnExisting, Organization, new_invitation,
 };
-use prost_types::{Duration, Struct, Timestamp, Value, value::Kind};
+use prost_types::{Duration, Timestamp};
 use time::Duration as Span;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
+use crate::support::directory::organization;
 use crate::support::{
-    ACME, START, World, create_request, created, invite_request, item, item_reason, reason,
+    ACME, START, World, create_request, created, field_violations, invite_request, item,
+    item_reason, metadata, numbered_emails, reason, run_concurrently, status_reason,
 };
 
-fn emails(range: std::ops::Range<usize>) -> Vec<String> {
-    range
-        .map(|number| format!("person{number}@example.com"))
-        .collect()
-}
-
-fn request_for(emails: &[String]) -> BulkCreateRequest {
-    let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
-    invite_request(&emails)
-}
-
-fn metadata(name: &str, text: &str) -> Struct {
-    let value = Value {
-        kind: Some(Kind::StringValue(text.to_owned())),
-    };
-    Struct {
-        fields: [(name.to_owned(), value)].into(),
-    }
+fn emails(numbers: Range<usize>) -> Vec<String> {
+    numbered_emails("person", "example.com", numbers)
 }
 
 #[tokio::test]
-async fn a_bad_item_harms_nobody_but_itself() {
+async fn an_invalid_item_fails_without_affecting_the_others() {
     let mut world = World::start().await;
-    let mut request = request_for(&emails(0..1_000));
+    let mut request = invite_request(&emails(0..1_000));
     for index in (0..1_000).step_by(10) {
         request.invitations[index].email = format!("broken {index}");
     }
-    let response = world
-        .client()
-        .bulk_create(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let response = world.bulk_create(request).await;
     assert_eq!((response.created_count, response.failed_count), (900, 100));
     for (index, result) in response.results.iter().enumerate() {
         assert_eq!(usize::try_from(result.index).unwrap(), index);
@@ -60,30 +43,19 @@ async fn a_bad_item_harms_nobody_but_itself() {
         }
     }
     assert_eq!(world.deliver_all().await, 900);
-    let mut recipients: Vec<_> = world.mailbox().into_iter().map(|mail| mail.to).collect();
-    recipients.sort_unstable();
+    let mut recipients = world.recipients();
     recipients.dedup();
-    assert_eq!(recipients.len(), 900, "one mail for each");
+    assert_eq!(recipients.len(), 900, "each address got exactly one email");
 }
 
 #[tokio::test]
-async fn a_repeated_call_without_a_request_id_mails_nobody() {
+async fn a_repeated_call_without_a_request_id_sends_no_second_email() {
     let mut world = World::start().await;
-    let request = request_for(&emails(0..900));
-    let first = world
-        .client()
-        .bulk_create(request.clone())
-        .await
-        .unwrap()
-        .into_inner();
+    let request = invite_request(&emails(0..900));
+    let first = world.bulk_create(request.clone()).await;
     assert_eq!(first.created_count, 900);
     world.deliver_all().await;
-    let second = world
-        .client()
-        .bulk_create(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let second = world.bulk_create(request).await;
     assert_eq!(second.failed_count, 900);
     for (one, other) in first.results.iter().zip(&second.results) {
         assert_eq!(item_reason(other), ErrorReason::AlreadyInvited);
@@ -101,27 +73,22 @@ async fn a_repeated_call_without_a_request_id_mails_nobody() {
 }
 
 #[tokio::test]
-async fn ten_thousand_items_are_one_call_and_ten_thousand_and_one_are_none() {
+async fn a_call_accepts_one_to_ten_thousand_items() {
     let mut world = World::start().await;
     world.may_leave_mail();
     let over = world
         .client()
-        .bulk_create(request_for(&emails(0..10_001)))
+        .bulk_create(invite_request(&emails(0..10_001)))
         .await;
     assert_eq!(reason(over), "TOO_MANY_ITEMS");
-    let response = world
-        .client()
-        .bulk_create(request_for(&emails(0..10_000)))
-        .await
-        .unwrap()
-        .into_inner();
+    let response = world.bulk_create(invite_request(&emails(0..10_000))).await;
     assert_eq!(response.created_count, 10_000);
-    let none = world.client().bulk_create(request_for(&[])).await;
+    let none = world.client().bulk_create(create_request(vec![])).await;
     assert_eq!(reason(none), "ITEMS_EMPTY");
 }
 
 #[tokio::test]
-async fn an_invitation_carries_everything_its_item_asked_for() {
+async fn an_invitation_has_every_field_of_its_item() {
     let mut world = World::start().await;
     let item = NewInvitation {
         email: " Barbara.Liskov@Example.com\t".to_owned(),
@@ -139,16 +106,8 @@ async fn an_invitation_carries_everything_its_item_asked_for() {
         accept_policy: AcceptPolicy::AnyEmail.into(),
         ..Default::default()
     };
-    let request = BulkCreateRequest {
-        invitations: vec![item],
-        ..create_request(vec![])
-    };
-    let response = world
-        .client()
-        .bulk_create(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let request = create_request(vec![item]);
+    let response = world.bulk_create(request).await;
     let invitation = created(&response.results[0]);
     assert_eq!(response.results[0].email, " Barbara.Liskov@Example.com\t");
     assert_eq!(invitation.email, "Barbara.Liskov@Example.com");
@@ -195,13 +154,13 @@ async fn an_invitation_carries_everything_its_item_asked_for() {
     assert!(!invitation.registered);
     assert!(
         invitation == world.get(&invitation.id).await,
-        "what was answered is what is stored"
+        "the response differs from the stored invitation"
     );
-    assert_eq!(world.deliver_all().await, 0, "nobody asked for a mail");
+    assert_eq!(world.deliver_all().await, 0, "the item asked for no email");
 }
 
 #[tokio::test]
-async fn every_violation_of_every_item_is_told_at_once() {
+async fn a_response_lists_every_violation_of_every_item() {
     let world = World::start().await;
     let long = "x".repeat(9_000);
     let items = vec![
@@ -235,13 +194,10 @@ async fn every_violation_of_every_item_is_told_at_once() {
             ..item("GRACE@example.com")
         },
     ];
-    let request = BulkCreateRequest {
-        invitations: items,
-        ..create_request(vec![])
-    };
-    let answer = world.client().bulk_create(request.clone()).await.unwrap();
-    let results = answer.into_inner().results;
-    let told = |index: usize| -> Vec<(String, ErrorReason)> {
+    let request = create_request(items);
+    let answer = world.bulk_create(request.clone()).await;
+    let results = answer.results;
+    let violations_of = |index: usize| -> Vec<(String, ErrorReason)> {
         let violations = &results[index].error.as_ref().unwrap().violations;
         violations
             .iter()
@@ -255,7 +211,7 @@ async fn every_violation_of_every_item_is_told_at_once() {
             .collect()
     };
     assert!(
-        told(0)
+        violations_of(0)
             == expected(&[
                 ("email", ErrorReason::EmailInvalid),
                 ("role", ErrorReason::RoleUnknown),
@@ -271,14 +227,14 @@ async fn every_violation_of_every_item_is_told_at_once() {
             ])
     );
     assert!(
-        told(1)
+        violations_of(1)
             == expected(&[
                 ("inviter_user_id", ErrorReason::InviterNotAdmin),
                 ("role", ErrorReason::RoleNotGrantable),
             ])
     );
     assert!(
-        told(2)
+        violations_of(2)
             == expected(&[
                 ("message", ErrorReason::MessageInvalid),
                 ("email", ErrorReason::AlreadyMember)
@@ -287,7 +243,7 @@ async fn every_violation_of_every_item_is_told_at_once() {
 }
 
 #[tokio::test]
-async fn an_atomic_call_names_every_violation_in_its_status() {
+async fn a_refused_atomic_call_lists_every_violation_in_its_status() {
     let world = World::start().await;
     let items = vec![
         NewInvitation {
@@ -307,32 +263,24 @@ async fn an_atomic_call_names_every_violation_in_its_status() {
     };
     let status = world.client().bulk_create(request).await.err().unwrap();
     assert_eq!(status.code(), Code::InvalidArgument);
+    assert_eq!(status_reason(&status), "ITEMS_FAILED");
     let details = status.get_error_details();
-    assert_eq!(details.error_info().unwrap().reason, "ITEMS_FAILED");
-    assert_eq!(
-        details.error_info().unwrap().metadata["violation_count"],
-        "4"
-    );
-    let named: Vec<_> = details
-        .bad_request()
-        .unwrap()
-        .field_violations
-        .iter()
-        .map(|violation| (violation.field.as_str(), violation.reason.as_str()))
-        .collect();
+    let metadata = &details.error_info().unwrap().metadata;
+    assert_eq!(metadata["violation_count"], "4");
     let expected = [
         ("invitations[0].email", "EMAIL_INVALID"),
         ("invitations[0].role", "ROLE_UNKNOWN"),
         ("invitations[2].message", "MESSAGE_INVALID"),
         ("invitations[2].email", "ALREADY_MEMBER"),
-    ];
-    assert_eq!(named, expected);
+    ]
+    .map(|(field, reason)| (field.to_owned(), reason.to_owned()));
+    assert_eq!(field_violations(&status), expected);
 }
 
 #[tokio::test]
-async fn an_atomic_call_with_a_failing_item_invites_nobody() {
+async fn an_atomic_call_with_a_failing_item_creates_nothing() {
     let world = World::start().await;
-    let mut request = request_for(&emails(0..50));
+    let mut request = invite_request(&emails(0..50));
     request.atomic = true;
     request.invitations[49].email = "GRACE@Example.com".to_owned();
     let status = world
@@ -344,21 +292,19 @@ async fn an_atomic_call_with_a_failing_item_invites_nobody() {
     assert_eq!(
         status.code(),
         Code::FailedPrecondition,
-        "nothing is malformed, somebody is a member"
+        "no item is malformed, but one is a member"
     );
     request.invitations[49].email = "person49@example.com".to_owned();
     request.validate_only = true;
-    let response = world
-        .client()
-        .bulk_create(request)
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(response.created_count, 50, "nothing was left behind");
+    let response = world.bulk_create(request).await;
+    assert_eq!(
+        response.created_count, 50,
+        "the refused call left nothing behind"
+    );
 }
 
 #[tokio::test]
-async fn of_one_address_in_many_spellings_the_first_counts() {
+async fn of_several_spellings_of_one_address_only_the_first_is_invited() {
     let mut world = World::start().await;
     let response = world
         .invite(&[
@@ -383,13 +329,14 @@ async fn of_one_address_in_many_spellings_the_first_counts() {
         );
     }
     world.deliver_all().await;
-    let mut recipients: Vec<_> = world.mailbox().into_iter().map(|mail| mail.to).collect();
-    recipients.sort_unstable();
-    assert_eq!(recipients, ["A@strasse.de", "a@xn--strae-oqa.de", "b@b.co"]);
+    assert_eq!(
+        world.recipients(),
+        ["A@strasse.de", "a@xn--strae-oqa.de", "b@b.co"]
+    );
 }
 
 #[tokio::test]
-async fn what_happens_to_an_invited_address_is_the_callers_choice() {
+async fn on_existing_decides_what_happens_to_an_address_that_is_already_invited() {
     let mut world = World::start().await;
     let (first, first_token) = world.invite_one("a@b.co").await;
     let again = |on_existing: OnExisting| BulkCreateRequest {
@@ -405,13 +352,7 @@ async fn what_happens_to_an_invited_address_is_the_callers_choice() {
     };
     let call = async |world: &World, on_existing: OnExisting| {
         let request = again(on_existing);
-        world
-            .client()
-            .bulk_create(request)
-            .await
-            .unwrap()
-            .into_inner()
-            .results
+        world.bulk_create(request).await.results
     };
 
     let results = call(&world, OnExisting::Return).await;
@@ -422,7 +363,11 @@ async fn what_happens_to_an_invited_address_is_the_callers_choice() {
         (first.id.as_str(), "member")
     );
     created(&results[1]);
-    assert_eq!(world.deliver_all().await, 1, "only the new one is mailed");
+    assert_eq!(
+        world.deliver_all().await,
+        1,
+        "only the new invitation is sent"
+    );
 
     world.clock.advance(Span::hours(1));
     let results = call(&world, OnExisting::Resend).await;
@@ -462,8 +407,17 @@ async fn what_happens_to_an_invited_address_is_the_callers_choice() {
     );
 }
 
+fn without_ids(result: &BulkCreateResult) -> Option<Invitation> {
+    let invitation = result.invitation.clone()?;
+    Some(Invitation {
+        id: String::new(),
+        batch_id: String::new(),
+        ..invitation
+    })
+}
+
 #[tokio::test]
-async fn a_dry_run_answers_as_the_call_would_and_does_nothing() {
+async fn a_dry_run_predicts_the_response_and_does_nothing() {
     let mut world = World::start().await;
     world.invite_one("invited@b.co").await;
     let request = BulkCreateRequest {
@@ -480,47 +434,24 @@ async fn a_dry_run_answers_as_the_call_would_and_does_nothing() {
         validate_only: true,
         ..request.clone()
     };
-    let foretold = world
-        .client()
-        .bulk_create(dry.clone())
-        .await
-        .unwrap()
-        .into_inner();
-    assert_eq!(foretold.batch_id, "");
-    assert_eq!(foretold.results[0].invitation.as_ref().unwrap().id, "");
+    let predicted = world.bulk_create(dry.clone()).await;
+    assert_eq!(predicted.batch_id, "");
+    assert_eq!(predicted.results[0].invitation.as_ref().unwrap().id, "");
     assert_eq!(world.deliver_all().await, 0);
 
-    let real = world
-        .client()
-        .bulk_create(request)
-        .await
-        .unwrap()
-        .into_inner();
-    for (one, other) in foretold.results.iter().zip(&real.results) {
+    let real = world.bulk_create(request).await;
+    for (one, other) in predicted.results.iter().zip(&real.results) {
         assert_eq!(one.outcome(), other.outcome());
         assert!(one.error == other.error);
-        let blank = |result: &invitations::proto::BulkCreateResult| {
-            result
-                .invitation
-                .clone()
-                .map(|invitation| invitations::proto::Invitation {
-                    id: String::new(),
-                    batch_id: String::new(),
-                    ..invitation
-                })
-        };
-        assert!(blank(one) == blank(other));
+        assert!(without_ids(one) == without_ids(other));
     }
     assert_eq!(world.deliver_all().await, 1);
-    let after = world.client().bulk_create(dry).await.unwrap().into_inner();
-    assert!(
-        after == real,
-        "a real call with this request id would answer what the first one did"
-    );
+    let after = world.bulk_create(dry).await;
+    assert!(after == real, "the response of a repeated call");
 }
 
 #[tokio::test]
-async fn an_expired_invitation_makes_room_for_a_new_one() {
+async fn an_address_can_be_invited_again_after_its_invitation_expired() {
     let mut world = World::start().await;
     let (first, _) = world.invite_one("a@b.co").await;
     world.clock.advance(Span::days(31));
@@ -531,61 +462,34 @@ async fn an_expired_invitation_makes_room_for_a_new_one() {
 }
 
 #[tokio::test]
-async fn an_organization_that_restricts_domains_and_roles_is_obeyed() {
+async fn an_organization_can_restrict_email_domains_and_roles() {
     let world = World::start().await;
-    let organization = invitations::proto::Organization {
-        id: ACME.to_owned(),
-        name: "Acme Engines".to_owned(),
+    let restricted = Organization {
         roles: vec!["viewer".to_owned(), "editor".to_owned()],
         default_role: "viewer".to_owned(),
         allowed_email_domains: vec!["b.co".to_owned()],
-        ..Default::default()
+        ..organization(ACME, "Acme Engines")
     };
-    let request = invitations::proto::UpsertOrganizationsRequest {
-        organizations: vec![organization],
-    };
-    world
-        .directory()
-        .upsert_organizations(request)
-        .await
-        .unwrap();
+    world.upsert_organization(restricted).await;
     let mut request = invite_request(&["a@b.co", "a@c.co", "b@b.co"]);
     request.invitations[2].role = "member".to_owned();
     request.validate_only = true;
-    let results = world
-        .client()
-        .bulk_create(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .results;
+    let results = world.bulk_create(request).await.results;
     assert_eq!(created(&results[0]).role, "viewer");
     assert_eq!(item_reason(&results[1]), ErrorReason::DomainNotAllowed);
     assert_eq!(item_reason(&results[2]), ErrorReason::RoleUnknown);
 }
 
 #[tokio::test]
-async fn links_are_returned_to_callers_that_may_have_them_alone() {
+async fn only_callers_with_the_link_scope_get_links() {
     let mut world = World::start().await;
     let mut request = invite_request(&["a@b.co", "broken"]);
     request.invitations[0].notify = Some(false);
     request.return_link = true;
-    assert_eq!(
-        reason(
-            world
-                .client_of("only-invitations:write")
-                .bulk_create(request.clone())
-                .await
-        ),
-        "SCOPE_MISSING"
-    );
-    let results = world
-        .client()
-        .bulk_create(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .results;
+    let mut limited = world.client_of("only-invitations:write");
+    let answer = limited.bulk_create(request.clone()).await;
+    assert_eq!(reason(answer), "SCOPE_MISSING");
+    let results = world.bulk_create(request).await.results;
     let token = results[0]
         .link
         .strip_prefix("https://app.example.com/join#token=")
@@ -597,19 +501,18 @@ async fn links_are_returned_to_callers_that_may_have_them_alone() {
 }
 
 #[tokio::test]
-async fn overlapping_batches_in_opposite_order_invite_everybody_once() {
+async fn concurrent_batches_in_opposite_order_invite_each_address_once() {
     let mut world = World::start().await;
     let forward = emails(0..300);
     let backward: Vec<String> = forward.iter().rev().cloned().collect();
     let calls = (0..16).map(|number| {
         let mut client = world.client();
-        let request = request_for(if number % 2 == 0 { &forward } else { &backward });
-        tokio::spawn(async move { client.bulk_create(request).await.unwrap().into_inner() })
+        let request = invite_request(if number % 2 == 0 { &forward } else { &backward });
+        async move { client.bulk_create(request).await.unwrap().into_inner() }
     });
-    let mut made = 0;
-    for answer in futures::future::join_all(calls).await {
-        let answer = answer.unwrap();
-        made += answer.created_count;
+    let mut created_count = 0;
+    for answer in run_concurrently(calls).await {
+        created_count += answer.created_count;
         let others = answer
             .results
             .iter()
@@ -619,6 +522,6 @@ async fn overlapping_batches_in_opposite_order_invite_everybody_once() {
             assert!(result.invitation.is_some());
         }
     }
-    assert_eq!(made, 300);
+    assert_eq!(created_count, 300);
     assert_eq!(world.deliver_all().await, 300);
 }

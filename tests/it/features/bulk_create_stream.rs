@@ -1,39 +1,43 @@
-//! `BulkCreateStream`: what comes of items, chunk by chunk, and who may send them.
+//! `BulkCreateStream`: the results of items, chunk by chunk, and who may send them.
 
 use invitations::grpc::limits::{CALLER_BURST, CHUNK_ITEMS, ITEM_KEY_BYTES_MAX};
 use invitations::proto::{
-    BulkCreateStreamHeader, BulkCreateStreamItem, BulkCreateStreamRequest, BulkCreateStreamResult,
-    CreateOutcome, ErrorReason, GetBatchRequest, NewInvitation, OnExisting,
+    BulkCreateRequest, BulkCreateStreamHeader, BulkCreateStreamItem, BulkCreateStreamRequest,
+    BulkCreateStreamResult, CreateOutcome, ErrorReason, NewInvitation, OnExisting,
 };
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
-use crate::features::audit;
+use crate::support::audit::audit_rows;
 use crate::support::streams::{
     CreateStream, StreamResponses, header, result_ids, resumable_header, send_all, stream_item,
     stream_items,
 };
 use crate::support::user_issuer::UserIssuer;
-use crate::support::{ACME, OTHER, World, create_request, item, reason};
+use crate::support::{
+    OTHER, World, create_request, field_violations, get_batch_request, item, new_request_id,
+    reason, status_reason,
+};
 
 fn count_of(results: &[BulkCreateStreamResult], outcome: CreateOutcome) -> usize {
     let results = results.iter();
     results.filter(|it| it.outcome() == outcome).count()
 }
 
+/// The reason of a failure and the index of the first item with the same address.
 fn error(result: &BulkCreateStreamResult) -> (ErrorReason, String) {
     let error = result.error.as_ref().unwrap();
     let first_index = error.metadata.get("first_index").cloned();
     (error.reason(), first_index.unwrap_or_default())
 }
 
-/// How a stream ends that was expected to be refused.
+/// The reason for which a stream was refused.
 fn refusal(answer: StreamResponses) -> String {
     reason(answer.end)
 }
 
 #[tokio::test]
-async fn items_of_a_stream_become_what_those_of_a_call_become() {
+async fn items_of_a_stream_have_the_same_outcomes_as_items_of_a_call() {
     let (mut of_call, mut of_stream) = (World::start().await, World::start().await);
     let mut items: Vec<NewInvitation> = [
         "fine@b.co",
@@ -63,18 +67,17 @@ async fn items_of_a_stream_become_what_those_of_a_call_become() {
         OnExisting::Resend,
         OnExisting::Replace,
     ] {
-        let mut told = Vec::new();
+        let mut expected = Vec::new();
         for world in [&of_call, &of_stream] {
             world.invite(&["invited@b.co"]).await;
         }
-        let request = invitations::proto::BulkCreateRequest {
-            invitations: items.clone(),
+        let request = BulkCreateRequest {
             on_existing: on_existing.into(),
-            ..create_request(vec![])
+            ..create_request(items.clone())
         };
         let answer = of_call.client().bulk_create(request).await.unwrap();
         for result in answer.into_inner().results {
-            told.push((
+            expected.push((
                 result.email,
                 result.outcome,
                 result.invitation,
@@ -95,8 +98,8 @@ async fn items_of_a_stream_become_what_those_of_a_call_become() {
             .collect();
         let answer = send_all(&of_stream.client(), header, 100, &keyed).await;
         let results = answer.results();
-        assert_eq!(results.len(), told.len());
-        for (number, (result, mut told)) in results.into_iter().zip(told).enumerate() {
+        assert_eq!(results.len(), expected.len());
+        for (number, (result, mut expected)) in results.into_iter().zip(expected).enumerate() {
             assert_eq!(result.key, format!("row {number}"));
             assert_eq!(result.link, "");
             let mut seen = (
@@ -105,33 +108,28 @@ async fn items_of_a_stream_become_what_those_of_a_call_become() {
                 result.invitation,
                 result.error,
             );
-            // Ids and tokens are never the same.
-            for invitation in [&mut told.2, &mut seen.2].into_iter().flatten() {
+            // Ids and tokens always differ.
+            for invitation in [&mut expected.2, &mut seen.2].into_iter().flatten() {
                 assert!(!invitation.id.is_empty() && !invitation.batch_id.is_empty());
                 invitation.id.clear();
                 invitation.batch_id.clear();
             }
-            assert!(seen == told, "{number} {on_existing:?}");
+            assert!(seen == expected, "{number} {on_existing:?}");
         }
     }
     of_call.deliver_all().await;
     of_stream.deliver_all().await;
-    let addresses = |world: &World| {
-        let mut mails: Vec<_> = world.mailbox().into_iter().map(|mail| mail.to).collect();
-        mails.sort();
-        mails
-    };
-    assert_eq!(addresses(&of_stream), addresses(&of_call));
+    assert_eq!(of_stream.recipients(), of_call.recipients());
 }
 
 #[tokio::test]
-async fn each_chunk_is_made_by_itself_and_all_are_one_batch() {
+async fn each_chunk_is_committed_by_itself_and_all_chunks_are_one_batch() {
     let mut world = World::start().await;
     world.may_leave_mail();
     let count = 2 * CHUNK_ITEMS + 500;
     let mut items = stream_items("list", 0..count);
     let again = |of: usize, at: usize| stream_item(&format!("person{of}@list.example"), at);
-    // Within a chunk, within the second one, and over a boundary.
+    // Duplicates within the first chunk, within the second chunk, and over a boundary of chunks.
     items[10] = again(5, 10);
     items[CHUNK_ITEMS + 5] = again(CHUNK_ITEMS + 3, CHUNK_ITEMS + 5);
     items[2 * CHUNK_ITEMS + 7] = again(3, 2 * CHUNK_ITEMS + 7);
@@ -151,16 +149,13 @@ async fn each_chunk_is_made_by_itself_and_all_are_one_batch() {
     assert_eq!(pending.id, results[3].invitation.as_ref().unwrap().id);
     assert_eq!(pending.batch_id, batch_id);
 
-    let request = GetBatchRequest {
-        organization_id: ACME.to_owned(),
-        batch_id: batch_id.clone(),
-    };
+    let request = get_batch_request(&batch_id);
     let batch = world.client().get_batch(request).await.unwrap();
     let batch = batch.into_inner().batch.unwrap();
     let counts = (batch.item_count, batch.failed_count, batch.invitation_count);
     let all = i64::try_from(count).unwrap();
     assert_eq!(counts, (all, 3, all - 3));
-    let events = audit::rows(&world).await;
+    let events = audit_rows(&world).await;
     let events: Vec<_> = events
         .iter()
         .filter(|event| event.action == "bulk_create")
@@ -173,33 +168,34 @@ async fn each_chunk_is_made_by_itself_and_all_are_one_batch() {
 }
 
 #[tokio::test]
-async fn the_batch_is_told_at_once_and_each_result_as_soon_as_it_is_there() {
+async fn the_batch_id_comes_first_and_each_result_as_soon_as_it_is_committed() {
     let mut world = World::start().await;
     let client = world.client();
-    let mut call = CreateStream::begin(&client, header()).await;
-    let first = call.next().await.unwrap().unwrap();
+    let mut stream = CreateStream::begin(&client, header()).await;
+    let first = stream.next().await.unwrap().unwrap();
     assert_eq!((first.next_index, first.results.len()), (0, 0));
-    let request = GetBatchRequest {
-        organization_id: ACME.to_owned(),
-        batch_id: first.batch_id.clone(),
-    };
+    let request = get_batch_request(&first.batch_id);
     let batch = client.clone().get_batch(request.clone()).await.unwrap();
     assert_eq!(batch.into_inner().batch.unwrap().item_count, 0);
     for number in 0..3 {
-        call.send(stream_items("one", number..number + 1));
-        let response = call.next().await.unwrap().unwrap();
+        stream.send(stream_items("one", number..number + 1));
+        let response = stream.next().await.unwrap().unwrap();
         assert_eq!(response.results[0].key, format!("row {number}"));
         assert_eq!(response.next_index, i64::try_from(number).unwrap() + 1);
-        assert_eq!(world.deliver_all().await, 1, "its mail need not wait");
+        assert_eq!(
+            world.deliver_all().await,
+            1,
+            "the email is sent before the stream ends"
+        );
     }
-    call.close();
-    assert!(call.next().await.unwrap().is_none());
+    stream.close();
+    assert!(stream.next().await.unwrap().is_none());
     let batch = client.clone().get_batch(request).await.unwrap();
     assert_eq!(batch.into_inner().batch.unwrap().invitation_count, 3);
 }
 
 #[tokio::test]
-async fn what_is_wrong_with_a_stream_is_told_and_what_came_before_stands() {
+async fn a_malformed_stream_is_refused_and_earlier_chunks_remain() {
     let mut world = World::start().await;
     world.may_leave_mail();
     let client = world.client();
@@ -213,7 +209,7 @@ async fn what_is_wrong_with_a_stream_is_told_and_what_came_before_stands() {
         change(&mut header);
         one(header)
     };
-    let id = uuid::Uuid::new_v4().to_string();
+    let id = new_request_id();
     for (messages, expected) in [
         (vec![], "STREAM_MALFORMED"),
         (vec![message(None, 1)], "STREAM_MALFORMED"),
@@ -245,37 +241,30 @@ async fn what_is_wrong_with_a_stream_is_told_and_what_came_before_stands() {
             "ORGANIZATION_NOT_FOUND",
         ),
     ] {
-        let call = CreateStream::open(&client, Request::new(()), messages).await;
-        assert_eq!(refusal(call.end().await), expected);
+        let stream = CreateStream::open(&client, Request::new(()), messages).await;
+        assert_eq!(refusal(stream.end().await), expected);
     }
-    let invitations = count_invitations(&world).await;
-    assert_eq!(invitations, 0, "nothing was done");
+    assert_eq!(
+        world.count("invitations").await,
+        0,
+        "a refused stream created an invitation"
+    );
 
-    let mut call = CreateStream::begin(&client, header()).await;
-    call.next().await.unwrap();
-    call.send(stream_items("y", 0..2));
-    assert_eq!(call.next().await.unwrap().unwrap().results.len(), 2);
-    call.send(vec![BulkCreateStreamItem {
+    let mut stream = CreateStream::begin(&client, header()).await;
+    stream.next().await.unwrap();
+    stream.send(stream_items("y", 0..2));
+    assert_eq!(stream.next().await.unwrap().unwrap().results.len(), 2);
+    stream.send(vec![BulkCreateStreamItem {
         key: "k".repeat(ITEM_KEY_BYTES_MAX + 1),
         ..stream_item("z@b.co", 0)
     }]);
-    let status = call.next().await.err().unwrap();
-    let details = status.get_error_details();
-    let violations = &details.bad_request().unwrap().field_violations;
-    assert_eq!(violations[0].field, "items[2].key");
-    assert_eq!(count_invitations(&world).await, 2);
-}
-
-async fn count_invitations(world: &World) -> i64 {
-    let mut database = world.database().await;
-    sqlx::query_scalar("SELECT count(*) FROM invitations")
-        .fetch_one(&mut database)
-        .await
-        .unwrap()
+    let status = stream.next().await.err().unwrap();
+    assert_eq!(field_violations(&status)[0].0, "items[2].key");
+    assert_eq!(world.count("invitations").await, 2);
 }
 
 #[tokio::test]
-async fn every_malformed_field_of_a_header_is_named_at_once() {
+async fn a_refusal_lists_every_malformed_field_of_the_header() {
     let world = World::start().await;
     let header = BulkCreateStreamHeader {
         request_id: "x".to_owned(),
@@ -286,9 +275,8 @@ async fn every_malformed_field_of_a_header_is_named_at_once() {
     };
     let answer = send_all(&world.client(), header, 1, &stream_items("x", 0..1)).await;
     let status = answer.end.unwrap_err();
-    let details = status.get_error_details();
-    let violations = &details.bad_request().unwrap().field_violations;
-    let fields: Vec<_> = violations.iter().map(|it| it.field.as_str()).collect();
+    let violations = field_violations(&status);
+    let fields: Vec<_> = violations.iter().map(|(field, _)| field.as_str()).collect();
     let expected = [
         "header.organization_id",
         "header.request_id",
@@ -299,7 +287,7 @@ async fn every_malformed_field_of_a_header_is_named_at_once() {
 }
 
 #[tokio::test]
-async fn a_stream_needs_the_permissions_that_a_call_needs() {
+async fn a_stream_needs_the_same_permissions_as_a_call() {
     let accounts = UserIssuer::start().await;
     let mut world = World::builder().issuers(&accounts.table()).start().await;
     world.may_leave_mail();
@@ -326,12 +314,12 @@ async fn a_stream_needs_the_permissions_that_a_call_needs() {
         accounts.token(&world, "grace"),
     );
     let plain = || item("a@b.co");
-    let told = denied("all-but-invitations:link", linked(), plain()).await;
-    assert_eq!(told, "SCOPE_MISSING");
+    let refused = denied("all-but-invitations:link", linked(), plain()).await;
+    assert_eq!(refused, "SCOPE_MISSING");
     assert_eq!(denied(&ada, linked(), plain()).await, "SCOPE_MISSING");
     for caller in ["other-only", &grace] {
-        let told = denied(caller, unnamed(), plain()).await;
-        assert_eq!(told, "ORGANIZATION_DENIED");
+        let refused = denied(caller, unnamed(), plain()).await;
+        assert_eq!(refused, "ORGANIZATION_DENIED");
     }
     for organization_id in [OTHER, "unknown"] {
         let foreign = BulkCreateStreamHeader {
@@ -378,7 +366,7 @@ async fn a_stream_needs_the_permissions_that_a_call_needs() {
 }
 
 #[tokio::test]
-async fn a_dry_run_tells_all_and_does_nothing() {
+async fn a_dry_run_of_a_stream_predicts_the_results_and_does_nothing() {
     let mut world = World::start().await;
     world.invite(&["person1@dry.example"]).await;
     world.deliver_all().await;
@@ -409,23 +397,23 @@ async fn a_dry_run_tells_all_and_does_nothing() {
     .unwrap();
     assert_eq!(kept, (1, 1, 0, 0));
 
-    // Of a stream that was sent it tells what that answered, and foretells what was not.
+    // A dry run of a sent stream repeats the stored results, and predicts the results of new items.
     let done = send_all(&world.client(), once.clone(), 300, &items[..4]).await;
     let answer = send_all(&world.client(), dry(once), 300, &items[..6]).await;
     assert_eq!(answer.responses[0].next_index, 4);
     let results = answer.results();
     assert_eq!(result_ids(&results)[..4], result_ids(&done.results()));
     assert_eq!(result_ids(&results)[4..], ["", ""]);
-    assert_eq!(count_invitations(&world).await, 3);
+    assert_eq!(world.count("invitations").await, 3);
     world.deliver_all().await;
 }
 
 #[tokio::test]
-async fn a_stream_goes_as_fast_as_its_caller_may_and_no_faster() {
+async fn a_stream_that_exceeds_the_caller_rate_is_refused() {
     let mut world = World::builder().caller_rate(1).start().await;
     world.may_leave_mail();
     let burst = usize::try_from(CALLER_BURST.get()).unwrap();
-    // What cannot be invited costs little, and counts.
+    // Invalid items cost little time, and count for the rate.
     let items: Vec<_> = (0..burst + CHUNK_ITEMS)
         .map(|number| stream_item("broken", number))
         .collect();
@@ -433,15 +421,15 @@ async fn a_stream_goes_as_fast_as_its_caller_may_and_no_faster() {
     assert_eq!(
         answer.results_so_far().len(),
         burst,
-        "results before it stand"
+        "the results before the refusal"
     );
     let status = answer.end.unwrap_err();
     assert!(status.get_details_retry_info().is_some());
-    assert_eq!(reason(Err::<(), _>(status)), "RATE_LIMITED");
+    assert_eq!(status_reason(&status), "RATE_LIMITED");
 }
 
 #[tokio::test]
-async fn a_stream_that_is_a_little_too_fast_waits_by_itself() {
+async fn a_stream_that_exceeds_the_caller_rate_slightly_is_slowed_down() {
     let rate = u32::try_from(CHUNK_ITEMS).unwrap() * 2;
     let mut world = World::builder().caller_rate(rate).start().await;
     world.may_leave_mail();
@@ -451,7 +439,7 @@ async fn a_stream_that_is_a_little_too_fast_waits_by_itself() {
         .collect();
     let client = world.client();
     let sending = send_all(&client, header(), 1_000, &items);
-    // The clock of the rates stands still in a test.
+    // The rate limiter reads the clock of the test, which stands still otherwise.
     let ticking = async {
         loop {
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;

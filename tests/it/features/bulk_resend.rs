@@ -1,31 +1,18 @@
-//! `BulkResend`: new mails for many, once each, with a result for each.
+//! `BulkResend`: a new email for each of many invitations, with a result for each.
 
 use invitations::proto::{
     BulkResendRequest, BulkResendResponse, DeliveryState, ErrorReason, InvitationState, ItemError,
-    ResendFilter, ResendOutcome, RevokeRequest, bulk_resend_request,
+    ResendFilter, ResendOutcome, bulk_resend_request,
 };
 use time::Duration;
 
 use crate::support::relay::SmtpStep;
-use crate::support::{ACME, OTHER, START, World, created, reason};
+use crate::support::{
+    OTHER, START, UNKNOWN_ID, World, bulk_resend_by_filter, bulk_resend_request, created_ids,
+    numbered_emails, reason, run_concurrently,
+};
 
 const REQUEST_ID: &str = "0c7b8a52-9ad6-4fd5-9a2a-07f1c6a0b1d3";
-
-fn by_ids(ids: &[String]) -> BulkResendRequest {
-    BulkResendRequest {
-        organization_id: ACME.to_owned(),
-        invitation_ids: ids.to_vec(),
-        ..Default::default()
-    }
-}
-
-fn by_filter(filter: ResendFilter) -> BulkResendRequest {
-    BulkResendRequest {
-        organization_id: ACME.to_owned(),
-        filter: Some(filter),
-        ..Default::default()
-    }
-}
 
 async fn resend(world: &World, request: &BulkResendRequest) -> BulkResendResponse {
     let answer = world.client().bulk_resend(request.clone()).await;
@@ -33,8 +20,7 @@ async fn resend(world: &World, request: &BulkResendRequest) -> BulkResendRespons
 }
 
 async fn invited(world: &World, emails: &[&str]) -> Vec<String> {
-    let results = world.invite(emails).await.results;
-    results.iter().map(|result| created(result).id).collect()
+    created_ids(&world.invite(emails).await)
 }
 
 fn ids_of(answer: &BulkResendResponse) -> Vec<&str> {
@@ -42,7 +28,7 @@ fn ids_of(answer: &BulkResendResponse) -> Vec<&str> {
     ids.map(|result| result.invitation_id.as_str()).collect()
 }
 
-/// The reason of each result; none where it was mailed again.
+/// The reason of each failure, and `None` for a resent invitation.
 fn reasons(answer: &BulkResendResponse) -> Vec<Option<ErrorReason>> {
     let results = answer.results.iter();
     results
@@ -56,17 +42,8 @@ fn reasons(answer: &BulkResendResponse) -> Vec<Option<ErrorReason>> {
         .collect()
 }
 
-async fn revoke(world: &World, id: &str) {
-    let request = RevokeRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: id.to_owned(),
-        user_id: String::new(),
-    };
-    world.client().revoke(request).await.unwrap();
-}
-
 #[tokio::test]
-async fn each_of_a_list_gets_one_new_mail_and_a_later_expiry() {
+async fn each_listed_invitation_gets_one_new_email_and_a_later_expiry() {
     let mut world = World::start().await;
     let ids = invited(&world, &["a@b.co", "b@b.co", "c@b.co"]).await;
     assert_eq!(world.deliver_all().await, 3);
@@ -76,7 +53,7 @@ async fn each_of_a_list_gets_one_new_mail_and_a_later_expiry() {
             seconds: 86_400,
             nanos: 0,
         })),
-        ..by_ids(&[ids[2].clone(), ids[0].clone()])
+        ..bulk_resend_request(&[ids[2].clone(), ids[0].clone()])
     };
     let before = world.mail_to("a@b.co").token();
     let answer = resend(&world, &request).await;
@@ -87,18 +64,21 @@ async fn each_of_a_list_gets_one_new_mail_and_a_later_expiry() {
         let invitation = result.invitation.clone().unwrap();
         let expires_at = (START + Duration::days(11)).unix_timestamp();
         assert_eq!(invitation.expire_time.as_ref().unwrap().seconds, expires_at);
-        let told = world.get(&result.invitation_id).await;
-        assert!(told == invitation, "what was answered is what is stored");
+        let stored = world.get(&result.invitation_id).await;
+        assert!(
+            stored == invitation,
+            "the response differs from the stored invitation"
+        );
     }
     assert_eq!(world.deliver_all().await, 2);
     assert_eq!(world.mailbox().len(), 5);
     let after = world.mail_to("a@b.co");
-    assert_eq!(after.token(), before, "the older link keeps working");
+    assert_eq!(after.token(), before, "the link is the same");
     assert_eq!(after.message_id, format!("inv.{}.1.2@example.com", ids[0]));
 }
 
 #[tokio::test]
-async fn one_that_cannot_be_mailed_again_says_why_and_harms_nobody() {
+async fn an_invitation_that_cannot_be_resent_fails_without_affecting_the_others() {
     let mut world = World::start().await;
     let emails = ["wait@b.co", "accept@b.co", "decline@b.co", "revoke@b.co"];
     let ids = invited(&world, &emails).await;
@@ -108,16 +88,12 @@ async fn one_that_cannot_be_mailed_again_says_why_and_harms_nobody() {
         .accept(&token("accept@b.co"), "new", "accept@b.co")
         .await
         .unwrap();
-    let declining = invitations::proto::DeclineRequest {
-        suppress: false,
-        token: token("decline@b.co"),
-    };
-    world.client().decline(declining).await.unwrap();
-    revoke(&world, &ids[3]).await;
-    let unknown = "019aacd0-0000-7000-8000-000000000001".to_owned();
-    let mut asked = ids.clone();
-    asked.extend([unknown, "no id".to_owned(), ids[0].to_ascii_uppercase()]);
-    let answer = resend(&world, &by_ids(&asked)).await;
+    world.decline(&token("decline@b.co")).await.unwrap();
+    world.revoke(&ids[3]).await;
+    let unknown = UNKNOWN_ID.to_owned();
+    let mut requested = ids.clone();
+    requested.extend([unknown, "no id".to_owned(), ids[0].to_ascii_uppercase()]);
+    let answer = resend(&world, &bulk_resend_request(&requested)).await;
     let expected = [
         None,
         Some(ErrorReason::AlreadyAccepted),
@@ -130,60 +106,72 @@ async fn one_that_cannot_be_mailed_again_says_why_and_harms_nobody() {
     assert_eq!(reasons(&answer), expected);
     let duplicate = answer.results[6].error.as_ref().unwrap();
     assert_eq!(duplicate.metadata["first_index"], "0");
-    assert_eq!(ids_of(&answer), asked, "ids come back as they were given");
+    assert_eq!(
+        ids_of(&answer),
+        requested,
+        "the response repeats the ids of the request"
+    );
     assert_eq!((answer.resent_count, answer.failed_count), (1, 6));
     assert_eq!(world.deliver_all().await, 1);
 
     let foreign = BulkResendRequest {
         organization_id: OTHER.to_owned(),
-        ..by_ids(&ids[..1])
+        ..bulk_resend_request(&ids[..1])
     };
     let answer = resend(&world, &foreign).await;
     assert_eq!(reasons(&answer), [Some(ErrorReason::InvitationNotFound)]);
 }
 
 #[tokio::test]
-async fn an_expired_one_becomes_pending_unless_its_address_was_invited_anew() {
+async fn an_expired_invitation_becomes_pending_unless_its_address_was_invited_again() {
     let mut world = World::start().await;
     let old = invited(&world, &["anew@b.co", "twice@b.co", "alone@b.co"]).await;
     world.deliver_all().await;
-    let dead = world.mail_to("alone@b.co").token();
+    let expired_token = world.mail_to("alone@b.co").token();
     world.clock.advance(Duration::days(31));
     let new = invited(&world, &["anew@b.co", "twice@b.co"]).await;
     world.deliver_all().await;
-    // Of two expired ones for one address, the first in the request takes its place.
-    revoke(&world, &new[1]).await;
+    // Of two expired invitations for one address, the first in the request becomes pending.
+    world.revoke(&new[1]).await;
     let again = invited(&world, &["twice@b.co"]).await;
     world.deliver_all().await;
     world.clock.advance(Duration::days(31));
     world.service.sweep().await.unwrap();
     let newest = invited(&world, &["anew@b.co"]).await;
     world.deliver_all().await;
-    let asked = [&old[0], &again[0], &old[1], &old[2], &newest[0]].map(String::clone);
-    let answer = resend(&world, &by_ids(&asked)).await;
+    let requested = [&old[0], &again[0], &old[1], &old[2], &newest[0]].map(String::clone);
+    let answer = resend(&world, &bulk_resend_request(&requested)).await;
     let invited_anew = Some(ErrorReason::AlreadyInvited);
     assert_eq!(
         reasons(&answer),
         [invited_anew, None, invited_anew, None, None]
     );
     assert_eq!(world.deliver_all().await, 3);
-    let refused = world.accept(&dead, "new", "alone@b.co").await;
-    assert_eq!(reason(refused), "TOKEN_INVALID", "expired links stay dead");
+    let refused = world.accept(&expired_token, "new", "alone@b.co").await;
+    assert_eq!(
+        reason(refused),
+        "TOKEN_INVALID",
+        "an expired link never works again"
+    );
     let token = world.mail_to("alone@b.co").token();
     world.accept(&token, "new", "alone@b.co").await.unwrap();
 }
 
 #[tokio::test]
-async fn a_mail_that_is_still_queued_is_replaced() {
+async fn a_queued_email_is_replaced() {
     let mut world = World::start().await;
     let ids = invited(&world, &["a@b.co", "b@b.co"]).await;
     let request = BulkResendRequest {
         rotate_token: true,
-        ..by_ids(&ids)
+        ..bulk_resend_request(&ids)
     };
     resend(&world, &request).await;
     resend(&world, &request).await;
-    assert_eq!(world.deliver_all().await, 2, "one for each, not three");
+    assert_eq!(
+        world.deliver_all().await,
+        2,
+        "one email for each invitation"
+    );
     for (id, email) in ids.iter().zip(["a@b.co", "b@b.co"]) {
         let mail = world.mail_to(email);
         assert_eq!(mail.message_id, format!("inv.{id}.3.3@example.com"));
@@ -191,7 +179,7 @@ async fn a_mail_that_is_still_queued_is_replaced() {
 }
 
 #[tokio::test]
-async fn a_filter_finds_the_ones_that_did_not_get_through() {
+async fn a_filter_selects_invitations_by_delivery_state_batch_and_state() {
     let mut world = World::start().await;
     world
         .relay
@@ -207,30 +195,32 @@ async fn a_filter_finds_the_ones_that_did_not_get_through() {
         delivery_state: DeliveryState::Failed.into(),
         ..Default::default()
     };
-    let answer = resend(&world, &by_filter(failed.clone())).await;
+    let answer = resend(&world, &bulk_resend_by_filter(failed.clone())).await;
     assert_eq!(answer.resent_count, 2);
     assert!(answer.next_page_token.is_empty());
     assert_eq!(world.deliver_all().await, 2);
-    assert_eq!(resend(&world, &by_filter(failed)).await.results.len(), 0);
+    assert_eq!(
+        resend(&world, &bulk_resend_by_filter(failed))
+            .await
+            .results
+            .len(),
+        0
+    );
 
     let batch = ResendFilter {
-        batch_id: first.batch_id,
+        batch_id: first.batch_id.clone(),
         inviter_user_id: "ada".to_owned(),
         ..Default::default()
     };
-    let answer = resend(&world, &by_filter(batch.clone())).await;
-    let ids: Vec<String> = first
-        .results
-        .iter()
-        .rev()
-        .map(|it| created(it).id)
-        .collect();
+    let answer = resend(&world, &bulk_resend_by_filter(batch.clone())).await;
+    let mut ids = created_ids(&first);
+    ids.reverse();
     assert_eq!(ids_of(&answer), ids, "newest first");
     assert_eq!(world.deliver_all().await, 3);
 
     world.clock.advance(Duration::days(31));
     assert_eq!(
-        resend(&world, &by_filter(batch.clone()))
+        resend(&world, &bulk_resend_by_filter(batch.clone()))
             .await
             .results
             .len(),
@@ -240,20 +230,23 @@ async fn a_filter_finds_the_ones_that_did_not_get_through() {
         states: vec![InvitationState::Expired.into()],
         ..batch
     };
-    assert_eq!(resend(&world, &by_filter(expired)).await.resent_count, 3);
+    assert_eq!(
+        resend(&world, &bulk_resend_by_filter(expired))
+            .await
+            .resent_count,
+        3
+    );
     assert_eq!(world.deliver_all().await, 3);
 }
 
 #[tokio::test]
-async fn pages_reach_everybody_once_whoever_is_invited_meanwhile() {
+async fn pages_reach_each_invitation_once_while_others_are_created() {
     let mut world = World::start().await;
-    let emails: Vec<String> = (0..25).map(|number| format!("p{number}@b.co")).collect();
-    let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
-    let mut ids = invited(&world, &emails).await;
+    let mut ids = world.invite_numbered("b.co", 25).await;
     world.deliver_all().await;
     let mut request = BulkResendRequest {
         page_size: 10,
-        ..by_filter(ResendFilter::default())
+        ..bulk_resend_by_filter(ResendFilter::default())
     };
     let mut reached = Vec::new();
     loop {
@@ -281,21 +274,21 @@ async fn pages_reach_everybody_once_whoever_is_invited_meanwhile() {
 }
 
 #[tokio::test]
-async fn a_repeated_call_answers_as_the_first_did_and_mails_nobody() {
+async fn a_repeated_call_returns_the_first_response_and_sends_no_email() {
     let mut world = World::start().await;
     let mut ids = invited(&world, &["a@b.co", "b@b.co", "c@b.co"]).await;
     world.deliver_all().await;
     ids.push("no id".to_owned());
-    let listed = BulkResendRequest {
+    let by_ids = BulkResendRequest {
         request_id: REQUEST_ID.to_owned(),
-        ..by_ids(&ids)
+        ..bulk_resend_request(&ids)
     };
-    let filtered = BulkResendRequest {
+    let by_filter = BulkResendRequest {
         request_id: "1c7b8a52-9ad6-4fd5-9a2a-07f1c6a0b1d3".to_owned(),
         page_size: 2,
-        ..by_filter(ResendFilter::default())
+        ..bulk_resend_by_filter(ResendFilter::default())
     };
-    for (request, mails) in [(&listed, 3), (&filtered, 2)] {
+    for (request, mails) in [(&by_ids, 3), (&by_filter, 2)] {
         let first = resend(&world, request).await;
         assert_eq!(world.deliver_all().await, mails);
         world.clock.advance(Duration::hours(11));
@@ -305,20 +298,20 @@ async fn a_repeated_call_answers_as_the_first_did_and_mails_nobody() {
     }
     let other = BulkResendRequest {
         rotate_token: true,
-        ..listed.clone()
+        ..by_ids.clone()
     };
     let refused = world.client().bulk_resend(other).await;
     assert_eq!(reason(refused), "REQUEST_ID_REUSED");
     let dry = BulkResendRequest {
         validate_only: true,
-        ..listed.clone()
+        ..by_ids.clone()
     };
     assert_eq!(resend(&world, &dry).await.resent_count, 3);
 
     world.clock.advance(Duration::hours(24));
     world.service.sweep().await.unwrap();
-    assert_eq!(resend(&world, &listed).await.resent_count, 3);
-    assert_eq!(world.deliver_all().await, 3, "a new call by then");
+    assert_eq!(resend(&world, &by_ids).await.resent_count, 3);
+    assert_eq!(world.deliver_all().await, 3, "the request id was forgotten");
 
     let mut database = world.database().await;
     let kept: Vec<Vec<u8>> = sqlx::query_scalar("SELECT response FROM idempotency_keys")
@@ -332,30 +325,25 @@ async fn a_repeated_call_answers_as_the_first_did_and_mails_nobody() {
 }
 
 #[tokio::test]
-async fn twins_in_flight_mail_once() {
+async fn concurrent_calls_with_one_request_id_send_one_email_each() {
     let mut world = World::start().await;
     let ids = invited(&world, &["a@b.co", "b@b.co"]).await;
     world.deliver_all().await;
     let request = BulkResendRequest {
         request_id: REQUEST_ID.to_owned(),
-        ..by_ids(&ids)
+        ..bulk_resend_request(&ids)
     };
     let calls = (0..6).map(|_| {
         let (mut client, request) = (world.client(), request.clone());
-        tokio::spawn(async move { client.bulk_resend(request).await.unwrap().into_inner() })
+        async move { client.bulk_resend(request).await.unwrap().into_inner() }
     });
-    let answers = futures::future::join_all(calls).await;
-    let first = answers[0].as_ref().unwrap();
-    assert!(
-        answers
-            .iter()
-            .all(|answer| answer.as_ref().unwrap() == first)
-    );
+    let answers = run_concurrently(calls).await;
+    assert!(answers.iter().all(|answer| *answer == answers[0]));
     assert_eq!(world.deliver_all().await, 2);
 }
 
 #[tokio::test]
-async fn a_dry_run_answers_as_the_call_would_and_does_nothing() {
+async fn a_dry_run_of_a_resend_predicts_the_response_and_does_nothing() {
     let mut world = World::start().await;
     let mut ids = invited(&world, &["a@b.co", "b@b.co"]).await;
     world.deliver_all().await;
@@ -363,35 +351,35 @@ async fn a_dry_run_answers_as_the_call_would_and_does_nothing() {
     ids.push("no id".to_owned());
     let dry = BulkResendRequest {
         validate_only: true,
-        ..by_ids(&ids)
+        ..bulk_resend_request(&ids)
     };
-    let foretold = resend(&world, &dry).await;
+    let predicted = resend(&world, &dry).await;
     let state = world.get(&ids[0]).await.state();
     assert_eq!(state, InvitationState::Expired);
     assert_eq!(world.deliver_all().await, 0);
-    let answer = resend(&world, &by_ids(&ids)).await;
-    assert!(answer == foretold);
+    let answer = resend(&world, &bulk_resend_request(&ids)).await;
+    assert!(answer == predicted);
     assert_eq!(world.deliver_all().await, 2);
 }
 
 #[tokio::test]
-async fn a_malformed_request_is_refused_with_every_violation() {
+async fn a_malformed_resend_request_is_refused() {
     let world = World::start().await;
     let refused = |request: BulkResendRequest| {
         let mut client = world.client();
         async move { reason(client.bulk_resend(request).await) }
     };
-    assert_eq!(refused(by_ids(&[])).await, "ITEMS_EMPTY");
+    assert_eq!(refused(bulk_resend_request(&[""; 0])).await, "ITEMS_EMPTY");
     let many = vec!["x".to_owned(); 10_001];
-    assert_eq!(refused(by_ids(&many)).await, "TOO_MANY_ITEMS");
+    assert_eq!(refused(bulk_resend_request(&many)).await, "TOO_MANY_ITEMS");
     let both = BulkResendRequest {
         filter: Some(ResendFilter::default()),
-        ..by_ids(&many[..1])
+        ..bulk_resend_request(&many[..1])
     };
     assert_eq!(refused(both).await, "FIELD_INVALID");
     let negative = BulkResendRequest {
         page_size: -1,
-        ..by_filter(ResendFilter::default())
+        ..bulk_resend_by_filter(ResendFilter::default())
     };
     assert_eq!(refused(negative).await, "FIELD_INVALID");
     for state in [InvitationState::Accepted, InvitationState::Unspecified] {
@@ -399,32 +387,31 @@ async fn a_malformed_request_is_refused_with_every_violation() {
             states: vec![state.into()],
             ..Default::default()
         };
-        assert_eq!(refused(by_filter(ended)).await, "FIELD_INVALID");
+        assert_eq!(refused(bulk_resend_by_filter(ended)).await, "FIELD_INVALID");
     }
     let short = BulkResendRequest {
         expiry: Some(bulk_resend_request::Expiry::Ttl(prost_types::Duration {
             seconds: 60,
             nanos: 0,
         })),
-        ..by_ids(&many[..1])
+        ..bulk_resend_request(&many[..1])
     };
     assert_eq!(refused(short).await, "EXPIRY_OUT_OF_RANGE");
     let unknown = BulkResendRequest {
         organization_id: "unknown".to_owned(),
-        ..by_ids(&many[..1])
+        ..bulk_resend_request(&many[..1])
     };
     assert_eq!(refused(unknown).await, "ORGANIZATION_NOT_FOUND");
 }
 
 #[tokio::test]
-async fn a_call_takes_ten_thousand_and_says_where_to_go_on() {
+async fn a_call_resends_ten_thousand_invitations_and_returns_a_page_token() {
     let mut world = World::start().await;
     for (number, count) in [(0, 10_000), (1, 3)] {
-        let emails: Vec<String> = (0..count).map(|p| format!("p{p}@b{number}.co")).collect();
-        let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
+        let emails = numbered_emails("p", &format!("b{number}.co"), 0..count);
         world.invite(&emails).await;
     }
-    let mut request = by_filter(ResendFilter::default());
+    let mut request = bulk_resend_by_filter(ResendFilter::default());
     let first = resend(&world, &request).await;
     assert_eq!(first.resent_count, 10_000);
     request.page_token = first.next_page_token;

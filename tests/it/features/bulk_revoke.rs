@@ -1,29 +1,14 @@
-//! `BulkRevoke`: many are taken back at once, with a result for each.
+//! `BulkRevoke`: revokes many invitations in one call, with a result for each.
 
 use invitations::proto::{
-    BulkRevokeRequest, BulkRevokeResponse, GetRequest, InvitationState, ItemError, RevokeFilter,
-    RevokeOutcome,
+    BulkRevokeRequest, BulkRevokeResponse, InvitationState, ItemError, RevokeFilter, RevokeOutcome,
 };
 use time::Duration;
 use tonic::Code;
 
-use crate::support::{ACME, OTHER, World, accept_request, created, reason};
-
-fn by_ids(ids: &[String]) -> BulkRevokeRequest {
-    BulkRevokeRequest {
-        organization_id: ACME.to_owned(),
-        invitation_ids: ids.to_vec(),
-        ..Default::default()
-    }
-}
-
-fn by_filter(filter: RevokeFilter) -> BulkRevokeRequest {
-    BulkRevokeRequest {
-        organization_id: ACME.to_owned(),
-        filter: Some(filter),
-        ..Default::default()
-    }
-}
+use crate::support::{
+    OTHER, UNKNOWN_ID, World, bulk_revoke_by_filter, bulk_revoke_request, created_ids, reason,
+};
 
 async fn revoke(world: &World, request: &BulkRevokeRequest) -> BulkRevokeResponse {
     let answer = world.client().bulk_revoke(request.clone()).await;
@@ -31,21 +16,15 @@ async fn revoke(world: &World, request: &BulkRevokeRequest) -> BulkRevokeRespons
 }
 
 async fn invited(world: &World, emails: &[&str]) -> Vec<String> {
-    let results = world.invite(emails).await.results;
-    results.iter().map(|result| created(result).id).collect()
+    created_ids(&world.invite(emails).await)
 }
 
 async fn state(world: &World, id: &str) -> InvitationState {
-    let request = GetRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: id.to_owned(),
-    };
-    let answer = world.client().get(request).await.unwrap().into_inner();
-    answer.invitation.unwrap().state()
+    world.get(id).await.state()
 }
 
-/// What became of each, with the reason of a failure.
-fn told(answer: &BulkRevokeResponse) -> Vec<(RevokeOutcome, &'static str)> {
+/// The outcome of each item, with the reason of a failure.
+fn outcomes(answer: &BulkRevokeResponse) -> Vec<(RevokeOutcome, &'static str)> {
     let results = answer.results.iter().enumerate();
     results
         .map(|(index, result)| {
@@ -58,35 +37,34 @@ fn told(answer: &BulkRevokeResponse) -> Vec<(RevokeOutcome, &'static str)> {
 }
 
 #[tokio::test]
-async fn each_of_a_list_gets_a_result_and_none_harms_another() {
+async fn each_listed_invitation_gets_a_result_and_a_failure_does_not_affect_the_others() {
     let mut world = World::start().await;
     let (accepted, token) = world.invite_one("new@b.co").await;
-    let request = accept_request(&token, "newcomer", "new@b.co");
-    world.client().accept(request).await.unwrap();
+    world.accept(&token, "newcomer", "new@b.co").await.unwrap();
     let ids = invited(&world, &["a@b.co", "b@b.co", "c@b.co"]).await;
-    revoke(&world, &by_ids(&ids[1..2])).await;
+    revoke(&world, &bulk_revoke_request(&ids[1..2])).await;
 
-    let foreign = "019aacd0-0000-7000-8000-000000000001".to_owned();
-    let asked = [
+    let unknown = UNKNOWN_ID.to_owned();
+    let requested = [
         ids[0].clone(),
         ids[1].clone(),
         accepted.id,
-        foreign,
+        unknown,
         "no id".to_owned(),
         ids[0].clone(),
     ];
     let request = BulkRevokeRequest {
         user_id: "ada".to_owned(),
-        ..by_ids(&asked)
+        ..bulk_revoke_request(&requested)
     };
     let dry = BulkRevokeRequest {
         validate_only: true,
         ..request.clone()
     };
-    let foretold = revoke(&world, &dry).await;
+    let predicted = revoke(&world, &dry).await;
     assert_eq!(state(&world, &ids[0]).await, InvitationState::Pending);
     let answer = revoke(&world, &request).await;
-    assert!(answer == foretold);
+    assert!(answer == predicted);
     let expected = [
         (RevokeOutcome::Revoked, ""),
         (RevokeOutcome::Unchanged, ""),
@@ -95,7 +73,7 @@ async fn each_of_a_list_gets_a_result_and_none_harms_another() {
         (RevokeOutcome::Failed, "ERROR_REASON_FIELD_INVALID"),
         (RevokeOutcome::Failed, "ERROR_REASON_DUPLICATE_IN_REQUEST"),
     ];
-    assert_eq!(told(&answer), expected);
+    assert_eq!(outcomes(&answer), expected);
     assert_eq!((answer.revoked_count, answer.failed_count), (1, 4));
     assert_eq!(
         answer.results[5].error.as_ref().unwrap().metadata["first_index"],
@@ -103,12 +81,12 @@ async fn each_of_a_list_gets_a_result_and_none_harms_another() {
     );
     assert_eq!(state(&world, &ids[0]).await, InvitationState::Revoked);
     assert_eq!(state(&world, &ids[2]).await, InvitationState::Pending);
-    // Its mail was still queued, and nobody gets it; the other is sent.
+    // The queued email of the revoked invitation is canceled and the other one is sent.
     assert_eq!(world.deliver_all().await, 1);
 }
 
 #[tokio::test]
-async fn a_filter_finds_what_is_pending_page_by_page_until_nothing_is_left() {
+async fn a_filter_revokes_pending_invitations_page_by_page_until_none_is_left() {
     let mut world = World::start().await;
     world.may_leave_mail();
     let old = invited(&world, &["old@b.co"]).await;
@@ -116,7 +94,7 @@ async fn a_filter_finds_what_is_pending_page_by_page_until_nothing_is_left() {
     let ids = invited(&world, &["a@b.co", "b@b.co", "c@b.co"]).await;
     let request = BulkRevokeRequest {
         page_size: 2,
-        ..by_filter(RevokeFilter::default())
+        ..bulk_revoke_by_filter(RevokeFilter::default())
     };
     let first = revoke(&world, &request).await;
     let newest: Vec<_> = ids.iter().rev().take(2).collect();
@@ -132,12 +110,12 @@ async fn a_filter_finds_what_is_pending_page_by_page_until_nothing_is_left() {
     assert_eq!(second.results[0].invitation_id, ids[0]);
     let third = revoke(&world, &request).await;
     assert!(third.results.is_empty());
-    // What has expired is not pending.
+    // An expired invitation is not pending.
     assert_eq!(state(&world, &old[0]).await, InvitationState::Expired);
 }
 
 #[tokio::test]
-async fn a_filter_takes_what_its_fields_say() {
+async fn a_filter_selects_by_inviter_address_and_batch() {
     let mut world = World::start().await;
     world.may_leave_mail();
     let ids = invited(&world, &["a@b.co", "b@b.co"]).await;
@@ -150,43 +128,48 @@ async fn a_filter_takes_what_its_fields_say() {
         batch_id,
         ..Default::default()
     };
-    let nobodys = RevokeFilter {
+    let unknown_inviter = RevokeFilter {
         inviter_user_id: "nobody".to_owned(),
         ..Default::default()
     };
-    for (filter, count) in [(nobodys, 0), (email, 1), (batch, 1)] {
-        let answer = revoke(&world, &by_filter(filter)).await;
+    for (filter, count) in [(unknown_inviter, 0), (email, 1), (batch, 1)] {
+        let answer = revoke(&world, &bulk_revoke_by_filter(filter)).await;
         assert_eq!(answer.revoked_count, count);
     }
     assert_eq!(state(&world, &ids[0]).await, InvitationState::Revoked);
     assert_eq!(state(&world, &ids[1]).await, InvitationState::Pending);
-    let adas = RevokeFilter {
+    let inviter = RevokeFilter {
         inviter_user_id: "ada".to_owned(),
         ..Default::default()
     };
-    assert_eq!(revoke(&world, &by_filter(adas)).await.revoked_count, 1);
+    assert_eq!(
+        revoke(&world, &bulk_revoke_by_filter(inviter))
+            .await
+            .revoked_count,
+        1
+    );
 }
 
 #[tokio::test]
-async fn a_malformed_request_is_refused_whole() {
+async fn a_malformed_revoke_request_is_refused() {
     let world = World::start().await;
     let other = BulkRevokeRequest {
         organization_id: OTHER.to_owned(),
-        ..by_filter(RevokeFilter::default())
+        ..bulk_revoke_by_filter(RevokeFilter::default())
     };
     let answer = world.client_of("acme-only").bulk_revoke(other).await;
     assert_eq!(reason(answer), "ORGANIZATION_DENIED");
     let unknown = BulkRevokeRequest {
         organization_id: "unknown".to_owned(),
-        ..by_filter(RevokeFilter::default())
+        ..bulk_revoke_by_filter(RevokeFilter::default())
     };
     let both = BulkRevokeRequest {
         filter: Some(RevokeFilter::default()),
-        ..by_ids(&["x".to_owned()])
+        ..bulk_revoke_request(&["x"])
     };
     let negative = BulkRevokeRequest {
         page_size: -1,
-        ..by_filter(RevokeFilter::default())
+        ..bulk_revoke_by_filter(RevokeFilter::default())
     };
     let address = RevokeFilter {
         email: "no address".to_owned(),
@@ -194,14 +177,20 @@ async fn a_malformed_request_is_refused_whole() {
     };
     for (request, expected) in [
         (unknown, (Code::NotFound, "ORGANIZATION_NOT_FOUND")),
-        (by_ids(&[]), (Code::InvalidArgument, "ITEMS_EMPTY")),
         (
-            by_ids(&vec!["x".to_owned(); 10_001]),
+            bulk_revoke_request(&[""; 0]),
+            (Code::InvalidArgument, "ITEMS_EMPTY"),
+        ),
+        (
+            bulk_revoke_request(&vec!["x"; 10_001]),
             (Code::InvalidArgument, "TOO_MANY_ITEMS"),
         ),
         (both, (Code::InvalidArgument, "FIELD_INVALID")),
         (negative, (Code::InvalidArgument, "FIELD_INVALID")),
-        (by_filter(address), (Code::InvalidArgument, "EMAIL_INVALID")),
+        (
+            bulk_revoke_by_filter(address),
+            (Code::InvalidArgument, "EMAIL_INVALID"),
+        ),
     ] {
         let answer = world.client().bulk_revoke(request).await;
         let code = answer.as_ref().err().map(tonic::Status::code);

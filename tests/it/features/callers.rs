@@ -1,55 +1,51 @@
-//! Who may call what, for whom, and what they are told.
+//! Which callers may call which methods for which organizations, and what a refusal tells them.
 
 use invitations::proto::{
     BulkCreateRequest, DeleteMembershipRequest, DeleteOrganizationRequest, DeleteUserRequest,
     EraseAddressRequest, GetMembershipRequest, GetRequest, ListMembershipsRequest, ListRequest,
-    Membership, Organization, ResendRequest, RevokeRequest, UpsertMembershipsRequest,
-    UpsertOrganizationsRequest, UpsertUsersRequest, User,
+    ResendRequest, RevokeRequest, UpsertMembershipsRequest, UpsertOrganizationsRequest,
+    UpsertUsersRequest,
 };
 use prost::Message;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::support::directory::{membership, organization, user};
 use crate::support::user_issuer::UserIssuer;
-use crate::support::{ACME, OTHER, World, invite_request, reason};
-use crate::support::{descriptors, raw_grpc};
+use crate::support::{
+    ACME, OTHER, UNKNOWN_ID, World, delete_membership_request, descriptors, get_membership_request,
+    get_request, invite_request, raw_grpc, resend_request, revoke_request, status_reason,
+};
 
-/// How many methods the services have; a new one is covered by itself.
+/// The number of methods. The tests cover a new method without a change.
 const METHODS: usize = 31;
-const UNKNOWN_ID: &str = "019aacd0-0000-7000-8000-000000000001";
 
-async fn call(world: &World, path: &str, token: &str, message: &[u8]) -> Result<Vec<u8>, Status> {
+async fn call_with_token(
+    world: &World,
+    path: &str,
+    token: &str,
+    message: &[u8],
+) -> Result<Vec<u8>, Status> {
     let authorization = format!("Bearer {token}");
     let headers = [("authorization", authorization.as_str())];
     raw_grpc::call(world.address(), path, &headers, message).await
 }
 
-/// Calls a method of `InvitationService` with a typed message, as somebody.
-async fn invitations(
+/// Calls a method such as `InvitationService/Get` with a typed message.
+async fn call_typed(
     world: &World,
     token: &str,
     method: &str,
     message: &impl Message,
 ) -> Result<Vec<u8>, Status> {
-    let path = format!("/invitation.v1.InvitationService/{method}");
-    call(world, &path, token, &message.encode_to_vec()).await
-}
-
-/// Calls a method of `DirectoryService` with a typed message, as somebody.
-async fn directory(
-    world: &World,
-    token: &str,
-    method: &str,
-    message: &impl Message,
-) -> Result<Vec<u8>, Status> {
-    let path = format!("/invitation.v1.DirectoryService/{method}");
-    call(world, &path, token, &message.encode_to_vec()).await
+    let path = format!("/invitation.v1.{method}");
+    call_with_token(world, &path, token, &message.encode_to_vec()).await
 }
 
 #[tokio::test]
-async fn no_method_answers_a_stranger() {
+async fn every_method_refuses_calls_without_valid_credentials() {
     let world = World::start().await;
-    let strangers: [&[(&str, &str)]; 5] = [
+    let invalid_credentials: [&[(&str, &str)]; 5] = [
         &[],
         &[("authorization", "Basic YWxsOmFsbA==")],
         &[("authorization", "Bearer nobody")],
@@ -62,32 +58,31 @@ async fn no_method_answers_a_stranger() {
     let methods = descriptors::methods();
     assert_eq!(methods.len(), METHODS);
     for method in methods {
-        for headers in strangers {
+        for headers in invalid_credentials {
             let answer = raw_grpc::call(world.address(), &method.path, headers, &[]).await;
-            let code = answer.as_ref().err().map(Status::code);
-            let told = (code, reason(answer));
-            let expected = (
-                Some(Code::Unauthenticated),
-                "CREDENTIALS_INVALID".to_owned(),
-            );
-            assert_eq!(told, expected, "{} {headers:?}", method.path);
+            let status = answer.unwrap_err();
+            let refusal = (status.code(), status_reason(&status));
+            let expected = (Code::Unauthenticated, "CREDENTIALS_INVALID".to_owned());
+            assert_eq!(refusal, expected, "{} {headers:?}", method.path);
         }
     }
 }
 
 #[tokio::test]
-async fn every_method_asks_for_the_scope_its_comment_names() {
+async fn every_method_requires_the_scope_that_its_comment_names() {
     let world = World::start().await;
     for method in descriptors::methods() {
         let token = format!("all-but-{}", method.scope);
-        let status = call(&world, &method.path, &token, &[]).await.unwrap_err();
+        let status = call_with_token(&world, &method.path, &token, &[])
+            .await
+            .unwrap_err();
         let info = status.get_error_details().error_info().cloned().unwrap();
         assert_eq!(status.code(), Code::PermissionDenied, "{}", method.path);
         assert_eq!(info.reason, "SCOPE_MISSING", "{}", method.path);
         assert_eq!(info.metadata["scope"], method.scope, "{}", method.path);
-        // And for no other: whoever holds that one alone is let through to the next question.
+        // No other scope is required: a caller with only this scope gets past the check.
         let token = format!("only-{}", method.scope);
-        let answer = call(&world, &method.path, &token, &[]).await;
+        let answer = call_with_token(&world, &method.path, &token, &[]).await;
         let code = answer.err().map(|status| status.code());
         assert_ne!(code, Some(Code::PermissionDenied), "{}", method.path);
     }
@@ -95,14 +90,20 @@ async fn every_method_asks_for_the_scope_its_comment_names() {
         return_link: true,
         ..invite_request(&["a@b.co"])
     };
-    let answer = invitations(&world, "all-but-invitations:link", "BulkCreate", &request).await;
+    let answer = call_typed(
+        &world,
+        "all-but-invitations:link",
+        "InvitationService/BulkCreate",
+        &request,
+    )
+    .await;
     let status = answer.unwrap_err();
     let info = status.get_error_details().error_info().cloned().unwrap();
     assert_eq!(info.metadata["scope"], "invitations:link");
 }
 
 #[tokio::test]
-async fn every_method_is_for_the_users_its_comment_names() {
+async fn every_method_admits_the_users_that_its_comment_names() {
     let accounts = UserIssuer::start().await;
     let world = World::builder().issuers(&accounts.table()).start().await;
     let ada = accounts.token(&world, "ada");
@@ -111,23 +112,19 @@ async fn every_method_is_for_the_users_its_comment_names() {
     let mut counts = [0; 4];
     for method in descriptors::methods() {
         let path = &method.path;
-        let told = async |token: &str, message: &[u8]| {
-            let answer = call(&world, path, token, message).await;
+        let call = async |token: &str, message: &[u8]| {
+            let answer = call_with_token(&world, path, token, message).await;
             let status = answer.err();
             let code = status.as_ref().map_or(Code::Ok, Status::code);
             let bytes = status.as_ref().map(|status| status.details().to_vec());
-            (
-                code,
-                status.map(|status| reason(Err::<(), _>(status))),
-                bytes,
-            )
+            (code, status.as_ref().map(status_reason), bytes)
         };
         let denied = |(code, reason, _): &(Code, Option<String>, Option<Vec<u8>>)| {
             (*code == Code::PermissionDenied).then(|| reason.clone().unwrap())
         };
         let in_acme = descriptors::of_organization(&method.input, ACME);
-        let by_ada = denied(&told(&ada, &in_acme).await);
-        let by_grace = told(&grace, &in_acme).await;
+        let by_ada = denied(&call(&ada, &in_acme).await);
+        let by_grace = call(&grace, &in_acme).await;
         match method.users.as_str() {
             "none" => {
                 counts[0] += 1;
@@ -135,12 +132,12 @@ async fn every_method_is_for_the_users_its_comment_names() {
             }
             "any" => {
                 counts[1] += 1;
-                let by_unverified = denied(&told(&unverified, &[]).await);
+                let by_unverified = denied(&call(&unverified, &[]).await);
                 assert_eq!((by_ada, by_unverified), (None, None), "{path}");
             }
             "the invited one" => {
                 counts[2] += 1;
-                let by_unverified = denied(&told(&unverified, &[]).await);
+                let by_unverified = denied(&call(&unverified, &[]).await);
                 let expected = Some("EMAIL_UNVERIFIED".to_owned());
                 assert_eq!((by_ada, by_unverified), (None, expected), "{path}");
             }
@@ -150,177 +147,180 @@ async fn every_method_is_for_the_users_its_comment_names() {
                 assert_eq!(denied(&by_grace).as_deref(), Some("ORGANIZATION_DENIED"));
                 for organization_id in [OTHER, "unknown"] {
                     let message = descriptors::of_organization(&method.input, organization_id);
-                    assert_eq!(told(&ada, &message).await, by_grace, "{path}");
+                    assert_eq!(call(&ada, &message).await, by_grace, "{path}");
                 }
             }
-            other => panic!("{path} is for users {other:?}, whoever that is"),
+            other => panic!("{path} is for unknown users: {other:?}"),
         }
     }
     assert_eq!(counts, [METHODS - 13, 1, 2, 10]);
 }
 
 #[tokio::test]
-async fn a_foreign_organization_is_refused_as_an_unknown_one_is() {
+async fn a_foreign_organization_is_refused_in_the_same_way_as_an_unknown_one() {
     let world = World::start().await;
     let methods = descriptors::methods();
-    let concerned = methods
+    let with_organization = methods
         .iter()
         .filter(|method| descriptors::names_organization(&method.input));
     let mut count = 0;
-    for method in concerned {
+    for method in with_organization {
         count += 1;
-        let mut told = Vec::new();
+        let mut refusals = Vec::new();
         for organization_id in [ACME, "unknown"] {
             let message = descriptors::filled(&method.input, "x", organization_id);
-            let answer = call(&world, &method.path, "other-only", &message).await;
+            let answer = call_with_token(&world, &method.path, "other-only", &message).await;
             let status = answer.unwrap_err();
             assert_eq!(status.code(), Code::PermissionDenied, "{}", method.path);
-            told.push((status.message().to_owned(), status.details().to_vec()));
-            let reason = reason(Err::<(), _>(status));
-            assert_eq!(reason, "ORGANIZATION_DENIED", "{}", method.path);
+            refusals.push((status.message().to_owned(), status.details().to_vec()));
+            assert_eq!(
+                status_reason(&status),
+                "ORGANIZATION_DENIED",
+                "{}",
+                method.path
+            );
         }
-        assert_eq!(told[0], told[1], "{}", method.path);
+        assert_eq!(refusals[0], refusals[1], "{}", method.path);
     }
     assert_eq!(count, 21);
 }
 
 #[tokio::test]
-async fn whoever_may_see_everything_is_told_what_is_not_there() {
+async fn a_caller_for_all_organizations_is_told_what_does_not_exist() {
     let world = World::start().await;
-    let (organization_id, invitation_id) = ("unknown".to_owned(), UNKNOWN_ID.to_owned());
-    let user_id = "ada".to_owned();
+    let organization_id = || "unknown".to_owned();
     let bulk_create = BulkCreateRequest {
-        organization_id: organization_id.clone(),
+        organization_id: organization_id(),
         ..invite_request(&["a@b.co"])
     };
     let list = ListRequest {
-        organization_id: organization_id.clone(),
+        organization_id: organization_id(),
         ..Default::default()
     };
     let get = GetRequest {
-        organization_id: organization_id.clone(),
-        invitation_id: invitation_id.clone(),
+        organization_id: organization_id(),
+        ..get_request(UNKNOWN_ID)
     };
     let revoke = RevokeRequest {
-        organization_id: organization_id.clone(),
-        invitation_id: invitation_id.clone(),
-        user_id: String::new(),
+        organization_id: organization_id(),
+        ..revoke_request(UNKNOWN_ID)
     };
     let resend = ResendRequest {
-        organization_id: organization_id.clone(),
-        invitation_id,
-        ..Default::default()
+        organization_id: organization_id(),
+        ..resend_request(UNKNOWN_ID)
     };
     let list_memberships = ListMembershipsRequest {
-        organization_id: organization_id.clone(),
+        organization_id: organization_id(),
         ..Default::default()
     };
     let get_membership = GetMembershipRequest {
-        organization_id: organization_id.clone(),
-        user_id: user_id.clone(),
+        organization_id: organization_id(),
+        ..get_membership_request("ada")
     };
     let delete_membership = DeleteMembershipRequest {
-        organization_id: organization_id.clone(),
-        user_id,
+        organization_id: organization_id(),
+        ..delete_membership_request("ada")
     };
-    let delete_organization = DeleteOrganizationRequest { organization_id };
-    let all = "all";
-    for (answer, expected) in [
+    let delete_organization = DeleteOrganizationRequest {
+        organization_id: organization_id(),
+    };
+    let no_organization = "ORGANIZATION_NOT_FOUND";
+    let no_invitation = "INVITATION_NOT_FOUND";
+    let no_membership = "MEMBERSHIP_NOT_FOUND";
+    for (service, method, message, expected) in [
         (
-            invitations(&world, all, "BulkCreate", &bulk_create).await,
-            "ORGANIZATION_NOT_FOUND",
+            "Invitation",
+            "BulkCreate",
+            bulk_create.encode_to_vec(),
+            no_organization,
+        ),
+        ("Invitation", "List", list.encode_to_vec(), no_organization),
+        ("Invitation", "Get", get.encode_to_vec(), no_invitation),
+        (
+            "Invitation",
+            "Revoke",
+            revoke.encode_to_vec(),
+            no_invitation,
         ),
         (
-            invitations(&world, all, "List", &list).await,
-            "ORGANIZATION_NOT_FOUND",
+            "Invitation",
+            "Resend",
+            resend.encode_to_vec(),
+            no_invitation,
         ),
         (
-            invitations(&world, all, "Get", &get).await,
-            "INVITATION_NOT_FOUND",
+            "Directory",
+            "ListMemberships",
+            list_memberships.encode_to_vec(),
+            no_organization,
         ),
         (
-            invitations(&world, all, "Revoke", &revoke).await,
-            "INVITATION_NOT_FOUND",
+            "Directory",
+            "GetMembership",
+            get_membership.encode_to_vec(),
+            no_membership,
         ),
         (
-            invitations(&world, all, "Resend", &resend).await,
-            "INVITATION_NOT_FOUND",
+            "Directory",
+            "DeleteMembership",
+            delete_membership.encode_to_vec(),
+            no_membership,
         ),
         (
-            directory(&world, all, "ListMemberships", &list_memberships).await,
-            "ORGANIZATION_NOT_FOUND",
-        ),
-        (
-            directory(&world, all, "GetMembership", &get_membership).await,
-            "MEMBERSHIP_NOT_FOUND",
-        ),
-        (
-            directory(&world, all, "DeleteMembership", &delete_membership).await,
-            "MEMBERSHIP_NOT_FOUND",
-        ),
-        (
-            directory(&world, all, "DeleteOrganization", &delete_organization).await,
-            "ORGANIZATION_NOT_FOUND",
+            "Directory",
+            "DeleteOrganization",
+            delete_organization.encode_to_vec(),
+            no_organization,
         ),
     ] {
-        let code = answer.as_ref().err().map(Status::code);
-        assert_eq!(
-            (code, reason(answer).as_str()),
-            (Some(Code::NotFound), expected)
-        );
+        let path = format!("/invitation.v1.{service}Service/{method}");
+        let status = call_with_token(&world, &path, "all", &message)
+            .await
+            .unwrap_err();
+        let refusal = (status.code(), status_reason(&status));
+        assert_eq!(refusal, (Code::NotFound, expected.to_owned()), "{path}");
     }
 }
 
 #[tokio::test]
-async fn a_limited_caller_changes_nothing_outside_its_organizations() {
+async fn a_caller_for_one_organization_changes_nothing_outside_of_it() {
     let world = World::start().await;
-    let user = |id: &str| User {
-        id: id.to_owned(),
-        ..Default::default()
-    };
     let users = UpsertUsersRequest {
-        users: vec![user("ada")],
+        users: vec![user("ada", "", &[])],
     };
-    let user_id = "ada".to_owned();
-    let user = DeleteUserRequest { user_id };
+    let deleted = DeleteUserRequest {
+        user_id: "ada".to_owned(),
+    };
     let address = EraseAddressRequest {
         email: "ada@example.com".to_owned(),
         suppress: true,
     };
     for answer in [
-        directory(&world, "acme-only", "UpsertUsers", &users).await,
-        directory(&world, "acme-only", "DeleteUser", &user).await,
-        directory(&world, "acme-only", "EraseAddress", &address).await,
+        call_typed(&world, "acme-only", "DirectoryService/UpsertUsers", &users).await,
+        call_typed(&world, "acme-only", "DirectoryService/DeleteUser", &deleted).await,
+        call_typed(
+            &world,
+            "acme-only",
+            "DirectoryService/EraseAddress",
+            &address,
+        )
+        .await,
     ] {
-        let code = answer.as_ref().err().map(Status::code);
-        let told = (code, reason(answer));
-        assert_eq!(
-            told,
-            (
-                Some(Code::PermissionDenied),
-                "ORGANIZATION_DENIED".to_owned()
-            )
-        );
+        let status = answer.unwrap_err();
+        assert_eq!(status.code(), Code::PermissionDenied);
+        assert_eq!(status_reason(&status), "ORGANIZATION_DENIED");
     }
 
-    let organization = |id: &str| Organization {
-        id: id.to_owned(),
-        name: "Renamed".to_owned(),
-        ..Default::default()
-    };
+    let organizations = [ACME, OTHER, "new"].map(|id| organization(id, "Renamed"));
     let organizations = UpsertOrganizationsRequest {
-        organizations: vec![organization(ACME), organization(OTHER), organization("new")],
+        organizations: organizations.into(),
     };
     let mut client = world.directory_of("acme-only");
     let answer = client.upsert_organizations(organizations).await.unwrap();
     assert_eq!(errors(answer.into_inner().results), ["", DENIED, DENIED]);
-    let membership = |organization_id: &str| Membership {
-        organization_id: organization_id.to_owned(),
-        user_id: "grace".to_owned(),
-        ..Default::default()
-    };
+    let memberships = [ACME, OTHER, "new"].map(|id| membership(id, "grace", ""));
     let memberships = UpsertMembershipsRequest {
-        memberships: vec![membership(ACME), membership(OTHER), membership("new")],
+        memberships: memberships.into(),
     };
     let answer = client.upsert_memberships(memberships).await.unwrap();
     assert_eq!(errors(answer.into_inner().results), ["", DENIED, DENIED]);

@@ -1,33 +1,34 @@
-//! The commands as a user runs them: the real program, a list in a file, the real service.
+//! The client commands `send` and `watch` as a user runs them: the real program against a real server.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
-use sqlx::PgConnection;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
+use crate::support::database::count;
 use crate::support::programs::{COMMAND_TIMEOUT, invitectl};
 use crate::support::{ACME, World};
 
-/// What a command came to.
-struct Ended {
+/// The exit status of a command, and its standard output followed by its standard error.
+struct CommandOutput {
     code: Option<i32>,
-    told: String,
+    text: String,
 }
 
-/// A world, and a folder to run commands in.
-struct Desk {
+/// A world, and the folder in which commands run.
+struct CommandRunner {
     world: World,
     folder: TempDir,
 }
 
-impl Desk {
+impl CommandRunner {
     async fn new() -> Self {
         let mut world = World::start().await;
         world.may_leave_mail();
@@ -55,8 +56,8 @@ impl Desk {
         command
     }
 
-    /// Runs a command to its end with something on its stdin.
-    async fn run(&self, arguments: &[&str], stdin: &[u8]) -> Ended {
+    /// Runs a command to its end with this standard input.
+    async fn run(&self, arguments: &[&str], stdin: &[u8]) -> CommandOutput {
         let mut child = self
             .command(arguments)
             .stdin(Stdio::piped())
@@ -71,56 +72,49 @@ impl Desk {
         );
         written.unwrap();
         let output = output.unwrap().unwrap();
-        Ended {
+        CommandOutput {
             code: output.status.code(),
-            told: String::from_utf8([output.stdout, output.stderr].concat()).unwrap(),
+            text: String::from_utf8([output.stdout, output.stderr].concat()).unwrap(),
         }
     }
 
     async fn count(&self, table: &str) -> i64 {
-        count(&mut self.world.database().await, table).await
+        self.world.count(table).await
     }
 }
 
-async fn count(database: &mut PgConnection, table: &str) -> i64 {
-    sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM {table}")))
-        .fetch_one(database)
-        .await
-        .unwrap()
-}
-
-/// The rows of a report by the names of its columns.
-fn report(path: &Path) -> Vec<std::collections::HashMap<String, String>> {
+/// The rows of a report, each by the names of its columns.
+fn report(path: &Path) -> Vec<HashMap<String, String>> {
     let mut reader = csv::Reader::from_path(path).unwrap();
     reader.deserialize().map(Result::unwrap).collect()
 }
 
 #[tokio::test]
-async fn a_list_as_a_spreadsheet_writes_it_is_tried_dry_and_then_sent() {
-    let desk = Desk::new().await;
-    // With a byte order mark, semicolons, quotes, another order, and what people get wrong.
+async fn send_reads_a_list_of_a_spreadsheet_and_reports_each_row() {
+    let runner = CommandRunner::new().await;
+    // A byte order mark, semicolons, quotes, columns in another order, and invalid rows.
     let list = "\u{feff}role;email;message\r\n\
                 member;ada.lovelace@example.com;\"Welcome; we \"\"waited\"\"\"\r\n\
                 admin;Charles Babbage;\r\n\
                 member;grace@example.com;\r\n\
                 member;mary@example.com;\r\n\
                 member;MARY@example.com;\r\n";
-    fs::write(desk.path("people.csv"), list).unwrap();
+    fs::write(runner.path("people.csv"), list).unwrap();
     let command = ["send", "people.csv", "--inviter", "ada"];
-    let dry = desk
+    let dry = runner
         .run(&[&command[..], &["--dry-run"]].concat(), b"")
         .await;
-    assert_eq!(dry.code, Some(3), "{}", dry.told);
-    assert_eq!(desk.count("invitations").await, 0, "{}", dry.told);
+    assert_eq!(dry.code, Some(3), "{}", dry.text);
+    assert_eq!(runner.count("invitations").await, 0, "{}", dry.text);
 
-    let sent = desk
+    let sent = runner
         .run(
             &[&command[..], &["--no-wait", "--report", "report.csv"]].concat(),
             b"",
         )
         .await;
-    assert_eq!(sent.code, Some(3), "{}", sent.told);
-    let rows = report(&desk.path("report.csv"));
+    assert_eq!(sent.code, Some(3), "{}", sent.text);
+    let rows = report(&runner.path("report.csv"));
     let outcomes: Vec<_> = rows
         .iter()
         .map(|row| {
@@ -141,34 +135,34 @@ async fn a_list_as_a_spreadsheet_writes_it_is_tried_dry_and_then_sent() {
             ("6", "refused", "DUPLICATE_IN_REQUEST"),
         ]
     );
-    assert_eq!(desk.count("invitations").await, 2);
-    let found = desk.world.get(&rows[0]["invitation_id"]).await;
+    assert_eq!(runner.count("invitations").await, 2);
+    let found = runner.world.get(&rows[0]["invitation_id"]).await;
     assert_eq!(found.message, "Welcome; we \"waited\"");
 }
 
 #[tokio::test]
-async fn a_list_that_is_no_utf8_is_refused_where_it_stands() {
-    let desk = Desk::new().await;
+async fn send_refuses_a_list_that_is_not_utf_8_and_names_the_line() {
+    let runner = CommandRunner::new().await;
     fs::write(
-        desk.path("people.csv"),
+        runner.path("people.csv"),
         b"email\na@example.com\nj\xfcrgen@example.com\n",
     )
     .unwrap();
-    let sent = desk
+    let sent = runner
         .run(&["send", "people.csv", "--inviter", "ada"], b"")
         .await;
-    assert_eq!(sent.code, Some(2), "{}", sent.told);
+    assert_eq!(sent.code, Some(2), "{}", sent.text);
     assert!(
-        sent.told.contains("line 3") && sent.told.contains("UTF-8"),
+        sent.text.contains("line 3") && sent.text.contains("UTF-8"),
         "{}",
-        sent.told
+        sent.text
     );
-    assert_eq!(desk.count("invitations").await, 0);
+    assert_eq!(runner.count("invitations").await, 0);
 }
 
 #[tokio::test]
-async fn a_list_from_a_pipe_is_sent_as_it_comes() {
-    let desk = Desk::new().await;
+async fn send_reads_a_list_from_standard_input() {
+    let runner = CommandRunner::new().await;
     let list = "{\"email\": \"a@example.com\", \"public_metadata\": {\"team\": [1, 2]}}\n\
                 {\"email\": \"b@example.com\", \"locale\": \"de\"}\n";
     let command = [
@@ -180,19 +174,19 @@ async fn a_list_from_a_pipe_is_sent_as_it_comes() {
         "ada",
         "--no-wait",
     ];
-    let sent = desk.run(&command, list.as_bytes()).await;
-    assert_eq!(sent.code, Some(0), "{}", sent.told);
-    assert_eq!(desk.count("invitations").await, 2);
+    let sent = runner.run(&command, list.as_bytes()).await;
+    assert_eq!(sent.code, Some(0), "{}", sent.text);
+    assert_eq!(runner.count("invitations").await, 2);
 }
 
 #[tokio::test]
-async fn a_command_that_is_killed_is_taken_up_and_nobody_is_invited_twice() {
+async fn send_resumes_after_it_was_killed_and_invites_nobody_twice() {
     const ROWS: usize = 10_000;
-    let desk = Desk::new().await;
+    let runner = CommandRunner::new().await;
     let list: String = std::iter::once("email\n".to_owned())
         .chain((0..ROWS).map(|number| format!("person{number}@example.com\n")))
         .collect();
-    fs::write(desk.path("people.csv"), list).unwrap();
+    fs::write(runner.path("people.csv"), list).unwrap();
     let command = [
         "send",
         "people.csv",
@@ -202,14 +196,14 @@ async fn a_command_that_is_killed_is_taken_up_and_nobody_is_invited_twice() {
         "--report",
         "report.csv",
     ];
-    let mut child = desk
+    let mut child = runner
         .command(&command)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    // Over one connection: making one may take longer than all that is left to send.
-    let mut database = desk.world.database().await;
+    // One connection for all queries, because connecting may take longer than sending the whole list.
+    let mut database = runner.world.database().await;
     timeout(COMMAND_TIMEOUT, async {
         while count(&mut database, "invitations").await == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -217,38 +211,40 @@ async fn a_command_that_is_killed_is_taken_up_and_nobody_is_invited_twice() {
     })
     .await
     .unwrap();
-    // SIGKILL: nothing is tidied up.
+    // SIGKILL: the command cannot clean up.
     child.kill().await.unwrap();
-    assert!(desk.path("report.csv.resume.json").exists());
-    // It may end in the middle of a row; what comes before is a report.
-    let written = fs::read_to_string(desk.path("report.csv")).unwrap();
+    assert!(runner.path("report.csv.resume.json").exists());
+    // The report may end in the middle of a row. The rows before are complete.
+    let written = fs::read_to_string(runner.path("report.csv")).unwrap();
     let whole = written.rfind('\n').map_or(0, |end| end + 1);
-    fs::write(desk.path("whole.csv"), &written[..whole]).unwrap();
-    let rows = report(&desk.path("whole.csv"));
-    assert!(rows.len() < ROWS, "it had no time to end");
+    fs::write(runner.path("whole.csv"), &written[..whole]).unwrap();
+    let rows = report(&runner.path("whole.csv"));
+    assert!(rows.len() < ROWS, "the command ended before it was killed");
     assert!(rows.iter().all(|row| row["outcome"] == "created"));
 
-    let resumed = desk.run(&[&command[..], &["--resume"]].concat(), b"").await;
-    assert_eq!(resumed.code, Some(0), "{}", resumed.told);
+    let resumed = runner
+        .run(&[&command[..], &["--resume"]].concat(), b"")
+        .await;
+    assert_eq!(resumed.code, Some(0), "{}", resumed.text);
     let expected = i64::try_from(ROWS).unwrap();
-    assert_eq!(desk.count("invitations").await, expected);
-    assert_eq!(desk.count("outbox").await, expected);
-    let rows = report(&desk.path("report.csv"));
+    assert_eq!(runner.count("invitations").await, expected);
+    assert_eq!(runner.count("outbox").await, expected);
+    let rows = report(&runner.path("report.csv"));
     assert!(
         rows.len() == ROWS && rows.iter().all(|row| row["outcome"] == "created"),
-        "the report is that of the whole list"
+        "the report covers the whole list"
     );
-    assert!(!desk.path("report.csv.resume.json").exists());
+    assert!(!runner.path("report.csv.resume.json").exists());
 }
 
-/// A running `watch`, and what it prints.
-struct Watching {
+/// A running `watch` command.
+struct WatchCommand {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-impl Watching {
-    fn start(desk: &Desk) -> Self {
+impl WatchCommand {
+    fn start(runner: &CommandRunner) -> Self {
         let arguments = [
             "watch",
             "--from-start",
@@ -257,7 +253,7 @@ impl Watching {
             "--cursor-file",
             "acme.cursor",
         ];
-        let mut child = desk
+        let mut child = runner
             .command(&arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -276,27 +272,27 @@ impl Watching {
 }
 
 #[tokio::test]
-async fn a_watch_that_ended_goes_on_behind_what_it_showed() {
-    let desk = Desk::new().await;
-    let response = desk.world.invite(&["a@example.com"]).await;
-    let mut watching = Watching::start(&desk);
-    let event = watching.next().await;
+async fn watch_resumes_after_the_stored_cursor() {
+    let runner = CommandRunner::new().await;
+    let response = runner.world.invite(&["a@example.com"]).await;
+    let mut watch = WatchCommand::start(&runner);
+    let event = watch.next().await;
     assert_eq!(event["type"], "CREATED");
     assert_eq!(event["batch_id"], response.batch_id.as_str());
     timeout(COMMAND_TIMEOUT, async {
-        while !desk.path("acme.cursor").exists() {
+        while !runner.path("acme.cursor").exists() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await
     .unwrap();
-    watching.child.kill().await.unwrap();
-    let response = desk.world.invite(&["b@example.com"]).await;
-    let mut watching = Watching::start(&desk);
-    let mut next = watching.next().await;
-    // At least once: it may have been killed before it wrote down that it had shown this.
+    watch.child.kill().await.unwrap();
+    let response = runner.world.invite(&["b@example.com"]).await;
+    let mut watch = WatchCommand::start(&runner);
+    let mut next = watch.next().await;
+    // Delivery is at least once: the command may have been killed before it stored the cursor of the first event.
     if next["id"] == event["id"] {
-        next = watching.next().await;
+        next = watch.next().await;
     }
     assert_eq!(next["batch_id"], response.batch_id.as_str());
 }

@@ -1,31 +1,25 @@
-//! Delivery: everybody who was invited gets one mail, whatever breaks on the way.
+//! Delivery over SMTP: what a message contains, and what happens when the relay or a worker fails.
 
 use invitations::proto::{DeliveryState, ListRequest};
-use invitations::store::Connection;
-use invitations::store::outbox;
-use invitations::store::settlements::{self, Settled, Settlement};
+use invitations::store::settlements::Settlement;
 use time::Duration;
 use uuid::Uuid;
 
+use crate::support::other_worker::ClaimedMessage;
 use crate::support::relay::{RelayAction, SmtpStep};
-use crate::support::{ACME, START, World, created, invite_request};
+use crate::support::{START, World, created, invite_request, list_request, numbered_emails};
 
 async fn state_of(world: &World, id: &str) -> DeliveryState {
-    world.get(id).await.delivery.unwrap().state()
+    world.delivery(id).await.state()
 }
 
 #[tokio::test]
-async fn a_mail_tells_its_reader_everything() {
+async fn a_message_contains_everything_that_its_reader_needs() {
     let mut world = World::start().await;
     let mut request = invite_request(&["Alice@Example.com"]);
     request.invitations[0].message = "Welcome, <b>Alice</b>!".to_owned();
     request.invitations[0].role = "admin".to_owned();
-    let response = world
-        .client()
-        .bulk_create(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let response = world.bulk_create(request).await;
     let id = created(&response.results[0]).id;
     assert_eq!(state_of(&world, &id).await, DeliveryState::Queued);
     assert_eq!(world.deliver_all().await, 1);
@@ -46,7 +40,7 @@ async fn a_mail_tells_its_reader_everything() {
     );
     assert!(mail.html.contains(&mail.token()));
     assert_eq!(mail.message_id, format!("inv.{id}.1.1@example.com"));
-    let delivery = world.get(&id).await.delivery.unwrap();
+    let delivery = world.delivery(&id).await;
     assert_eq!(
         (delivery.state(), delivery.attempt_count),
         (DeliveryState::Sent, 1)
@@ -56,38 +50,26 @@ async fn a_mail_tells_its_reader_everything() {
 }
 
 #[tokio::test]
-async fn a_recipient_who_does_not_exist_bounces_and_the_others_are_delivered() {
+async fn a_message_to_an_unknown_recipient_bounces_and_the_others_are_delivered() {
     let mut world = World::start().await;
-    let emails: Vec<String> = (0..20)
-        .map(|number| format!("person{number}@example.com"))
-        .collect();
-    let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
-    world
-        .relay
-        .reply_once(SmtpStep::Rcpt, "550 5.1.1 <somebody@example.com> unknown");
-    world
-        .relay
-        .reply_once(SmtpStep::Rcpt, "550 5.1.1 <somebody@example.com> unknown");
+    let emails = numbered_emails("person", "example.com", 0..20);
+    for _ in 0..2 {
+        let reply = "550 5.1.1 <somebody@example.com> unknown";
+        world.relay.reply_once(SmtpStep::Rcpt, reply);
+    }
     world.invite(&emails).await;
     assert_eq!(world.deliver_all().await, 20);
     assert_eq!(world.mailbox().len(), 18);
     assert!(
         world.relay.connections().len() <= 4,
-        "a refusal costs no connection"
+        "a refusal closes no connection"
     );
 
     let request = ListRequest {
-        organization_id: ACME.to_owned(),
         delivery_state: DeliveryState::Bounced.into(),
-        ..Default::default()
+        ..list_request()
     };
-    let bounced = world
-        .client()
-        .list(request)
-        .await
-        .unwrap()
-        .into_inner()
-        .invitations;
+    let bounced = world.list(request).await.invitations;
     assert_eq!(bounced.len(), 2);
     for invitation in bounced {
         let delivery = invitation.delivery.unwrap();
@@ -97,14 +79,14 @@ async fn a_recipient_who_does_not_exist_bounces_and_the_others_are_delivered() {
 }
 
 #[tokio::test]
-async fn a_greylisted_mail_arrives_on_a_later_try() {
+async fn a_greylisted_message_is_delivered_by_a_retry() {
     let mut world = World::start().await;
     world
         .relay
         .reply_once(SmtpStep::Rcpt, "450 4.7.1 try again later");
     let id = created(&world.invite(&["a@b.co"]).await.results[0]).id;
     assert_eq!(world.deliver_all().await, 1);
-    let delivery = world.get(&id).await.delivery.unwrap();
+    let delivery = world.delivery(&id).await;
     assert_eq!(
         (
             delivery.state(),
@@ -115,10 +97,10 @@ async fn a_greylisted_mail_arrives_on_a_later_try() {
     );
     let wait = delivery.next_attempt_time.unwrap().seconds - START.unix_timestamp();
     assert!((24..=30).contains(&wait), "{wait}");
-    assert_eq!(world.deliver_all().await, 0, "not before its time");
+    assert_eq!(world.deliver_all().await, 0, "a retry before its time");
     world.clock.advance(Duration::seconds(30));
     assert_eq!(world.deliver_all().await, 1);
-    let delivery = world.get(&id).await.delivery.unwrap();
+    let delivery = world.delivery(&id).await;
     assert_eq!(
         (delivery.state(), delivery.attempt_count),
         (DeliveryState::Sent, 2)
@@ -127,7 +109,7 @@ async fn a_greylisted_mail_arrives_on_a_later_try() {
 }
 
 #[tokio::test]
-async fn a_relay_that_is_down_costs_no_attempt() {
+async fn a_connection_that_the_relay_refuses_counts_no_attempt() {
     let mut world = World::start().await;
     world.relay.act_once(
         SmtpStep::Greeting,
@@ -135,17 +117,17 @@ async fn a_relay_that_is_down_costs_no_attempt() {
     );
     let id = created(&world.invite(&["a@b.co"]).await.results[0]).id;
     world.deliver_all().await;
-    let delivery = world.get(&id).await.delivery.unwrap();
+    let delivery = world.delivery(&id).await;
     assert_eq!(
         (delivery.state(), delivery.attempt_count),
         (DeliveryState::Sent, 1),
-        "tried again, counted once"
+        "two connections count as one attempt"
     );
     assert_eq!(world.mailbox().len(), 1);
 }
 
 #[tokio::test]
-async fn a_doubtful_mail_is_sent_again_as_the_same_mail() {
+async fn an_ambiguous_message_is_sent_again_with_the_same_bytes() {
     let mut world = World::start().await;
     world.relay.act_once(SmtpStep::Message, RelayAction::Close);
     let id = created(&world.invite(&["a@b.co"]).await.results[0]).id;
@@ -157,12 +139,12 @@ async fn a_doubtful_mail_is_sent_again_as_the_same_mail() {
     assert_eq!(mails.len(), 2);
     assert_eq!(
         mails[0].raw, mails[1].raw,
-        "the same bytes, message id and link"
+        "the retry differs from the first message"
     );
 }
 
 #[tokio::test]
-async fn a_mail_that_nobody_takes_is_given_up() {
+async fn a_message_that_is_always_deferred_fails_in_the_end() {
     let mut world = World::start().await;
     let id = created(&world.invite(&["a@b.co"]).await.results[0]).id;
     for attempt in 1..=18 {
@@ -175,28 +157,19 @@ async fn a_mail_that_nobody_takes_is_given_up() {
         }
         world.clock.advance(Duration::hours(4));
     }
-    panic!("never given up");
+    panic!("the message was never given up");
 }
 
 #[tokio::test]
-async fn a_dead_workers_mail_is_sent_by_another_once() {
+async fn a_message_of_a_crashed_worker_is_sent_once_by_another_worker() {
     let mut world = World::start().await;
     let id = created(&world.invite(&["a@b.co"]).await.results[0]).id;
-    // A worker claims, and is never heard of again.
-    let mut database = world.database().await;
-    let dead = outbox::Lease {
-        token: Uuid::from_u128(1),
-        until: START + Duration::minutes(2),
-    };
-    let claimed = outbox::claim(&mut Connection::new(&mut database), 10, dead, START)
-        .await
-        .unwrap();
-    assert_eq!(claimed.len(), 1);
+    let claimed = ClaimedMessage::claim(&world).await;
     assert_eq!(state_of(&world, &id).await, DeliveryState::Sending);
     assert_eq!(
         (world.deliver_all().await, world.reap().await),
         (0, 0),
-        "the lease holds"
+        "the lease has not expired"
     );
 
     world.clock.advance(Duration::seconds(121));
@@ -204,17 +177,9 @@ async fn a_dead_workers_mail_is_sent_by_another_once() {
     assert_eq!(world.deliver_all().await, 1);
     assert_eq!(world.mailbox().len(), 1);
 
-    // The dead one was only slow: what it has to say comes too late.
-    let late = Settled {
-        key: claimed[0].key.clone(),
-        lease_token: dead.token,
-        settlement: Settlement::Canceled,
-        suppression: None,
-    };
-    let settled =
-        settlements::settle_many(&mut Connection::new(&mut database), &[late], START).await;
-    assert!(settled.unwrap().is_empty());
-    let delivery = world.get(&id).await.delivery.unwrap();
+    // If the first worker was only slow, its result is too late.
+    assert!(!claimed.settle(&world, Settlement::Canceled).await);
+    let delivery = world.delivery(&id).await;
     assert_eq!(
         (delivery.state(), delivery.attempt_count),
         (DeliveryState::Sent, 2)
@@ -222,41 +187,29 @@ async fn a_dead_workers_mail_is_sent_by_another_once() {
 }
 
 #[tokio::test]
-async fn an_invitation_that_ended_while_its_mail_was_claimed_is_not_mailed() {
+async fn a_claimed_message_is_canceled_after_its_invitation_was_revoked() {
     let mut world = World::start().await;
     let id = created(&world.invite(&["a@b.co"]).await.results[0]).id;
-    let mut database = world.database().await;
-    let dead = outbox::Lease {
-        token: Uuid::from_u128(1),
-        until: START + Duration::minutes(2),
-    };
-    outbox::claim(&mut Connection::new(&mut database), 10, dead, START)
-        .await
-        .unwrap();
-    let request = invitations::proto::RevokeRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: id.clone(),
-        user_id: String::new(),
-    };
-    world.client().revoke(request).await.unwrap();
+    ClaimedMessage::claim(&world).await;
+    world.revoke(&id).await;
     world.clock.advance(Duration::minutes(3));
     world.reap().await;
     assert_eq!(
         world.deliver_all().await,
         1,
-        "claimed, looked at and canceled"
+        "the message is claimed again and canceled"
     );
     assert!(world.mailbox().is_empty());
     assert_eq!(state_of(&world, &id).await, DeliveryState::Canceled);
 }
 
 #[tokio::test]
-async fn a_poisoned_row_is_given_up_and_the_others_are_sent() {
+async fn an_unsendable_row_fails_and_the_others_are_sent() {
     let mut world = World::start().await;
     let response = world.invite(&["a@b.co", "b@b.co", "c@b.co"]).await;
     let poisoned = created(&response.results[1]).id;
     let mut database = world.database().await;
-    // Past the service: no call can store such an address.
+    // No call can store such an address, so the test writes it into the database.
     sqlx::query("UPDATE invitations SET email = E'b@b.co\\r\\nBcc: x@y.zz' WHERE id = $1")
         .bind(poisoned.parse::<Uuid>().unwrap())
         .execute(&mut database)

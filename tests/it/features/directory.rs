@@ -1,85 +1,17 @@
-//! The directory: what other systems tell of organizations, users and memberships.
+//! Upserting organizations, users and memberships.
 
 use invitations::proto::{
-    ErrorReason, ItemError, Membership, Organization, UpsertMembershipsRequest,
-    UpsertOrganizationsRequest, UpsertOutcome, UpsertResult, UpsertUsersRequest, User,
+    ErrorReason, Membership, Organization, UpsertOutcome, UpsertUsersRequest,
 };
 use tonic::Code;
 
-use crate::features::memberships::{get_membership, membership, text_metadata};
-use crate::support::{ACME, OTHER, World, created, item_reason, reason};
-
-pub(crate) fn organization(id: &str, name: &str) -> Organization {
-    Organization {
-        id: id.to_owned(),
-        name: name.to_owned(),
-        ..Default::default()
-    }
-}
-
-fn user(id: &str, name: &str, emails: &[&str]) -> User {
-    User {
-        id: id.to_owned(),
-        name: name.to_owned(),
-        verified_emails: emails.iter().map(|email| (*email).to_owned()).collect(),
-    }
-}
-
-pub(crate) async fn upsert_organizations(
-    world: &World,
-    organizations: Vec<Organization>,
-) -> Vec<UpsertResult> {
-    let request = UpsertOrganizationsRequest { organizations };
-    let answer = world.directory().upsert_organizations(request).await;
-    checked(answer.unwrap().into_inner().results)
-}
-
-async fn upsert_users(world: &World, users: Vec<User>) -> Vec<UpsertResult> {
-    let request = UpsertUsersRequest { users };
-    let answer = world.directory().upsert_users(request).await.unwrap();
-    checked(answer.into_inner().results)
-}
-
-pub(crate) async fn upsert_memberships(
-    world: &World,
-    memberships: Vec<Membership>,
-) -> Vec<UpsertResult> {
-    let request = UpsertMembershipsRequest { memberships };
-    let answer = world.directory().upsert_memberships(request).await;
-    checked(answer.unwrap().into_inner().results)
-}
-
-/// One result for each item, in order, with an error where it failed and nowhere else.
-fn checked(results: Vec<UpsertResult>) -> Vec<UpsertResult> {
-    for (index, result) in (0..).zip(&results) {
-        let is_failed = result.outcome() == UpsertOutcome::Failed;
-        assert_eq!((result.index, result.error.is_some()), (index, is_failed));
-    }
-    results
-}
-
-pub(crate) fn outcomes(results: &[UpsertResult]) -> Vec<UpsertOutcome> {
-    results.iter().map(UpsertResult::outcome).collect()
-}
-
-fn error(result: &UpsertResult) -> &ItemError {
-    result
-        .error
-        .as_ref()
-        .expect("the item was expected to fail")
-}
-
-/// Every rule an item breaks, as `field REASON`.
-pub(crate) fn violations(result: &UpsertResult) -> Vec<String> {
-    let violations = error(result).violations.iter();
-    let name = |reason: ErrorReason| reason.as_str_name().replace("ERROR_REASON_", "");
-    violations
-        .map(|violation| format!("{} {}", violation.field, name(violation.reason())))
-        .collect()
-}
+use crate::support::directory::{
+    membership, organization, upsert_error, upsert_outcomes, upsert_violations, user,
+};
+use crate::support::{ACME, OTHER, World, created, item_reason, metadata, reason};
 
 #[tokio::test]
-async fn an_item_that_fails_leaves_the_others_done() {
+async fn a_failed_item_does_not_affect_the_others() {
     let world = World::start().await;
     let organizations = vec![
         organization("new", "New"),
@@ -88,9 +20,9 @@ async fn an_item_that_fails_leaves_the_others_done() {
         organization("new", "New again"),
         organization("newer", "Newer"),
     ];
-    let results = upsert_organizations(&world, organizations.clone()).await;
+    let results = world.upsert_organizations(organizations.clone()).await;
     assert_eq!(
-        outcomes(&results),
+        upsert_outcomes(&results),
         [
             UpsertOutcome::Created,
             UpsertOutcome::Updated,
@@ -99,14 +31,14 @@ async fn an_item_that_fails_leaves_the_others_done() {
             UpsertOutcome::Created
         ]
     );
-    assert_eq!(violations(&results[2]), ["id FIELD_REQUIRED"]);
-    assert_eq!(violations(&results[3]), ["id DUPLICATE_IN_REQUEST"]);
-    let duplicate = error(&results[3]);
+    assert_eq!(upsert_violations(&results[2]), ["id FIELD_REQUIRED"]);
+    assert_eq!(upsert_violations(&results[3]), ["id DUPLICATE_IN_REQUEST"]);
+    let duplicate = upsert_error(&results[3]);
     assert_eq!(duplicate.metadata["first_index"], "0");
     assert_eq!(duplicate.code, i32::from(Code::AlreadyExists));
-    let again = upsert_organizations(&world, organizations).await;
+    let again = world.upsert_organizations(organizations).await;
     assert_eq!(
-        outcomes(&again),
+        upsert_outcomes(&again),
         [
             UpsertOutcome::Updated,
             UpsertOutcome::Updated,
@@ -122,9 +54,9 @@ async fn an_item_that_fails_leaves_the_others_done() {
         user("u", "", &[]),
         user("u", "", &[]),
     ];
-    let results = upsert_users(&world, users).await;
+    let results = world.upsert_users(users).await;
     assert_eq!(
-        outcomes(&results),
+        upsert_outcomes(&results),
         [
             UpsertOutcome::Updated,
             UpsertOutcome::Failed,
@@ -140,9 +72,9 @@ async fn an_item_that_fails_leaves_the_others_done() {
         membership(OTHER, "u", "admin"),
         membership("unknown", "u", ""),
     ];
-    let results = upsert_memberships(&world, memberships).await;
+    let results = world.upsert_memberships(memberships).await;
     assert_eq!(
-        outcomes(&results),
+        upsert_outcomes(&results),
         [
             UpsertOutcome::Created,
             UpsertOutcome::Updated,
@@ -151,12 +83,12 @@ async fn an_item_that_fails_leaves_the_others_done() {
             UpsertOutcome::Failed
         ]
     );
-    assert_eq!(error(&results[2]).metadata["first_index"], "0");
-    assert_eq!(get_membership(&world, "u").await.unwrap().role, "member");
+    assert_eq!(upsert_error(&results[2]).metadata["first_index"], "0");
+    assert_eq!(world.get_membership("u").await.unwrap().role, "member");
 }
 
 #[tokio::test]
-async fn every_violation_of_an_item_is_told_at_once() {
+async fn a_failed_item_lists_every_violation() {
     let world = World::start().await;
     let broken = Organization {
         id: "a b".to_owned(),
@@ -174,7 +106,7 @@ async fn every_violation_of_an_item_is_told_at_once() {
         default_role: "owner".to_owned(),
         ..organization("roleless", "Roleless")
     };
-    let results = upsert_organizations(&world, vec![broken, roleless]).await;
+    let results = world.upsert_organizations(vec![broken, roleless]).await;
     let expected = [
         "id FIELD_INVALID",
         "name NAME_CONTAINS_LINK",
@@ -186,22 +118,30 @@ async fn every_violation_of_an_item_is_told_at_once() {
         "brand_color FIELD_INVALID",
         "support_email EMAIL_INVALID",
     ];
-    assert_eq!(violations(&results[0]), expected);
-    assert_eq!(violations(&results[1]), ["default_role ROLE_UNKNOWN"]);
+    assert_eq!(upsert_violations(&results[0]), expected);
+    assert_eq!(
+        upsert_violations(&results[1]),
+        ["default_role ROLE_UNKNOWN"]
+    );
 
     let emails = ["a@b.co", "b@localhost", "ä@b.co"];
-    let results = upsert_users(&world, vec![user("", "Ev\u{202e}e", &emails)]).await;
+    let results = world
+        .upsert_users(vec![user("", "Ev\u{202e}e", &emails)])
+        .await;
     let expected = [
         "id FIELD_REQUIRED",
         "name NAME_INVALID",
         "verified_emails[1] EMAIL_INVALID",
         "verified_emails[2] EMAIL_UNSUPPORTED",
     ];
-    assert_eq!(violations(&results[0]), expected);
-    assert_eq!(error(&results[0]).reason(), ErrorReason::FieldRequired);
+    assert_eq!(upsert_violations(&results[0]), expected);
+    assert_eq!(
+        upsert_error(&results[0]).reason(),
+        ErrorReason::FieldRequired
+    );
 
     let oversized = Membership {
-        public_metadata: Some(text_metadata(&"x".repeat(9_000))),
+        public_metadata: Some(metadata("text", &"x".repeat(9_000))),
         ..membership("", "a b", "Owner!")
     };
     let memberships = vec![
@@ -210,7 +150,7 @@ async fn every_violation_of_an_item_is_told_at_once() {
         membership(ACME, "nobody", "owner"),
         membership(ACME, "grace", "owner"),
     ];
-    let results = upsert_memberships(&world, memberships).await;
+    let results = world.upsert_memberships(memberships).await;
     let expected: [&[&str]; 4] = [
         &[
             "organization_id FIELD_REQUIRED",
@@ -226,16 +166,13 @@ async fn every_violation_of_an_item_is_told_at_once() {
         &["role ROLE_UNKNOWN"],
     ];
     for (result, expected) in results.iter().zip(expected) {
-        assert_eq!(violations(result), expected);
+        assert_eq!(upsert_violations(result), expected);
     }
-    assert_eq!(
-        get_membership(&world, "grace").await.unwrap().role,
-        "member"
-    );
+    assert_eq!(world.get_membership("grace").await.unwrap().role, "member");
 }
 
 #[tokio::test]
-async fn an_empty_list_and_one_too_long_are_refused_as_a_whole() {
+async fn an_empty_list_and_a_list_of_more_than_ten_thousand_are_refused() {
     let world = World::start().await;
     let users = |count: usize| UpsertUsersRequest {
         users: (0..count)
@@ -252,7 +189,7 @@ async fn an_empty_list_and_one_too_long_are_refused_as_a_whole() {
 }
 
 #[tokio::test]
-async fn a_name_with_a_link_in_it_is_refused() {
+async fn a_name_that_contains_a_link_is_refused() {
     let world = World::start().await;
     for name in [
         "https://evil.example",
@@ -260,15 +197,17 @@ async fn a_name_with_a_link_in_it_is_refused() {
         "WWW.evil.test",
         "mailto:a@b.co",
     ] {
-        let results = upsert_organizations(&world, vec![organization("new", name)]).await;
+        let results = world
+            .upsert_organizations(vec![organization("new", name)])
+            .await;
         assert_eq!(
-            violations(&results[0]),
+            upsert_violations(&results[0]),
             ["name NAME_CONTAINS_LINK"],
             "{name}"
         );
-        let results = upsert_users(&world, vec![user("new", name, &[])]).await;
+        let results = world.upsert_users(vec![user("new", name, &[])]).await;
         assert_eq!(
-            violations(&results[0]),
+            upsert_violations(&results[0]),
             ["name NAME_CONTAINS_LINK"],
             "{name}"
         );
@@ -276,7 +215,7 @@ async fn a_name_with_a_link_in_it_is_refused() {
 }
 
 #[tokio::test]
-async fn a_users_addresses_are_replaced_as_a_whole() {
+async fn an_upsert_replaces_all_addresses_of_a_user() {
     let mut world = World::start().await;
     world.may_leave_mail();
     world

@@ -1,4 +1,4 @@
-//! TLS towards a relay, and signing in: what is refused, and whose fault that is.
+//! TLS and authentication towards a relay: which failures close the lane, and which of them are misconfigurations.
 
 use invitations::mail::outcome::{Fate, Stage};
 use invitations::mail::smtp::{SmtpConfigError, SmtpTls, SmtpTransport};
@@ -9,7 +9,7 @@ use crate::support::smtp_session::{
 };
 
 #[tokio::test]
-async fn both_ways_of_tls_deliver_and_sign_in_encrypted() {
+async fn starttls_and_implicit_tls_encrypt_the_authentication() {
     for (relay_tls, tls) in [
         (Encryption::StartTls, SmtpTls::StartTls),
         (Encryption::Implicit, SmtpTls::Implicit),
@@ -32,7 +32,7 @@ async fn both_ways_of_tls_deliver_and_sign_in_encrypted() {
 }
 
 #[tokio::test]
-async fn a_wrong_password_is_the_lanes_fault() {
+async fn a_wrong_password_is_a_misconfiguration_of_the_lane() {
     let relay = Relay::start(Encryption::StartTls).await;
     relay.reply_once(SmtpStep::Auth, "535 5.7.8 authentication failed");
     let error = send_error(
@@ -47,7 +47,7 @@ async fn a_wrong_password_is_the_lanes_fault() {
 }
 
 #[tokio::test]
-async fn no_password_travels_where_tls_is_stripped() {
+async fn no_password_is_sent_without_tls() {
     let relay = Relay::start(Encryption::None).await;
     let error = send_error(
         &mut open_session(smtp_config(&relay, SmtpTls::StartTls)),
@@ -66,7 +66,7 @@ async fn no_password_travels_where_tls_is_stripped() {
 }
 
 #[tokio::test]
-async fn words_slipped_in_before_tls_are_not_believed_after_it() {
+async fn replies_injected_before_tls_are_refused() {
     let relay = Relay::start(Encryption::StartTls).await;
     relay.reply_once(
         SmtpStep::StartTls,
@@ -82,7 +82,7 @@ async fn words_slipped_in_before_tls_are_not_believed_after_it() {
 }
 
 #[tokio::test]
-async fn a_certificate_nobody_vouches_for_is_refused() {
+async fn an_untrusted_misnamed_or_expired_certificate_is_refused() {
     for (relay_tls, tls) in [
         (Encryption::StartTls, SmtpTls::StartTls),
         (Encryption::Implicit, SmtpTls::Implicit),
@@ -107,7 +107,7 @@ async fn a_certificate_nobody_vouches_for_is_refused() {
 }
 
 #[tokio::test]
-async fn a_relay_in_trouble_is_not_called_misconfigured() {
+async fn a_failure_of_the_relay_is_not_a_misconfiguration() {
     let relay = Relay::start(Encryption::StartTls).await;
     relay
         .act_once(SmtpStep::StartTls, RelayAction::Close)
@@ -126,7 +126,7 @@ async fn a_relay_in_trouble_is_not_called_misconfigured() {
 }
 
 #[tokio::test]
-async fn what_is_offered_within_tls_counts() {
+async fn an_extension_offered_within_tls_is_used() {
     for (relay_tls, tls) in [
         (Encryption::StartTls, SmtpTls::StartTls),
         (Encryption::Implicit, SmtpTls::Implicit),

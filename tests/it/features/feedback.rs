@@ -1,27 +1,17 @@
-//! What the receiving side reports of mails: each report counts once, in whatever order they come.
+//! Reports about sent messages: each report counts once, and the order of the reports does not matter.
 
 use invitations::domain::actor::Actor;
-use invitations::domain::address_tag::AddressTagger;
-use invitations::domain::bounce_address::SentMail;
-use invitations::domain::email_address::EmailAddress;
-use invitations::domain::keyring::Keyring;
-use invitations::domain::unsubscribe_token;
-use invitations::proto::{
-    Delivery, DeliveryState, ErrorReason, Invitation, ListRequest, ResendRequest,
-};
+use invitations::proto::{Delivery, DeliveryState, ErrorReason, Invitation, ListRequest};
 use invitations::service::{
     Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, RecordFeedback,
 };
-use invitations::store::Connection;
-use invitations::store::outbox::{self, Lease, MailKey};
-use invitations::store::settlements::{self, Settled, Settlement};
-use sqlx::PgConnection;
+use invitations::store::settlements::Settlement;
 use time::Duration;
-use uuid::Uuid;
 
-use crate::features::suppression::{KEY_2, lift};
+use crate::support::feedback::{feedback, sent_mail, unsubscribe_token};
+use crate::support::other_worker::ClaimedMessage;
 use crate::support::relay::{RelayAction, SmtpStep};
-use crate::support::{ACME, KEYS, START, World, created, item_reason};
+use crate::support::{KEY_2, KEYS, START, UNKNOWN_ID, World, created, item_reason, list_request};
 
 use FeedbackKind::{Bounce, Complaint, Delay, HardBounce};
 use FeedbackOutcome::{KnownAlready, Recorded, UnknownMail};
@@ -30,22 +20,17 @@ fn reader() -> Actor {
     Actor::from_outside("http:unsubscribe")
 }
 
-fn feedback(invitation: &Invitation, kind: FeedbackKind) -> Feedback {
+/// A report with the text `KIND text`.
+fn feedback_on(invitation: &Invitation, kind: FeedbackKind) -> Feedback {
     Feedback {
-        mail: SentMail {
-            invitation_id: Uuid::parse_str(&invitation.id).unwrap(),
-            send_seq: 1,
-        },
-        kind,
-        text: format!("{kind:?} it is"),
+        text: format!("{kind:?} text"),
         reply_code: match kind {
             HardBounce => Some(550),
             Bounce => Some(554),
             Delay => Some(452),
             Complaint => None,
         },
-        source: FeedbackSource::Dsn,
-        event_id: Uuid::new_v4().to_string(),
+        ..feedback(&invitation.id, kind)
     }
 }
 
@@ -58,10 +43,10 @@ async fn report(world: &World, feedback: &Feedback) -> FeedbackOutcome {
 }
 
 async fn delivery(world: &World, invitation: &Invitation) -> Delivery {
-    world.get(&invitation.id).await.delivery.unwrap()
+    world.delivery(&invitation.id).await
 }
 
-/// The reasons on the list, in their order.
+/// The organization and reason of each suppression, sorted.
 async fn suppressions(world: &World) -> Vec<String> {
     let mut database = world.database().await;
     sqlx::query_scalar("SELECT organization_id || reason FROM suppressions ORDER BY 1")
@@ -70,63 +55,38 @@ async fn suppressions(world: &World) -> Vec<String> {
         .unwrap()
 }
 
-async fn resend(world: &World, invitation: &Invitation) {
-    let request = ResendRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: invitation.id.clone(),
-        ..Default::default()
-    };
-    world.client().resend(request).await.unwrap();
-}
-
-/// Claims the one mail that is due, as a worker does.
-async fn claim(world: &World) -> (outbox::MailKey, Uuid) {
-    let mut database = world.database().await;
-    let lease = Lease {
-        token: Uuid::new_v4(),
-        until: START + Duration::hours(1),
-    };
-    let [claimed] = outbox::claim(&mut Connection::new(&mut database), 10, lease, START)
-        .await
-        .unwrap()
-        .try_into()
-        .unwrap();
-    (claimed.key, lease.token)
-}
-
 #[tokio::test]
-async fn a_bounced_mail_shows_and_its_address_is_not_mailed_again() {
+async fn a_hard_bounce_shows_in_the_delivery_and_suppresses_the_address() {
     let mut world = World::start().await;
     let (invitation, _) = world.invite_one("a@b.co").await;
     world.clock.advance(Duration::hours(1));
-    let bounce = feedback(&invitation, HardBounce);
+    let bounce = feedback_on(&invitation, HardBounce);
     assert_eq!(report(&world, &bounce).await, Recorded);
-    let told = delivery(&world, &invitation).await;
-    assert_eq!(told.state(), DeliveryState::Bounced);
-    assert_eq!(told.last_error, "HardBounce it is");
-    assert_eq!(told.last_reply_code, 550);
-    assert_eq!(told.send_time.unwrap().seconds, START.unix_timestamp());
+    let shown = delivery(&world, &invitation).await;
+    assert_eq!(shown.state(), DeliveryState::Bounced);
+    assert_eq!(shown.last_error, "HardBounce text");
+    assert_eq!(shown.last_reply_code, 550);
+    assert_eq!(shown.send_time.unwrap().seconds, START.unix_timestamp());
     assert_eq!(suppressions(&world).await, ["hard_bounce"]);
     let request = ListRequest {
-        organization_id: ACME.to_owned(),
         delivery_state: DeliveryState::Bounced.into(),
-        ..Default::default()
+        ..list_request()
     };
-    let page = world.client().list(request).await.unwrap().into_inner();
+    let page = world.list(request).await;
     assert_eq!(page.invitations.len(), 1);
     let again = world.invite(&["a@b.co"]).await;
     assert_eq!(item_reason(&again.results[0]), ErrorReason::AlreadyInvited);
 
-    let complaint = feedback(&invitation, Complaint);
+    let complaint = feedback_on(&invitation, Complaint);
     assert_eq!(report(&world, &complaint).await, Recorded);
-    let told = delivery(&world, &invitation).await;
-    assert_eq!(told.state(), DeliveryState::Complained);
-    assert_eq!(told.last_error, "Complaint it is");
+    let shown = delivery(&world, &invitation).await;
+    assert_eq!(shown.state(), DeliveryState::Complained);
+    assert_eq!(shown.last_error, "Complaint text");
     assert_eq!(suppressions(&world).await, ["complaint"]);
 }
 
 #[tokio::test]
-async fn reports_in_any_order_end_alike() {
+async fn reports_in_any_order_have_the_same_effect() {
     let mut world = World::start().await;
     let orders = [
         [Delay, Bounce, HardBounce, Complaint],
@@ -139,98 +99,99 @@ async fn reports_in_any_order_end_alike() {
     for order in orders {
         let (invitation, _) = world.invite_one("a@b.co").await;
         for kind in order {
-            assert_eq!(report(&world, &feedback(&invitation, kind)).await, Recorded);
+            assert_eq!(
+                report(&world, &feedback_on(&invitation, kind)).await,
+                Recorded
+            );
         }
-        let told = delivery(&world, &invitation).await;
-        assert_eq!(told.state(), DeliveryState::Complained, "{order:?}");
-        assert_eq!(told.last_error, "Complaint it is", "{order:?}");
+        let shown = delivery(&world, &invitation).await;
+        assert_eq!(shown.state(), DeliveryState::Complained, "{order:?}");
+        assert_eq!(shown.last_error, "Complaint text", "{order:?}");
         assert_eq!(suppressions(&world).await, ["complaint"], "{order:?}");
-        let request = invitations::proto::RevokeRequest {
-            organization_id: ACME.to_owned(),
-            invitation_id: invitation.id,
-            user_id: String::new(),
-        };
-        world.client().revoke(request).await.unwrap();
-        lift(&world, "", "a@b.co").await;
+        world.revoke(&invitation.id).await;
+        world.lift_suppression("", "a@b.co").await;
     }
 }
 
 #[tokio::test]
-async fn a_delay_tells_and_changes_nothing_else() {
+async fn a_delay_shows_its_text_and_changes_nothing_else() {
     let mut world = World::start().await;
     let (invitation, _) = world.invite_one("a@b.co").await;
-    report(&world, &feedback(&invitation, Delay)).await;
-    let told = delivery(&world, &invitation).await;
-    assert_eq!(told.state(), DeliveryState::Sent);
+    report(&world, &feedback_on(&invitation, Delay)).await;
+    let shown = delivery(&world, &invitation).await;
+    assert_eq!(shown.state(), DeliveryState::Sent);
     assert_eq!(
-        (told.last_error.as_str(), told.last_reply_code),
-        ("Delay it is", 452)
+        (shown.last_error.as_str(), shown.last_reply_code),
+        ("Delay text", 452)
     );
     assert!(suppressions(&world).await.is_empty());
-    report(&world, &feedback(&invitation, HardBounce)).await;
-    report(&world, &feedback(&invitation, Delay)).await;
-    let told = delivery(&world, &invitation).await;
-    assert_eq!(told.state(), DeliveryState::Bounced);
-    assert_eq!(told.last_error, "HardBounce it is");
+    report(&world, &feedback_on(&invitation, HardBounce)).await;
+    report(&world, &feedback_on(&invitation, Delay)).await;
+    let shown = delivery(&world, &invitation).await;
+    assert_eq!(shown.state(), DeliveryState::Bounced);
+    assert_eq!(shown.last_error, "HardBounce text");
 }
 
-/// Full, refused by policy, too large: found by its state and sent again once that is mended.
+/// Such a bounce has a cause like a full mailbox, a policy or a size limit. An operator removes the cause and resends.
 #[tokio::test]
-async fn a_final_bounce_shows_and_spares_the_address() {
+async fn a_bounce_that_is_not_hard_shows_and_does_not_suppress_the_address() {
     let mut world = World::start().await;
     let (invitation, _) = world.invite_one("a@b.co").await;
     for kind in [Delay, Bounce, Delay] {
-        assert_eq!(report(&world, &feedback(&invitation, kind)).await, Recorded);
+        assert_eq!(
+            report(&world, &feedback_on(&invitation, kind)).await,
+            Recorded
+        );
     }
-    let told = delivery(&world, &invitation).await;
-    assert_eq!(told.state(), DeliveryState::Bounced);
+    let shown = delivery(&world, &invitation).await;
+    assert_eq!(shown.state(), DeliveryState::Bounced);
     assert_eq!(
-        (told.last_error.as_str(), told.last_reply_code),
-        ("Bounce it is", 554)
+        (shown.last_error.as_str(), shown.last_reply_code),
+        ("Bounce text", 554)
     );
     assert!(suppressions(&world).await.is_empty());
-    // What says more of the address is told of too, and is not taken back.
+    // A hard bounce replaces the bounce, and a later bounce does not replace the hard bounce.
     for kind in [HardBounce, Bounce] {
-        report(&world, &feedback(&invitation, kind)).await;
-        let told = delivery(&world, &invitation).await;
-        assert_eq!(told.last_error, "HardBounce it is", "{kind:?}");
+        report(&world, &feedback_on(&invitation, kind)).await;
+        let shown = delivery(&world, &invitation).await;
+        assert_eq!(shown.last_error, "HardBounce text", "{kind:?}");
         assert_eq!(suppressions(&world).await, ["hard_bounce"]);
     }
-    lift(&world, "", "a@b.co").await;
+    world.lift_suppression("", "a@b.co").await;
     world.clock.advance(Duration::hours(1));
-    resend(&world, &invitation).await;
+    world.resend(&invitation.id).await;
     world.deliver_all().await;
-    let told = delivery(&world, &invitation).await;
-    assert_eq!(told.state(), DeliveryState::Sent);
-    assert_eq!(told.last_error, "");
+    let shown = delivery(&world, &invitation).await;
+    assert_eq!(shown.state(), DeliveryState::Sent);
+    assert_eq!(shown.last_error, "");
 }
 
 #[tokio::test]
-async fn a_report_counts_once_however_often_it_comes() {
+async fn a_repeated_report_counts_once() {
     let mut world = World::start().await;
     let (invitation, _) = world.invite_one("a@b.co").await;
-    let bounce = feedback(&invitation, HardBounce);
-    let twins = (0..8).map(|_| report(&world, &bounce));
-    let outcomes = futures::future::join_all(twins).await;
+    let bounce = feedback_on(&invitation, HardBounce);
+    let reports = (0..8).map(|_| report(&world, &bounce));
+    let outcomes = futures::future::join_all(reports).await;
     let recorded = outcomes.iter().filter(|one| **one == Recorded).count();
     assert_eq!(recorded, 1, "{outcomes:?}");
     assert_eq!(
         outcomes.iter().filter(|one| **one == KnownAlready).count(),
         7
     );
-    // Somebody lifted it meanwhile: a repetition is no new bounce.
-    lift(&world, "", "a@b.co").await;
+    // After the suppression was lifted, a repeated report does not suppress again.
+    world.lift_suppression("", "a@b.co").await;
     assert_eq!(report(&world, &bounce).await, KnownAlready);
     assert!(suppressions(&world).await.is_empty());
-    // Ids are each reporter's own.
+    // Another source may use the same event id.
     let of_another = Feedback {
         source: FeedbackSource::Postmark,
         ..bounce.clone()
     };
     assert_eq!(report(&world, &of_another).await, Recorded);
-    lift(&world, "", "a@b.co").await;
+    world.lift_suppression("", "a@b.co").await;
 
-    // They are kept for a week.
+    // Event ids are remembered for a week.
     for (days, expected) in [(6, KnownAlready), (1, Recorded)] {
         world.clock.advance(Duration::days(days));
         world.service.sweep().await.unwrap();
@@ -239,15 +200,13 @@ async fn a_report_counts_once_however_often_it_comes() {
 }
 
 #[tokio::test]
-async fn a_report_that_could_not_be_kept_is_taken_when_it_comes_again() {
+async fn a_report_that_failed_to_commit_counts_when_it_is_repeated() {
     let mut world = World::start().await;
     let (invitation, _) = world.invite_one("a@b.co").await;
-    let bounce = feedback(&invitation, HardBounce);
-    let mut database = world.database().await;
-    sqlx::raw_sql("ALTER TABLE suppressions ADD CONSTRAINT closed CHECK (false)")
-        .execute(&mut database)
-        .await
-        .unwrap();
+    let bounce = feedback_on(&invitation, HardBounce);
+    world
+        .execute("ALTER TABLE suppressions ADD CONSTRAINT closed CHECK (false)")
+        .await;
     world
         .service
         .run(RecordFeedback(bounce.clone()))
@@ -257,10 +216,9 @@ async fn a_report_that_could_not_be_kept_is_taken_when_it_comes_again() {
         delivery(&world, &invitation).await.state(),
         DeliveryState::Sent
     );
-    sqlx::raw_sql("ALTER TABLE suppressions DROP CONSTRAINT closed")
-        .execute(&mut database)
-        .await
-        .unwrap();
+    world
+        .execute("ALTER TABLE suppressions DROP CONSTRAINT closed")
+        .await;
     assert_eq!(report(&world, &bounce).await, Recorded);
     assert_eq!(
         delivery(&world, &invitation).await.state(),
@@ -270,21 +228,18 @@ async fn a_report_that_could_not_be_kept_is_taken_when_it_comes_again() {
 }
 
 #[tokio::test]
-async fn a_report_of_a_mail_that_was_never_sent_changes_nothing() {
+async fn a_report_of_an_unknown_message_changes_nothing() {
     let mut world = World::start().await;
     let (invitation, _) = world.invite_one("a@b.co").await;
     for (invitation_id, send_seq) in [
-        (Uuid::parse_str(&invitation.id).unwrap(), 0),
-        (Uuid::parse_str(&invitation.id).unwrap(), 2),
-        (Uuid::parse_str(&invitation.id).unwrap(), -1),
-        (Uuid::nil(), 1),
+        (invitation.id.as_str(), 0),
+        (invitation.id.as_str(), 2),
+        (invitation.id.as_str(), -1),
+        (UNKNOWN_ID, 1),
     ] {
         let unknown = Feedback {
-            mail: SentMail {
-                invitation_id,
-                send_seq,
-            },
-            ..feedback(&invitation, Complaint)
+            mail: sent_mail(invitation_id, send_seq),
+            ..feedback_on(&invitation, Complaint)
         };
         for _ in 0..2 {
             assert_eq!(report(&world, &unknown).await, UnknownMail);
@@ -298,53 +253,36 @@ async fn a_report_of_a_mail_that_was_never_sent_changes_nothing() {
 }
 
 #[tokio::test]
-async fn a_report_of_an_older_mail_suppresses_and_says_nothing_of_the_newer() {
+async fn a_report_of_an_older_message_suppresses_and_does_not_change_the_newer_delivery() {
     let mut world = World::start().await;
     let (invitation, _) = world.invite_one("a@b.co").await;
-    resend(&world, &invitation).await;
+    world.resend(&invitation.id).await;
     world.deliver_all().await;
-    report(&world, &feedback(&invitation, HardBounce)).await;
-    let told = delivery(&world, &invitation).await;
+    report(&world, &feedback_on(&invitation, HardBounce)).await;
+    let shown = delivery(&world, &invitation).await;
     assert_eq!(
-        (told.state(), told.last_error.as_str()),
+        (shown.state(), shown.last_error.as_str()),
         (DeliveryState::Sent, "")
     );
     assert_eq!(suppressions(&world).await, ["hard_bounce"]);
 }
 
 #[tokio::test]
-async fn what_happened_to_an_invitation_since_does_not_keep_its_address_off_the_list() {
+async fn a_report_after_the_invitation_was_accepted_suppresses_the_address() {
     let mut world = World::start().await;
     let (invitation, token) = world.invite_one("a@b.co").await;
     world.accept(&token, "new", "a@b.co").await.unwrap();
     assert_eq!(
-        report(&world, &feedback(&invitation, Complaint)).await,
+        report(&world, &feedback_on(&invitation, Complaint)).await,
         Recorded
     );
-    let told = delivery(&world, &invitation).await;
-    assert_eq!(told.state(), DeliveryState::Complained);
+    let shown = delivery(&world, &invitation).await;
+    assert_eq!(shown.state(), DeliveryState::Complained);
     assert_eq!(suppressions(&world).await, ["complaint"]);
 }
 
-/// Settles as the worker that holds the lease; whether it still did.
-async fn settle(
-    database: &mut PgConnection,
-    key: &MailKey,
-    lease_token: Uuid,
-    settlement: Settlement,
-) -> bool {
-    let settled = Settled {
-        key: key.clone(),
-        lease_token,
-        settlement,
-        suppression: None,
-    };
-    let written = settlements::settle_many(&mut Connection::new(database), &[settled], START).await;
-    !written.unwrap().is_empty()
-}
-
 #[tokio::test]
-async fn a_report_that_comes_before_the_worker_settles_stays() {
+async fn a_report_before_the_worker_settles_is_not_overwritten() {
     let settlements = [
         (Settlement::Sent, "sent"),
         (
@@ -369,102 +307,98 @@ async fn a_report_that_comes_before_the_worker_settles_stays() {
     for (number, (settlement, outbox_state)) in settlements.into_iter().enumerate() {
         let email = format!("a{number}@b.co");
         let invitation = created(&world.invite(&[&email]).await.results[0]);
-        let (key, token) = claim(&world).await;
+        let claimed = ClaimedMessage::claim(&world).await;
         assert_eq!(
             delivery(&world, &invitation).await.state(),
             DeliveryState::Sending
         );
-        report(&world, &feedback(&invitation, HardBounce)).await;
-        // At once, although the worker has not heard of it.
+        report(&world, &feedback_on(&invitation, HardBounce)).await;
+        // The bounce shows before the worker has settled.
         assert_eq!(
             delivery(&world, &invitation).await.state(),
             DeliveryState::Bounced
         );
         for (state, count) in [(DeliveryState::Sending, 0), (DeliveryState::Bounced, 1)] {
             let request = ListRequest {
-                organization_id: ACME.to_owned(),
                 email: email.clone(),
                 delivery_state: state.into(),
-                ..Default::default()
+                ..list_request()
             };
-            let page = world.client().list(request).await.unwrap().into_inner();
+            let page = world.list(request).await;
             assert_eq!(page.invitations.len(), count);
         }
-        let mut database = world.database().await;
-        assert!(settle(&mut database, &key, token, settlement.clone()).await);
-        let told = delivery(&world, &invitation).await;
-        assert_eq!(told.state(), DeliveryState::Bounced, "{settlement:?}");
-        assert!(told.next_attempt_time.is_none(), "{settlement:?}");
+        assert!(claimed.settle(&world, settlement.clone()).await);
+        let shown = delivery(&world, &invitation).await;
+        assert_eq!(shown.state(), DeliveryState::Bounced, "{settlement:?}");
+        assert!(shown.next_attempt_time.is_none(), "{settlement:?}");
         let is_sent = settlement == Settlement::Sent;
-        assert_eq!(told.send_time.is_some(), is_sent, "{settlement:?}");
-        let state: String = sqlx::query_scalar("SELECT state FROM outbox WHERE invitation_id = $1")
-            .bind(key.invitation_id)
-            .fetch_one(&mut database)
-            .await
-            .unwrap();
-        assert_eq!(state, outbox_state);
+        assert_eq!(shown.send_time.is_some(), is_sent, "{settlement:?}");
+        let row = format!(
+            "outbox WHERE invitation_id = '{}' AND state = '{outbox_state}'",
+            invitation.id
+        );
+        assert_eq!(world.count(&row).await, 1, "{settlement:?}");
     }
     world.may_leave_mail();
 }
 
 #[tokio::test]
-async fn a_report_and_a_settlement_at_the_same_moment_end_as_one_after_the_other() {
+async fn a_concurrent_report_and_settlement_are_both_recorded() {
     let world = World::start().await;
     for round in 0..30 {
         let email = format!("a{round}@b.co");
         let invitation = created(&world.invite(&[&email]).await.results[0]);
-        let (key, token) = claim(&world).await;
-        let mut database = world.database().await;
+        let claimed = ClaimedMessage::claim(&world).await;
         let kind = if round % 2 == 0 {
             HardBounce
         } else {
             Complaint
         };
-        let news = feedback(&invitation, kind);
+        let news = feedback_on(&invitation, kind);
         let (outcome, is_settled) = tokio::join!(
             report(&world, &news),
-            settle(&mut database, &key, token, Settlement::Sent)
+            claimed.settle(&world, Settlement::Sent)
         );
         assert_eq!((outcome, is_settled), (Recorded, true));
-        let told = delivery(&world, &invitation).await;
+        let shown = delivery(&world, &invitation).await;
         let expected = if round % 2 == 0 {
             DeliveryState::Bounced
         } else {
             DeliveryState::Complained
         };
-        assert_eq!(told.state(), expected);
-        assert!(told.send_time.is_some());
+        assert_eq!(shown.state(), expected);
+        assert!(shown.send_time.is_some());
     }
     assert_eq!(suppressions(&world).await.len(), 30);
 }
 
 #[tokio::test]
-async fn a_mail_that_bounced_is_not_tried_again() {
+async fn a_message_that_bounced_is_not_retried() {
     let mut world = World::start().await;
     world.relay.act_once(SmtpStep::Message, RelayAction::Close);
     let invitation = created(&world.invite(&["a@b.co"]).await.results[0]);
     world.deliver_all().await;
-    let told = delivery(&world, &invitation).await;
-    assert_eq!(told.state(), DeliveryState::Deferred);
-    // It had arrived all the same.
-    report(&world, &feedback(&invitation, HardBounce)).await;
-    let told = delivery(&world, &invitation).await;
-    assert_eq!(told.state(), DeliveryState::Bounced);
-    assert!(told.next_attempt_time.is_none());
+    let shown = delivery(&world, &invitation).await;
+    assert_eq!(shown.state(), DeliveryState::Deferred);
+    // The message had arrived nevertheless.
+    report(&world, &feedback_on(&invitation, HardBounce)).await;
+    let shown = delivery(&world, &invitation).await;
+    assert_eq!(shown.state(), DeliveryState::Bounced);
+    assert!(shown.next_attempt_time.is_none());
     world.clock.advance(Duration::hours(24));
     assert_eq!(world.deliver_all().await, 0);
 }
 
 #[tokio::test]
-async fn a_new_mail_after_the_list_let_it_begins_anew() {
+async fn a_resend_after_the_suppression_was_lifted_resets_the_delivery() {
     let mut world = World::start().await;
     let (invitation, _) = world.invite_one("a@b.co").await;
-    report(&world, &feedback(&invitation, HardBounce)).await;
-    lift(&world, "", "a@b.co").await;
-    resend(&world, &invitation).await;
-    let told = delivery(&world, &invitation).await;
+    report(&world, &feedback_on(&invitation, HardBounce)).await;
+    world.lift_suppression("", "a@b.co").await;
+    world.resend(&invitation.id).await;
+    let shown = delivery(&world, &invitation).await;
     assert_eq!(
-        (told.state(), told.last_error.as_str()),
+        (shown.state(), shown.last_error.as_str()),
         (DeliveryState::Queued, "")
     );
     world.deliver_all().await;
@@ -475,16 +409,13 @@ async fn a_new_mail_after_the_list_let_it_begins_anew() {
 }
 
 #[tokio::test]
-async fn whoever_unsubscribes_gets_no_invitation_from_anybody() {
+async fn an_address_that_unsubscribed_cannot_be_invited_by_any_organization() {
     let world = World::start().await;
-    let keyring = Keyring::parse(KEYS).unwrap();
-    let address = EmailAddress::parse("Ada@b.co").unwrap();
-    let tag = AddressTagger::new(&keyring).tag(&address);
-    let token = unsubscribe_token::seal(&keyring, &tag).unwrap();
+    let token = unsubscribe_token(KEYS, "Ada@b.co");
     assert!(world.service.is_unsubscribe_token(&token));
     assert!(
         suppressions(&world).await.is_empty(),
-        "looking changes nothing"
+        "checking the token writes nothing"
     );
     for _ in 0..2 {
         assert!(world.service.unsubscribe(&token, reader()).await.unwrap());
@@ -496,15 +427,13 @@ async fn whoever_unsubscribes_gets_no_invitation_from_anybody() {
         ErrorReason::EmailSuppressed
     );
 
-    let foreign = Keyring::parse(KEY_2).unwrap();
-    let foreign =
-        unsubscribe_token::seal(&foreign, &AddressTagger::new(&foreign).tag(&address)).unwrap();
+    let foreign = unsubscribe_token(KEY_2, "Ada@b.co");
     for forged in ["", "x", &token[1..], &foreign] {
         assert!(!world.service.is_unsubscribe_token(forged));
         assert!(!world.service.unsubscribe(forged, reader()).await.unwrap());
     }
     assert_eq!(suppressions(&world).await.len(), 1);
-    // Sealed under a key that signs no more, it still works.
+    // A token of a key that no longer signs still works.
     let rotated = world.service_with_keys(&format!("{KEY_2}{KEYS}"));
     assert!(rotated.unsubscribe(&token, reader()).await.unwrap());
     let key_id: i16 = sqlx::query_scalar("SELECT key_id FROM suppressions")

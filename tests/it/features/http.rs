@@ -1,14 +1,12 @@
-//! The HTTP port: who is believed, what changes nothing, what slow and broken peers get, and when things should come
-//! again. What a report does to an invitation is told by the tests of feedback.
+//! The HTTP port: authentication of webhooks, unsubscribe pages, health, limits and timeouts. The tests of feedback cover the
+//! effect of a report on an invitation.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use invitations::clock::{Clock, MockClock};
-use invitations::domain::keyring::Keyring;
-use invitations::domain::link::{LinkMode, LinkTemplate};
+use invitations::clock::MockClock;
 use invitations::http::{HttpConfig, HttpTimeouts};
-use invitations::service::{Context, Service};
+use invitations::service::Service;
 use invitations::store::{Store, StoreConfig};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -18,10 +16,10 @@ use crate::support::http_server::{
     HttpServer, WEBHOOK_PASSWORD, WEBHOOK_SECRET, exchange, parse_response, postmark_event,
     resend_event, sign, unsubscribe_path,
 };
+use crate::support::services::context;
 use crate::support::waiting::wait_until;
-use crate::support::{KEYS, START, World};
+use crate::support::{KEYS, START, UNKNOWN_ID, World};
 
-const UNKNOWN_ID: &str = "019aacd0-0000-7000-8000-000000000001";
 const MINUTE: i64 = 60;
 
 async fn open(world: &World) -> HttpServer {
@@ -29,7 +27,7 @@ async fn open(world: &World) -> HttpServer {
     HttpServer::open(world.service.clone(), clock, HttpTimeouts::default()).await
 }
 
-/// A port whose database is away.
+/// A port whose database is unreachable.
 async fn open_without_database(timeouts: HttpTimeouts) -> HttpServer {
     let clock = Arc::new(MockClock::new(START));
     let service = service_without_database(&clock);
@@ -43,18 +41,12 @@ fn service_without_database(clock: &Arc<MockClock>) -> Service {
         statement_timeout: Duration::from_secs(1),
         lock_timeout: Duration::from_secs(1),
     };
-    let links = LinkTemplate::new("https://app.example.com/join", LinkMode::Fragment).unwrap();
-    let context = Context::new(
-        Arc::clone(clock) as Arc<dyn Clock>,
-        Arc::new(Keyring::parse(KEYS).unwrap()),
-        Arc::new(links),
-    );
     let store = Store::new("postgres://nobody@127.0.0.1:1/nowhere", config).unwrap();
-    Service::new(store, context)
+    Service::new(store, context(clock, KEYS))
 }
 
 #[tokio::test]
-async fn a_report_of_resend_is_believed_by_its_signature_alone() {
+async fn a_webhook_of_resend_is_authenticated_by_its_signature() {
     let world = World::start().await;
     let web = open(&world).await;
     let body = resend_event("email.bounced", "Permanent", UNKNOWN_ID);
@@ -64,12 +56,12 @@ async fn a_report_of_resend_is_believed_by_its_signature_alone() {
     let other = sign(other_secret, "msg_1", now, &body);
     for (id, time, signature, status) in [
         ("msg_1", now, genuine.clone(), 204),
-        // While the secret is replaced, each report is signed with the old one and the new one.
+        // During a rotation of the secret, a report has a signature of the old one and of the new one.
         ("msg_1", now, format!("{other} {genuine}"), 204),
         ("msg_1", now, other.clone(), 401),
         ("msg_1", now, String::new(), 401),
         ("msg_1", now, genuine.to_ascii_lowercase(), 401),
-        // Another report under the same signature.
+        // Another event id or time with the same signature.
         ("msg_2", now, genuine.clone(), 401),
         ("msg_1", now + 1, genuine.clone(), 401),
     ] {
@@ -95,7 +87,7 @@ async fn a_report_of_resend_is_believed_by_its_signature_alone() {
 }
 
 #[tokio::test]
-async fn a_signature_is_worth_five_minutes_by_our_clock() {
+async fn a_signature_is_valid_for_five_minutes_around_the_time_of_the_server() {
     let world = World::start().await;
     let web = open(&world).await;
     let body = resend_event("email.complained", "", UNKNOWN_ID);
@@ -113,7 +105,7 @@ async fn a_signature_is_worth_five_minutes_by_our_clock() {
         let answer = web.resend_signed("msg_1", time, &signature, &body).await;
         assert_eq!(answer.status, status, "{offset}");
     }
-    // What was recorded on its way is worth nothing later.
+    // A recorded request cannot be replayed later.
     let signature = sign(WEBHOOK_SECRET, "msg_1", now, &body);
     world.clock.advance(time::Duration::seconds(301));
     let answer = web.resend_signed("msg_1", now, &signature, &body).await;
@@ -121,7 +113,7 @@ async fn a_signature_is_worth_five_minutes_by_our_clock() {
 }
 
 #[tokio::test]
-async fn a_report_of_postmark_is_believed_by_its_password_alone() {
+async fn a_webhook_of_postmark_is_authenticated_by_its_password() {
     let world = World::start().await;
     let web = open(&world).await;
     let body = postmark_event(42, "Bounce", "HardBounce", UNKNOWN_ID);
@@ -141,12 +133,12 @@ async fn a_report_of_postmark_is_believed_by_its_password_alone() {
 }
 
 #[tokio::test]
-async fn whatever_a_provider_sends_by_right_is_answered_for_good() {
+async fn every_authenticated_webhook_is_answered_with_204_or_400() {
     let world = World::start().await;
     let web = open(&world).await;
-    let strangers = r#"{"type": "email.bounced", "data": {"bounce": {"type": "Permanent"}, "tags": {"a": "b"}}}"#;
+    let foreign = r#"{"type": "email.bounced", "data": {"bounce": {"type": "Permanent"}, "tags": {"a": "b"}}}"#;
     for (body, status) in [
-        (strangers, 204),
+        (foreign, 204),
         (r#"{"type": "email.delivered", "data": {}}"#, 204),
         (
             r#"{"type": "contact.created", "data": {"id": 7}, "new": []}"#,
@@ -160,7 +152,7 @@ async fn whatever_a_provider_sends_by_right_is_answered_for_good() {
     ] {
         assert_eq!(web.resend("msg_1", body).await.status, status, "{body}");
     }
-    // Twice, and in the wrong order: a complaint before the bounce of the same mail.
+    // A repeated report, and reports in the wrong order: a complaint before the bounce of the same message.
     for event_id in ["msg_2", "msg_2"] {
         let body = resend_event("email.complained", "", UNKNOWN_ID);
         assert_eq!(web.resend(event_id, &body).await.status, 204);
@@ -185,14 +177,14 @@ async fn whatever_a_provider_sends_by_right_is_answered_for_good() {
 }
 
 #[tokio::test]
-async fn a_report_that_is_too_long_is_refused() {
+async fn a_request_that_is_too_long_is_refused() {
     let web = open_without_database(HttpTimeouts::default()).await;
     let padding = " ".repeat(257 * 1024);
     let body = format!("{}{padding}", r#"{"type": "email.opened"}"#);
     assert_eq!(web.resend("msg_1", &body).await.status, 413);
     let body = &body[..256 * 1024];
     assert_eq!(web.resend("msg_1", body).await.status, 204);
-    // Without a length, it is counted as it comes.
+    // A chunked body is counted while it arrives.
     let path = unsubscribe_path("alice@example.net");
     let chunk = format!("40400\r\n{}\r\n0\r\n\r\n", "x".repeat(0x40400));
     let request = format!(
@@ -205,7 +197,7 @@ async fn a_report_that_is_too_long_is_refused() {
 }
 
 #[tokio::test]
-async fn what_finds_the_database_away_should_come_again() {
+async fn requests_during_a_database_outage_are_answered_with_503_and_retry_after() {
     let web = open_without_database(HttpTimeouts::default()).await;
     let bounce = resend_event("email.bounced", "Permanent", UNKNOWN_ID);
     let complaint = postmark_event(1, "SpamComplaint", "SpamComplaint", UNKNOWN_ID);
@@ -217,29 +209,26 @@ async fn what_finds_the_database_away_should_come_again() {
         assert_eq!(answer.status, 503, "{answer:?}");
         assert_eq!(answer.header("retry-after"), Some("30"));
     }
-    // Looking needs no database.
+    // The page needs no database.
     let answer = web.get(&unsubscribe_path("alice@example.net")).await;
     assert_eq!(answer.status, 200);
 }
 
 #[tokio::test]
-async fn the_page_asks_and_one_post_is_enough() {
+async fn a_get_shows_the_unsubscribe_form_and_one_post_unsubscribes() {
     let world = World::start().await;
     let web = open(&world).await;
     let path = unsubscribe_path("alice@example.net");
-    let asked = web.get(&path).await;
-    assert_eq!(asked.status, 200);
-    assert!(asked.body.contains("<form method=\"post\">"), "{asked:?}");
-    // The page says nothing that its reader has not got already, and nobody else's page differs.
-    assert!(!asked.body.contains(&path[3..]) && !asked.body.contains("alice"));
-    assert_eq!(
-        web.get(&unsubscribe_path("bob@b.co")).await.body,
-        asked.body
-    );
-    let looked = web.request("HEAD", &path, &[], "").await;
-    assert_eq!((looked.status, looked.body.as_str()), (200, ""));
+    let page = web.get(&path).await;
+    assert_eq!(page.status, 200);
+    assert!(page.body.contains("<form method=\"post\">"), "{page:?}");
+    // The page contains neither the token nor the address, and is the same for every address.
+    assert!(!page.body.contains(&path[3..]) && !page.body.contains("alice"));
+    assert_eq!(web.get(&unsubscribe_path("bob@b.co")).await.body, page.body);
+    let head = web.request("HEAD", &path, &[], "").await;
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert_eq!(web.request("OPTIONS", &path, &[], "").await.status, 405);
-    // A form, a mail program with parts, and both once more.
+    // A form, a mail program that sends a multipart body, and both repeated.
     let parts = "--b\r\nContent-Disposition: form-data; name=\"List-Unsubscribe\"\r\n\r\nOne-Click\r\n--b--\r\n";
     let kind = [("Content-Type", "multipart/form-data; boundary=b")];
     for _ in 0..2 {
@@ -252,7 +241,7 @@ async fn the_page_asks_and_one_post_is_enough() {
 }
 
 #[tokio::test]
-async fn a_link_that_is_not_ours_leads_nowhere() {
+async fn a_forged_unsubscribe_link_is_not_found() {
     let world = World::start().await;
     let web = open(&world).await;
     let genuine = unsubscribe_path("alice@example.net");
@@ -269,9 +258,9 @@ async fn a_link_that_is_not_ours_leads_nowhere() {
         "/",
         "/u/../healthz",
     ] {
-        let asked = web.get(path).await;
-        assert!(matches!(asked.status, 400 | 404), "{path}: {asked:?}");
-        assert!(!asked.body.contains("<form"), "{path}");
+        let page = web.get(path).await;
+        assert!(matches!(page.status, 400 | 404), "{path}: {page:?}");
+        assert!(!page.body.contains("<form"), "{path}");
         let posted = web.one_click(path).await;
         assert!(matches!(posted.status, 400 | 404), "{path}: {posted:?}");
     }
@@ -281,7 +270,7 @@ async fn a_link_that_is_not_ours_leads_nowhere() {
 }
 
 #[tokio::test]
-async fn every_answer_keeps_to_itself() {
+async fn every_response_has_the_security_headers() {
     let web = open_without_database(HttpTimeouts::default()).await;
     let path = unsubscribe_path("alice@example.net");
     for answer in [
@@ -304,11 +293,11 @@ async fn every_answer_keeps_to_itself() {
 }
 
 #[tokio::test]
-async fn health_is_answered_in_plain_text() {
+async fn health_and_readiness_are_answered_in_plain_text() {
     let web = open_without_database(HttpTimeouts::default()).await;
-    let lives = web.get("/healthz").await;
-    assert_eq!((lives.status, lives.body.as_str()), (200, "ok\n"));
-    let kind = lives.header("content-type").unwrap();
+    let health = web.get("/healthz").await;
+    assert_eq!((health.status, health.body.as_str()), (200, "ok\n"));
+    let kind = health.header("content-type").unwrap();
     assert!(kind.starts_with("text/plain"), "{kind}");
     assert_eq!(web.get("/readyz").await.status, 200);
     web.readiness.send_replace(false);
@@ -317,7 +306,7 @@ async fn health_is_answered_in_plain_text() {
 }
 
 #[tokio::test]
-async fn a_route_is_there_only_with_its_secret() {
+async fn a_webhook_exists_only_if_its_secret_is_configured() {
     let clock = Arc::new(MockClock::new(START));
     let config = HttpConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
@@ -343,7 +332,7 @@ async fn a_route_is_there_only_with_its_secret() {
 }
 
 #[tokio::test]
-async fn slow_peers_are_let_go_and_hold_nobody_up() {
+async fn slow_connections_are_closed_and_do_not_block_others() {
     let short = Duration::from_millis(300);
     let timeouts = HttpTimeouts {
         head: short,
@@ -351,7 +340,7 @@ async fn slow_peers_are_let_go_and_hold_nobody_up() {
         connection: Duration::from_secs(2),
     };
     let web = open_without_database(timeouts).await;
-    // As many as there are places: silent, stuck in the head, or gone quiet after an answer.
+    // As many connections as the port accepts: silent, incomplete headers, or idle after a response.
     let mut slow = Vec::new();
     for number in 0..256 {
         let mut stream = TcpStream::connect(web.address).await.unwrap();
@@ -363,15 +352,15 @@ async fn slow_peers_are_let_go_and_hold_nobody_up() {
         stream.write_all(said).await.unwrap();
         slow.push(stream);
     }
-    let lives = tokio::time::timeout(Duration::from_secs(20), web.get("/healthz")).await;
-    assert_eq!(lives.unwrap().status, 200);
+    let health = tokio::time::timeout(Duration::from_secs(20), web.get("/healthz")).await;
+    assert_eq!(health.unwrap().status, 200);
     for mut stream in slow {
         let mut said = Vec::new();
         let ended =
             tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut said)).await;
         assert!(ended.is_ok(), "the connection is still open");
     }
-    // A body that does not come.
+    // A body that does not arrive.
     let path = unsubscribe_path("alice@example.net");
     let mut stream = TcpStream::connect(web.address).await.unwrap();
     let request = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 26\r\n\r\nList");
@@ -384,7 +373,7 @@ async fn slow_peers_are_let_go_and_hold_nobody_up() {
 }
 
 #[tokio::test]
-async fn the_real_server_opens_the_port_logs_no_token_and_ends_in_order() {
+async fn the_server_program_opens_the_port_logs_no_secret_and_shuts_down_gracefully() {
     let deployment = Deployment::create().await;
     let settings = [
         ("INVITATIONS_LOG", "trace"),

@@ -1,4 +1,4 @@
-//! The SMTP session against a server the project did not write: aiosmtpd, in a process of its own.
+//! The SMTP session against aiosmtpd, a server that is not part of the project, in a process of its own.
 
 use std::collections::HashMap;
 use std::fs;
@@ -21,23 +21,23 @@ use crate::support::smtp_session::{PASSWORD, compose, invitation_mail, open_sess
 
 const USER: &str = "acme";
 
-/// A running server; it ends when dropped.
-struct Independent {
+/// A running aiosmtpd. It is killed when it is dropped.
+struct AiosmtpdServer {
     process: Child,
-    said: BufReader<ChildStdout>,
+    output: BufReader<ChildStdout>,
     port: u16,
     certificate_pem: String,
 }
 
-/// What the server accepted.
-struct Received {
+/// A message that the server accepted.
+struct AcceptedMessage {
     connection: u64,
     sender: String,
     recipients: Vec<String>,
     content: Vec<u8>,
 }
 
-impl Independent {
+impl AiosmtpdServer {
     fn start(kind: &str) -> Self {
         fetch_server();
         let CertifiedKey { cert, signing_key } =
@@ -54,12 +54,12 @@ impl Independent {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut said = BufReader::new(process.stdout.take().unwrap());
-        // It has read the files when it says this.
-        let port = next(&mut said)["port"].as_u64().unwrap();
+        let mut output = BufReader::new(process.stdout.take().unwrap());
+        // The server prints its port after it has read the files.
+        let port = next_line(&mut output)["port"].as_u64().unwrap();
         Self {
             process,
-            said,
+            output,
             port: port.try_into().unwrap(),
             certificate_pem: cert.pem(),
         }
@@ -79,11 +79,11 @@ impl Independent {
         })
     }
 
-    /// Waits for the next message it accepted.
-    fn received(&mut self) -> Received {
-        let message = next(&mut self.said);
+    /// Waits for the next message that the server accepts.
+    fn received(&mut self) -> AcceptedMessage {
+        let message = next_line(&mut self.output);
         let text = |value: &Value| value.as_str().unwrap().to_owned();
-        Received {
+        AcceptedMessage {
             connection: message["peer"].as_u64().unwrap(),
             sender: text(&message["sender"]),
             recipients: message["recipients"]
@@ -97,9 +97,9 @@ impl Independent {
     }
 }
 
-impl Drop for Independent {
+impl Drop for AiosmtpdServer {
     fn drop(&mut self) {
-        // Either may fail because it has ended already.
+        // Both fail if the process has ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -112,29 +112,29 @@ fn python() -> Command {
     command
 }
 
-/// Sees that the server is there, once at a time: the first call may have to fetch it.
+/// Installs aiosmtpd if necessary. The lock prevents concurrent installations.
 fn fetch_server() {
     static FETCHING: Mutex<()> = Mutex::new(());
     let _guard = FETCHING.lock().unwrap_or_else(PoisonError::into_inner);
     let status = python().args(["-c", ""]).status().unwrap();
-    assert!(status.success(), "aiosmtpd is missing: its words are above");
+    assert!(status.success(), "aiosmtpd is missing; its output is above");
 }
 
-fn next(said: &mut BufReader<ChildStdout>) -> Value {
+fn next_line(output: &mut BufReader<ChildStdout>) -> Value {
     let mut line = String::new();
-    said.read_line(&mut line).unwrap();
-    assert!(!line.is_empty(), "the server ended: its words are above");
+    output.read_line(&mut line).unwrap();
+    assert!(!line.is_empty(), "the server ended; its output is above");
     serde_json::from_str(&line).unwrap()
 }
 
-fn mail_to(local_part: &str) -> ComposedMail {
+fn message_to(local_part: &str) -> ComposedMail {
     let to = format!("{local_part}@example.com");
     compose(&invitation_mail(local_part, &to, "Hello"))
 }
 
-/// A line as long as it may be, and many that begin with dots.
-fn awkward_mail() -> ComposedMail {
-    // Cut by quoted-printable, nearly each line of it begins with one.
+/// A message with a line of the maximum length, and with many lines that begin with dots.
+fn awkward_message() -> ComposedMail {
+    // Quoted-printable splits the note into lines, most of which begin with a dot.
     let note = ".".repeat(5_000);
     let mut invitation = invitation_mail("awkward", "awkward@example.com", &note);
     let url = "https://app.acme.example/u/";
@@ -154,15 +154,15 @@ fn awkward_mail() -> ComposedMail {
 #[tokio::test]
 async fn an_independent_server_receives_every_byte() {
     for kind in ["plain", "pipelining"] {
-        let mut server = Independent::start(kind);
+        let mut server = AiosmtpdServer::start(kind);
         let mut session = server.session(PASSWORD);
         let mut connections = Vec::new();
         for (name, mail) in [
-            ("first", mail_to("first")),
-            ("awkward", awkward_mail()),
-            ("third", mail_to("third")),
+            ("first", message_to("first")),
+            ("awkward", awkward_message()),
+            ("third", message_to("third")),
         ] {
-            session.send(&mail).await.expect("it was refused");
+            session.send(&mail).await.expect("the message was refused");
             let received = server.received();
             assert_eq!(received.sender, "invites@acme.example");
             assert_eq!(
@@ -180,13 +180,13 @@ async fn an_independent_server_receives_every_byte() {
 }
 
 #[tokio::test]
-async fn an_independent_servers_refusals_are_understood() {
+async fn the_refusals_of_an_independent_server_are_classified() {
     for kind in ["plain", "pipelining"] {
-        let mut server = Independent::start(kind);
+        let mut server = AiosmtpdServer::start(kind);
         let mut session = server.session(PASSWORD);
         let mut refusals: HashMap<&str, SendError> = HashMap::new();
         for name in ["unknown", "reader", "full", "grey", "last"] {
-            match session.send(&mail_to(name)).await {
+            match session.send(&message_to(name)).await {
                 Ok(_) => {
                     let recipients = server.received().recipients;
                     assert_eq!(recipients, [format!("{name}@example.com")], "{kind}");
@@ -197,22 +197,25 @@ async fn an_independent_servers_refusals_are_understood() {
                 }
             }
         }
-        let judged = |name: &str| (refusals[name].fate, refusals[name].verdict());
+        let judgement = |name: &str| (refusals[name].fate, refusals[name].verdict());
         assert_eq!(refusals.len(), 3, "{kind}");
-        assert_eq!(judged("unknown"), (Fate::Discard, Verdict::NoSuchAddress));
-        assert_eq!(judged("full"), (Fate::Retry, Verdict::MailboxFull));
-        assert_eq!(judged("grey"), (Fate::Retry, Verdict::None));
+        assert_eq!(
+            judgement("unknown"),
+            (Fate::Discard, Verdict::NoSuchAddress)
+        );
+        assert_eq!(judgement("full"), (Fate::Retry, Verdict::MailboxFull));
+        assert_eq!(judgement("grey"), (Fate::Retry, Verdict::None));
         let pause = refusals["grey"].retry_after.unwrap();
         assert_eq!(pause.as_secs(), 300);
         session
-            .send(&mail_to("grey"))
+            .send(&message_to("grey"))
             .await
-            .expect("put off but once");
+            .expect("the server greylists only once");
         let mut connections: Vec<_> = vec![server.received().connection];
         session
-            .send(&mail_to("reader"))
+            .send(&message_to("reader"))
             .await
-            .expect("it was refused");
+            .expect("the message was refused");
         connections.push(server.received().connection);
         assert_eq!(connections[0], connections[1], "{kind}");
     }
@@ -220,9 +223,9 @@ async fn an_independent_servers_refusals_are_understood() {
 
 #[tokio::test]
 async fn an_independent_server_refuses_a_wrong_password() {
-    let server = Independent::start("plain");
+    let server = AiosmtpdServer::start("plain");
     let mut session = server.session("wrong");
-    let error = send_error(&mut session, &mail_to("reader")).await;
+    let error = send_error(&mut session, &message_to("reader")).await;
     assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Auth));
     assert_eq!(error.reply_code, Some(535));
     assert!(error.is_misconfiguration());

@@ -1,4 +1,5 @@
-//! What reading a page costs, and finding a mail to cancel: what it finds, and not what there is.
+//! The cost of listing a page and of canceling a message, in pages of tables and indexes: it depends on the rows found and not
+//! on the size of the tables.
 
 use invitations::domain::ids::OrganizationId;
 use invitations::domain::invitation::{DeliveryState, StateName};
@@ -6,26 +7,26 @@ use invitations::store::invitation_row;
 use invitations::store::invitations::{End, Resending, end_many, resend_many};
 use invitations::store::listings::{ListFilter, Page, list_ids};
 use invitations::store::{Connection, plan_pages};
-use sqlx::PgConnection;
+use sqlx::{Executor as _, PgConnection};
 use time::Duration;
 use uuid::Uuid;
 
 use crate::features::retention::{pages, pages_as_usual};
 use crate::support::{ACME, START, World};
 
-/// One batch of 20 in the middle.
+/// A batch of 20 invitations in the middle of the table.
 const MIDDLE: Uuid = Uuid::from_u128(7);
-/// One that was much of the table, long ago.
+/// A batch of the oldest two fifths of the table.
 const FORMER: Uuid = Uuid::from_u128(9);
-/// A large batch of another organization.
+/// A batch of another organization, as large as the rest of the table.
 const OTHERS: Uuid = Uuid::from_u128(8);
 const COUNT: i32 = 60_000;
-/// Of a page of 101, each row with its mail, and the way to where each state begins.
+/// For 101 rows, each with its message, and for finding the first row of each state.
 const PAGES_MAX: i64 = 5 * 101 + 200;
 
-/// One organization's past: many were accepted, the oldest declined or invited by somebody else, few are pending. Two fifths
-/// are of a batch and an inviter who then invited nobody any more.
-async fn insert_past(database: &mut PgConnection) {
+/// Inserts the invitations of one organization. Most are accepted, the oldest are declined or have a rare inviter, and few are
+/// pending. The oldest two fifths have one batch and one inviter, who has no later invitations.
+async fn insert_invitations(database: &mut PgConnection) {
     sqlx::query(
         "INSERT INTO invitations
                 (id, batch_id, created_at, updated_at, expires_at, generation, send_seq, delivery_attempts, key_id, state,
@@ -50,7 +51,7 @@ async fn insert_past(database: &mut PgConnection) {
     .unwrap();
 }
 
-/// As many as that, in one batch of another organization.
+/// Copies all invitations into one batch of another organization.
 async fn insert_others(database: &mut PgConnection) {
     sqlx::query(
         "INSERT INTO invitations
@@ -69,10 +70,10 @@ async fn insert_others(database: &mut PgConnection) {
 }
 
 #[tokio::test]
-async fn a_page_costs_the_same_wherever_it_is_and_whatever_it_is_narrowed_to() {
+async fn every_page_and_every_filter_reads_a_bounded_number_of_pages() {
     let world = World::start().await;
     let mut database = world.database().await;
-    insert_past(&mut database).await;
+    insert_invitations(&mut database).await;
     let organization_id = OrganizationId::parse(ACME).unwrap();
     let states = |states: &[StateName]| ListFilter {
         states: states.to_vec(),
@@ -126,16 +127,13 @@ async fn a_page_costs_the_same_wherever_it_is_and_whatever_it_is_narrowed_to() {
         (sent(None), middle, 101),
         (sent(Some("ada".to_owned())), middle, 101),
     ];
-    // Alone in the table and in its order, or beside as many others; analyzed or not.
+    // Without and with the other organization, before and after ANALYZE.
     for (with_others, is_analyzed) in [(false, false), (false, true), (true, false), (true, true)] {
         if with_others && !is_analyzed {
             insert_others(&mut database).await;
         }
         if is_analyzed {
-            sqlx::query("VACUUM ANALYZE")
-                .execute(&mut database)
-                .await
-                .unwrap();
+            database.execute("VACUUM ANALYZE").await.unwrap();
         }
         for (number, (filter, before, count)) in cases.iter().enumerate() {
             let page = Page {
@@ -165,7 +163,7 @@ async fn a_page_costs_the_same_wherever_it_is_and_whatever_it_is_narrowed_to() {
 }
 
 #[tokio::test]
-async fn one_is_read_by_its_key_though_the_plan_is_as_old_as_the_table() {
+async fn an_invitation_is_read_by_its_key_with_a_plan_made_for_an_empty_table() {
     let world = World::start().await;
     let mut database = world.database().await;
     for table in [
@@ -181,16 +179,16 @@ async fn one_is_read_by_its_key_though_the_plan_is_as_old_as_the_table() {
             .await
             .unwrap();
     }
-    // One that is pending.
+    // A pending invitation.
     let id = Uuid::from_u128(30_018);
-    // More often than Postgres tries what a plan of its own is worth to each.
+    // After five executions, Postgres may switch to a generic plan.
     for _ in 0..10 {
         let found = invitation_row::find(&mut Connection::new(&mut database), id, START)
             .await
             .unwrap();
         assert!(found.is_none());
     }
-    insert_past(&mut database).await;
+    insert_invitations(&mut database).await;
     let (read, found) = pages_as_usual(&mut database, async |connection: &mut Connection| {
         invitation_row::find(connection, id, START).await.unwrap()
     })
@@ -200,27 +198,24 @@ async fn one_is_read_by_its_key_though_the_plan_is_as_old_as_the_table() {
 }
 
 #[tokio::test]
-async fn a_mail_to_cancel_is_found_by_its_key_however_many_wait() {
+async fn a_message_to_cancel_is_found_by_its_key_among_many_queued_messages() {
     let mut world = World::start().await;
     world.may_leave_mail();
     let mut database = world.database().await;
-    insert_past(&mut database).await;
-    // While no mail waits, as is usual: the index of those that do is empty, for all that a planner knows from now on.
+    insert_invitations(&mut database).await;
+    // The statistics are gathered while no message is queued, so the planner believes that the index of queued messages is empty.
     sqlx::query("INSERT INTO outbox (invitation_id, organization_id, send_seq, state, attempts, created_at, next_attempt_at)
                  SELECT id, organization_id, 0, 'sent', 1, created_at, created_at FROM invitations")
         .execute(&mut database)
         .await
         .unwrap();
-    sqlx::query("VACUUM ANALYZE")
-        .execute(&mut database)
+    database.execute("VACUUM ANALYZE").await.unwrap();
+    database
+        .execute("ALTER TABLE outbox SET (autovacuum_enabled = off)")
         .await
         .unwrap();
-    sqlx::query("ALTER TABLE outbox SET (autovacuum_enabled = off)")
-        .execute(&mut database)
-        .await
-        .unwrap();
-    sqlx::query("UPDATE outbox SET send_seq = 1, state = 'queued'")
-        .execute(&mut database)
+    database
+        .execute("UPDATE outbox SET send_seq = 1, state = 'queued'")
         .await
         .unwrap();
     let organization_id = OrganizationId::parse(ACME).unwrap();

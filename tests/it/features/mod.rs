@@ -1,8 +1,9 @@
-//! What the service does, one file for each feature.
+//! The behaviour of the service, with a file for each feature.
 
 mod accept;
 mod accounts;
 mod audit;
+mod audit_list;
 mod audit_log;
 mod bad_inputs;
 mod batches;

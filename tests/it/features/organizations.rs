@@ -4,12 +4,9 @@ use invitations::proto::{
     DeleteOrganizationRequest, ErrorReason, ListRequest, Organization, UpsertOutcome,
 };
 
-use crate::features::directory::{
-    organization, outcomes, upsert_memberships, upsert_organizations, violations,
-};
-use crate::features::list::everything;
-use crate::features::memberships::{get_membership, list, membership};
-use crate::support::{ACME, World, invite_request, item_reason, reason};
+use crate::features::memberships::list;
+use crate::support::directory::{membership, organization, upsert_outcomes, upsert_violations};
+use crate::support::{ACME, World, invite_request, item_reason, list_request, reason};
 
 #[tokio::test]
 async fn an_organizations_roles_have_defaults_and_are_replaced_whole() {
@@ -22,22 +19,28 @@ async fn an_organizations_roles_have_defaults_and_are_replaced_whole() {
         default_role: "viewer".to_owned(),
         ..roles(&["viewer", "billing:read"])
     };
-    upsert_organizations(&world, vec![viewer]).await;
+    world.upsert_organizations(vec![viewer]).await;
     for (role, seen) in [
         ("", "viewer"),
         ("billing:read", "billing:read"),
         ("admin", "admin"),
     ] {
-        let results = upsert_memberships(&world, vec![membership(ACME, "eve", role)]).await;
+        let results = world
+            .upsert_memberships(vec![membership(ACME, "eve", role)])
+            .await;
         assert_ne!(results[0].outcome(), UpsertOutcome::Failed, "{role}");
-        assert_eq!(get_membership(&world, "eve").await.unwrap().role, seen);
+        assert_eq!(world.get_membership("eve").await.unwrap().role, seen);
     }
-    let results = upsert_memberships(&world, vec![membership(ACME, "eve", "member")]).await;
-    assert_eq!(violations(&results[0]), ["role ROLE_UNKNOWN"]);
+    let results = world
+        .upsert_memberships(vec![membership(ACME, "eve", "member")])
+        .await;
+    assert_eq!(upsert_violations(&results[0]), ["role ROLE_UNKNOWN"]);
 
-    upsert_organizations(&world, vec![roles(&[])]).await;
-    let results = upsert_memberships(&world, vec![membership(ACME, "eve", "viewer")]).await;
-    assert_eq!(violations(&results[0]), ["role ROLE_UNKNOWN"]);
+    world.upsert_organizations(vec![roles(&[])]).await;
+    let results = world
+        .upsert_memberships(vec![membership(ACME, "eve", "viewer")])
+        .await;
+    assert_eq!(upsert_violations(&results[0]), ["role ROLE_UNKNOWN"]);
 }
 
 #[tokio::test]
@@ -56,9 +59,11 @@ async fn a_deleted_organization_can_be_revived_and_starts_empty() {
         );
         assert_eq!(counts, (revoked, deleted));
     }
-    let gone = upsert_memberships(&world, vec![membership(ACME, "ada", "admin")]).await;
+    let gone = world
+        .upsert_memberships(vec![membership(ACME, "ada", "admin")])
+        .await;
     assert_eq!(
-        violations(&gone[0]),
+        upsert_violations(&gone[0]),
         ["organization_id ORGANIZATION_NOT_FOUND"]
     );
     assert_eq!(
@@ -69,17 +74,17 @@ async fn a_deleted_organization_can_be_revived_and_starts_empty() {
     // Whether the page would have anything on it or not.
     let nobody = ListRequest {
         email: "nobody@b.co".to_owned(),
-        ..everything()
+        ..list_request()
     };
-    for request in [&everything(), &nobody] {
-        assert_eq!(
-            reason(crate::features::list::list(&world, request).await),
-            "ORGANIZATION_NOT_FOUND"
-        );
+    for request in [list_request(), nobody] {
+        let answer = world.client().list(request).await;
+        assert_eq!(reason(answer), "ORGANIZATION_NOT_FOUND");
     }
 
-    let revived = upsert_organizations(&world, vec![organization(ACME, "Acme II")]).await;
-    assert_eq!(outcomes(&revived), [UpsertOutcome::Updated]);
+    let revived = world
+        .upsert_organizations(vec![organization(ACME, "Acme II")])
+        .await;
+    assert_eq!(upsert_outcomes(&revived), [UpsertOutcome::Updated]);
     assert!(
         list(&world, ACME, 0, "")
             .await
@@ -87,9 +92,7 @@ async fn a_deleted_organization_can_be_revived_and_starts_empty() {
             .memberships
             .is_empty()
     );
-    let listed = crate::features::list::list(&world, &everything())
-        .await
-        .unwrap();
+    let listed = world.list(list_request()).await;
     assert_eq!(listed.invitations[0].id, invitation.id);
     assert_eq!(world.get(&invitation.id).await.organization_name, "Acme II");
     assert_eq!(
@@ -118,8 +121,8 @@ async fn an_organizations_brand_shows_in_its_mails_until_it_is_taken_back() {
         support_email: "Help@acme.example".to_owned(),
         ..organization(ACME, "Acme")
     };
-    let results = upsert_organizations(&world, vec![branded]).await;
-    assert_eq!(outcomes(&results), [UpsertOutcome::Updated]);
+    let results = world.upsert_organizations(vec![branded]).await;
+    assert_eq!(upsert_outcomes(&results), [UpsertOutcome::Updated]);
     world.invite_one("alice@example.com").await;
     let mail = world.mail_to("alice@example.com");
     for shown in [
@@ -131,7 +134,9 @@ async fn an_organizations_brand_shows_in_its_mails_until_it_is_taken_back() {
     }
     assert!(mail.text.contains("Questions? Write to Help@acme.example"));
 
-    upsert_organizations(&world, vec![organization(ACME, "Acme")]).await;
+    world
+        .upsert_organizations(vec![organization(ACME, "Acme")])
+        .await;
     world.invite_one("bob@example.com").await;
     let mail = world.mail_to("bob@example.com");
     assert!(!mail.html.contains("<img") && !mail.html.contains("#0f766e"));

@@ -4,8 +4,8 @@ use invitations::proto::{DeliveryState, InvitationState, ListRequest};
 use time::Duration;
 use tonic::Code;
 
-use crate::features::list::{emails, everything, invite_quietly, list};
-use crate::support::{OTHER, World, reason};
+use crate::features::list::{invite_without_email, listed_emails};
+use crate::support::{OTHER, World, list_request, reason};
 
 #[tokio::test]
 async fn pages_show_each_of_2500_once_while_new_ones_are_made() {
@@ -16,7 +16,7 @@ async fn pages_show_each_of_2500_once_while_new_ones_are_made() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     // Not one batch, so that pages do not end where batches do.
     for batch in names.chunks(700) {
-        invite_quietly(&world, batch).await;
+        invite_without_email(&world, batch).await;
         world.clock.advance(Duration::seconds(1));
     }
     let mut newest_first: Vec<String> = names.iter().rev().map(|name| (*name).to_owned()).collect();
@@ -24,11 +24,11 @@ async fn pages_show_each_of_2500_once_while_new_ones_are_made() {
         let expected = newest_first.clone();
         let mut request = ListRequest {
             page_size,
-            ..everything()
+            ..list_request()
         };
         let (mut seen, mut sizes) = (Vec::new(), Vec::new());
         loop {
-            let page = list(&world, &request).await.unwrap();
+            let page = world.list(request.clone()).await;
             sizes.push(page.invitations.len());
             seen.extend(page.invitations.into_iter().map(|found| found.email));
             if page.next_page_token.is_empty() {
@@ -36,7 +36,7 @@ async fn pages_show_each_of_2500_once_while_new_ones_are_made() {
             }
             request.page_token = page.next_page_token;
             let new = format!("new{page_size}-{}@b.co", seen.len());
-            invite_quietly(&world, &[&new]).await;
+            invite_without_email(&world, &[&new]).await;
             newest_first.insert(0, new);
         }
         assert!(seen == expected, "each once, and none that came later");
@@ -45,9 +45,9 @@ async fn pages_show_each_of_2500_once_while_new_ones_are_made() {
     }
     let request = ListRequest {
         page_size: -1,
-        ..everything()
+        ..list_request()
     };
-    let status = list(&world, &request).await.err().unwrap();
+    let status = world.client().list(request.clone()).await.err().unwrap();
     assert_eq!(status.code(), Code::InvalidArgument);
     assert_eq!(reason(Err::<(), _>(status)), "FIELD_INVALID");
 }
@@ -55,13 +55,13 @@ async fn pages_show_each_of_2500_once_while_new_ones_are_made() {
 #[tokio::test]
 async fn a_page_token_opens_the_list_it_came_from_alone() {
     let world = World::start().await;
-    let batch_id = invite_quietly(&world, &["1@b.co", "2@b.co", "3@b.co"]).await;
+    let batch_id = invite_without_email(&world, &["1@b.co", "2@b.co", "3@b.co"]).await;
     let first = ListRequest {
         page_size: 1,
         state: InvitationState::Pending.into(),
-        ..everything()
+        ..list_request()
     };
-    let token = list(&world, &first).await.unwrap().next_page_token;
+    let token = world.list(first.clone()).await.next_page_token;
     let next = ListRequest {
         page_token: token.clone(),
         ..first
@@ -70,7 +70,7 @@ async fn a_page_token_opens_the_list_it_came_from_alone() {
         page_size: 2,
         ..next.clone()
     };
-    assert_eq!(emails(&world, &resized).await, ["2@b.co", "1@b.co"]);
+    assert_eq!(listed_emails(&world, &resized).await, ["2@b.co", "1@b.co"]);
 
     let changed = |change: fn(&mut String)| {
         let mut request = next.clone();
@@ -100,7 +100,7 @@ async fn a_page_token_opens_the_list_it_came_from_alone() {
         elsewhere(&|request| OTHER.clone_into(&mut request.organization_id)),
     ];
     for (number, request) in foreign.iter().enumerate() {
-        let status = list(&world, request).await.err().unwrap();
+        let status = world.client().list(request.clone()).await.err().unwrap();
         assert_eq!(status.code(), Code::InvalidArgument, "{number}");
         assert_eq!(
             reason(Err::<(), _>(status)),

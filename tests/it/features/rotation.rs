@@ -169,10 +169,8 @@ async fn what_is_left_of_erased_addresses_keeps_no_key_in_the_ring() {
         ..Default::default()
     };
     let list = || invitations::service::ListInvitations {
-        organization_id: invitations::domain::ids::OrganizationId::parse(
-            crate::support::ACME,
-        )
-        .unwrap(),
+        organization_id: invitations::domain::ids::OrganizationId::parse(crate::support::ACME)
+            .unwrap(),
         filter: filter(),
         before: None,
         page_size: 10,

@@ -1,18 +1,14 @@
 //! Verdicts: what becomes of a mail and its address by what its server says, and by what was said before.
 
-use std::collections::HashMap;
-
 use invitations::delivery::{Ambiguous, DeliveryConfig};
 use invitations::domain::bounce_address::SentMail;
 use invitations::domain::keyring::Keyring;
 use invitations::proto::{BulkCreateRequest, DeliveryState, ErrorReason, RequeueRequest};
 use uuid::Uuid;
 
-use crate::features::lanes::{invite, states};
-use crate::features::suppression::add;
 use crate::support::lanes::{delivery_config, lane};
 use crate::support::relay::{RelayAction, SmtpStep};
-use crate::support::{ACME, KEYS, OTHER, START, World, invite_request, item_reason};
+use crate::support::{ACME, KEYS, OTHER, START, World, by_state, invite_request, item_reason};
 
 async fn delivery_of(world: &World, id: &str) -> (DeliveryState, i32) {
     let delivery = world.get(id).await.delivery.unwrap();
@@ -40,7 +36,7 @@ async fn a_server_that_asks_for_time_gets_it() {
     let mut world = World::start().await;
     let reply = "450 4.2.0 greylisted, try again in 300 seconds";
     world.relay.reply_once(SmtpStep::Rcpt, reply);
-    let ids = invite(&world, "b.co", 1).await;
+    let ids = world.invite_numbered("b.co", 1).await;
     world.deliver_all().await;
     let delivery = world.get(&ids[0]).await.delivery.unwrap();
     let wait = delivery.next_attempt_time.unwrap().seconds - START.unix_timestamp();
@@ -53,7 +49,7 @@ async fn a_server_that_asks_for_time_gets_it() {
 async fn a_full_mailbox_is_tried_for_a_day() {
     let mut world = World::start().await;
     world.relay.refuse("p0@b.co", "552 5.2.2 mailbox full");
-    let ids = invite(&world, "b.co", 1).await;
+    let ids = world.invite_numbered("b.co", 1).await;
     for attempt in 1..=3 {
         assert_eq!(world.deliver_all().await, 1);
         let expected = (DeliveryState::Deferred, attempt);
@@ -78,7 +74,7 @@ async fn only_an_address_that_is_not_there_is_suppressed() {
     ] {
         let domain = format!("{}.example", reply.replace(['.', ' '], "-"));
         world.relay.reply_once(SmtpStep::Rcpt, reply);
-        let ids = invite(&world, &domain, 1).await;
+        let ids = world.invite_numbered(&domain, 1).await;
         world.deliver_all().await;
         assert_eq!(delivery_of(&world, &ids[0]).await, (state, 1), "{reply}");
         let email = format!("p0@{domain}");
@@ -90,8 +86,8 @@ async fn only_an_address_that_is_not_there_is_suppressed() {
 #[tokio::test]
 async fn an_address_that_was_suppressed_since_it_was_queued_gets_no_mail() {
     let mut world = World::start().await;
-    let ids = invite(&world, "b.co", 2).await;
-    add(&world, "", &["p0@b.co"]).await;
+    let ids = world.invite_numbered("b.co", 2).await;
+    world.suppress("", &["p0@b.co"]).await;
     world.deliver_all().await;
     let recipients: Vec<String> = world.mailbox().into_iter().map(|mail| mail.to).collect();
     assert_eq!(recipients, ["p1@b.co"]);
@@ -109,7 +105,7 @@ async fn a_doubtful_mail_may_be_held_for_a_person_to_decide() {
         .start()
         .await;
     world.relay.act_once(SmtpStep::Message, RelayAction::Close);
-    let ids = invite(&world, "b.co", 1).await;
+    let ids = world.invite_numbered("b.co", 1).await;
     world.deliver_all().await;
     let expected = (DeliveryState::Failed, 1);
     assert_eq!(delivery_of(&world, &ids[0]).await, expected);
@@ -130,7 +126,7 @@ async fn a_doubtful_mail_may_be_held_for_a_person_to_decide() {
 #[tokio::test]
 async fn many_poisoned_rows_hold_nothing_up() {
     let mut world = World::start().await;
-    let ids = invite(&world, "b.co", 2_000).await;
+    let ids = world.invite_numbered("b.co", 2_000).await;
     let poisoned: Vec<Uuid> = ids
         .iter()
         .step_by(100)
@@ -142,15 +138,15 @@ async fn many_poisoned_rows_hold_nothing_up() {
         .await
         .unwrap();
     world.deliver_all().await;
-    let expected = HashMap::from([("dead".to_owned(), 20), ("sent".to_owned(), 1_980)]);
-    assert_eq!(states(&world).await, expected);
+    let expected = by_state([("dead", 20), ("sent", 1_980)]);
+    assert_eq!(world.outbox_states().await, expected);
     assert_eq!(world.relay.received().len(), 1_980);
 }
 
 #[tokio::test]
 async fn each_mail_can_be_told_by_where_its_bounce_goes() {
     let mut world = World::start().await;
-    let ids = invite(&world, "b.co", 3).await;
+    let ids = world.invite_numbered("b.co", 3).await;
     world.deliver_all().await;
     let keyring = Keyring::parse(KEYS).unwrap();
     let said: String = world

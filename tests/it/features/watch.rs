@@ -13,7 +13,7 @@ use sqlx::{Connection as _, PgConnection};
 use tonic::{Code, Status, Streaming};
 use uuid::Uuid;
 
-use crate::features::get_batch::until_final;
+use crate::support::batch_counts::{assert_batch_counts, wait_until_events_are_final};
 use crate::support::callers::caller_channel;
 use crate::support::user_issuer::UserIssuer;
 use crate::support::{
@@ -242,7 +242,7 @@ async fn from_every_cursor_on_no_event_is_lost_whatever_transactions_are_open() 
         commit(&mut held).await;
     }
     // Once all is final the cursor says so, without another event.
-    until_final(&world).await;
+    wait_until_events_are_final(&world).await;
     loop {
         let last = watching.cursors.last().unwrap().0.clone();
         let resumed = Watching::begin(world.client(), after(&last)).await;
@@ -275,7 +275,7 @@ async fn a_row_of_thousands_comes_in_parts_and_goes_on_from_any_of_them() {
     invite_many(&world, "one", 1).await;
     let batch_id = invite_many(&world, "person", 2_500).await;
     invite_many(&world, "last", 1).await;
-    until_final(&world).await;
+    wait_until_events_are_final(&world).await;
     let mut watching = Watching::begin(world.client(), acme()).await;
     watching.until(2_502).await;
     let ids = watching.ids();
@@ -618,7 +618,7 @@ async fn events_are_kept_until_they_are_counted_and_their_time_is_over() {
     world.clock.advance(time::Duration::days(8));
     world.service.purge(&retention).await.unwrap();
     assert_eq!(all_ids(&mut database).await.len(), 3, "not folded");
-    until_final(&world).await;
+    wait_until_events_are_final(&world).await;
     // What is not final is not folded, and so not deleted either.
     let mut slow = world.database().await;
     hold(&mut slow).await;
@@ -628,14 +628,14 @@ async fn events_are_kept_until_they_are_counted_and_their_time_is_over() {
     world.service.purge(&retention).await.unwrap();
     assert_eq!(all_ids(&mut database).await.len(), 2);
     commit(&mut slow).await;
-    until_final(&world).await;
+    wait_until_events_are_final(&world).await;
     world.service.fold().await.unwrap();
     let forever = Retention::default();
     world.service.purge(&forever).await.unwrap();
     assert_eq!(all_ids(&mut database).await.len(), 2);
     world.service.purge(&retention).await.unwrap();
     assert!(all_ids(&mut database).await.is_empty());
-    crate::features::get_batch::assert_counts(&world).await;
+    assert_batch_counts(&world).await;
 }
 
 #[tokio::test]

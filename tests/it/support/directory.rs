@@ -1,8 +1,8 @@
 //! Organizations, users and memberships: builders for them, and calls that write them.
 
 use invitations::proto::{
-    Membership, Organization, UpsertMembershipsRequest, UpsertOrganizationsRequest,
-    UpsertUsersRequest, User,
+    ErrorReason, ItemError, Membership, Organization, UpsertMembershipsRequest,
+    UpsertOrganizationsRequest, UpsertOutcome, UpsertResult, UpsertUsersRequest, User,
 };
 
 use crate::support::callers::DirectoryClient;
@@ -24,7 +24,7 @@ pub(crate) fn user(id: &str, name: &str, emails: &[&str]) -> User {
     }
 }
 
-/// A membership without metadata.
+/// A membership without metadata. An empty role is the default role of the organization.
 pub(crate) fn membership(organization_id: &str, user_id: &str, role: &str) -> Membership {
     Membership {
         organization_id: organization_id.to_owned(),
@@ -34,36 +34,66 @@ pub(crate) fn membership(organization_id: &str, user_id: &str, role: &str) -> Me
     }
 }
 
-/// Upserts organizations. Fails unless all of them are valid.
+/// Upserts organizations. The results are checked to be in order, with an error for each failed item and for no other.
 pub(super) async fn upsert_organizations(
     directory: &DirectoryClient,
     organizations: Vec<Organization>,
-) {
+) -> Vec<UpsertResult> {
     let request = UpsertOrganizationsRequest { organizations };
     let answer = directory.clone().upsert_organizations(request).await;
-    assert_eq!(answer.unwrap().into_inner().failed_count, 0);
+    checked(answer.unwrap().into_inner().results)
 }
 
-pub(super) async fn upsert_user(
+/// Upserts users, with results as [`upsert_organizations`] returns them.
+pub(super) async fn upsert_users(
     directory: &DirectoryClient,
-    id: &str,
-    name: &str,
-    emails: &[&str],
-) {
-    let users = vec![user(id, name, emails)];
+    users: Vec<User>,
+) -> Vec<UpsertResult> {
     let request = UpsertUsersRequest { users };
     let answer = directory.clone().upsert_users(request).await;
-    assert_eq!(answer.unwrap().into_inner().failed_count, 0);
+    checked(answer.unwrap().into_inner().results)
 }
 
-pub(super) async fn upsert_membership(
+/// Upserts memberships, with results as [`upsert_organizations`] returns them.
+pub(super) async fn upsert_memberships(
     directory: &DirectoryClient,
-    organization_id: &str,
-    user_id: &str,
-    role: &str,
-) {
-    let memberships = vec![membership(organization_id, user_id, role)];
+    memberships: Vec<Membership>,
+) -> Vec<UpsertResult> {
     let request = UpsertMembershipsRequest { memberships };
     let answer = directory.clone().upsert_memberships(request).await;
-    assert_eq!(answer.unwrap().into_inner().failed_count, 0);
+    checked(answer.unwrap().into_inner().results)
+}
+
+fn checked(results: Vec<UpsertResult>) -> Vec<UpsertResult> {
+    for (index, result) in (0..).zip(&results) {
+        let is_failed = result.outcome() == UpsertOutcome::Failed;
+        assert_eq!((result.index, result.error.is_some()), (index, is_failed));
+    }
+    results
+}
+
+/// Fails if an item failed.
+pub(super) fn assert_upserted(results: &[UpsertResult]) {
+    for result in results {
+        assert_ne!(result.outcome(), UpsertOutcome::Failed);
+    }
+}
+
+pub(crate) fn upsert_outcomes(results: &[UpsertResult]) -> Vec<UpsertOutcome> {
+    results.iter().map(UpsertResult::outcome).collect()
+}
+
+/// The error of an item that failed.
+pub(crate) fn upsert_error(result: &UpsertResult) -> &ItemError {
+    let error = result.error.as_ref();
+    error.expect("the item was expected to fail")
+}
+
+/// Each violation of an item that failed, as `field REASON`.
+pub(crate) fn upsert_violations(result: &UpsertResult) -> Vec<String> {
+    let violations = upsert_error(result).violations.iter();
+    let name = |reason: ErrorReason| reason.as_str_name().replace("ERROR_REASON_", "");
+    violations
+        .map(|violation| format!("{} {}", violation.field, name(violation.reason())))
+        .collect()
 }

@@ -6,7 +6,8 @@ use time::OffsetDateTime;
 
 use crate::support::callers::DirectoryClient;
 use crate::support::directory::{
-    organization, upsert_membership, upsert_organizations, upsert_user,
+    assert_upserted, membership, organization, upsert_memberships, upsert_organizations,
+    upsert_users, user,
 };
 
 /// The organization of most tests. Its admin is `ada`, its other member is `grace` (`grace@example.com`).
@@ -31,15 +32,21 @@ pub(crate) async fn populate(directory: &DirectoryClient) {
         organization.redirect_origins = vec!["https://app.example.com".to_owned()];
         organization
     });
-    upsert_organizations(directory, organizations.into()).await;
+    assert_upserted(&upsert_organizations(directory, organizations.into()).await);
     for (id, name) in [
         ("ada", "Ada Lovelace"),
         ("grace", "Grace Hopper"),
         ("eve", "Eve"),
     ] {
-        upsert_user(directory, id, name, &[&format!("{id}@example.com")]).await;
+        let user = user(id, name, &[&format!("{id}@example.com")]);
+        assert_upserted(&upsert_users(directory, vec![user]).await);
     }
-    upsert_membership(directory, ACME, "ada", "admin").await;
-    upsert_membership(directory, ACME, "grace", "member").await;
-    upsert_membership(directory, OTHER, "eve", "admin").await;
+    for (organization_id, user_id, role) in [
+        (ACME, "ada", "admin"),
+        (ACME, "grace", "member"),
+        (OTHER, "eve", "admin"),
+    ] {
+        let membership = membership(organization_id, user_id, role);
+        assert_upserted(&upsert_memberships(directory, vec![membership]).await);
+    }
 }

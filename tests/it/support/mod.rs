@@ -25,6 +25,7 @@ pub(crate) mod lanes;
 pub(crate) mod links;
 pub(crate) mod mail_queue;
 pub(crate) mod mailbox;
+pub(crate) mod other_worker;
 pub(crate) mod programs;
 pub(crate) mod provider;
 pub(crate) mod raw_grpc;
@@ -36,14 +37,17 @@ pub(crate) mod services;
 pub(crate) mod smtp_session;
 pub(crate) mod statements;
 pub(crate) mod streams;
+pub(crate) mod tasks;
 pub(crate) mod user_issuer;
 pub(crate) mod waiting;
 pub(crate) mod world;
 
 pub(crate) use callers::InvitationClient;
 pub(crate) use fixtures::{ACME, EVENTS_KEPT, KEY_2, KEYS, OTHER, START, UNKNOWN_ID};
+pub(crate) use links::{forge_token, token_of_link, token_payload};
 pub(crate) use requests::*;
 pub(crate) use responses::{
     created, created_ids, field_violations, item_reason, reason, status_reason,
 };
-pub(crate) use world::World;
+pub(crate) use tasks::run_concurrently;
+pub(crate) use world::{World, by_state};

@@ -1,34 +1,45 @@
-//! Addresses: what is none, what only looks like another, and what is one however odd.
+//! Email addresses: invalid ones, look-alikes of others, and valid ones with unusual characters.
 
 use invitations::proto::{CreateOutcome, ErrorReason, Invitation};
 
-use super::{assert_refused, bulk_create, holds, quiet, request_of};
-use crate::features::suppression;
-use crate::support::{World, created, invite_request, item_reason};
+use super::{assert_items_refused, contains};
+use crate::support::{
+    World, create_request, created, invite_request, item_reason, item_without_email,
+};
 
 const INVALID: (&str, ErrorReason) = ("email", ErrorReason::EmailInvalid);
 
-async fn refused(inputs: &[&str], rule: (&str, ErrorReason)) {
+/// Fails unless each address is refused as invalid.
+async fn assert_invalid(inputs: &[&str]) {
     let world = World::start().await;
-    assert_refused(&world, inputs, rule, |_, email| quiet(&email)).await;
+    assert_items_refused(&world, inputs, INVALID, |_, email| {
+        item_without_email(&email)
+    })
+    .await;
 }
 
 async fn invited(world: &World, emails: &[&str]) -> Vec<Invitation> {
-    let items = emails.iter().map(|email| quiet(email)).collect();
-    let results = bulk_create(world, request_of(items)).await.results;
+    let items = emails
+        .iter()
+        .map(|email| item_without_email(email))
+        .collect();
+    let results = world.bulk_create(create_request(items)).await.results;
     results.iter().map(created).collect()
 }
 
 #[tokio::test]
-async fn what_has_no_local_part_and_domain_is_refused() {
+async fn an_address_without_a_local_part_or_a_domain_is_refused() {
     let world = World::start().await;
     for input in ["", "   ", "plain", "a@", "@b.co", "a@@b.co", "a@b@c.co"] {
-        assert_refused(&world, &[input], INVALID, |_, email| quiet(&email)).await;
+        assert_items_refused(&world, &[input], INVALID, |_, email| {
+            item_without_email(&email)
+        })
+        .await;
     }
 }
 
 #[tokio::test]
-async fn a_domain_that_is_no_public_name_is_refused() {
+async fn a_domain_that_is_not_a_public_name_is_refused() {
     let inputs = [
         "alice@b",
         "alice@localhost",
@@ -41,13 +52,13 @@ async fn a_domain_that_is_no_public_name_is_refused() {
         "alice@b.123",
         "alice@b.co?subject=x",
     ];
-    refused(&inputs, INVALID).await;
+    assert_invalid(&inputs).await;
 }
 
 #[tokio::test]
-async fn an_ip_address_for_a_domain_is_refused() {
+async fn an_ip_address_as_domain_is_refused() {
     let inputs = ["alice@[127.0.0.1]", "alice@127.0.0.1", "alice@[IPv6:::1]"];
-    refused(&inputs, INVALID).await;
+    assert_invalid(&inputs).await;
 }
 
 #[tokio::test]
@@ -62,7 +73,7 @@ async fn an_address_with_a_line_break_or_a_nul_is_refused() {
         "alice@b.co\0",
         "alice@b\u{85}.co",
     ];
-    refused(&inputs, INVALID).await;
+    assert_invalid(&inputs).await;
 }
 
 #[tokio::test]
@@ -76,11 +87,11 @@ async fn a_quoted_local_part_or_a_display_name_is_refused() {
         "alice@b.co (Alice)",
         "alice@b.co,bob@b.co",
     ];
-    refused(&inputs, INVALID).await;
+    assert_invalid(&inputs).await;
 }
 
 #[tokio::test]
-async fn a_local_part_that_is_no_dot_atom_is_refused() {
+async fn a_local_part_that_is_not_a_dot_atom_is_refused() {
     let inputs = [
         ".alice@b.co",
         "alice.@b.co",
@@ -88,11 +99,11 @@ async fn a_local_part_that_is_no_dot_atom_is_refused() {
         "a lice@b.co",
         "a\tlice@b.co",
     ];
-    refused(&inputs, INVALID).await;
+    assert_invalid(&inputs).await;
 }
 
 #[tokio::test]
-async fn a_domain_that_two_programs_read_as_two_hosts_is_refused() {
+async fn a_domain_that_programs_interpret_differently_is_refused() {
     let inputs = [
         "alice@xn--example-.org",
         "alice@b\u{3002}co",
@@ -101,11 +112,11 @@ async fn a_domain_that_two_programs_read_as_two_hosts_is_refused() {
         "alice@exam\u{ad}ple.com",
         "alice@\u{ff45}xample.com",
     ];
-    refused(&inputs, INVALID).await;
+    assert_invalid(&inputs).await;
 }
 
 #[tokio::test]
-async fn a_local_part_outside_ascii_is_unsupported_and_never_another_one() {
+async fn a_local_part_outside_ascii_is_unsupported_and_matches_no_other_address() {
     let world = World::start().await;
     invited(&world, &["mike@example.org", "a@b.co"]).await;
     let rule = ("email", ErrorReason::EmailUnsupported);
@@ -114,11 +125,11 @@ async fn a_local_part_outside_ascii_is_unsupported_and_never_another_one() {
         "\u{ff41}@b.co",
         "mi\u{212a}e@example.org",
     ];
-    assert_refused(&world, &inputs, rule, |_, email| quiet(&email)).await;
+    assert_items_refused(&world, &inputs, rule, |_, email| item_without_email(&email)).await;
 }
 
 #[tokio::test]
-async fn domains_that_look_alike_stay_apart_and_show_what_they_are() {
+async fn domains_that_look_alike_are_distinct_and_shown_as_a_labels() {
     let mut world = World::start().await;
     let emails = [
         "a@apple.com",
@@ -128,10 +139,9 @@ async fn domains_that_look_alike_stay_apart_and_show_what_they_are() {
         "a@strasse.de",
     ];
     let response = world.invite(&emails).await;
-    assert_eq!(response.created_count, 5, "none is taken for another");
+    assert_eq!(response.created_count, 5, "each address is invited");
     world.deliver_all().await;
-    let mut mailed: Vec<_> = world.mailbox().into_iter().map(|mail| mail.to).collect();
-    mailed.sort_unstable();
+    let mailed = world.recipients();
     let expected = [
         "a@apple.com",
         "a@strasse.de",
@@ -142,15 +152,19 @@ async fn domains_that_look_alike_stay_apart_and_show_what_they_are() {
     assert_eq!(mailed, expected);
     for mail in world.mailbox() {
         assert!(mail.raw.is_ascii(), "{}", mail.to);
-        assert!(!holds(mail.html.as_bytes(), "\u{430}pple"), "{}", mail.to);
+        assert!(
+            !contains(mail.html.as_bytes(), "\u{430}pple"),
+            "{}",
+            mail.to
+        );
     }
 }
 
 #[tokio::test]
-async fn an_address_is_as_long_as_rfc_5321_lets_it_and_no_longer() {
+async fn an_address_may_have_the_maximum_length_of_rfc_5321() {
     let world = World::start().await;
     let local = |bytes: usize| format!("{}@b.co", "a".repeat(bytes));
-    // 64 and an at sign, three labels of 63, and what is left.
+    // A local part of 64 bytes, two labels of 63 bytes, and a last label that fills the rest.
     let total = |bytes: usize| {
         let label = |letter: &str| letter.repeat(63);
         let last = "d".repeat(bytes - 64 - 1 - 64 - 64 - 3);
@@ -158,24 +172,27 @@ async fn an_address_is_as_long_as_rfc_5321_lets_it_and_no_longer() {
     };
     assert_eq!((total(254).len(), total(255).len()), (254, 255));
     invited(&world, &[&local(64), &total(254)]).await;
-    // As given it is within the limit, as A-labels it is not.
-    let swollen = format!("a@{}co", "\u{e4}.".repeat(80));
-    assert_eq!(swollen.len(), 244);
+    // Within the limit as given, but not after the conversion to A-labels.
+    let longer_as_a_labels = format!("a@{}co", "\u{e4}.".repeat(80));
+    assert_eq!(longer_as_a_labels.len(), 244);
     let huge = local(900 * 1_024);
-    for input in [local(65), total(255), huge, swollen] {
-        assert_refused(&world, &[&input], INVALID, |_, email| quiet(&email)).await;
+    for input in [local(65), total(255), huge, longer_as_a_labels] {
+        assert_items_refused(&world, &[&input], INVALID, |_, email| {
+            item_without_email(&email)
+        })
+        .await;
     }
 }
 
 #[tokio::test]
-async fn spaces_and_tabs_around_an_address_are_dropped() {
+async fn spaces_and_tabs_around_an_address_are_removed() {
     let world = World::start().await;
     let found = invited(&world, &[" a@b.co\t"]).await;
     assert_eq!(found[0].email, "a@b.co");
 }
 
 #[tokio::test]
-async fn what_means_something_to_a_shell_or_a_database_is_mailed_literally() {
+async fn an_address_with_special_characters_of_a_shell_or_database_is_used_literally() {
     let mut world = World::start().await;
     let emails = [
         "-oX@b.co",
@@ -188,30 +205,32 @@ async fn what_means_something_to_a_shell_or_a_database_is_mailed_literally() {
         "alice@example.com",
         "ice@example.com",
     ];
-    let taken: Vec<&str> = emails
+    let valid: Vec<&str> = emails
         .into_iter()
         .filter(|email| !email.contains('('))
         .collect();
-    let response = world.invite(&taken).await;
+    let response = world.invite(&valid).await;
     assert_eq!(
         response.created_count, 8,
-        "none is a pattern that covers another"
+        "no address is treated as a pattern that matches another"
     );
     world.deliver_all().await;
-    let mut mailed: Vec<_> = world.mailbox().into_iter().map(|mail| mail.to).collect();
-    mailed.sort_unstable();
-    let mut expected = taken.clone();
+    let mailed = world.recipients();
+    let mut expected = valid.clone();
     expected.sort_unstable();
     assert_eq!(mailed, expected);
-    // A parenthesis is no atext: comments would be two ways to write one address.
-    assert_refused(&world, &["$(id)@b.co"], INVALID, |_, email| quiet(&email)).await;
+    // A parenthesis is not permitted, because comments would be two spellings of one address.
+    assert_items_refused(&world, &["$(id)@b.co"], INVALID, |_, email| {
+        item_without_email(&email)
+    })
+    .await;
 }
 
 #[tokio::test]
-async fn somebody_who_is_invited_a_member_or_suppressed_is_refused_and_not_mailed() {
+async fn an_address_that_is_invited_a_member_or_suppressed_is_refused_and_gets_no_email() {
     let mut world = World::start().await;
     let (pending, _) = world.invite_one("invited@b.co").await;
-    suppression::add(&world, "", &["gone@b.co"]).await;
+    world.suppress("", &["gone@b.co"]).await;
     let emails = [
         "Invited@b.co",
         "GRACE@example.com",
@@ -220,7 +239,7 @@ async fn somebody_who_is_invited_a_member_or_suppressed_is_refused_and_not_maile
         "new@b.co",
         "NEW@B.co",
     ];
-    let results = bulk_create(&world, invite_request(&emails)).await.results;
+    let results = world.bulk_create(invite_request(&emails)).await.results;
     let expected = [
         ErrorReason::AlreadyInvited,
         ErrorReason::AlreadyMember,
@@ -240,5 +259,9 @@ async fn somebody_who_is_invited_a_member_or_suppressed_is_refused_and_not_maile
         let error = duplicate.error.as_ref().unwrap();
         assert_eq!(error.metadata["first_index"], "3");
     }
-    assert_eq!(world.deliver_all().await, 1, "the new one alone");
+    assert_eq!(
+        world.deliver_all().await,
+        1,
+        "only the new address gets an email"
+    );
 }

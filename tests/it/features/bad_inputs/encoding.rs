@@ -1,5 +1,5 @@
-//! Every text of every method: NUL, a mebibyte, text that turns around, marks with nothing to stand on, and bytes that
-//! are no text. The protocol's descriptors say which there are, so a new field is covered by itself.
+//! Every text field of every method, with NUL, a mebibyte, bidirectional overrides, lone combining marks, and bytes that are
+//! not UTF-8. The fields come from the descriptors, so the tests cover a new field without a change.
 
 use invitations::proto::{
     BulkCreateResponse, BulkCreateStreamResponse, BulkResendResponse, BulkRevokeResponse,
@@ -8,15 +8,14 @@ use invitations::proto::{
 use prost::Message as _;
 use tonic::{Code, Status};
 
-use super::{AS_ALL, assert_status, holds, is_silent, reason_of};
-use crate::support::World;
-use crate::support::{descriptors, raw_grpc};
+use super::{AS_ALL, assert_call_refused, contains, echoes};
+use crate::support::{World, descriptors, raw_grpc, status_reason};
 
-/// What every hostile text has in it.
+/// A word that the hostile texts contain.
 const CANARY: &str = "canary7265";
 
-/// Sends a text to every place there is; returns how often it was refused as a whole.
-async fn everywhere(text: &str) -> usize {
+/// Sends a text in each field. Returns how many calls were refused.
+async fn send_in_every_field(text: &str) -> usize {
     let world = World::start().await;
     let mut refused = 0;
     for method in descriptors::methods() {
@@ -26,25 +25,21 @@ async fn everywhere(text: &str) -> usize {
             let place = format!("{} {place}", method.path);
             match answer {
                 Ok(bytes) => {
-                    let told = without_what_is_given_back(&method.path, &bytes);
-                    assert!(!holds(&told, CANARY), "{place} is echoed");
+                    let rest = without_returned_fields(&method.path, &bytes);
+                    assert!(!contains(&rest, CANARY), "{place} is echoed");
                 }
                 Err(status) => {
                     refused += 1;
-                    assert_fault_of_the_caller(&status, &place);
+                    assert_refusal_of_invalid_input(&status, &place);
                 }
             }
         }
     }
-    let mut database = world.database().await;
-    sqlx::query("SELECT 1")
-        .execute(&mut database)
-        .await
-        .unwrap();
+    world.execute("SELECT 1").await;
     refused
 }
 
-fn assert_fault_of_the_caller(status: &Status, place: &str) {
+fn assert_refusal_of_invalid_input(status: &Status, place: &str) {
     let expected = [
         Code::InvalidArgument,
         Code::NotFound,
@@ -52,12 +47,12 @@ fn assert_fault_of_the_caller(status: &Status, place: &str) {
         Code::PermissionDenied,
     ];
     assert!(expected.contains(&status.code()), "{place}: {status:?}");
-    assert!(!reason_of(status).is_empty(), "{place}: {status:?}");
-    assert!(is_silent(status, CANARY), "{place} is echoed");
+    assert!(!status_reason(status).is_empty(), "{place}: {status:?}");
+    assert!(!echoes(status, CANARY), "{place} is echoed");
 }
 
-/// An answer without the fields that give back what was sent by contract, so that a caller finds its items.
-fn without_what_is_given_back(path: &str, bytes: &[u8]) -> Vec<u8> {
+/// A response without the fields that return the input by design, so that a caller can match its items.
+fn without_returned_fields(path: &str, bytes: &[u8]) -> Vec<u8> {
     if path.ends_with("/BulkCreate") {
         let mut answer = BulkCreateResponse::decode(bytes).unwrap();
         for result in &mut answer.results {
@@ -101,37 +96,37 @@ fn without_what_is_given_back(path: &str, bytes: &[u8]) -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn a_nul_in_any_text_of_any_method_is_nobodys_fault_but_the_callers() {
-    let refused = everywhere(&format!("{CANARY}\0x")).await;
+async fn a_nul_in_any_text_field_is_refused_as_invalid_input() {
+    let refused = send_in_every_field(&format!("{CANARY}\0x")).await;
     assert!(refused > 30, "{refused}");
 }
 
 #[tokio::test]
-async fn a_mebibyte_in_any_text_of_any_method_is_refused_without_an_echo() {
+async fn a_mebibyte_in_any_text_field_is_refused_without_an_echo() {
     let text = CANARY.repeat((1 << 20) / CANARY.len());
-    let refused = everywhere(&text).await;
+    let refused = send_in_every_field(&text).await;
     assert!(refused > 30, "{refused}");
 }
 
 #[tokio::test]
-async fn text_that_turns_around_breaks_no_method() {
-    let refused = everywhere(&format!("\u{202e}{CANARY}\u{2066}")).await;
+async fn bidirectional_overrides_break_no_method() {
+    let refused = send_in_every_field(&format!("\u{202e}{CANARY}\u{2066}")).await;
     assert!(refused > 30, "{refused}");
 }
 
 #[tokio::test]
-async fn marks_with_nothing_to_stand_on_break_no_method() {
-    let refused = everywhere("\u{301}\u{489}\u{fe0f}\u{200d}").await;
+async fn lone_combining_marks_break_no_method() {
+    let refused = send_in_every_field("\u{301}\u{489}\u{fe0f}\u{200d}").await;
     assert!(refused > 30, "{refused}");
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_are_a_malformed_request_in_every_method() {
+async fn bytes_that_are_not_utf_8_are_a_malformed_request_in_every_method() {
     let world = World::start().await;
     let mut count = 0;
     for method in descriptors::methods() {
         for place in descriptors::text_paths(&method.input) {
-            // A lone continuation, a surrogate, an overlong slash and a text cut in a character.
+            // A lone continuation byte, a surrogate, an overlong encoding, and a truncated character.
             for bytes in [
                 &b"canary\x80"[..],
                 b"canary\xed\xa0\x80",
@@ -141,7 +136,7 @@ async fn bytes_that_are_no_text_are_a_malformed_request_in_every_method() {
                 let message = descriptors::with_text(&method.input, &place, bytes);
                 let answer =
                     raw_grpc::call(world.address(), &method.path, &[AS_ALL], &message).await;
-                assert_status(answer, Code::InvalidArgument, "REQUEST_MALFORMED", "canary");
+                assert_call_refused(answer, Code::InvalidArgument, "REQUEST_MALFORMED", "canary");
                 count += 1;
             }
         }

@@ -1,51 +1,41 @@
-//! Names of organizations and people: other people's text in mails that carry our name.
+//! Names of organizations and users, which strangers write and which appear in emails.
 
-use invitations::proto::{Organization, UpsertUsersRequest, User};
 use tonic::Code;
 
-use super::holds;
-use crate::features::directory::upsert_organizations;
-use crate::support::{ACME, World, accept_request, created, reason};
+use super::{contains, echoes};
+use crate::support::directory::{organization, user};
+use crate::support::{ACME, World, accept_request, created, field_violations, status_reason};
 use prost::Message as _;
 
 const INVALID: &str = "ERROR_REASON_NAME_INVALID";
 const TOO_LONG: &str = "ERROR_REASON_NAME_TOO_LONG";
 const LINK: &str = "ERROR_REASON_NAME_CONTAINS_LINK";
 
-/// Tells the directory of a user and of an organization with each name, and sees both refused alike.
-async fn refused(names: &[&str], expected: &str) {
+/// Upserts a user and an organization with each name. Fails unless both are refused for this reason.
+async fn assert_names_refused(names: &[&str], expected: &str) {
     let world = World::start().await;
-    let user = |name: &&str| User {
-        id: "eve".to_owned(),
-        name: (*name).to_owned(),
-        ..Default::default()
-    };
-    let organization = |name: &&str| Organization {
-        id: ACME.to_owned(),
-        name: (*name).to_owned(),
-        ..Default::default()
-    };
-    let users = UpsertUsersRequest {
-        users: names.iter().map(user).collect(),
-    };
-    let users = world.directory().upsert_users(users).await.unwrap();
-    let organizations = names.iter().map(organization).collect();
-    let organizations = upsert_organizations(&world, organizations).await;
-    for results in [users.into_inner().results, organizations] {
+    let users = names.iter().map(|name| user("eve", name, &[]));
+    let users = world.upsert_users(users.collect()).await;
+    let organizations = names.iter().map(|name| organization(ACME, name));
+    let organizations = world.upsert_organizations(organizations.collect()).await;
+    for results in [users, organizations] {
         for (name, result) in names.iter().zip(results) {
             let shown = &name.chars().take(40).collect::<String>();
             let error = result
                 .error
-                .unwrap_or_else(|| panic!("{shown:?} was taken"));
+                .unwrap_or_else(|| panic!("{shown:?} was accepted"));
             assert_eq!(error.reason().as_str_name(), expected, "{shown:?}");
             assert_eq!(Code::from_i32(error.code), Code::InvalidArgument);
-            assert!(!holds(&error.encode_to_vec(), name), "{shown:?} is echoed");
+            assert!(
+                !contains(&error.encode_to_vec(), name),
+                "{shown:?} is echoed"
+            );
         }
     }
 }
 
 #[tokio::test]
-async fn a_name_that_breaks_out_of_its_line_or_hides_in_it_is_refused() {
+async fn a_name_with_a_control_or_invisible_character_or_markup_is_refused() {
     let names = [
         "Eve\r\nBcc: x@y.zz",
         "Eve\0Smith",
@@ -58,11 +48,11 @@ async fn a_name_that_breaks_out_of_its_line_or_hides_in_it_is_refused() {
         "<a href=//e>Eve</a>",
         "<b>Eve",
     ];
-    refused(&names, INVALID).await;
+    assert_names_refused(&names, INVALID).await;
 }
 
 #[tokio::test]
-async fn a_name_with_a_link_in_it_is_refused() {
+async fn a_name_that_contains_a_link_is_refused() {
     let names = [
         "Visit https://evil.example",
         "WWW.evil",
@@ -75,7 +65,7 @@ async fn a_name_with_a_link_in_it_is_refused() {
         "10.0.0.1",
         "evil.xn--p1ai",
     ];
-    refused(&names, LINK).await;
+    assert_names_refused(&names, LINK).await;
 }
 
 #[tokio::test]
@@ -87,11 +77,11 @@ async fn a_name_over_a_hundred_characters_is_refused() {
         " ".repeat(1 << 20),
     ];
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    refused(&names, TOO_LONG).await;
+    assert_names_refused(&names, TOO_LONG).await;
 }
 
 #[tokio::test]
-async fn a_name_in_any_script_is_kept_and_shown() {
+async fn a_name_in_any_script_is_stored_and_shown() {
     let mut world = World::start().await;
     let emoji = "\u{1f469}\u{200d}\u{1f4bb}".repeat(32);
     let cjk = "\u{682a}\u{5f0f}\u{4f1a}\u{793e}".repeat(16);
@@ -108,7 +98,7 @@ async fn a_name_in_any_script_is_kept_and_shown() {
 }
 
 #[tokio::test]
-async fn a_name_is_checked_where_somebody_accepts_too() {
+async fn the_name_of_an_accepting_user_is_checked() {
     let mut world = World::start().await;
     let (_, token) = world.invite_one("a@b.co").await;
     for (name, expected) in [
@@ -119,30 +109,25 @@ async fn a_name_is_checked_where_somebody_accepts_too() {
         let mut request = accept_request(&token, "new", "a@b.co");
         name.clone_into(&mut request.user_name);
         let status = world.client().accept(request).await.err().unwrap();
-        assert!(super::is_silent(&status, name), "{name:?} is echoed");
+        assert!(!echoes(&status, name), "{name:?} is echoed");
         assert_eq!(status.code(), Code::InvalidArgument);
-        let details = tonic_types::StatusExt::get_error_details(&status);
-        let violation = &details.bad_request().unwrap().field_violations[0];
-        let told = (violation.field.as_str(), violation.reason.as_str());
-        assert_eq!(told, ("user_name", expected));
-        assert_eq!(reason(Err::<(), _>(status)), expected);
+        let violation = ("user_name".to_owned(), expected.to_owned());
+        assert_eq!(field_violations(&status)[0], violation);
+        assert_eq!(status_reason(&status), expected);
     }
 }
 
 #[tokio::test]
-async fn a_name_that_came_past_every_check_adds_no_header() {
+async fn a_malicious_name_in_the_database_adds_no_header_to_an_email() {
     let mut world = World::start().await;
-    let mut database = world.database().await;
-    sqlx::query(
-        "UPDATE users SET name = E'Eve\\r\\nBcc: x@y.zz\\r\\n\\r\\n<script>' WHERE id = 'ada'",
-    )
-    .execute(&mut database)
-    .await
-    .unwrap();
-    sqlx::query("UPDATE organizations SET name = E'Acme\\nTo: x@y.zz'")
-        .execute(&mut database)
-        .await
-        .unwrap();
+    world
+        .execute(
+            "UPDATE users SET name = E'Eve\\r\\nBcc: x@y.zz\\r\\n\\r\\n<script>' WHERE id = 'ada'",
+        )
+        .await;
+    world
+        .execute("UPDATE organizations SET name = E'Acme\\nTo: x@y.zz'")
+        .await;
     created(&world.invite(&["a@b.co"]).await.results[0]);
     world.deliver_all().await;
     let mail = world.mail_to("a@b.co");

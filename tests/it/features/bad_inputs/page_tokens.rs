@@ -1,13 +1,13 @@
-//! Page tokens: changed, cut, made up, and page sizes that are none.
+//! Page tokens that are changed, truncated or invented, and invalid page sizes.
 
 use invitations::proto::{ListMembershipsRequest, ListRequest, SuppressionServiceListRequest};
 use tonic::Code;
 
-use super::assert_status;
-use crate::support::{ACME, World};
+use super::assert_call_refused;
+use crate::support::{ACME, World, list_request};
 
 #[tokio::test]
-async fn a_page_token_that_is_not_ours_is_refused_by_every_list() {
+async fn every_list_refuses_a_page_token_that_the_service_did_not_issue() {
     let world = World::start().await;
     let request = ListMembershipsRequest {
         organization_id: ACME.to_owned(),
@@ -43,9 +43,8 @@ async fn a_page_token_that_is_not_ours_is_refused_by_every_list() {
             ..request.clone()
         };
         let invitations = ListRequest {
-            organization_id: ACME.to_owned(),
             page_token: token.clone(),
-            ..Default::default()
+            ..list_request()
         };
         let suppressions = SuppressionServiceListRequest {
             page_token: token.clone(),
@@ -53,16 +52,16 @@ async fn a_page_token_that_is_not_ours_is_refused_by_every_list() {
         };
         let refused = (Code::InvalidArgument, "PAGE_TOKEN_INVALID");
         let answer = world.directory().list_memberships(memberships).await;
-        assert_status(answer, refused.0, refused.1, &token);
+        assert_call_refused(answer, refused.0, refused.1, &token);
         let answer = world.client().list(invitations).await;
-        assert_status(answer, refused.0, refused.1, &token);
+        assert_call_refused(answer, refused.0, refused.1, &token);
         let answer = world.suppressions().list(suppressions).await;
-        assert_status(answer, refused.0, refused.1, &token);
+        assert_call_refused(answer, refused.0, refused.1, &token);
     }
 }
 
 #[tokio::test]
-async fn a_page_has_no_negative_size_and_no_more_than_a_thousand() {
+async fn a_negative_page_size_is_refused_and_a_large_one_is_capped() {
     let world = World::start().await;
     let request = |page_size| ListMembershipsRequest {
         organization_id: ACME.to_owned(),
@@ -71,7 +70,7 @@ async fn a_page_has_no_negative_size_and_no_more_than_a_thousand() {
     };
     for size in [-1, i32::MIN] {
         let answer = world.directory().list_memberships(request(size)).await;
-        assert_status(answer, Code::InvalidArgument, "FIELD_INVALID", "");
+        assert_call_refused(answer, Code::InvalidArgument, "FIELD_INVALID", "");
     }
     let answer = world.directory().list_memberships(request(i32::MAX)).await;
     assert_eq!(answer.unwrap().into_inner().memberships.len(), 2);

@@ -1,59 +1,55 @@
-//! Requests as a whole: lists, ids, credentials, frames, and what the protocol does not know.
+//! Requests as a whole: lists, ids, credentials, frames, and unknown fields and enum values.
 
 use invitations::proto::{
-    AcceptPolicy, BulkCreateRequest, BulkResendRequest, ErrorReason, NewInvitation, RequeueRequest,
+    AcceptPolicy, BulkCreateRequest, BulkResendRequest, ErrorReason, NewInvitation,
 };
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, string};
 use tonic::{Code, Status};
 
-use super::{AS_ALL, assert_refused, assert_status, bulk_create, quiet, request_of, rows};
+use super::{AS_ALL, assert_call_refused, assert_items_refused, row_counts};
 use crate::support::raw_grpc;
-use crate::support::{ACME, World, created, invite_request, item_reason};
+use crate::support::{
+    World, bulk_resend_request, create_request, created, invite_request, item_reason,
+    item_without_email, requeue_request,
+};
 
 const BULK_CREATE: &str = "/invitation.v1.InvitationService/BulkCreate";
 const ID: &str = "0c7b8a52-9ad6-4fd5-9a2a-07f1c6a0b1d3";
 
 #[tokio::test]
-async fn a_list_of_nothing_and_a_list_of_too_many_are_refused_and_write_nothing() {
+async fn an_empty_list_and_a_list_that_is_too_long_are_refused_and_write_nothing() {
     let world = World::start().await;
-    let before = rows(&world).await;
+    let before = row_counts(&world).await;
     let many: Vec<_> = (0..10_001)
-        .map(|number| quiet(&format!("{number}@b.co")))
+        .map(|number| item_without_email(&format!("{number}@b.co")))
         .collect();
     for (items, reason) in [(vec![], "ITEMS_EMPTY"), (many, "TOO_MANY_ITEMS")] {
-        let answer = world.client().bulk_create(request_of(items)).await;
-        assert_status(answer, Code::InvalidArgument, reason, "");
+        let answer = world.client().bulk_create(create_request(items)).await;
+        assert_call_refused(answer, Code::InvalidArgument, reason, "");
     }
-    let resend = |invitation_ids| BulkResendRequest {
+    let resend = |ids: &[String]| BulkResendRequest {
         request_id: ID.to_owned(),
-        organization_id: ACME.to_owned(),
-        invitation_ids,
-        ..Default::default()
-    };
-    let requeue = |invitation_ids| RequeueRequest {
-        organization_id: ACME.to_owned(),
-        invitation_ids,
-        all_dead: false,
+        ..bulk_resend_request(ids)
     };
     for (ids, reason) in [
         (vec![], "ITEMS_EMPTY"),
         (vec![ID.to_owned(); 10_001], "TOO_MANY_ITEMS"),
     ] {
-        let answer = world.client().bulk_resend(resend(ids.clone())).await;
-        assert_status(answer, Code::InvalidArgument, reason, ID);
-        let answer = world.mails_of("all").requeue(requeue(ids)).await;
-        assert_status(answer, Code::InvalidArgument, reason, ID);
+        let answer = world.client().bulk_resend(resend(&ids)).await;
+        assert_call_refused(answer, Code::InvalidArgument, reason, ID);
+        let answer = world.mails().requeue(requeue_request(&ids)).await;
+        assert_call_refused(answer, Code::InvalidArgument, reason, ID);
     }
-    assert_eq!(rows(&world).await, before);
+    assert_eq!(row_counts(&world).await, before);
 }
 
 #[tokio::test]
-async fn ten_thousand_items_that_are_all_invalid_are_ten_thousand_errors_and_no_write() {
+async fn ten_thousand_invalid_items_get_ten_thousand_errors_and_write_nothing() {
     let world = World::start().await;
-    let before = rows(&world).await;
-    let items = (0..10_000).map(|number| quiet(&format!("canary {number}")));
-    let answer = bulk_create(&world, request_of(items.collect())).await;
+    let before = row_counts(&world).await;
+    let items = (0..10_000).map(|number| item_without_email(&format!("canary {number}")));
+    let answer = world.bulk_create(create_request(items.collect())).await;
     assert_eq!((answer.created_count, answer.failed_count), (0, 10_000));
     for (index, result) in (0..).zip(&answer.results) {
         assert_eq!(
@@ -61,11 +57,11 @@ async fn ten_thousand_items_that_are_all_invalid_are_ten_thousand_errors_and_no_
             (index, ErrorReason::EmailInvalid)
         );
     }
-    assert_eq!(rows(&world).await, before);
+    assert_eq!(row_counts(&world).await, before);
 }
 
 #[tokio::test]
-async fn an_organization_id_that_is_none_is_refused() {
+async fn a_malformed_organization_id_is_refused() {
     let world = World::start().await;
     let long = "o".repeat(65);
     for (id, reason) in [
@@ -81,18 +77,18 @@ async fn an_organization_id_that_is_none_is_refused() {
             ..invite_request(&["a@b.co"])
         };
         let answer = world.client().bulk_create(request).await;
-        assert_status(answer, Code::InvalidArgument, reason, id);
+        assert_call_refused(answer, Code::InvalidArgument, reason, id);
     }
     let request = BulkCreateRequest {
         organization_id: "acme' OR '1'='1".replace(' ', "_"),
         ..invite_request(&["a@b.co"])
     };
     let answer = world.client().bulk_create(request).await;
-    assert_status(answer, Code::NotFound, "ORGANIZATION_NOT_FOUND", "'1'='1");
+    assert_call_refused(answer, Code::NotFound, "ORGANIZATION_NOT_FOUND", "'1'='1");
 }
 
 #[tokio::test]
-async fn a_request_id_has_the_one_form_of_rfc_9562_in_either_case() {
+async fn a_request_id_must_have_the_form_of_rfc_9562_in_either_case() {
     let world = World::start().await;
     let long = "x".repeat(10 << 10);
     let simple = ID.replace('-', "");
@@ -115,44 +111,44 @@ async fn a_request_id_has_the_one_form_of_rfc_9562_in_either_case() {
             ..invite_request(&["a@b.co"])
         };
         let answer = world.client().bulk_create(request).await;
-        assert_status(answer, Code::InvalidArgument, "REQUEST_ID_INVALID", id);
+        assert_call_refused(answer, Code::InvalidArgument, "REQUEST_ID_INVALID", id);
     }
     let request = |id: &str| BulkCreateRequest {
         request_id: id.to_owned(),
-        ..request_of(vec![quiet("a@b.co")])
+        ..create_request(vec![item_without_email("a@b.co")])
     };
-    let first = bulk_create(&world, request(ID)).await;
+    let first = world.bulk_create(request(ID)).await;
     created(&first.results[0]);
-    let shouted = bulk_create(&world, request(&ID.to_ascii_uppercase())).await;
+    let in_upper_case = world.bulk_create(request(&ID.to_ascii_uppercase())).await;
     assert!(
-        shouted == first,
-        "either case is the same id, so this was a repetition"
+        in_upper_case == first,
+        "the id in upper case is the same id"
     );
 }
 
 #[tokio::test]
-async fn a_request_id_that_was_used_for_something_else_is_refused() {
+async fn a_request_id_that_was_used_for_another_request_is_refused() {
     let world = World::start().await;
     let request = |email: &str| BulkCreateRequest {
         request_id: ID.to_owned(),
-        ..request_of(vec![quiet(email)])
+        ..create_request(vec![item_without_email(email)])
     };
-    bulk_create(&world, request("a@b.co")).await;
-    let before = rows(&world).await;
+    world.bulk_create(request("a@b.co")).await;
+    let before = row_counts(&world).await;
     let answer = world.client().bulk_create(request("canary@b.co")).await;
-    assert_status(
+    assert_call_refused(
         answer,
         Code::FailedPrecondition,
         "REQUEST_ID_REUSED",
         "canary",
     );
-    assert_eq!(rows(&world).await, before);
+    assert_eq!(row_counts(&world).await, before);
 }
 
 #[tokio::test]
-async fn credentials_that_are_none_are_refused_before_the_message_is_read() {
+async fn invalid_credentials_are_refused_before_the_message_is_parsed() {
     let world = World::start().await;
-    let strangers: [&[(&str, &str)]; 7] = [
+    let invalid_credentials: [&[(&str, &str)]; 7] = [
         &[],
         &[("authorization", "")],
         &[("authorization", "Bearer")],
@@ -161,28 +157,28 @@ async fn credentials_that_are_none_are_refused_before_the_message_is_read() {
         &[("authorization", "Bearer canary7265")],
         &[("authorization", "Bearer all all")],
     ];
-    for headers in strangers {
+    for headers in invalid_credentials {
         let answer = raw_grpc::call(world.address(), BULK_CREATE, headers, b"\xff\xff").await;
-        assert_status(
+        assert_call_refused(
             answer,
             Code::Unauthenticated,
             "CREDENTIALS_INVALID",
             "canary7265",
         );
     }
-    let message = request_of(vec![quiet("a@b.co")]).encode_to_vec();
+    let message = create_request(vec![item_without_email("a@b.co")]).encode_to_vec();
     let unscoped = [("authorization", "Bearer all-but-invitations:write")];
     let answer = raw_grpc::call(world.address(), BULK_CREATE, &unscoped, &message).await;
-    assert_status(answer, Code::PermissionDenied, "SCOPE_MISSING", "a@b.co");
+    assert_call_refused(answer, Code::PermissionDenied, "SCOPE_MISSING", "a@b.co");
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_message_are_a_malformed_request() {
+async fn bytes_that_are_not_a_message_are_a_malformed_request() {
     let world = World::start().await;
-    let before = rows(&world).await;
-    let whole = request_of(vec![quiet("canary@b.co")]).encode_to_vec();
-    // A length that does not end, one that is over everything, a field number of nought, a wire type that is none, a
-    // group that does not end, and a message cut in its middle.
+    let before = row_counts(&world).await;
+    let whole = create_request(vec![item_without_email("canary@b.co")]).encode_to_vec();
+    // A varint without an end, a length beyond the message, field number zero, an unknown wire type, a group without an end,
+    // and a truncated message.
     for bytes in [
         &b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"[..],
         b"\x0a\xff\xff\xff\xff\x0fcanary",
@@ -192,15 +188,15 @@ async fn bytes_that_are_no_message_are_a_malformed_request() {
         &whole[..whole.len() - 1],
     ] {
         let answer = raw_grpc::call(world.address(), BULK_CREATE, &[AS_ALL], bytes).await;
-        assert_status(answer, Code::InvalidArgument, "REQUEST_MALFORMED", "canary");
+        assert_call_refused(answer, Code::InvalidArgument, "REQUEST_MALFORMED", "canary");
     }
-    assert_eq!(rows(&world).await, before);
+    assert_eq!(row_counts(&world).await, before);
 }
 
 #[tokio::test]
-async fn a_compressed_message_is_told_that_nobody_reads_it() {
+async fn a_compressed_message_is_refused_as_unsupported() {
     let world = World::start().await;
-    let message = request_of(vec![quiet("a@b.co")]).encode_to_vec();
+    let message = create_request(vec![item_without_email("a@b.co")]).encode_to_vec();
     let mut framed = vec![1];
     framed.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
     framed.extend(message);
@@ -218,9 +214,9 @@ async fn a_compressed_message_is_told_that_nobody_reads_it() {
 }
 
 #[tokio::test]
-async fn a_field_that_nobody_knows_is_passed_over() {
+async fn an_unknown_field_is_ignored() {
     let world = World::start().await;
-    let mut message = request_of(vec![quiet("a@b.co")]).encode_to_vec();
+    let mut message = create_request(vec![item_without_email("a@b.co")]).encode_to_vec();
     string::encode(4_000, &"canary\0".to_owned(), &mut message);
     encode_key(4_001, WireType::SixtyFourBit, &mut message);
     message.extend([255; 8]);
@@ -232,27 +228,27 @@ async fn a_field_that_nobody_knows_is_passed_over() {
 }
 
 #[tokio::test]
-async fn a_value_that_an_enum_has_not_is_refused() {
+async fn an_unknown_enum_value_is_refused() {
     let world = World::start().await;
     for value in [-1, 999, i32::MAX, i32::MIN] {
         let rule = ("accept_policy", ErrorReason::FieldInvalid);
-        assert_refused(&world, &[""], rule, |_, _| NewInvitation {
+        assert_items_refused(&world, &[""], rule, |_, _| NewInvitation {
             accept_policy: value,
-            ..quiet("a@b.co")
+            ..item_without_email("a@b.co")
         })
         .await;
         let request = BulkCreateRequest {
             on_existing: value,
-            ..request_of(vec![quiet("a@b.co")])
+            ..create_request(vec![item_without_email("a@b.co")])
         };
         let answer = world.client().bulk_create(request).await;
-        assert_status(answer, Code::InvalidArgument, "FIELD_INVALID", "");
+        assert_call_refused(answer, Code::InvalidArgument, "FIELD_INVALID", "");
     }
     let unspecified = NewInvitation {
         accept_policy: AcceptPolicy::Unspecified.into(),
-        ..quiet("a@b.co")
+        ..item_without_email("a@b.co")
     };
-    let answer = bulk_create(&world, request_of(vec![unspecified])).await;
+    let answer = world.bulk_create(create_request(vec![unspecified])).await;
     assert_eq!(
         created(&answer.results[0]).accept_policy(),
         AcceptPolicy::InvitedEmail
@@ -260,7 +256,7 @@ async fn a_value_that_an_enum_has_not_is_refused() {
 }
 
 #[tokio::test]
-async fn an_id_that_stands_twice_or_is_none_fails_alone() {
+async fn a_duplicate_or_malformed_id_fails_without_affecting_the_others() {
     let mut world = World::start().await;
     let (invitation, _) = world.invite_one("a@b.co").await;
     let ids = [
@@ -273,18 +269,11 @@ async fn an_id_that_stands_twice_or_is_none_fails_alone() {
     ];
     let request = BulkResendRequest {
         request_id: ID.to_owned(),
-        organization_id: ACME.to_owned(),
-        invitation_ids: ids.map(str::to_owned).into(),
-        ..Default::default()
+        ..bulk_resend_request(&ids)
     };
-    let answer = world
-        .client()
-        .bulk_resend(request)
-        .await
-        .unwrap()
-        .into_inner();
-    let told: Vec<_> = answer
-        .results
+    let answer = world.client().bulk_resend(request).await.unwrap();
+    let results = answer.into_inner().results;
+    let reasons: Vec<_> = results
         .iter()
         .map(|result| {
             result
@@ -301,6 +290,6 @@ async fn an_id_that_stands_twice_or_is_none_fails_alone() {
         "ERROR_REASON_FIELD_INVALID",
         "ERROR_REASON_FIELD_INVALID",
     ];
-    assert_eq!(told, expected);
+    assert_eq!(reasons, expected);
     assert_eq!(world.deliver_all().await, 1);
 }

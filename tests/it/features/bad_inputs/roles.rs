@@ -1,21 +1,21 @@
-//! Roles: names that are none, and what nobody may give away.
+//! Roles that do not exist, and roles that an inviter must not grant.
 
 use invitations::proto::{ErrorReason, NewInvitation, Organization};
 use tonic::Code;
 
-use super::{GrpcCode as _, assert_refused, bulk_create, quiet, request_of};
-use crate::features::directory::upsert_organizations;
-use crate::support::{ACME, World, created, item_reason};
+use super::assert_items_refused;
+use crate::support::directory::organization;
+use crate::support::{ACME, World, create_request, created, item_reason, item_without_email};
 
 fn with_role(email: &str, role: &str) -> NewInvitation {
     NewInvitation {
         role: role.to_owned(),
-        ..quiet(email)
+        ..item_without_email(email)
     }
 }
 
 #[tokio::test]
-async fn a_role_that_the_organization_has_not_is_refused() {
+async fn a_role_that_the_organization_does_not_have_is_refused() {
     let world = World::start().await;
     let long = "r".repeat(65);
     let inputs = [
@@ -30,34 +30,37 @@ async fn a_role_that_the_organization_has_not_is_refused() {
         &long,
     ];
     let rule = ("role", ErrorReason::RoleUnknown);
-    assert_refused(&world, &inputs, rule, |index, role| {
+    assert_items_refused(&world, &inputs, rule, |index, role| {
         with_role(&format!("{index}@b.co"), &role)
     })
     .await;
-    let results = bulk_create(&world, request_of(vec![with_role("a@b.co", "")])).await;
-    assert_eq!(created(&results.results[0]).role, "member", "the default");
+    let results = world
+        .bulk_create(create_request(vec![with_role("a@b.co", "")]))
+        .await;
+    assert_eq!(
+        created(&results.results[0]).role,
+        "member",
+        "the default role"
+    );
 }
 
 #[tokio::test]
-async fn nobody_makes_an_owner_by_mail() {
+async fn an_invitation_cannot_grant_the_role_owner() {
     let world = World::start().await;
-    let organization = Organization {
-        id: ACME.to_owned(),
-        name: "Acme Engines".to_owned(),
+    let with_owner = Organization {
         roles: ["owner", "admin", "member"].map(str::to_owned).into(),
-        ..Default::default()
+        ..organization(ACME, "Acme Engines")
     };
-    let results = upsert_organizations(&world, vec![organization]).await;
-    assert!(results[0].error.is_none());
+    world.upsert_organization(with_owner).await;
     let items = vec![with_role("a@b.co", "owner"), with_role("b@b.co", "admin")];
-    let results = bulk_create(&world, request_of(items)).await.results;
+    let results = world.bulk_create(create_request(items)).await.results;
     assert_eq!(item_reason(&results[0]), ErrorReason::RoleNotGrantable);
     let error = results[0].error.as_ref().unwrap();
     assert_eq!(
-        (error.code(), error.violations.len()),
-        (Code::PermissionDenied, 1)
+        (error.code, error.violations.len()),
+        (i32::from(Code::PermissionDenied), 1)
     );
     created(&results[1]);
-    // The directory says who owns an organization.
+    // The directory can make a member an owner.
     world.add_member(ACME, "grace", "owner").await;
 }

@@ -2,11 +2,11 @@
 
 use invitations::proto::{ErrorReason, NewInvitation};
 
-use super::{assert_refused, bulk_create, quiet, request_of};
-use crate::support::{World, created, item};
+use super::assert_items_refused;
+use crate::support::{World, create_request, created, item, item_without_email};
 
 #[tokio::test]
-async fn a_message_that_links_hides_or_goes_on_for_ever_is_refused() {
+async fn a_message_with_a_link_or_a_control_character_or_too_many_characters_is_refused() {
     let world = World::start().await;
     let long = "x".repeat(501);
     let inputs = [
@@ -23,22 +23,23 @@ async fn a_message_that_links_hides_or_goes_on_for_ever_is_refused() {
         &long,
     ];
     let rule = ("message", ErrorReason::MessageInvalid);
-    assert_refused(&world, &inputs, rule, |index, message| NewInvitation {
+    assert_items_refused(&world, &inputs, rule, |index, message| NewInvitation {
         message,
-        ..quiet(&format!("{index}@b.co"))
+        ..item_without_email(&format!("{index}@b.co"))
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_message_with_html_is_shown_as_it_was_written() {
+async fn html_in_a_message_is_escaped_in_the_email() {
     let mut world = World::start().await;
     let message = "<img src=x onerror=alert(1)> & \"you\" {{ link }} {% raw %}";
     let invitation = NewInvitation {
         message: message.to_owned(),
         ..item("a@b.co")
     };
-    let results = bulk_create(&world, request_of(vec![invitation]))
+    let results = world
+        .bulk_create(create_request(vec![invitation]))
         .await
         .results;
     assert_eq!(created(&results[0]).message, message);
@@ -54,7 +55,7 @@ async fn a_message_with_html_is_shown_as_it_was_written() {
 }
 
 #[tokio::test]
-async fn a_locale_that_is_no_language_is_refused() {
+async fn an_unknown_or_malformed_locale_is_refused() {
     let world = World::start().await;
     let inputs = [
         "xx-INVALID",
@@ -70,15 +71,15 @@ async fn a_locale_that_is_no_language_is_refused() {
         &"a-".repeat(100_000),
     ];
     let rule = ("locale", ErrorReason::LocaleInvalid);
-    assert_refused(&world, &inputs, rule, |index, locale| NewInvitation {
+    assert_items_refused(&world, &inputs, rule, |index, locale| NewInvitation {
         locale,
-        ..quiet(&format!("{index}@b.co"))
+        ..item_without_email(&format!("{index}@b.co"))
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_redirect_that_leads_elsewhere_is_refused() {
+async fn a_redirect_url_to_another_origin_is_refused() {
     let world = World::start().await;
     let long = format!("https://app.example.com/{}", "x".repeat(2_025));
     let grows = format!("https://app.example.com/{}", "\"".repeat(1_000));
@@ -104,9 +105,9 @@ async fn a_redirect_that_leads_elsewhere_is_refused() {
     ];
     assert_eq!(long.len(), 2_049);
     let rule = ("redirect_url", ErrorReason::RedirectUrlInvalid);
-    assert_refused(&world, &inputs, rule, |index, redirect_url| NewInvitation {
+    assert_items_refused(&world, &inputs, rule, |index, redirect_url| NewInvitation {
         redirect_url,
-        ..quiet(&format!("{index}@b.co"))
+        ..item_without_email(&format!("{index}@b.co"))
     })
     .await;
 }

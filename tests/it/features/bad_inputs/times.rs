@@ -1,4 +1,4 @@
-//! Times and durations: out of range, malformed, and of no possible date.
+//! Times and durations that are out of range, malformed or not representable.
 
 use invitations::proto::{
     ErrorReason, NewInvitation, ResendRequest, SuppressionServiceAddRequest, new_invitation,
@@ -7,12 +7,12 @@ use invitations::proto::{
 use prost_types::{Duration, Timestamp};
 use tonic::Code;
 
-use super::{assert_refused, assert_status, quiet};
-use crate::support::{ACME, START, World};
+use super::{assert_call_refused, assert_items_refused};
+use crate::support::{START, World, item_without_email, resend_request};
 
 const DAY: i64 = 86_400;
 
-/// Durations that no invitation may live for.
+/// Invalid lifetimes of an invitation.
 const DURATIONS: [(i64, i32); 11] = [
     (0, 0),
     (-1, 0),
@@ -27,8 +27,8 @@ const DURATIONS: [(i64, i32); 11] = [
     (DAY, -1),
 ];
 
-/// Times at which none may expire.
-fn times() -> [(i64, i32); 9] {
+/// Invalid expiry times of an invitation.
+fn expiry_times() -> [(i64, i32); 9] {
     let now = START.unix_timestamp();
     [
         (0, 0),
@@ -44,54 +44,52 @@ fn times() -> [(i64, i32); 9] {
 }
 
 #[tokio::test]
-async fn an_invitation_lives_an_hour_to_a_year_and_nothing_else() {
+async fn a_lifetime_outside_of_one_hour_to_one_year_is_refused() {
     let world = World::start().await;
     for (seconds, nanos) in DURATIONS {
         let ttl = new_invitation::Expiry::Ttl(Duration { seconds, nanos });
         let rule = ("ttl", ErrorReason::ExpiryOutOfRange);
-        assert_refused(&world, &[""], rule, |_, _| NewInvitation {
+        assert_items_refused(&world, &[""], rule, |_, _| NewInvitation {
             expiry: Some(ttl),
-            ..quiet("a@b.co")
+            ..item_without_email("a@b.co")
         })
         .await;
     }
-    for (seconds, nanos) in times() {
+    for (seconds, nanos) in expiry_times() {
         let time = new_invitation::Expiry::ExpireTime(Timestamp { seconds, nanos });
         let rule = ("expire_time", ErrorReason::ExpiryOutOfRange);
-        assert_refused(&world, &[""], rule, |_, _| NewInvitation {
+        assert_items_refused(&world, &[""], rule, |_, _| NewInvitation {
             expiry: Some(time),
-            ..quiet("a@b.co")
+            ..item_without_email("a@b.co")
         })
         .await;
     }
 }
 
 #[tokio::test]
-async fn a_reminder_of_no_possible_time_is_refused() {
+async fn an_invalid_reminder_lead_is_refused() {
     let world = World::start().await;
     for (seconds, nanos) in DURATIONS.into_iter().filter(|lead| *lead != (0, 0)) {
         let rule = ("reminder_lead", ErrorReason::FieldInvalid);
-        assert_refused(&world, &[""], rule, |_, _| NewInvitation {
+        assert_items_refused(&world, &[""], rule, |_, _| NewInvitation {
             reminder_lead: Some(Duration { seconds, nanos }),
-            ..quiet("a@b.co")
+            ..item_without_email("a@b.co")
         })
         .await;
     }
 }
 
 #[tokio::test]
-async fn an_invitation_is_not_resent_to_expire_at_no_possible_time() {
+async fn a_resend_with_an_invalid_expiry_is_refused() {
     let mut world = World::start().await;
     let (invitation, _) = world.invite_one("a@b.co").await;
     let request = |expiry| ResendRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: invitation.id.clone(),
         expiry: Some(expiry),
-        ..Default::default()
+        ..resend_request(&invitation.id)
     };
     let ttls = DURATIONS
         .map(|(seconds, nanos)| request(resend_request::Expiry::Ttl(Duration { seconds, nanos })));
-    let times = times().map(|(seconds, nanos)| {
+    let times = expiry_times().map(|(seconds, nanos)| {
         request(resend_request::Expiry::ExpireTime(Timestamp {
             seconds,
             nanos,
@@ -99,13 +97,13 @@ async fn an_invitation_is_not_resent_to_expire_at_no_possible_time() {
     });
     for request in ttls.into_iter().chain(times) {
         let answer = world.client().resend(request).await;
-        assert_status(answer, Code::InvalidArgument, "EXPIRY_OUT_OF_RANGE", "");
+        assert_call_refused(answer, Code::InvalidArgument, "EXPIRY_OUT_OF_RANGE", "");
     }
     assert_eq!(world.deliver_all().await, 0);
 }
 
 #[tokio::test]
-async fn a_suppression_ends_at_a_time_to_come_or_never() {
+async fn a_suppression_must_end_in_the_future_or_never() {
     let world = World::start().await;
     let later = START.unix_timestamp() + DAY;
     for (seconds, nanos) in [
@@ -122,9 +120,9 @@ async fn a_suppression_ends_at_a_time_to_come_or_never() {
             ..Default::default()
         };
         let answer = world.suppressions().add(request).await;
-        assert_status(answer, Code::InvalidArgument, "FIELD_INVALID", "");
+        assert_call_refused(answer, Code::InvalidArgument, "FIELD_INVALID", "");
     }
-    // The last second there is.
+    // The last representable time.
     let request = SuppressionServiceAddRequest {
         emails: vec!["a@b.co".to_owned()],
         expire_time: Some(Timestamp {

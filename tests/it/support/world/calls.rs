@@ -1,17 +1,19 @@
-//! Calls as the caller `all`. All but [`World::accept`] and [`World::decline`] expect success.
+//! Calls as the caller `all`. Those that do not return a `Result` expect success.
 
 use invitations::proto::{
-    AcceptResponse, BulkCreateRequest, BulkCreateResponse, Delivery, Invitation, ListRequest,
-    ListResponse, Organization, SuppressionServiceAddRequest, SuppressionServiceLiftRequest,
+    AcceptResponse, BulkCreateRequest, BulkCreateResponse, DeleteOrganizationResponse, Delivery,
+    EraseAddressRequest, EraseAddressResponse, Invitation, ListRequest, ListResponse, Membership,
+    Organization, SuppressionServiceAddRequest, SuppressionServiceLiftRequest, UpsertResult, User,
 };
 use tonic::{Response, Status};
 
 use super::World;
-use crate::support::directory::{upsert_membership, upsert_organizations, upsert_user};
+use crate::support::directory::{self, assert_upserted, membership, user};
 use crate::support::requests::{
-    accept_request, decline_request, get_request, invite_request, resend_request, revoke_request,
+    accept_request, decline_request, delete_organization_request, get_membership_request,
+    get_request, invite_request, numbered_emails, resend_request, revoke_request,
 };
-use crate::support::responses::created;
+use crate::support::responses::{created, created_ids};
 
 impl World {
     pub(crate) async fn bulk_create(&self, request: BulkCreateRequest) -> BulkCreateResponse {
@@ -22,6 +24,12 @@ impl World {
     /// Invites addresses into ACME on behalf of `ada`.
     pub(crate) async fn invite(&self, emails: &[impl AsRef<str>]) -> BulkCreateResponse {
         self.bulk_create(invite_request(emails)).await
+    }
+
+    /// Invites `p0@DOMAIN`, `p1@DOMAIN` and so on. Returns the ids of the invitations.
+    pub(crate) async fn invite_numbered(&self, domain: &str, count: usize) -> Vec<String> {
+        let emails = numbered_emails("p", domain, 0..count);
+        created_ids(&self.invite(&emails).await)
     }
 
     /// Invites one address and delivers the message. Returns the invitation and the token of its link.
@@ -78,16 +86,65 @@ impl World {
         response.unwrap().into_inner().invitation.unwrap()
     }
 
+    /// Upserts one user.
     pub(crate) async fn add_user(&self, id: &str, name: &str, emails: &[&str]) {
-        upsert_user(&self.directory(), id, name, emails).await;
+        assert_upserted(&self.upsert_users(vec![user(id, name, emails)]).await);
     }
 
+    /// Upserts one membership.
     pub(crate) async fn add_member(&self, organization_id: &str, user_id: &str, role: &str) {
-        upsert_membership(&self.directory(), organization_id, user_id, role).await;
+        let membership = membership(organization_id, user_id, role);
+        assert_upserted(&self.upsert_memberships(vec![membership]).await);
     }
 
+    /// Upserts one organization.
     pub(crate) async fn upsert_organization(&self, organization: Organization) {
-        upsert_organizations(&self.directory(), vec![organization]).await;
+        assert_upserted(&self.upsert_organizations(vec![organization]).await);
+    }
+
+    /// Upserts organizations, some of which may fail.
+    pub(crate) async fn upsert_organizations(
+        &self,
+        organizations: Vec<Organization>,
+    ) -> Vec<UpsertResult> {
+        directory::upsert_organizations(&self.directory(), organizations).await
+    }
+
+    /// Upserts users, some of which may fail.
+    pub(crate) async fn upsert_users(&self, users: Vec<User>) -> Vec<UpsertResult> {
+        directory::upsert_users(&self.directory(), users).await
+    }
+
+    /// Upserts memberships, some of which may fail.
+    pub(crate) async fn upsert_memberships(
+        &self,
+        memberships: Vec<Membership>,
+    ) -> Vec<UpsertResult> {
+        directory::upsert_memberships(&self.directory(), memberships).await
+    }
+
+    /// Erases an address, and suppresses it for all organizations if `suppress` is set.
+    pub(crate) async fn erase_address(&self, email: &str, suppress: bool) -> EraseAddressResponse {
+        let request = EraseAddressRequest {
+            email: email.to_owned(),
+            suppress,
+        };
+        let response = self.directory().erase_address(request).await;
+        response.unwrap().into_inner()
+    }
+
+    /// Reads a membership of ACME.
+    pub(crate) async fn get_membership(&self, user_id: &str) -> Result<Membership, Status> {
+        let request = get_membership_request(user_id);
+        let response = self.directory().get_membership(request).await;
+        response.map(|response| response.into_inner().membership.unwrap())
+    }
+
+    /// Deletes ACME.
+    pub(crate) async fn delete_organization(&self) -> DeleteOrganizationResponse {
+        let request = delete_organization_request();
+        let response = self.directory().delete_organization(request).await;
+        response.unwrap().into_inner()
     }
 
     /// Suppresses addresses for one organization, or for all if the id is empty.

@@ -1,6 +1,6 @@
 //! Delivering the messages of a world, and looking at the outbox and the mailbox.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use invitations::delivery::Worker;
 
@@ -49,7 +49,7 @@ impl World {
     }
 
     /// The number of messages in each state of the outbox.
-    pub(crate) async fn outbox_states(&self) -> HashMap<String, i64> {
+    pub(crate) async fn outbox_states(&self) -> BTreeMap<String, i64> {
         let statement = "SELECT state, count(*) FROM outbox GROUP BY state";
         let rows: Vec<(String, i64)> = sqlx::query_as(statement)
             .fetch_all(&mut self.database().await)
@@ -65,4 +65,11 @@ impl World {
             .await
             .unwrap()
     }
+}
+
+/// A number of messages for each state, to compare with [`World::outbox_states`].
+pub(crate) fn by_state<const N: usize>(counts: [(&str, i64); N]) -> BTreeMap<String, i64> {
+    counts
+        .map(|(state, count)| (state.to_owned(), count))
+        .into()
 }
