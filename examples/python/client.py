@@ -1,7 +1,4 @@
-"""The way to the service: a channel, the caller's token, and refusals in words.
-
-Nothing here knows which invitations are made; that is in invite.py.
-"""
+"""The connection to the service: a channel, the token of the caller, and readable errors."""
 
 import json
 import os
@@ -22,11 +19,11 @@ except ModuleNotFoundError as missing:
         raise
     sys.exit("client: the generated code is missing; run ./generate.sh first")
 
-CALL_SECONDS = 30  # the server gives a bulk call no more
+CALL_SECONDS = 30  # the limit of the server for a bulk call
 MESSAGE_BYTES_MAX = 32 * 1024 * 1024  # ten thousand results with their invitations
-# These codes mean that nothing was done, but for a database that went away in the moment of a commit: then a second
-# BulkCreate finds everybody invited already, and a second Resend would mail somebody twice. The server says how long to
-# wait.
+# These codes mean that nothing was changed, with one exception: if the database connection broke during a commit, the
+# commit may have succeeded. Then a second BulkCreate without a request_id returns ALREADY_INVITED, but a second Resend
+# would send a second email, so Resend is not retried. The server tells gRPC how long to wait.
 RETRY = {
     "methodConfig": [
         {"name": [{"service": "invitation.v1.InvitationService", "method": "Resend"}]},
@@ -44,22 +41,22 @@ RETRY = {
 }
 ADVICE = {
     "CREDENTIALS_INVALID": "send the token of a caller in the server's callers file",
-    "SCOPE_MISSING": "have the operator grant the caller this scope",
-    "ORGANIZATION_DENIED": "have the operator let the caller act for this organization",
-    "ORGANIZATION_NOT_FOUND": "tell the service of the organization first: DirectoryService.UpsertOrganizations",
-    "REQUEST_ID_REUSED": "take a new request_id for each new request",
+    "SCOPE_MISSING": "ask the operator to grant the caller this scope",
+    "ORGANIZATION_DENIED": "ask the operator to allow the caller this organization",
+    "ORGANIZATION_NOT_FOUND": "add the organization first with DirectoryService.UpsertOrganizations",
+    "REQUEST_ID_REUSED": "use a new request_id for each new request",
     "ITEMS_FAILED": "correct the items named below, or call without atomic",
     "EMAIL_MISMATCH": "sign in with the invited address",
-    "EXPIRED": "have the organization send the invitation again",
-    "ALREADY_ACCEPTED": "nothing is left to do",
+    "EXPIRED": "ask the organization to send the invitation again",
+    "ALREADY_ACCEPTED": "nothing to do",
     "CONFLICT": "send the same call again",
-    "OVERLOADED": "send the same call again in a moment",
-    "DEADLINE_EXCEEDED": "send it again with the same request_id: it may have been done",
+    "OVERLOADED": "send the same call again after the delay",
+    "DEADLINE_EXCEEDED": "send it again with the same request_id: it may have been committed",
 }
 
 
 class Client:
-    """The two services, called in the name of one caller."""
+    """The two services, called by one caller."""
 
     def __init__(self, server: str, token: str):
         url = urllib.parse.urlsplit(server if "://" in server else f"http://{server}")
@@ -77,7 +74,7 @@ class Client:
 
     @classmethod
     def from_environment(cls) -> "Client":
-        """Takes INVITATIONS_SERVER, and INVITATIONS_TOKEN_FILE or INVITATIONS_TOKEN."""
+        """Uses INVITATIONS_SERVER, and INVITATIONS_TOKEN_FILE or INVITATIONS_TOKEN."""
         token = os.environ.get("INVITATIONS_TOKEN", "")
         if file := os.environ.get("INVITATIONS_TOKEN_FILE"):
             token = pathlib.Path(file).read_text(encoding="utf-8")
@@ -86,12 +83,12 @@ class Client:
         return cls(os.environ.get("INVITATIONS_SERVER", "127.0.0.1:50051"), token.strip())
 
     def call(self, method, request):
-        """Calls a method of one of the stubs as this caller, within the time the server gives it."""
+        """Calls a method of one of the stubs with the token and the deadline."""
         return method(request, metadata=self._metadata, timeout=CALL_SECONDS)
 
 
 def explain(error: grpc.RpcError) -> str:
-    """Says why a call was refused, which fields are to blame, and what to do about it."""
+    """Returns why a call was refused, which fields are wrong, and what to do about it."""
     lines = [f"{error.code().name}: {error.details()}"]
     status = rpc_status.from_call(error)
     for detail in status.details if status else []:
@@ -110,5 +107,5 @@ def explain(error: grpc.RpcError) -> str:
 
 
 def reason_name(reason: int) -> str:
-    """The reason of an item's error without the enum's prefix, as ErrorInfo spells it."""
+    """The reason of an item without the prefix of the enum, as in ErrorInfo."""
     return error_pb2.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Invites people in two ways that callers of other invitation APIs know, over BulkCreate.
+"""Invites people with BulkCreate, by two commands that resemble other invitation APIs.
 
-simple  addresses and roles; the answer is split into those who were invited and those who were not
-full    per person a role, an inviter, a redirect URL, metadata and an expiry; all or nobody
+simple  addresses and roles; the output lists successful and failed items
+full    for each person a role, an inviter, a redirect URL, metadata and an expiry; all people or none
 """
 
 import argparse
@@ -21,9 +21,9 @@ EXIT_PARTLY = 3
 
 
 def invite_simply(client: Client, organization_id: str, inviter_user_id: str, people: list[dict]) -> dict:
-    """Invites people given by `email` and `role`. One bad address does no harm to the others."""
+    """Invites people by `email` and `role`. A bad address does not affect the others."""
     request = invitation_pb2.BulkCreateRequest(
-        # Lets the channel try again: the second answer is the first one, and nobody gets two mails.
+        # Makes retries safe: a repeated call returns the first response and sends no email.
         request_id=str(uuid.uuid4()),
         organization_id=organization_id,
         inviter_user_id=inviter_user_id,
@@ -44,7 +44,7 @@ def invite_simply(client: Client, organization_id: str, inviter_user_id: str, pe
 
 
 def invite_fully(client: Client, organization_id: str, people: list[dict]) -> list[dict]:
-    """Invites people with everything an invitation can carry, and returns their links. All are invited or nobody."""
+    """Invites people with all fields and returns their links. Atomic: all people or none."""
     request = invitation_pb2.BulkCreateRequest(
         request_id=str(uuid.uuid4()),
         organization_id=organization_id,
@@ -57,7 +57,7 @@ def invite_fully(client: Client, organization_id: str, people: list[dict]) -> li
 
 
 def accept(client: Client, link: str, user_id: str, email: str) -> dict:
-    """Accepts an invitation for a user who has proven to own the address, and returns the membership."""
+    """Accepts an invitation for a user with a verified address, and returns the membership."""
     request = invitation_pb2.AcceptRequest(token=token_of(link), user_id=user_id, user_emails=[email])
     answer = client.call(client.invitations.Accept, request)
     membership = json_format.MessageToDict(answer.membership, preserving_proto_field_name=True)
@@ -118,7 +118,7 @@ def organization_invitation(result: invitation_pb2.BulkCreateResult) -> dict:
 
 
 def metadata(struct: struct_pb2.Struct) -> dict:
-    """A Struct as JSON. It keeps every number as a float; those that are whole become whole again."""
+    """A Struct as JSON. A Struct stores every number as a float; whole numbers become int again."""
 
     def plain(value):
         if isinstance(value, dict):
@@ -131,7 +131,7 @@ def metadata(struct: struct_pb2.Struct) -> dict:
 
 
 def token_of(link: str) -> str:
-    """The token stands in the link's fragment, or in its query where the server links to redirect URLs."""
+    """The token is in the fragment of the link, or in its query if the server links to redirect URLs."""
     url = urllib.parse.urlsplit(link)
     named = urllib.parse.parse_qs(url.fragment).get("token") or urllib.parse.parse_qs(url.query)["invitation_token"]
     return named[0]
@@ -145,8 +145,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="INVITATIONS_SERVER says where the service is (127.0.0.1:50051), INVITATIONS_TOKEN_FILE or\n"
-        "INVITATIONS_TOKEN who calls. Status: 0 done, 1 refused, 3 done in part.",
+        epilog="INVITATIONS_SERVER is the address of the service (127.0.0.1:50051 by default). The token of the\n"
+        "caller is in INVITATIONS_TOKEN_FILE or INVITATIONS_TOKEN. Status: 0 done, 1 refused, 3 partly done.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     simple = commands.add_parser("simple", help='a file of {"invitations": [{"email", "role"}]}')

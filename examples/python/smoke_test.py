@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Speaks both ways of invite.py to a running server and checks every field of the answers.
+"""Runs both commands of invite.py against a server and checks every field of the results.
 
     INVITATIONS_SERVER=127.0.0.1:50051 INVITATIONS_TOKEN_FILE=../../.data/demo.token ./smoke_test.py ORGANIZATION
 
-The organization must know the inviter as an admin and list the redirect URL's origin. Each run uses addresses of its
-own, so it can be repeated. Status 0 if everything holds, 1 with a line for each thing that does not.
+The inviter must be an admin of the organization, and the origin of the redirect URL must be on its list. Each run uses new
+addresses, so it can be repeated. Status: 0 if all checks succeed, 1 with a line for each failed check.
 """
 
 import argparse
@@ -48,7 +48,7 @@ FULL_FIELDS = {
 
 
 class Checks:
-    """Counts what holds and tells what does not."""
+    """Counts successful checks and collects failed ones."""
 
     def __init__(self):
         self.held, self.broken = 0, []
@@ -60,7 +60,7 @@ class Checks:
             self.broken.append(what)
 
     def filled(self, answer: dict, fields: set[str], what: str) -> None:
-        """Every field is there and says something; False is something."""
+        """Every field is present and not empty; False is not empty."""
         for field in sorted(fields):
             self.that(answer.get(field) not in (None, "", {}), f"{what}: {field} is missing or empty")
 
