@@ -24,7 +24,9 @@ instructions: ## counts the instructions of the pure parts and compares them wit
 lint: ## checks format, lints and scripts
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets -- --deny warnings
-	@if command -v shellcheck >/dev/null; then shellcheck --external-sources scripts/*; else echo 'shellcheck is not installed, scripts not checked'; fi
+	@if command -v shellcheck >/dev/null; then shellcheck --external-sources $(filter-out scripts/words.txt,$(wildcard scripts/*)); else echo 'shellcheck is not installed, scripts not checked'; fi
+	@scripts/check-words
+	@if command -v codespell >/dev/null; then git ls-files -z | xargs -0 codespell; else echo 'codespell is not installed; spelling is not checked'; fi
 
 deny: ## checks the dependencies: advisories, licences, sources, bans
 	scripts/deny
@@ -37,7 +39,7 @@ proto: ## checks the protocol with buf
 	scripts/buf format --diff --exit-code
 
 docs: ## writes docs/errors.md anew after a comment of the protocol changed
-	WRITE_DOCS=1 cargo test --locked --test it -- --exact errors::the_page_of_errors_says_what_the_protocol_says
+	WRITE_DOCS=1 cargo test --locked --test it -- --exact project::errors::the_page_of_errors_says_what_the_protocol_says
 
 clean-data: ## stops the private Postgres clusters and deletes .data with all mails, keys and tokens
 	scripts/postgres remove

@@ -126,9 +126,9 @@ def check_full(client: Client, checks: Checks, organization: str, inviter: str, 
         invite.invite_fully(client, organization, [person | {"role": "no such role", "expires_in_days": 400}])
         checks.that(False, "full: a bad item was not refused")
     except grpc.RpcError as refusal:
-        told = explain(refusal)
+        explanation = explain(refusal)
         for part in ("ITEMS_FAILED", "invitations[0].role: ROLE_UNKNOWN", "invitations[0].ttl: EXPIRY_OUT_OF_RANGE"):
-            checks.that(part in told, f"full: a refusal does not tell {part}")
+            checks.that(part in explanation, f"full: a refusal does not contain {part}")
 
 
 def main() -> int:
