@@ -1,95 +1,164 @@
-//! Accept beside its statement alone, `store::subjects::accept`, sent by pgbench over as many connections as there are
-//! callers. Everybody is invited by one organization and accepts once, as a user whom the directory does not know.
+//! Accept, compared with the statement of `store::subjects::accept` alone, over as many connections as there are callers.
 //!
-//! Each caller has a connection of its own, as pgbench has; and once all share one, as the threads of a service and what
-//! stands behind a proxy do.
+//! Each invitation is accepted once, by a user whom the directory does not know. Each caller has a connection of its own.
+//! In one row all callers share one connection to the server, like the threads of a client.
 
-use std::time::Instant;
+use std::cell::Cell;
+use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
-use invitations::domain::audit::AuditAction;
+use anyhow::ensure;
+use invitations::clock::{Clock as _, SystemClock};
+use invitations::domain::audit::{AuditAction, AuditCounts, AuditEvent};
+use invitations::domain::invitation::StateName;
+use invitations::domain::keyring::Keyring;
 use invitations::proto::AcceptRequest;
+use invitations::store::Connection;
+use invitations::store::subjects::{self, Acceptance, Subject};
+use sqlx::PgConnection;
+use tokio::sync::Mutex;
+use uuid::Uuid;
 
-use crate::arguments::Arguments;
-use crate::contest::{Contest, Outcome, Turn, hold, together};
-use crate::database::Database;
-use crate::meter::Meter;
-use crate::people::ORGANIZATION;
-use crate::pgbench;
-use crate::seed::{self, Seed};
-use crate::service::{Client, Service, authorized};
-use crate::statement;
+use crate::bench::Bench;
+use crate::comparison::{Comparison, Metric};
+use crate::load::{caller, run_callers};
+use crate::seed::{self, KEY_ID, KEYS, ORGANIZATION, SeededInvitation};
+use crate::server_process::{ServerProcess, authorized};
 
-/// Where the statement stands.
-const SOURCE: &str = include_str!("../../src/store/subjects.rs");
-/// People whom the organization has invited.
-const PEOPLE: usize = 200_000;
-const QUICK_PEOPLE: usize = 10_000;
-const LOADS: [Load; 4] = [
-    Load::apart(1, 1_000),
-    Load::apart(8, 375),
-    Load::apart(32, 188),
-    Load::together(32, 188),
-];
-/// Of a smoke run.
-const QUICK_LOADS: [Load; 4] = [
-    Load::apart(1, 200),
-    Load::apart(8, 50),
-    Load::apart(32, 13),
-    Load::together(32, 13),
+const INVITATIONS: usize = 200_000;
+const QUICK_INVITATIONS: usize = 10_000;
+/// Callers, calls of each caller in a round, calls in a quick round, and whether all callers share one connection.
+const LOADS: [(usize, usize, usize, bool); 4] = [
+    (1, 1_000, 200, false),
+    (8, 375, 50, false),
+    (32, 188, 13, false),
+    (32, 188, 13, true),
 ];
 const ROUNDS: usize = 5;
 const QUICK_ROUNDS: usize = 2;
+const USER_NAME: &str = "Grace Hopper";
 
-/// Who calls.
-#[derive(Clone, Copy)]
-struct Load {
-    callers: usize,
-    /// How often each of them accepts in a turn.
-    calls: usize,
-    /// Whether they share a connection.
-    is_shared: bool,
-}
-
-struct Accept<'a> {
-    database: &'a Database,
-    seed: &'a Seed,
-    clients: Vec<Client>,
-    load: Load,
-    statement: &'a str,
-    /// Who is next.
-    next: usize,
-}
-
-/// Measures it in a database of its own.
-pub(crate) async fn run(server_url: &str, arguments: &Arguments) -> anyhow::Result<Vec<Outcome>> {
-    let database = Database::create(server_url).await?;
-    let service = Service::start(&database).await?;
-    let mut meter = Meter::new(&database, Some(service.pid())).await?;
-    let (people, loads) = if arguments.quick {
-        (QUICK_PEOPLE, QUICK_LOADS)
-    } else {
-        (PEOPLE, LOADS)
-    };
-    let seed = Seed::plant(&database, people).await?;
-    let statement = in_sql()?;
-    let rounds = arguments.rounds(1, ROUNDS, QUICK_ROUNDS);
-    let mut outcomes = Vec::new();
-    let mut next = 0;
-    for load in loads {
-        let mut contest = Accept {
-            database: &database,
-            seed: &seed,
-            clients: load.clients(&service).await?,
-            load,
-            statement: &statement,
-            next,
+pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
+    let server = ServerProcess::start_api(&bench.database).await?;
+    let keyring = Keyring::parse(KEYS)?;
+    let invitations = bench.arguments.pick(INVITATIONS, QUICK_INVITATIONS);
+    seed::insert_invitations(&bench.database, Uuid::from_u128(1), 0..invitations).await?;
+    for (callers, calls, quick_calls, is_shared) in LOADS {
+        let calls = bench.arguments.pick(calls, quick_calls);
+        let clients = if is_shared {
+            vec![server.client().await?; callers]
+        } else {
+            server.clients(callers).await?
         };
-        outcomes.push(hold(&mut contest, &database, &mut meter, rounds).await?);
-        next = contest.next;
+        let mut connections = Vec::new();
+        for _ in 0..callers {
+            connections.push(Arc::new(Mutex::new(bench.database.connect().await?)));
+        }
+        let comparison = Comparison {
+            operation: if is_shared {
+                "Accept, one connection"
+            } else {
+                "Accept"
+            },
+            reference: "the statement",
+            size: 1,
+            callers,
+            metric: Metric::Rate,
+            inserts_into: &["memberships", "users", "user_emails", "audit_events"],
+            warm_up_rounds: 1,
+            rounds: bench.arguments.pick(ROUNDS, QUICK_ROUNDS),
+            process: Some(server.pid()),
+        };
+        let numbers = Cell::new(bench.items_total);
+        let next = || numbers.replace(numbers.get() + 1);
+        let service = async || {
+            let request = || authorized(request(&keyring, next())?);
+            let callers = clients.iter().map(|client| caller(client, calls, request));
+            run_callers(callers, 1, |mut client, request| async move {
+                let response = client.accept(request).await?.into_inner();
+                ensure!(!response.already_member, "the user was a member before");
+                Ok(())
+            })
+            .await
+        };
+        let reference = async || {
+            let number = || Ok(next());
+            let callers = connections
+                .iter()
+                .map(|connection| caller(connection, calls, number));
+            run_callers(callers, 1, |connection, number| async move {
+                accept_by_statement(&mut *connection.lock().await, number).await
+            })
+            .await
+        };
+        bench.compare(comparison, service, reference).await?;
     }
-    // Of both sides, whatever a member needs: an invitation that ended, whose mail is not sent, and an event of it.
-    let accepted = database
+    check_acceptances(bench).await?;
+    server.stop().await
+}
+
+fn request(keyring: &Keyring, number: usize) -> anyhow::Result<AcceptRequest> {
+    let seeded = SeededInvitation::new(number);
+    Ok(AcceptRequest {
+        token: seed::token(keyring, number)?,
+        user_id: seeded.user_id,
+        user_name: USER_NAME.to_owned(),
+        user_emails: vec![seeded.email],
+    })
+}
+
+/// Runs the statement with the values that the service binds, as a transaction of its own.
+async fn accept_by_statement(connection: &mut PgConnection, number: usize) -> anyhow::Result<()> {
+    let now = SystemClock.now();
+    let seeded = SeededInvitation::new(number);
+    let id = Uuid::parse_str(&seeded.id)?;
+    let subject = Subject {
+        id,
+        organization_id: ORGANIZATION.to_owned(),
+        is_organization_deleted: false,
+        is_organization_suspended: false,
+        generation: 1,
+        nonce: seed::nonce(number).to_vec(),
+        key_id: i16::from(KEY_ID),
+        email_normalized: seeded.email.clone(),
+        state: StateName::Pending.as_str().to_owned(),
+        expires_at: now,
+        ended_by_user_id: None,
+    };
+    let event = AuditEvent {
+        id: seed::event_id(number)?,
+        created_at: now,
+        organization_id: ORGANIZATION.to_owned(),
+        action: AuditAction::Accept,
+        refusal: None,
+        caller: "bench".to_owned(),
+        on_behalf_of_user_id: Some(seeded.user_id.clone()),
+        subject_user_id: Some(seeded.user_id.clone()),
+        invitation_id: Some(id),
+        batch_id: None,
+        request_id: None,
+        counts: AuditCounts::default(),
+    };
+    let emails = [seeded.email];
+    let acceptance = Acceptance {
+        subject: &subject,
+        user_id: &seeded.user_id,
+        user_name: USER_NAME,
+        emails_normalized: &emails,
+        emails_to_keep: &emails,
+        now,
+        // Decides about the response of the service alone.
+        version: "1",
+        event: &event,
+    };
+    let accepted = subjects::accept(&mut Connection::new(connection), &acceptance).await?;
+    ensure!(accepted.is_claimed, "invitation {number} is not pending");
+    Ok(())
+}
+
+/// Fails unless each call of both sides left every row that belongs to an accepted invitation.
+async fn check_acceptances(bench: &Bench<'_>) -> anyhow::Result<()> {
+    let accepted = bench
+        .database
         .count(
             "SELECT count(*) FROM invitations i
                JOIN memberships m ON m.organization_id = i.organization_id AND m.user_id = i.ended_by_user_id
@@ -101,146 +170,9 @@ pub(crate) async fn run(server_url: &str, arguments: &Arguments) -> anyhow::Resu
         )
         .await?;
     ensure!(
-        usize::try_from(accepted)? == next,
-        "{accepted} accepted where {next} were timed"
+        usize::try_from(accepted)? == bench.items_total,
+        "{accepted} invitations are accepted, but {} calls succeeded",
+        bench.items_total
     );
-    drop(meter);
-    service.stop().await?;
-    database.drop().await?;
-    Ok(outcomes)
-}
-
-impl Load {
-    const fn apart(callers: usize, calls: usize) -> Self {
-        Self {
-            callers,
-            calls,
-            is_shared: false,
-        }
-    }
-
-    const fn together(callers: usize, calls: usize) -> Self {
-        Self {
-            is_shared: true,
-            ..Self::apart(callers, calls)
-        }
-    }
-
-    /// A client for each caller.
-    async fn clients(self, service: &Service) -> anyhow::Result<Vec<Client>> {
-        if self.is_shared {
-            Ok(vec![service.client().await?; self.callers])
-        } else {
-            service.clients(self.callers).await
-        }
-    }
-}
-
-impl Accept<'_> {
-    fn take(&mut self) -> anyhow::Result<usize> {
-        let first = self.next;
-        self.next += self.load.callers * self.load.calls;
-        ensure!(self.next <= self.seed.count(), "too few people are invited");
-        Ok(first)
-    }
-}
-
-impl Contest for Accept<'_> {
-    const SAME_ROWS: &'static [&'static str] = &[
-        "memberships",
-        "users",
-        "user_emails",
-        "audit_events",
-        "invitation_events",
-    ];
-
-    fn name(&self) -> &'static str {
-        if self.load.is_shared {
-            "Accept, one connection"
-        } else {
-            "Accept"
-        }
-    }
-
-    fn reference_name(&self) -> &'static str {
-        "pgbench"
-    }
-
-    fn size(&self) -> usize {
-        1
-    }
-
-    fn callers(&self) -> usize {
-        self.load.callers
-    }
-
-    async fn ours(&mut self) -> anyhow::Result<Turn> {
-        let mut first = self.take()?;
-        let mut jobs = Vec::new();
-        for client in &self.clients {
-            let mut requests = Vec::new();
-            for number in first..first + self.load.calls {
-                requests.push(authorized(request(self.seed, number)?)?);
-            }
-            first += self.load.calls;
-            let mut client = client.clone();
-            jobs.push(async move {
-                let mut latencies = Vec::new();
-                for request in requests {
-                    let started = Instant::now();
-                    let response = client.accept(request).await?.into_inner();
-                    latencies.push(started.elapsed());
-                    ensure!(!response.already_member, "somebody was a member before");
-                }
-                Ok(latencies)
-            });
-        }
-        together(self.load.calls * self.load.callers, jobs).await
-    }
-
-    async fn reference(&mut self) -> anyhow::Result<Turn> {
-        let run = pgbench::Run {
-            first: self.take()?,
-            url: self.database.url(),
-            statement: self.statement,
-            connections: self.load.callers,
-            transactions: self.load.calls,
-        };
-        run.turn()
-    }
-}
-
-fn request(seed: &Seed, number: usize) -> anyhow::Result<AcceptRequest> {
-    let person = seed::person(number);
-    Ok(AcceptRequest {
-        token: seed.token(number)?,
-        user_id: person.user_id,
-        user_name: "Grace Hopper".to_owned(),
-        user_emails: vec![person.email],
-    })
-}
-
-/// The statement for the person of the number `:n`, as the service sends it for them.
-fn in_sql() -> anyhow::Result<String> {
-    let person = seed::person_in_sql(":n");
-    let emails = format!("ARRAY[{}]::text[]", person.email);
-    let parameters = [
-        format!("'{ORGANIZATION}'::text"),
-        person.id,
-        "1".to_owned(),
-        person.user_id.clone(),
-        "'Grace Hopper'::text".to_owned(),
-        emails.clone(),
-        "now()".to_owned(),
-        emails,
-        seed::event_id_in_sql(":n"),
-        format!("'{}'::text", AuditAction::Accept.as_str()),
-        "'OK'::text".to_owned(),
-        "'bench'::text".to_owned(),
-        person.user_id,
-        // The version that it had: whatever it says, the statement does the same.
-        "'1'::text".to_owned(),
-    ];
-    let text = statement::text(SOURCE, "store::subjects::accept")?;
-    statement::fill(text, &parameters).context("the statement of Accept has changed")
+    Ok(())
 }

@@ -1,31 +1,28 @@
-//! What is asked for on the command line.
+//! The command line.
 
 use clap::{Parser, ValueEnum};
 
-use crate::contest::Rounds;
-
-/// Measures the service beside what the machine can do without it, and prints one table.
+/// Measures the service beside references that do the same work without it, and prints one table.
 #[derive(Parser)]
 #[command(name = "bench")]
 pub(crate) struct Arguments {
     /// What to measure; by default everything
     operations: Vec<Operation>,
-    /// A smoke run of some minutes: few rounds, small sizes, and figures that say little
+    /// Run few rounds with small sizes, which takes some minutes; the figures mean little
     #[arg(long)]
     pub(crate) quick: bool,
-    /// Leaves the references out, so that a profile shows the service alone
+    /// Skip the references, so that a profile shows the service alone
     #[arg(long)]
     pub(crate) alone: bool,
-    /// What cargo adds
+    /// `cargo bench` adds this option
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-/// What can be measured.
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "snake_case")]
 pub(crate) enum Operation {
-    /// Mails a second, near and far, and claims
+    /// Messages a second from a full queue, to a near and a distant relay; claims from a long queue
     Delivery,
     /// BulkCreate
     BulkCreate,
@@ -33,14 +30,14 @@ pub(crate) enum Operation {
     BulkCreateStream,
     /// Accept
     Accept,
-    /// Get, List, Preview and GetBatch
+    /// Get, Preview, GetBatch and List
     Reads,
-    /// BulkCreate over two and four processes
+    /// BulkCreate on two and four server processes
     Replicas,
 }
 
 impl Arguments {
-    /// Those asked for, in the order of the table.
+    /// The selected operations, in the order of the table.
     pub(crate) fn operations(&self) -> impl Iterator<Item = Operation> {
         Operation::value_variants()
             .iter()
@@ -48,17 +45,8 @@ impl Arguments {
             .filter(|operation| self.operations.is_empty() || self.operations.contains(operation))
     }
 
-    /// Rounds: so many before it counts, and one of two numbers that do.
-    pub(crate) fn rounds(&self, warm_up: usize, full: usize, quick: usize) -> Rounds {
-        Rounds {
-            warm_up,
-            timed: if self.quick { quick.min(full) } else { full },
-            is_alone: self.alone,
-        }
-    }
-
-    /// How many write in a round.
-    pub(crate) fn sides(&self) -> usize {
-        if self.alone { 1 } else { 2 }
+    /// Selects one of two sizes.
+    pub(crate) fn pick<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
     }
 }

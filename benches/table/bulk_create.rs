@@ -1,25 +1,21 @@
-//! BulkCreate beside the same rows by the statement of `store::invitations::insert_many`, with as many callers over as
-//! many connections.
+//! BulkCreate, compared with the insert statement of `store::invitations` over a pool, by as many callers.
 //!
-//! Both leave the same rows in `invitations` and `outbox`. Items are an address alone: no metadata, note or `request_id`.
-//! Each time includes the commit; messages and rows are made before it.
-
-use std::time::Instant;
+//! Both leave the same rows. Items contain an address alone. Requests and rows are built before the measurement.
+//!
+//! Replicas: BulkCreate on several server processes, compared with one process on the same database. All processes share
+//! the machine with Postgres.
 
 use anyhow::ensure;
 use invitations::proto::{BulkCreateRequest, NewInvitation};
-use invitations::store::Store;
 
-use crate::arguments::Arguments;
-use crate::contest::{Contest, Outcome, Turn, hold, together};
-use crate::database::Database;
-use crate::meter::Meter;
-use crate::people::{INVITER, ORGANIZATION, People};
-use crate::pool::{self, STORE_CONFIG};
-use crate::service::{Client, Service, authorized};
-use crate::yardstick;
+use crate::bench::Bench;
+use crate::comparison::{Comparison, Metric};
+use crate::insert_batch::{AddressSource, InsertBatch};
+use crate::load::{Sample, caller, run_callers};
+use crate::seed::{INVITER, ORGANIZATION};
+use crate::server_process::{InvitationClient, ServerProcess, authorized};
 
-/// Items of a call, callers, calls of each caller in a turn, and rounds: fewer where one takes long.
+/// Items in a call, callers, calls of each caller in a round, and rounds.
 const SIZES: [(usize, usize, usize, usize); 8] = [
     (10, 1, 40, 15),
     (100, 1, 20, 15),
@@ -30,146 +26,120 @@ const SIZES: [(usize, usize, usize, usize); 8] = [
     (1_000, 8, 2, 11),
     (10_000, 8, 1, 7),
 ];
-/// Rounds in a smoke run, which leaves the largest ones out.
 const QUICK_ROUNDS: usize = 3;
-const QUICK_ROWS_MAX: usize = 10_000;
-const WARM_UP_ROUNDS: usize = 2;
+const QUICK_ITEMS_MAX: usize = 10_000;
+const INSERTS_INTO: &[&str] = &["invitations", "outbox", "invitation_events"];
 
-/// BulkCreate and the pool.
-struct BulkCreate {
-    size: usize,
-    calls: usize,
-    clients: Vec<Client>,
-    store: Store,
-    people: People,
-}
+const REPLICAS: [(usize, &str); 2] = [
+    (2, "BulkCreate, 2 processes"),
+    (4, "BulkCreate, 4 processes"),
+];
+/// Items in a call, and calls of each caller in a round.
+const REPLICA_SIZES: [(usize, usize); 2] = [(10, 20), (1_000, 2)];
+const REPLICA_CALLERS: usize = 8;
+const REPLICA_ROUNDS: usize = 9;
+const QUICK_REPLICA_ROUNDS: usize = 2;
 
-/// Measures it, and what the yardstick is worth, in a database of their own.
-pub(crate) async fn run(server_url: &str, arguments: &Arguments) -> anyhow::Result<Vec<Outcome>> {
-    let database = Database::create(server_url).await?;
-    let service = Service::start(&database).await?;
-    let mut meter = Meter::new(&database, Some(service.pid())).await?;
-    let store = Store::new(database.url(), STORE_CONFIG)?;
-    let mut people = People::new();
-    let mut outcomes = Vec::new();
-    let mut written = 0;
+pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
+    let server = ServerProcess::start_api(&bench.database).await?;
+    let addresses = AddressSource::default();
     for (size, callers, calls, rounds) in SIZES {
-        if arguments.quick && size * callers > QUICK_ROWS_MAX {
+        if bench.arguments.quick && size * callers > QUICK_ITEMS_MAX {
             continue;
         }
-        let rounds = arguments.rounds(WARM_UP_ROUNDS, rounds, QUICK_ROUNDS);
-        let mut contest = BulkCreate {
+        let clients = server.clients(callers).await?;
+        let store = bench.store.clone();
+        let comparison = Comparison {
+            operation: "BulkCreate",
+            reference: "the statement",
             size,
-            calls,
-            clients: service.clients(callers).await?,
-            store: store.clone(),
-            people,
+            callers,
+            metric: Metric::Rate,
+            inserts_into: INSERTS_INTO,
+            warm_up_rounds: 2,
+            rounds: bench.arguments.pick(rounds, QUICK_ROUNDS),
+            process: Some(server.pid()),
         };
-        outcomes.push(hold(&mut contest, &database, &mut meter, rounds).await?);
-        people = contest.people;
-        written += arguments.sides() * size * callers * calls * (rounds.warm_up + rounds.timed);
+        let service = async || create(&clients, &addresses, size, calls).await;
+        let reference = async || {
+            let batch = || InsertBatch::new(&addresses.take(size));
+            let callers = (0..callers).map(|_| caller(&store, calls, batch));
+            run_callers(callers, size, |store, batch| {
+                InsertBatch::insert(batch, store)
+            })
+            .await
+        };
+        bench.compare(comparison, service, reference).await?;
     }
-    if !arguments.alone {
-        let (of_statement, rows) = yardstick::run(&database, &store, people, arguments).await?;
-        outcomes.extend(of_statement);
-        written += rows;
-    }
-    let found = usize::try_from(database.count_invitations().await?)?;
-    ensure!(
-        found == written,
-        "{found} invitations were found where {written} were timed"
-    );
-    store.close().await;
-    drop(meter);
-    service.stop().await?;
-    database.drop().await?;
-    Ok(outcomes)
+    bench.check_invitations().await?;
+    server.stop().await
 }
 
-impl Contest for BulkCreate {
-    const SAME_ROWS: &'static [&'static str] = &["invitations", "outbox", "invitation_events"];
-
-    fn name(&self) -> &'static str {
-        "BulkCreate"
-    }
-
-    fn reference_name(&self) -> &'static str {
-        "the statement"
-    }
-
-    fn size(&self) -> usize {
-        self.size
-    }
-
-    fn callers(&self) -> usize {
-        self.clients.len()
-    }
-
-    async fn ours(&mut self) -> anyhow::Result<Turn> {
-        turn(&self.clients, &mut self.people, self.size, self.calls).await
-    }
-
-    async fn reference(&mut self) -> anyhow::Result<Turn> {
-        let mut jobs = Vec::new();
-        for _ in &self.clients {
-            let mut batches = Vec::new();
-            for _ in 0..self.calls {
-                batches.push(self.people.batch(self.size)?);
-            }
-            let store = self.store.clone();
-            jobs.push(async move {
-                let mut latencies = Vec::new();
-                for batch in batches {
-                    latencies.push(pool::insert(&store, batch).await?);
-                }
-                Ok(latencies)
-            });
+pub(crate) async fn run_replicas(bench: &mut Bench<'_>) -> anyhow::Result<()> {
+    let mut servers = Vec::new();
+    let addresses = AddressSource::default();
+    for (processes, operation) in REPLICAS {
+        while servers.len() < processes {
+            servers.push(ServerProcess::start_api(&bench.database).await?);
         }
-        together(self.size * self.calls * self.clients.len(), jobs).await
+        // One client for each caller, spread evenly over the servers.
+        let (mut all, mut first) = (Vec::new(), Vec::new());
+        for server in servers.iter().cycle().take(REPLICA_CALLERS) {
+            all.push(server.client().await?);
+            first.push(servers[0].client().await?);
+        }
+        for (size, calls) in REPLICA_SIZES {
+            let comparison = Comparison {
+                operation,
+                reference: "one process",
+                size,
+                callers: REPLICA_CALLERS,
+                metric: Metric::Rate,
+                inserts_into: INSERTS_INTO,
+                warm_up_rounds: 1,
+                rounds: bench.arguments.pick(REPLICA_ROUNDS, QUICK_REPLICA_ROUNDS),
+                process: None,
+            };
+            let service = async || create(&all, &addresses, size, calls).await;
+            let reference = async || create(&first, &addresses, size, calls).await;
+            bench.compare(comparison, service, reference).await?;
+        }
     }
+    bench.check_invitations().await?;
+    for server in servers {
+        server.stop().await?;
+    }
+    Ok(())
 }
 
-/// Each client makes so many calls of so many people, one after another.
-pub(crate) async fn turn(
-    clients: &[Client],
-    people: &mut People,
+/// Each client makes `calls` calls with `size` items.
+async fn create(
+    clients: &[InvitationClient],
+    addresses: &AddressSource,
     size: usize,
     calls: usize,
-) -> anyhow::Result<Turn> {
-    let mut jobs = Vec::new();
-    for client in clients {
-        let mut requests = Vec::new();
-        for _ in 0..calls {
-            requests.push(authorized(request(people.emails(size)))?);
-        }
-        let mut client = client.clone();
-        jobs.push(async move {
-            let mut latencies = Vec::new();
-            for request in requests {
-                let started = Instant::now();
-                let response = client.bulk_create(request).await?.into_inner();
-                latencies.push(started.elapsed());
-                let created = usize::try_from(response.created_count)?;
-                ensure!(created == size, "{created} of {size} were created");
-            }
-            Ok(latencies)
-        });
-    }
-    together(size * calls * clients.len(), jobs).await
+) -> anyhow::Result<Sample> {
+    let request = || authorized(request(addresses.take(size)));
+    let callers = clients.iter().map(|client| caller(client, calls, request));
+    run_callers(callers, size, move |mut client, request| async move {
+        let response = client.bulk_create(request).await?.into_inner();
+        let created = usize::try_from(response.created_count)?;
+        ensure!(created == size, "{created} of {size} items were created");
+        Ok(())
+    })
+    .await
 }
 
-/// A request of which nothing but addresses is said.
 pub(crate) fn request(emails: Vec<String>) -> BulkCreateRequest {
     BulkCreateRequest {
         organization_id: ORGANIZATION.to_owned(),
         inviter_user_id: INVITER.to_owned(),
-        invitations: emails.into_iter().map(invitation).collect(),
+        invitations: emails.into_iter().map(item).collect(),
         ..Default::default()
     }
 }
 
-/// An item that is an address alone.
-pub(crate) fn invitation(email: String) -> NewInvitation {
+pub(crate) fn item(email: String) -> NewInvitation {
     NewInvitation {
         email,
         ..Default::default()

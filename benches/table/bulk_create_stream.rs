@@ -1,163 +1,133 @@
-//! BulkCreateStream beside as many rows by statements of 1,000 rows each, one after another over the pool.
+//! BulkCreateStream, compared with insert statements of 1,000 rows, one after another over a pool.
 //!
-//! Both make their rows as they go along. The latencies of the stream are the times from one answer to the next.
+//! Both build their rows during the measurement. The latencies of the stream are the times between two responses.
 
 use std::time::Instant;
 
-use anyhow::{bail, ensure};
+use anyhow::ensure;
 use futures::stream;
 use invitations::proto::{
     BulkCreateStreamHeader, BulkCreateStreamItem, BulkCreateStreamRequest, CreateOutcome,
 };
 use invitations::store::Store;
 
-use crate::arguments::Arguments;
+use crate::bench::Bench;
 use crate::bulk_create;
-use crate::contest::{Contest, Outcome, Turn, hold};
-use crate::database::Database;
-use crate::meter::Meter;
-use crate::people::{INVITER, ORGANIZATION, People};
-use crate::pool::{self, STORE_CONFIG};
-use crate::service::{Client, Service, authorized};
+use crate::comparison::{Comparison, Metric};
+use crate::insert_batch::{AddressSource, InsertBatch};
+use crate::load::Sample;
+use crate::seed::{INVITER, ORGANIZATION};
+use crate::server_process::{InvitationClient, ServerProcess, authorized};
 
-/// Items of a stream, rounds before it counts, and rounds that do.
+/// Items of a stream, warm-up rounds, and rounds.
 const SIZES: [(usize, usize, usize); 2] = [(100_000, 1, 5), (1_000_000, 0, 1)];
-/// The same in a smoke run.
 const QUICK_SIZES: [(usize, usize, usize); 2] = [(5_000, 1, 2), (20_000, 0, 1)];
-/// Items of a message.
 const MESSAGE_ITEMS: usize = 500;
-/// Rows of a statement.
 const STATEMENT_ROWS: usize = 1_000;
 
-struct BulkCreateStream {
-    size: usize,
-    client: Client,
-    store: Store,
-    people: People,
-}
-
-/// Measures it in a database of its own.
-pub(crate) async fn run(server_url: &str, arguments: &Arguments) -> anyhow::Result<Vec<Outcome>> {
-    let database = Database::create(server_url).await?;
-    let service = Service::start(&database).await?;
-    let mut meter = Meter::new(&database, Some(service.pid())).await?;
-    let store = Store::new(database.url(), STORE_CONFIG)?;
-    let sizes = if arguments.quick { QUICK_SIZES } else { SIZES };
-    let mut people = People::new();
-    let mut outcomes = Vec::new();
-    let mut written = 0;
-    for (size, warm_up, timed) in sizes {
-        let mut contest = BulkCreateStream {
+pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
+    let server = ServerProcess::start_api(&bench.database).await?;
+    let client = server.client().await?;
+    let store = bench.store.clone();
+    let addresses = AddressSource::default();
+    for (size, warm_up_rounds, rounds) in bench.arguments.pick(SIZES, QUICK_SIZES) {
+        let comparison = Comparison {
+            operation: "BulkCreateStream",
+            reference: "statements of 1,000",
             size,
-            client: service.client().await?,
-            store: store.clone(),
-            people,
+            callers: 1,
+            metric: Metric::Rate,
+            inserts_into: &["invitations", "outbox"],
+            warm_up_rounds,
+            rounds,
+            process: Some(server.pid()),
         };
-        let rounds = arguments.rounds(warm_up, timed, timed);
-        outcomes.push(hold(&mut contest, &database, &mut meter, rounds).await?);
-        people = contest.people;
-        written += arguments.sides() * size * (warm_up + timed);
+        let service = async || send_stream(client.clone(), &addresses, size).await;
+        let reference = async || insert_batches(&store, &addresses, size).await;
+        bench.compare(comparison, service, reference).await?;
     }
-    let found = usize::try_from(database.count_invitations().await?)?;
-    ensure!(
-        found == written,
-        "{found} invitations were found where {written} were timed"
-    );
-    store.close().await;
-    drop(meter);
-    service.stop().await?;
-    database.drop().await?;
-    Ok(outcomes)
+    bench.check_invitations().await?;
+    server.stop().await
 }
 
-impl Contest for BulkCreateStream {
-    const SAME_ROWS: &'static [&'static str] = &["invitations", "outbox"];
-
-    fn name(&self) -> &'static str {
-        "BulkCreateStream"
-    }
-
-    fn reference_name(&self) -> &'static str {
-        "statements of 1,000"
-    }
-
-    fn size(&self) -> usize {
-        self.size
-    }
-
-    fn callers(&self) -> usize {
-        1
-    }
-
-    async fn ours(&mut self) -> anyhow::Result<Turn> {
-        let messages = stream::iter(messages(self.people.some(self.size), self.size));
-        let started = Instant::now();
-        let answers = self.client.bulk_create_stream(authorized(messages)?);
-        let mut answers = answers.await?.into_inner();
-        let mut latencies = Vec::new();
-        let mut created = 0;
-        let mut last = Instant::now();
-        while let Some(answer) = answers.message().await? {
-            if answer.results.is_empty() {
-                continue;
-            }
-            latencies.push(last.elapsed());
-            last = Instant::now();
-            for result in answer.results {
-                if result.outcome() != CreateOutcome::Created {
-                    bail!("item {} was not created", result.index);
-                }
-                created += 1;
-            }
+async fn send_stream(
+    mut client: InvitationClient,
+    addresses: &AddressSource,
+    size: usize,
+) -> anyhow::Result<Sample> {
+    let mut latencies = Vec::new();
+    let mut created = 0;
+    let started = Instant::now();
+    let messages = stream::iter(messages(addresses.clone(), size));
+    let response = client.bulk_create_stream(authorized(messages)?).await?;
+    let mut responses = response.into_inner();
+    let mut previous = Instant::now();
+    while let Some(response) = responses.message().await? {
+        if response.results.is_empty() {
+            continue;
         }
-        let took = started.elapsed();
-        ensure!(
-            created == self.size,
-            "{created} of {} were created",
-            self.size
-        );
-        Ok(Turn {
-            items: created,
-            took,
-            latencies,
-        })
-    }
-
-    async fn reference(&mut self) -> anyhow::Result<Turn> {
-        let mut latencies = Vec::new();
-        let started = Instant::now();
-        for _ in 0..self.size / STATEMENT_ROWS {
-            let batch = self.people.batch(STATEMENT_ROWS)?;
-            latencies.push(pool::insert(&self.store, batch).await?);
+        latencies.push(previous.elapsed());
+        previous = Instant::now();
+        for result in &response.results {
+            let is_created = result.outcome() == CreateOutcome::Created;
+            ensure!(is_created, "item {} was not created", result.index);
         }
-        Ok(Turn {
-            items: self.size,
-            took: started.elapsed(),
-            latencies,
-        })
+        created += response.results.len();
     }
+    let elapsed = started.elapsed();
+    ensure!(created == size, "{created} of {size} items were created");
+    Ok(Sample {
+        items: created,
+        elapsed,
+        latencies,
+    })
 }
 
-/// The header, and messages that are made as the server takes them.
-fn messages(mut people: People, size: usize) -> impl Iterator<Item = BulkCreateStreamRequest> {
-    let header = BulkCreateStreamRequest {
-        header: Some(BulkCreateStreamHeader {
-            organization_id: ORGANIZATION.to_owned(),
-            inviter_user_id: INVITER.to_owned(),
-            ..Default::default()
-        }),
-        items: Vec::new(),
+async fn insert_batches(
+    store: &Store,
+    addresses: &AddressSource,
+    size: usize,
+) -> anyhow::Result<Sample> {
+    let mut latencies = Vec::new();
+    let started = Instant::now();
+    for _ in 0..size / STATEMENT_ROWS {
+        let batch = InsertBatch::new(&addresses.take(STATEMENT_ROWS))?;
+        let statement_started = Instant::now();
+        batch.insert(store.clone()).await?;
+        latencies.push(statement_started.elapsed());
+    }
+    Ok(Sample {
+        items: size,
+        elapsed: started.elapsed(),
+        latencies,
+    })
+}
+
+/// The header, and messages of items that are built when the stream is polled.
+fn messages(
+    addresses: AddressSource,
+    size: usize,
+) -> impl Iterator<Item = BulkCreateStreamRequest> {
+    let header = BulkCreateStreamHeader {
+        organization_id: ORGANIZATION.to_owned(),
+        inviter_user_id: INVITER.to_owned(),
+        ..Default::default()
     };
-    let items = (0..size / MESSAGE_ITEMS).map(move |_| BulkCreateStreamRequest {
-        header: None,
-        items: people.emails(MESSAGE_ITEMS).into_iter().map(item).collect(),
-    });
-    std::iter::once(header).chain(items)
-}
-
-fn item(email: String) -> BulkCreateStreamItem {
-    BulkCreateStreamItem {
+    let item = |email| BulkCreateStreamItem {
         key: String::new(),
-        invitation: Some(bulk_create::invitation(email)),
-    }
+        invitation: Some(bulk_create::item(email)),
+    };
+    let messages = (0..size / MESSAGE_ITEMS).map(move |_| BulkCreateStreamRequest {
+        header: None,
+        items: addresses
+            .take(MESSAGE_ITEMS)
+            .into_iter()
+            .map(item)
+            .collect(),
+    });
+    std::iter::once(BulkCreateStreamRequest {
+        header: Some(header),
+        items: Vec::new(),
+    })
+    .chain(messages)
 }

@@ -1,4 +1,4 @@
-//! A fresh database on a server that keeps what it says it has written.
+//! A fresh database on a durable Postgres server.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -8,94 +8,63 @@ use invitations::store::Store;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use url::Url;
 
+use crate::seed;
+
 const NAME: &str = "invitations_bench";
 
-/// How many rows each table has.
-pub(crate) type Counts = BTreeMap<String, i64>;
+/// The number of rows of each table.
+pub(crate) type RowCounts = BTreeMap<String, i64>;
 
-/// The database, migrated.
-pub(crate) struct Database {
+#[derive(Clone)]
+pub(crate) struct BenchDatabase {
     server_url: String,
     url: String,
-    /// What it began with.
-    invitations: i64,
+    /// Invitations that the template contained.
+    template_invitations: i64,
 }
 
-impl Database {
-    /// Makes it, and refuses a server that would be fast because it forgets.
+impl BenchDatabase {
+    /// Creates and migrates the database, with one organization and one inviter. With `BENCH_TEMPLATE` set, the database
+    /// starts as a copy of that database.
     pub(crate) async fn create(server_url: &str) -> anyhow::Result<Self> {
         let mut connection = PgConnection::connect(server_url)
             .await
             .context("cannot connect to BENCH_DATABASE_URL")?;
-        let settings: Vec<String> = sqlx::query_scalar(
-            "SELECT name FROM pg_settings
-              WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes') AND setting = 'on'",
-        )
-        .fetch_all(&mut connection)
-        .await?;
-        ensure!(
-            settings.len() == 3,
-            "fsync, synchronous_commit and full_page_writes must be on; only {settings:?} are"
-        );
-        drop_if_exists(&mut connection).await?;
+        check_durability(&mut connection).await?;
+        drop_database(&mut connection).await?;
         let template = env::var("BENCH_TEMPLATE").unwrap_or_else(|_| "template1".to_owned());
-        let statement = format!(
-            r#"CREATE DATABASE invitations_bench TEMPLATE "{template}" STRATEGY file_copy"#
-        );
+        let statement =
+            format!(r#"CREATE DATABASE {NAME} TEMPLATE "{template}" STRATEGY file_copy"#);
         sqlx::query(AssertSqlSafe(statement))
             .execute(&mut connection)
             .await
-            .with_context(|| format!("cannot make a copy of the database {template}"))?;
-        // What was dropped and made is written out now, and not while somebody is timed.
+            .with_context(|| format!("cannot copy the database {template}"))?;
+        // Writes out the changes now, so that no measurement includes it.
         sqlx::query("CHECKPOINT").execute(&mut connection).await?;
         connection.close().await?;
-        let mut url = Url::parse(server_url).context("BENCH_DATABASE_URL is no URL")?;
+        let mut url = Url::parse(server_url).context("BENCH_DATABASE_URL is not a URL")?;
         url.set_path(NAME);
-        let url = String::from(url);
-        Store::migrate(&url).await?;
         let mut database = Self {
             server_url: server_url.to_owned(),
-            url,
-            invitations: 0,
+            url: String::from(url),
+            template_invitations: 0,
         };
-        database.sweep().await?;
-        database.invitations = database.count_invitations().await?;
+        Store::migrate(&database.url).await?;
+        seed::insert_organization(&mut database.connect().await?).await?;
+        database.template_invitations = database.count_created_invitations().await?;
         Ok(database)
     }
 
-    /// What expired in a template says so, as it would by now: the service that is measured sweeps nothing.
-    async fn sweep(&self) -> anyhow::Result<()> {
-        let mut connection = self.connect().await?;
-        let overdue = "UPDATE invitations SET state = 'expired' WHERE state = 'pending' AND expires_at <= now()";
-        let swept = sqlx::query(overdue).execute(&mut connection).await?;
-        connection.close().await?;
-        if swept.rows_affected() > 0 {
-            self.settle().await?;
-        }
-        Ok(())
-    }
-
-    /// Its address.
     pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
-    /// A connection of its own.
     pub(crate) async fn connect(&self) -> anyhow::Result<PgConnection> {
         Ok(PgConnection::connect(&self.url).await?)
     }
 
-    /// The version of a server.
-    pub(crate) async fn describe(server_url: &str) -> anyhow::Result<String> {
-        let mut connection = PgConnection::connect(server_url).await?;
-        let version: String = sqlx::query_scalar("SHOW server_version")
-            .fetch_one(&mut connection)
-            .await?;
-        Ok(format!("Postgres {version}, durable"))
-    }
-
-    /// How many rows each table has. A table in parts counts as one.
-    pub(crate) async fn counts(&self) -> anyhow::Result<Counts> {
+    /// A partitioned table counts as one.
+    pub(crate) async fn row_counts(&self) -> anyhow::Result<RowCounts> {
         let mut connection = self.connect().await?;
         let tables: Vec<String> = sqlx::query_scalar(
             "SELECT relname::text FROM pg_class
@@ -103,7 +72,7 @@ impl Database {
         )
         .fetch_all(&mut connection)
         .await?;
-        let mut counts = Counts::new();
+        let mut counts = RowCounts::new();
         for table in tables {
             let statement = AssertSqlSafe(format!("SELECT count(*) FROM {table}"));
             let count = sqlx::query_scalar(statement)
@@ -114,25 +83,24 @@ impl Database {
         Ok(counts)
     }
 
-    /// A number that a query tells.
     pub(crate) async fn count(&self, query: &'static str) -> anyhow::Result<i64> {
         let mut connection = self.connect().await?;
         Ok(sqlx::query_scalar(query).fetch_one(&mut connection).await?)
     }
 
-    /// How many invitations of ours were made that owe a mail: the others would be rows that a road left half done.
-    pub(crate) async fn count_invitations(&self) -> anyhow::Result<i64> {
+    /// Counts the invitations of the benchmark that have a queued email.
+    pub(crate) async fn count_created_invitations(&self) -> anyhow::Result<i64> {
         let count = self
             .count(
                 "SELECT count(*) FROM invitations i JOIN outbox o ON o.invitation_id = i.id AND o.state = 'queued'
                   WHERE i.organization_id = 'acme'",
             )
             .await?;
-        Ok(count - self.invitations)
+        Ok(count - self.template_invitations)
     }
 
-    /// Has the planner know what is there, as it does some time after a table was filled.
-    pub(crate) async fn settle(&self) -> anyhow::Result<()> {
+    /// Updates the statistics of the planner, as autovacuum does some time after a table was filled.
+    pub(crate) async fn vacuum(&self) -> anyhow::Result<()> {
         let mut connection = self.connect().await?;
         for statement in ["VACUUM ANALYZE", "CHECKPOINT"] {
             sqlx::query(statement).execute(&mut connection).await?;
@@ -140,14 +108,35 @@ impl Database {
         Ok(())
     }
 
-    /// Deletes it.
     pub(crate) async fn drop(self) -> anyhow::Result<()> {
         let mut connection = PgConnection::connect(&self.server_url).await?;
-        drop_if_exists(&mut connection).await
+        drop_database(&mut connection).await
     }
 }
 
-async fn drop_if_exists(connection: &mut PgConnection) -> anyhow::Result<()> {
+pub(crate) async fn server_version(server_url: &str) -> anyhow::Result<String> {
+    let mut connection = PgConnection::connect(server_url).await?;
+    Ok(sqlx::query_scalar("SHOW server_version")
+        .fetch_one(&mut connection)
+        .await?)
+}
+
+/// Figures of a server that may lose commits would not be comparable.
+async fn check_durability(connection: &mut PgConnection) -> anyhow::Result<()> {
+    let enabled: Vec<String> = sqlx::query_scalar(
+        "SELECT name FROM pg_settings
+          WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes') AND setting = 'on'",
+    )
+    .fetch_all(connection)
+    .await?;
+    ensure!(
+        enabled.len() == 3,
+        "fsync, synchronous_commit and full_page_writes must be on; only {enabled:?} are"
+    );
+    Ok(())
+}
+
+async fn drop_database(connection: &mut PgConnection) -> anyhow::Result<()> {
     sqlx::query("DROP DATABASE IF EXISTS invitations_bench WITH (FORCE)")
         .execute(connection)
         .await?;

@@ -1,91 +1,90 @@
-//! One table: each operation of the service beside what the machine can do without it.
+//! Measures each operation of the service beside a reference that does the same work without the service, and prints one
+//! table. docs/performance.md explains the columns.
 //!
-//! The service is the program itself, in a process of its own, on a durable Postgres; the client is this process. Ours and
-//! the reference take turns. docs/performance.md says what the columns mean.
+//! The service runs as a process of its own on a durable Postgres. This process is the client. The service and the
+//! reference take turns.
 //!
-//! `BENCH_DATABASE_URL` names the Postgres; a database `invitations_bench` is made there and dropped, once for each
-//! operation; with `BENCH_TEMPLATE` it begins as a copy of that one. `BENCH_POSTFIX` names a folder with `smtp-sink` and
-//! `smtp-source`. psql and pgbench must be in the PATH. `make bench` sees to all of that.
+//! `make bench` prepares what this program needs: `BENCH_DATABASE_URL`, a durable Postgres server, and `BENCH_POSTFIX`, a
+//! folder with `smtp-sink` and `smtp-source`.
 
 #![expect(
     clippy::disallowed_methods,
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "a benchmark is configured by its environment, times itself and reports to a terminal"
+    reason = "a benchmark reads its environment, measures time and prints to a terminal"
 )]
 
 mod accept;
 mod arguments;
+mod bench;
 mod bulk_create;
 mod bulk_create_stream;
-mod contest;
+mod comparison;
 mod database;
-#[path = "../common/delay.rs"]
-mod delay;
 mod delivery;
-mod machine;
-mod meter;
-mod people;
-mod pgbench;
-mod pool;
-mod psql;
+mod insert_batch;
+mod load;
 mod reads;
-mod replicas;
 mod report;
+mod resources;
 mod seed;
-mod service;
-mod statement;
-mod yardstick;
+mod server_process;
+mod smtp_sink;
 
 use std::env;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser as _, ValueEnum as _};
+use clap::Parser as _;
 
 use arguments::{Arguments, Operation};
-use database::Database;
+use bench::Bench;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let server_url = env::var("BENCH_DATABASE_URL").context(
-        "BENCH_DATABASE_URL must name a durable Postgres; `make bench` starts one and runs this",
+        "BENCH_DATABASE_URL must name a durable Postgres server; `make bench` starts one",
     )?;
-    println!(
-        "{}; {} build; load {:.1} at the start\n",
-        Database::describe(&server_url).await?,
-        if cfg!(debug_assertions) {
-            "a development"
-        } else {
-            "a release"
-        },
-        machine::load().unwrap_or(f64::NAN)
-    );
-    let mut outcomes = Vec::new();
+    let build = if cfg!(debug_assertions) {
+        "development build"
+    } else {
+        "release build"
+    };
+    let postgres = database::server_version(&server_url).await?;
+    let load = resources::load_average().unwrap_or(f64::NAN);
+    println!("durable Postgres {postgres}; {build}; load average {load:.1} at the start\n");
+
+    let mut results = Vec::new();
     let mut status = ExitCode::SUCCESS;
     for operation in arguments.operations() {
-        let of_operation = match operation {
-            Operation::Delivery => delivery::run(&server_url, &arguments).await,
-            Operation::BulkCreate => bulk_create::run(&server_url, &arguments).await,
-            Operation::BulkCreateStream => bulk_create_stream::run(&server_url, &arguments).await,
-            Operation::Accept => accept::run(&server_url, &arguments).await,
-            Operation::Reads => reads::run(&server_url, &arguments).await,
-            Operation::Replicas => replicas::run(&server_url, &arguments).await,
-        };
-        match of_operation {
-            Ok(of_operation) => outcomes.extend(of_operation),
-            // The others should not have been for nothing.
+        match measure(operation, &server_url, &arguments).await {
+            Ok(measured) => results.extend(measured),
+            // The results of the other operations are still printed.
             Err(error) => {
-                let value = operation.to_possible_value();
-                let name = value
-                    .map(|value| value.get_name().to_owned())
-                    .unwrap_or_default();
-                eprintln!("{name} failed: {error:#}");
+                eprintln!("{operation:?} failed: {error:#}");
                 status = ExitCode::FAILURE;
             }
         }
     }
-    println!("{}", report::table(&outcomes));
+    println!("{}", report::table(&results));
     Ok(status)
+}
+
+/// Measures one operation in a database of its own.
+async fn measure(
+    operation: Operation,
+    server_url: &str,
+    arguments: &Arguments,
+) -> anyhow::Result<Vec<comparison::ComparisonResult>> {
+    let mut bench = Bench::new(server_url, arguments).await?;
+    match operation {
+        Operation::Delivery => delivery::run(&mut bench).await,
+        Operation::BulkCreate => bulk_create::run(&mut bench).await,
+        Operation::BulkCreateStream => bulk_create_stream::run(&mut bench).await,
+        Operation::Accept => accept::run(&mut bench).await,
+        Operation::Reads => reads::run(&mut bench).await,
+        Operation::Replicas => bulk_create::run_replicas(&mut bench).await,
+    }?;
+    bench.finish().await
 }

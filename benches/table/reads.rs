@@ -1,287 +1,238 @@
-//! Get, List, Preview and GetBatch beside a call that does nothing: health of the same server, by the same callers.
+//! Get, Preview, GetBatch and List, compared with the health check of the same server, a call that does no work.
 //!
-//! What is compared are the times that half of the calls take. Each call is answered before the next one of its caller.
+//! The median latencies are compared.
 
-use std::time::{Duration, Instant};
+use std::cell::Cell;
 
 use anyhow::ensure;
-use futures::future::BoxFuture;
+use invitations::domain::keyring::Keyring;
 use invitations::proto::{GetBatchRequest, GetRequest, ListRequest, PreviewRequest};
-use tonic::transport::Channel;
+use tonic::Request;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
+use uuid::Uuid;
 
-use crate::arguments::Arguments;
+use crate::bench::Bench;
 use crate::bulk_create;
-use crate::contest::{Compared, Contest, Outcome, Turn, hold, together};
-use crate::database::Database;
-use crate::meter::Meter;
-use crate::people::{ORGANIZATION, People};
-use crate::seed::{self, Seed};
-use crate::service::{Client, Service, authorized};
+use crate::comparison::{Comparison, Metric};
+use crate::insert_batch::AddressSource;
+use crate::load::{caller, run_callers};
+use crate::seed::{self, KEYS, ORGANIZATION, SeededInvitation};
+use crate::server_process::{InvitationClient, ServerProcess, authorized};
 
 /// Invitations of the organization.
-const PEOPLE: usize = 1_000_000;
-const QUICK_PEOPLE: usize = 10_000;
-/// Invitations of the batch.
-const BATCH: usize = 10_000;
-/// Invitations on a page, and on those that are turned on the way to the middle.
-const PAGE: usize = 100;
-const LARGE_PAGE: i32 = 1_000;
+const INVITATIONS: usize = 1_000_000;
+const QUICK_INVITATIONS: usize = 10_000;
+const BATCH_ITEMS: usize = 10_000;
+const PAGE_ITEMS: usize = 100;
+/// Items on the pages that are read to reach the middle of the list.
+const LARGE_PAGE_ITEMS: usize = 1_000;
 const CALLERS: [usize; 2] = [1, 8];
-/// Calls of each caller in a turn.
+/// Calls of each caller in a round.
 const CALLS: usize = 500;
 const QUICK_CALLS: usize = 50;
 const ROUNDS: usize = 7;
 const QUICK_ROUNDS: usize = 2;
-/// Goes far from one person to the next, and comes to all of them.
+/// The distance between the invitations that are read one after another: a prime, so that all are read.
 const STRIDE: usize = 7_919;
 
-/// What is read.
-#[derive(Clone)]
-enum Read {
-    Get,
-    Preview,
-    GetBatch { id: String },
-    List { name: &'static str, token: String },
+pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
+    let server = ServerProcess::start_api(&bench.database).await?;
+    let count = bench.arguments.pick(INVITATIONS, QUICK_INVITATIONS);
+    seed::insert_invitations(&bench.database, Uuid::from_u128(1), 0..count).await?;
+    compare_get(bench, &server, count).await?;
+    compare_preview(bench, &server, count).await?;
+    compare_get_batch(bench, &server).await?;
+    compare_list(bench, &server, count).await?;
+    server.stop().await
 }
 
-struct Reads<'a> {
-    read: Read,
-    seed: &'a Seed,
-    clients: Vec<Client>,
-    channels: Vec<Channel>,
-    calls: usize,
-    /// Whose turn it is.
-    next: usize,
-}
-
-/// Measures them in a database of their own.
-pub(crate) async fn run(server_url: &str, arguments: &Arguments) -> anyhow::Result<Vec<Outcome>> {
-    let database = Database::create(server_url).await?;
-    let service = Service::start(&database).await?;
-    let mut meter = Meter::new(&database, Some(service.pid())).await?;
-    let people = if arguments.quick {
-        QUICK_PEOPLE
-    } else {
-        PEOPLE
-    };
-    let seed = Seed::plant(&database, people).await?;
-    let middle = middle_page(service.client().await?, people / 2).await?;
-    let batch = batch(service.client().await?).await?;
-    let reads = [
-        Read::Get,
-        Read::Preview,
-        Read::GetBatch { id: batch },
-        Read::List {
-            name: "List, first page",
-            token: String::new(),
-        },
-        Read::List {
-            name: "List, page in the middle",
-            token: middle,
-        },
-    ];
-    let mut outcomes = Vec::new();
-    for read in reads {
-        for callers in CALLERS {
-            let mut channels = Vec::new();
-            for _ in 0..callers {
-                channels.push(service.channel().await?);
-            }
-            let mut contest = Reads {
-                read: read.clone(),
-                seed: &seed,
-                clients: service.clients(callers).await?,
-                channels,
-                calls: if arguments.quick { QUICK_CALLS } else { CALLS },
-                next: 0,
-            };
-            let rounds = arguments.rounds(1, ROUNDS, QUICK_ROUNDS);
-            outcomes.push(hold(&mut contest, &database, &mut meter, rounds).await?);
-        }
-    }
-    drop(meter);
-    service.stop().await?;
-    database.drop().await?;
-    Ok(outcomes)
-}
-
-/// A batch that was made by a call of its own.
-async fn batch(mut client: Client) -> anyhow::Result<String> {
-    let request = bulk_create::request(People::new().emails(BATCH));
-    let response = client.bulk_create(authorized(request)?).await?.into_inner();
-    Ok(response.batch_id)
-}
-
-/// The token of the page that begins after so many invitations.
-async fn middle_page(mut client: Client, after: usize) -> anyhow::Result<String> {
-    let mut token = String::new();
-    let mut passed = 0;
-    while passed < after {
-        let request = ListRequest {
+async fn compare_get(
+    bench: &mut Bench<'_>,
+    server: &ServerProcess,
+    count: usize,
+) -> anyhow::Result<()> {
+    let request = |number| {
+        authorized(GetRequest {
             organization_id: ORGANIZATION.to_owned(),
-            page_size: LARGE_PAGE,
-            page_token: token,
-            ..Default::default()
-        };
-        let page = client.list(authorized(request)?).await?.into_inner();
+            invitation_id: SeededInvitation::new(number % count).id,
+        })
+    };
+    compare(
+        bench,
+        server,
+        "Get",
+        1,
+        request,
+        |mut client, request| async move {
+            client.get(request).await?;
+            Ok(())
+        },
+    )
+    .await
+}
+
+async fn compare_preview(
+    bench: &mut Bench<'_>,
+    server: &ServerProcess,
+    count: usize,
+) -> anyhow::Result<()> {
+    let keyring = Keyring::parse(KEYS)?;
+    let request = |number| {
+        let token = seed::token(&keyring, number % count)?;
+        authorized(PreviewRequest { token })
+    };
+    compare(
+        bench,
+        server,
+        "Preview",
+        1,
+        request,
+        |mut client, request| async move {
+            client.preview(request).await?;
+            Ok(())
+        },
+    )
+    .await
+}
+
+async fn compare_get_batch(bench: &mut Bench<'_>, server: &ServerProcess) -> anyhow::Result<()> {
+    let emails = AddressSource::default().take(BATCH_ITEMS);
+    let batch = authorized(bulk_create::request(emails))?;
+    let batch = server
+        .client()
+        .await?
+        .bulk_create(batch)
+        .await?
+        .into_inner();
+    let request = |_| {
+        authorized(GetBatchRequest {
+            organization_id: ORGANIZATION.to_owned(),
+            batch_id: batch.batch_id.clone(),
+        })
+    };
+    compare(
+        bench,
+        server,
+        "GetBatch",
+        BATCH_ITEMS,
+        request,
+        |mut client, request| async move {
+            let batch = client.get_batch(request).await?.into_inner().batch;
+            let items = batch.map_or(0, |batch| batch.item_count);
+            ensure!(
+                usize::try_from(items)? == BATCH_ITEMS,
+                "the batch has {items} items"
+            );
+            Ok(())
+        },
+    )
+    .await
+}
+
+async fn compare_list(
+    bench: &mut Bench<'_>,
+    server: &ServerProcess,
+    count: usize,
+) -> anyhow::Result<()> {
+    let middle = page_token_after(server.client().await?, count / 2).await?;
+    for (operation, page_token) in [
+        ("List, first page", String::new()),
+        ("List, page in the middle", middle),
+    ] {
+        let request = |_| authorized(list_request(PAGE_ITEMS, page_token.clone())?);
+        compare(
+            bench,
+            server,
+            operation,
+            PAGE_ITEMS,
+            request,
+            |mut client, request| async move {
+                let page = client.list(request).await?.into_inner();
+                ensure!(page.invitations.len() == PAGE_ITEMS, "the page is not full");
+                Ok(())
+            },
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// Returns the token of the page that starts after `count` invitations.
+async fn page_token_after(mut client: InvitationClient, count: usize) -> anyhow::Result<String> {
+    let mut page_token = String::new();
+    let mut skipped = 0;
+    while skipped < count {
+        let request = authorized(list_request(LARGE_PAGE_ITEMS, page_token)?)?;
+        let page = client.list(request).await?.into_inner();
         ensure!(!page.next_page_token.is_empty(), "the list ended too early");
-        passed += page.invitations.len();
-        token = page.next_page_token;
+        skipped += page.invitations.len();
+        page_token = page.next_page_token;
     }
-    Ok(token)
+    Ok(page_token)
 }
 
-impl Contest for Reads<'_> {
-    const COMPARED: Compared = Compared::Medians;
-    const SAME_ROWS: &'static [&'static str] = &[];
-
-    fn name(&self) -> &'static str {
-        match &self.read {
-            Read::Get => "Get",
-            Read::Preview => "Preview",
-            Read::GetBatch { .. } => "GetBatch",
-            Read::List { name, .. } => name,
-        }
-    }
-
-    fn reference_name(&self) -> &'static str {
-        "health"
-    }
-
-    fn size(&self) -> usize {
-        match self.read {
-            Read::Get | Read::Preview => 1,
-            Read::GetBatch { .. } => BATCH,
-            Read::List { .. } => PAGE,
-        }
-    }
-
-    fn callers(&self) -> usize {
-        self.clients.len()
-    }
-
-    async fn ours(&mut self) -> anyhow::Result<Turn> {
-        let mut jobs = Vec::new();
-        for client in &self.clients {
-            let mut numbers = Vec::new();
-            for _ in 0..self.calls {
-                self.next = (self.next + STRIDE) % self.seed.count();
-                numbers.push(self.next);
-            }
-            jobs.push(self.read.clone().job(client.clone(), self.seed, &numbers)?);
-        }
-        together(self.calls * self.clients.len(), jobs).await
-    }
-
-    async fn reference(&mut self) -> anyhow::Result<Turn> {
-        let mut jobs = Vec::new();
-        for channel in &self.channels {
-            let mut client = HealthClient::new(channel.clone());
-            let calls = self.calls;
-            jobs.push(async move {
-                let mut latencies = Vec::new();
-                for _ in 0..calls {
-                    let request = authorized(HealthCheckRequest::default())?;
-                    let started = Instant::now();
-                    client.check(request).await?;
-                    latencies.push(started.elapsed());
-                }
-                Ok(latencies)
-            });
-        }
-        together(self.calls * self.channels.len(), jobs).await
-    }
+fn list_request(page_size: usize, page_token: String) -> anyhow::Result<ListRequest> {
+    Ok(ListRequest {
+        organization_id: ORGANIZATION.to_owned(),
+        page_size: i32::try_from(page_size)?,
+        page_token,
+        ..Default::default()
+    })
 }
 
-impl Read {
-    /// The calls of one caller, about these people.
-    fn job(
-        self,
-        client: Client,
-        seed: &Seed,
-        numbers: &[usize],
-    ) -> anyhow::Result<BoxFuture<'static, anyhow::Result<Vec<Duration>>>> {
-        match self {
-            Self::Get => {
-                let requests = numbers.iter().map(|number| {
-                    authorized(GetRequest {
-                        organization_id: ORGANIZATION.to_owned(),
-                        invitation_id: seed::person(*number).id,
-                    })
-                });
-                timed(requests, move |request| {
-                    let mut client = client.clone();
-                    async move { Ok(client.get(request).await.map(drop)?) }
-                })
-            }
-            Self::Preview => {
-                let requests = numbers.iter().map(|number| {
-                    let token = seed.token(*number)?;
-                    authorized(PreviewRequest { token })
-                });
-                timed(requests, move |request| {
-                    let mut client = client.clone();
-                    async move { Ok(client.preview(request).await.map(drop)?) }
-                })
-            }
-            Self::GetBatch { id } => {
-                let requests = numbers.iter().map(|_| {
-                    authorized(GetBatchRequest {
-                        organization_id: ORGANIZATION.to_owned(),
-                        batch_id: id.clone(),
-                    })
-                });
-                timed(requests, move |request| {
-                    let mut client = client.clone();
-                    async move {
-                        let batch = client.get_batch(request).await?.into_inner().batch;
-                        let items = batch.map_or(0, |batch| batch.item_count);
-                        ensure!(usize::try_from(items)? == BATCH, "a batch is not complete");
-                        Ok(())
-                    }
-                })
-            }
-            Self::List { token, .. } => {
-                let requests = numbers.iter().map(|_| {
-                    authorized(ListRequest {
-                        organization_id: ORGANIZATION.to_owned(),
-                        page_size: i32::try_from(PAGE)?,
-                        page_token: token.clone(),
-                        ..Default::default()
-                    })
-                });
-                timed(requests, move |request| {
-                    let mut client = client.clone();
-                    async move {
-                        let page = client.list(request).await?.into_inner();
-                        ensure!(page.invitations.len() == PAGE, "a page is not full");
-                        Ok(())
-                    }
-                })
-            }
-        }
-    }
-}
-
-/// Sends requests that are ready, one after another, and says how long each took.
-fn timed<R, A>(
-    requests: impl Iterator<Item = anyhow::Result<R>>,
-    mut ask: impl FnMut(R) -> A + Send + 'static,
-) -> anyhow::Result<BoxFuture<'static, anyhow::Result<Vec<Duration>>>>
+/// Compares a read with the health check, for each number of callers.
+async fn compare<R, F, Fut>(
+    bench: &mut Bench<'_>,
+    server: &ServerProcess,
+    operation: &'static str,
+    size: usize,
+    request: impl Fn(usize) -> anyhow::Result<Request<R>>,
+    call: F,
+) -> anyhow::Result<()>
 where
     R: Send + 'static,
-    A: Future<Output = anyhow::Result<()>> + Send,
+    F: Fn(InvitationClient, Request<R>) -> Fut + Clone + Send + 'static,
+    Fut: Future<Output = anyhow::Result<()>> + Send,
 {
-    let requests = requests.collect::<anyhow::Result<Vec<_>>>()?;
-    Ok(Box::pin(async move {
-        let mut latencies = Vec::with_capacity(requests.len());
-        for request in requests {
-            let started = Instant::now();
-            ask(request).await?;
-            latencies.push(started.elapsed());
+    let calls = bench.arguments.pick(CALLS, QUICK_CALLS);
+    let position = Cell::new(0);
+    for callers in CALLERS {
+        let clients = server.clients(callers).await?;
+        let mut health_clients = Vec::new();
+        for _ in 0..callers {
+            health_clients.push(HealthClient::new(server.channel().await?));
         }
-        Ok(latencies)
-    }))
+        let comparison = Comparison {
+            operation,
+            reference: "health",
+            size,
+            callers,
+            metric: Metric::MedianLatency,
+            inserts_into: &[],
+            warm_up_rounds: 1,
+            rounds: bench.arguments.pick(ROUNDS, QUICK_ROUNDS),
+            process: Some(server.pid()),
+        };
+        let next_request = || request(position.replace(position.get() + STRIDE));
+        let service = async || {
+            let callers = clients
+                .iter()
+                .map(|client| caller(client, calls, next_request));
+            run_callers(callers, 1, call.clone()).await
+        };
+        let reference = async || {
+            let request = || authorized(HealthCheckRequest::default());
+            let callers = health_clients
+                .iter()
+                .map(|client| caller(client, calls, request));
+            run_callers(callers, 1, |mut client, request| async move {
+                client.check(request).await?;
+                Ok(())
+            })
+            .await
+        };
+        bench.compare(comparison, service, reference).await?;
+    }
+    Ok(())
 }

@@ -1,19 +1,22 @@
-//! The one table, in Markdown.
+//! Prints results.
+
+use std::time::Duration;
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{CellAlignment, Table};
 
-use crate::contest::{Outcome, quantile};
+use crate::comparison::ComparisonResult;
+use crate::load::{Sample, quantile};
 
 const HEADER: [&str; 19] = [
     "operation",
     "size",
     "callers",
-    "ours/s",
+    "items/s",
     "p50 ms",
     "p99 ms",
     "reference",
-    "its/s",
+    "reference/s",
     "p50 ms",
     "p99 ms",
     "ratio",
@@ -26,15 +29,28 @@ const HEADER: [&str; 19] = [
     "CPU s",
     "Postgres s",
 ];
-/// Where nothing is to be told.
-const NONE: &str = "-";
 
-/// The outcomes as a table. Write-ahead log and rows are for one thing, times of cores for a thousand.
-pub(crate) fn table(outcomes: &[Outcome]) -> String {
+/// One line of progress.
+pub(crate) fn line(result: &ComparisonResult) -> String {
+    let comparison = &result.comparison;
+    format!(
+        "{} of {} by {}: {} items/s, {} {}/s, ratio {}",
+        comparison.operation,
+        comparison.size,
+        comparison.callers,
+        number(median_rate(&result.service), 0),
+        comparison.reference,
+        number(median_rate(&result.reference), 0),
+        number(quantile(result.ratios.iter().copied(), 0.5), 2)
+    )
+}
+
+/// The results as a Markdown table. Rows and write-ahead log are for one item, processor time is for 1,000 items.
+pub(crate) fn table(results: &[ComparisonResult]) -> String {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN).set_header(HEADER);
-    for outcome in outcomes {
-        table.add_row(row(outcome));
+    for result in results {
+        table.add_row(row(result));
     }
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -42,48 +58,64 @@ pub(crate) fn table(outcomes: &[Outcome]) -> String {
     table.to_string()
 }
 
-fn row(outcome: &Outcome) -> Vec<String> {
-    #[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
-    let (items, wal) = (outcome.items as f64, outcome.spent.wal as f64);
-    let of_thousand = |seconds: f64| told((seconds > 0.0).then_some(seconds / items * 1_000.0), 3);
-    let (ours, reference) = (&outcome.ours, &outcome.reference);
+#[expect(clippy::cast_precision_loss, reason = "counts are far below 2^53")]
+fn row(result: &ComparisonResult) -> Vec<String> {
+    let comparison = &result.comparison;
+    let items: usize = result.service.iter().map(|sample| sample.items).sum();
+    let items = items as f64;
+    let ratio = |fraction| number(quantile(result.ratios.iter().copied(), fraction), 2);
+    let per_thousand = |time: Duration| positive(time.as_secs_f64() / items * 1_000.0, 3);
+    let wal = if comparison.inserts_into.is_empty() {
+        f64::NAN
+    } else {
+        result.usage.wal_bytes as f64 / items
+    };
+    let memory = result
+        .memory_peak_kib
+        .map_or(f64::NAN, |kib| kib as f64 / 1_024.0);
     vec![
-        outcome.name.to_owned(),
-        outcome.size.to_string(),
-        outcome.callers.to_string(),
-        format!("{:.0}", ours.rate()),
-        told(ours.millis(0.5), 2),
-        told(ours.millis(0.99), 2),
-        outcome.reference_name.to_owned(),
-        told(Some(reference.rate()), 0),
-        told(reference.millis(0.5), 2),
-        told(reference.millis(0.99), 2),
-        told(Some(quantile(&outcome.ratios, 0.5)), 2),
-        quartiles(&outcome.ratios),
-        outcome.ratios.len().to_string(),
-        told(outcome.load, 1),
-        told(outcome.rows, 3),
-        told(outcome.writes.then_some(wal / items), 0),
-        #[expect(clippy::cast_precision_loss, reason = "memory is far below 2^53")]
-        told(outcome.memory_peak_kib.map(|kib| kib as f64 / 1_024.0), 0),
-        of_thousand(outcome.spent.service.as_secs_f64()),
-        of_thousand(outcome.spent.postgres.as_secs_f64()),
+        comparison.operation.to_owned(),
+        comparison.size.to_string(),
+        comparison.callers.to_string(),
+        number(median_rate(&result.service), 0),
+        number(latency_ms(&result.service, 0.5), 2),
+        number(latency_ms(&result.service, 0.99), 2),
+        comparison.reference.to_owned(),
+        number(median_rate(&result.reference), 0),
+        number(latency_ms(&result.reference, 0.5), 2),
+        number(latency_ms(&result.reference, 0.99), 2),
+        ratio(0.5),
+        format!("{} to {}", ratio(0.25), ratio(0.75)),
+        result.ratios.len().to_string(),
+        number(result.load_average.unwrap_or(f64::NAN), 1),
+        number(result.rows_per_item.unwrap_or(f64::NAN), 3),
+        number(wal, 0),
+        number(memory, 0),
+        per_thousand(result.usage.process),
+        per_thousand(result.usage.postgres),
     ]
 }
 
-fn quartiles(ratios: &[f64]) -> String {
-    if ratios.is_empty() {
-        return NONE.to_owned();
-    }
-    format!(
-        "{:.2} to {:.2}",
-        quantile(ratios, 0.25),
-        quantile(ratios, 0.75)
-    )
+/// The rate of the median round.
+fn median_rate(samples: &[Sample]) -> f64 {
+    quantile(samples.iter().map(Sample::rate), 0.5)
 }
 
-fn told(value: Option<f64>, digits: usize) -> String {
-    value
-        .filter(|value| value.is_finite())
-        .map_or_else(|| NONE.to_owned(), |value| format!("{value:.digits$}"))
+/// A quantile of the latencies of all rounds.
+fn latency_ms(samples: &[Sample], fraction: f64) -> f64 {
+    let latencies = samples.iter().flat_map(|sample| &sample.latencies);
+    quantile(latencies.map(Duration::as_secs_f64), fraction) * 1_000.0
+}
+
+/// Processor time that could not be read is zero.
+fn positive(value: f64, digits: usize) -> String {
+    number(if value > 0.0 { value } else { f64::NAN }, digits)
+}
+
+fn number(value: f64, digits: usize) -> String {
+    if value.is_finite() {
+        format!("{value:.digits$}")
+    } else {
+        "-".to_owned()
+    }
 }

@@ -1,122 +1,119 @@
-//! An organization that has invited many people, each of whom follows from a number: so that whoever comes next knows
-//! their ids, addresses and links without asking.
+//! The organization that invites, and seeded invitations: numbered rows whose ids, addresses and tokens follow from the
+//! number, so that a caller can compute them without a query.
 
-use std::fmt::Display;
 use std::ops::Range;
-use std::sync::Arc;
 
-use anyhow::{Context as _, ensure};
-use invitations::clock::{Clock as _, SystemClock};
+use anyhow::Context as _;
 use invitations::domain::keyring::Keyring;
 use invitations::domain::token::{NONCE_BYTES, Token, TokenSubject};
-use invitations::store::Store;
-use invitations::store::invitations::InvitationRow;
+use sqlx::{AssertSqlSafe, PgConnection};
 use uuid::Uuid;
 
-use crate::database::Database;
-use crate::people::{self, Batch, KEY_ID, KEYS, ORGANIZATION};
-use crate::pool::{self, STORE_CONFIG};
+use crate::database::BenchDatabase;
 
-/// Rows of a statement.
-const BATCH_ROWS: usize = 10_000;
-/// The ids of invitations and of audit events: of version 7, ascending with the numbers, which stand at the end.
-const ID_START: &str = "019ab000-0000-7000-8000-";
-const EVENT_ID_START: &str = "019ab001-0000-7000-8000-";
-/// Digits of a number.
+pub(crate) const ORGANIZATION: &str = "acme";
+pub(crate) const INVITER: &str = "ada";
+/// The keys file of the server, with one signing key.
+pub(crate) const KEYS: &str = "1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n";
+pub(crate) const KEY_ID: u8 = 1;
+
+/// UUIDs of version 7 that ascend with the number, which is their last 12 digits.
+const INVITATION_ID_PREFIX: &str = "019ab000-0000-7000-8000-";
+const EVENT_ID_PREFIX: &str = "019ab001-0000-7000-8000-";
 const DIGITS: usize = 12;
 
-/// The people.
-pub(crate) struct Seed {
-    keyring: Keyring,
-    count: usize,
-}
-
-/// What is known of one of them; as text, or as an expression of SQL in which the number stands for itself.
-pub(crate) struct Person {
+/// The values of one seeded invitation.
+pub(crate) struct SeededInvitation {
     pub(crate) id: String,
     pub(crate) email: String,
+    /// The user who accepts.
     pub(crate) user_id: String,
 }
 
-impl Seed {
-    /// Has the organization invite so many, and the planner know of it.
-    pub(crate) async fn plant(database: &Database, count: usize) -> anyhow::Result<Self> {
-        let store = Store::new(database.url(), STORE_CONFIG)?;
-        for first in (0..count).step_by(BATCH_ROWS) {
-            pool::insert(&store, batch(first..(first + BATCH_ROWS).min(count))?).await?;
+impl SeededInvitation {
+    pub(crate) fn new(number: usize) -> Self {
+        let digits = format!("{number:0DIGITS$}");
+        // Reversed, so that consecutive numbers are not adjacent in an index of addresses.
+        let reversed: String = digits.chars().rev().collect();
+        Self {
+            id: format!("{INVITATION_ID_PREFIX}{digits}"),
+            email: format!("person.{reversed}@example.com"),
+            user_id: format!("user-{digits}"),
         }
-        store.close().await;
-        database.settle().await?;
-        Ok(Self {
-            keyring: Keyring::parse(KEYS)?,
-            count,
-        })
-    }
-
-    /// How many there are.
-    pub(crate) fn count(&self) -> usize {
-        self.count
-    }
-
-    /// The secret in the link of one.
-    pub(crate) fn token(&self, number: usize) -> anyhow::Result<String> {
-        ensure!(number < self.count, "only {} were invited", self.count);
-        let person = person(number);
-        let subject = TokenSubject {
-            organization_id: ORGANIZATION,
-            invitation_id: Uuid::parse_str(&person.id)?,
-            generation: 1,
-            nonce: nonce(number),
-            email_normalized: &person.email,
-        };
-        let token = Token::derive(&self.keyring, KEY_ID, &subject).context("no such key")?;
-        Ok(token.reveal())
     }
 }
 
-/// One of them.
-pub(crate) fn person(number: usize) -> Person {
-    let digits = format!("{number:0DIGITS$}");
-    // Turned around, so that neighbors by number are no neighbors in the index of addresses.
-    let turned: String = digits.chars().rev().collect();
-    Person {
-        id: format!("{ID_START}{digits}"),
-        email: format!("person.{turned}@example.com"),
-        user_id: format!("user-{digits}"),
-    }
-}
-
-/// The same in SQL, for a number that an expression tells.
-pub(crate) fn person_in_sql(number: impl Display) -> Person {
-    let digits = format!("lpad({number}::bigint::text, {DIGITS}, '0')");
-    Person {
-        id: format!("('{ID_START}' || {digits})::uuid"),
-        email: format!("('person.' || reverse({digits}) || '@example.com')"),
-        user_id: format!("('user-' || {digits})"),
-    }
-}
-
-/// The id of the event that tells of one, in SQL.
-pub(crate) fn event_id_in_sql(number: impl Display) -> String {
-    format!("('{EVENT_ID_START}' || lpad({number}::bigint::text, {DIGITS}, '0'))::uuid")
-}
-
-fn batch(numbers: Range<usize>) -> anyhow::Result<Batch> {
-    let now = SystemClock.now();
-    let rows = numbers
-        .enumerate()
-        .map(|(index, number)| {
-            let person = person(number);
-            Ok(InvitationRow {
-                id: Uuid::parse_str(&person.id)?,
-                nonce: nonce(number),
-                item: Arc::new(people::item(index, &person.email, people::expiry(now)?)?),
-            })
-        })
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    Batch::new(Uuid::from_u128(1), now, rows)
-}
-
-fn nonce(number: usize) -> [u8; NONCE_BYTES] {
+pub(crate) fn nonce(number: usize) -> [u8; NONCE_BYTES] {
     (number as u128).to_be_bytes()
+}
+
+/// The id of the audit event of an acceptance.
+pub(crate) fn event_id(number: usize) -> anyhow::Result<Uuid> {
+    Ok(Uuid::parse_str(&format!(
+        "{EVENT_ID_PREFIX}{number:0DIGITS$}"
+    ))?)
+}
+
+/// The token in the link of a seeded invitation.
+pub(crate) fn token(keyring: &Keyring, number: usize) -> anyhow::Result<String> {
+    let seeded = SeededInvitation::new(number);
+    let subject = TokenSubject {
+        organization_id: ORGANIZATION,
+        invitation_id: Uuid::parse_str(&seeded.id)?,
+        generation: 1,
+        nonce: nonce(number),
+        email_normalized: &seeded.email,
+    };
+    let token = Token::derive(keyring, KEY_ID, &subject).context("the keyring has no such key")?;
+    Ok(token.reveal())
+}
+
+/// Inserts the organization and its only admin.
+pub(crate) async fn insert_organization(connection: &mut PgConnection) -> anyhow::Result<()> {
+    for statement in [
+        "INSERT INTO organizations
+                (id, name, roles, default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter,
+                 created_at, updated_at)
+         VALUES ('acme', 'Acme', '{admin,member}', 'member', '{}', '{}', '', false, now(), now())",
+        "INSERT INTO users (id, name, created_at, updated_at) VALUES ('ada', 'Ada King', now(), now())",
+        "INSERT INTO memberships (organization_id, user_id, role, created_at, updated_at)
+         VALUES ('acme', 'ada', 'admin', now(), now())",
+    ] {
+        sqlx::query(statement).execute(&mut *connection).await?;
+    }
+    Ok(())
+}
+
+/// Inserts seeded invitations as one batch, each with a queued email that is due now, and updates the statistics of the
+/// planner.
+pub(crate) async fn insert_invitations(
+    database: &BenchDatabase,
+    batch_id: Uuid,
+    numbers: Range<usize>,
+) -> anyhow::Result<()> {
+    let digits = format!("lpad(n::text, {DIGITS}, '0')");
+    let id = format!("('{INVITATION_ID_PREFIX}' || {digits})::uuid");
+    let email = format!("'person.' || reverse({digits}) || '@example.com'");
+    let statement = format!(
+        "WITH inserted AS (
+             INSERT INTO invitations
+                    (id, batch_id, created_at, updated_at, expires_at, queued_at, next_attempt_at, generation, send_seq,
+                     delivery_attempts, key_id, state, accept_policy, delivery_state, nonce, organization_id, email,
+                     email_normalized, role, inviter_user_id, locale, redirect_url, message)
+             SELECT {id}, $1, now(), now(), now() + interval '30 days', now(), now(), 1, 1, 0, {KEY_ID}, 'pending',
+                    'invited_email', 'queued', decode(lpad(to_hex(n), 32, '0'), 'hex'), '{ORGANIZATION}', {email},
+                    {email}, 'member', '{INVITER}', '', '', ''
+               FROM generate_series($2::bigint, $3::bigint) AS n
+             RETURNING id
+         )
+         INSERT INTO outbox (invitation_id, organization_id, send_seq, state, attempts, created_at, next_attempt_at)
+         SELECT id, '{ORGANIZATION}', 1, 'queued', 0, now(), now() FROM inserted"
+    );
+    sqlx::query(AssertSqlSafe(statement))
+        .bind(batch_id)
+        .bind(i64::try_from(numbers.start)?)
+        .bind(i64::try_from(numbers.end)? - 1)
+        .execute(&mut database.connect().await?)
+        .await?;
+    database.vacuum().await
 }

@@ -1,20 +1,14 @@
-//! The program itself, as a process of its own that answers calls and delivers nothing, and its clients.
+//! The server as a process of its own, and its clients.
 
 use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
-use invitations::domain::role::Role;
 use invitations::domain::scope::Scope;
 use invitations::grpc::limits::RESPONSE_BYTES_MAX;
 use invitations::identity::{CallerCredential, CallerEntry};
-use invitations::proto::directory_service_client::DirectoryServiceClient;
 use invitations::proto::invitation_service_client::InvitationServiceClient;
-use invitations::proto::{
-    Membership, Organization, UpsertMembershipsRequest, UpsertOrganizationsRequest,
-    UpsertUsersRequest, User,
-};
 use invitations::settings::callers_file::to_toml;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -25,31 +19,35 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::database::Database;
-use crate::people::{INVITER, KEYS, ORGANIZATION};
+use crate::database::BenchDatabase;
+use crate::seed::KEYS;
 
 const TOKEN: &str = "bench";
-/// How long it may take to begin and to end.
-const PATIENCE: Duration = Duration::from_secs(30);
-/// How often that is looked at.
-const PAUSE: Duration = Duration::from_millis(10);
+/// Longest wait for the process to start or to stop.
+const TIMEOUT: Duration = Duration::from_secs(30);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// A client of the service.
-pub(crate) type Client = InvitationServiceClient<Channel>;
+pub(crate) type InvitationClient = InvitationServiceClient<Channel>;
 
-/// The process; it is killed when dropped.
-pub(crate) struct Service {
+/// The process. Dropping it kills the process.
+pub(crate) struct ServerProcess {
     child: Child,
     folder: TempDir,
     address: String,
 }
 
-impl Service {
-    /// Starts it on a database and tells it of an organization with one admin.
-    ///
-    /// Settings are the program's own but for these: no quota, for they would be in the way, and statements may take as
-    /// long as they do for the reference. `INVITATIONS_` settings of the environment are not passed on.
-    pub(crate) async fn start(database: &Database) -> anyhow::Result<Self> {
+impl ServerProcess {
+    /// Starts a server that answers calls and sends no email.
+    pub(crate) async fn start_api(database: &BenchDatabase) -> anyhow::Result<Self> {
+        Self::start(database, &[("INVITATIONS_ROLE", "api")]).await
+    }
+
+    /// Starts a server. All settings are the defaults, apart from `settings`, quotas and rate limits, which are off, and
+    /// timeouts, which allow for a busy machine. The process does not inherit the environment.
+    pub(crate) async fn start(
+        database: &BenchDatabase,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
         let caller = CallerEntry {
             name: "bench".to_owned(),
@@ -60,7 +58,7 @@ impl Service {
         fs::write(folder.path().join("callers"), to_toml(&caller))?;
         fs::write(folder.path().join("keys"), KEYS)?;
         let child = Command::new(env!("CARGO_BIN_EXE_invitations"))
-            .args(["serve", "--role", "api"])
+            .arg("serve")
             .env_clear()
             .env("INVITATIONS_DATABASE_URL", database.url())
             .env("INVITATIONS_LISTEN", "127.0.0.1:0")
@@ -81,31 +79,29 @@ impl Service {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(folder.path().join("log"))?)
+            .envs(settings.iter().copied())
             .spawn()
-            .context("cannot start the service")?;
-        let mut service = Self {
+            .context("cannot start the server")?;
+        let mut server = Self {
             child,
             folder,
             address: String::new(),
         };
-        service.address = service.listening().await?;
-        service.introduce().await?;
-        Ok(service)
+        server.address = server.wait_until_serving().await?;
+        Ok(server)
     }
 
-    /// Its number.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
     }
 
     /// A client with a connection of its own.
-    pub(crate) async fn client(&self) -> anyhow::Result<Client> {
+    pub(crate) async fn client(&self) -> anyhow::Result<InvitationClient> {
         Ok(InvitationServiceClient::new(self.channel().await?)
             .max_decoding_message_size(RESPONSE_BYTES_MAX))
     }
 
-    /// As many clients.
-    pub(crate) async fn clients(&self, count: usize) -> anyhow::Result<Vec<Client>> {
+    pub(crate) async fn clients(&self, count: usize) -> anyhow::Result<Vec<InvitationClient>> {
         let mut clients = Vec::new();
         for _ in 0..count {
             clients.push(self.client().await?);
@@ -113,36 +109,34 @@ impl Service {
         Ok(clients)
     }
 
-    /// A connection.
     pub(crate) async fn channel(&self) -> anyhow::Result<Channel> {
-        Ok(Endpoint::from_shared(format!("http://{}", self.address))?
-            .connect()
-            .await?)
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address))?;
+        Ok(endpoint.connect().await?)
     }
 
-    /// Has it end, and hears whether it ended well.
+    /// Stops the process. Fails if it does not exit with success.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         let pid = self.pid().to_string();
         let status = Command::new("kill").args(["-TERM", &pid]).status()?;
-        ensure!(status.success(), "the service was gone");
+        ensure!(status.success(), "the server stopped too early");
         let started = Instant::now();
-        while started.elapsed() < PATIENCE {
+        while started.elapsed() < TIMEOUT {
             if let Some(status) = self.child.try_wait()? {
-                ensure!(status.success(), "the service failed: {}", self.log()?);
+                ensure!(status.success(), "the server failed: {}", self.log()?);
                 return Ok(());
             }
-            sleep(PAUSE).await;
+            sleep(POLL_INTERVAL).await;
         }
-        bail!("the service did not end");
+        bail!("the server did not stop");
     }
 
-    /// Waits until it serves; where it listens.
-    async fn listening(&mut self) -> anyhow::Result<String> {
+    /// Returns the address at which the server listens.
+    async fn wait_until_serving(&mut self) -> anyhow::Result<String> {
         let started = Instant::now();
-        while started.elapsed() < PATIENCE {
+        while started.elapsed() < TIMEOUT {
             let log = self.log()?;
             if let Some(status) = self.child.try_wait()? {
-                bail!("the service ended with {status}: {log}");
+                bail!("the server stopped with {status}: {log}");
             }
             let address = log
                 .split_once("server.address=")
@@ -152,57 +146,19 @@ impl Service {
             {
                 return Ok(address.to_owned());
             }
-            sleep(PAUSE).await;
+            sleep(POLL_INTERVAL).await;
         }
-        bail!("the service does not serve: {}", self.log()?);
+        bail!("the server does not serve: {}", self.log()?);
     }
 
     fn log(&self) -> anyhow::Result<String> {
         Ok(fs::read_to_string(self.folder.path().join("log"))?)
     }
-
-    /// The organization and who invites into it.
-    async fn introduce(&self) -> anyhow::Result<()> {
-        let mut directory = DirectoryServiceClient::new(self.channel().await?);
-        let organizations = UpsertOrganizationsRequest {
-            organizations: vec![Organization {
-                id: ORGANIZATION.to_owned(),
-                name: "Acme".to_owned(),
-                ..Default::default()
-            }],
-        };
-        let users = UpsertUsersRequest {
-            users: vec![User {
-                id: INVITER.to_owned(),
-                name: "Ada King".to_owned(),
-                verified_emails: vec!["ada.king@example.com".to_owned()],
-            }],
-        };
-        let memberships = UpsertMembershipsRequest {
-            memberships: vec![Membership {
-                organization_id: ORGANIZATION.to_owned(),
-                user_id: INVITER.to_owned(),
-                role: Role::ADMIN.to_owned(),
-                ..Default::default()
-            }],
-        };
-        let organizations = directory.upsert_organizations(authorized(organizations)?);
-        let mut failed_count = organizations.await?.into_inner().failed_count;
-        let users = directory.upsert_users(authorized(users)?);
-        failed_count += users.await?.into_inner().failed_count;
-        let memberships = directory.upsert_memberships(authorized(memberships)?);
-        failed_count += memberships.await?.into_inner().failed_count;
-        ensure!(
-            failed_count == 0,
-            "the directory refused {failed_count} items"
-        );
-        Ok(())
-    }
 }
 
-impl Drop for Service {
+impl Drop for ServerProcess {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended before.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -215,18 +171,18 @@ async fn is_serving(address: &str) -> bool {
     let request = HealthCheckRequest {
         service: "invitation.v1.InvitationService".to_owned(),
     };
-    let answer = HealthClient::new(endpoint.connect_lazy())
+    let response = HealthClient::new(endpoint.connect_lazy())
         .check(request)
         .await;
-    answer.is_ok_and(|answer| answer.into_inner().status() == ServingStatus::Serving)
+    response.is_ok_and(|response| response.into_inner().status() == ServingStatus::Serving)
 }
 
-/// A request of the only caller.
+/// Adds the token of the only caller.
 pub(crate) fn authorized<M>(message: M) -> anyhow::Result<Request<M>> {
     let mut request = Request::new(message);
     let authorization = format!("Bearer {TOKEN}")
         .parse()
-        .map_err(|_| anyhow!("the token is no header"))?;
+        .map_err(|_| anyhow!("the token is not a header value"))?;
     request
         .metadata_mut()
         .insert("authorization", authorization);

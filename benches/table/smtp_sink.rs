@@ -1,83 +1,86 @@
-//! Postfix's sink, which takes every mail and keeps none, and its source, which sends as fast as a sink takes.
+//! Postfix's test programs: `smtp-sink`, a relay that accepts and discards every message, and `smtp-source`, which sends
+//! messages to a relay as fast as it can.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 
-use crate::contest::Turn;
+use crate::load::Sample;
 
-/// Longest wait for the sink to listen.
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The programs of a folder, and a sink that runs; it ends when dropped.
-pub(crate) struct Sink {
+/// A running `smtp-sink`. Dropping it kills the process.
+pub(crate) struct SmtpSink {
+    /// The folder of the programs.
     programs: PathBuf,
     child: Child,
     address: SocketAddr,
 }
 
-impl Sink {
-    /// Starts it at a free port of this host.
-    pub(crate) fn start(programs: &Path) -> anyhow::Result<Self> {
+impl SmtpSink {
+    pub(crate) fn start(programs: PathBuf) -> anyhow::Result<Self> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let child = Command::new(programs.join("smtp-sink"))
-            // It asks for another user where it is started by root, and ignores that otherwise.
-            .args(["-u", "nobody", &address.to_string(), "1000"])
+            // Required when root starts it, and ignored otherwise.
+            .args(["-u", "nobody"])
+            .args([&address.to_string(), "1000"])
             .stdout(Stdio::null())
             .spawn()
             .context("cannot start smtp-sink")?;
         let sink = Self {
-            programs: programs.to_owned(),
+            programs,
             child,
             address,
         };
         let started = Instant::now();
         while TcpStream::connect(address).is_err() {
-            ensure!(
-                started.elapsed() < START_TIMEOUT,
-                "smtp-sink does not listen"
-            );
+            let has_time = started.elapsed() < START_TIMEOUT;
+            ensure!(has_time, "smtp-sink does not listen");
             sleep(Duration::from_millis(20));
         }
         Ok(sink)
     }
 
-    /// Where it listens.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Has the source send so many mails over kept connections.
-    pub(crate) fn feed(
+    /// Runs `smtp-source`, which sends the same message again and again over kept connections.
+    pub(crate) fn measure_source(
         &self,
         connections: usize,
-        mails: usize,
-        bytes: usize,
-    ) -> anyhow::Result<Turn> {
+        messages: usize,
+        message_bytes: usize,
+    ) -> anyhow::Result<Sample> {
         let started = Instant::now();
         let status = Command::new(self.programs.join("smtp-source"))
             .args(["-d", "-s", &connections.to_string()])
-            .args(["-m", &mails.to_string(), "-l", &bytes.to_string()])
+            .args([
+                "-m",
+                &messages.to_string(),
+                "-l",
+                &message_bytes.to_string(),
+            ])
             .args(["-f", "invites@example.com", "-t", "reader@example.com"])
             .arg(self.address.to_string())
             .status()
             .context("cannot start smtp-source")?;
         ensure!(status.success(), "smtp-source failed");
-        Ok(Turn {
-            items: mails,
-            took: started.elapsed(),
+        Ok(Sample {
+            items: messages,
+            elapsed: started.elapsed(),
             latencies: Vec::new(),
         })
     }
 }
 
-impl Drop for Sink {
+impl Drop for SmtpSink {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended before.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

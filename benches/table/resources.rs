@@ -1,0 +1,145 @@
+//! What work costs besides time: write-ahead log, memory and processor time. Memory and processor time are read from Linux'
+//! `/proc`; on other systems, and for Postgres on another machine, they are missing.
+
+use std::fs;
+use std::ops::{AddAssign, Sub};
+use std::time::Duration;
+
+use sqlx::PgConnection;
+
+use crate::database::BenchDatabase;
+
+/// One tick of the times in `/proc`: `USER_HZ` is 100 on Linux.
+const TICK: Duration = Duration::from_millis(10);
+
+pub(crate) struct ResourceMeter {
+    connection: PgConnection,
+    process: Option<u32>,
+    postmaster: Option<u32>,
+}
+
+/// A reading, or the difference of two readings.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct ResourceUsage {
+    pub(crate) wal_bytes: i64,
+    /// Processor time of the measured process.
+    pub(crate) process: Duration,
+    /// Processor time of all processes of Postgres.
+    pub(crate) postgres: Duration,
+}
+
+impl ResourceMeter {
+    pub(crate) async fn new(
+        database: &BenchDatabase,
+        process: Option<u32>,
+    ) -> anyhow::Result<Self> {
+        let mut connection = database.connect().await?;
+        let (backend, is_local): (i32, bool) =
+            sqlx::query_as("SELECT pg_backend_pid(), inet_server_addr() IS NULL")
+                .fetch_one(&mut connection)
+                .await?;
+        // A process id of another machine would name an unrelated process here.
+        let backend = is_local.then_some(backend.cast_unsigned());
+        Ok(Self {
+            connection,
+            process,
+            postmaster: backend
+                .and_then(ProcessTimes::read)
+                .map(|times| times.parent),
+        })
+    }
+
+    pub(crate) async fn read(&mut self) -> anyhow::Result<ResourceUsage> {
+        let wal_bytes =
+            sqlx::query_scalar("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint")
+                .fetch_one(&mut self.connection)
+                .await?;
+        let process = self.process.and_then(ProcessTimes::read);
+        let postgres = self.postmaster.and_then(processor_time_with_children);
+        Ok(ResourceUsage {
+            wal_bytes,
+            process: process.map(|times| TICK * times.own).unwrap_or_default(),
+            postgres: postgres.unwrap_or_default(),
+        })
+    }
+
+    /// Sets the peak back to the memory that the process has now. Where that is not allowed, the peak is the one since the
+    /// process started.
+    pub(crate) fn reset_memory_peak(&self) {
+        if let Some(pid) = self.process {
+            let _ = fs::write(format!("/proc/{pid}/clear_refs"), "5");
+        }
+    }
+
+    pub(crate) fn memory_peak_kib(&self) -> Option<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process?)).ok()?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+        line.split_whitespace().nth(1)?.parse().ok()
+    }
+}
+
+impl Sub for ResourceUsage {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            wal_bytes: self.wal_bytes - earlier.wal_bytes,
+            process: self.process.saturating_sub(earlier.process),
+            postgres: self.postgres.saturating_sub(earlier.postgres),
+        }
+    }
+}
+
+impl AddAssign for ResourceUsage {
+    fn add_assign(&mut self, other: Self) {
+        self.wal_bytes += other.wal_bytes;
+        self.process += other.process;
+        self.postgres += other.postgres;
+    }
+}
+
+/// The load average of the last minute.
+pub(crate) fn load_average() -> Option<f64> {
+    let line = fs::read_to_string("/proc/loadavg").ok()?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Includes children that ended.
+fn processor_time_with_children(pid: u32) -> Option<Duration> {
+    let parent = ProcessTimes::read(pid)?;
+    let mut ticks = parent.own + parent.ended_children;
+    for entry in fs::read_dir("/proc").ok()?.flatten() {
+        let child = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok());
+        if let Some(times) = child.and_then(ProcessTimes::read)
+            && times.parent == pid
+        {
+            ticks += times.own;
+        }
+    }
+    Some(TICK * ticks)
+}
+
+/// A process' parent, and its processor time in ticks.
+struct ProcessTimes {
+    parent: u32,
+    own: u32,
+    ended_children: u32,
+}
+
+impl ProcessTimes {
+    fn read(pid: u32) -> Option<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The process name is in parentheses and may contain anything. After it are the state and numbers.
+        let (_, rest) = stat.rsplit_once(") ")?;
+        let fields: Vec<&str> = rest.split_whitespace().collect();
+        let number = |index: usize| fields.get(index)?.parse::<u32>().ok();
+        Some(Self {
+            parent: number(1)?,
+            own: number(11)? + number(12)?,
+            ended_children: number(13)? + number(14)?,
+        })
+    }
+}
