@@ -1,4 +1,4 @@
-//! Compiles the protocol without an installed protoc, and keeps its descriptors for server reflection.
+//! Compiles the protocol to Rust, and writes its descriptors for server reflection. Does not need protoc.
 
 use std::path::PathBuf;
 
@@ -10,7 +10,7 @@ const SOURCES: [&str; 8] = [
     "invitation/v1/audit.proto",
     "invitation/v1/error.proto",
     "invitation/v1/feedback.proto",
-    // Served by reflection, so that grpcurl prints error details decoded.
+    // In the descriptors, so that grpcurl can print error details.
     "google/rpc/error_details.proto",
 ];
 
@@ -22,10 +22,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     compiler.include_imports(true).include_source_info(true);
     compiler.open_files(SOURCES)?;
 
-    // The encoded set keeps custom options such as field_behavior; the struct below drops them.
+    // The encoded set contains custom options such as field_behavior. The struct below does not.
     #[expect(
         clippy::disallowed_methods,
-        reason = "cargo speaks to build scripts through the environment"
+        reason = "cargo passes values to build scripts in the environment"
     )]
     let out_dir = PathBuf::from(std::env::var("OUT_DIR")?);
     let descriptors = out_dir.join("descriptors.bin");
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     tonic_prost_build::configure()
         .extern_path(".google.rpc", "::tonic_types::pb")
-        // Messages carry addresses, tokens and notes: without Debug none can slip into a log.
+        // Messages contain addresses, tokens and notes. Without Debug they cannot be logged by mistake.
         .skip_debug([".invitation.v1"])
         .codec_path("crate::proto::codec::RequestCodec")
         .enum_attribute(".invitation.v1", "#[derive(Debug)]")

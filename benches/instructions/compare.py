@@ -1,18 +1,18 @@
-"""Compares counts of instructions with those that were written down; scripts/instructions calls it.
+"""Compares instruction counts with the stored ones. Called by scripts/instructions.
 
-    compare.py FILE MACHINE [--write] < what gungraun prints as JSON, an object for each count
+    compare.py FILE MACHINE [--write] < JSON output of gungraun, one object a line
 """
 
 import json
 import sys
 import tomllib
 
-# A count moves a little with the layout of the program; what a change costs shows above that.
-ALLOWED = 0.05
+# Counts change a little with the layout of the program.
+TOLERANCE = 0.05
 
 
-def counted(lines):
-    """The counts by name."""
+def read_counts(lines):
+    """Returns the counts by name."""
     counts = {}
     for line in lines:
         if not line.startswith("{"):
@@ -27,50 +27,42 @@ def counted(lines):
 
 
 def write(path, machine, counts):
-    """Writes the file anew."""
     with open(path, "w", encoding="utf-8") as file:
-        file.write("# Instructions of the pure parts, release build; `make instructions ARGS=--write` writes this file.\n")
+        file.write("# Instruction counts of a release build. Written by `make instructions ARGS=--write`.\n")
         file.write(f'machine = "{machine}"\n\n[counts]\n')
-        for name, count in sorted(counts.items()):
-            file.write(f'"{name}" = {count}\n')
+        file.writelines(f'"{name}" = {count}\n' for name, count in sorted(counts.items()))
 
 
 def compare(path, machine, counts):
-    """Says how each differs; returns whether one takes too many."""
+    """Prints one line for each count. Returns whether a count grew beyond the tolerance or is missing."""
     with open(path, "rb") as file:
-        known = tomllib.load(file)
-    if known["machine"] != machine:
-        print(f"counted by {machine}; the file is of {known['machine']}, which may explain differences")
-    fails = False
-    for name in sorted(known["counts"].keys() | counts.keys()):
-        before, now = known["counts"].get(name), counts.get(name)
-        if before is None or now is None:
-            verdict, fails = "FAILED: not in the file" if before is None else "FAILED: not counted", True
-        else:
+        stored = tomllib.load(file)
+    if stored["machine"] != machine:
+        print(f"counted by {machine}, stored counts by {stored['machine']}; this may explain differences")
+    has_failed = False
+    for name in sorted(stored["counts"].keys() | counts.keys()):
+        before, now = stored["counts"].get(name), counts.get(name)
+        if before and now:
             change = now / before - 1
-            verdict = f"{change:+.2%}"
-            if change > ALLOWED:
-                verdict, fails = f"FAILED: {verdict}, more than {ALLOWED:.0%} above", True
-        print(f"{name:30} {before or '-':>12} {now or '-':>12}  {verdict}")
-    return fails
+            is_failure, result = change > TOLERANCE, f"{change:+.2%}"
+        else:
+            is_failure, result = True, "not stored" if now else "not counted"
+        has_failed |= is_failure
+        print(f"{name:30} {before or '-':>12} {now or '-':>12}  {'FAILED: ' if is_failure else ''}{result}")
+    return has_failed
 
 
 def main():
     path, machine, *options = sys.argv[1:]
     if options not in ([], ["--write"]):
-        sys.exit(f"instructions: {' '.join(options)} is not understood; --write is")
-    counts = counted(sys.stdin)
+        sys.exit(f"instructions: unknown option {' '.join(options)}; the only option is --write")
+    counts = read_counts(sys.stdin)
     if not counts:
-        sys.exit("instructions: nothing was counted")
+        sys.exit("instructions: the benchmark printed no counts")
     if options:
         write(path, machine, counts)
-        print(f"{len(counts)} counts in {path}")
-        return
-    try:
-        fails = compare(path, machine, counts)
-    except FileNotFoundError:
-        sys.exit(f"instructions: {path} is not there yet; --write makes it")
-    if fails:
+        print(f"wrote {len(counts)} counts to {path}")
+    elif compare(path, machine, counts):
         sys.exit(1)
 
 

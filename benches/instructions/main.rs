@@ -1,19 +1,16 @@
-//! How many instructions the pure parts take, counted by valgrind: the same on a busy machine as on a quiet one.
+//! Counts the instructions of code that does no I/O, with valgrind's callgrind. The counts are the same on a busy machine.
 //!
-//! Each function is counted once, without what it is set up with, and over a number of different inputs where one is over
-//! in no time. `make instructions` runs this and compares the counts with `counts.toml`; docs/performance.md says how.
-//! Nothing here asks a database, and nothing is timed. What is counted is success: the setups see to that.
+//! `make instructions` runs this program and compares the counts with `counts.toml`. Each function is counted once, without
+//! its setup. The setups check that the counted code succeeds.
 //!
-//! A function that is counted has no closure of its own: the counter goes by names, and would stop at a closure's, which
-//! begins with that of its function.
+//! A counted function must not contain a closure: the counter matches function names by prefix, and would stop counting at
+//! the closure.
 
 #![expect(
-    missing_docs,
     unused_qualifications,
-    reason = "the macros make a module of each function"
+    reason = "the macros generate a module for each function"
 )]
 
-use std::collections::HashMap;
 use std::hint::black_box;
 
 use gungraun::prelude::*;
@@ -22,7 +19,7 @@ use invitations::domain::email_address::EmailAddress;
 use invitations::domain::expiry::Expiry;
 use invitations::domain::invitation::AcceptPolicy;
 use invitations::domain::keyring::Keyring;
-use invitations::domain::new_invitation::{Inviter, ItemDraft, ItemInput, NewInvitation};
+use invitations::domain::new_invitation::{ItemDraft, ItemInput};
 use invitations::domain::organization::{Organization, OrganizationInput};
 use invitations::domain::reminder::ReminderInput;
 use invitations::domain::token::{Token, TokenSubject};
@@ -34,35 +31,13 @@ use time::OffsetDateTime;
 use time::macros::datetime;
 use uuid::Uuid;
 
-/// Inputs of what is over in no time.
-const COUNT: usize = 100;
+const ITEMS: usize = 100;
 const KEYS: &str = "1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
 const KEY_ID: u8 = 1;
 const NOW: OffsetDateTime = datetime!(2026-11-22 18:48 UTC);
 
-fn addresses() -> Vec<String> {
-    (0..COUNT)
-        .map(|number| format!("Person.{number:03}+work@Mail.Example.com"))
-        .collect()
-}
-
-fn good_addresses() -> Vec<String> {
-    let addresses = addresses();
-    assert_eq!(well_formed(&addresses), COUNT, "an address is refused");
-    addresses
-}
-
-#[library_benchmark]
-#[bench::of_100(good_addresses())]
-fn parse_addresses(addresses: Vec<String>) -> usize {
-    well_formed(&addresses)
-}
-
-fn well_formed(addresses: &[String]) -> usize {
-    let parsed = addresses
-        .iter()
-        .filter_map(|address| EmailAddress::parse(black_box(address)).ok());
-    parsed.count()
+fn addresses() -> impl Iterator<Item = String> {
+    (0..ITEMS).map(|number| format!("Person.{number:03}+work@Mail.Example.com"))
 }
 
 fn organization() -> Organization {
@@ -77,7 +52,7 @@ fn organization() -> Organization {
         .unwrap_or_else(|_| panic!("the organization is refused"))
 }
 
-/// Items with everything an item can have.
+/// Items with all fields.
 fn items() -> (Organization, Vec<ItemInput>) {
     let metadata = serde_json::json!({"team": "analytics", "seat": 42});
     let item = |email| ItemInput {
@@ -94,50 +69,20 @@ fn items() -> (Organization, Vec<ItemInput>) {
         accept_policy: Some(AcceptPolicy::InvitedEmail),
         reminder_lead: ReminderInput::default(),
     };
-    (organization(), addresses().into_iter().map(item).collect())
+    (organization(), addresses().map(item).collect())
 }
 
 #[library_benchmark]
 #[bench::of_100(items())]
 fn parse_drafts((organization, items): (Organization, Vec<ItemInput>)) -> Vec<ItemDraft> {
-    parsed(items, &organization)
+    let mut drafts = Vec::with_capacity(items.len());
+    for (index, item) in items.iter().enumerate() {
+        drafts.push(ItemDraft::parse(index, item, &organization, "ada", NOW));
+    }
+    drafts
 }
 
-fn parsed(items: Vec<ItemInput>, organization: &Organization) -> Vec<ItemDraft> {
-    let items = items.into_iter().enumerate();
-    items
-        .map(|(index, item)| ItemDraft::parse(index, &item, organization, "ada", NOW))
-        .collect()
-}
-
-fn drafts() -> (HashMap<String, Inviter>, Vec<ItemDraft>) {
-    let (organization, items) = items();
-    let inviter = Inviter {
-        name: "Ada".to_owned(),
-        is_admin: true,
-    };
-    let inviters = HashMap::from([("ada".to_owned(), inviter)]);
-    let finished = finished(parsed(items.clone(), &organization), &inviters);
-    assert_eq!(finished.len(), COUNT, "an item is refused");
-    (inviters, parsed(items, &organization))
-}
-
-#[library_benchmark]
-#[bench::of_100(drafts())]
-fn finish_drafts(
-    (inviters, drafts): (HashMap<String, Inviter>, Vec<ItemDraft>),
-) -> Vec<NewInvitation> {
-    finished(drafts, &inviters)
-}
-
-fn finished(drafts: Vec<ItemDraft>, inviters: &HashMap<String, Inviter>) -> Vec<NewInvitation> {
-    let finished = drafts
-        .into_iter()
-        .filter_map(|draft| draft.finish(inviters).ok());
-    finished.collect()
-}
-
-/// A request as it comes off the wire, of addresses alone.
+/// An encoded request whose items contain an address alone.
 fn request() -> Vec<u8> {
     let invitation = |email| proto::NewInvitation {
         email,
@@ -146,12 +91,12 @@ fn request() -> Vec<u8> {
     let request = proto::BulkCreateRequest {
         organization_id: "acme".to_owned(),
         inviter_user_id: "ada".to_owned(),
-        invitations: addresses().into_iter().map(invitation).collect(),
+        invitations: addresses().map(invitation).collect(),
         ..Default::default()
     };
     let bytes = request.encode_to_vec();
-    let good = grpc::fuzzing::bulk_create(&bytes);
-    assert_eq!(good, Some(COUNT), "an item is refused");
+    let valid = grpc::fuzzing::bulk_create(&bytes);
+    assert_eq!(valid, Some(ITEMS), "an item is refused");
     bytes
 }
 
@@ -178,34 +123,37 @@ fn subject() -> TokenSubject<'static> {
 #[library_benchmark]
 #[bench::one(keyring())]
 fn derive_token(keyring: Keyring) -> Option<String> {
-    let token = Token::derive(&keyring, KEY_ID, black_box(&subject()))?;
+    derive(&keyring)
+}
+
+fn derive(keyring: &Keyring) -> Option<String> {
+    let token = Token::derive(keyring, KEY_ID, black_box(&subject()))?;
     Some(token.reveal())
 }
 
-fn link() -> (Keyring, String) {
+fn token() -> (Keyring, String) {
     let keyring = keyring();
-    let token = Token::derive(&keyring, KEY_ID, &subject()).map(|token| token.reveal());
-    let text = token.unwrap_or_default();
-    assert!(is_genuine(&keyring, &text), "the token is refused");
-    (keyring, text)
+    let token = derive(&keyring).unwrap_or_default();
+    assert!(is_genuine(&keyring, &token), "the token is refused");
+    (keyring, token)
 }
 
 #[library_benchmark]
-#[bench::one(link())]
-fn verify_token((keyring, text): (Keyring, String)) -> bool {
-    is_genuine(&keyring, &text)
+#[bench::one(token())]
+fn verify_token((keyring, token): (Keyring, String)) -> bool {
+    is_genuine(&keyring, &token)
 }
 
-fn is_genuine(keyring: &Keyring, text: &str) -> bool {
-    Token::parse(black_box(text))
+fn is_genuine(keyring: &Keyring, token: &str) -> bool {
+    Token::parse(black_box(token))
         .is_ok_and(|token| token.matches(keyring, KEY_ID, black_box(&subject())))
 }
 
-fn mail() -> (Composer, InvitationMail) {
+fn email() -> (Composer, InvitationMail) {
     let sender = Sender::parse("Invitations", "invitations@example.com", None)
         .unwrap_or_else(|_| panic!("the sender is refused"));
     let composer = Composer::new(sender).unwrap_or_else(|_| panic!("the templates are refused"));
-    let mail = InvitationMail {
+    let email = InvitationMail {
         kind: MailKind::Invitation,
         brand: Brand::default(),
         message_id: "inv.1.1.1@example.com".to_owned(),
@@ -222,26 +170,24 @@ fn mail() -> (Composer, InvitationMail) {
         envelope_from: None,
         unsubscribe_url: None,
     };
-    (composer, mail)
+    (composer, email)
 }
 
 #[library_benchmark]
-#[bench::one(mail())]
-fn compose_mail((composer, mail): (Composer, InvitationMail)) -> Option<ComposedMail> {
-    composer.compose(black_box(&mail)).ok()
+#[bench::one(email())]
+fn compose_email((composer, email): (Composer, InvitationMail)) -> Option<ComposedMail> {
+    composer.compose(black_box(&email)).ok()
 }
 
 library_benchmark_group!(
-    name = pure,
+    name = without_io,
     benchmarks = [
-        parse_addresses,
         parse_drafts,
-        finish_drafts,
         read_request,
         derive_token,
         verify_token,
-        compose_mail
+        compose_email
     ]
 );
 
-main!(library_benchmark_groups = pure);
+main!(library_benchmark_groups = without_io);

@@ -71,7 +71,6 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
         };
         bench.compare(comparison, service, reference).await?;
     }
-    bench.check_invitations().await?;
     server.stop().await
 }
 
@@ -105,7 +104,6 @@ pub(crate) async fn run_replicas(bench: &mut Bench<'_>) -> anyhow::Result<()> {
             bench.compare(comparison, service, reference).await?;
         }
     }
-    bench.check_invitations().await?;
     for server in servers {
         server.stop().await?;
     }

@@ -46,7 +46,6 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
         let reference = async || insert_batches(&store, &addresses, size).await;
         bench.compare(comparison, service, reference).await?;
     }
-    bench.check_invitations().await?;
     server.stop().await
 }
 

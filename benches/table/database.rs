@@ -19,18 +19,13 @@ pub(crate) type RowCounts = BTreeMap<String, i64>;
 pub(crate) struct BenchDatabase {
     server_url: String,
     url: String,
-    /// Invitations that the template contained.
-    template_invitations: i64,
 }
 
 impl BenchDatabase {
     /// Creates and migrates the database, with one organization and one inviter. With `BENCH_TEMPLATE` set, the database
     /// starts as a copy of that database.
     pub(crate) async fn create(server_url: &str) -> anyhow::Result<Self> {
-        let mut connection = PgConnection::connect(server_url)
-            .await
-            .context("cannot connect to BENCH_DATABASE_URL")?;
-        check_durability(&mut connection).await?;
+        let mut connection = PgConnection::connect(server_url).await?;
         drop_database(&mut connection).await?;
         let template = env::var("BENCH_TEMPLATE").unwrap_or_else(|_| "template1".to_owned());
         let statement =
@@ -44,14 +39,12 @@ impl BenchDatabase {
         connection.close().await?;
         let mut url = Url::parse(server_url).context("BENCH_DATABASE_URL is not a URL")?;
         url.set_path(NAME);
-        let mut database = Self {
+        let database = Self {
             server_url: server_url.to_owned(),
             url: String::from(url),
-            template_invitations: 0,
         };
         Store::migrate(&database.url).await?;
         seed::insert_organization(&mut database.connect().await?).await?;
-        database.template_invitations = database.count_created_invitations().await?;
         Ok(database)
     }
 
@@ -83,23 +76,7 @@ impl BenchDatabase {
         Ok(counts)
     }
 
-    pub(crate) async fn count(&self, query: &'static str) -> anyhow::Result<i64> {
-        let mut connection = self.connect().await?;
-        Ok(sqlx::query_scalar(query).fetch_one(&mut connection).await?)
-    }
-
-    /// Counts the invitations of the benchmark that have a queued email.
-    pub(crate) async fn count_created_invitations(&self) -> anyhow::Result<i64> {
-        let count = self
-            .count(
-                "SELECT count(*) FROM invitations i JOIN outbox o ON o.invitation_id = i.id AND o.state = 'queued'
-                  WHERE i.organization_id = 'acme'",
-            )
-            .await?;
-        Ok(count - self.template_invitations)
-    }
-
-    /// Updates the statistics of the planner, as autovacuum does some time after a table was filled.
+    /// Does what autovacuum does some time after a table was filled, and writes everything out.
     pub(crate) async fn vacuum(&self) -> anyhow::Result<()> {
         let mut connection = self.connect().await?;
         for statement in ["VACUUM ANALYZE", "CHECKPOINT"] {
@@ -114,26 +91,23 @@ impl BenchDatabase {
     }
 }
 
-pub(crate) async fn server_version(server_url: &str) -> anyhow::Result<String> {
-    let mut connection = PgConnection::connect(server_url).await?;
-    Ok(sqlx::query_scalar("SHOW server_version")
-        .fetch_one(&mut connection)
-        .await?)
-}
-
-/// Figures of a server that may lose commits would not be comparable.
-async fn check_durability(connection: &mut PgConnection) -> anyhow::Result<()> {
-    let enabled: Vec<String> = sqlx::query_scalar(
-        "SELECT name FROM pg_settings
-          WHERE name IN ('fsync', 'synchronous_commit', 'full_page_writes') AND setting = 'on'",
+/// Returns the version of the server. Fails if the server may lose commits, because its figures would mean nothing.
+pub(crate) async fn check_server(server_url: &str) -> anyhow::Result<String> {
+    let mut connection = PgConnection::connect(server_url)
+        .await
+        .context("cannot connect to BENCH_DATABASE_URL")?;
+    let (version, is_durable): (String, bool) = sqlx::query_as(
+        "SELECT current_setting('server_version'),
+                'on' = ALL (ARRAY[current_setting('fsync'), current_setting('synchronous_commit'),
+                                  current_setting('full_page_writes')])",
     )
-    .fetch_all(connection)
+    .fetch_one(&mut connection)
     .await?;
     ensure!(
-        enabled.len() == 3,
-        "fsync, synchronous_commit and full_page_writes must be on; only {enabled:?} are"
+        is_durable,
+        "fsync, synchronous_commit and full_page_writes must be on"
     );
-    Ok(())
+    Ok(version)
 }
 
 async fn drop_database(connection: &mut PgConnection) -> anyhow::Result<()> {

@@ -51,7 +51,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     } else {
         "release build"
     };
-    let postgres = database::server_version(&server_url).await?;
+    let postgres = database::check_server(&server_url).await?;
     let load = resources::load_average().unwrap_or(f64::NAN);
     println!("durable Postgres {postgres}; {build}; load average {load:.1} at the start\n");
 

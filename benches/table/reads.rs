@@ -40,6 +40,7 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     let server = ServerProcess::start_api(&bench.database).await?;
     let count = bench.arguments.pick(INVITATIONS, QUICK_INVITATIONS);
     seed::insert_invitations(&bench.database, Uuid::from_u128(1), 0..count).await?;
+    bench.database.vacuum().await?;
     compare_get(bench, &server, count).await?;
     compare_preview(bench, &server, count).await?;
     compare_get_batch(bench, &server).await?;

@@ -6,7 +6,7 @@ use std::ops::Range;
 use anyhow::Context as _;
 use invitations::domain::keyring::Keyring;
 use invitations::domain::token::{NONCE_BYTES, Token, TokenSubject};
-use sqlx::{AssertSqlSafe, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
 
 use crate::database::BenchDatabase;
@@ -84,8 +84,8 @@ pub(crate) async fn insert_organization(connection: &mut PgConnection) -> anyhow
     Ok(())
 }
 
-/// Inserts seeded invitations as one batch, each with a queued email that is due now, and updates the statistics of the
-/// planner.
+/// Inserts seeded invitations as one batch, each with a queued email that is due now. The statistics of the planner are
+/// updated in the same transaction, because a worker may start to deliver right after it.
 pub(crate) async fn insert_invitations(
     database: &BenchDatabase,
     batch_id: Uuid,
@@ -109,11 +109,17 @@ pub(crate) async fn insert_invitations(
          INSERT INTO outbox (invitation_id, organization_id, send_seq, state, attempts, created_at, next_attempt_at)
          SELECT id, '{ORGANIZATION}', 1, 'queued', 0, now(), now() FROM inserted"
     );
+    let mut connection = database.connect().await?;
+    let mut transaction = connection.begin().await?;
     sqlx::query(AssertSqlSafe(statement))
         .bind(batch_id)
         .bind(i64::try_from(numbers.start)?)
         .bind(i64::try_from(numbers.end)? - 1)
-        .execute(&mut database.connect().await?)
+        .execute(&mut *transaction)
         .await?;
-    database.vacuum().await
+    sqlx::query("ANALYZE invitations, outbox")
+        .execute(&mut *transaction)
+        .await?;
+    transaction.commit().await?;
+    Ok(())
 }

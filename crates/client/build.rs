@@ -1,6 +1,5 @@
-//! Compiles the messages and the client stubs of the protocol. Needs no installed protoc.
+//! Compiles the messages and the clients of the protocol to Rust. Does not need protoc.
 
-/// The files that the server's build compiles too, from the same folder.
 const PROTO_FOLDER: &str = "../../proto";
 const SOURCES: [&str; 7] = [
     "invitation/v1/invitation.proto",
@@ -18,6 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     compiler.include_imports(true).open_files(SOURCES)?;
     tonic_prost_build::configure()
         .extern_path(".google.rpc", "::tonic_types::pb")
+        // Messages contain addresses and tokens. Without Debug they cannot be printed by mistake.
         .skip_debug([".invitation.v1"])
         .enum_attribute(".invitation.v1", "#[derive(Debug)]")
         .compile_fds(compiler.file_descriptor_set())?;
