@@ -1,4 +1,4 @@
-//! Any bytes are a request or none, and every item of it holds or does not.
+//! Decoding and checking a request never panics.
 #![no_main]
 
 use invitations::grpc::fuzzing;

@@ -1,4 +1,4 @@
-//! No report is believed without its proof, and any body is read or refused.
+//! A report without a valid signature or password is refused, and reading a report never panics.
 #![no_main]
 
 use std::sync::LazyLock;
