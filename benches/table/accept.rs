@@ -20,9 +20,9 @@ use uuid::Uuid;
 
 use crate::bench::Bench;
 use crate::comparison::{Comparison, Metric};
-use crate::load::{caller, run_callers};
+use crate::load::run_callers;
 use crate::seed::{self, KEY_ID, KEYS, ORGANIZATION, SeededInvitation};
-use crate::server_process::{ServerProcess, authorized};
+use crate::server_process::ServerProcess;
 
 const INVITATIONS: usize = 200_000;
 const QUICK_INVITATIONS: usize = 10_000;
@@ -72,23 +72,30 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
             process: Some(server.pid()),
         };
         let service = async || {
-            let request = || authorized(request(&keyring, next())?);
-            let callers = clients.iter().map(|client| caller(client, calls, request));
-            run_callers(callers, 1, |mut client, request| async move {
-                let response = client.accept(request).await?.into_inner();
-                ensure!(!response.already_member, "the user was a member before");
-                Ok(())
-            })
+            let request = || request(&keyring, next());
+            run_callers(
+                &clients,
+                calls,
+                1,
+                request,
+                |mut client, request| async move {
+                    let response = client.accept(request).await?.into_inner();
+                    ensure!(!response.already_member, "the user was a member before");
+                    Ok(())
+                },
+            )
             .await
         };
         let reference = async || {
-            let number = || Ok(next());
-            let callers = connections
-                .iter()
-                .map(|connection| caller(connection, calls, number));
-            run_callers(callers, 1, |connection, number| async move {
-                accept_by_statement(&mut *connection.lock().await, number).await
-            })
+            run_callers(
+                &connections,
+                calls,
+                1,
+                || Ok(next()),
+                |connection, number| async move {
+                    accept_by_statement(&mut *connection.lock().await, number).await
+                },
+            )
             .await
         };
         bench.compare(comparison, service, reference).await?;

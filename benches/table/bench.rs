@@ -68,14 +68,15 @@ impl<'a> Bench<'a> {
             if has_reference && is_reference_first {
                 reference_sample = Some(reference().await?);
             }
-            let before = meter.read().await?;
+            meter.start().await?;
             let service_sample = service().await?;
-            let usage = meter.read().await? - before;
+            meter.stop().await?;
             if has_reference && !is_reference_first {
                 reference_sample = Some(reference().await?);
             }
-            result.add(service_sample, reference_sample, usage)?;
+            result.add(service_sample, reference_sample)?;
         }
+        result.usage = meter.total();
         result.memory_peak_kib = meter.memory_peak_kib();
         result.load_average = resources::load_average();
         // Shows progress, and keeps the figures if a later comparison fails.

@@ -11,9 +11,9 @@ use invitations::proto::{BulkCreateRequest, NewInvitation};
 use crate::bench::Bench;
 use crate::comparison::{Comparison, Metric};
 use crate::insert_batch::{AddressSource, InsertBatch};
-use crate::load::{Sample, caller, run_callers};
+use crate::load::{Sample, run_callers};
 use crate::seed::{INVITER, ORGANIZATION};
-use crate::server_process::{InvitationClient, ServerProcess, authorized};
+use crate::server_process::{InvitationClient, ServerProcess};
 
 /// Items in a call, callers, calls of each caller in a round, and rounds.
 const SIZES: [(usize, usize, usize, usize); 8] = [
@@ -48,7 +48,7 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
             continue;
         }
         let clients = server.clients(callers).await?;
-        let store = bench.store.clone();
+        let stores = vec![bench.store.clone(); callers];
         let comparison = Comparison {
             operation: "BulkCreate",
             reference: "the statement",
@@ -63,11 +63,7 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
         let service = async || create(&clients, &addresses, size, calls).await;
         let reference = async || {
             let batch = || InsertBatch::new(&addresses.take(size));
-            let callers = (0..callers).map(|_| caller(&store, calls, batch));
-            run_callers(callers, size, |store, batch| {
-                InsertBatch::insert(batch, store)
-            })
-            .await
+            run_callers(&stores, calls, size, batch, InsertBatch::insert).await
         };
         bench.compare(comparison, service, reference).await?;
     }
@@ -117,14 +113,19 @@ async fn create(
     size: usize,
     calls: usize,
 ) -> anyhow::Result<Sample> {
-    let request = || authorized(request(addresses.take(size)));
-    let callers = clients.iter().map(|client| caller(client, calls, request));
-    run_callers(callers, size, move |mut client, request| async move {
-        let response = client.bulk_create(request).await?.into_inner();
-        let created = usize::try_from(response.created_count)?;
-        ensure!(created == size, "{created} of {size} items were created");
-        Ok(())
-    })
+    let request = || Ok(request(addresses.take(size)));
+    run_callers(
+        clients,
+        calls,
+        size,
+        request,
+        move |mut client, request| async move {
+            let response = client.bulk_create(request).await?.into_inner();
+            let created = usize::try_from(response.created_count)?;
+            ensure!(created == size, "{created} of {size} items were created");
+            Ok(())
+        },
+    )
     .await
 }
 

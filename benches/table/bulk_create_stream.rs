@@ -1,6 +1,7 @@
 //! BulkCreateStream, compared with insert statements of 1,000 rows, one after another over a pool.
 //!
-//! Both build their rows during the measurement. The latencies of the stream are the times between two responses.
+//! Both build their rows during the measurement, and the latencies of the statements include that. The latencies of the
+//! stream are the times between two responses.
 
 use std::time::Instant;
 
@@ -9,15 +10,14 @@ use futures::stream;
 use invitations::proto::{
     BulkCreateStreamHeader, BulkCreateStreamItem, BulkCreateStreamRequest, CreateOutcome,
 };
-use invitations::store::Store;
 
 use crate::bench::Bench;
 use crate::bulk_create;
 use crate::comparison::{Comparison, Metric};
 use crate::insert_batch::{AddressSource, InsertBatch};
-use crate::load::Sample;
+use crate::load::{Sample, run_callers};
 use crate::seed::{INVITER, ORGANIZATION};
-use crate::server_process::{InvitationClient, ServerProcess, authorized};
+use crate::server_process::{InvitationClient, ServerProcess};
 
 /// Items of a stream, warm-up rounds, and rounds.
 const SIZES: [(usize, usize, usize); 2] = [(100_000, 1, 5), (1_000_000, 0, 1)];
@@ -28,7 +28,7 @@ const STATEMENT_ROWS: usize = 1_000;
 pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     let server = ServerProcess::start_api(&bench.database).await?;
     let client = server.client().await?;
-    let store = bench.store.clone();
+    let stores = [bench.store.clone()];
     let addresses = AddressSource::default();
     for (size, warm_up_rounds, rounds) in bench.arguments.pick(SIZES, QUICK_SIZES) {
         let comparison = Comparison {
@@ -43,7 +43,21 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
             process: Some(server.pid()),
         };
         let service = async || send_stream(client.clone(), &addresses, size).await;
-        let reference = async || insert_batches(&store, &addresses, size).await;
+        let reference = async || {
+            let statements = size / STATEMENT_ROWS;
+            let source = || Ok(addresses.clone());
+            run_callers(
+                &stores,
+                statements,
+                STATEMENT_ROWS,
+                source,
+                |store, addresses| async move {
+                    let batch = InsertBatch::new(&addresses.take(STATEMENT_ROWS))?;
+                    InsertBatch::insert(store, batch).await
+                },
+            )
+            .await
+        };
         bench.compare(comparison, service, reference).await?;
     }
     server.stop().await
@@ -58,8 +72,7 @@ async fn send_stream(
     let mut created = 0;
     let started = Instant::now();
     let messages = stream::iter(messages(addresses.clone(), size));
-    let response = client.bulk_create_stream(authorized(messages)?).await?;
-    let mut responses = response.into_inner();
+    let mut responses = client.bulk_create_stream(messages).await?.into_inner();
     let mut previous = Instant::now();
     while let Some(response) = responses.message().await? {
         if response.results.is_empty() {
@@ -78,26 +91,6 @@ async fn send_stream(
     Ok(Sample {
         items: created,
         elapsed,
-        latencies,
-    })
-}
-
-async fn insert_batches(
-    store: &Store,
-    addresses: &AddressSource,
-    size: usize,
-) -> anyhow::Result<Sample> {
-    let mut latencies = Vec::new();
-    let started = Instant::now();
-    for _ in 0..size / STATEMENT_ROWS {
-        let batch = InsertBatch::new(&addresses.take(STATEMENT_ROWS))?;
-        let statement_started = Instant::now();
-        batch.insert(store.clone()).await?;
-        latencies.push(statement_started.elapsed());
-    }
-    Ok(Sample {
-        items: size,
-        elapsed: started.elapsed(),
         latencies,
     })
 }

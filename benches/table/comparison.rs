@@ -66,13 +66,7 @@ impl ComparisonResult {
     }
 
     /// Adds one round. Without references there is no ratio.
-    pub(crate) fn add(
-        &mut self,
-        service: Sample,
-        reference: Option<Sample>,
-        usage: ResourceUsage,
-    ) -> anyhow::Result<()> {
-        self.usage += usage;
+    pub(crate) fn add(&mut self, service: Sample, reference: Option<Sample>) -> anyhow::Result<()> {
         if let Some(reference) = reference {
             ensure!(
                 service.items == reference.items,

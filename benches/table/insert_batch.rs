@@ -76,11 +76,11 @@ impl InsertBatch {
     }
 
     /// Inserts the batch in a transaction of its own.
-    pub(crate) async fn insert(self: Arc<Self>, store: Store) -> anyhow::Result<()> {
-        let batch = Arc::clone(&self);
+    pub(crate) async fn insert(store: Store, batch: Arc<Self>) -> anyhow::Result<()> {
+        let shared = Arc::clone(&batch);
         let inserted = store
             .with_tx::<_, StoreError, _>("bench", move |connection| {
-                let batch = Arc::clone(&batch);
+                let batch = Arc::clone(&shared);
                 Box::pin(async move {
                     let row = BatchRow {
                         organization_id: &batch.organization_id,
@@ -93,7 +93,7 @@ impl InsertBatch {
             })
             .await?;
         ensure!(
-            inserted.len() == self.rows.len(),
+            inserted.len() == batch.rows.len(),
             "an address was invited before"
         );
         Ok(())

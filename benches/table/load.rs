@@ -27,31 +27,13 @@ impl Sample {
     }
 }
 
-/// A client and the requests that it sends, one after another.
-pub(crate) struct Caller<C, R> {
-    client: C,
-    requests: Vec<R>,
-}
-
-/// Builds a caller and its requests.
-pub(crate) fn caller<C: Clone, R>(
-    client: &C,
-    requests: usize,
-    request: impl Fn() -> anyhow::Result<R>,
-) -> anyhow::Result<Caller<C, R>> {
-    Ok(Caller {
-        client: client.clone(),
-        requests: (0..requests)
-            .map(|_| request())
-            .collect::<anyhow::Result<_>>()?,
-    })
-}
-
-/// Runs all callers at the same time, each in a task of its own. A caller sends the next request when the previous one is
-/// answered. All callers are built before the measurement starts.
+/// Runs one task for each client at the same time. Each makes `calls` calls, and makes the next one when the previous one
+/// is answered. All requests are built before the measurement starts.
 pub(crate) async fn run_callers<C, R, F, Fut>(
-    callers: impl Iterator<Item = anyhow::Result<Caller<C, R>>>,
-    items_per_request: usize,
+    clients: &[C],
+    calls: usize,
+    items_per_call: usize,
+    request: impl Fn() -> anyhow::Result<R>,
     call: F,
 ) -> anyhow::Result<Sample>
 where
@@ -60,10 +42,16 @@ where
     F: Fn(C, R) -> Fut + Clone + Send + 'static,
     Fut: Future<Output = anyhow::Result<()>> + Send,
 {
-    let callers = callers.collect::<anyhow::Result<Vec<_>>>()?;
-    let requests: usize = callers.iter().map(|caller| caller.requests.len()).sum();
+    let mut callers = Vec::with_capacity(clients.len());
+    for client in clients {
+        let requests = (0..calls).map(|_| request());
+        callers.push((
+            client.clone(),
+            requests.collect::<anyhow::Result<Vec<_>>>()?,
+        ));
+    }
     let started = Instant::now();
-    let tasks = callers.into_iter().map(|Caller { client, requests }| {
+    let tasks = callers.into_iter().map(|(client, requests)| {
         let call = call.clone();
         tokio::spawn(async move {
             let mut latencies = Vec::with_capacity(requests.len());
@@ -77,12 +65,12 @@ where
     });
     let finished = try_join_all(tasks).await?;
     let elapsed = started.elapsed();
-    let mut latencies = Vec::with_capacity(requests);
-    for caller in finished {
-        latencies.extend(caller?);
-    }
+    let latencies = finished
+        .into_iter()
+        .collect::<anyhow::Result<Vec<_>>>()?
+        .concat();
     Ok(Sample {
-        items: requests * items_per_request,
+        items: latencies.len() * items_per_call,
         elapsed,
         latencies,
     })

@@ -7,7 +7,6 @@ use std::cell::Cell;
 use anyhow::ensure;
 use invitations::domain::keyring::Keyring;
 use invitations::proto::{GetBatchRequest, GetRequest, ListRequest, PreviewRequest};
-use tonic::Request;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 use uuid::Uuid;
@@ -16,9 +15,9 @@ use crate::bench::Bench;
 use crate::bulk_create;
 use crate::comparison::{Comparison, Metric};
 use crate::insert_batch::AddressSource;
-use crate::load::{caller, run_callers};
+use crate::load::run_callers;
 use crate::seed::{self, KEYS, ORGANIZATION, SeededInvitation};
-use crate::server_process::{InvitationClient, ServerProcess, authorized};
+use crate::server_process::{InvitationClient, ServerProcess};
 
 /// Invitations of the organization.
 const INVITATIONS: usize = 1_000_000;
@@ -36,125 +35,83 @@ const QUICK_ROUNDS: usize = 2;
 /// The distance between the invitations that are read one after another: a prime, so that all are read.
 const STRIDE: usize = 7_919;
 
+#[derive(Clone)]
+enum ReadRequest {
+    Get(GetRequest),
+    Preview(PreviewRequest),
+    GetBatch(GetBatchRequest),
+    List(ListRequest),
+}
+
 pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     let server = ServerProcess::start_api(&bench.database).await?;
     let count = bench.arguments.pick(INVITATIONS, QUICK_INVITATIONS);
     seed::insert_invitations(&bench.database, Uuid::from_u128(1), 0..count).await?;
     bench.database.vacuum().await?;
-    compare_get(bench, &server, count).await?;
-    compare_preview(bench, &server, count).await?;
-    compare_get_batch(bench, &server).await?;
-    compare_list(bench, &server, count).await?;
+
+    let get = |number| {
+        Ok(ReadRequest::Get(GetRequest {
+            organization_id: ORGANIZATION.to_owned(),
+            invitation_id: SeededInvitation::new(number % count).id,
+        }))
+    };
+    compare(bench, &server, "Get", 1, get).await?;
+
+    let keyring = Keyring::parse(KEYS)?;
+    let preview = |number| {
+        let token = seed::token(&keyring, number % count)?;
+        Ok(ReadRequest::Preview(PreviewRequest { token }))
+    };
+    compare(bench, &server, "Preview", 1, preview).await?;
+
+    let request = bulk_create::request(AddressSource::default().take(BATCH_ITEMS));
+    let batch = server.client().await?.bulk_create(request).await?;
+    let get_batch = ReadRequest::GetBatch(GetBatchRequest {
+        organization_id: ORGANIZATION.to_owned(),
+        batch_id: batch.into_inner().batch_id,
+    });
+    let get_batch = |_| Ok(get_batch.clone());
+    compare(bench, &server, "GetBatch", BATCH_ITEMS, get_batch).await?;
+
+    let first = list_request(PAGE_ITEMS, String::new())?;
+    let first = |_| Ok(ReadRequest::List(first.clone()));
+    compare(bench, &server, "List, first page", PAGE_ITEMS, first).await?;
+
+    let middle = page_token_after(server.client().await?, count / 2).await?;
+    let middle = list_request(PAGE_ITEMS, middle)?;
+    let middle = |_| Ok(ReadRequest::List(middle.clone()));
+    compare(
+        bench,
+        &server,
+        "List, page in the middle",
+        PAGE_ITEMS,
+        middle,
+    )
+    .await?;
     server.stop().await
 }
 
-async fn compare_get(
-    bench: &mut Bench<'_>,
-    server: &ServerProcess,
-    count: usize,
-) -> anyhow::Result<()> {
-    let request = |number| {
-        authorized(GetRequest {
-            organization_id: ORGANIZATION.to_owned(),
-            invitation_id: SeededInvitation::new(number % count).id,
-        })
-    };
-    compare(
-        bench,
-        server,
-        "Get",
-        1,
-        request,
-        |mut client, request| async move {
+/// Sends a request and checks that the response is complete.
+async fn call(mut client: InvitationClient, request: ReadRequest) -> anyhow::Result<()> {
+    match request {
+        ReadRequest::Get(request) => {
             client.get(request).await?;
-            Ok(())
-        },
-    )
-    .await
-}
-
-async fn compare_preview(
-    bench: &mut Bench<'_>,
-    server: &ServerProcess,
-    count: usize,
-) -> anyhow::Result<()> {
-    let keyring = Keyring::parse(KEYS)?;
-    let request = |number| {
-        let token = seed::token(&keyring, number % count)?;
-        authorized(PreviewRequest { token })
-    };
-    compare(
-        bench,
-        server,
-        "Preview",
-        1,
-        request,
-        |mut client, request| async move {
+        }
+        ReadRequest::Preview(request) => {
             client.preview(request).await?;
-            Ok(())
-        },
-    )
-    .await
-}
-
-async fn compare_get_batch(bench: &mut Bench<'_>, server: &ServerProcess) -> anyhow::Result<()> {
-    let emails = AddressSource::default().take(BATCH_ITEMS);
-    let batch = authorized(bulk_create::request(emails))?;
-    let batch = server
-        .client()
-        .await?
-        .bulk_create(batch)
-        .await?
-        .into_inner();
-    let request = |_| {
-        authorized(GetBatchRequest {
-            organization_id: ORGANIZATION.to_owned(),
-            batch_id: batch.batch_id.clone(),
-        })
-    };
-    compare(
-        bench,
-        server,
-        "GetBatch",
-        BATCH_ITEMS,
-        request,
-        |mut client, request| async move {
+        }
+        ReadRequest::GetBatch(request) => {
             let batch = client.get_batch(request).await?.into_inner().batch;
             let items = batch.map_or(0, |batch| batch.item_count);
             ensure!(
                 usize::try_from(items)? == BATCH_ITEMS,
                 "the batch has {items} items"
             );
-            Ok(())
-        },
-    )
-    .await
-}
-
-async fn compare_list(
-    bench: &mut Bench<'_>,
-    server: &ServerProcess,
-    count: usize,
-) -> anyhow::Result<()> {
-    let middle = page_token_after(server.client().await?, count / 2).await?;
-    for (operation, page_token) in [
-        ("List, first page", String::new()),
-        ("List, page in the middle", middle),
-    ] {
-        let request = |_| authorized(list_request(PAGE_ITEMS, page_token.clone())?);
-        compare(
-            bench,
-            server,
-            operation,
-            PAGE_ITEMS,
-            request,
-            |mut client, request| async move {
-                let page = client.list(request).await?.into_inner();
-                ensure!(page.invitations.len() == PAGE_ITEMS, "the page is not full");
-                Ok(())
-            },
-        )
-        .await?;
+        }
+        ReadRequest::List(request) => {
+            let page = client.list(request).await?.into_inner();
+            ensure!(page.invitations.len() == PAGE_ITEMS, "the page is not full");
+        }
     }
     Ok(())
 }
@@ -164,7 +121,7 @@ async fn page_token_after(mut client: InvitationClient, count: usize) -> anyhow:
     let mut page_token = String::new();
     let mut skipped = 0;
     while skipped < count {
-        let request = authorized(list_request(LARGE_PAGE_ITEMS, page_token)?)?;
+        let request = list_request(LARGE_PAGE_ITEMS, page_token)?;
         let page = client.list(request).await?.into_inner();
         ensure!(!page.next_page_token.is_empty(), "the list ended too early");
         skipped += page.invitations.len();
@@ -183,21 +140,16 @@ fn list_request(page_size: usize, page_token: String) -> anyhow::Result<ListRequ
 }
 
 /// Compares a read with the health check, for each number of callers.
-async fn compare<R, F, Fut>(
+async fn compare(
     bench: &mut Bench<'_>,
     server: &ServerProcess,
     operation: &'static str,
     size: usize,
-    request: impl Fn(usize) -> anyhow::Result<Request<R>>,
-    call: F,
-) -> anyhow::Result<()>
-where
-    R: Send + 'static,
-    F: Fn(InvitationClient, Request<R>) -> Fut + Clone + Send + 'static,
-    Fut: Future<Output = anyhow::Result<()>> + Send,
-{
+    request: impl Fn(usize) -> anyhow::Result<ReadRequest>,
+) -> anyhow::Result<()> {
     let calls = bench.arguments.pick(CALLS, QUICK_CALLS);
-    let position = Cell::new(0);
+    let number = Cell::new(0);
+    let next_request = || request(number.replace(number.get() + STRIDE));
     for callers in CALLERS {
         let clients = server.clients(callers).await?;
         let mut health_clients = Vec::new();
@@ -215,22 +167,19 @@ where
             rounds: bench.arguments.pick(ROUNDS, QUICK_ROUNDS),
             process: Some(server.pid()),
         };
-        let next_request = || request(position.replace(position.get() + STRIDE));
-        let service = async || {
-            let callers = clients
-                .iter()
-                .map(|client| caller(client, calls, next_request));
-            run_callers(callers, 1, call.clone()).await
-        };
+        let service = async || run_callers(&clients, calls, 1, next_request, call).await;
         let reference = async || {
-            let request = || authorized(HealthCheckRequest::default());
-            let callers = health_clients
-                .iter()
-                .map(|client| caller(client, calls, request));
-            run_callers(callers, 1, |mut client, request| async move {
-                client.check(request).await?;
-                Ok(())
-            })
+            let request = || Ok(HealthCheckRequest::default());
+            run_callers(
+                &health_clients,
+                calls,
+                1,
+                request,
+                |mut client, request| async move {
+                    client.check(request).await?;
+                    Ok(())
+                },
+            )
             .await
         };
         bench.compare(comparison, service, reference).await?;

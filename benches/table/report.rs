@@ -30,19 +30,9 @@ const HEADER: [&str; 19] = [
     "Postgres s",
 ];
 
-/// One line of progress.
+/// The result as one line of text, without the header.
 pub(crate) fn line(result: &ComparisonResult) -> String {
-    let comparison = &result.comparison;
-    format!(
-        "{} of {} by {}: {} items/s, {} {}/s, ratio {}",
-        comparison.operation,
-        comparison.size,
-        comparison.callers,
-        number(median_rate(&result.service), 0),
-        comparison.reference,
-        number(median_rate(&result.reference), 0),
-        number(quantile(result.ratios.iter().copied(), 0.5), 2)
-    )
+    row(result).join(" | ")
 }
 
 /// The results as a Markdown table. Rows and write-ahead log are for one item, processor time is for 1,000 items.

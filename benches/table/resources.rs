@@ -2,7 +2,6 @@
 //! `/proc`; on other systems, and for Postgres on another machine, they are missing.
 
 use std::fs;
-use std::ops::{AddAssign, Sub};
 use std::time::Duration;
 
 use sqlx::PgConnection;
@@ -16,9 +15,10 @@ pub(crate) struct ResourceMeter {
     connection: PgConnection,
     process: Option<u32>,
     postmaster: Option<u32>,
+    start: ResourceUsage,
+    total: ResourceUsage,
 }
 
-/// A reading, or the difference of two readings.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct ResourceUsage {
     pub(crate) wal_bytes: i64,
@@ -46,10 +46,31 @@ impl ResourceMeter {
             postmaster: backend
                 .and_then(ProcessTimes::read)
                 .map(|times| times.parent),
+            start: ResourceUsage::default(),
+            total: ResourceUsage::default(),
         })
     }
 
-    pub(crate) async fn read(&mut self) -> anyhow::Result<ResourceUsage> {
+    /// Starts a measurement.
+    pub(crate) async fn start(&mut self) -> anyhow::Result<()> {
+        self.start = self.read().await?;
+        Ok(())
+    }
+
+    /// Adds the usage since the start to the total.
+    pub(crate) async fn stop(&mut self) -> anyhow::Result<()> {
+        let end = self.read().await?;
+        self.total.wal_bytes += end.wal_bytes - self.start.wal_bytes;
+        self.total.process += end.process.saturating_sub(self.start.process);
+        self.total.postgres += end.postgres.saturating_sub(self.start.postgres);
+        Ok(())
+    }
+
+    pub(crate) fn total(&self) -> ResourceUsage {
+        self.total
+    }
+
+    async fn read(&mut self) -> anyhow::Result<ResourceUsage> {
         let wal_bytes =
             sqlx::query_scalar("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint")
                 .fetch_one(&mut self.connection)
@@ -75,26 +96,6 @@ impl ResourceMeter {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process?)).ok()?;
         let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
         line.split_whitespace().nth(1)?.parse().ok()
-    }
-}
-
-impl Sub for ResourceUsage {
-    type Output = Self;
-
-    fn sub(self, earlier: Self) -> Self {
-        Self {
-            wal_bytes: self.wal_bytes - earlier.wal_bytes,
-            process: self.process.saturating_sub(earlier.process),
-            postgres: self.postgres.saturating_sub(earlier.postgres),
-        }
-    }
-}
-
-impl AddAssign for ResourceUsage {
-    fn add_assign(&mut self, other: Self) {
-        self.wal_bytes += other.wal_bytes;
-        self.process += other.process;
-        self.postgres += other.postgres;
     }
 }
 

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow, bail, ensure};
+use anyhow::{Context as _, bail, ensure};
 use invitations::domain::scope::Scope;
 use invitations::grpc::limits::RESPONSE_BYTES_MAX;
 use invitations::identity::{CallerCredential, CallerEntry};
@@ -13,8 +13,10 @@ use invitations::settings::callers_file::to_toml;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
 use tokio::time::sleep;
-use tonic::Request;
+use tonic::metadata::MetadataValue;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -23,11 +25,15 @@ use crate::database::BenchDatabase;
 use crate::seed::KEYS;
 
 const TOKEN: &str = "bench";
+const AUTHORIZATION: &str = "Bearer bench";
 /// Longest wait for the process to start or to stop.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-pub(crate) type InvitationClient = InvitationServiceClient<Channel>;
+/// A connection that adds the token to each request.
+pub(crate) type AuthorizedChannel =
+    InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>;
+pub(crate) type InvitationClient = InvitationServiceClient<AuthorizedChannel>;
 
 /// The process. Dropping it kills the process.
 pub(crate) struct ServerProcess {
@@ -109,9 +115,12 @@ impl ServerProcess {
         Ok(clients)
     }
 
-    pub(crate) async fn channel(&self) -> anyhow::Result<Channel> {
+    pub(crate) async fn channel(&self) -> anyhow::Result<AuthorizedChannel> {
         let endpoint = Endpoint::from_shared(format!("http://{}", self.address))?;
-        Ok(endpoint.connect().await?)
+        Ok(InterceptedService::new(
+            endpoint.connect().await?,
+            authorize,
+        ))
     }
 
     /// Stops the process. Fails if it does not exit with success.
@@ -177,12 +186,9 @@ async fn is_serving(address: &str) -> bool {
     response.is_ok_and(|response| response.into_inner().status() == ServingStatus::Serving)
 }
 
-/// Adds the token of the only caller.
-pub(crate) fn authorized<M>(message: M) -> anyhow::Result<Request<M>> {
-    let mut request = Request::new(message);
-    let authorization = format!("Bearer {TOKEN}")
-        .parse()
-        .map_err(|_| anyhow!("the token is not a header value"))?;
+#[expect(clippy::unnecessary_wraps, reason = "the signature of an interceptor")]
+fn authorize(mut request: Request<()>) -> Result<Request<()>, Status> {
+    let authorization = MetadataValue::from_static(AUTHORIZATION);
     request
         .metadata_mut()
         .insert("authorization", authorization);
