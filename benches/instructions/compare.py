@@ -42,13 +42,11 @@ def compare(path, machine, counts):
     has_failed = False
     for name in sorted(stored["counts"].keys() | counts.keys()):
         before, now = stored["counts"].get(name), counts.get(name)
-        if before and now:
-            change = now / before - 1
-            is_failure, result = change > TOLERANCE, f"{change:+.2%}"
-        else:
-            is_failure, result = True, "not stored" if now else "not counted"
-        has_failed |= is_failure
-        print(f"{name:30} {before or '-':>12} {now or '-':>12}  {'FAILED: ' if is_failure else ''}{result}")
+        # A count that exists on one side only is a failure.
+        change = now / before - 1 if before and now else float("inf")
+        has_failed |= change > TOLERANCE
+        result = "FAILED" if change > TOLERANCE else ""
+        print(f"{name:30} {before or '-':>12} {now or '-':>12} {change:+9.2%}  {result}")
     return has_failed
 
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use anyhow::ensure;
 use invitations::clock::{Clock as _, SystemClock};
 use invitations::domain::audit::{AuditAction, AuditCounts, AuditEvent};
+use invitations::domain::ids::IdSource;
 use invitations::domain::invitation::StateName;
 use invitations::domain::keyring::Keyring;
 use invitations::proto::AcceptRequest;
@@ -69,7 +70,7 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
             inserts_into: &["memberships", "users", "user_emails", "audit_events"],
             warm_up_rounds: 1,
             rounds: bench.arguments.pick(ROUNDS, QUICK_ROUNDS),
-            process: Some(server.pid()),
+            process: server.pid(),
         };
         let service = async || {
             let request = || request(&keyring, next());
@@ -132,7 +133,7 @@ async fn accept_by_statement(connection: &mut PgConnection, number: usize) -> an
         ended_by_user_id: None,
     };
     let event = AuditEvent {
-        id: seed::event_id(number)?,
+        id: IdSource::new().next(now),
         created_at: now,
         organization_id: ORGANIZATION.to_owned(),
         action: AuditAction::Accept,

@@ -58,7 +58,7 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
             inserts_into: INSERTS_INTO,
             warm_up_rounds: 2,
             rounds: bench.arguments.pick(rounds, QUICK_ROUNDS),
-            process: Some(server.pid()),
+            process: server.pid(),
         };
         let service = async || create(&clients, &addresses, size, calls).await;
         let reference = async || {

@@ -40,7 +40,7 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
             inserts_into: &["invitations", "outbox"],
             warm_up_rounds,
             rounds,
-            process: Some(server.pid()),
+            process: server.pid(),
         };
         let service = async || send_stream(client.clone(), &addresses, size).await;
         let reference = async || {

@@ -11,6 +11,7 @@ use url::Url;
 use crate::seed;
 
 const NAME: &str = "invitations_bench";
+const DROP: &str = "DROP DATABASE IF EXISTS invitations_bench WITH (FORCE)";
 
 /// The number of rows of each table.
 pub(crate) type RowCounts = BTreeMap<String, i64>;
@@ -26,7 +27,7 @@ impl BenchDatabase {
     /// starts as a copy of that database.
     pub(crate) async fn create(server_url: &str) -> anyhow::Result<Self> {
         let mut connection = PgConnection::connect(server_url).await?;
-        drop_database(&mut connection).await?;
+        sqlx::query(DROP).execute(&mut connection).await?;
         let template = env::var("BENCH_TEMPLATE").unwrap_or_else(|_| "template1".to_owned());
         let statement =
             format!(r#"CREATE DATABASE {NAME} TEMPLATE "{template}" STRATEGY file_copy"#);
@@ -87,7 +88,8 @@ impl BenchDatabase {
 
     pub(crate) async fn drop(self) -> anyhow::Result<()> {
         let mut connection = PgConnection::connect(&self.server_url).await?;
-        drop_database(&mut connection).await
+        sqlx::query(DROP).execute(&mut connection).await?;
+        Ok(())
     }
 }
 
@@ -108,11 +110,4 @@ pub(crate) async fn check_server(server_url: &str) -> anyhow::Result<String> {
         "fsync, synchronous_commit and full_page_writes must be on"
     );
     Ok(version)
-}
-
-async fn drop_database(connection: &mut PgConnection) -> anyhow::Result<()> {
-    sqlx::query("DROP DATABASE IF EXISTS invitations_bench WITH (FORCE)")
-        .execute(connection)
-        .await?;
-    Ok(())
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, ensure};
 use invitations::store::Connection;
 use invitations::store::outbox::{self, Lease};
+use sqlx::AssertSqlSafe;
 use time::OffsetDateTime;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -40,12 +41,20 @@ const CLAIM_LIMIT: i64 = 20;
 pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
     let programs = env::var("BENCH_POSTFIX")
         .context("BENCH_POSTFIX must name a folder with smtp-sink and smtp-source")?;
-    let sink = SmtpSink::start(PathBuf::from(programs))?;
+    let sink = SmtpSink::start(PathBuf::from(programs)).await?;
     let database = bench.database.clone();
     let mut first = 0;
     for (connections, messages, rounds) in LOADS {
         let messages = bench.arguments.pick(messages, QUICK_MESSAGES);
-        let worker = start_worker(&database, &sink, connections).await?;
+        let settings = [
+            ("INVITATIONS_ROLE", "worker"),
+            ("INVITATIONS_MAIL_TRANSPORT", "smtp"),
+            ("INVITATIONS_SMTP_HOST", "127.0.0.1"),
+            ("INVITATIONS_SMTP_PORT", &sink.address().port().to_string()),
+            ("INVITATIONS_SMTP_TLS", "none"),
+            ("INVITATIONS_SMTP_CONNECTIONS", &connections.to_string()),
+        ];
+        let worker = ServerProcess::start(&database, &settings).await?;
         let comparison = Comparison {
             operation: "delivery",
             reference: "smtp-source",
@@ -55,7 +64,7 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
             inserts_into: &[],
             warm_up_rounds: 1,
             rounds: bench.arguments.pick(rounds, QUICK_ROUNDS),
-            process: Some(worker.pid()),
+            process: worker.pid(),
         };
         let service = async || {
             let numbers = first..first + messages;
@@ -65,27 +74,14 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
             seed::insert_invitations(&database, batch_id, numbers).await?;
             measure_batch(&database, batch_id, messages).await
         };
-        let reference = async || sink.measure_source(connections, messages, MESSAGE_BYTES);
+        let reference = async || {
+            sink.measure_source(connections, messages, MESSAGE_BYTES)
+                .await
+        };
         bench.compare(comparison, service, reference).await?;
         worker.stop().await?;
     }
     measure_claims(bench).await
-}
-
-async fn start_worker(
-    database: &BenchDatabase,
-    sink: &SmtpSink,
-    connections: usize,
-) -> anyhow::Result<ServerProcess> {
-    let settings = [
-        ("INVITATIONS_ROLE", "worker"),
-        ("INVITATIONS_MAIL_TRANSPORT", "smtp"),
-        ("INVITATIONS_SMTP_HOST", "127.0.0.1"),
-        ("INVITATIONS_SMTP_PORT", &sink.address().port().to_string()),
-        ("INVITATIONS_SMTP_TLS", "none"),
-        ("INVITATIONS_SMTP_CONNECTIONS", &connections.to_string()),
-    ];
-    ServerProcess::start(database, &settings).await
 }
 
 /// Waits until a batch is sent. The measurement starts with the first settled message and ends with the last one.
@@ -122,22 +118,16 @@ async fn measure_claims(bench: &Bench<'_>) -> anyhow::Result<()> {
     let queued = bench.arguments.pick(QUEUED, QUICK_QUEUED);
     let claims = bench.arguments.pick(CLAIMS, QUICK_CLAIMS);
     let mut connection = bench.database.connect().await?;
-    for statement in [
+    let fill = format!(
         "INSERT INTO outbox (invitation_id, organization_id, send_seq, state, attempts, created_at, next_attempt_at)
          SELECT gen_random_uuid(), 'acme', 1, 'queued', 0, '2026-01-01', timestamptz '2026-01-01' + n * interval '1 ms'
-           FROM generate_series(1, $1 + $2) AS n",
-        "UPDATE outbox SET state = 'canceled'
-          WHERE state = 'queued' AND next_attempt_at <= timestamptz '2026-01-01' + $2 * interval '1 ms' AND $1 > 0",
-    ] {
-        sqlx::query(statement)
-            .bind(queued)
-            .bind(CANCELED)
-            .execute(&mut connection)
-            .await?;
-    }
-    sqlx::query("ANALYZE outbox")
-        .execute(&mut connection)
-        .await?;
+           FROM generate_series(1, {queued} + {CANCELED}) AS n;
+         UPDATE outbox SET state = 'canceled'
+          WHERE state = 'queued' AND next_attempt_at <= timestamptz '2026-01-01' + {CANCELED} * interval '1 ms';
+         ANALYZE outbox"
+    );
+    let fill = sqlx::raw_sql(AssertSqlSafe(fill));
+    fill.execute(&mut connection).await?;
     let left: i64 = sqlx::query_scalar("SELECT count(*) FROM outbox WHERE state = 'queued'")
         .fetch_one(&mut connection)
         .await?;

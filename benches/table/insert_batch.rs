@@ -54,19 +54,29 @@ impl InsertBatch {
         let ids = IdSource::new();
         let mut rows = Vec::with_capacity(emails.len());
         for (index, email) in emails.iter().enumerate() {
+            let item = NewInvitation {
+                index,
+                email: EmailAddress::parse(email).map_err(|_| anyhow!("the address is refused"))?,
+                role: Role::parse(Role::MEMBER).context("the role is refused")?,
+                inviter_user_id: UserId::parse(INVITER).context("the user id is refused")?,
+                redirect_url: String::new(),
+                public_metadata: None,
+                private_metadata: None,
+                expires_at,
+                notify: true,
+                locale: String::new(),
+                message: String::new(),
+                accept_policy: AcceptPolicy::InvitedEmail,
+                reminder_lead: ReminderLead::NEVER,
+            };
             rows.push(InvitationRow {
                 id: ids.next(now),
                 nonce: entropy::random_bytes(),
-                item: Arc::new(new_invitation(index, email, expires_at)?),
+                item: Arc::new(item),
             });
         }
         // `insert_many` requires this order.
-        rows.sort_unstable_by(|one, other| {
-            one.item
-                .email
-                .normalized()
-                .cmp(other.item.email.normalized())
-        });
+        rows.sort_by_cached_key(|row| row.item.email.normalized().to_owned());
         Ok(Arc::new(Self {
             organization_id: OrganizationId::parse(ORGANIZATION).context("no organization id")?,
             id: ids.next(now),
@@ -98,26 +108,4 @@ impl InsertBatch {
         );
         Ok(())
     }
-}
-
-fn new_invitation(
-    index: usize,
-    email: &str,
-    expires_at: OffsetDateTime,
-) -> anyhow::Result<NewInvitation> {
-    Ok(NewInvitation {
-        index,
-        email: EmailAddress::parse(email).map_err(|_| anyhow!("the address is refused"))?,
-        role: Role::parse(Role::MEMBER).context("the role is refused")?,
-        inviter_user_id: UserId::parse(INVITER).context("the user id is refused")?,
-        redirect_url: String::new(),
-        public_metadata: None,
-        private_metadata: None,
-        expires_at,
-        notify: true,
-        locale: String::new(),
-        message: String::new(),
-        accept_policy: AcceptPolicy::InvitedEmail,
-        reminder_lead: ReminderLead::NEVER,
-    })
 }

@@ -46,14 +46,16 @@ async fn main() -> anyhow::Result<ExitCode> {
     let server_url = env::var("BENCH_DATABASE_URL").context(
         "BENCH_DATABASE_URL must name a durable Postgres server; `make bench` starts one",
     )?;
-    let build = if cfg!(debug_assertions) {
-        "development build"
-    } else {
-        "release build"
-    };
-    let postgres = database::check_server(&server_url).await?;
-    let load = resources::load_average().unwrap_or(f64::NAN);
-    println!("durable Postgres {postgres}; {build}; load average {load:.1} at the start\n");
+    println!(
+        "durable Postgres {}; {} build; load average {:.1} at the start\n",
+        database::check_server(&server_url).await?,
+        if cfg!(debug_assertions) {
+            "development"
+        } else {
+            "release"
+        },
+        resources::load_average().unwrap_or(f64::NAN)
+    );
 
     let mut results = Vec::new();
     let mut status = ExitCode::SUCCESS;

@@ -165,7 +165,7 @@ async fn compare(
             inserts_into: &[],
             warm_up_rounds: 1,
             rounds: bench.arguments.pick(ROUNDS, QUICK_ROUNDS),
-            process: Some(server.pid()),
+            process: server.pid(),
         };
         let service = async || run_callers(&clients, calls, 1, next_request, call).await;
         let reference = async || {

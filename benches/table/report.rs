@@ -8,27 +8,8 @@ use comfy_table::{CellAlignment, Table};
 use crate::comparison::ComparisonResult;
 use crate::load::{Sample, quantile};
 
-const HEADER: [&str; 19] = [
-    "operation",
-    "size",
-    "callers",
-    "items/s",
-    "p50 ms",
-    "p99 ms",
-    "reference",
-    "reference/s",
-    "p50 ms",
-    "p99 ms",
-    "ratio",
-    "quartiles",
-    "rounds",
-    "load",
-    "rows",
-    "WAL B",
-    "MiB",
-    "CPU s",
-    "Postgres s",
-];
+const HEADER: &str = "operation,size,callers,items/s,p50 ms,p99 ms,reference,reference/s,p50 ms,p99 ms,ratio,\
+                      quartiles,rounds,load,rows,WAL B,MiB,CPU s,Postgres s";
 
 /// The result as one line of text, without the header.
 pub(crate) fn line(result: &ComparisonResult) -> String {
@@ -38,7 +19,9 @@ pub(crate) fn line(result: &ComparisonResult) -> String {
 /// The results as a Markdown table. Rows and write-ahead log are for one item, processor time is for 1,000 items.
 pub(crate) fn table(results: &[ComparisonResult]) -> String {
     let mut table = Table::new();
-    table.load_style(ASCII_MARKDOWN).set_header(HEADER);
+    table
+        .load_style(ASCII_MARKDOWN)
+        .set_header(HEADER.split(','));
     for result in results {
         table.add_row(row(result));
     }

@@ -39,13 +39,11 @@ impl ResourceMeter {
                 .fetch_one(&mut connection)
                 .await?;
         // A process id of another machine would name an unrelated process here.
-        let backend = is_local.then_some(backend.cast_unsigned());
+        let backend = is_local.then(|| ProcessStatus::read(backend.cast_unsigned()));
         Ok(Self {
             connection,
             process,
-            postmaster: backend
-                .and_then(ProcessTimes::read)
-                .map(|times| times.parent),
+            postmaster: backend.flatten().map(|backend| backend.parent),
             start: ResourceUsage::default(),
             total: ResourceUsage::default(),
         })
@@ -75,12 +73,11 @@ impl ResourceMeter {
             sqlx::query_scalar("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint")
                 .fetch_one(&mut self.connection)
                 .await?;
-        let process = self.process.and_then(ProcessTimes::read);
-        let postgres = self.postmaster.and_then(processor_time_with_children);
+        let processor_time = |pid: Option<u32>| pid.and_then(processor_time).unwrap_or_default();
         Ok(ResourceUsage {
             wal_bytes,
-            process: process.map(|times| TICK * times.own).unwrap_or_default(),
-            postgres: postgres.unwrap_or_default(),
+            process: processor_time(self.process),
+            postgres: processor_time(self.postmaster),
         })
     }
 
@@ -105,42 +102,37 @@ pub(crate) fn load_average() -> Option<f64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Includes children that ended.
-fn processor_time_with_children(pid: u32) -> Option<Duration> {
-    let parent = ProcessTimes::read(pid)?;
-    let mut ticks = parent.own + parent.ended_children;
+/// The processor time of a process and its children, including children that ended.
+fn processor_time(pid: u32) -> Option<Duration> {
+    let mut ticks = ProcessStatus::read(pid)?.ticks_with_ended_children;
     for entry in fs::read_dir("/proc").ok()?.flatten() {
         let child = entry
             .file_name()
             .to_str()
             .and_then(|name| name.parse().ok());
-        if let Some(times) = child.and_then(ProcessTimes::read)
-            && times.parent == pid
+        if let Some(child) = child.and_then(ProcessStatus::read)
+            && child.parent == pid
         {
-            ticks += times.own;
+            ticks += child.ticks_with_ended_children;
         }
     }
     Some(TICK * ticks)
 }
 
-/// A process' parent, and its processor time in ticks.
-struct ProcessTimes {
+struct ProcessStatus {
     parent: u32,
-    own: u32,
-    ended_children: u32,
+    ticks_with_ended_children: u32,
 }
 
-impl ProcessTimes {
+impl ProcessStatus {
     fn read(pid: u32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         // The process name is in parentheses and may contain anything. After it are the state and numbers.
         let (_, rest) = stat.rsplit_once(") ")?;
-        let fields: Vec<&str> = rest.split_whitespace().collect();
-        let number = |index: usize| fields.get(index)?.parse::<u32>().ok();
+        let mut numbers = rest.split(' ').skip(1).map(str::parse);
         Some(Self {
-            parent: number(1)?,
-            own: number(11)? + number(12)?,
-            ended_children: number(13)? + number(14)?,
+            parent: numbers.next()?.ok()?,
+            ticks_with_ended_children: numbers.skip(9).take(4).sum::<Result<u32, _>>().ok()?,
         })
     }
 }

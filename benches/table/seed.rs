@@ -17,9 +17,8 @@ pub(crate) const INVITER: &str = "ada";
 pub(crate) const KEYS: &str = "1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n";
 pub(crate) const KEY_ID: u8 = 1;
 
-/// UUIDs of version 7 that ascend with the number, which is their last 12 digits.
+/// The ids are UUIDs of version 7 that end with the number.
 const INVITATION_ID_PREFIX: &str = "019ab000-0000-7000-8000-";
-const EVENT_ID_PREFIX: &str = "019ab001-0000-7000-8000-";
 const DIGITS: usize = 12;
 
 /// The values of one seeded invitation.
@@ -47,13 +46,6 @@ pub(crate) fn nonce(number: usize) -> [u8; NONCE_BYTES] {
     (number as u128).to_be_bytes()
 }
 
-/// The id of the audit event of an acceptance.
-pub(crate) fn event_id(number: usize) -> anyhow::Result<Uuid> {
-    Ok(Uuid::parse_str(&format!(
-        "{EVENT_ID_PREFIX}{number:0DIGITS$}"
-    ))?)
-}
-
 /// The token in the link of a seeded invitation.
 pub(crate) fn token(keyring: &Keyring, number: usize) -> anyhow::Result<String> {
     let seeded = SeededInvitation::new(number);
@@ -70,17 +62,16 @@ pub(crate) fn token(keyring: &Keyring, number: usize) -> anyhow::Result<String> 
 
 /// Inserts the organization and its only admin.
 pub(crate) async fn insert_organization(connection: &mut PgConnection) -> anyhow::Result<()> {
-    for statement in [
+    let statements = sqlx::raw_sql(
         "INSERT INTO organizations
                 (id, name, roles, default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter,
                  created_at, updated_at)
-         VALUES ('acme', 'Acme', '{admin,member}', 'member', '{}', '{}', '', false, now(), now())",
-        "INSERT INTO users (id, name, created_at, updated_at) VALUES ('ada', 'Ada King', now(), now())",
-        "INSERT INTO memberships (organization_id, user_id, role, created_at, updated_at)
+         VALUES ('acme', 'Acme', '{admin,member}', 'member', '{}', '{}', '', false, now(), now());
+         INSERT INTO users (id, name, created_at, updated_at) VALUES ('ada', 'Ada King', now(), now());
+         INSERT INTO memberships (organization_id, user_id, role, created_at, updated_at)
          VALUES ('acme', 'ada', 'admin', now(), now())",
-    ] {
-        sqlx::query(statement).execute(&mut *connection).await?;
-    }
+    );
+    statements.execute(connection).await?;
     Ok(())
 }
 

@@ -1,7 +1,8 @@
 //! The server as a process of its own, and its clients.
 
 use std::fs::{self, File};
-use std::process::{Child, Command, Stdio};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail, ensure};
@@ -12,7 +13,8 @@ use invitations::proto::invitation_service_client::InvitationServiceClient;
 use invitations::settings::callers_file::to_toml;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
-use tokio::time::sleep;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
 use tonic::metadata::MetadataValue;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
@@ -39,7 +41,7 @@ pub(crate) type InvitationClient = InvitationServiceClient<AuthorizedChannel>;
 pub(crate) struct ServerProcess {
     child: Child,
     folder: TempDir,
-    address: String,
+    address: SocketAddr,
 }
 
 impl ServerProcess {
@@ -55,6 +57,7 @@ impl ServerProcess {
         settings: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
         let folder = TempDir::new()?;
+        let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let caller = CallerEntry {
             name: "bench".to_owned(),
             credential: CallerCredential::TokenSha256(Sha256::digest(TOKEN).into()),
@@ -67,7 +70,7 @@ impl ServerProcess {
             .arg("serve")
             .env_clear()
             .env("INVITATIONS_DATABASE_URL", database.url())
-            .env("INVITATIONS_LISTEN", "127.0.0.1:0")
+            .env("INVITATIONS_LISTEN", address.to_string())
             .env("INVITATIONS_CALLERS_FILE", folder.path().join("callers"))
             .env("INVITATIONS_KEYS_FILE", folder.path().join("keys"))
             .env("INVITATIONS_LINK_BASE_URL", "https://example.com/join")
@@ -86,18 +89,20 @@ impl ServerProcess {
             .stdout(Stdio::null())
             .stderr(File::create(folder.path().join("log"))?)
             .envs(settings.iter().copied())
+            .kill_on_drop(true)
             .spawn()
             .context("cannot start the server")?;
         let mut server = Self {
             child,
             folder,
-            address: String::new(),
+            address,
         };
-        server.address = server.wait_until_serving().await?;
+        server.wait_until_serving().await?;
         Ok(server)
     }
 
-    pub(crate) fn pid(&self) -> u32 {
+    /// The process id, while the process is running.
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.child.id()
     }
 
@@ -125,35 +130,30 @@ impl ServerProcess {
 
     /// Stops the process. Fails if it does not exit with success.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        let pid = self.pid().to_string();
-        let status = Command::new("kill").args(["-TERM", &pid]).status()?;
-        ensure!(status.success(), "the server stopped too early");
-        let started = Instant::now();
-        while started.elapsed() < TIMEOUT {
-            if let Some(status) = self.child.try_wait()? {
-                ensure!(status.success(), "the server failed: {}", self.log()?);
-                return Ok(());
-            }
-            sleep(POLL_INTERVAL).await;
-        }
-        bail!("the server did not stop");
+        let pid = self.pid().context("the server stopped too early")?;
+        let mut kill = Command::new("kill");
+        kill.args(["-TERM", &pid.to_string()]).status().await?;
+        let status = timeout(TIMEOUT, self.child.wait()).await;
+        let status = status.context("the server did not stop")??;
+        ensure!(status.success(), "the server failed: {}", self.log()?);
+        Ok(())
     }
 
-    /// Returns the address at which the server listens.
-    async fn wait_until_serving(&mut self) -> anyhow::Result<String> {
+    async fn wait_until_serving(&mut self) -> anyhow::Result<()> {
+        let endpoint = Endpoint::from_shared(format!("http://{}", self.address))?;
+        let request = HealthCheckRequest {
+            service: "invitation.v1.InvitationService".to_owned(),
+        };
         let started = Instant::now();
         while started.elapsed() < TIMEOUT {
-            let log = self.log()?;
             if let Some(status) = self.child.try_wait()? {
-                bail!("the server stopped with {status}: {log}");
+                bail!("the server stopped with {status}: {}", self.log()?);
             }
-            let address = log
-                .split_once("server.address=")
-                .and_then(|(_, rest)| rest.split_once(' '));
-            if let Some((address, _)) = address
-                && is_serving(address).await
+            let mut health = HealthClient::new(endpoint.connect_lazy());
+            if let Ok(response) = health.check(request.clone()).await
+                && response.into_inner().status() == ServingStatus::Serving
             {
-                return Ok(address.to_owned());
+                return Ok(());
             }
             sleep(POLL_INTERVAL).await;
         }
@@ -163,27 +163,6 @@ impl ServerProcess {
     fn log(&self) -> anyhow::Result<String> {
         Ok(fs::read_to_string(self.folder.path().join("log"))?)
     }
-}
-
-impl Drop for ServerProcess {
-    fn drop(&mut self) {
-        // The process may have ended before.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-async fn is_serving(address: &str) -> bool {
-    let Ok(endpoint) = Endpoint::from_shared(format!("http://{address}")) else {
-        return false;
-    };
-    let request = HealthCheckRequest {
-        service: "invitation.v1.InvitationService".to_owned(),
-    };
-    let response = HealthClient::new(endpoint.connect_lazy())
-        .check(request)
-        .await;
-    response.is_ok_and(|response| response.into_inner().status() == ServingStatus::Serving)
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "the signature of an interceptor")]

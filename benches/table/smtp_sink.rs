@@ -3,44 +3,47 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
+use tokio::process::{Child, Command};
+use tokio::time::sleep;
 
 use crate::load::Sample;
 
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A running `smtp-sink`. Dropping it kills the process.
+/// A running `smtp-sink`.
 pub(crate) struct SmtpSink {
     /// The folder of the programs.
     programs: PathBuf,
-    child: Child,
+    /// Killed when dropped.
+    _child: Child,
     address: SocketAddr,
 }
 
 impl SmtpSink {
-    pub(crate) fn start(programs: PathBuf) -> anyhow::Result<Self> {
+    pub(crate) async fn start(programs: PathBuf) -> anyhow::Result<Self> {
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let child = Command::new(programs.join("smtp-sink"))
             // Required when root starts it, and ignored otherwise.
             .args(["-u", "nobody"])
             .args([&address.to_string(), "1000"])
             .stdout(Stdio::null())
+            .kill_on_drop(true)
             .spawn()
             .context("cannot start smtp-sink")?;
         let sink = Self {
             programs,
-            child,
+            _child: child,
             address,
         };
         let started = Instant::now();
         while TcpStream::connect(address).is_err() {
             let has_time = started.elapsed() < START_TIMEOUT;
             ensure!(has_time, "smtp-sink does not listen");
-            sleep(Duration::from_millis(20));
+            sleep(Duration::from_millis(20)).await;
         }
         Ok(sink)
     }
@@ -50,7 +53,7 @@ impl SmtpSink {
     }
 
     /// Runs `smtp-source`, which sends the same message again and again over kept connections.
-    pub(crate) fn measure_source(
+    pub(crate) async fn measure_source(
         &self,
         connections: usize,
         messages: usize,
@@ -68,6 +71,7 @@ impl SmtpSink {
             .args(["-f", "invites@example.com", "-t", "reader@example.com"])
             .arg(self.address.to_string())
             .status()
+            .await
             .context("cannot start smtp-source")?;
         ensure!(status.success(), "smtp-source failed");
         Ok(Sample {
@@ -75,13 +79,5 @@ impl SmtpSink {
             elapsed: started.elapsed(),
             latencies: Vec::new(),
         })
-    }
-}
-
-impl Drop for SmtpSink {
-    fn drop(&mut self) {
-        // The process may have ended before.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

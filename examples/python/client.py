@@ -1,4 +1,4 @@
-"""The connection to the service: a channel, the token of the caller, and readable errors."""
+"""A client of the service: the connection, the caller's token, retries and readable errors. invite.py uses it."""
 
 import json
 import os
@@ -19,11 +19,11 @@ except ModuleNotFoundError as missing:
         raise
     sys.exit("client: the generated code is missing; run ./generate.sh first")
 
-CALL_SECONDS = 30  # the limit of the server for a bulk call
-MESSAGE_BYTES_MAX = 32 * 1024 * 1024  # ten thousand results with their invitations
-# These codes mean that nothing was changed, with one exception: if the database connection broke during a commit, the
-# commit may have succeeded. Then a second BulkCreate without a request_id returns ALREADY_INVITED, but a second Resend
-# would send a second email, so Resend is not retried. The server tells gRPC how long to wait.
+CALL_SECONDS = 30  # the server's own limit for a bulk call
+MESSAGE_BYTES_MAX = 32 * 1024 * 1024  # 10,000 results with their invitations
+# UNAVAILABLE and ABORTED mean that nothing was done, except if the database failed during a commit. A retry with the same
+# request_id is then safe. Resend has no request_id here, and a retry could send a second email. The server says how long
+# to wait.
 RETRY = {
     "methodConfig": [
         {"name": [{"service": "invitation.v1.InvitationService", "method": "Resend"}]},
@@ -40,23 +40,23 @@ RETRY = {
     ]
 }
 ADVICE = {
-    "CREDENTIALS_INVALID": "send the token of a caller in the server's callers file",
-    "SCOPE_MISSING": "ask the operator to grant the caller this scope",
-    "ORGANIZATION_DENIED": "ask the operator to allow the caller this organization",
-    "ORGANIZATION_NOT_FOUND": "add the organization first with DirectoryService.UpsertOrganizations",
+    "CREDENTIALS_INVALID": "use the token of a caller in the server's callers file",
+    "SCOPE_MISSING": "ask the operator to give the caller this scope",
+    "ORGANIZATION_DENIED": "ask the operator to allow this organization for the caller",
+    "ORGANIZATION_NOT_FOUND": "create the organization first with DirectoryService.UpsertOrganizations",
     "REQUEST_ID_REUSED": "use a new request_id for each new request",
     "ITEMS_FAILED": "correct the items named below, or call without atomic",
     "EMAIL_MISMATCH": "sign in with the invited address",
     "EXPIRED": "ask the organization to send the invitation again",
-    "ALREADY_ACCEPTED": "nothing to do",
-    "CONFLICT": "send the same call again",
-    "OVERLOADED": "send the same call again after the delay",
-    "DEADLINE_EXCEEDED": "send it again with the same request_id: it may have been committed",
+    "ALREADY_ACCEPTED": "nothing remains to be done",
+    "CONFLICT": "repeat the call",
+    "OVERLOADED": "repeat the call in a moment",
+    "DEADLINE_EXCEEDED": "repeat the call with the same request_id; it may have succeeded",
 }
 
 
 class Client:
-    """The two services, called by one caller."""
+    """The two services, with the token of one caller."""
 
     def __init__(self, server: str, token: str):
         url = urllib.parse.urlsplit(server if "://" in server else f"http://{server}")
@@ -74,7 +74,7 @@ class Client:
 
     @classmethod
     def from_environment(cls) -> "Client":
-        """Uses INVITATIONS_SERVER, and INVITATIONS_TOKEN_FILE or INVITATIONS_TOKEN."""
+        """Reads INVITATIONS_SERVER, and INVITATIONS_TOKEN_FILE or INVITATIONS_TOKEN."""
         token = os.environ.get("INVITATIONS_TOKEN", "")
         if file := os.environ.get("INVITATIONS_TOKEN_FILE"):
             token = pathlib.Path(file).read_text(encoding="utf-8")
@@ -83,12 +83,12 @@ class Client:
         return cls(os.environ.get("INVITATIONS_SERVER", "127.0.0.1:50051"), token.strip())
 
     def call(self, method, request):
-        """Calls a method of one of the stubs with the token and the deadline."""
+        """Calls a method of one of the stubs with the caller's token and a deadline."""
         return method(request, metadata=self._metadata, timeout=CALL_SECONDS)
 
 
 def explain(error: grpc.RpcError) -> str:
-    """Returns why a call was refused, which fields are wrong, and what to do about it."""
+    """Returns the error with its reason, the fields that caused it, and advice."""
     lines = [f"{error.code().name}: {error.details()}"]
     status = rpc_status.from_call(error)
     for detail in status.details if status else []:
@@ -107,5 +107,5 @@ def explain(error: grpc.RpcError) -> str:
 
 
 def reason_name(reason: int) -> str:
-    """The reason of an item without the prefix of the enum, as in ErrorInfo."""
+    """Returns the reason without the prefix of the enum, like ErrorInfo."""
     return error_pb2.ErrorReason.Name(reason).removeprefix("ERROR_REASON_")

@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Generates the client code from the protocol into gen/, which git ignores. Run it again after proto/ changed.
+# Generates the client code from the protocol into gen/. Run it again when proto/ changed.
 #
-#   ./generate.sh          PYTHON=.venv/bin/python ./generate.sh
+#   ./generate.sh                             with python3
+#   PYTHON=.venv/bin/python ./generate.sh     with another Python
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 rm -rf gen
 mkdir gen
-# google.rpc and google.api are compiled from ../../proto/google, and imported from googleapis-common-protos at run time.
+# No code is generated for google.rpc and google.api: the package googleapis-common-protos contains it.
 "${PYTHON:-python3}" -m grpc_tools.protoc -I ../../proto --python_out=gen --grpc_python_out=gen \
   invitation/v1/{directory,error,invitation}.proto

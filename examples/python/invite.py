@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Invites people with BulkCreate, by two commands that resemble other invitation APIs.
+"""Invites people with BulkCreate, with the requests and responses of two other kinds of invitation APIs.
 
-simple  addresses and roles; the output lists successful and failed items
-full    for each person a role, an inviter, a redirect URL, metadata and an expiry; all people or none
+simple  addresses and roles; the output lists the invited people and the failures
+full    for each person a role, an inviter, a redirect URL, metadata and an expiry; if one item fails, nobody is invited
 """
 
 import argparse
@@ -21,9 +21,9 @@ EXIT_PARTLY = 3
 
 
 def invite_simply(client: Client, organization_id: str, inviter_user_id: str, people: list[dict]) -> dict:
-    """Invites people by `email` and `role`. A bad address does not affect the others."""
+    """Invites people given by `email` and `role`. A bad address does not affect the other people."""
     request = invitation_pb2.BulkCreateRequest(
-        # Makes retries safe: a repeated call returns the first response and sends no email.
+        # Makes retries safe: a retry returns the first response and sends no second email.
         request_id=str(uuid.uuid4()),
         organization_id=organization_id,
         inviter_user_id=inviter_user_id,
@@ -31,9 +31,9 @@ def invite_simply(client: Client, organization_id: str, inviter_user_id: str, pe
             invitation_pb2.NewInvitation(email=person["email"], role=person.get("role", "")) for person in people
         ],
     )
-    answer = client.call(client.invitations.BulkCreate, request)
+    response = client.call(client.invitations.BulkCreate, request)
     successful, failed = [], []
-    for result in answer.results:
+    for result in response.results:
         invitation = project_invitation(result.invitation) if result.HasField("invitation") else None
         if result.outcome == invitation_pb2.CREATE_OUTCOME_FAILED:
             error = f"{reason_name(result.error.reason)}: {result.error.message}"
@@ -44,7 +44,7 @@ def invite_simply(client: Client, organization_id: str, inviter_user_id: str, pe
 
 
 def invite_fully(client: Client, organization_id: str, people: list[dict]) -> list[dict]:
-    """Invites people with all fields and returns their links. Atomic: all people or none."""
+    """Invites people with all fields of an invitation, and returns their links. If one item fails, nobody is invited."""
     request = invitation_pb2.BulkCreateRequest(
         request_id=str(uuid.uuid4()),
         organization_id=organization_id,
@@ -52,17 +52,17 @@ def invite_fully(client: Client, organization_id: str, people: list[dict]) -> li
         atomic=True,
         return_link=True,
     )
-    answer = client.call(client.invitations.BulkCreate, request)
-    return [organization_invitation(result) for result in answer.results]
+    response = client.call(client.invitations.BulkCreate, request)
+    return [organization_invitation(result) for result in response.results]
 
 
 def accept(client: Client, link: str, user_id: str, email: str) -> dict:
-    """Accepts an invitation for a user with a verified address, and returns the membership."""
+    """Accepts an invitation for a user whose address is verified, and returns the membership."""
     request = invitation_pb2.AcceptRequest(token=token_of(link), user_id=user_id, user_emails=[email])
-    answer = client.call(client.invitations.Accept, request)
-    membership = json_format.MessageToDict(answer.membership, preserving_proto_field_name=True)
+    response = client.call(client.invitations.Accept, request)
+    membership = json_format.MessageToDict(response.membership, preserving_proto_field_name=True)
     for name in ("public_metadata", "private_metadata"):
-        membership[name] = metadata(getattr(answer.membership, name))
+        membership[name] = metadata(getattr(response.membership, name))
     return membership
 
 
@@ -118,7 +118,7 @@ def organization_invitation(result: invitation_pb2.BulkCreateResult) -> dict:
 
 
 def metadata(struct: struct_pb2.Struct) -> dict:
-    """A Struct as JSON. A Struct stores every number as a float; whole numbers become int again."""
+    """Returns a Struct as JSON. A Struct stores all numbers as floats; whole numbers are returned as integers."""
 
     def plain(value):
         if isinstance(value, dict):
@@ -131,7 +131,7 @@ def metadata(struct: struct_pb2.Struct) -> dict:
 
 
 def token_of(link: str) -> str:
-    """The token is in the fragment of the link, or in its query if the server links to redirect URLs."""
+    """Returns the token of a link. It is in the fragment, or in the query if the server links to redirect URLs."""
     url = urllib.parse.urlsplit(link)
     named = urllib.parse.parse_qs(url.fragment).get("token") or urllib.parse.parse_qs(url.query)["invitation_token"]
     return named[0]
@@ -145,26 +145,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="INVITATIONS_SERVER is the address of the service (127.0.0.1:50051 by default). The token of the\n"
-        "caller is in INVITATIONS_TOKEN_FILE or INVITATIONS_TOKEN. Status: 0 done, 1 refused, 3 partly done.",
+        epilog="INVITATIONS_SERVER is the address of the server (127.0.0.1:50051). INVITATIONS_TOKEN_FILE or\n"
+        "INVITATIONS_TOKEN is the caller's token. Exit status: 0 success, 1 refused, 3 some items failed.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     simple = commands.add_parser("simple", help='a file of {"invitations": [{"email", "role"}]}')
     simple.add_argument("organization")
     simple.add_argument("file", type=argparse.FileType(encoding="utf-8"), help="- for standard input")
-    simple.add_argument("--inviter", required=True, help="the admin who invites")
+    simple.add_argument("--inviter", required=True, help="the user id of an admin")
     full = commands.add_parser("full", help="a file of [{email_address, role, inviter_user_id, …}]")
     full.add_argument("organization")
     full.add_argument("file", type=argparse.FileType(encoding="utf-8"), help="- for standard input")
-    full.add_argument("--accept", metavar="USER", help="then accept the first invitation as this user")
+    full.add_argument("--accept", metavar="USER", help="accept the first invitation as this user afterwards")
     arguments = parser.parse_args()
 
     client, body = Client.from_environment(), json.load(arguments.file)
     try:
         if arguments.command == "simple":
-            answer = invite_simply(client, arguments.organization, arguments.inviter, body["invitations"])
-            print_json(answer)
-            return EXIT_PARTLY if answer["failed"] else 0
+            response = invite_simply(client, arguments.organization, arguments.inviter, body["invitations"])
+            print_json(response)
+            return EXIT_PARTLY if response["failed"] else 0
         invited = invite_fully(client, arguments.organization, body)
         print_json(invited)
         if arguments.accept:

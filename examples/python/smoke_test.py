@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Runs both commands of invite.py against a server and checks every field of the results.
+"""Runs both commands of invite.py against a running server and checks every field of the responses.
 
     INVITATIONS_SERVER=127.0.0.1:50051 INVITATIONS_TOKEN_FILE=../../.data/demo.token ./smoke_test.py ORGANIZATION
 
-The inviter must be an admin of the organization, and the origin of the redirect URL must be on its list. Each run uses new
-addresses, so it can be repeated. Status: 0 if all checks succeed, 1 with a line for each failed check.
+The inviter must be an admin of the organization, and the organization must list the origin of the redirect URL. Each run
+uses new addresses. Exit status: 0 if all checks pass, otherwise 1 and a line for each failed check.
 """
 
 import argparse
@@ -48,21 +48,21 @@ FULL_FIELDS = {
 
 
 class Checks:
-    """Counts successful checks and collects failed ones."""
+    """Counts the passed checks and lists the failed ones."""
 
     def __init__(self):
-        self.held, self.broken = 0, []
+        self.passed, self.failures = 0, []
 
-    def that(self, holds: bool, what: str) -> None:
-        if holds:
-            self.held += 1
+    def check(self, condition: bool, failure: str) -> None:
+        if condition:
+            self.passed += 1
         else:
-            self.broken.append(what)
+            self.failures.append(failure)
 
-    def filled(self, answer: dict, fields: set[str], what: str) -> None:
-        """Every field is present and not empty; False is not empty."""
+    def check_fields(self, response: dict, fields: set[str], name: str) -> None:
+        """Checks that every field is present and not empty. False is not empty."""
         for field in sorted(fields):
-            self.that(answer.get(field) not in (None, "", {}), f"{what}: {field} is missing or empty")
+            self.check(response.get(field) not in (None, "", {}), f"{name}: {field} is missing or empty")
 
 
 def check_simple(client: Client, checks: Checks, organization: str, inviter: str, run: str) -> None:
@@ -74,20 +74,20 @@ def check_simple(client: Client, checks: Checks, organization: str, inviter: str
         {"email": f"new.{run}@example.com"},
         {"email": "?"},
     ]
-    answer = invite.invite_simply(client, organization, inviter, people)
-    checks.that([len(answer["successful"]), len(answer["failed"])] == [2, 1], "simple: not 2 successful and 1 failed")
-    known, new = answer["successful"]
-    checks.filled(known, SIMPLE_FIELDS, "simple, a known user")
-    checks.filled(new, SIMPLE_FIELDS - {"invited_profile_id"}, "simple, a stranger")
-    checks.that(known["registered"], "simple: a known user is not registered")
-    checks.that(known["invited_profile_id"] == registered, "simple: a known user's profile is another one")
-    checks.that(not new["registered"] and new["invited_profile_id"] is None, "simple: a stranger is registered")
-    checks.that([known["role"], new["role"]] == ["admin", "member"], "simple: roles are not as asked and as default")
-    checks.filled(answer["failed"][0], FAILED_FIELDS - {"invitation"}, "simple, a bad address")
-    checks.that(answer["failed"][0]["error"].startswith("EMAIL_INVALID"), "simple: the error is not EMAIL_INVALID")
+    response = invite.invite_simply(client, organization, inviter, people)
+    checks.check([len(response["successful"]), len(response["failed"])] == [2, 1], "simple: not 2 successful and 1 failed")
+    known, new = response["successful"]
+    checks.check_fields(known, SIMPLE_FIELDS, "simple, a known user")
+    checks.check_fields(new, SIMPLE_FIELDS - {"invited_profile_id"}, "simple, an unknown user")
+    checks.check(known["registered"], "simple: a known user is not registered")
+    checks.check(known["invited_profile_id"] == registered, "simple: a known user has another profile")
+    checks.check(not new["registered"] and new["invited_profile_id"] is None, "simple: an unknown user is registered")
+    checks.check([known["role"], new["role"]] == ["admin", "member"], "simple: the roles are not the requested one and the default")
+    checks.check_fields(response["failed"][0], FAILED_FIELDS - {"invitation"}, "simple, a bad address")
+    checks.check(response["failed"][0]["error"].startswith("EMAIL_INVALID"), "simple: the error is not EMAIL_INVALID")
     again = invite.invite_simply(client, organization, inviter, people[1:2])["failed"][0]
-    checks.filled(again, FAILED_FIELDS, "simple, invited already")
-    checks.that((again["invitation"] or {}).get("id") == new["id"], "simple: invited already, but not that invitation")
+    checks.check_fields(again, FAILED_FIELDS, "simple, already invited")
+    checks.check((again["invitation"] or {}).get("id") == new["id"], "simple: the failure names another invitation")
 
 
 def check_full(client: Client, checks: Checks, organization: str, inviter: str, redirect_url: str, run: str) -> None:
@@ -104,31 +104,31 @@ def check_full(client: Client, checks: Checks, organization: str, inviter: str, 
         "notify": False,
     }
     invited = invite.invite_fully(client, organization, [person])[0]
-    checks.filled(invited, FULL_FIELDS, "full")
-    checks.that(invited["status"] == "pending", "full: not pending")
-    checks.that(invited["inviter_id"] == inviter, "full: another inviter")
-    checks.that(invited["public_metadata"] == public, "full: other public_metadata")
-    checks.that(invited["private_metadata"] == private, "full: other private_metadata")
+    checks.check_fields(invited, FULL_FIELDS, "full")
+    checks.check(invited["status"] == "pending", "full: not pending")
+    checks.check(invited["inviter_id"] == inviter, "full: the inviter is another user")
+    checks.check(invited["public_metadata"] == public, "full: public_metadata differs")
+    checks.check(invited["private_metadata"] == private, "full: private_metadata differs")
 
     membership = invite.accept(client, invited["url"], f"member-{run}", person["email_address"])
     stored = client.call(
         client.directory.GetMembership,
         directory_pb2.GetMembershipRequest(organization_id=organization, user_id=f"member-{run}"),
     ).membership
-    checks.that(membership["role"] == stored.role == "admin", "accept: the role did not reach the membership")
+    checks.check(membership["role"] == stored.role == "admin", "accept: the role did not reach the membership")
     for name, sent in (("public_metadata", public), ("private_metadata", private)):
-        checks.that(membership.get(name) == sent, f"accept: {name} did not reach the membership")
+        checks.check(membership.get(name) == sent, f"accept: {name} did not reach the membership")
         kept = invite.metadata(getattr(stored, name))
-        checks.that(kept == sent, f"accept: {name} was not kept with the membership")
-    checks.that(stored.invitation_id == invited["id"], "accept: the membership does not name its invitation")
+        checks.check(kept == sent, f"accept: {name} was not kept with the membership")
+    checks.check(stored.invitation_id == invited["id"], "accept: the membership does not name its invitation")
 
     try:
         invite.invite_fully(client, organization, [person | {"role": "no such role", "expires_in_days": 400}])
-        checks.that(False, "full: a bad item was not refused")
+        checks.check(False, "full: a bad item was not refused")
     except grpc.RpcError as refusal:
         explanation = explain(refusal)
         for part in ("ITEMS_FAILED", "invitations[0].role: ROLE_UNKNOWN", "invitations[0].ttl: EXPIRY_OUT_OF_RANGE"):
-            checks.that(part in explanation, f"full: a refusal does not contain {part}")
+            checks.check(part in explanation, f"full: the error does not contain {part}")
 
 
 def main() -> int:
@@ -142,11 +142,11 @@ def main() -> int:
         check_simple(client, checks, arguments.organization, arguments.inviter, run)
         check_full(client, checks, arguments.organization, arguments.inviter, arguments.redirect_url, run)
     except grpc.RpcError as error:
-        checks.broken.append(explain(error))
-    for broken in checks.broken:
-        print(f"smoke_test: {broken}", file=sys.stderr)
-    print(f"{checks.held} checks held, {len(checks.broken)} did not")
-    return 1 if checks.broken else 0
+        checks.failures.append(explain(error))
+    for failure in checks.failures:
+        print(f"smoke_test: {failure}", file=sys.stderr)
+    print(f"{checks.passed} checks passed, {len(checks.failures)} failed")
+    return 1 if checks.failures else 0
 
 
 if __name__ == "__main__":
