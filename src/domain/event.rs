@@ -46,6 +46,7 @@ impl EventPosition {
         }
     }
 
+    #[must_use]
     pub const fn next(self) -> Self {
         Self {
             transaction_id: self.transaction_id,

@@ -102,7 +102,7 @@ macro_rules! reasons {
 
 // One table instead of four matches that must agree.
 reasons! {
-    EmailInvalid "EMAIL_INVALID" Invalid "the email address is not valid: it must be an unquoted ASCII local part, an at sign and a domain name with a dot";
+    EmailInvalid "EMAIL_INVALID" Invalid "the email address is malformed or of an unsupported form";
     EmailUnsupported "EMAIL_UNSUPPORTED" Invalid "the local part of the email address contains characters outside ASCII, which are not supported";
     DuplicateInRequest "DUPLICATE_IN_REQUEST" Exists "an earlier item of this request is the same";
     AlreadyInvited "ALREADY_INVITED" Exists "a pending invitation exists for the address";

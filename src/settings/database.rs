@@ -8,6 +8,7 @@ use secrecy::SecretString;
 
 use crate::store::StoreConfig;
 
+#[expect(clippy::struct_field_names, reason = "the fields name the flags")]
 #[derive(Debug, Clone, Args)]
 pub(super) struct DatabaseArgs {
     /// URL of the database (postgres://...)

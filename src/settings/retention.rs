@@ -24,6 +24,7 @@ const KEEP_BATCHES: &str = "400d";
 /// Calls may be retried for this long, and the response of a retry is read from the kept rows.
 const KEEP_MIN: Duration = Duration::from_hours(24);
 
+#[expect(clippy::struct_field_names, reason = "the fields name the flags")]
 #[derive(Debug, Clone, Args)]
 pub(super) struct RetentionArgs {
     /// How long an ended invitation keeps its address and its other personal data; 0s to keep them forever

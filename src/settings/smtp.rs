@@ -37,6 +37,7 @@ impl From<RelayTls> for SmtpTls {
     }
 }
 
+#[expect(clippy::struct_field_names, reason = "the fields name the flags")]
 #[derive(Debug, Clone, Args)]
 pub(super) struct SmtpArgs {
     /// Host name or IP address of the relay

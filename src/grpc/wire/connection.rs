@@ -42,12 +42,12 @@ pub(crate) struct GrpcConnection {
 }
 
 enum Phase {
-    Pending(Pending),
+    Pending(PendingPhase),
     Admitted { _slot: OwnedSemaphorePermit },
 }
 
 /// A connection that has not sent its whole preface, or waits for a slot.
-struct Pending {
+struct PendingPhase {
     /// Bytes of the preface that were not received yet.
     missing: usize,
     /// Completes when the connection must be closed.
@@ -150,7 +150,7 @@ impl GrpcConnection {
         counted: PendingConnection,
         slots: PollSemaphore,
     ) -> Self {
-        let pending = Pending {
+        let pending = PendingPhase {
             missing: PREFACE_BYTES,
             expired: Box::pin(counted.expired(PREFACE_TIMEOUT)),
             slots,

@@ -2,7 +2,7 @@
 //! message.
 //!
 //! tonic ends a call at its deadline with CANCELLED, which meshes retry. So this layer ends the call a moment earlier
-//! with DEADLINE_EXCEEDED.
+//! with `DEADLINE_EXCEEDED`.
 
 use std::task::{Context, Poll};
 use std::time::Duration;
