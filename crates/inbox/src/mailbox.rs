@@ -1,11 +1,11 @@
-//! The mails, one file each, in the order they came.
+//! The folder of the messages, with one file per message, and an index of it in memory.
 //!
-//! A file is the mail as it was sent, behind a few headers of our own that say who it was for: the addresses in a mail
-//! need not be the ones it was sent to. Its name is the microsecond it arrived at, so a folder listing is in order and
-//! the mails are all there again after a restart.
+//! A file starts with headers that store the envelope, because the recipients of a message need not be in its own headers.
+//! The name of a file is the time of its arrival in microseconds, so the files are in order and can be listed again after
+//! a restart.
 //!
-//! Nothing is ever deleted here, and nothing is flushed to the disk: a mail survives the death of the process, not that
-//! of the machine.
+//! Messages are never deleted here. They are not synced to disk, so they survive a crash of the process but not always a
+//! crash of the machine.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -13,74 +13,71 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use mail_parser::MessageParser;
+use serde::Serialize;
 use time::OffsetDateTime;
 
-/// Most mails that are kept; later ones are refused until the folder is emptied and the inbox started anew.
-pub const MAILS_MAX: usize = 100_000;
+/// Most messages in the folder. Later messages are refused until the folder is emptied and the server is restarted.
+const MESSAGES_MAX: usize = 100_000;
 
 const EXTENSION: &str = "eml";
 const ENVELOPE_FROM: &str = "X-Envelope-From: ";
 const ENVELOPE_TO: &str = "X-Envelope-To: ";
 
-/// Who a mail is from and for, by the SMTP conversation.
+/// The sender and the recipients of the SMTP transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Envelope {
-    /// The reverse path; empty for `<>`.
-    pub sender: String,
-    /// The forward paths, at least one.
-    pub recipients: Vec<String>,
+pub(crate) struct Envelope {
+    /// The reverse-path. Empty for `<>`.
+    pub(crate) sender: String,
+    /// The forward-paths, at least one.
+    pub(crate) recipients: Vec<String>,
 }
 
-/// One line of the list.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
-    /// 16 digits; later mails have greater ones.
-    pub id: String,
-    /// The envelope's recipients.
-    pub to: Vec<String>,
-    /// The decoded subject, or nothing.
-    pub subject: String,
-    /// When it arrived.
-    pub received: OffsetDateTime,
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct MessageSummary {
+    /// 16 digits. Later messages have greater ids.
+    pub(crate) id: String,
+    /// The recipients of the envelope.
+    pub(crate) to: Vec<String>,
+    /// Decoded. Empty if there is none.
+    pub(crate) subject: String,
+    /// In whole seconds.
+    #[serde(with = "time::serde::rfc3339")]
+    pub(crate) received: OffsetDateTime,
 }
 
-/// How many mails there are for how many people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Count {
-    /// Mails.
-    pub mails: usize,
-    /// Different recipients, compared without regard to ASCII case.
-    pub addresses: usize,
+pub(crate) struct MessageCount {
+    pub(crate) messages: usize,
+    /// Different recipients, compared without ASCII case.
+    pub(crate) addresses: usize,
 }
 
-/// A folder of mails and an index of it in memory.
-#[derive(Debug)]
-pub struct Mailbox {
+pub(crate) struct Mailbox {
     directory: PathBuf,
-    index: Mutex<Index>,
+    index: Mutex<MessageIndex>,
 }
 
-#[derive(Debug, Default)]
-struct Index {
+#[derive(Default)]
+struct MessageIndex {
     /// By arrival in microseconds since 1970.
-    summaries: BTreeMap<u64, Summary>,
-    /// The last arrival that was given out, whether or not its file is written yet.
+    summaries: BTreeMap<u64, MessageSummary>,
+    /// The last arrival that was assigned. Its file may not be written yet.
     last: u64,
 }
 
 impl Mailbox {
-    /// Opens a folder, making it if it is missing, and reads what is in it.
-    pub fn open(directory: PathBuf) -> io::Result<Self> {
-        let in_directory = |error: io::Error| {
-            let message = format!("mail folder {}: {error}", directory.display());
+    /// Opens a folder and reads all its messages. Creates the folder if it does not exist.
+    pub(crate) fn open(directory: PathBuf) -> io::Result<Self> {
+        let with_path = |error: io::Error| {
+            let message = format!("folder {}: {error}", directory.display());
             io::Error::new(error.kind(), message)
         };
-        std::fs::create_dir_all(&directory).map_err(in_directory)?;
-        let mut index = Index::default();
-        for entry in std::fs::read_dir(&directory).map_err(in_directory)? {
-            let path = entry.map_err(in_directory)?.path();
+        std::fs::create_dir_all(&directory).map_err(with_path)?;
+        let mut index = MessageIndex::default();
+        for entry in std::fs::read_dir(&directory).map_err(with_path)? {
+            let path = entry.map_err(with_path)?.path();
             if let Some(arrival) = arrival_of(&path) {
-                let file = std::fs::read(&path).map_err(in_directory)?;
+                let file = std::fs::read(&path).map_err(with_path)?;
                 index.summaries.insert(arrival, summarize(arrival, &file));
                 index.last = index.last.max(arrival);
             }
@@ -91,13 +88,13 @@ impl Mailbox {
         })
     }
 
-    /// Keeps a mail. When this returns the file is whole and in place under its final name.
-    pub async fn store(&self, envelope: &Envelope, mail: &[u8]) -> io::Result<String> {
+    /// Stores a message and returns its id. The complete file has its final name when this returns.
+    pub(crate) async fn store(&self, envelope: &Envelope, message: &[u8]) -> io::Result<String> {
         let arrival = self.next_arrival()?;
         let mut file = envelope_headers(envelope).into_bytes();
-        file.extend_from_slice(mail);
+        file.extend_from_slice(message);
         let path = self.path(arrival);
-        // A reader that lists the folder never sees half a mail.
+        // Written under another name first, so that other programs never read a part of a message.
         let unfinished = path.with_extension("part");
         tokio::fs::write(&unfinished, &file).await?;
         tokio::fs::rename(&unfinished, &path).await?;
@@ -107,28 +104,25 @@ impl Mailbox {
         Ok(id)
     }
 
-    /// The file of a mail, or `None` if there is no such mail.
-    pub async fn read(&self, id: &str) -> io::Result<Option<Vec<u8>>> {
+    /// The file of a message, or `None` if there is no such message.
+    pub(crate) async fn read(&self, id: &str) -> io::Result<Option<Vec<u8>>> {
         let Some((arrival, _)) = self.find(id) else {
             return Ok(None);
         };
         match tokio::fs::read(self.path(arrival)).await {
             Ok(file) => Ok(Some(file)),
-            // Somebody emptied the folder under us, which is a fine thing to do.
+            // The folder may be emptied while the server runs.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
     }
 
-    /// The summary of a mail.
-    #[must_use]
-    pub fn summary(&self, id: &str) -> Option<Summary> {
+    pub(crate) fn summary(&self, id: &str) -> Option<MessageSummary> {
         self.find(id).map(|(_, summary)| summary)
     }
 
-    /// Up to `limit` summaries, the newest first, of mails to an address that contains `to` in any case.
-    #[must_use]
-    pub fn list(&self, to: &str, limit: usize) -> Vec<Summary> {
+    /// The newest messages with a recipient that contains `to`, compared without ASCII case; at most `limit`.
+    pub(crate) fn list(&self, to: &str, limit: usize) -> Vec<MessageSummary> {
         let wanted = to.to_ascii_lowercase();
         let is_wanted = |address: &String| address.to_ascii_lowercase().contains(&wanted);
         self.index()
@@ -141,53 +135,45 @@ impl Mailbox {
             .collect()
     }
 
-    /// The newest mail to exactly this address, but for ASCII case.
-    #[must_use]
-    pub fn newest_to(&self, address: &str) -> Option<Summary> {
-        let is_for = |summary: &&Summary| {
+    /// The newest message to this address, compared without ASCII case.
+    pub(crate) fn newest_to(&self, address: &str) -> Option<MessageSummary> {
+        let is_recipient = |summary: &&MessageSummary| {
             let mut recipients = summary.to.iter();
             recipients.any(|recipient| recipient.eq_ignore_ascii_case(address))
         };
-        self.index().summaries.values().rev().find(is_for).cloned()
+        let index = self.index();
+        index.summaries.values().rev().find(is_recipient).cloned()
     }
 
-    /// Counts mails and recipients.
-    #[must_use]
-    pub fn count(&self) -> Count {
+    pub(crate) fn count(&self) -> MessageCount {
         let index = self.index();
-        let addresses: BTreeSet<String> = index
-            .summaries
-            .values()
-            .flat_map(|summary| &summary.to)
-            .map(|address| address.to_ascii_lowercase())
-            .collect();
-        Count {
-            mails: index.summaries.len(),
+        let recipients = index.summaries.values().flat_map(|summary| &summary.to);
+        let addresses: BTreeSet<_> = recipients.map(|it| it.to_ascii_lowercase()).collect();
+        MessageCount {
+            messages: index.summaries.len(),
             addresses: addresses.len(),
         }
     }
 
-    /// Ids lead to files only through the index, so no id can name a file elsewhere.
-    fn find(&self, id: &str) -> Option<(u64, Summary)> {
+    /// Looks an id up in the index only, so that no id can name a file elsewhere.
+    fn find(&self, id: &str) -> Option<(u64, MessageSummary)> {
         let arrival = id.parse().ok()?;
         let index = self.index();
         let summary = index.summaries.get(&arrival)?;
         (summary.id == id).then(|| (arrival, summary.clone()))
     }
 
-    /// Now, or just behind the last one: two mails never share a name, and a clock that goes back does no harm.
+    /// The current time, or one microsecond after the last arrival. So ids are unique, even if the clock goes back.
     fn next_arrival(&self) -> io::Result<u64> {
         #[expect(
             clippy::disallowed_methods,
-            reason = "a development inbox has no Clock: it stamps what comes in from outside"
+            reason = "the only time that this server reads; no test depends on it"
         )]
         let now = OffsetDateTime::now_utc().unix_timestamp_nanos() / 1_000;
         let mut index = self.index();
-        if index.summaries.len() >= MAILS_MAX {
-            return Err(io::Error::new(
-                io::ErrorKind::StorageFull,
-                "the inbox is full",
-            ));
+        if index.summaries.len() >= MESSAGES_MAX {
+            let message = "the inbox is full; empty its folder and restart it";
+            return Err(io::Error::new(io::ErrorKind::StorageFull, message));
         }
         index.last = u64::try_from(now).unwrap_or(0).max(index.last + 1);
         Ok(index.last)
@@ -197,94 +183,66 @@ impl Mailbox {
         self.directory.join(format!("{arrival:016}.{EXTENSION}"))
     }
 
-    fn index(&self) -> MutexGuard<'_, Index> {
-        // The index is whole after every statement that changes it.
+    fn index(&self) -> MutexGuard<'_, MessageIndex> {
+        // Every statement that changes the index leaves it consistent, so a poisoned lock can be used.
         self.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The arrival a file's name tells, or `None` for a file that is no mail of ours.
+/// The arrival in the name of a file, or `None` if the file is not a stored message.
 fn arrival_of(path: &Path) -> Option<u64> {
     let stem = path.file_stem()?.to_str()?;
-    let is_mail = path.extension()? == EXTENSION && stem.len() == 16;
+    let is_stored = path.extension()? == EXTENSION && stem.len() == 16;
     let arrival: u64 = stem.parse().ok()?;
-    // The greatest number of 16 digits is still a time that can be shown.
-    is_mail.then_some(arrival)
+    is_stored.then_some(arrival)
 }
 
 fn envelope_headers(envelope: &Envelope) -> String {
     let mut headers = format!("{ENVELOPE_FROM}<{}>\r\n", envelope.sender);
     for recipient in &envelope.recipients {
-        for part in [ENVELOPE_TO, "<", recipient, ">\r\n"] {
-            headers.push_str(part);
-        }
+        headers.extend([ENVELOPE_TO, "<", recipient, ">\r\n"]);
     }
-    // Also the end of our headers: a mail that brings an X-Envelope-To of its own is not believed.
+    // Also ends the envelope headers, so that an X-Envelope-To header of the message itself is ignored.
     headers.push_str("Received: by invitations-inbox with ESMTP\r\n");
     headers
 }
 
-fn summarize(arrival: u64, file: &[u8]) -> Summary {
+fn summarize(arrival: u64, file: &[u8]) -> MessageSummary {
     let subject = MessageParser::default()
         .parse_headers(file)
         .and_then(|message| message.subject().map(str::to_owned))
         .unwrap_or_default();
-    let received = OffsetDateTime::from_unix_timestamp_nanos(i128::from(arrival) * 1_000)
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH);
-    Summary {
+    let seconds = i64::try_from(arrival / 1_000_000).unwrap_or_default();
+    let received = OffsetDateTime::from_unix_timestamp(seconds);
+    MessageSummary {
         id: format!("{arrival:016}"),
         to: recipients(file),
         subject,
-        received,
+        received: received.unwrap_or(OffsetDateTime::UNIX_EPOCH),
     }
 }
 
-/// The recipients in the headers that [`envelope_headers`] wrote at the very top.
+/// The recipients in the headers of [`envelope_headers`].
 fn recipients(file: &[u8]) -> Vec<String> {
     let mut lines = file.split(|byte| *byte == b'\n').map(|line| {
         let text = std::str::from_utf8(line).unwrap_or_default();
         text.trim_end_matches('\r')
     });
-    if !lines
-        .next()
-        .is_some_and(|line| line.starts_with(ENVELOPE_FROM))
-    {
+    let first = lines.next();
+    if !first.is_some_and(|line| line.starts_with(ENVELOPE_FROM)) {
         return Vec::new();
     }
-    lines
-        .map_while(|line| line.strip_prefix(ENVELOPE_TO))
-        .map(|path| {
-            path.trim_start_matches('<')
-                .trim_end_matches('>')
-                .to_owned()
-        })
+    let paths = lines.map_while(|line| line.strip_prefix(ENVELOPE_TO));
+    paths
+        .map(|path| path.trim_start_matches('<').trim_end_matches('>'))
+        .map(str::to_owned)
         .collect()
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-
-    /// A folder of its own for each test, gone when the test is.
-    pub(crate) struct Folder(PathBuf);
-
-    impl Folder {
-        pub(crate) fn new(name: &str) -> Self {
-            let path = std::env::temp_dir().join(format!("inbox-{name}-{}", std::process::id()));
-            std::fs::remove_dir_all(&path).ok();
-            Self(path)
-        }
-
-        pub(crate) fn path(&self) -> PathBuf {
-            self.0.clone()
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            std::fs::remove_dir_all(&self.0).ok();
-        }
-    }
+    use crate::test_folder::TestFolder;
 
     fn to(recipients: &[&str]) -> Envelope {
         Envelope {
@@ -294,17 +252,17 @@ pub(super) mod tests {
     }
 
     #[tokio::test]
-    async fn mails_are_there_again_after_a_restart_newest_first() {
-        let folder = Folder::new("restart");
-        let mail = "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\nbody\r\n".as_bytes();
+    async fn messages_are_listed_after_a_restart_newest_first() {
+        let folder = TestFolder::new("restart");
+        let message = "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\nbody\r\n".as_bytes();
         let mailbox = Mailbox::open(folder.path()).unwrap();
-        let first = mailbox.store(&to(&["a@b.co"]), mail).await.unwrap();
+        let first = mailbox.store(&to(&["a@b.co"]), message).await.unwrap();
         let second = mailbox
-            .store(&to(&["A@b.co", "c@b.co"]), mail)
+            .store(&to(&["A@b.co", "c@b.co"]), message)
             .await
             .unwrap();
-        std::fs::write(folder.path().join("notes.txt"), "no mail").unwrap();
-        std::fs::write(folder.path().join("1.eml"), "no mail of ours").unwrap();
+        std::fs::write(folder.path().join("notes.txt"), "not a message").unwrap();
+        std::fs::write(folder.path().join("1.eml"), "not a stored message").unwrap();
 
         let again = Mailbox::open(folder.path()).unwrap();
         let listed = again.list("", 10);
@@ -313,28 +271,35 @@ pub(super) mod tests {
         assert_eq!(ids, [second.as_str(), first.as_str()]);
         assert_eq!(listed[0].subject, "Grüße");
         assert_eq!(listed[0].to, ["A@b.co", "c@b.co"]);
-        let expected = Count {
-            mails: 2,
+        let expected = MessageCount {
+            messages: 2,
             addresses: 2,
         };
         assert_eq!(again.count(), expected);
         assert_eq!(again.newest_to("a@B.co").unwrap().id, second);
         assert_eq!(again.list("C@", 10).len(), 1);
-        assert!(again.read(&first).await.unwrap().unwrap().ends_with(mail));
+        assert!(
+            again
+                .read(&first)
+                .await
+                .unwrap()
+                .unwrap()
+                .ends_with(message)
+        );
     }
 
     #[tokio::test]
-    async fn a_mail_cannot_forge_its_envelope() {
-        let folder = Folder::new("forged");
+    async fn a_message_cannot_forge_its_envelope() {
+        let folder = TestFolder::new("forged");
         let mailbox = Mailbox::open(folder.path()).unwrap();
-        let mail = b"X-Envelope-To: <other@b.co>\r\n\r\n";
-        let id = mailbox.store(&to(&["a@b.co"]), mail).await.unwrap();
+        let message = b"X-Envelope-To: <other@b.co>\r\n\r\n";
+        let id = mailbox.store(&to(&["a@b.co"]), message).await.unwrap();
         assert_eq!(mailbox.summary(&id).unwrap().to, ["a@b.co"]);
     }
 
     #[tokio::test]
-    async fn an_id_never_leads_out_of_the_folder() {
-        let folder = Folder::new("ids");
+    async fn an_id_cannot_name_a_file_outside_of_the_folder() {
+        let folder = TestFolder::new("ids");
         let mailbox = Mailbox::open(folder.path()).unwrap();
         let id = mailbox.store(&to(&["a@b.co"]), b"\r\n").await.unwrap();
         let padded = format!("+{id}");

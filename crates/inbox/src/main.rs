@@ -1,9 +1,9 @@
-//! The program `invitations-inbox`: parses the command line and runs the inbox.
+//! The program `invitations-inbox`.
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use invitations_inbox::arguments::{self, InboxArgs};
+use invitations_inbox::{InboxArgs, run};
 use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
@@ -12,7 +12,7 @@ async fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_env_filter(EnvFilter::new("info"))
         .init();
-    match arguments::run(InboxArgs::parse()).await {
+    match run(InboxArgs::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

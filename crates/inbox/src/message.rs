@@ -1,33 +1,32 @@
-//! A stored mail, opened: its parts and headers as text.
-//!
-//! Everything in it was written by somebody else. It is text to be escaped, never markup to be trusted.
+//! The parts and headers of a stored message, as text. They were written by other people and must be escaped.
 
 use mail_parser::{Message, MessageParser, PartType};
+use serde::Serialize;
 
-/// What every token begins with, and so what tells an invitation's link from other links.
+/// Prefix of every token. A link with a token is an invitation link.
 const TOKEN_PREFIX: &str = "inv1_";
 
-/// The readable parts of a mail.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub struct Letter {
-    /// Decoded, or empty.
-    pub subject: String,
-    /// The From header as it stands there, decoded as far as it can be.
-    pub from: String,
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ParsedMessage {
+    /// Decoded. Empty if there is none.
+    #[serde(skip)]
+    pub(crate) subject: String,
+    /// The decoded name and address of the From header.
+    pub(crate) from: String,
     /// The text/plain part.
-    pub text: Option<String>,
+    pub(crate) text: Option<String>,
     /// The text/html part.
-    pub html: Option<String>,
-    /// Names and raw values in the mail's order.
-    pub headers: Vec<(String, String)>,
-    /// The whole file; bytes that are not UTF-8 are replaced.
-    pub source: String,
+    pub(crate) html: Option<String>,
+    /// Names and raw values, in the order of the message.
+    pub(crate) headers: Vec<(String, String)>,
+    /// The whole file. Bytes that are not UTF-8 are replaced.
+    #[serde(skip)]
+    pub(crate) source: String,
 }
 
-impl Letter {
-    /// Opens the file of a mail. Whatever it is, there is something to show.
-    #[must_use]
-    pub fn open(file: &[u8]) -> Self {
+impl ParsedMessage {
+    /// Parses any file. A file that is not a message has only a `source`.
+    pub(crate) fn parse(file: &[u8]) -> Self {
         let source = String::from_utf8_lossy(file).into_owned();
         let Some(message) = MessageParser::default().parse(file) else {
             return Self {
@@ -39,7 +38,7 @@ impl Letter {
             .headers_raw()
             .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
             .collect();
-        // The parser offers text made from HTML and the reverse where one is missing; what was not sent is not shown.
+        // The parser converts between text and HTML where one of them is missing. Converted parts are skipped here.
         let text = message.text_bodies().find_map(|part| match &part.body {
             PartType::Text(text) => Some(text.clone().into_owned()),
             _ => None,
@@ -58,9 +57,8 @@ impl Letter {
         }
     }
 
-    /// The link of the invitation in the text part.
-    #[must_use]
-    pub fn invitation_link(&self) -> Option<&str> {
+    /// The invitation link in the text part.
+    pub(crate) fn invitation_link(&self) -> Option<&str> {
         invitation_link(self.text.as_deref()?)
     }
 }
@@ -88,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_parts_that_were_sent_are_shown_and_no_others() {
+    fn only_parts_of_the_message_are_shown() {
         let both = concat!(
             "From: =?utf-8?q?J=C3=B6rg?= <j@b.co>\r\n",
             "Subject: Hi\r\n",
@@ -99,27 +97,30 @@ mod tests {
             "--x\r\nContent-Type: text/html; charset=utf-8\r\n\r\n",
             "<p>hi</p>\r\n--x--\r\n",
         );
-        let letter = Letter::open(both.as_bytes());
-        assert_eq!(letter.from, "Jörg <j@b.co>");
-        assert_eq!(letter.text.as_deref().map(str::trim), Some("grüße"));
-        assert_eq!(letter.html.as_deref().map(str::trim), Some("<p>hi</p>"));
-        assert_eq!(letter.headers[1], ("Subject".to_owned(), "Hi".to_owned()));
+        let message = ParsedMessage::parse(both.as_bytes());
+        assert_eq!(message.from, "Jörg <j@b.co>");
+        assert_eq!(message.text.as_deref().map(str::trim), Some("grüße"));
+        assert_eq!(message.html.as_deref().map(str::trim), Some("<p>hi</p>"));
+        assert_eq!(message.headers[1], ("Subject".to_owned(), "Hi".to_owned()));
 
-        let plain = Letter::open(b"Subject: x\r\n\r\nonly text\r\n");
+        let plain = ParsedMessage::parse(b"Subject: x\r\n\r\nonly text\r\n");
         assert_eq!((plain.text.is_some(), plain.html.is_some()), (true, false));
-        let html = Letter::open(b"Content-Type: text/html\r\n\r\n<b>x</b>\r\n");
+        let html = ParsedMessage::parse(b"Content-Type: text/html\r\n\r\n<b>x</b>\r\n");
         assert_eq!((html.text.is_some(), html.html.is_some()), (false, true));
     }
 
     #[test]
-    fn bytes_that_are_no_mail_are_still_shown() {
+    fn a_file_that_is_not_a_message_has_a_source() {
         for file in [&b""[..], b"\xff\xfe\0", b"\r\n.\r\n", b":::\n\n\n"] {
-            assert_eq!(Letter::open(file).source, String::from_utf8_lossy(file));
+            assert_eq!(
+                ParsedMessage::parse(file).source,
+                String::from_utf8_lossy(file)
+            );
         }
     }
 
     #[test]
-    fn the_link_is_found_wherever_the_text_puts_it() {
+    fn the_link_is_found_anywhere_in_the_text() {
         let link = "http://127.0.0.1:8025/welcome#token=inv1_AbC-_9";
         for text in [
             link.to_owned(),

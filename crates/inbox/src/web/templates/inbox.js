@@ -1,7 +1,7 @@
-// The few things the pages do in the browser. All of them work without: times are then in UTC, lists stand still.
+// Small improvements of the pages. Without scripts, times are in UTC and the list does not refresh.
 "use strict";
 
-// Times as the reader's clock would show them.
+// Shows times in the time zone of the reader.
 function localize(root) {
   for (const time of root.querySelectorAll("time")) {
     const date = new Date(time.dateTime);
@@ -13,10 +13,10 @@ function localize(root) {
   }
 }
 
-// The list fetches itself again and puts in what changed.
-function keepFresh() {
-  let seen = document.querySelector("[data-live]")?.innerHTML;
-  if (seen === undefined) return;
+// Fetches the list every two seconds and replaces it if it has changed.
+function refreshList() {
+  let current = document.querySelector("[data-live]")?.innerHTML;
+  if (current === undefined) return;
   const refresh = async () => {
     if (document.hidden) return;
     try {
@@ -24,19 +24,20 @@ function keepFresh() {
       if (!response.ok) return;
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
       const fresh = page.querySelector("[data-live]");
-      if (!fresh || fresh.innerHTML === seen) return;
-      seen = fresh.innerHTML;
+      if (!fresh || fresh.innerHTML === current) return;
+      current = fresh.innerHTML;
       localize(fresh);
       document.querySelector("[data-live]").replaceWith(fresh);
     } catch {
-      // The inbox is away; it may come back.
+      // The server does not answer. The next refresh tries again.
     }
   };
   setInterval(refresh, 2000);
   document.addEventListener("visibilitychange", refresh);
 }
 
-// The landing page: only a token that looks like one is shown, since the command is made to be pasted into a shell.
+// Shows the token of the address on the welcome page. The command is pasted into a shell, so only a well-formed token is
+// shown.
 function showToken() {
   const card = document.querySelector("[data-token]");
   if (!card) return;
@@ -45,7 +46,7 @@ function showToken() {
   document.querySelector("[data-no-token]").hidden = Boolean(token);
   if (!token) return;
   const link = `${location.origin}/welcome#token=${token}`;
-  const command = `target/debug/invitations accept \\\n  --link '${link}' \\\n  --user-id new-user --user-email 'ADDRESS'`;
+  const command = `target/debug/invitectl accept \\\n  --link '${link}' \\\n  --user-id new-user --user-email 'ADDRESS'`;
   card.querySelector("[data-fill=token]").textContent = token;
   card.querySelector("[data-fill=command]").textContent = command;
   card.querySelector("[data-copy]").onclick = async ({ target }) => {
@@ -63,7 +64,7 @@ function showToken() {
 const narrow = document.querySelector(".narrow input");
 narrow?.addEventListener("change", () => document.querySelector(".frame").classList.toggle("phone", narrow.checked));
 
-keepFresh();
+refreshList();
 localize(document);
 showToken();
 addEventListener("hashchange", showToken);

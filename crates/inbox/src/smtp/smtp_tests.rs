@@ -1,24 +1,23 @@
-//! Conversations over real connections.
+//! SMTP sessions over real connections.
 
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::super::mailbox::tests::Folder;
 use super::*;
+use crate::test_folder::TestFolder;
 
-/// A server on a free port.
-struct Server {
+struct SmtpServer {
     address: SocketAddr,
     mailbox: Arc<Mailbox>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    _folder: Folder,
+    _folder: TestFolder,
 }
 
-impl Server {
+impl SmtpServer {
     async fn start(name: &str) -> Self {
-        let folder = Folder::new(&format!("smtp-{name}"));
+        let folder = TestFolder::new(&format!("smtp-{name}"));
         let mailbox = Arc::new(Mailbox::open(folder.path()).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -34,14 +33,14 @@ impl Server {
         }
     }
 
-    /// Sends everything in chunks of `cut` bytes, then reads to the end: the codes of all replies in order.
+    /// Sends the input in chunks of `cut` bytes. Returns the codes of all replies.
     async fn talk(&self, input: &[u8], cut: usize) -> Vec<String> {
         let stream = TcpStream::connect(self.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         let (mut from, mut to) = stream.into_split();
         let send = async {
             for chunk in input.chunks(cut) {
-                // A peer that hung up in the middle is what some of the tests are about.
+                // Some tests make the server close the connection early.
                 if to.write_all(chunk).await.is_err() {
                     break;
                 }
@@ -55,15 +54,15 @@ impl Server {
         codes(&String::from_utf8(output).unwrap())
     }
 
-    async fn mails(&self) -> Vec<(Vec<String>, String)> {
-        let mut mails = Vec::new();
+    async fn messages(&self) -> Vec<(Vec<String>, String)> {
+        let mut messages = Vec::new();
         for summary in self.mailbox.list("", 10).iter().rev() {
             let file = self.mailbox.read(&summary.id).await.unwrap().unwrap();
             let file = String::from_utf8_lossy(&file).into_owned();
-            let (_, mail) = file.split_once("with ESMTP\r\n").unwrap();
-            mails.push((summary.to.clone(), mail.to_owned()));
+            let (_, message) = file.split_once("with ESMTP\r\n").unwrap();
+            messages.push((summary.to.clone(), message.to_owned()));
         }
-        mails
+        messages
     }
 }
 
@@ -76,8 +75,8 @@ fn codes(output: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn two_pipelined_mails_on_one_connection_arrive_in_whatever_chunks() {
-    let server = Server::start("pipelined").await;
+async fn two_pipelined_messages_are_stored_for_any_size_of_chunks() {
+    let server = SmtpServer::start("pipelined").await;
     let input = "EHLO me\r\nMAIL FROM:<s@b.co> BODY=8BITMIME SIZE=20\r\nRCPT TO:<a@b.co>\r\nRCPT TO:<c@b.co>\r\n\
                  DATA\r\nSubject: one\r\n\r\n..dot\r\nüber\r\n.\r\n\
                  MAIL FROM:<>\r\nRCPT TO:<d@b.co>\r\nDATA\r\n.\r\nNOOP\r\nQUIT\r\n";
@@ -90,20 +89,20 @@ async fn two_pipelined_mails_on_one_connection_arrive_in_whatever_chunks() {
             expected,
             "chunks of {cut}"
         );
-        assert_eq!(server.mailbox.count().mails, 2 * (round + 1));
+        assert_eq!(server.mailbox.count().messages, 2 * (round + 1));
     }
-    let mails = server.mails().await;
+    let messages = server.messages().await;
     let first = (
         vec!["a@b.co".to_owned(), "c@b.co".to_owned()],
         "Subject: one\r\n\r\n.dot\r\nüber\r\n".to_owned(),
     );
-    assert_eq!(mails[0], first);
-    assert_eq!(mails[1], (vec!["d@b.co".to_owned()], String::new()));
+    assert_eq!(messages[0], first);
+    assert_eq!(messages[1], (vec!["d@b.co".to_owned()], String::new()));
 }
 
 #[tokio::test]
 async fn commands_out_of_order_are_refused_and_change_nothing() {
-    let server = Server::start("order").await;
+    let server = SmtpServer::start("order").await;
     let input = "MAIL FROM:<s@b.co>\r\nEHLO me\r\nRCPT TO:<a@b.co>\r\nDATA\r\nMAIL FROM:<s@b.co>\r\nDATA\r\n\
                  MAIL FROM:<t@b.co>\r\nRCPT TO:<a@b.co>\r\nRSET\r\nDATA\r\nVRFY a\r\nSTARTTLS\r\n\
                  MAIL FROM:<s@b.co> SIZE=10485761\r\nMAIL FROM:<s@b.co> SMTPUTF8\r\nQUIT\r\n";
@@ -112,55 +111,55 @@ async fn commands_out_of_order_are_refused_and_change_nothing() {
         "552", "555", "221",
     ];
     assert_eq!(server.talk(input.as_bytes(), 10_000).await, expected);
-    assert_eq!(server.mailbox.count().mails, 0);
+    assert_eq!(server.mailbox.count().messages, 0);
 }
 
 #[tokio::test]
-async fn garbage_ends_its_own_connection_and_nobody_elses() {
-    let server = Server::start("garbage").await;
+async fn garbage_does_not_affect_other_connections() {
+    let server = SmtpServer::start("garbage").await;
     let mut garbage = Vec::new();
     for byte in 0..60_000_u32 {
         garbage.extend_from_slice(&byte.wrapping_mul(2_654_435_761).to_le_bytes());
     }
     server.talk(&garbage, 4_096).await;
-    let endless = vec![b'x'; MAIL_BYTES_MAX + 100_000];
+    let endless = vec![b'x'; MESSAGE_BYTES_MAX + 100_000];
     server.talk(&endless, 65_536).await;
-    let torn = "EHLO me\r\nMAIL FROM:<s@b.co>\r\nRCPT TO:<a@b.co>\r\nDATA\r\nhalf a mail";
-    server.talk(torn.as_bytes(), 1_000).await;
+    let incomplete = "EHLO me\r\nMAIL FROM:<s@b.co>\r\nRCPT TO:<a@b.co>\r\nDATA\r\nhalf a message";
+    server.talk(incomplete.as_bytes(), 1_000).await;
     let long = format!("{}\r\nEHLO me\nEHLO me\r\nQUIT\r\n", "x".repeat(9_000));
     let expected = ["220", "501", "501", "250", "221"];
     assert_eq!(server.talk(long.as_bytes(), 1_000).await, expected);
-    assert_eq!(server.mailbox.count().mails, 0);
+    assert_eq!(server.mailbox.count().messages, 0);
 }
 
 #[tokio::test]
-async fn limits_are_told_and_the_conversation_goes_on() {
-    let server = Server::start("limits").await;
+async fn a_session_continues_after_an_exceeded_limit() {
+    let server = SmtpServer::start("limits").await;
     let mut input = b"EHLO me\r\nMAIL FROM:<s@b.co>\r\n".to_vec();
     for number in 0..=RECIPIENTS_MAX {
         input.extend_from_slice(format!("RCPT TO:<a{number}@b.co>\r\n").as_bytes());
     }
     input.extend_from_slice(b"DATA\r\n");
-    input.resize(input.len() + MAIL_BYTES_MAX + 1, b'x');
+    input.resize(input.len() + MESSAGE_BYTES_MAX + 1, b'x');
     input.extend_from_slice(b"\r\n.\r\nNOOP\r\nQUIT\r\n");
     let replies = server.talk(&input, 65_536).await;
     let tail: Vec<&str> = replies.iter().rev().take(6).map(String::as_str).collect();
     assert_eq!(tail, ["221", "250", "552", "354", "452", "250"]);
-    assert_eq!(server.mailbox.count().mails, 0);
+    assert_eq!(server.mailbox.count().messages, 0);
 }
 
 #[tokio::test]
-async fn many_connections_at_once_keep_every_mail() {
-    let server = Server::start("many").await;
+async fn concurrent_connections_store_every_message() {
+    let server = SmtpServer::start("many").await;
     let input = b"EHLO me\r\nMAIL FROM:<s@b.co>\r\nRCPT TO:<a@b.co>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n";
-    let conversations = (0..50).map(|_| server.talk(input, 30));
-    futures::future::join_all(conversations).await;
-    assert_eq!(server.mailbox.count().mails, 50);
+    let sessions = (0..50).map(|_| server.talk(input, 30));
+    futures::future::join_all(sessions).await;
+    assert_eq!(server.mailbox.count().messages, 50);
 }
 
 #[tokio::test]
-async fn a_stop_says_good_bye_to_who_is_connected() {
-    let server = Server::start("stop").await;
+async fn a_shutdown_is_announced_to_open_connections() {
+    let server = SmtpServer::start("stop").await;
     let mut idle = TcpStream::connect(server.address).await.unwrap();
     let mut greeting = [0; 4];
     idle.read_exact(&mut greeting).await.unwrap();

@@ -1,26 +1,28 @@
-//! The command line: serving, and two queries of the folder.
+//! The command line of `invitations-inbox`: the server, and two commands that read the folder of the messages.
 //!
-//! The questions read files and need no running inbox. What they print on standard output is meant for scripts, so it is
-//! one line and nothing else.
+//! The two commands do not need a running server. They print one line for scripts.
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::pin::pin;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::letter::Letter;
 use crate::mailbox::Mailbox;
-use crate::{Inbox, InboxConfig};
+use crate::message::ParsedMessage;
+use crate::server::{InboxConfig, InboxServer};
 
-/// Take mails for development: keep each in a file, deliver none, show them in a browser
+/// Mail server for development: accepts every message, delivers none, shows all in a browser
+///
+/// Without a command, the server runs until SIGINT or SIGTERM.
 #[derive(Debug, Parser)]
 #[command(name = "invitations-inbox", version)]
 pub struct InboxArgs {
-    /// Where it takes mails by SMTP; port 0 means any free one.
+    /// Address of the SMTP server; port 0 selects a free port
     #[arg(
         long,
         env = "INVITATIONS_INBOX_SMTP_LISTEN",
@@ -28,7 +30,7 @@ pub struct InboxArgs {
         value_name = "ADDRESS"
     )]
     smtp_listen: SocketAddr,
-    /// Where it shows them in a browser; port 0 means any free one. Whoever reaches it reads every mail.
+    /// Address of the web pages, which show every message without a password; port 0 selects a free port
     #[arg(
         long,
         env = "INVITATIONS_INBOX_HTTP_LISTEN",
@@ -36,7 +38,7 @@ pub struct InboxArgs {
         value_name = "ADDRESS"
     )]
     http_listen: SocketAddr,
-    /// The folder of the mails, one .eml file each.
+    /// Folder of the messages, with one .eml file per message
     #[arg(
         long,
         env = "INVITATIONS_INBOX_DIRECTORY",
@@ -45,26 +47,25 @@ pub struct InboxArgs {
         global = true
     )]
     directory: PathBuf,
-    /// What to do instead of taking mails.
     #[command(subcommand)]
-    question: Option<Question>,
+    command: Option<InboxCommand>,
 }
 
 #[derive(Debug, Subcommand)]
-enum Question {
-    /// Print the invitation's link in the newest mail to an address
+enum InboxCommand {
+    /// Print the invitation link of the newest message to an address
     Link {
-        /// Whom the mail was sent to.
+        /// Recipient of the message
         #[arg(long, value_name = "EMAIL")]
         to: String,
     },
-    /// Print how many mails there are for how many addresses
+    /// Print the number of messages and of recipients
     Count,
 }
 
-/// Serves until SIGINT or SIGTERM, or answers a question.
+/// Runs a command, or serves until SIGINT or SIGTERM.
 pub async fn run(args: InboxArgs) -> anyhow::Result<()> {
-    match args.question {
+    match args.command {
         None => {
             serve(InboxConfig {
                 smtp_listen: args.smtp_listen,
@@ -73,12 +74,12 @@ pub async fn run(args: InboxArgs) -> anyhow::Result<()> {
             })
             .await
         }
-        Some(Question::Link { to }) => print(&link(args.directory, &to).await?),
-        Some(Question::Count) => {
-            let count = existing(args.directory)?.count();
+        Some(InboxCommand::Link { to }) => print(&link(args.directory, &to).await?),
+        Some(InboxCommand::Count) => {
+            let count = open_existing(args.directory)?.count();
             print(&format!(
-                "{} mails for {} addresses",
-                count.mails, count.addresses
+                "{} messages for {} addresses",
+                count.messages, count.addresses
             ))
         }
     }
@@ -86,43 +87,40 @@ pub async fn run(args: InboxArgs) -> anyhow::Result<()> {
 
 async fn serve(config: InboxConfig) -> anyhow::Result<()> {
     let directory = config.directory.display().to_string();
-    let inbox = Inbox::bind(config).context("cannot start the inbox")?;
-    // Before the line below tells that it is there: whoever reads that line may send a signal at once.
+    let server = InboxServer::bind(config).context("cannot start the inbox")?;
+    // Before the line below, because a script may send a signal as soon as it has read the line.
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let (smtp, http) = (inbox.smtp_addr(), inbox.http_addr());
     print(&format!(
-        "inbox: takes mails at {smtp}, shows them at http://{http}/, keeps them in {directory}"
+        "inbox: SMTP at {}, pages at http://{}/, messages in {directory}",
+        server.smtp_addr, server.http_addr
     ))?;
 
     let stop = CancellationToken::new();
-    let stopping = async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        stop.cancel();
-        // Only the end of the inbox ends the select below.
-        std::future::pending::<()>().await;
+    let mut running = pin!(server.run(stop.clone()));
+    let early = tokio::select! {
+        result = &mut running => Some(result),
+        _ = interrupt.recv() => None,
+        _ = terminate.recv() => None,
     };
-    tokio::select! {
-        ended = inbox.run(stop.clone()) => ended.context("the inbox broke down"),
-        () = stopping => Ok(()),
-    }
+    stop.cancel();
+    let result = match early {
+        Some(result) => result,
+        None => running.await,
+    };
+    result.context("the inbox failed")
 }
 
 async fn link(directory: PathBuf, to: &str) -> anyhow::Result<String> {
-    let mailbox = existing(directory)?;
-    let mailbox_address = with_ascii_domain(to);
-    let summary = mailbox
-        .newest_to(&mailbox_address)
-        .context("the inbox holds no mail to this address")?;
-    let file = mailbox.read(&summary.id).await?;
-    let letter = Letter::open(&file.unwrap_or_default());
-    let link = letter.invitation_link();
-    Ok(link
-        .context("the newest mail to this address holds no invitation link")?
-        .to_owned())
+    let mailbox = open_existing(directory)?;
+    let newest = mailbox.newest_to(&with_ascii_domain(to));
+    let newest = newest.with_context(|| format!("the inbox has no message to {to}"))?;
+    let file = mailbox.read(&newest.id).await?;
+    let message = ParsedMessage::parse(&file.unwrap_or_default());
+    let link = message.invitation_link();
+    let link =
+        link.with_context(|| format!("the newest message to {to} has no invitation link"))?;
+    Ok(link.to_owned())
 }
 
 /// The address with its domain in A-labels, as the sender of invitations writes it (RFC 5890).
@@ -135,10 +133,10 @@ fn with_ascii_domain(address: &str) -> String {
         .unwrap_or_else(|| address.to_owned())
 }
 
-/// Asking about a folder that is not there is a mistake, not an empty inbox.
-fn existing(directory: PathBuf) -> anyhow::Result<Mailbox> {
+/// Opens a folder. A missing folder is an error, because it is most likely a mistyped path.
+fn open_existing(directory: PathBuf) -> anyhow::Result<Mailbox> {
     if !directory.is_dir() {
-        bail!("there is no folder {}", directory.display());
+        bail!("the folder {} does not exist", directory.display());
     }
     Ok(Mailbox::open(directory)?)
 }
@@ -153,25 +151,26 @@ fn print(line: &str) -> anyhow::Result<()> {
 mod tests {
     use super::*;
     use crate::mailbox::Envelope;
+    use crate::test_folder::TestFolder;
 
     #[test]
-    fn the_folder_may_stand_before_or_behind_the_question() {
+    fn the_folder_can_be_given_before_or_after_the_command() {
         for line in [
             ["inbox", "--directory", "d", "count"],
             ["inbox", "count", "--directory", "d"],
         ] {
             let args = InboxArgs::try_parse_from(line).unwrap();
             assert_eq!(args.directory, PathBuf::from("d"));
-            assert!(matches!(args.question, Some(Question::Count)));
+            assert!(matches!(args.command, Some(InboxCommand::Count)));
         }
         let args = InboxArgs::try_parse_from(["inbox"]).unwrap();
         assert!(args.smtp_listen.ip().is_loopback() && args.http_listen.ip().is_loopback());
     }
 
     #[tokio::test]
-    async fn the_link_is_the_one_of_the_newest_mail_to_the_address() {
-        let directory = std::env::temp_dir().join(format!("inbox-cli-{}", std::process::id()));
-        std::fs::remove_dir_all(&directory).ok();
+    async fn the_link_is_that_of_the_newest_message_to_the_address() {
+        let folder = TestFolder::new("command-line");
+        let directory = folder.path();
         let mailbox = Mailbox::open(directory.clone()).unwrap();
         for (recipient, token) in [
             ("a@b.co", "inv1_old"),
@@ -182,8 +181,8 @@ mod tests {
                 sender: String::new(),
                 recipients: vec![recipient.to_owned()],
             };
-            let mail = format!("Subject: x\r\n\r\nhttps://b.co/#token={token}\r\n");
-            mailbox.store(&envelope, mail.as_bytes()).await.unwrap();
+            let message = format!("Subject: x\r\n\r\nhttps://b.co/#token={token}\r\n");
+            mailbox.store(&envelope, message.as_bytes()).await.unwrap();
         }
         let found = link(directory.clone(), "A@B.co").await.unwrap();
         assert_eq!(found, "https://b.co/#token=inv1_new");

@@ -1,34 +1,34 @@
-//! The pages as a browser gets them.
+//! The pages and the API as a client gets them.
 
 use axum::body::{Body, to_bytes};
 use tower::ServiceExt;
 
-use super::super::mailbox::Envelope;
-use super::super::mailbox::tests::Folder;
 use super::*;
+use crate::mailbox::Envelope;
+use crate::test_folder::TestFolder;
 
-struct Site {
+struct TestSite {
     router: Router,
     id: String,
-    _folder: Folder,
+    _folder: TestFolder,
 }
 
-struct Answer {
+struct SiteResponse {
     status: StatusCode,
     policy: String,
     body: String,
 }
 
-impl Site {
-    /// A site with one mail in it.
-    async fn with(name: &str, recipient: &str, mail: &str) -> Self {
-        let folder = Folder::new(&format!("web-{name}"));
+impl TestSite {
+    /// A site with one message.
+    async fn with(name: &str, recipient: &str, message: &str) -> Self {
+        let folder = TestFolder::new(&format!("web-{name}"));
         let mailbox = Arc::new(Mailbox::open(folder.path()).unwrap());
         let envelope = Envelope {
             sender: String::new(),
             recipients: vec![recipient.to_owned()],
         };
-        let id = mailbox.store(&envelope, mail.as_bytes()).await.unwrap();
+        let id = mailbox.store(&envelope, message.as_bytes()).await.unwrap();
         let listen = SocketAddr::from(([127, 0, 0, 1], 8025));
         Self {
             router: router(mailbox, listen),
@@ -37,7 +37,7 @@ impl Site {
         }
     }
 
-    async fn get_from(&self, host: &str, path: &str) -> Answer {
+    async fn get_from(&self, host: &str, path: &str) -> SiteResponse {
         let request = Request::builder()
             .uri(path)
             .header(header::HOST, host)
@@ -46,7 +46,7 @@ impl Site {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let policy = response.headers().get(header::CONTENT_SECURITY_POLICY);
         let policy = policy.map(|policy| policy.to_str().unwrap().to_owned());
-        Answer {
+        SiteResponse {
             status: response.status(),
             policy: policy.unwrap_or_default(),
             body: String::from_utf8(
@@ -59,25 +59,25 @@ impl Site {
         }
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    async fn get(&self, path: &str) -> SiteResponse {
         self.get_from("127.0.0.1:8025", path).await
     }
 }
 
-const EVIL: &str = "<script>alert(1)</script>\"'";
+const HOSTILE: &str = "<script>alert(1)</script>\"'";
 
-fn evil_mail() -> String {
+fn hostile_message() -> String {
     format!(
-        "From: {EVIL} <x@b.co>\r\nSubject: {EVIL}\r\nX-Evil: {EVIL}\r\n\
+        "From: {HOSTILE} <x@b.co>\r\nSubject: {HOSTILE}\r\nX-Hostile: {HOSTILE}\r\n\
          Content-Type: multipart/alternative; boundary=x\r\n\r\n\
-         --x\r\nContent-Type: text/plain\r\n\r\n{EVIL}\r\n\
-         --x\r\nContent-Type: text/html\r\n\r\n<!DOCTYPE html>\r\n<html>{EVIL}</html>\r\n--x--\r\n"
+         --x\r\nContent-Type: text/plain\r\n\r\n{HOSTILE}\r\n\
+         --x\r\nContent-Type: text/html\r\n\r\n<!DOCTYPE html>\r\n<html>{HOSTILE}</html>\r\n--x--\r\n"
     )
 }
 
 #[tokio::test]
-async fn nothing_of_a_mail_becomes_markup_on_any_page() {
-    let site = Site::with("evil", "\"<script>\"@b.co", &evil_mail()).await;
+async fn values_of_a_message_are_escaped_on_every_page() {
+    let site = TestSite::with("hostile", "\"<script>\"@b.co", &hostile_message()).await;
     let id = &site.id;
     let mut paths = vec![
         "/".to_owned(),
@@ -96,8 +96,8 @@ async fn nothing_of_a_mail_becomes_markup_on_any_page() {
 }
 
 #[tokio::test]
-async fn the_html_of_a_mail_is_served_alone_and_harmless() {
-    let site = Site::with("html", "a@b.co", &evil_mail()).await;
+async fn the_html_of_a_message_is_served_alone_in_a_sandbox() {
+    let site = TestSite::with("html", "a@b.co", &hostile_message()).await;
     let answer = site.get(&format!("/mails/{}/html", site.id)).await;
     assert!(
         answer
@@ -106,7 +106,7 @@ async fn the_html_of_a_mail_is_served_alone_and_harmless() {
         "{}",
         answer.body
     );
-    assert_eq!(answer.policy, MAIL_POLICY);
+    assert_eq!(answer.policy, MESSAGE_POLICY);
     for forbidden in [
         "script-src",
         "allow-scripts",
@@ -115,7 +115,7 @@ async fn the_html_of_a_mail_is_served_alone_and_harmless() {
         "https:",
         "*",
     ] {
-        assert!(!MAIL_POLICY.contains(forbidden), "{forbidden}");
+        assert!(!MESSAGE_POLICY.contains(forbidden), "{forbidden}");
     }
     let page = site.get(&format!("/mails/{}", site.id)).await;
     assert!(
@@ -125,9 +125,10 @@ async fn the_html_of_a_mail_is_served_alone_and_harmless() {
 }
 
 #[tokio::test]
-async fn json_tells_the_same() {
-    let mail = "From: A <a@b.co>\r\nSubject: Hi\r\n\r\nhttp://127.0.0.1/welcome#token=inv1_x\r\n";
-    let site = Site::with("json", "person@b.co", mail).await;
+async fn the_api_returns_the_same_values() {
+    let message =
+        "From: A <a@b.co>\r\nSubject: Hi\r\n\r\nhttp://127.0.0.1/welcome#token=inv1_x\r\n";
+    let site = TestSite::with("json", "person@b.co", message).await;
     let list: serde_json::Value =
         serde_json::from_str(&site.get("/api/mails?to=PERSON").await.body).unwrap();
     assert_eq!(list[0]["id"], site.id);
@@ -143,8 +144,8 @@ async fn json_tells_the_same() {
 }
 
 #[tokio::test]
-async fn what_is_not_there_is_not_found() {
-    let site = Site::with("missing", "a@b.co", "\r\n").await;
+async fn an_unknown_path_is_not_found() {
+    let site = TestSite::with("missing", "a@b.co", "\r\n").await;
     for path in [
         "/nothing",
         "/mails/0",
@@ -157,8 +158,8 @@ async fn what_is_not_there_is_not_found() {
 }
 
 #[tokio::test]
-async fn a_foreign_host_name_reads_nothing() {
-    let site = Site::with("rebinding", "a@b.co", "\r\n").await;
+async fn a_foreign_host_name_is_refused() {
+    let site = TestSite::with("rebinding", "a@b.co", "\r\n").await;
     for host in [
         "127.0.0.1",
         "localhost:8025",
