@@ -1,4 +1,4 @@
-//! Compiles the messages and the clients of the protocol to Rust. Does not need protoc.
+//! Compiles the messages, the clients and the fake server of the tests from the protocol. Does not need protoc.
 
 const PROTO_FOLDER: &str = "../../proto";
 const SOURCES: [&str; 7] = [
@@ -10,16 +10,22 @@ const SOURCES: [&str; 7] = [
     "invitation/v1/error.proto",
     "invitation/v1/feedback.proto",
 ];
+/// Messages of counts, which commands print as JSON.
+const SERIALIZED: [&str; 2] = ["AuditCounts", "EraseAddressResponse"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed={PROTO_FOLDER}");
     let mut compiler = protox::Compiler::new([PROTO_FOLDER])?;
     compiler.include_imports(true).open_files(SOURCES)?;
-    tonic_prost_build::configure()
+    let mut builder = tonic_prost_build::configure()
         .extern_path(".google.rpc", "::tonic_types::pb")
         // Messages contain addresses and tokens. Without Debug they cannot be printed by mistake.
         .skip_debug([".invitation.v1"])
-        .enum_attribute(".invitation.v1", "#[derive(Debug)]")
-        .compile_fds(compiler.file_descriptor_set())?;
+        .enum_attribute(".invitation.v1", "#[derive(Debug)]");
+    for message in SERIALIZED {
+        let path = format!(".invitation.v1.{message}");
+        builder = builder.type_attribute(path, "#[derive(serde::Serialize)]");
+    }
+    builder.compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -1,13 +1,12 @@
-//! The time of day.
+//! The clock of the client.
 
 use time::OffsetDateTime;
 
-/// The time of day, in UTC.
-#[must_use]
+/// The current time in UTC.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one place of the client that reads the clock"
+    reason = "the only function of the client that reads the clock"
 )]
-pub fn now() -> OffsetDateTime {
+pub(crate) fn now() -> OffsetDateTime {
     OffsetDateTime::now_utc()
 }

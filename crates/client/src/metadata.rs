@@ -1,21 +1,19 @@
-//! Metadata between JSON and `google.protobuf.Struct`.
+//! Converts metadata between JSON and `google.protobuf.Struct`.
 //!
-//! A Struct keeps every number as a 64-bit float. An integer that one cannot hold exactly is refused here rather than
-//! changed in silence: an id of 64 bits belongs into a string.
+//! A Struct stores every number as a 64-bit float. An integer that a float cannot hold exactly is rejected here, because
+//! it would change silently. Ids of 64 bits must be strings.
 
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
 use serde_json::{Map, Number};
 
-/// The largest integer up to which a 64-bit float holds every one.
+/// A 64-bit float holds every integer up to this one exactly.
 const INTEGER_EXACT_MAX: u64 = 1 << 53;
 
-/// Turns a JSON object into a Struct.
-///
 /// # Errors
 ///
-/// A sentence about a number that a Struct cannot hold exactly.
-pub fn to_struct(object: Map<String, serde_json::Value>) -> Result<Struct, String> {
+/// A message about the first number that a Struct cannot hold exactly.
+pub(crate) fn to_struct(object: Map<String, serde_json::Value>) -> Result<Struct, String> {
     let fields = object
         .into_iter()
         .map(|(key, value)| Ok((key, to_value(value)?)));
@@ -24,9 +22,8 @@ pub fn to_struct(object: Map<String, serde_json::Value>) -> Result<Struct, Strin
     })
 }
 
-/// Turns a Struct into a JSON object; whole numbers are written without a fraction.
-#[must_use]
-pub fn to_json(message: Struct) -> serde_json::Value {
+/// Whole numbers become JSON integers.
+pub(crate) fn to_json(message: Struct) -> serde_json::Value {
     let fields = message.fields.into_iter();
     serde_json::Value::Object(
         fields
@@ -56,7 +53,7 @@ fn to_float(number: &Number) -> Result<f64, String> {
     match number.as_f64() {
         Some(float) if magnitude.is_none_or(|integer| integer <= INTEGER_EXACT_MAX) => Ok(float),
         _ => Err(format!(
-            "metadata cannot hold the number {number} exactly: write it as a string"
+            "metadata cannot hold the number {number} exactly; write it as a string"
         )),
     }
 }
@@ -73,7 +70,7 @@ fn value_to_json(value: Value) -> serde_json::Value {
 }
 
 fn from_float(float: f64) -> serde_json::Value {
-    // Prints a whole number without a fraction, which then reads as the integer it is.
+    // Without a fraction in its text, a whole number parses as an integer.
     let whole = format!("{float:.0}").parse::<i64>().ok();
     match whole {
         Some(whole) if float.fract() == 0.0 && whole.unsigned_abs() <= INTEGER_EXACT_MAX => {
@@ -88,7 +85,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn there_and_back(value: serde_json::Value) -> serde_json::Value {
+    fn round_trip(value: serde_json::Value) -> serde_json::Value {
         let serde_json::Value::Object(object) = value else {
             panic!("an object");
         };
@@ -96,16 +93,16 @@ mod tests {
     }
 
     #[test]
-    fn metadata_survives_the_way_there_and_back() {
+    fn metadata_is_the_same_after_both_conversions() {
         let value = json!({
             "plan": "pro", "seats": 5, "ratio": 0.5, "negative": -3, "none": null, "on": true,
             "tags": ["a", 1, {"deep": []}], "largest": 9_007_199_254_740_992_u64
         });
-        assert_eq!(there_and_back(value.clone()), value);
+        assert_eq!(round_trip(value.clone()), value);
     }
 
     #[test]
-    fn an_integer_that_would_change_is_refused() {
+    fn an_integer_that_would_change_is_rejected() {
         for number in [json!(9_007_199_254_740_993_u64), json!(i64::MIN)] {
             let object = Map::from_iter([("id".to_owned(), number)]);
             assert!(to_struct(object).is_err());

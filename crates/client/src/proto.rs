@@ -1,9 +1,10 @@
-//! The generated messages and clients of the protocol.
+//! Generated messages and clients of the protocol.
 
 #![expect(
     clippy::all,
     clippy::allow_attributes,
     clippy::pedantic,
+    unreachable_pub,
     reason = "generated code"
 )]
 

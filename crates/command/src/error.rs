@@ -1,22 +1,37 @@
-//! How a command ends: the exit statuses, and the one error that all commands share.
-//!
-//! Statuses of refused calls are put into words by `status`, not here.
+//! Exit statuses of commands, and the error type that all commands share.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// How a command that could do its work ended.
+/// How a command ended that ran without a [`CommandError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Everything was done.
     Done,
-    /// The answer was no, as when a service is not healthy.
+    /// The answer is no. For example, the server is not healthy, or an address is not on the list.
     Negative,
-    /// Some of it was done, and the output says what was not.
-    Partly,
-    /// Nothing was done, and the same may work later: `EX_TEMPFAIL`, which mail servers understand.
-    Later,
+    /// Some items failed. The output names them.
+    Partial,
+    /// Nothing was done, and a retry may succeed. This is `EX_TEMPFAIL` of sysexits.h, which mail servers understand.
+    RetryLater,
+}
+
+impl Exit {
+    /// [`Exit::Negative`] if the condition holds, otherwise [`Exit::Done`].
+    #[must_use]
+    pub const fn negative_if(condition: bool) -> Self {
+        if condition {
+            Self::Negative
+        } else {
+            Self::Done
+        }
+    }
+
+    /// [`Exit::Partial`] if the condition holds, otherwise [`Exit::Done`].
+    #[must_use]
+    pub const fn partial_if(condition: bool) -> Self {
+        if condition { Self::Partial } else { Self::Done }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -24,46 +39,38 @@ impl From<Exit> for ExitCode {
         Self::from(match exit {
             Exit::Done => 0,
             Exit::Negative => 1,
-            Exit::Partly => 3,
-            Exit::Later => 75,
+            Exit::Partial => 3,
+            Exit::RetryLater => 75,
         })
     }
 }
 
-/// Why a command could not do its work.
+/// Why a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
-    /// The command line or a file is wrong; nothing was sent.
+    /// The command line or the content of a file is wrong. No call was made.
     #[error("{0}")]
     Usage(String),
-    /// A file cannot be read or written.
     #[error("cannot {action} {path}")]
     File {
-        /// What was tried, such as "read".
+        /// A verb, such as "read".
         action: &'static str,
-        /// The file.
         path: PathBuf,
-        /// What the system said.
         source: io::Error,
     },
-    /// Nobody answers at the address.
-    #[error("no answer from {address}")]
-    Away {
-        /// The address that was tried.
+    #[error("cannot connect to {address}")]
+    Unreachable {
         address: String,
-        /// What the network said.
         source: tonic::transport::Error,
     },
-    /// The service refused the call, put into words.
+    /// The server rejected a call. The text says which call and why.
     #[error("{0}")]
     Refused(String),
-    /// The output cannot be written.
     #[error("cannot write the output")]
     Output(#[from] io::Error),
 }
 
 impl CommandError {
-    /// The error for a file that could not be read or written.
     #[must_use]
     pub fn file(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::File {
@@ -73,28 +80,28 @@ impl CommandError {
         }
     }
 
-    /// The exit status: 2 if the command line or a file is at fault, otherwise 1.
+    /// The exit status: 2 if the command line or a file is wrong, otherwise 1.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Usage(_) | Self::File { .. } => 2,
-            Self::Away { .. } | Self::Refused(_) | Self::Output(_) => 1,
+            Self::Unreachable { .. } | Self::Refused(_) | Self::Output(_) => 1,
         })
     }
 
-    /// What to try, where there is something to try.
+    /// What the user can try next.
     #[must_use]
     pub const fn advice(&self) -> Option<&'static str> {
         match self {
-            Self::Away { .. } => Some(
-                "is the server running there? choose another with --server (INVITATIONS_SERVER), or wait for it with \
-                 invitations health --wait 30s",
+            Self::Unreachable { .. } => Some(
+                "check that the server runs there; use --server (INVITATIONS_SERVER) for another address; the command \
+                 health --wait 30s waits until the server is ready",
             ),
             _ => None,
         }
     }
 
-    /// Whether the reader of the output went away, as `| head` does: no reason to complain.
+    /// Whether the reader of the output closed it, as `head` does. That is not worth an error message.
     #[must_use]
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
@@ -105,19 +112,19 @@ impl CommandError {
 mod tests {
     use super::*;
 
-    fn shown(code: ExitCode) -> String {
+    fn text(code: ExitCode) -> String {
         format!("{code:?}")
     }
 
     #[test]
     fn exit_statuses_are_as_documented() {
-        assert_eq!(shown(Exit::Done.into()), shown(ExitCode::from(0)));
-        assert_eq!(shown(Exit::Negative.into()), shown(ExitCode::from(1)));
-        assert_eq!(shown(Exit::Partly.into()), shown(ExitCode::from(3)));
-        assert_eq!(shown(Exit::Later.into()), shown(ExitCode::from(75)));
+        assert_eq!(text(Exit::Done.into()), text(ExitCode::from(0)));
+        assert_eq!(text(Exit::Negative.into()), text(ExitCode::from(1)));
+        assert_eq!(text(Exit::Partial.into()), text(ExitCode::from(3)));
+        assert_eq!(text(Exit::RetryLater.into()), text(ExitCode::from(75)));
         let usage = CommandError::Usage(String::new());
-        assert_eq!(shown(usage.exit_code()), shown(ExitCode::from(2)));
+        assert_eq!(text(usage.exit_code()), text(ExitCode::from(2)));
         let refused = CommandError::Refused(String::new());
-        assert_eq!(shown(refused.exit_code()), shown(ExitCode::from(1)));
+        assert_eq!(text(refused.exit_code()), text(ExitCode::from(1)));
     }
 }

@@ -1,9 +1,9 @@
-//! `health`: asks grpc.health.v1 if a service serves. Needs no token.
+//! The command `health`, which calls grpc.health.v1.Health/Check. It needs no token.
 
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use tonic::{Request, Status};
+use tonic::Request;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
@@ -11,39 +11,41 @@ use tonic_health::pb::health_client::HealthClient;
 use crate::error::{CommandError, Exit};
 use crate::server::ServerArgs;
 
-/// The time between two questions while waiting.
+/// Time between two checks while the command waits.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Ask if the server is ready
+const AFTER_HELP: &str = "\
+Both programs, invitations and invitectl, have this command.
+
+Exit status:
+  0  the status is SERVING
+  1  the status is another one, or the server did not answer
+  2  the command line is wrong
+
+Example:
+  invitectl health --wait 30s";
+
+/// Check whether the server is ready
 #[derive(Debug, Clone, clap::Args)]
-#[command(
-    after_help = "Exit status: 0 if the answer is SERVING, 1 for every other answer and for none.\n\n\
-                        Example:\n  health --wait 30s"
-)]
+#[command(after_help = AFTER_HELP)]
 pub struct HealthArgs {
-    /// Service to ask about, such as invitation.v1.InvitationService [default: the server as a whole]
-    #[arg(
-        long,
-        value_name = "NAME",
-        default_value = "",
-        hide_default_value = true
-    )]
-    service: String,
-    /// Keep asking for so long until the answer is SERVING, such as 30s
+    /// Service to check, such as invitation.v1.InvitationService [default: the whole server]
+    #[arg(long, value_name = "NAME")]
+    service: Option<String>,
+    /// Repeat the check until the status is SERVING, for at most this time, such as 30s
     #[arg(long, value_name = "TIME")]
     wait: Option<humantime::Duration>,
     #[command(flatten)]
     server: ServerArgs,
 }
 
-/// Runs the command.
 pub async fn run(args: &HealthArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let started = Instant::now();
-    let patience = args.wait.map_or(Duration::ZERO, Into::into);
+    let wait = args.wait.map_or(Duration::ZERO, Into::into);
     loop {
-        let answer = ask(args).await;
-        let is_last = started.elapsed() >= patience;
-        match answer {
+        let result = check(args).await;
+        let is_last = started.elapsed() >= wait;
+        match result {
             Ok(ServingStatus::Serving) => {
                 writeln!(out, "SERVING")?;
                 return Ok(Exit::Done);
@@ -56,19 +58,18 @@ pub async fn run(args: &HealthArgs, out: &mut dyn Write) -> Result<Exit, Command
             Err(failure) if is_last => return Err(failure),
             Ok(_) | Err(_) => {}
         }
-        let left = patience.saturating_sub(started.elapsed());
+        let left = wait.saturating_sub(started.elapsed());
         tokio::time::sleep(POLL_INTERVAL.min(left)).await;
     }
 }
 
-async fn ask(args: &HealthArgs) -> Result<ServingStatus, CommandError> {
+async fn check(args: &HealthArgs) -> Result<ServingStatus, CommandError> {
     let channel = args.server.connect().await?;
     let mut request = Request::new(HealthCheckRequest {
-        service: args.service.clone(),
+        service: args.service.clone().unwrap_or_default(),
     });
     request.set_timeout(args.server.timeout());
-    let answer: Result<_, Status> = HealthClient::new(channel).check(request).await;
-    match answer {
+    match HealthClient::new(channel).check(request).await {
         Ok(response) => Ok(response.into_inner().status()),
         Err(status) => Err(CommandError::Refused(format!(
             "the health check failed: {}: {}",

@@ -1,7 +1,5 @@
-//! What the command lines of the three programs share: exit statuses and errors, files that hold secrets, and the
-//! connection to the server.
-//!
-//! It knows no method of the service.
+//! Code that the command lines of all three programs share: exit statuses, errors, secret files and the address of the
+//! server.
 
 pub mod error;
 pub mod health;

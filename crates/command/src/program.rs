@@ -1,4 +1,4 @@
-//! Runs one command to its exit status.
+//! Runs one command and turns its result into the exit status of the process.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -8,12 +8,13 @@ use tokio::runtime::Builder;
 
 use crate::error::{CommandError, Exit};
 
-/// Runs a command on a runtime of one thread. Its results go to standard output, an error to standard error.
+/// Runs a command on a single-threaded runtime. The command writes to standard output; an error is printed to standard
+/// error.
 pub fn run(command: impl AsyncFnOnce(&mut dyn Write) -> Result<Exit, CommandError>) -> ExitCode {
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: cannot start: {error}");
+            eprintln!("error: cannot start the async runtime: {error}");
             return ExitCode::FAILURE;
         }
     };
@@ -35,7 +36,7 @@ pub fn run(command: impl AsyncFnOnce(&mut dyn Write) -> Result<Exit, CommandErro
     }
 }
 
-/// The error and its causes, without a cause whose text the error already contains.
+/// The message of an error followed by those of its causes, without a message that the text already contains.
 fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

@@ -1,4 +1,4 @@
-//! Files that hold secrets or decide who may call: made readable by their owner alone, never replaced by accident.
+//! Files with secrets or access rules. Only the owner can read them, and they are replaced only on request.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -7,14 +7,14 @@ use std::path::Path;
 
 use crate::error::CommandError;
 
-/// Owner may read and write, nobody else may do anything.
+/// The owner may read and write; all others have no access.
 const MODE: u32 = 0o600;
 
-/// Makes a new file with this content.
+/// Creates a file with this content.
 ///
 /// # Errors
 ///
-/// Among others when the file is there already, unless `replace` is set.
+/// If the file exists and `replace` is not set, or if it cannot be written.
 pub fn create(path: &Path, content: &str, replace: bool) -> Result<(), CommandError> {
     if replace
         && let Err(error) = fs::remove_file(path)
@@ -34,7 +34,7 @@ pub fn create(path: &Path, content: &str, replace: bool) -> Result<(), CommandEr
     write().map_err(|source| CommandError::file("create", path, source))
 }
 
-/// The content of a file, empty if there is none yet.
+/// The content of a file, or an empty text if the file does not exist.
 pub fn read_or_empty(path: &Path) -> Result<String, CommandError> {
     match fs::read_to_string(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
@@ -42,7 +42,8 @@ pub fn read_or_empty(path: &Path) -> Result<String, CommandError> {
     }
 }
 
-/// Adds lines at the end of a file, beginning a new line if its last one is open. Makes the file if there is none.
+/// Appends lines to a file and creates the file if it does not exist. If the last line of the file has no line break, one
+/// is added first.
 pub fn append(path: &Path, lines: &str) -> Result<(), CommandError> {
     let write = || {
         let mut file = OpenOptions::new()
@@ -51,14 +52,18 @@ pub fn append(path: &Path, lines: &str) -> Result<(), CommandError> {
             .create(true)
             .mode(MODE)
             .open(path)?;
-        let separator = if ends_open(&mut file)? { "\n" } else { "" };
+        let separator = if lacks_line_break(&mut file)? {
+            "\n"
+        } else {
+            ""
+        };
         file.write_all(format!("{separator}{lines}").as_bytes())?;
         file.sync_all()
     };
     write().map_err(|source| CommandError::file("append to", path, source))
 }
 
-fn ends_open(file: &mut File) -> io::Result<bool> {
+fn lacks_line_break(file: &mut File) -> io::Result<bool> {
     let mut content = Vec::new();
     file.read_to_end(&mut content)?;
     Ok(content.last().is_some_and(|byte| *byte != b'\n'))
@@ -77,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_for_its_owner_and_never_replaced_unasked() {
+    fn a_secret_file_is_private_and_replaced_only_on_request() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("token");
         create(&path, "one\n", false).unwrap();
@@ -92,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn appending_closes_an_open_line() {
+    fn appending_ends_an_unfinished_line_first() {
         let folder = TempDir::new().unwrap();
         let path = folder.path().join("keys");
         assert_eq!(read_or_empty(&path).unwrap(), "");

@@ -1,6 +1,6 @@
-//! What a client needs for TLS: who vouches for the server, and the certificate that says who calls.
+//! Command line options for TLS: the roots that verify the server, and the certificate that identifies the caller.
 //!
-//! An `https` address is enough where the system knows the server's root. Nothing turns verification off.
+//! An `https` address needs no options if the system trusts the root of the server. No option disables verification.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,16 @@ use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
 use crate::error::CommandError;
 
-/// Files and names for TLS.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Connection")]
 pub struct TlsArgs {
-    /// File of the roots (PEM) that vouch for an https server, in place of the system's
+    /// Root certificates (PEM) that verify an https server [default: the roots of the system]
     #[arg(long, env = "INVITATIONS_SERVER_ROOTS_FILE", value_name = "FILE")]
     server_roots_file: Option<PathBuf>,
-    /// Name in the certificate of an https server, if that is not the one of its address
+    /// Name in the certificate of an https server [default: the host of its address]
     #[arg(long, env = "INVITATIONS_SERVER_NAME", value_name = "NAME")]
     server_name: Option<String>,
-    /// File of the certificate (PEM) to show to an https server; it says who calls if there is no token
+    /// Client certificate (PEM) for an https server; it identifies the caller if there is no token
     #[arg(
         long,
         env = "INVITATIONS_CLIENT_CERTIFICATE_FILE",
@@ -27,7 +26,7 @@ pub struct TlsArgs {
         requires = "client_key_file"
     )]
     client_certificate_file: Option<PathBuf>,
-    /// File of its private key (PEM)
+    /// Private key (PEM) of the client certificate
     #[arg(
         long,
         env = "INVITATIONS_CLIENT_KEY_FILE",
@@ -38,13 +37,12 @@ pub struct TlsArgs {
 }
 
 impl TlsArgs {
-    /// Whether a certificate says who calls.
     #[must_use]
     pub const fn has_client_certificate(&self) -> bool {
         self.client_certificate_file.is_some()
     }
 
-    /// Whether any of them was given, which makes sense for an https server alone.
+    /// Whether any option is set. Options for TLS are an error for a server without TLS.
     #[must_use]
     pub const fn is_given(&self) -> bool {
         self.server_roots_file.is_some()

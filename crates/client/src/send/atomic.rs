@@ -1,99 +1,92 @@
-//! `--atomic`: a list that fits one call of `BulkCreate`, done as a whole or not at all.
+//! `--atomic`: sends the whole list in one `BulkCreate`, which changes everything or nothing.
 
 use std::fmt::Write as _;
 
+use invitations_command::error::CommandError;
 use uuid::Uuid;
 
-use super::SendArgs;
-use super::source::{Source, told};
-use crate::chunks::{ITEM_BYTES_MAX, ITEMS_MAX};
-use crate::connection::Connection;
-use crate::people::{Entry, Person, Trouble};
+use crate::connection::{
+    CALL_BYTES_MAX, CALL_ITEMS_MAX, Connection, framed_bytes, is_retryable, with_retries,
+};
+use crate::list::{Invitee, ListEntry, ListError};
 use crate::proto::BulkCreateRequest;
-use crate::proto::invitation_service_client::InvitationServiceClient;
-use crate::results::{rows_of, with_lines};
-use crate::retry::{is_retryable, retrying};
-use crate::row::Row;
-use crate::status::describe;
-use invitations_command::error::CommandError;
-use prost::Message as _;
+use crate::report::{RowResult, match_response, with_line_numbers};
+use crate::send::list_source::RowSource;
+use crate::send::send_args::SendArgs;
 
-/// Problems of a list that are told before the rest is only counted.
+/// Unreadable rows that are printed. The others are only counted.
 const PROBLEMS_SHOWN_MAX: usize = 20;
-/// What the framing of an item may add to its own size: a tag and a length.
-const FRAMING_BYTES_MAX: usize = 6;
 
-/// Reads the whole list, if it fits one call and every row can be read.
-pub(super) async fn read(args: &SendArgs) -> Result<Vec<Person>, CommandError> {
-    let mut source = Source::open(args)?;
-    let (mut people, mut problems, mut left) = (Vec::new(), Vec::new(), 0_u64);
+/// Reads the whole list. Fails if it does not fit one call or if any row is unreadable.
+pub(crate) async fn read_list(args: &SendArgs) -> Result<Vec<Invitee>, CommandError> {
+    let mut source = RowSource::start(args)?;
+    let (mut invitees, mut problems, mut omitted) = (Vec::new(), Vec::new(), 0_u64);
     let mut bytes = 0;
     while let Some(entry) = source.next().await {
-        match entry.map_err(|trouble| told(&args.file, trouble))? {
-            Entry::Person(person) => {
-                bytes += person.item.encoded_len() + FRAMING_BYTES_MAX;
-                people.push(*person);
+        match entry.map_err(|error| args.list_error(error))? {
+            ListEntry::Invitee(invitee) => {
+                bytes += framed_bytes(&invitee.item);
+                invitees.push(*invitee);
             }
-            Entry::Unreadable(row) if problems.len() < PROBLEMS_SHOWN_MAX => {
-                problems.push(format!("line {}: {}", row.line, row.problem));
+            ListEntry::Unreadable { line, problem, .. } => {
+                if problems.len() < PROBLEMS_SHOWN_MAX {
+                    problems.push(format!("line {line}: {problem}"));
+                } else {
+                    omitted += 1;
+                }
             }
-            Entry::Unreadable(_) => left += 1,
         }
-        if people.len() > ITEMS_MAX || bytes > ITEM_BYTES_MAX {
+        if invitees.len() > CALL_ITEMS_MAX || bytes > CALL_BYTES_MAX {
             return Err(CommandError::Usage(format!(
-                "--atomic needs a list that fits one call, of up to {ITEMS_MAX} rows and {} MiB",
-                ITEM_BYTES_MAX / (1024 * 1024)
+                "the list is too long for --atomic, which sends at most {CALL_ITEMS_MAX} rows and {} MiB in one call",
+                CALL_BYTES_MAX / (1024 * 1024)
             )));
         }
     }
-    if left > 0 {
-        problems.push(format!("and {left} more"));
+    if omitted > 0 {
+        problems.push(format!("and {omitted} more"));
     }
     if problems.is_empty() {
-        Ok(people)
+        Ok(invitees)
     } else {
-        Err(told(&args.file, Trouble::File(problems)))
+        Err(args.list_error(ListError::Invalid(problems)))
     }
 }
 
-/// Makes the call; the batch and the rows.
-pub(super) async fn create(
+/// Makes the call. Returns the id of the batch and the result of each row.
+pub(crate) async fn create(
     args: &SendArgs,
-    client: &mut InvitationServiceClient<Connection>,
+    connection: &Connection,
     request_id: Uuid,
-    people: &[Person],
-) -> Result<(String, Vec<Row>), CommandError> {
+    invitees: &[Invitee],
+) -> Result<(String, Vec<RowResult>), CommandError> {
     let request = BulkCreateRequest {
-        // A dry run does nothing that could be done twice, and must not use the id up for the real one.
-        request_id: if args.dry_run {
-            String::new()
-        } else {
-            request_id.to_string()
-        },
+        request_id: args.request_id_field(request_id),
         organization_id: args.organization.clone(),
-        inviter_user_id: args.inviter.clone(),
-        invitations: people.iter().map(|person| person.item.clone()).collect(),
-        on_existing: args.on_existing.to_proto().into(),
+        inviter_user_id: args.inviter(),
+        invitations: invitees
+            .iter()
+            .map(|invitee| invitee.item.clone())
+            .collect(),
+        on_existing: args.on_existing.into(),
         atomic: true,
         validate_only: args.dry_run,
         return_link: false,
     };
-    let response = retrying("BulkCreate", async || {
-        client.bulk_create(request.clone()).await
-    })
-    .await
-    .map_err(|status| {
-        let text = describe("BulkCreate", args.connection.server(), &status);
-        let mut text = with_lines(&text, people);
+    let mut client = connection.invitations();
+    let call = async || client.bulk_create(request.clone()).await;
+    let response = with_retries("BulkCreate", call).await.map_err(|status| {
+        let text = connection.describe("BulkCreate", &status);
+        let mut text = with_line_numbers(&text, invitees);
         if !args.dry_run && is_retryable(&status) {
             let _ = write!(
                 text,
-                "\n  repeat the command with --request-id {request_id}: what is done is not done twice"
+                "\n  repeat the command with --request-id {request_id}, so that no person is invited twice"
             );
         }
         CommandError::Refused(text)
     })?;
     let batch_id = response.batch_id.clone();
-    let rows = rows_of(people, response).map_err(CommandError::Refused)?;
+    let rows = match_response(invitees, response).map_err(CommandError::Refused)?;
     Ok((batch_id, rows))
 }

@@ -1,120 +1,115 @@
-//! One run of the command: under which request id, and what a later run finds of it.
+//! One run of `send`: its request id, its resume file, and the error message if it is interrupted.
 
 use std::fmt::Write as _;
 
+use invitations_command::error::CommandError;
 use uuid::Uuid;
 
-use super::SendArgs;
-use super::resume::{State, StateFile};
-use super::source::{Survey, told};
-use super::stream::Stop;
-use crate::report::Report;
-use crate::request_id::new_request_id;
-use crate::retry::is_retryable;
-use crate::status::describe;
-use invitations_command::error::CommandError;
+use crate::connection::{Connection, is_retryable, new_request_id};
+use crate::send::list_source::ListScan;
+use crate::send::result_collector::ResultCollector;
+use crate::send::resume_file::{ResumeFile, ResumeState};
+use crate::send::send_args::SendArgs;
+use crate::send::stream_sender::StreamFailure;
 
-/// One run.
-pub(super) struct Session {
-    /// What makes it safe to repeat.
-    pub(super) request_id: Uuid,
-    /// Where it is written down; not for a dry run, and not for a list that cannot be read twice.
-    file: Option<StateFile>,
+pub(crate) struct SendSession {
+    pub(crate) request_id: Uuid,
+    /// `None` for a dry run, and for a list that cannot be read twice.
+    file: Option<ResumeFile>,
     is_resumed: bool,
 }
 
-impl Session {
-    /// Begins a run, or takes one up.
-    pub(super) fn begin(args: &SendArgs, survey: Option<&Survey>) -> Result<Self, CommandError> {
-        let request_id = args.request_id.unwrap_or_else(new_request_id);
-        let Some(survey) = survey.filter(|_| !args.dry_run) else {
+impl SendSession {
+    /// Starts a new run, or resumes one with `--resume`.
+    pub(crate) fn start(args: &SendArgs, scan: Option<&ListScan>) -> Result<Self, CommandError> {
+        let mut session = Self {
+            request_id: args.request_id.unwrap_or_else(new_request_id),
+            file: None,
+            is_resumed: args.resume,
+        };
+        let Some(scan) = scan.filter(|_| !args.dry_run) else {
             if args.resume {
-                let message = "--resume needs a file, to see that it is the same list: send a pipe's again with --request-id";
+                let message = "--resume needs a file, because a pipe cannot be compared with the earlier list; repeat a \
+                               list from a pipe with --request-id";
                 return Err(CommandError::Usage(message.to_owned()));
             }
-            return Ok(Self {
-                request_id,
-                file: None,
-                is_resumed: false,
-            });
+            return Ok(session);
         };
-        let file = StateFile::of(args);
-        let state = State::new(args, survey, request_id);
+        let file = ResumeFile::of(args);
+        let state = ResumeState::new(args, scan, session.request_id);
         if args.resume {
-            return Ok(Self {
-                request_id: file.resume(&state)?.request_id,
-                file: Some(file),
-                is_resumed: true,
-            });
+            session.request_id = file.read(&state)?.request_id;
+            session.file = Some(file);
+            return Ok(session);
         }
-        let file = match file.create(&state) {
-            Ok(()) => Some(file),
-            // A folder that cannot be written to is no reason to invite nobody.
+        match file.create(&state) {
+            Ok(()) => session.file = Some(file),
+            // A folder without write permission does not stop the command.
             Err(failure @ CommandError::File { .. }) => {
-                eprintln!("warning: {failure}: --resume will not find this send");
-                None
+                eprintln!("warning: {failure}; this send cannot be resumed with --resume");
             }
             Err(failure) => return Err(failure),
-        };
-        Ok(Self {
-            request_id,
-            file,
-            is_resumed: false,
-        })
+        }
+        Ok(session)
     }
 
-    /// Every row is answered.
-    pub(super) fn done(&self) {
+    /// Every row is answered, so there is nothing to resume.
+    pub(crate) fn finish(&self) {
         if let Some(file) = &self.file {
             file.remove();
         }
     }
 
-    /// The service was not even asked.
-    pub(super) fn nothing_done(&self) {
+    /// Nothing was sent. A run that was resumed can still be resumed.
+    pub(crate) fn discard(&self) {
         if !self.is_resumed {
-            self.done();
+            self.finish();
         }
     }
 
-    /// Says why the run ended early, and how to go on.
-    pub(super) fn failed(
+    /// The error for a run that ended early, with a sentence about how to continue.
+    pub(crate) fn interrupted(
         &self,
         args: &SendArgs,
-        report: &Report,
-        was_open: bool,
-        stop: Stop,
+        connection: &Connection,
+        collector: &ResultCollector,
+        failure: StreamFailure,
     ) -> CommandError {
-        let may_be_done = was_open
-            || matches!(&stop, Stop::Status(status) if is_retryable(status))
-            || matches!(&stop, Stop::Other(_));
-        let mut text = match stop {
-            Stop::Status(status) => describe("BulkCreateStream", args.connection.server(), &status),
-            Stop::Other(CommandError::Refused(text)) => text,
-            Stop::Other(failure) => return failure,
-            Stop::Trouble(trouble) if !was_open => {
-                self.nothing_done();
-                return told(&args.file, trouble);
+        let was_accepted = collector.was_accepted;
+        let may_have_changes = was_accepted
+            || match &failure {
+                StreamFailure::Status(status) => is_retryable(status),
+                StreamFailure::Other(_) => true,
+                StreamFailure::List(_) => false,
+            };
+        let mut text = match failure {
+            StreamFailure::Status(status) => connection.describe("BulkCreateStream", &status),
+            StreamFailure::Other(CommandError::Refused(text)) => text,
+            StreamFailure::Other(failure) => return failure,
+            StreamFailure::List(error) if !was_accepted => {
+                self.discard();
+                return args.list_error(error);
             }
-            Stop::Trouble(trouble) => told(&args.file, trouble).to_string(),
+            StreamFailure::List(error) => args.list_error(error).to_string(),
         };
         if args.dry_run {
             return CommandError::Refused(text);
         }
-        if !may_be_done {
-            self.nothing_done();
+        if !may_have_changes {
+            self.discard();
             return CommandError::Refused(text);
         }
-        let _ = write!(text, "\n  {} rows were answered", report.outcomes().total());
+        let answered_count = collector.sent.report.outcomes().total();
+        let _ = write!(text, "\n  {answered_count} rows were answered");
         let _ = match &self.file {
             Some(file) => write!(
                 text,
-                "\n  the same command with --resume goes on where it ended ({}): what is done is not done twice",
+                "\n  continue with the same command and --resume ({}); no person is invited twice",
                 file.path().display()
             ),
             None => write!(
                 text,
-                "\n  repeat the command with --request-id {}: what is done is not done twice",
+                "\n  repeat the command with --request-id {}, so that no person is invited twice",
                 self.request_id
             ),
         };

@@ -1,0 +1,166 @@
+//! The command `outbox`, which shows the queue of emails and queues dead emails again.
+
+use std::io::Write;
+
+use invitations_command::error::{CommandError, Exit};
+use uuid::Uuid;
+
+use crate::connection::{CALL_ITEMS_MAX, ConnectionArgs};
+use crate::output::Table;
+use crate::proto::{GetBacklogRequest, GetBacklogResponse, MailCount, RequeueRequest};
+use crate::report::ItemReport;
+
+/// If the oldest due email waits longer, emails are not being sent, and an operator has to look.
+const OLDEST_WAITING_SECONDS_MAX: i64 = 300;
+
+const REQUEUE_AFTER_HELP: &str = "\
+The server sends the same messages with their Message-ID, date and link. It can only queue the latest email of an \
+invitation that is pending and not expired; for other invitations, invitectl resend creates a new email. Fix the cause \
+first, because an email that is rejected again is given up again.
+
+Exit status:
+  0  every email was queued again, or there was none
+  1  a call failed
+  2  the command line is wrong; nothing was changed
+  3  some emails could not be queued again
+
+Example:
+  invitectl outbox requeue --organization acme --all-dead";
+
+const BACKLOG_AFTER_HELP: &str = "\
+Exit status:
+  0  no email has been due for more than 300 s
+  1  an email has been due for longer, or the call failed
+  2  the command line is wrong
+
+Example:
+  invitectl outbox backlog";
+
+#[derive(Debug, Clone, clap::Subcommand)]
+pub(crate) enum OutboxCommand {
+    /// Queue emails again that the server gave up
+    #[command(after_help = REQUEUE_AFTER_HELP)]
+    Requeue(OutboxRequeueArgs),
+    /// Show how many emails wait, and how long the oldest one has waited
+    #[command(after_help = BACKLOG_AFTER_HELP)]
+    Backlog(OutboxBacklogArgs),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+#[command(group(clap::ArgGroup::new("which").required(true).args(["ids", "all_dead"])))]
+pub(crate) struct OutboxRequeueArgs {
+    /// Organization of the invitations
+    #[arg(long, value_name = "ID")]
+    organization: String,
+    /// Invitation whose email is queued again; can be repeated
+    #[arg(long = "id", value_name = "ID")]
+    ids: Vec<Uuid>,
+    /// Queue every dead email of the organization again
+    #[arg(long)]
+    all_dead: bool,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct OutboxBacklogArgs {
+    #[command(flatten)]
+    connection: ConnectionArgs,
+}
+
+pub(crate) async fn run(
+    command: &OutboxCommand,
+    out: &mut dyn Write,
+) -> Result<Exit, CommandError> {
+    match command {
+        OutboxCommand::Requeue(args) => requeue(args, out).await,
+        OutboxCommand::Backlog(args) => backlog(args, out).await,
+    }
+}
+
+async fn requeue(args: &OutboxRequeueArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let connection = args.connection.connect().await?;
+    let mut client = connection.mails();
+    let mut report = ItemReport::default();
+    // Returns whether another call may find more emails.
+    let mut requeue = async |ids: &[Uuid]| {
+        let request = RequeueRequest {
+            organization_id: args.organization.clone(),
+            invitation_ids: ids.iter().map(Uuid::to_string).collect(),
+            all_dead: args.all_dead,
+        };
+        let call = async || client.requeue(request.clone()).await;
+        let response = connection.call("Requeue", call).await?;
+        for result in response.results {
+            report.add(result.invitation_id, result.error);
+        }
+        // A call that queued no email would find the same emails again.
+        Ok::<_, CommandError>(response.has_more && response.requeued_count > 0)
+    };
+    if args.all_dead {
+        while requeue(&[]).await? {}
+    } else {
+        for ids in args.ids.chunks(CALL_ITEMS_MAX) {
+            requeue(ids).await?;
+        }
+    }
+    report.write("requeued", out)?;
+    Ok(report.exit())
+}
+
+async fn backlog(args: &OutboxBacklogArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let connection = args.connection.connect().await?;
+    let mut client = connection.mails();
+    let call = async || client.get_backlog(GetBacklogRequest {}).await;
+    let backlog = connection.call("GetBacklog", call).await?;
+    write_backlog(&backlog, out)
+}
+
+fn write_backlog(backlog: &GetBacklogResponse, out: &mut dyn Write) -> Result<Exit, CommandError> {
+    let count = |count: &Option<MailCount>| match count {
+        Some(count) if count.capped => format!("over {}", count.value),
+        Some(count) => count.value.to_string(),
+        None => "unknown".to_owned(),
+    };
+    let oldest = backlog.oldest_waiting.as_ref().map(|age| age.seconds);
+    let oldest_text = oldest.map_or_else(|| "none".to_owned(), |seconds| format!("{seconds} s"));
+    let facts = [
+        ("queued", count(&backlog.queued)),
+        ("due now", count(&backlog.due)),
+        ("sending", count(&backlog.sending)),
+        ("dead", count(&backlog.dead)),
+        ("oldest waiting", oldest_text),
+    ];
+    Table::of_facts(facts).write(out)?;
+    Ok(Exit::negative_if(oldest > Some(OLDEST_WAITING_SECONDS_MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_old_backlog_makes_the_exit_status_negative() {
+        let count = |value, capped| Some(MailCount { value, capped });
+        let backlog = |oldest: Option<i64>| GetBacklogResponse {
+            queued: count(10_000, true),
+            due: count(7, false),
+            sending: count(0, false),
+            dead: count(0, false),
+            oldest_waiting: oldest.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
+        };
+        for (oldest, expected, exit) in [
+            (None, "none", Exit::Done),
+            (Some(300), "300 s", Exit::Done),
+            (Some(301), "301 s", Exit::Negative),
+        ] {
+            let mut out = Vec::new();
+            assert_eq!(write_backlog(&backlog(oldest), &mut out).unwrap(), exit);
+            let out = String::from_utf8(out).unwrap();
+            assert!(
+                out.contains("over 10000") && out.contains(expected),
+                "{out}"
+            );
+        }
+    }
+}

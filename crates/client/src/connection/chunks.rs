@@ -1,0 +1,91 @@
+//! Lists that do not fit one call: requests are split, and responses are read in pages.
+
+use invitations_command::error::CommandError;
+use prost::Message;
+
+/// Most items in one call. The server has the same limit.
+pub(crate) const CALL_ITEMS_MAX: usize = 10_000;
+/// Most bytes of items in one call. The server accepts messages of 16 MiB, which also hold the other fields of the request.
+pub(crate) const CALL_BYTES_MAX: usize = 15 * 1024 * 1024;
+/// Largest page that the server returns.
+pub(crate) const PAGE_SIZE_MAX: usize = 1_000;
+/// Bytes that a repeated field may add to an item: its tag and its length.
+const FRAMING_BYTES_MAX: usize = 6;
+
+/// The bytes that an item takes in a call.
+pub(crate) fn framed_bytes(item: &impl Message) -> usize {
+    item.encoded_len() + FRAMING_BYTES_MAX
+}
+
+/// Splits a list into parts, in order. No part is empty. The same list is always split at the same places, so a repeated
+/// command makes the same calls.
+pub(crate) fn split_into_calls<T: Message>(items: Vec<T>) -> Vec<Vec<T>> {
+    let mut chunks = Vec::new();
+    let mut chunk = Vec::new();
+    let mut bytes = 0;
+    for item in items {
+        let size = framed_bytes(&item);
+        let is_full = chunk.len() == CALL_ITEMS_MAX || bytes + size > CALL_BYTES_MAX;
+        if is_full && !chunk.is_empty() {
+            chunks.push(std::mem::take(&mut chunk));
+            bytes = 0;
+        }
+        bytes += size;
+        chunk.push(item);
+    }
+    if !chunk.is_empty() {
+        chunks.push(chunk);
+    }
+    chunks
+}
+
+/// Reads pages until the last one, or until there are `limit` items. Returns the items, and whether there are more.
+///
+/// `read` takes a page size and a page token. It returns a page and the token of the next one, which is empty for the
+/// last page.
+pub(crate) async fn read_pages<T>(
+    limit: usize,
+    mut read: impl AsyncFnMut(i32, String) -> Result<(Vec<T>, String), CommandError>,
+) -> Result<(Vec<T>, bool), CommandError> {
+    let (mut items, mut token) = (Vec::new(), String::new());
+    loop {
+        // A page size of 0 would select the default of the server.
+        let size = limit.saturating_sub(items.len()).clamp(1, PAGE_SIZE_MAX);
+        let (page, next) = read(i32::try_from(size).unwrap_or(i32::MAX), token).await?;
+        items.extend(page);
+        if next.is_empty() || items.len() >= limit {
+            let has_more = !next.is_empty() || items.len() > limit;
+            items.truncate(limit);
+            return Ok((items, has_more));
+        }
+        token = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::NewInvitation;
+
+    fn lengths(items: Vec<NewInvitation>) -> Vec<usize> {
+        split_into_calls(items).iter().map(Vec::len).collect()
+    }
+
+    #[test]
+    fn a_list_is_split_by_number() {
+        let of_length = |length| vec![NewInvitation::default(); length];
+        assert!(lengths(Vec::new()).is_empty());
+        assert_eq!(lengths(of_length(1)), [1]);
+        assert_eq!(lengths(of_length(10_000)), [10_000]);
+        assert_eq!(lengths(of_length(20_001)), [10_000, 10_000, 1]);
+    }
+
+    #[test]
+    fn a_list_is_split_by_size() {
+        let big = NewInvitation {
+            redirect_url: "x".repeat(6 * 1024 * 1024),
+            ..Default::default()
+        };
+        assert_eq!(lengths(vec![big; 5]), [2, 2, 1]);
+    }
+}

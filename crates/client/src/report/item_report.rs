@@ -1,0 +1,104 @@
+//! The report of commands that select invitations: how many succeeded, and which were refused and why.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use invitations_command::error::Exit;
+
+use crate::output::{Table, escaped, reason_name};
+use crate::proto::ItemError;
+
+/// The results of all calls of a command.
+#[derive(Default)]
+pub(crate) struct ItemReport {
+    succeeded: usize,
+    refused: Vec<RefusedInvitation>,
+}
+
+struct RefusedInvitation {
+    invitation_id: String,
+    reason: String,
+    message: String,
+}
+
+impl ItemReport {
+    pub(crate) fn add(&mut self, invitation_id: String, error: Option<ItemError>) {
+        match error {
+            None => self.succeeded += 1,
+            Some(error) => self.refused.push(RefusedInvitation {
+                invitation_id,
+                reason: reason_name(error.reason),
+                message: error.message,
+            }),
+        }
+    }
+
+    pub(crate) const fn succeeded(&self) -> usize {
+        self.succeeded
+    }
+
+    /// [`Exit::Partial`] if anything was refused.
+    pub(crate) const fn exit(&self) -> Exit {
+        Exit::partial_if(!self.refused.is_empty())
+    }
+
+    /// Writes what was refused, and a last line with all counts for scripts; `verb` is for example "resent".
+    pub(crate) fn write(&self, verb: &str, out: &mut dyn Write) -> io::Result<()> {
+        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut table = Table::new(["Invitation", "Reason", "Explanation"], &[]);
+        for refused in &self.refused {
+            *reasons.entry(&refused.reason).or_default() += 1;
+            table.add_row([
+                escaped(&refused.invitation_id),
+                refused.reason.clone(),
+                escaped(&refused.message),
+            ]);
+        }
+        if !table.is_empty() {
+            table.never_wrap(0);
+            table.never_wrap(1);
+            table.write(out)?;
+            writeln!(out)?;
+        }
+        let reasons = reasons
+            .iter()
+            .map(|(reason, count)| format!(", {count} {reason}"));
+        writeln!(
+            out,
+            "{verb} {} of {}: {} refused{}",
+            self.succeeded,
+            self.succeeded + self.refused.len(),
+            self.refused.len(),
+            reasons.collect::<String>(),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::ErrorReason;
+
+    #[test]
+    fn the_last_line_has_counts_and_the_table_has_explanations() {
+        let mut report = ItemReport::default();
+        report.add("a".to_owned(), None);
+        report.add(
+            "b".to_owned(),
+            Some(ItemError {
+                reason: ErrorReason::Revoked.into(),
+                message: "the invitation was revoked".to_owned(),
+                ..Default::default()
+            }),
+        );
+        let mut out = Vec::new();
+        report.write("resent", &mut out).unwrap();
+        let out = String::from_utf8(out).unwrap();
+        assert!(out.contains("the invitation was revoked"), "{out}");
+        assert!(
+            out.ends_with("\n\nresent 1 of 2: 1 refused, 1 REVOKED\n"),
+            "{out}"
+        );
+        assert_eq!((report.succeeded(), report.exit()), (1, Exit::Partial));
+    }
+}
