@@ -1,21 +1,21 @@
--- What became of mails, what organizations say in them, reminders, and batches of providers that take many at once.
+-- Delivery: branding of emails, reminders, provider batches, the suppression list and delivery reports.
 
 ALTER TABLE organizations
     ADD COLUMN reminder_lead_seconds integer NOT NULL DEFAULT 0,
     ADD COLUMN logo_url              text    NOT NULL DEFAULT '',
     ADD COLUMN brand_color           text    NOT NULL DEFAULT '',
     ADD COLUMN support_email         text    NOT NULL DEFAULT '';
-COMMENT ON COLUMN organizations.reminder_lead_seconds IS 'How long before expiry its invitations are mailed once more; 0 for never';
-COMMENT ON COLUMN organizations.logo_url IS 'https URL of a picture for the head of its mails; may be empty';
-COMMENT ON COLUMN organizations.brand_color IS 'Color of its mails as #rrggbb; empty for the service''s own';
-COMMENT ON COLUMN organizations.support_email IS 'Address that readers of its mails may write to; may be empty';
+COMMENT ON COLUMN organizations.reminder_lead_seconds IS 'How long before expiry a reminder is sent. 0 for never';
+COMMENT ON COLUMN organizations.logo_url IS 'https URL of an image for the head of emails. May be empty';
+COMMENT ON COLUMN organizations.brand_color IS 'Color of emails as #rrggbb. Empty for the service''s default';
+COMMENT ON COLUMN organizations.support_email IS 'Address that readers of emails may write to. May be empty';
 
 ALTER TABLE invitations
     ADD COLUMN remind_at             timestamptz,
     ADD COLUMN reminder_lead_seconds integer NOT NULL DEFAULT 0;
 CREATE INDEX invitations_remind_at_idx ON invitations (remind_at) WHERE state = 'pending' AND remind_at IS NOT NULL;
-COMMENT ON COLUMN invitations.remind_at IS 'When its reminder is due; null if none is, or if it was queued';
-COMMENT ON COLUMN invitations.reminder_lead_seconds IS 'How long before expiry it is mailed once more; 0 for never';
+COMMENT ON COLUMN invitations.remind_at IS 'When the reminder is due. Null if there is none or it was queued';
+COMMENT ON COLUMN invitations.reminder_lead_seconds IS 'How long before expiry a reminder is sent. 0 for never';
 
 ALTER TABLE outbox
     ADD COLUMN batch_id    uuid,
@@ -27,9 +27,9 @@ ALTER TABLE outbox
                                              AND (batch_id IS NULL OR state = 'sending'));
 CREATE INDEX outbox_batch_id_idx ON outbox (batch_id, batch_index) WHERE batch_id IS NOT NULL;
 CREATE INDEX outbox_dead_idx ON outbox (organization_id, invitation_id) WHERE state = 'dead';
-COMMENT ON COLUMN outbox.batch_id IS 'The provider batch it travels in; such a mail is leased to its batch';
-COMMENT ON COLUMN outbox.batch_index IS 'Its place in that batch, from 0';
-COMMENT ON COLUMN outbox.requeued_at IS 'When it was last queued again after it was given up: from then, or else from created_at, counts how long it is tried';
+COMMENT ON COLUMN outbox.batch_id IS 'The provider batch of the email. The email is then leased to the batch';
+COMMENT ON COLUMN outbox.batch_index IS 'The index in the batch, from 0';
+COMMENT ON COLUMN outbox.requeued_at IS 'When the email was last requeued after it was given up. The time limit of retries starts here, or else at created_at';
 COMMENT ON COLUMN outbox.kind IS 'invitation or reminder';
 
 CREATE TABLE mail_batches (
@@ -43,14 +43,14 @@ CREATE TABLE mail_batches (
     CONSTRAINT mail_batches_pkey PRIMARY KEY (id)
 );
 CREATE INDEX mail_batches_lane_idx ON mail_batches (lane, next_attempt_at);
-COMMENT ON TABLE mail_batches IS 'Calls to a provider whose outcome is not written down yet: who is in them never changes, so that a repetition is the same call';
+COMMENT ON TABLE mail_batches IS 'Provider calls whose outcome is not stored yet. Their composition never changes, so that a retry is the same call';
 COMMENT ON COLUMN mail_batches.id IS 'The idempotency key of the call';
-COMMENT ON COLUMN mail_batches.lease_token IS 'Fencing token of the worker that holds it';
-COMMENT ON COLUMN mail_batches.created_at IS 'When it was put together';
-COMMENT ON COLUMN mail_batches.next_attempt_at IS 'Not to be tried before';
-COMMENT ON COLUMN mail_batches.lease_until IS 'When the worker that holds it counts as dead';
-COMMENT ON COLUMN mail_batches.attempts IS 'How often it was tried, counted before each attempt';
-COMMENT ON COLUMN mail_batches.lane IS 'The lane that was called; no other repeats it';
+COMMENT ON COLUMN mail_batches.lease_token IS 'Fencing token of the worker that claimed the batch';
+COMMENT ON COLUMN mail_batches.created_at IS 'When the batch was created';
+COMMENT ON COLUMN mail_batches.next_attempt_at IS 'The earliest time of the next attempt';
+COMMENT ON COLUMN mail_batches.lease_until IS 'When the lease expires';
+COMMENT ON COLUMN mail_batches.attempts IS 'How often the call was attempted, counted before each attempt';
+COMMENT ON COLUMN mail_batches.lane IS 'The lane of the call. No other lane repeats it';
 
 CREATE TABLE suppressions (
     created_at      timestamptz NOT NULL,
@@ -64,18 +64,18 @@ CREATE TABLE suppressions (
         CHECK (reason IN ('hard_bounce', 'complaint', 'unsubscribed', 'declined', 'manual')),
     CONSTRAINT suppressions_address_tag_check CHECK (octet_length(address_tag) = 32)
 );
--- One address over all organizations.
+-- For one address in all organizations.
 CREATE INDEX suppressions_address_tag_idx ON suppressions (address_tag);
--- Those for one reason, however few, page by page in the order of the list.
+-- For lists of one reason, in the order of the pages.
 CREATE INDEX suppressions_reason_idx ON suppressions (reason, organization_id, address_tag);
--- Whether a key that left the ring is needed: none has to be found without reading all.
+-- To find out that a removed key is not needed any more, without reading the whole table.
 CREATE INDEX suppressions_key_id_idx ON suppressions (key_id);
 CREATE INDEX suppressions_expires_at_idx ON suppressions (expires_at) WHERE expires_at IS NOT NULL;
-COMMENT ON TABLE suppressions IS 'Addresses that get no mail, as keyed hashes: the list names nobody';
-COMMENT ON COLUMN suppressions.created_at IS 'When it was added, or last confirmed';
-COMMENT ON COLUMN suppressions.expires_at IS 'When it ends by itself; null for never';
-COMMENT ON COLUMN suppressions.key_id IS 'Which key of the ring the hash is made with';
-COMMENT ON COLUMN suppressions.organization_id IS 'The organization whose mails it stops; empty for those of all';
+COMMENT ON TABLE suppressions IS 'The suppression list, which stores addresses as keyed hashes';
+COMMENT ON COLUMN suppressions.created_at IS 'When the suppression was added or last confirmed';
+COMMENT ON COLUMN suppressions.expires_at IS 'When the suppression expires. Null for never';
+COMMENT ON COLUMN suppressions.key_id IS 'The key that the hash is derived with';
+COMMENT ON COLUMN suppressions.organization_id IS 'The organization whose emails are suppressed. Empty for all organizations';
 COMMENT ON COLUMN suppressions.reason IS 'hard_bounce, complaint, unsubscribed, declined or manual';
 COMMENT ON COLUMN suppressions.address_tag IS 'HMAC-SHA256 of the normalized address';
 
@@ -86,7 +86,7 @@ CREATE TABLE feedback_events (
     CONSTRAINT feedback_events_pkey PRIMARY KEY (source, event_id)
 );
 CREATE INDEX feedback_events_created_at_idx ON feedback_events (created_at);
-COMMENT ON TABLE feedback_events IS 'Reports of mail providers that were taken, so that a repeated one changes nothing; kept for a week';
-COMMENT ON COLUMN feedback_events.created_at IS 'When it was taken';
-COMMENT ON COLUMN feedback_events.source IS 'Who reported: resend, postmark or dsn';
-COMMENT ON COLUMN feedback_events.event_id IS 'The reporter''s own id of the report';
+COMMENT ON TABLE feedback_events IS 'Reports of mail providers that were processed, so that a repeated report changes nothing. Kept for a week';
+COMMENT ON COLUMN feedback_events.created_at IS 'When the report was processed';
+COMMENT ON COLUMN feedback_events.source IS 'The reporter: resend, postmark or dsn';
+COMMENT ON COLUMN feedback_events.event_id IS 'The reporter''s id of the report';

@@ -1,8 +1,8 @@
--- What was taken of quotas, and organizations that the operator stopped.
+-- Quotas, and organizations that the operator suspended.
 
 ALTER TABLE organizations
     ADD COLUMN suspended_at timestamptz;
-COMMENT ON COLUMN organizations.suspended_at IS 'When the operator stopped it; null while it may invite';
+COMMENT ON COLUMN organizations.suspended_at IS 'When the operator suspended the organization. Null if it is not suspended';
 
 CREATE TABLE organization_quotas (
     used            bigint NOT NULL,
@@ -12,15 +12,15 @@ CREATE TABLE organization_quotas (
     CONSTRAINT organization_quotas_pkey PRIMARY KEY (organization_id, day),
     CONSTRAINT organization_quotas_used_check CHECK (used >= 0)
 ) WITH (fillfactor = 50);
--- Days that are over.
+-- For purging days that are over.
 CREATE INDEX organization_quotas_day_idx ON organization_quotas (day);
-COMMENT ON TABLE organization_quotas IS 'How many people an organization invited a day; its row is the lock under which quotas are taken';
-COMMENT ON COLUMN organization_quotas.used IS 'Invitations that were made or mailed again';
-COMMENT ON COLUMN organization_quotas.pending_at_most IS 'How many of its invitations are pending, or fewer: those that were counted and all that were made since; null before the first count';
+COMMENT ON TABLE organization_quotas IS 'Used quotas of organizations by day. Reserving quota locks the row';
+COMMENT ON COLUMN organization_quotas.used IS 'Invitations that were created or resent';
+COMMENT ON COLUMN organization_quotas.pending_at_most IS 'Upper bound of the pending invitations: the last count and all that became pending since. Null before the first count of the day';
 COMMENT ON COLUMN organization_quotas.day IS 'The day in UTC';
 COMMENT ON COLUMN organization_quotas.organization_id IS 'The organization';
 
--- The one table that cannot be distributed by organization: an address is everybody's.
+-- The only table that cannot be partitioned by organization: several organizations may invite the same address.
 CREATE TABLE address_quotas (
     address_hash bigint  NOT NULL,
     day          date    NOT NULL,
@@ -28,7 +28,7 @@ CREATE TABLE address_quotas (
     CONSTRAINT address_quotas_pkey PRIMARY KEY (day, address_hash),
     CONSTRAINT address_quotas_used_check CHECK (used > 0)
 ) WITH (fillfactor = 85);
-COMMENT ON TABLE address_quotas IS 'How many mails an address was invited by a day, over all organizations; names no address';
+COMMENT ON TABLE address_quotas IS 'Emails to an address by day, from all organizations. Contains no address';
 COMMENT ON COLUMN address_quotas.address_hash IS 'The first 8 bytes of a keyed hash of the normalized address';
 COMMENT ON COLUMN address_quotas.day IS 'The day in UTC';
-COMMENT ON COLUMN address_quotas.used IS 'Mails that were queued';
+COMMENT ON COLUMN address_quotas.used IS 'Emails that were queued';

@@ -1,12 +1,13 @@
--- What happened to invitations, and how many of a batch are where. An event is written by the statement that makes it, a
--- row for each transition of a statement and not for each invitation: ten thousand that were made are one row of ids.
+-- Events of invitations, and counts of batches by state. An event is inserted by the statement that changes the
+-- invitations: one row for each transition of the statement, not for each invitation. 10,000 created invitations are
+-- one row.
 
 CREATE TABLE invitation_events (
     transaction_id     xid8        NOT NULL DEFAULT pg_current_xact_id(),
     seq                bigint      NOT NULL GENERATED ALWAYS AS IDENTITY,
     batch_id           uuid        NOT NULL,
     created_at         timestamptz NOT NULL,
-    -- Told without reading the ids, which lie elsewhere once they are many.
+    -- Readable without the ids, which are stored out of line if there are many.
     invitation_count   integer     NOT NULL GENERATED ALWAYS AS (cardinality(invitation_ids)) STORED,
     event_type         text        NOT NULL,
     old_state          text,
@@ -16,28 +17,29 @@ CREATE TABLE invitation_events (
     organization_id    text COLLATE "C" NOT NULL,
     invitation_ids     uuid[]      NOT NULL,
     CONSTRAINT invitation_events_pkey PRIMARY KEY (organization_id, transaction_id, seq),
-    -- A shape and not a list: while two versions run side by side, the newer one writes what the older does not know.
+    -- A pattern instead of a list of values: while two versions run side by side, the newer one writes values that the
+    -- older one does not know.
     CONSTRAINT invitation_events_event_type_check CHECK (event_type ~ '^[a-z_]{1,40}$'),
     CONSTRAINT invitation_events_old_check CHECK ((old_state IS NULL) = (old_delivery_state IS NULL)),
     CONSTRAINT invitation_events_invitation_ids_check CHECK (cardinality(invitation_ids) > 0)
 );
--- Ids are half chance: trying to make them smaller is work for nothing.
+-- Half of an id is random, so compression would be wasted work.
 ALTER TABLE invitation_events ALTER COLUMN invitation_ids SET STORAGE EXTERNAL;
--- What was not folded into the counts yet, and the oldest for the retention.
+-- For events that were not folded into the counts yet, and for the retention, oldest first.
 CREATE INDEX invitation_events_transaction_id_idx ON invitation_events (transaction_id);
-COMMENT ON TABLE invitation_events IS 'What happened to invitations, in the transactions that made it happen; names nobody';
-COMMENT ON COLUMN invitation_events.transaction_id IS 'The transaction. Readers go by it: below the oldest one that still runs, nothing can be added';
-COMMENT ON COLUMN invitation_events.seq IS 'Tells the rows of one transaction apart';
-COMMENT ON COLUMN invitation_events.batch_id IS 'The batch that made the invitations';
-COMMENT ON COLUMN invitation_events.created_at IS 'When it happened';
-COMMENT ON COLUMN invitation_events.invitation_count IS 'How many invitations';
+COMMENT ON TABLE invitation_events IS 'What happened to invitations, written by the transactions that changed them. Contains no personal data';
+COMMENT ON COLUMN invitation_events.transaction_id IS 'The transaction. Readers use it as order: no event can be added before the oldest transaction that still runs';
+COMMENT ON COLUMN invitation_events.seq IS 'Distinguishes the rows of one transaction';
+COMMENT ON COLUMN invitation_events.batch_id IS 'The batch that created the invitations';
+COMMENT ON COLUMN invitation_events.created_at IS 'When the event happened';
+COMMENT ON COLUMN invitation_events.invitation_count IS 'The number of invitations';
 COMMENT ON COLUMN invitation_events.event_type IS 'What happened, such as created, sent or accepted';
-COMMENT ON COLUMN invitation_events.old_state IS 'The state they were in; null if they were made';
-COMMENT ON COLUMN invitation_events.old_delivery_state IS 'The delivery state they were in; null if they were made';
-COMMENT ON COLUMN invitation_events.new_state IS 'The state they are in since';
-COMMENT ON COLUMN invitation_events.new_delivery_state IS 'The delivery state they are in since';
-COMMENT ON COLUMN invitation_events.organization_id IS 'Their organization';
-COMMENT ON COLUMN invitation_events.invitation_ids IS 'Which invitations, ascending';
+COMMENT ON COLUMN invitation_events.old_state IS 'The state before. Null if the invitations were created';
+COMMENT ON COLUMN invitation_events.old_delivery_state IS 'The delivery state before. Null if the invitations were created';
+COMMENT ON COLUMN invitation_events.new_state IS 'The state after';
+COMMENT ON COLUMN invitation_events.new_delivery_state IS 'The delivery state after';
+COMMENT ON COLUMN invitation_events.organization_id IS 'The organization of the invitations';
+COMMENT ON COLUMN invitation_events.invitation_ids IS 'The invitations, ascending';
 
 CREATE TABLE batches (
     id              uuid        NOT NULL,
@@ -50,12 +52,12 @@ CREATE TABLE batches (
     CONSTRAINT batches_pkey PRIMARY KEY (organization_id, id)
 ) WITH (fillfactor = 85);
 CREATE INDEX batches_created_at_idx ON batches (created_at);
-COMMENT ON TABLE batches IS 'Calls that made invitations';
-COMMENT ON COLUMN batches.id IS 'UUIDv7, made by the service';
-COMMENT ON COLUMN batches.transaction_id IS 'The transaction of its first items: its events begin there';
-COMMENT ON COLUMN batches.created_at IS 'When its first items were done';
-COMMENT ON COLUMN batches.updated_at IS 'When its last items were done';
-COMMENT ON COLUMN batches.item_count IS 'How many items were done';
+COMMENT ON TABLE batches IS 'Calls that created invitations';
+COMMENT ON COLUMN batches.id IS 'UUIDv7, generated by the service';
+COMMENT ON COLUMN batches.transaction_id IS 'The transaction of the first items, where the events of the batch begin';
+COMMENT ON COLUMN batches.created_at IS 'When the first items were processed';
+COMMENT ON COLUMN batches.updated_at IS 'When the last items were processed';
+COMMENT ON COLUMN batches.item_count IS 'How many items were processed';
 COMMENT ON COLUMN batches.failed_count IS 'How many of them failed';
 COMMENT ON COLUMN batches.organization_id IS 'The organization';
 
@@ -67,10 +69,10 @@ CREATE TABLE batch_counts (
     organization_id  text COLLATE "C" NOT NULL,
     CONSTRAINT batch_counts_pkey PRIMARY KEY (organization_id, batch_id, state, delivery_state)
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE batch_counts IS 'How many invitations of a batch are where, by all events that were folded in; one writer alone, so that nobody waits for a counter';
+COMMENT ON TABLE batch_counts IS 'How many invitations of a batch are in which state, according to the events that were folded in. It has one writer, so that no transaction waits for a counter';
 COMMENT ON COLUMN batch_counts.batch_id IS 'The batch';
-COMMENT ON COLUMN batch_counts.invitation_count IS 'How many';
-COMMENT ON COLUMN batch_counts.state IS 'The state, as it is written down';
+COMMENT ON COLUMN batch_counts.invitation_count IS 'The number of invitations';
+COMMENT ON COLUMN batch_counts.state IS 'The stored state';
 COMMENT ON COLUMN batch_counts.delivery_state IS 'The delivery state';
 COMMENT ON COLUMN batch_counts.organization_id IS 'The organization';
 
@@ -81,8 +83,8 @@ CREATE TABLE event_fold (
     CONSTRAINT event_fold_one_check CHECK (id = 1)
 );
 INSERT INTO event_fold (id, folded_before) VALUES (1, pg_current_xact_id());
-COMMENT ON TABLE event_fold IS 'How far events were folded into counts; its one row is the lock of whoever folds';
-COMMENT ON COLUMN event_fold.id IS '1';
+COMMENT ON TABLE event_fold IS 'Up to which transaction events were folded into the counts. Folding locks the only row';
+COMMENT ON COLUMN event_fold.id IS 'Always 1';
 COMMENT ON COLUMN event_fold.folded_before IS 'Events of all transactions before this one are in the counts';
 
 CREATE TABLE stream_chunks (
@@ -97,19 +99,19 @@ CREATE TABLE stream_chunks (
     CONSTRAINT stream_chunks_index_check CHECK (first_index >= 0 AND next_index > first_index),
     CONSTRAINT stream_chunks_item_hashes_check CHECK (octet_length(item_hashes) = 8 * (next_index - first_index))
 );
--- Hashes do not get smaller.
+-- Hashes cannot be compressed.
 ALTER TABLE stream_chunks ALTER COLUMN item_hashes SET STORAGE EXTERNAL;
 CREATE INDEX stream_chunks_created_at_idx ON stream_chunks (created_at);
-COMMENT ON TABLE stream_chunks IS 'Answers of streams that may be sent again for 24 hours, a row for each chunk; the request id of a stream names its batch in idempotency_keys. Hold no address';
+COMMENT ON TABLE stream_chunks IS 'Responses to the chunks of streams that may be sent again for 24 hours, a row for each chunk. The request id of a stream is in idempotency_keys, with its batch. Contains no addresses';
 COMMENT ON COLUMN stream_chunks.batch_id IS 'The batch of the stream';
-COMMENT ON COLUMN stream_chunks.first_index IS 'The place of the chunk''s first item';
-COMMENT ON COLUMN stream_chunks.next_index IS 'The place after its last item';
-COMMENT ON COLUMN stream_chunks.created_at IS 'When it was done';
+COMMENT ON COLUMN stream_chunks.first_index IS 'The index of the chunk''s first item in the stream';
+COMMENT ON COLUMN stream_chunks.next_index IS 'The index after the last item';
+COMMENT ON COLUMN stream_chunks.created_at IS 'When the chunk was processed';
 COMMENT ON COLUMN stream_chunks.organization_id IS 'The organization';
-COMMENT ON COLUMN stream_chunks.item_hashes IS 'The first 8 bytes of the SHA-256 of each item: another one at the same place is refused';
-COMMENT ON COLUMN stream_chunks.response IS 'The results without addresses, notes and metadata';
+COMMENT ON COLUMN stream_chunks.item_hashes IS 'The first 8 bytes of the SHA-256 of each item. A different item at the same index is refused';
+COMMENT ON COLUMN stream_chunks.response IS 'The results without addresses, messages and metadata';
 
--- Batches that were made before, as they are now: nobody makes or changes an invitation meanwhile.
+-- Creates the batches of existing invitations. The lock prevents changes of invitations meanwhile.
 LOCK TABLE invitations IN SHARE ROW EXCLUSIVE MODE;
 INSERT INTO batches (id, created_at, updated_at, item_count, failed_count, organization_id)
 SELECT batch_id, min(created_at), max(created_at), count(*), 0, organization_id

@@ -1,14 +1,14 @@
--- Indexes for every filter of List in the order of its pages, paid for by a cheaper one of addresses. What each costs is
--- measured by scripts/schema-bench and stands in docs/scaling.md.
+-- Indexes for the filters of List in the order of the pages. A cheaper index over addresses makes up for their cost.
+-- scripts/schema-bench measures the costs, see docs/scaling.md.
 
--- Newest first in each state; the list of all is merged of five.
+-- Newest first in each state. The list of all states is merged from five pages.
 CREATE INDEX invitations_state_idx ON invitations (organization_id, state, id);
 CREATE INDEX invitations_inviter_user_id_idx ON invitations (organization_id, inviter_user_id, id);
 CREATE INDEX invitations_batch_id_idx ON invitations (batch_id, id);
--- An address is looked for by equality alone, and lands all over a tree.
+-- Addresses are searched by equality only, and insertions into a B-tree would be scattered over all of its pages.
 CREATE INDEX invitations_email_normalized_hash_idx ON invitations USING hash (email_normalized)
     WHERE email_normalized IS NOT NULL;
--- At the very end: readers wait from here on.
+-- Last, because readers wait from here on.
 DROP INDEX invitations_organization_id_idx;
 DROP INDEX invitations_email_normalized_idx;
 ALTER INDEX invitations_email_normalized_hash_idx RENAME TO invitations_email_normalized_idx;

@@ -1,4 +1,4 @@
-//! Accept, compared with the statement of `store::subjects::accept` alone, over as many connections as there are callers.
+//! Accept, compared with the statement of `store::acceptances::accept` alone, over as many connections as there are callers.
 //!
 //! Each invitation is accepted once, by a user whom the directory does not know. Each caller has a connection of its own.
 //! In one row all callers share one connection to the server, like the threads of a client.
@@ -14,7 +14,8 @@ use invitations::domain::invitation::StateName;
 use invitations::domain::keyring::Keyring;
 use invitations::proto::AcceptRequest;
 use invitations::store::Connection;
-use invitations::store::subjects::{self, Acceptance, Subject};
+use invitations::store::acceptances::{self, Acceptance};
+use invitations::store::subjects::Subject;
 use sqlx::PgConnection;
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -158,7 +159,7 @@ async fn accept_by_statement(connection: &mut PgConnection, number: usize) -> an
         version: "1",
         event: &event,
     };
-    let accepted = subjects::accept(&mut Connection::new(connection), &acceptance).await?;
-    ensure!(accepted.is_claimed, "invitation {number} is not pending");
+    let accepted = acceptances::accept(&mut Connection::new(connection), &acceptance).await?;
+    ensure!(accepted.is_accepted, "invitation {number} is not pending");
     Ok(())
 }

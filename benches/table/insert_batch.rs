@@ -13,7 +13,7 @@ use invitations::domain::new_invitation::NewInvitation;
 use invitations::domain::reminder::ReminderLead;
 use invitations::domain::role::Role;
 use invitations::entropy;
-use invitations::store::invitations::{BatchRow, InvitationRow, insert_many};
+use invitations::store::invitations::{InvitationBatch, InvitationRow, insert_many};
 use invitations::store::{Store, StoreError};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -92,7 +92,7 @@ impl InsertBatch {
             .with_tx::<_, StoreError, _>("bench", move |connection| {
                 let batch = Arc::clone(&shared);
                 Box::pin(async move {
-                    let row = BatchRow {
+                    let row = InvitationBatch {
                         organization_id: &batch.organization_id,
                         batch_id: batch.id,
                         key_id: KEY_ID,

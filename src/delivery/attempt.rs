@@ -11,7 +11,7 @@ use super::settler::Settler;
 use crate::mail::message::Composer;
 use crate::mail::outcome::{Fate, SendError, Stage, Verdict};
 use crate::mail::transport::Session;
-use crate::store::settlements::{Settled, Settlement};
+use crate::store::settlements::{SettledMail, Settlement};
 
 /// What to do with a mail that may or may not have been accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +57,12 @@ impl Desk {
     }
 
     /// What an outcome means for the mail, and for the lane.
-    pub(super) fn judge(&self, outcome: Result<(), SendError>, job: &Job, lane: &Lane) -> Settled {
+    pub(super) fn judge(
+        &self,
+        outcome: Result<(), SendError>,
+        job: &Job,
+        lane: &Lane,
+    ) -> SettledMail {
         let error = match outcome {
             Ok(()) => {
                 lane.breaker.judged(false);
@@ -94,13 +99,13 @@ impl Desk {
     }
 
     /// What becomes of a mail that was refused for its own sake.
-    fn refused(&self, job: &Job, error: SendError) -> Settled {
+    fn refused(&self, job: &Job, error: SendError) -> SettledMail {
         let is_nobody = matches!(
             error.verdict(),
             Verdict::NoSuchAddress | Verdict::MailboxDisabled
         ) || error.is_inactive_recipient();
         if is_nobody {
-            return Settled {
+            return SettledMail {
                 suppression: self.mailroom.hard_bounce(job),
                 ..job.settled(Settlement::Bounced {
                     error: error.text,
@@ -161,7 +166,7 @@ impl Desk {
         ) {
             return self.retry_later(job, error);
         }
-        if now > job.claimed.owed_since + backoff::GIVE_UP_AFTER {
+        if now > job.claimed.retrying_since + backoff::GIVE_UP_AFTER {
             return dead(error);
         }
         Settlement::Deferred {
@@ -208,7 +213,7 @@ impl Desk {
         let due = backoff::next_attempt_at(
             wait,
             job.claimed.attempts,
-            job.claimed.owed_since,
+            job.claimed.retrying_since,
             expires_at,
             now,
         );

@@ -45,7 +45,7 @@ const WAITS: [Duration; 8] = [
 pub(super) fn next_attempt_at(
     wait: Wait,
     attempts: i32,
-    owed_since: OffsetDateTime,
+    retrying_since: OffsetDateTime,
     expires_at: OffsetDateTime,
     now: OffsetDateTime,
 ) -> Option<OffsetDateTime> {
@@ -61,7 +61,7 @@ pub(super) fn next_attempt_at(
         Wait::FullMailbox => (FULL_MAILBOX_WAIT.unsigned_abs(), FULL_MAILBOX_GIVE_UP_AFTER),
     };
     let next = now + pause;
-    let last = (owed_since + give_up_after).min(expires_at - USEFUL_BEFORE_EXPIRY);
+    let last = (retrying_since + give_up_after).min(expires_at - USEFUL_BEFORE_EXPIRY);
     (next <= last).then_some(next)
 }
 

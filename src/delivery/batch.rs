@@ -19,9 +19,9 @@ use crate::entropy;
 use crate::mail::message::{Composer, Letter};
 use crate::mail::outcome::{Accepted, Fate, SendError};
 use crate::mail::provider::{BatchError, BatchOutcome, ProviderLetter, ProviderTransport};
-use crate::store::mail_batches::{self, LeftBatch};
+use crate::store::mail_batches::{self, AbandonedBatch};
 use crate::store::outbox::Lease;
-use crate::store::settlements::{Settled, Settlement};
+use crate::store::settlements::{SettledMail, Settlement};
 use crate::store::{Store, StoreError};
 
 /// The pause before a call whose outcome is unknown is repeated; doubles each time.
@@ -56,7 +56,7 @@ pub(super) async fn claim_left(
     mailroom: &Mailroom,
     lane: String,
     lease: Lease,
-) -> Result<Option<LeftBatch>, StoreError> {
+) -> Result<Option<AbandonedBatch>, StoreError> {
     let now = mailroom.clock.now();
     mailroom
         .store
@@ -112,7 +112,7 @@ impl Counter {
     }
 
     /// Makes a call again that somebody left without knowing what became of it.
-    pub(super) async fn repeat(&self, left: LeftBatch, lease_token: Uuid) {
+    pub(super) async fn repeat(&self, left: AbandonedBatch, lease_token: Uuid) {
         if let Err(error) = self.try_repeat(left, lease_token).await {
             tracing::warn!(
                 lane.name = self.lane.name,
@@ -122,7 +122,7 @@ impl Counter {
         }
     }
 
-    async fn try_repeat(&self, left: LeftBatch, lease_token: Uuid) -> Result<(), StoreError> {
+    async fn try_repeat(&self, left: AbandonedBatch, lease_token: Uuid) -> Result<(), StoreError> {
         let jobs = self.desk.mailroom.read(left.mails).await?;
         let age = self.desk.mailroom.clock.now() - left.created_at;
         let is_kept = self
@@ -192,7 +192,7 @@ impl Counter {
     }
 
     /// Settles mails that are in no call; the settler makes one statement of them.
-    async fn settle_all(&self, settled: Vec<Settled>) {
+    async fn settle_all(&self, settled: Vec<SettledMail>) {
         let settling = settled.into_iter().map(|one| self.desk.settler.settle(one));
         join_all(settling).await;
     }
@@ -206,7 +206,7 @@ impl Counter {
             .run("mail_batches.form", move |connection| {
                 let (held, lane) = (Arc::clone(&held), lane.clone());
                 Box::pin(async move {
-                    mail_batches::form(connection, id, &lane, &held, lease, now).await
+                    mail_batches::create(connection, id, &lane, &held, lease, now).await
                 })
             })
             .await?;
@@ -311,7 +311,11 @@ impl Counter {
         Ok(Some(call.jobs))
     }
 
-    fn judge_each(&self, call: &Call, results: Vec<Result<Accepted, SendError>>) -> Vec<Settled> {
+    fn judge_each(
+        &self,
+        call: &Call,
+        results: Vec<Result<Accepted, SendError>>,
+    ) -> Vec<SettledMail> {
         call.jobs
             .iter()
             .zip(results)
@@ -385,10 +389,10 @@ impl Counter {
         }
     }
 
-    async fn close(&self, call: &Call, settled: Vec<Settled>) -> Result<(), StoreError> {
+    async fn close(&self, call: &Call, settled: Vec<SettledMail>) -> Result<(), StoreError> {
         let (id, lease_token) = (call.id, call.lease_token);
         let now = self.desk.mailroom.clock.now();
-        let settled: Arc<[Settled]> = settled.into();
+        let settled: Arc<[SettledMail]> = settled.into();
         // The lease lasts longer: it was extended while the call was made.
         let give_up_at = Instant::now() + self.desk.lease_duration / 2;
         loop {
@@ -420,7 +424,7 @@ impl Counter {
         let until = self.lease().until;
         self.store()
             .with_tx("mail_batches.take_apart", move |connection| {
-                Box::pin(mail_batches::take_apart(connection, id, lease_token, until))
+                Box::pin(mail_batches::dissolve(connection, id, lease_token, until))
             })
             .await
     }
@@ -436,7 +440,7 @@ impl Counter {
         let next_attempt_at = now + pause;
         self.store()
             .run("mail_batches.postpone", move |connection| {
-                Box::pin(mail_batches::postpone(
+                Box::pin(mail_batches::reschedule(
                     connection,
                     id,
                     lease_token,
@@ -470,7 +474,7 @@ fn with_references(jobs: &[Job], letters: Vec<Letter>) -> Vec<ProviderLetter> {
         .collect()
 }
 
-fn settled_alike(call: &Call, settlement: &Settlement) -> Vec<Settled> {
+fn settled_alike(call: &Call, settlement: &Settlement) -> Vec<SettledMail> {
     call.jobs
         .iter()
         .map(|job| job.settled(settlement.clone()))

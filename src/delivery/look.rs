@@ -11,9 +11,9 @@ use super::mailroom::{Job, Mailroom, SUSPENDED_PAUSE};
 use super::stock::Held;
 use crate::entropy;
 use crate::store::StoreError;
-use crate::store::mail_batches::LeftBatch;
+use crate::store::mail_batches::AbandonedBatch;
 use crate::store::outbox::{self, ClaimedMail, Lease};
-use crate::store::settlements::{self, Settled};
+use crate::store::settlements::{self, SettledMail};
 use crate::store::suspensions;
 
 /// How often to try to read what claimed mails are written from.
@@ -35,7 +35,7 @@ pub(super) struct Found {
     /// Mails that are due, claimed.
     pub(super) jobs: Vec<Job>,
     /// Calls of lanes whose outcome nobody wrote down, claimed, with their leases.
-    pub(super) left: Vec<(usize, LeftBatch, Uuid)>,
+    pub(super) left: Vec<(usize, AbandonedBatch, Uuid)>,
     /// Whether there may be more.
     pub(super) is_full: bool,
 }
@@ -111,13 +111,13 @@ impl Look {
             .collect();
         organization_ids.sort_unstable();
         organization_ids.dedup();
-        let settled: Vec<Settled> = held_back
+        let settled: Vec<SettledMail> = held_back
             .iter()
             .map(|job| job.settled(self.mailroom.held_back()))
             .collect();
         self.held
             .remove(&held_back.iter().map(Job::held).collect::<Vec<_>>());
-        let work: Arc<(Vec<Settled>, Vec<String>)> = Arc::new((settled, organization_ids));
+        let work: Arc<(Vec<SettledMail>, Vec<String>)> = Arc::new((settled, organization_ids));
         let now = self.mailroom.clock.now();
         let until = now + SUSPENDED_PAUSE;
         let put_off = self
@@ -128,8 +128,14 @@ impl Look {
                 Box::pin(async move {
                     let (settled, organization_ids) = &*work;
                     settlements::settle_many(connection, settled, now).await?;
-                    suspensions::put_off(connection, organization_ids, now, until, PUT_OFF_MAX)
-                        .await
+                    suspensions::postpone_mails(
+                        connection,
+                        organization_ids,
+                        now,
+                        until,
+                        PUT_OFF_MAX,
+                    )
+                    .await
                 })
             })
             .await;

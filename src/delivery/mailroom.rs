@@ -25,7 +25,7 @@ use crate::domain::token::{Token, TokenSubject};
 use crate::domain::unsubscribe_token;
 use crate::mail::message::{ComposeError, Composer, InvitationMail, MailKind};
 use crate::store::outbox::{self, ClaimedMail, MailContent, MailKey};
-use crate::store::settlements::{Settled, Settlement};
+use crate::store::settlements::{SettledMail, Settlement};
 use crate::store::suppressions::{self, SuppressionRow};
 use crate::store::{Store, StoreError};
 
@@ -99,8 +99,8 @@ impl Job {
     }
 
     /// What to settle it as.
-    pub(super) fn settled(&self, settlement: Settlement) -> Settled {
-        Settled {
+    pub(super) fn settled(&self, settlement: Settlement) -> SettledMail {
+        SettledMail {
             key: self.claimed.key.clone(),
             lease_token: self.lease_token,
             settlement,
@@ -213,7 +213,7 @@ impl Mailroom {
         let (kept, lost): (Vec<_>, Vec<_>) = jobs
             .into_iter()
             .map(|job| (job.claimed, job.lease_token))
-            .partition(|(claimed, _)| held.contains(&claimed.key.name()));
+            .partition(|(claimed, _)| held.contains(&claimed.key.id()));
         for (claimed, _) in lost {
             tracing::warn!(
                 invitation.id = %claimed.key.invitation_id,
@@ -228,7 +228,7 @@ impl Mailroom {
         self.store
             .run("outbox.held", move |connection| {
                 let held = Arc::clone(&held);
-                Box::pin(async move { outbox::held(connection, &held, now).await })
+                Box::pin(async move { outbox::filter_leased(connection, &held, now).await })
             })
             .await
     }

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 
 use crate::clock::Clock;
 use crate::store::Store;
-use crate::store::settlements::{self, Settled};
+use crate::store::settlements::{self, SettledMail};
 
 /// Most mails of one statement.
 const GROUP_MAX: usize = 256;
@@ -26,7 +26,7 @@ pub(super) struct Settler(mpsc::Sender<Request>);
 
 #[derive(Debug)]
 struct Request {
-    settled: Settled,
+    settled: SettledMail,
     done: oneshot::Sender<()>,
 }
 
@@ -57,7 +57,7 @@ impl Settler {
     }
 
     /// Settles one mail; returns once that is written down, or given up.
-    pub(super) async fn settle(&self, settled: Settled) {
+    pub(super) async fn settle(&self, settled: SettledMail) {
         let (done, is_done) = oneshot::channel();
         if self.0.send(Request { settled, done }).await.is_ok() {
             // An error means that the task ended with the process; then the lease decides.
@@ -83,7 +83,7 @@ impl SettlerTask {
         }
     }
 
-    async fn write(&self, settled: Arc<[Settled]>) {
+    async fn write(&self, settled: Arc<[SettledMail]>) {
         let give_up_at = Instant::now() + self.patience;
         loop {
             let now = self.clock.now();
@@ -111,9 +111,9 @@ impl SettlerTask {
     }
 }
 
-fn warn_of_lost(settled: &[Settled], written: &HashSet<(uuid::Uuid, i32)>) {
+fn warn_of_lost(settled: &[SettledMail], written: &HashSet<(uuid::Uuid, i32)>) {
     for one in settled {
-        if !written.contains(&one.key.name()) {
+        if !written.contains(&one.key.id()) {
             tracing::warn!(
                 invitation.id = %one.key.invitation_id,
                 "the lease of a mail was lost before it was settled"

@@ -27,7 +27,7 @@ use crate::entropy;
 use crate::mail::transport::Session;
 use crate::store::StoreError;
 use crate::store::outbox::{self, MailKey};
-use crate::store::settlements::{self, Settled, Settlement};
+use crate::store::settlements::{self, SettledMail, Settlement};
 
 /// How far chance shortens the wait for the next look, so that replicas do not look in step.
 const POLL_JITTER: f64 = 0.2;
@@ -398,7 +398,7 @@ impl Worker {
         }
         let now = self.desk.mailroom.clock.now();
         let next_attempt_at = (!pause.is_zero()).then(|| now + pause);
-        let settled: Arc<[Settled]> = jobs
+        let settled: Arc<[SettledMail]> = jobs
             .iter()
             .map(|job| job.settled(Settlement::Released { next_attempt_at }))
             .collect();

@@ -8,9 +8,10 @@ use crate::domain::membership::Membership;
 use crate::domain::reason::Reason;
 use crate::domain::token::Token;
 use crate::domain::user::User;
-use crate::store::invitation_row::Found;
-use crate::store::subjects::{self, Acceptance, Subject};
-use crate::store::{invitation_row, memberships};
+use crate::store::acceptances::{self, Acceptance};
+use crate::store::stored_invitations::VersionedInvitation;
+use crate::store::subjects::{self, Subject};
+use crate::store::{memberships, stored_invitations};
 
 use super::ServiceError;
 use super::context::Context;
@@ -45,7 +46,7 @@ impl UseCase for Accept {
     type Output = AcceptedInvitation;
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<AcceptedInvitation, ServiceError> {
-        let Found {
+        let VersionedInvitation {
             subject,
             invitation,
             version,
@@ -66,7 +67,7 @@ impl UseCase for Accept {
                 refusal: Some(reason),
                 ..event
             };
-            subjects::refuse(work, &subject, &event).await?;
+            acceptances::record_refusal(work, &subject, &event).await?;
         }
         accepted
     }
@@ -110,7 +111,7 @@ impl Attempt<'_> {
         let (subject, user) = (self.subject, &self.request.user);
         require_active_organization(subject)?;
         let emails = &user.emails_normalized;
-        if self.request.is_self && !subjects::is_for(work, subject, emails).await? {
+        if self.request.is_self && !subjects::is_addressed_to(work, subject, emails).await? {
             return Err(ServiceError::Refused(Reason::EmailMismatch));
         }
         let acceptance = Acceptance {
@@ -123,21 +124,21 @@ impl Attempt<'_> {
             version: self.version,
             event: self.event,
         };
-        let accepted = subjects::accept(work, &acceptance).await?;
-        if !accepted.is_claimed {
+        let accepted = acceptances::accept(work, &acceptance).await?;
+        if !accepted.is_accepted {
             self.require_same_user(work).await?;
         }
         let organization_id = &subject.organization_id;
-        let is_already_member = accepted.joined.is_none();
-        let membership = match accepted.joined {
+        let is_already_member = accepted.membership.is_none();
+        let membership = match accepted.membership {
             Some(joined) => Some(joined),
             None => memberships::get(work, organization_id, user.id.as_str()).await?,
         };
         // The invitation was accepted and the membership deleted since. The link does not create it again.
         let membership = membership.ok_or(ServiceError::Refused(Reason::AlreadyAccepted))?;
-        let is_unchanged = accepted.is_as_found && found.delivery.state != DeliveryState::Sending;
+        let is_unchanged = accepted.is_as_read && found.delivery.state != DeliveryState::Sending;
         let invitation = if is_unchanged {
-            self.after_acceptance(found, accepted.is_proven)
+            self.after_acceptance(found, accepted.is_email_added)
         } else {
             work.context
                 .read_invitation(work, organization_id, subject.id)
@@ -176,7 +177,7 @@ impl Attempt<'_> {
     /// Finds out why an attempt changed nothing. Succeeds if the same user accepted before.
     async fn require_same_user(&self, work: &mut UnitOfWork<'_>) -> Result<(), ServiceError> {
         let (user, now) = (&self.request.user, work.context.now());
-        let subject = invitation_row::find(work, self.subject.id, now)
+        let subject = stored_invitations::find(work, self.subject.id, now)
             .await?
             .map(|found| found.subject)
             .filter(|subject| subject.generation == self.subject.generation);
@@ -194,9 +195,9 @@ impl Attempt<'_> {
             reason
         } else if !subjects::is_owned_by(work, &subject, user).await? {
             Reason::EmailMismatch
-        } else if !subjects::is_role_offered(work, &subject).await? {
+        } else if !acceptances::is_role_offered(work, &subject).await? {
             Reason::RoleWithdrawn
-        } else if !subjects::is_inviter_trusted(work, &subject).await? {
+        } else if !acceptances::is_inviter_trusted(work, &subject).await? {
             Reason::InviterNotAdmin
         } else {
             // The invitation changed between the attempt and this read. A retry may succeed.

@@ -58,7 +58,7 @@ impl UseCase for GetBacklog {
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Backlog, ServiceError> {
         let now = work.context.now();
-        store::plan_afresh(work).await?;
+        store::planner::force_custom_plans(work).await?;
         let row = backlog::get(work, COUNT_MAX + 1, now).await?;
         Ok(Backlog {
             queued: MessageCount::of(row.queued),

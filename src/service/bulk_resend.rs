@@ -12,8 +12,8 @@ use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
 use crate::domain::reason::{Reason, Violation};
-use crate::store::invitations::Resending;
-use crate::store::{self, audit_events, invitation_row};
+use crate::store::invitations::ResendItem;
+use crate::store::{self, audit_events, stored_invitations};
 
 use super::ServiceError;
 use super::completion::{Completion, StoredResponse};
@@ -99,7 +99,7 @@ impl EscalatingUseCase for BulkResend {
                 .map_err(|reason| ServiceError::invalid(self.expiry.field(), reason))?,
             now,
         };
-        store::plan_pages(work).await?;
+        store::planner::force_index_order(work).await?;
         work.context
             .quotas
             .lock_organization(work, lock, organization_id, self.recipients_max(), now)
@@ -170,7 +170,7 @@ impl BulkResend {
         steps: &[ResendStep],
     ) -> Result<Vec<ItemResult>, ServiceError> {
         let organization_id = terms.organization_id.as_str();
-        let items: Vec<Resending> = steps.iter().filter_map(ResendStep::resending).collect();
+        let items: Vec<ResendItem> = steps.iter().filter_map(ResendStep::resending).collect();
         if !self.validate_only && !items.is_empty() {
             resend_plan::write(work, terms, &items)
                 .await
@@ -181,7 +181,7 @@ impl BulkResend {
                 })?;
         }
         let ids: Vec<Uuid> = items.iter().map(|item| item.id).collect();
-        let found = invitation_row::get_many(work, organization_id, &ids, terms.now).await?;
+        let found = stored_invitations::get_many(work, organization_id, &ids, terms.now).await?;
         let mut found: HashMap<Uuid, Invitation> = found
             .into_iter()
             .map(|invitation| (invitation.id, invitation))

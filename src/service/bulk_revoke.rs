@@ -9,7 +9,7 @@ use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::invitation::StateName;
 use crate::domain::reason::Reason;
 use crate::store::candidates::Candidate;
-use crate::store::invitations::{self, End, Target};
+use crate::store::invitations::{self, EndReason, InvitationKey};
 use crate::store::{self, audit_events, organizations};
 
 use super::ServiceError;
@@ -54,13 +54,13 @@ impl UseCase for BulkRevoke {
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<RevokedInvitations, ServiceError> {
         let now = work.context.now();
         let organization_id = &self.organization_id;
-        store::plan_pages(work).await?;
-        organizations::hold(work, organization_id)
+        store::planner::force_index_order(work).await?;
+        organizations::lock_shared(work, organization_id)
             .await?
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
         let selected = self.selection.select(work, organization_id).await?;
         let candidates = selected.lock(work, organization_id).await?;
-        let mut targets: Vec<Target> = Vec::new();
+        let mut targets: Vec<InvitationKey> = Vec::new();
         let mut results = Vec::new();
         for resolved in selected.resolve(&candidates) {
             let result = match resolved {
@@ -74,7 +74,7 @@ impl UseCase for BulkRevoke {
         }
         if !self.validate_only {
             let by_user_id = self.by_user_id.as_ref().map(UserId::as_str);
-            let end = End::Revoked { by_user_id };
+            let end = EndReason::Revoked { by_user_id };
             let ended = invitations::end_many(work, &targets, end, now).await?;
             if ended.len() != targets.len() {
                 return Err(ServiceError::Conflict);

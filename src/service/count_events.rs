@@ -36,6 +36,6 @@ impl UseCase for FoldEvents {
     type Output = i64;
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<i64, ServiceError> {
-        Ok(batches::fold(work, FOLD_ROWS_MAX).await?)
+        Ok(batches::fold_events(work, FOLD_ROWS_MAX).await?)
     }
 }

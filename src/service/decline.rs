@@ -6,7 +6,7 @@ use crate::domain::invitation::{Invitation, StateName};
 use crate::domain::reason::Reason;
 use crate::domain::suppression::SuppressionReason;
 use crate::domain::token::Token;
-use crate::store::invitations::{self, End};
+use crate::store::invitations::{self, EndReason};
 use crate::store::subjects::{self, Subject};
 use crate::store::{Connection, audit_events};
 
@@ -48,7 +48,7 @@ impl UseCase for Decline {
         match state {
             StateName::Pending => {
                 let target = (subject.id, subject.organization_id.clone());
-                invitations::end_many(work, &[target], End::Declined, now).await?;
+                invitations::end_many(work, &[target], EndReason::Declined, now).await?;
             }
             StateName::Declined => {}
             other => {
@@ -96,7 +96,7 @@ impl Decline {
             return Ok(());
         }
         let emails = std::slice::from_ref(email);
-        if self.suppress || !subjects::is_for(connection, subject, emails).await? {
+        if self.suppress || !subjects::is_addressed_to(connection, subject, emails).await? {
             return Err(ServiceError::Refused(Reason::EmailMismatch));
         }
         Ok(())

@@ -9,7 +9,7 @@ use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent, NO_ORGANIZATION};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::reason::Reason;
-use crate::store::invitations::{self, End};
+use crate::store::invitations::{self, EndReason};
 use crate::store::{Connection, audit_events, memberships, organizations, users};
 
 use super::ServiceError;
@@ -159,8 +159,9 @@ async fn revoke_pending(
     now: OffsetDateTime,
 ) -> Result<BTreeMap<String, u64>, ServiceError> {
     let inviter = inviter.map(UserId::as_str);
-    let targets = invitations::pending_of(connection, organization_ids, inviter).await?;
-    let end = End::Revoked { by_user_id: None };
+    let targets =
+        invitations::pending_of_organizations(connection, organization_ids, inviter).await?;
+    let end = EndReason::Revoked { by_user_id: None };
     let ended = invitations::end_many(connection, &targets, end, now).await?;
     let ended: HashSet<Uuid> = ended.into_iter().collect();
     let mut revoked = BTreeMap::new();

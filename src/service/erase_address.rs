@@ -84,7 +84,7 @@ impl Service {
         }
         let forgotten = self.run(EraseFromUsers(erasure)).await?;
         total.users = forgotten.users.unsigned_abs();
-        total.nameless_users = forgotten.nameless.unsigned_abs();
+        total.nameless_users = forgotten.users_without_address.unsigned_abs();
         Ok(total)
     }
 }
@@ -120,7 +120,7 @@ impl UseCase for EraseInvitations {
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<ErasedAddress, ServiceError> {
         let (email, now) = (&self.0.email_normalized, work.context.now());
-        store::plan_afresh(work).await?;
+        store::planner::force_custom_plans(work).await?;
         let locked = erasures::lock_of_address(work, email, ERASE_ROWS_MAX, now).await?;
         let tag = work.context.suppression.tagger().tag_of_normalized(email);
         let rows: Vec<_> = locked.iter().map(|row| (row, tag)).collect();
@@ -145,13 +145,13 @@ impl UseCase for EraseInvitations {
 
 impl UseCase for EraseFromUsers {
     const NAME: &'static str = "erase_address.users";
-    type Output = users::Forgotten;
+    type Output = users::AddressRemoval;
 
-    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<users::Forgotten, ServiceError> {
-        store::plan_afresh(work).await?;
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<users::AddressRemoval, ServiceError> {
+        store::planner::force_custom_plans(work).await?;
         let email = &self.0.email_normalized;
         let now = work.context.now();
-        let forgotten = users::forget_address(work, email, now).await?;
+        let forgotten = users::remove_address(work, email, now).await?;
         let counts = AuditCounts {
             erased: forgotten.users.unsigned_abs(),
             ..AuditCounts::default()

@@ -110,7 +110,7 @@ impl Transient for ServiceError {
         }
     }
 
-    fn doubts_connection(&self) -> bool {
-        matches!(self, Self::Store(error) if error.doubts_connection())
+    fn invalidates_connection(&self) -> bool {
+        matches!(self, Self::Store(error) if error.invalidates_connection())
     }
 }

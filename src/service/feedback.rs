@@ -7,7 +7,7 @@ use crate::domain::address_tag::AddressTag;
 use crate::domain::bounce_address::SentMail;
 use crate::domain::invitation::DeliveryState;
 use crate::domain::suppression::{EVERY_ORGANIZATION, SuppressionReason};
-use crate::store::feedback_events::{self, Report, ReportedInvitation};
+use crate::store::feedback_events::{self, DeliveryReport, ReportedInvitation};
 
 use super::ServiceError;
 use super::context::Context;
@@ -119,7 +119,7 @@ impl UseCase for RecordFeedback {
         }
         // A report about an older message says nothing about the newer one.
         if invitation.send_seq == mail.send_seq {
-            feedback_events::tell(work, &invitation, feedback.report(), now).await?;
+            feedback_events::apply_report(work, &invitation, feedback.report(), now).await?;
         }
         if let Some(reason) = feedback.kind.suppression()
             && let Some(tag) = tag(work.context, &invitation)
@@ -153,14 +153,14 @@ impl FeedbackKind {
 }
 
 impl Feedback {
-    fn report(&self) -> Report<'_> {
+    fn report(&self) -> DeliveryReport<'_> {
         let (delivery_state, after): (_, &[DeliveryState]) = match self.kind {
             FeedbackKind::HardBounce => (Some(DeliveryState::Bounced), &UP_TO_BOUNCE),
             FeedbackKind::Bounce => (Some(DeliveryState::Bounced), &BEFORE_BOUNCE),
             FeedbackKind::Delay => (None, &UNDECIDED),
             FeedbackKind::Complaint => (Some(DeliveryState::Complained), &UP_TO_BOUNCE),
         };
-        Report {
+        DeliveryReport {
             delivery_state,
             after,
             text: &self.text,

@@ -22,8 +22,8 @@ impl UseCase for GetBatch {
     type Output = (Batch, Vec<BatchCounts>);
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
-        store::plan_afresh(work).await?;
-        let batch = batches::find(work, &self.organization_id, self.id)
+        store::planner::force_custom_plans(work).await?;
+        let batch = batches::get(work, &self.organization_id, self.id)
             .await?
             .ok_or(ServiceError::Refused(Reason::BatchNotFound))?;
         let now = work.context.now();

@@ -8,7 +8,7 @@ use crate::domain::invitation::Invitation;
 use crate::domain::reason::Reason;
 use crate::domain::token::Token;
 use crate::store::Connection;
-use crate::store::invitation_row::{self, Found};
+use crate::store::stored_invitations::{self, VersionedInvitation};
 use crate::store::subjects::{self, Subject};
 
 use super::ServiceError;
@@ -26,8 +26,8 @@ impl Context {
         connection: &mut Connection<'_>,
         token: &Token,
         actor: &Actor,
-    ) -> Result<Found, ServiceError> {
-        let found = invitation_row::find(connection, token.invitation_id(), self.now()).await?;
+    ) -> Result<VersionedInvitation, ServiceError> {
+        let found = stored_invitations::find(connection, token.invitation_id(), self.now()).await?;
         // An erased invitation has no address, and so no token.
         let Some(found) = found.filter(|found| !found.subject.is_erased()) else {
             token.verify_dummy(&self.keyring);
@@ -66,7 +66,7 @@ impl Context {
         id: Uuid,
     ) -> Result<Invitation, ServiceError> {
         let found =
-            invitation_row::get_many(connection, organization_id, &[id], self.now()).await?;
+            stored_invitations::get_many(connection, organization_id, &[id], self.now()).await?;
         found
             .into_iter()
             .next()

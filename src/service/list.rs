@@ -5,8 +5,8 @@ use uuid::Uuid;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
 use crate::domain::reason::Reason;
-use crate::store::listings::{self, ListFilter, Page};
-use crate::store::{self, Connection, invitation_row, organizations};
+use crate::store::listings::{self, InvitationFilter, ListQuery};
+use crate::store::{self, Connection, organizations, stored_invitations};
 
 use super::ServiceError;
 use super::context::Context;
@@ -17,7 +17,7 @@ use super::unit_of_work::UnitOfWork;
 /// Reads a page.
 pub struct ListInvitations {
     pub organization_id: OrganizationId,
-    pub filter: ListFilter,
+    pub filter: InvitationFilter,
     /// The last id of the page before.
     pub before: Option<Uuid>,
     pub page_size: usize,
@@ -32,7 +32,7 @@ impl UseCase for ListInvitations {
         let (id, filter) = (&self.organization_id, &self.filter);
         let limit = ResultPage::<Uuid>::rows_max(self.page_size);
         let context = work.context;
-        let ids = store::find_pages(work, async |connection| {
+        let ids = store::planner::read_in_index_order(work, async |connection| {
             list_ids(context, connection, id, filter, self.before, limit).await
         })
         .await?;
@@ -45,7 +45,7 @@ impl UseCase for ListInvitations {
                 .map(|_| Vec::new())
         } else {
             let now = context.now();
-            invitation_row::get_page(work, id.as_str(), &page.items, now).await?
+            stored_invitations::get_page(work, id.as_str(), &page.items, now).await?
         };
         Ok(ResultPage {
             items: items.ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?,
@@ -60,21 +60,21 @@ pub(super) async fn list_ids(
     context: &Context,
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
-    filter: &ListFilter,
+    filter: &InvitationFilter,
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<Uuid>, ServiceError> {
-    let mut among = None;
+    let mut address_ids = None;
     if let Some(email) = &filter.email_normalized {
         let tagger = context.suppression.tagger();
         let tags: Vec<_> = tagger.tags_of_normalized(email).collect();
         let ids = listings::ids_of_address(connection, organization_id, email, &tags);
-        among = Some(ids.await?);
+        address_ids = Some(ids.await?);
     }
-    let page = Page {
+    let page = ListQuery {
         organization_id,
         filter,
-        among: among.as_deref(),
+        address_ids: address_ids.as_deref(),
         before,
         limit,
         now: context.now(),

@@ -32,7 +32,7 @@ impl UseCase for ListAuditEvents {
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
         // One plan for all combinations of filters would read the whole log for each page.
-        store::plan_afresh(work).await?;
+        store::planner::force_custom_plans(work).await?;
         let mut filter = self.filter.clone();
         if let Some(id) = &self.organization_id {
             organizations::get(work, id)

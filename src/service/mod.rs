@@ -90,5 +90,5 @@ pub use upsert::{
 pub use watch::{EVENTS_MAX, Watch, WatchFrom, WatchedEvents};
 
 pub use crate::store::audit_events::AuditFilter;
-pub use crate::store::listings::ListFilter;
+pub use crate::store::listings::InvitationFilter;
 pub use crate::store::suppressions::SuppressionKey;

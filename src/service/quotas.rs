@@ -17,7 +17,7 @@ use crate::domain::quota::{
 };
 use crate::domain::reason::Reason;
 use crate::store::organizations::StoredOrganization;
-use crate::store::quotas::{self, MailedInvitation};
+use crate::store::quotas::{self, MailHistory};
 use crate::store::{Connection, organizations};
 
 use super::ServiceError;
@@ -92,9 +92,9 @@ impl Quotas {
         now: OffsetDateTime,
     ) -> Result<Organization, ServiceError> {
         if lock.is_exclusive() {
-            return active(organizations::hold_alone(connection, id).await?);
+            return active(organizations::lock_exclusive(connection, id).await?);
         }
-        let locked = organizations::hold_counted(connection, id, quota::day(now)).await?;
+        let locked = organizations::lock_shared_with_usage(connection, id, quota::day(now)).await?;
         if let (Some((_, used)), Some(limit)) = (&locked, self.limits.organization_daily)
             && used.saturating_add(signed(recipients_max)) > i64::from(limit)
         {
@@ -129,7 +129,8 @@ impl Quotas {
             && !addresses.is_empty()
         {
             addresses.sort_unstable();
-            allowance.full = quotas::full_addresses(connection, day, &addresses, limit).await?;
+            allowance.full =
+                quotas::exhausted_addresses(connection, day, &addresses, limit).await?;
         }
         Ok(allowance)
     }
@@ -147,7 +148,8 @@ impl Quotas {
         if let Some(limit) = self.limits.address_daily
             && !usage.addresses.is_empty()
         {
-            let reserved = quotas::take_addresses(connection, day, &usage.addresses, limit).await?;
+            let reserved =
+                quotas::reserve_addresses(connection, day, &usage.addresses, limit).await?;
             if reserved.len() < usage.addresses.len() {
                 return Ok(Some(Quota::AddressDaily));
             }
@@ -158,7 +160,7 @@ impl Quotas {
         let counts = (signed(usage.recipients), signed(usage.new_pending));
         let limit = self.limits.organization_daily;
         let reserved =
-            quotas::take_organization(connection, organization_id, day, counts, limit).await?;
+            quotas::reserve_organization(connection, organization_id, day, counts, limit).await?;
         let Some(reserved) = reserved else {
             return Ok(Some(Quota::OrganizationDaily));
         };
@@ -169,7 +171,7 @@ impl Quotas {
             && reserved
                 .pending_at_most
                 .is_none_or(|pending| pending > i64::from(limit))
-            && !quotas::confirm_pending(connection, organization_id, day, now, limit).await?
+            && !quotas::recount_pending(connection, organization_id, day, now, limit).await?
         {
             return Ok(Some(Quota::OrganizationPending));
         }
@@ -183,18 +185,18 @@ impl Quotas {
         organization_id: &OrganizationId,
         ids: &[Uuid],
         now: OffsetDateTime,
-    ) -> Result<HashMap<Uuid, MailedInvitation>, ServiceError> {
+    ) -> Result<HashMap<Uuid, MailHistory>, ServiceError> {
         if !self.limits.counts_resends() || ids.is_empty() {
             return Ok(HashMap::new());
         }
         let since = now - RESENDS_WINDOW;
-        Ok(quotas::mailed(connection, organization_id, ids, since).await?)
+        Ok(quotas::mail_history(connection, organization_id, ids, since).await?)
     }
 
     /// The quota that forbids to send an invitation again now.
     pub(super) fn resend_obstacle(
         &self,
-        mailed: Option<&MailedInvitation>,
+        mailed: Option<&MailHistory>,
         now: OffsetDateTime,
     ) -> Option<ExceededQuota> {
         self.limits.resend_obstacle(&mailed?.recent, now)

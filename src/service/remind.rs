@@ -1,6 +1,6 @@
 //! Reminders: one more message for each invitation that is about to expire.
 
-use crate::store::reminders::{self, Reminded};
+use crate::store::reminders::{self, QueuedReminders};
 
 use super::ServiceError;
 use super::runner::{Service, UseCase};
@@ -31,9 +31,9 @@ impl Service {
 impl UseCase for QueueReminders {
     const NAME: &'static str = "remind";
     const IS_TRANSACTION: bool = false;
-    type Output = Reminded;
+    type Output = QueuedReminders;
 
-    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Reminded, ServiceError> {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<QueuedReminders, ServiceError> {
         let now = work.context.now();
         Ok(reminders::queue_due(work, now, REMIND_ROWS_MAX).await?)
     }

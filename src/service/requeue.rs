@@ -54,8 +54,8 @@ impl UseCase for Requeue {
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<RequeuedMessages, ServiceError> {
         let now = work.context.now();
         let organization_id = &self.organization_id;
-        store::plan_afresh(work).await?;
-        organizations::hold(work, organization_id)
+        store::planner::force_custom_plans(work).await?;
+        organizations::lock_shared(work, organization_id)
             .await?
             .filter(|stored| !stored.is_deleted)
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
@@ -107,7 +107,7 @@ impl Requeue {
             }),
             RequeueSelection::AllDead => {
                 let limit = ResultPage::<Uuid>::rows_max(ITEMS_MAX);
-                let ids = dead_letters::find(connection, &self.organization_id, limit, now).await?;
+                let ids = dead_letters::list(connection, &self.organization_id, limit, now).await?;
                 Ok(SelectedInvitations::found(ResultPage::new(ids, ITEMS_MAX)))
             }
         }

@@ -46,7 +46,7 @@ impl UseCase for Resend {
             now,
         };
         // Locked before the invitation, as in every call that makes one pending, so that it is not deleted meanwhile.
-        let organization = organizations::hold(work, organization_id).await?;
+        let organization = organizations::lock_shared(work, organization_id).await?;
         let locked = candidates::lock_many(work, organization_id, &[self.id]).await?;
         let invitation = locked.first().ok_or(Reason::InvitationNotFound);
         let invitation = invitation.map_err(ServiceError::Refused)?;

@@ -12,8 +12,8 @@ use crate::domain::reason::Reason;
 use crate::domain::suppression::SuppressionReason;
 use crate::entropy;
 use crate::store::candidates::Candidate;
-use crate::store::invitations::{self, Pending, Resending};
-use crate::store::quotas::MailedInvitation;
+use crate::store::invitations::{self, PendingInvitation, ResendItem};
+use crate::store::quotas::MailHistory;
 use crate::store::{Constraint, StoreError};
 
 use super::ServiceError;
@@ -33,7 +33,7 @@ pub(super) struct ResendTerms<'a> {
 /// What to do for one invitation.
 pub(super) enum ResendStep {
     Send {
-        resending: Resending,
+        resending: ResendItem,
         /// The key of the address in its quota.
         address: Option<i64>,
         is_expired: bool,
@@ -48,9 +48,9 @@ pub(super) enum ResendStep {
 /// What the database knows about the invitations and their addresses.
 struct Facts {
     /// The pending invitations of addresses whose selected invitation expired.
-    pending: HashMap<String, Pending>,
+    pending: HashMap<String, PendingInvitation>,
     suppressed: HashMap<String, SuppressionReason>,
-    mailed: HashMap<Uuid, MailedInvitation>,
+    mailed: HashMap<Uuid, MailHistory>,
 }
 
 /// Decides about every invitation. Reads with one statement each what is pending, suppressed and recently mailed.
@@ -87,7 +87,7 @@ pub(super) async fn plan(
 pub(super) async fn write(
     work: &mut UnitOfWork<'_>,
     terms: &ResendTerms<'_>,
-    items: &[Resending],
+    items: &[ResendItem],
 ) -> Result<(), ServiceError> {
     let key_id = work.context.keyring.active();
     let resent = invitations::resend_many(work, terms.organization_id, items, key_id, terms.now)
@@ -122,7 +122,7 @@ impl Facts {
         let pending = if expired.is_empty() {
             HashMap::new()
         } else {
-            invitations::pending_for(work, organization_id, &expired).await?
+            invitations::pending_by_address(work, organization_id, &expired).await?
         };
         let emails: Vec<&str> = candidates
             .iter()
@@ -188,7 +188,7 @@ impl Facts {
         }
         let is_expired = candidate.state(terms.now)? == StateName::Expired;
         Ok(ResendStep::Send {
-            resending: Resending {
+            resending: ResendItem {
                 id: candidate.id,
                 expires_at: terms.expires_at,
                 nonce: (terms.rotate_token || is_expired).then(entropy::random_bytes),
@@ -208,7 +208,7 @@ impl ResendStep {
         }
     }
 
-    pub(super) const fn resending(&self) -> Option<Resending> {
+    pub(super) const fn resending(&self) -> Option<ResendItem> {
         match self {
             Self::Send { resending, .. } => Some(*resending),
             Self::Refuse { .. } => None,
@@ -232,7 +232,7 @@ impl ResendStep {
 }
 
 /// How many of the links are replaced.
-pub(super) fn rotated_count(items: &[Resending]) -> u64 {
+pub(super) fn rotated_count(items: &[ResendItem]) -> u64 {
     let rotated = items.iter().filter(|item| item.nonce.is_some()).count();
     u64::try_from(rotated).unwrap_or(u64::MAX)
 }

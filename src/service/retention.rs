@@ -115,7 +115,7 @@ impl Service {
                 .store
                 .with_tx(name, move |connection| {
                     Box::pin(async move {
-                        store::plan_afresh(connection).await?;
+                        store::planner::force_custom_plans(connection).await?;
                         purge(connection, due_by, rows_max).await
                     })
                 })
@@ -146,7 +146,7 @@ impl UseCase for EraseEnded {
     type Output = Purged;
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Purged, ServiceError> {
-        store::plan_afresh(work).await?;
+        store::planner::force_custom_plans(work).await?;
         let locked = erasures::lock_ended(work, self.ended_by, PURGE_ROWS_MAX).await?;
         let tagger = work.context.suppression.tagger();
         let rows: Vec<_> = locked

@@ -8,7 +8,7 @@ use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::invitation::{Invitation, StateName};
 use crate::domain::reason::Reason;
 use crate::store::audit_events;
-use crate::store::invitations::{self, End};
+use crate::store::invitations::{self, EndReason};
 
 use super::ServiceError;
 use super::invitation_access::lock_invitation;
@@ -37,7 +37,7 @@ impl UseCase for Revoke {
             StateName::Pending => {
                 let by_user_id = self.by_user_id.as_ref().map(UserId::as_str);
                 let target = (self.id, organization_id.to_owned());
-                let end = End::Revoked { by_user_id };
+                let end = EndReason::Revoked { by_user_id };
                 invitations::end_many(work, &[target], end, now).await?;
                 let event = work.context.audit_event(
                     &self.actor,

@@ -8,7 +8,7 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
 use crate::store::Connection;
 use crate::store::candidates::{self, Candidate};
-use crate::store::listings::ListFilter;
+use crate::store::listings::InvitationFilter;
 
 use super::ServiceError;
 use super::list::list_ids;
@@ -21,7 +21,7 @@ pub enum InvitationSelection {
     Ids(Vec<Option<Uuid>>),
     /// Those that a filter finds, newest first.
     Filter {
-        filter: ListFilter,
+        filter: InvitationFilter,
         /// The last id of the page before.
         before: Option<Uuid>,
         page_size: usize,

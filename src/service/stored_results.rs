@@ -16,7 +16,7 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{Delivery, DeliveryState, Invitation, InvitationState};
 use crate::domain::quota::{ExceededQuota, Quota};
 use crate::domain::reason::{Reason, Violation};
-use crate::store::invitation_row;
+use crate::store::stored_invitations;
 
 use super::ServiceError;
 use super::item_result::{ItemOutcome, ItemResult, limit_existing};
@@ -136,7 +136,7 @@ impl StoredResults {
             .filter_map(|result| Some(result.invitation.as_ref()?.id))
             .collect();
         let now = work.context.now();
-        let found = invitation_row::get_many(work, organization_id.as_str(), &ids, now).await?;
+        let found = stored_invitations::get_many(work, organization_id.as_str(), &ids, now).await?;
         let found: HashMap<Uuid, Invitation> = found
             .into_iter()
             .map(|invitation| (invitation.id, invitation))

@@ -60,7 +60,7 @@ impl UseCase for ResumeOrganization {
         if !was_suspended {
             return Ok(0);
         }
-        let released = suspensions::release(work, id, now).await?;
+        let released = suspensions::release_mails(work, id, now).await?;
         let event = AuditEvent {
             counts: AuditCounts {
                 requeued: released,

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use time::{Duration, OffsetDateTime};
 
 use crate::domain::quota;
-use crate::store::invitations::{self, End};
+use crate::store::invitations::{self, EndReason};
 use crate::store::{
     Connection, StoreError, feedback_events, idempotency_keys, quotas, stream_chunks, suppressions,
 };
@@ -35,21 +35,21 @@ type DeleteRows = for<'c> fn(
 /// What is kept for a fixed time: the name of its transaction, the time, and how it is deleted.
 const KEPT_FOR_FIXED_TIME: [(&str, Duration, DeleteRows); 5] = [
     ("forget_requests", REQUEST_ID_TTL, |it, before, max| {
-        Box::pin(idempotency_keys::forget(it, before, max))
+        Box::pin(idempotency_keys::purge(it, before, max))
     }),
     (
         "forget_chunks",
         REQUEST_ID_TTL.saturating_add(CHUNK_TTL_MARGIN),
-        |it, before, max| Box::pin(stream_chunks::forget(it, before, max)),
+        |it, before, max| Box::pin(stream_chunks::purge(it, before, max)),
     ),
     ("purge_suppressions", Duration::ZERO, |it, now, max| {
-        Box::pin(suppressions::purge_expired(it, now, max))
+        Box::pin(suppressions::purge(it, now, max))
     }),
     ("forget_feedback", FEEDBACK_EVENT_TTL, |it, before, max| {
         Box::pin(feedback_events::purge(it, before, max))
     }),
     ("forget_quotas", QUOTA_TTL, |it, before, max| {
-        Box::pin(quotas::forget(it, quota::day(before), max))
+        Box::pin(quotas::purge(it, quota::day(before), max))
     }),
 ];
 
@@ -89,7 +89,7 @@ impl UseCase for ExpireDue {
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<usize, ServiceError> {
         let now = work.context.now();
         let due = invitations::lock_expired(work, now, SWEEP_ROWS_MAX).await?;
-        let ended = invitations::end_many(work, &due, End::Expired, now).await?;
+        let ended = invitations::end_many(work, &due, EndReason::Expired, now).await?;
         Ok(ended.len())
     }
 }

@@ -1,33 +1,25 @@
-//! The `audit_events` table: what callers did. It is written with the act, and the database itself refuses to change it.
+//! The `audit_events` table: what callers did. An event is written in the transaction of the action, and the database
+//! rejects changes of it.
 //!
-//! The acts that are one statement write their event in that statement; see `subjects`.
+//! Actions that are one statement insert their event in that statement, see [`acceptances`](super::acceptances).
 
-use super::Connection;
 use serde_json::{Map, Value};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::{Purged, StoreError};
+use super::columns::column;
+use super::{Connection, Purged, StoreError};
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent, AuditRecord};
 
-/// How far the time in an id may be ahead of that of its event: ids of a process do not go back when its clock does.
+/// How far the time in an id may be ahead of the time of its event. The ids of a process never go back, even if its
+/// clock does.
 const ID_AHEAD_MAX: Duration = Duration::MINUTE;
 
-/// Writes events, in one statement over arrays. Belongs into the transaction of the act.
+/// Inserts events. Must run in the transaction of the action.
 pub async fn insert_many(
     connection: &mut Connection<'_>,
     events: &[AuditEvent],
 ) -> Result<(), StoreError> {
-    let column = |of: fn(&AuditEvent) -> &str| -> Vec<&str> { events.iter().map(of).collect() };
-    let users = |of: fn(&AuditEvent) -> Option<&str>| -> Vec<Option<&str>> {
-        events.iter().map(of).collect()
-    };
-    let optional_ids = |of: fn(&AuditEvent) -> Option<Uuid>| -> Vec<Option<Uuid>> {
-        events.iter().map(of).collect()
-    };
-    let ids: Vec<Uuid> = events.iter().map(|event| event.id).collect();
-    let times: Vec<OffsetDateTime> = events.iter().map(|event| event.created_at).collect();
-    let counts: Vec<Value> = events.iter().map(|event| to_json(event.counts)).collect();
     sqlx::query!(
         "-- store::audit_events::insert_many
         INSERT INTO audit_events
@@ -39,53 +31,49 @@ pub async fn insert_many(
                       $8::text[], $9::uuid[], $10::uuid[], $11::uuid[], $12::jsonb[])
                AS t (id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,
                      invitation_id, batch_id, request_id, counts)",
-        &ids,
-        &times,
-        &column(|event| &event.organization_id) as &[&str],
-        &column(|event| event.action.as_str()) as &[&str],
-        &column(AuditEvent::outcome) as &[&str],
-        &column(|event| &event.caller) as &[&str],
-        &users(|event| event.on_behalf_of_user_id.as_deref()) as &[Option<&str>],
-        &users(|event| event.subject_user_id.as_deref()) as &[Option<&str>],
-        &optional_ids(|event| event.invitation_id) as &[Option<Uuid>],
-        &optional_ids(|event| event.batch_id) as &[Option<Uuid>],
-        &optional_ids(|event| event.request_id) as &[Option<Uuid>],
-        &counts,
+        &column(events, |event| event.id),
+        &column(events, |event| event.created_at),
+        &column(events, |event| event.organization_id.as_str()) as &[&str],
+        &column(events, |event| event.action.as_str()) as &[&str],
+        &column(events, AuditEvent::outcome) as &[&str],
+        &column(events, |event| event.caller.as_str()) as &[&str],
+        &column(events, |event| event.on_behalf_of_user_id.as_deref()) as &[Option<&str>],
+        &column(events, |event| event.subject_user_id.as_deref()) as &[Option<&str>],
+        &column(events, |event| event.invitation_id) as &[Option<Uuid>],
+        &column(events, |event| event.batch_id) as &[Option<Uuid>],
+        &column(events, |event| event.request_id) as &[Option<Uuid>],
+        &column(events, |event| to_json(event.counts)),
     )
     .execute(connection.driver())
     .await?;
     Ok(())
 }
 
-/// What a list of events is narrowed to.
+/// Filters of the audit log.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
-    /// Only what was done in this organization.
     pub organization_id: Option<String>,
-    /// Only this action.
     pub action: Option<AuditAction>,
-    /// Only what this caller did.
     pub caller: Option<String>,
-    /// Only what was done for this user, or about them.
+    /// The user who acted, or whom the action was about.
     pub user_id: Option<String>,
-    /// Only what was about this invitation.
     pub invitation_id: Option<Uuid>,
-    /// Only what made this batch.
     pub batch_id: Option<Uuid>,
-    /// Only what was done then or later.
+    /// The earliest time.
     pub start: Option<OffsetDateTime>,
-    /// Only what was done before.
+    /// The time before which events are listed.
     pub end: Option<OffsetDateTime>,
 }
 
 impl AuditFilter {
-    /// Events before this id are none of those asked for: ids ascend with time, and a call draws that of its batch first.
+    /// A lower bound of the ids. Ids ascend with time, and a call generates the id of its batch before the id of its
+    /// event.
     fn first_id(&self) -> Uuid {
         let of_start = self.start.map(first_id_of);
         of_start.max(self.batch_id).unwrap_or(Uuid::nil())
     }
 
-    /// Events from this id on are none of those asked for.
+    /// An exclusive upper bound of the ids.
     fn end_id(&self, before: Option<Uuid>) -> Uuid {
         let of_end = self
             .end
@@ -98,150 +86,129 @@ impl AuditFilter {
     }
 }
 
-/// Events newest first, those older than `before` alone, at most `limit`. Ask in a transaction that is planned afresh.
+/// Calls `sqlx::query_as!` with a list of events, in which the macro replaces `COLUMNS` and `FILTERS` by SQL. It also
+/// adds the parameters that all lists have: `$1` and `$2` are the bounds of the ids, `$3` to `$8` are filters, and `$9`
+/// is the limit.
+///
+/// This is a macro because `sqlx::query_as!` accepts only string literals.
+macro_rules! audit_query {
+    (
+        $filter:ident, $before:ident, $limit:ident,
+        $select:literal + COLUMNS + $from:literal + FILTERS + $order:literal
+        $(, $argument:expr)* $(,)?
+    ) => {
+        sqlx::query_as!(
+            AuditRow,
+            $select
+                + " id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,
+               invitation_id, batch_id, request_id, counts"
+                + $from
+                + "
+           AND ($3::text IS NULL OR action = $3)
+           AND ($4::text IS NULL OR caller = $4)
+           AND ($5::text IS NULL OR on_behalf_of_user_id = $5 OR subject_user_id = $5)
+           AND ($6::uuid IS NULL OR batch_id = $6)
+           AND ($7::timestamptz IS NULL OR created_at >= $7)
+           AND ($8::timestamptz IS NULL OR created_at < $8)"
+                + $order,
+            $filter.first_id(),
+            $filter.end_id($before),
+            $filter.action.map(AuditAction::as_str),
+            $filter.caller,
+            $filter.user_id,
+            $filter.batch_id,
+            $filter.start,
+            $filter.end,
+            $limit,
+            $($argument),*
+        )
+    };
+}
+
+/// Returns events whose id is less than `before`, newest first, at most `limit`. Call
+/// [`force_custom_plans`](super::planner::force_custom_plans) first.
 pub async fn list(
     connection: &mut Connection<'_>,
     filter: &AuditFilter,
     before: Option<Uuid>,
     limit: i64,
 ) -> Result<Vec<AuditRecord>, StoreError> {
+    let driver = connection.driver();
     let rows = match (filter.invitation_id, filter.organization_id.as_deref()) {
-        (Some(id), _) => list_of_invitation(connection, id, filter, before, limit).await?,
-        (None, Some(id)) => list_of_one(connection, id, filter, before, limit).await?,
-        (None, None) => list_of_all(connection, filter, before, limit).await?,
-    };
-    Ok(rows.into_iter().map(Row::into_record).collect())
-}
-
-/// The range and the order name the primary key: by equality and in the order of ids alone, an organization with few
-/// events would be looked for among those of all others.
-async fn list_of_one(
-    connection: &mut Connection<'_>,
-    organization_id: &str,
-    filter: &AuditFilter,
-    before: Option<Uuid>,
-    limit: i64,
-) -> Result<Vec<Row>, StoreError> {
-    let rows = sqlx::query_as!(
-        Row,
-        "-- store::audit_events::list_of_one
-        SELECT id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,
-               invitation_id, batch_id, request_id, counts
+        (Some(id), organization_id) => {
+            // Materialized, so that the planner reads the few events of the invitation and then filters them. It could
+            // otherwise walk the whole organization.
+            let query = audit_query!(
+                filter,
+                before,
+                limit,
+                "-- store::audit_events::list_of_invitation
+        WITH event AS MATERIALIZED (SELECT * FROM audit_events WHERE invitation_id = $10)
+        SELECT" + COLUMNS
+                    + "
+          FROM event
+         WHERE id >= $1 AND id < $2 AND ($11::text IS NULL OR organization_id = $11)"
+                    + FILTERS
+                    + "
+         ORDER BY id DESC
+         LIMIT $9",
+                id,
+                organization_id,
+            );
+            query.fetch_all(driver).await?
+        }
+        (None, Some(id)) => {
+            // The range and the order are those of the primary key. With an equality, the planner could look for the
+            // events of a small organization among those of all organizations.
+            let query = audit_query!(
+                filter,
+                before,
+                limit,
+                "-- store::audit_events::list_of_organization
+        SELECT" + COLUMNS
+                    + "
           FROM audit_events
-         WHERE (organization_id, id) >= ($1, $2) AND (organization_id, id) < ($1, $3)
-           AND ($4::text IS NULL OR action = $4)
-           AND ($5::text IS NULL OR caller = $5)
-           AND ($6::text IS NULL OR on_behalf_of_user_id = $6 OR subject_user_id = $6)
-           AND ($7::uuid IS NULL OR batch_id = $7)
-           AND ($8::timestamptz IS NULL OR created_at >= $8)
-           AND ($9::timestamptz IS NULL OR created_at < $9)
+         WHERE (organization_id, id) >= ($10, $1) AND (organization_id, id) < ($10, $2)"
+                    + FILTERS
+                    + "
          ORDER BY organization_id DESC, id DESC
-         LIMIT $10",
-        organization_id,
-        filter.first_id(),
-        filter.end_id(before),
-        filter.action.map(AuditAction::as_str),
-        filter.caller,
-        filter.user_id,
-        filter.batch_id,
-        filter.start,
-        filter.end,
-        limit,
-    )
-    .fetch_all(connection.driver())
-    .await?;
-    Ok(rows)
-}
-
-async fn list_of_all(
-    connection: &mut Connection<'_>,
-    filter: &AuditFilter,
-    before: Option<Uuid>,
-    limit: i64,
-) -> Result<Vec<Row>, StoreError> {
-    let rows = sqlx::query_as!(
-        Row,
-        "-- store::audit_events::list_of_all
-        SELECT id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,
-               invitation_id, batch_id, request_id, counts
+         LIMIT $9",
+                id,
+            );
+            query.fetch_all(driver).await?
+        }
+        (None, None) => {
+            let query = audit_query!(
+                filter,
+                before,
+                limit,
+                "-- store::audit_events::list_of_all
+        SELECT" + COLUMNS
+                    + "
           FROM audit_events
-         WHERE id >= $1 AND id < $2
-           AND ($3::text IS NULL OR action = $3)
-           AND ($4::text IS NULL OR caller = $4)
-           AND ($5::text IS NULL OR on_behalf_of_user_id = $5 OR subject_user_id = $5)
-           AND ($6::uuid IS NULL OR batch_id = $6)
-           AND ($7::timestamptz IS NULL OR created_at >= $7)
-           AND ($8::timestamptz IS NULL OR created_at < $8)
+         WHERE id >= $1 AND id < $2"
+                    + FILTERS
+                    + "
          ORDER BY id DESC
          LIMIT $9",
-        filter.first_id(),
-        filter.end_id(before),
-        filter.action.map(AuditAction::as_str),
-        filter.caller,
-        filter.user_id,
-        filter.batch_id,
-        filter.start,
-        filter.end,
-        limit,
-    )
-    .fetch_all(connection.driver())
-    .await?;
-    Ok(rows)
+            );
+            query.fetch_all(driver).await?
+        }
+    };
+    Ok(rows.into_iter().map(AuditRow::into_record).collect())
 }
 
-/// The few events of one invitation first, and of them those that are asked for: a planner that weighed both at once could
-/// walk the whole organization for them.
-async fn list_of_invitation(
-    connection: &mut Connection<'_>,
-    invitation_id: Uuid,
-    filter: &AuditFilter,
-    before: Option<Uuid>,
-    limit: i64,
-) -> Result<Vec<Row>, StoreError> {
-    let rows = sqlx::query_as!(
-        Row,
-        "-- store::audit_events::list_of_invitation
-        WITH about AS MATERIALIZED (SELECT * FROM audit_events WHERE invitation_id = $10)
-        SELECT id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,
-               invitation_id, batch_id, request_id, counts
-          FROM about
-         WHERE id >= $1 AND id < $2
-           AND ($3::text IS NULL OR action = $3)
-           AND ($4::text IS NULL OR caller = $4)
-           AND ($5::text IS NULL OR on_behalf_of_user_id = $5 OR subject_user_id = $5)
-           AND ($11::text IS NULL OR organization_id = $11)
-           AND ($6::uuid IS NULL OR batch_id = $6)
-           AND ($7::timestamptz IS NULL OR created_at >= $7)
-           AND ($8::timestamptz IS NULL OR created_at < $8)
-         ORDER BY id DESC
-         LIMIT $9",
-        filter.first_id(),
-        filter.end_id(before),
-        filter.action.map(AuditAction::as_str),
-        filter.caller,
-        filter.user_id,
-        filter.batch_id,
-        filter.start,
-        filter.end,
-        limit,
-        invitation_id,
-        filter.organization_id,
-    )
-    .fetch_all(connection.driver())
-    .await?;
-    Ok(rows)
-}
-
-/// Deletes events of acts before a time, oldest first, at most `limit`.
+/// Deletes events of actions before a time, oldest first, at most `limit`.
 ///
-/// The one way past the guard of the table, which opens for the transaction that this runs in: run it by itself.
-/// Locks nothing beforehand, so that a role of the database without UPDATE may run it.
+/// This is the only statement that the trigger of the table lets delete. The trigger allows it for the rest of the
+/// transaction, so the transaction should do nothing else. The statement locks no rows in advance, because that needs
+/// the UPDATE privilege.
 pub async fn purge(
     connection: &mut Connection<'_>,
     before: OffsetDateTime,
     limit: i64,
 ) -> Result<Purged, StoreError> {
-    let purged = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         Purged,
         r#"-- store::audit_events::purge
         WITH retention AS MATERIALIZED (
@@ -259,11 +226,10 @@ pub async fn purge(
         limit,
     )
     .fetch_one(connection.driver())
-    .await?;
-    Ok(purged)
+    .await?)
 }
 
-/// The smallest id of a time, to the millisecond (RFC 9562 §5.7).
+/// The smallest `UUIDv7` of a time, to the millisecond (RFC 9562 §5.7).
 fn first_id_of(time: OffsetDateTime) -> Uuid {
     let millis = time.unix_timestamp_nanos() / 1_000_000;
     let millis = u64::try_from(millis).unwrap_or(0);
@@ -280,7 +246,7 @@ fn to_json(counts: AuditCounts) -> Value {
     Value::Object(named.collect::<Map<_, _>>())
 }
 
-struct Row {
+struct AuditRow {
     id: Uuid,
     created_at: OffsetDateTime,
     organization_id: String,
@@ -295,7 +261,7 @@ struct Row {
     counts: Value,
 }
 
-impl Row {
+impl AuditRow {
     fn into_record(self) -> AuditRecord {
         let count = |name: &str| self.counts.get(name).and_then(Value::as_u64).unwrap_or(0);
         AuditRecord {
@@ -322,7 +288,7 @@ mod tests {
     use time::macros::datetime;
 
     #[test]
-    fn the_first_id_of_a_time_is_before_all_of_its_millisecond_and_after_all_before() {
+    fn the_first_id_of_a_time_sorts_between_earlier_ids_and_those_of_its_millisecond() {
         let source = IdSource::new();
         let time = datetime!(2026-11-22 18:48:00.123 UTC);
         let before = source.next(time - Duration::MILLISECOND);

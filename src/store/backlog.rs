@@ -1,39 +1,37 @@
-//! The `outbox` table in figures: how many mails are owed, and since when.
+//! Figures of the `outbox` table: how many emails wait, and since when.
 //!
-//! Each figure is read from one end of a partial index and no further than a limit, so that it costs the same however
-//! many mails there are. The order that each part asks for is the whole order of its index: only that keeps a planner
-//! that guesses wrong from reading the table instead.
+//! Each figure is read from one end of a partial index, up to a limit, so it costs the same for any number of emails.
+//! Each part is ordered by all columns of its index. A planner with wrong statistics would otherwise read the table.
 
-use super::Connection;
 use time::OffsetDateTime;
 
-use super::StoreError;
+use super::{Connection, StoreError};
 
-/// Mails that are owed, each number counted up to a limit.
+/// Numbers of emails, each counted up to a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BacklogRow {
-    /// Waiting to be tried, now or later.
+    /// Waiting to be attempted, now or later.
     pub queued: i64,
-    /// Those of them whose time has come.
+    /// The part of `queued` that is due.
     pub due: i64,
-    /// Held by workers.
+    /// Claimed by workers.
     pub sending: i64,
-    /// Given up.
+    /// Dead letters.
     pub dead: i64,
-    /// Since when the one that has been due for longest is, whether a worker holds it or not.
+    /// Since when the email that has waited longest is due, whether it is claimed or not.
     pub oldest_due_at: Option<OffsetDateTime>,
 }
 
-/// The figures of the whole table.
+/// Returns the figures of the whole table.
 ///
-/// A mail that no server has judged yet waits since it was queued, however often its lane failed: what fails for the
-/// lane's sake counts no attempt and lines up anew. One that was judged waits since it is due again.
+/// An email that no server has accepted or rejected yet waits since it was queued, even if its lane failed many times:
+/// a failure of the lane counts no attempt. Any other email waits since it is due again.
 pub async fn get(
     connection: &mut Connection<'_>,
     limit: i64,
     now: OffsetDateTime,
 ) -> Result<BacklogRow, StoreError> {
-    let row = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         BacklogRow,
         r#"-- store::backlog::get
         WITH queued AS (
@@ -67,6 +65,5 @@ pub async fn get(
         now,
     )
     .fetch_one(connection.driver())
-    .await?;
-    Ok(row)
+    .await?)
 }

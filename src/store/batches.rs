@@ -1,60 +1,58 @@
-//! The `batches` table, and how many of a batch's invitations are where.
+//! The `batches` table, and the counts of a batch's invitations by state.
 //!
-//! The counts are those of `batch_counts` and of the events that were not folded into them yet. Whoever makes an event adds
-//! a row and waits for nobody; [`fold`] alone writes counters.
+//! The counts are the sum of `batch_counts` and of the events that were not folded into it yet. A transaction that
+//! changes invitations only inserts events, so it waits for no counter. Only [`fold_events`] writes `batch_counts`.
 
-use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Purged, StoreError};
+use super::{Connection, Purged, StoreError};
 use crate::domain::batch::{Batch, BatchCounts};
 use crate::domain::ids::OrganizationId;
 
-/// Items that were done in a batch.
+/// Items of a batch that were processed.
 #[derive(Debug, Clone, Copy)]
-pub struct Done<'a> {
-    /// The organization.
+pub struct ProcessedItems<'a> {
     pub organization_id: &'a OrganizationId,
-    /// The batch.
     pub batch_id: Uuid,
-    /// How many, whatever came of them.
+    /// How many items, failed ones included.
     pub items: usize,
-    /// How many of them failed.
     pub failed: usize,
-    /// Now.
     pub now: OffsetDateTime,
 }
 
-/// Writes down that items were done: the first ones make the batch, later ones add to it.
-pub async fn add(connection: &mut Connection<'_>, done: Done<'_>) -> Result<(), StoreError> {
+/// Adds processed items to a batch. The first items create the batch.
+pub async fn add_items(
+    connection: &mut Connection<'_>,
+    processed: ProcessedItems<'_>,
+) -> Result<(), StoreError> {
     sqlx::query!(
-        "-- store::batches::add
+        "-- store::batches::add_items
         INSERT INTO batches AS b (id, created_at, updated_at, item_count, failed_count, organization_id)
         VALUES ($1, $2, $2, $3, $4, $5)
             ON CONFLICT (organization_id, id) DO UPDATE
                SET updated_at = excluded.updated_at, item_count = b.item_count + excluded.item_count,
                    failed_count = b.failed_count + excluded.failed_count",
-        done.batch_id,
-        done.now,
-        i64::try_from(done.items).unwrap_or(i64::MAX),
-        i64::try_from(done.failed).unwrap_or(i64::MAX),
-        done.organization_id.as_str(),
+        processed.batch_id,
+        processed.now,
+        i64::try_from(processed.items).unwrap_or(i64::MAX),
+        i64::try_from(processed.failed).unwrap_or(i64::MAX),
+        processed.organization_id.as_str(),
     )
     .execute(connection.driver())
     .await?;
     Ok(())
 }
 
-/// A batch, without its counts.
-pub async fn find(
+/// Returns a batch without its counts.
+pub async fn get(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     id: Uuid,
 ) -> Result<Option<Batch>, StoreError> {
-    let batch = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         Batch,
-        "-- store::batches::find
+        "-- store::batches::get
         SELECT id, organization_id, created_at, updated_at, item_count, failed_count
           FROM batches
          WHERE organization_id = $1 AND id = $2",
@@ -62,17 +60,16 @@ pub async fn find(
         id,
     )
     .fetch_optional(connection.driver())
-    .await?;
-    Ok(batch)
+    .await?)
 }
 
-/// The transaction of a batch's first items, where its events begin; `None` if the organization has no such batch.
+/// Returns the transaction of a batch's first items, where its events begin. `None` if the batch does not exist.
 pub async fn first_transaction(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     id: Uuid,
 ) -> Result<Option<i64>, StoreError> {
-    let transaction_id = sqlx::query_scalar!(
+    Ok(sqlx::query_scalar!(
         r#"-- store::batches::first_transaction
         SELECT transaction_id::text::bigint AS "transaction_id!"
           FROM batches
@@ -81,28 +78,28 @@ pub async fn first_transaction(
         id,
     )
     .fetch_optional(connection.driver())
-    .await?;
-    Ok(transaction_id)
+    .await?)
 }
 
-/// How many invitations of a batch are in each pair of states, at one moment. One whose time ran out is counted as expired,
-/// and one that a worker holds as sending, as whoever reads it sees it.
+/// Counts the invitations of a batch by state and delivery state, as of one moment. As in every response, a pending
+/// invitation whose time of expiry has passed counts as expired, and one whose email is claimed counts as sending.
 pub async fn counts(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     id: Uuid,
     now: OffsetDateTime,
 ) -> Result<Vec<BatchCounts>, StoreError> {
-    let counts = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         BatchCounts,
         r#"-- store::batches::counts
-        WITH fresh AS (
+        WITH unfolded AS (
+            -- Events that are not part of batch_counts yet.
             SELECT old_state, old_delivery_state, new_state, new_delivery_state, invitation_count AS count
               FROM invitation_events
              WHERE organization_id = $1 AND transaction_id >= (SELECT folded_before FROM event_fold)
                AND batch_id = $2
         ), due AS MATERIALIZED (
-            -- In the order of the index that has few of them, whatever the planner knows.
+            -- Of all organizations, because the index over them holds few rows. The order makes the planner use it.
             SELECT organization_id, batch_id, state, delivery_state
               FROM invitations
              WHERE state = 'pending' AND expires_at <= $3
@@ -112,7 +109,8 @@ pub async fn counts(
               FROM due
              WHERE organization_id = $1 AND batch_id = $2
              GROUP BY state, delivery_state
-        ), held AS (
+        ), claimed AS (
+            -- Emails that a worker is sending.
             SELECT i.state, i.delivery_state, i.expires_at <= $3 AS is_overdue, count(*) AS count
               FROM outbox o
               JOIN invitations i ON i.id = o.invitation_id AND i.organization_id = o.organization_id
@@ -120,26 +118,26 @@ pub async fn counts(
              WHERE o.state = 'sending' AND o.organization_id = $1 AND i.batch_id = $2
                AND i.delivery_state NOT IN ('bounced', 'complained')
              GROUP BY i.state, i.delivery_state, is_overdue
-        ), moved (state, delivery_state, count) AS (
+        ), change (state, delivery_state, count) AS (
             SELECT state, delivery_state, invitation_count
               FROM batch_counts
              WHERE organization_id = $1 AND batch_id = $2
              UNION ALL
-            SELECT new_state, new_delivery_state, count FROM fresh
+            SELECT new_state, new_delivery_state, count FROM unfolded
              UNION ALL
-            SELECT old_state, old_delivery_state, -count FROM fresh WHERE old_state IS NOT NULL
+            SELECT old_state, old_delivery_state, -count FROM unfolded WHERE old_state IS NOT NULL
              UNION ALL
             SELECT 'expired', delivery_state, count FROM overdue
              UNION ALL
             SELECT state, delivery_state, -count FROM overdue
              UNION ALL
-            SELECT CASE WHEN state = 'pending' AND is_overdue THEN 'expired' ELSE state END, 'sending', count FROM held
+            SELECT CASE WHEN state = 'pending' AND is_overdue THEN 'expired' ELSE state END, 'sending', count FROM claimed
              UNION ALL
             SELECT CASE WHEN state = 'pending' AND is_overdue THEN 'expired' ELSE state END, delivery_state, -count
-              FROM held
+              FROM claimed
         )
         SELECT state AS "state!", delivery_state AS "delivery_state!", sum(count)::bigint AS "count!"
-          FROM moved
+          FROM change
          GROUP BY state, delivery_state
         HAVING sum(count) <> 0"#,
         organization_id.as_str(),
@@ -147,25 +145,25 @@ pub async fn counts(
         now,
     )
     .fetch_all(connection.driver())
-    .await?;
-    Ok(counts)
+    .await?)
 }
 
-/// Folds events into the counts, about so many rows of them and the rest of the last transaction; returns how many.
+/// Adds the oldest events to the counts: about `rows` rows, and the rest of the last transaction. Returns how many
+/// rows.
 ///
-/// Below the oldest transaction that still runs no event can be added any more, so what was folded is never looked at
-/// again. Whoever comes second waits, and then finds less to do or nothing.
-pub async fn fold(connection: &mut Connection<'_>, rows: i64) -> Result<i64, StoreError> {
-    let folded = sqlx::query_scalar!(
-        r#"-- store::batches::fold
+/// Only events below the horizon are folded. No event can be added there, so each event is read once. A concurrent call
+/// waits, and then continues where this one ended.
+pub async fn fold_events(connection: &mut Connection<'_>, rows: i64) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar!(
+        r#"-- store::batches::fold_events
         WITH fold AS MATERIALIZED (
             SELECT folded_before FROM event_fold WHERE id = 1 FOR NO KEY UPDATE
         ), range AS MATERIALIZED (
             SELECT fold.folded_before AS low,
                    greatest(fold.folded_before,
                             least(pg_snapshot_xmin(pg_current_snapshot()),
-                                  -- Right behind it: a transaction may have any number of events, and has all or none of
-                                  -- them folded.
+                                  -- The transaction after the last one to fold. All events of a transaction are folded
+                                  -- together, however many there are.
                                   (SELECT (transaction_id::text::bigint + 1)::text::xid8
                                      FROM invitation_events
                                     WHERE transaction_id >= fold.folded_before
@@ -178,40 +176,39 @@ pub async fn fold(connection: &mut Connection<'_>, rows: i64) -> Result<i64, Sto
                    e.new_delivery_state, e.invitation_count AS count
               FROM invitation_events e
              WHERE e.transaction_id >= (SELECT low FROM range) AND e.transaction_id < (SELECT high FROM range)
-        ), moved (organization_id, batch_id, state, delivery_state, count) AS (
+        ), change (organization_id, batch_id, state, delivery_state, count) AS (
             SELECT organization_id, batch_id, new_state, new_delivery_state, count FROM event
              UNION ALL
             SELECT organization_id, batch_id, old_state, old_delivery_state, -count
               FROM event
              WHERE old_state IS NOT NULL
-        ), written AS (
+        ), counted AS (
             INSERT INTO batch_counts AS c (organization_id, batch_id, state, delivery_state, invitation_count)
             SELECT organization_id, batch_id, state, delivery_state, sum(count)
-              FROM moved
-             -- The counts of a batch that is kept no more are not begun anew.
-             WHERE EXISTS (SELECT FROM batches b WHERE b.organization_id = moved.organization_id AND b.id = moved.batch_id)
+              FROM change
+             -- A batch that was purged gets no new counts.
+             WHERE EXISTS (SELECT FROM batches b WHERE b.organization_id = change.organization_id AND b.id = change.batch_id)
              GROUP BY organization_id, batch_id, state, delivery_state
             HAVING sum(count) <> 0
                 ON CONFLICT (organization_id, batch_id, state, delivery_state) DO UPDATE
                    SET invitation_count = c.invitation_count + excluded.invitation_count
-        ), marked AS (
+        ), progress AS (
             UPDATE event_fold SET folded_before = range.high FROM range WHERE range.high > range.low
         )
         SELECT count(*) AS "count!" FROM event"#,
         rows,
     )
     .fetch_one(connection.driver())
-    .await?;
-    Ok(folded)
+    .await?)
 }
 
-/// Deletes batches that were made at a time or before, with their counts, the oldest first, at most `limit`.
+/// Deletes batches that were created at a time or before, with their counts, oldest first, at most `limit`.
 pub async fn purge(
     connection: &mut Connection<'_>,
-    made_by: OffsetDateTime,
+    created_by: OffsetDateTime,
     limit: i64,
 ) -> Result<Purged, StoreError> {
-    let purged = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         Purged,
         r#"-- store::batches::purge
         WITH due AS (
@@ -226,16 +223,15 @@ pub async fn purge(
              USING due
              WHERE b.organization_id = due.organization_id AND b.id = due.id
             RETURNING b.organization_id, b.id, b.created_at
-        ), forgotten AS (
+        ), deleted_counts AS (
             DELETE FROM batch_counts AS c
              USING deleted
              WHERE c.organization_id = deleted.organization_id AND c.batch_id = deleted.id
         )
         SELECT count(*) AS "count!", min(created_at) AS "oldest?" FROM deleted"#,
-        made_by,
+        created_by,
         limit,
     )
     .fetch_one(connection.driver())
-    .await?;
-    Ok(purged)
+    .await?)
 }

@@ -1,23 +1,22 @@
-//! Mails of the `outbox` table that were given up, and their second chance.
+//! Dead letters: emails in the `outbox` table that were given up.
 
-use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::invitation_events::query_with_events;
+use super::{Connection, StoreError};
 use crate::domain::ids::OrganizationId;
 
-/// The invitations of an organization whose latest mail was given up and that still wait for their person, oldest
-/// first, at most `limit`. Each is looked up by itself, and the range names the index: as a join by equality this would
-/// be planned by guesses, and a wrong one compares each mail with each invitation.
-pub async fn find(
+/// Returns the invitations of an organization that can still be accepted and whose latest email is a dead letter,
+/// oldest first, at most `limit`.
+pub async fn list(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     limit: i64,
     now: OffsetDateTime,
 ) -> Result<Vec<Uuid>, StoreError> {
-    let ids = sqlx::query_scalar!(
-        "-- store::dead_letters::find
+    Ok(sqlx::query_scalar!(
+        "-- store::dead_letters::list
         SELECT o.invitation_id
           FROM outbox o
          CROSS JOIN LATERAL (
@@ -38,28 +37,28 @@ pub async fn find(
         Uuid::max(),
     )
     .fetch_all(connection.driver())
-    .await?;
-    Ok(ids)
+    .await?)
 }
 
-/// Queues again those of the invitations' latest mails that were given up, and tells the invitations, in one statement;
-/// returns the ids. The mails stay the same mails: what a mail is made from does not change, only its attempts begin
-/// anew. The invitations must be locked by this transaction and wait for their person.
+/// Requeues those of the invitations' latest emails that are dead letters, and returns the ids of the invitations. An
+/// email keeps its identity and its content, and its attempts are counted from 0.
+///
+/// The transaction must have locked the invitations and checked that they can still be accepted.
 pub async fn requeue_many(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     invitation_ids: &[Uuid],
     now: OffsetDateTime,
 ) -> Result<Vec<Uuid>, StoreError> {
-    let requeued = sqlx::query_scalar!(
+    let requeued = query_with_events!(query_scalar!(
         "-- store::dead_letters::requeue_many
         WITH latest AS MATERIALIZED (
-            SELECT asked.id, i.send_seq
-              FROM UNNEST($2::uuid[]) AS asked (id)
+            SELECT requested.id, i.send_seq
+              FROM UNNEST($2::uuid[]) AS requested (id)
              CROSS JOIN LATERAL (
                    SELECT send_seq, delivery_state
                      FROM invitations
-                    WHERE id = asked.id AND organization_id = $1
+                    WHERE id = requested.id AND organization_id = $1
                     LIMIT 1) AS i
              WHERE i.delivery_state = 'failed'
         ), requeued AS (
@@ -69,25 +68,21 @@ pub async fn requeue_many(
              WHERE o.invitation_id = latest.id AND o.send_seq = latest.send_seq AND o.organization_id = $1
                AND o.state = 'dead'
             RETURNING o.invitation_id
-        ), told AS (
+        ), changed AS (
             UPDATE invitations AS i
                SET delivery_state = 'queued', delivery_attempts = 0, next_attempt_at = $3, updated_at = $3
               FROM requeued
              WHERE i.id = requeued.invitation_id AND i.organization_id = $1
-            RETURNING i.id, i.batch_id, i.state
-        ), noted AS (
-            INSERT INTO invitation_events
-                   (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
-                    new_delivery_state, invitation_ids)
-            SELECT $3, $1, batch_id, 'requeued', state, 'failed', state, 'queued', array_agg(id ORDER BY id)
-              FROM told
-             GROUP BY batch_id, state
-        )
+            RETURNING i.id, i.organization_id, i.batch_id, i.updated_at, 'requeued' AS event_type,
+                      i.state AS old_state, 'failed' AS old_delivery_state, i.state AS new_state,
+                      i.delivery_state AS new_delivery_state
+        )" + EVENTS
+            + "
         SELECT invitation_id FROM requeued",
         organization_id.as_str(),
         invitation_ids,
         now,
-    )
+    ))
     .fetch_all(connection.driver())
     .await?;
     connection

@@ -1,39 +1,36 @@
-//! Erasing: what of the `invitations` table is about a person goes, what is left is about the organization.
+//! Erasure: removes personal data from the `invitations` table, and deletes old invitations.
 //!
-//! An address, the note, the metadata and what a mail server said are taken out of a row together; a keyed hash of the
-//! address stays, so that whoever names the address still finds the row. How old a row must be is not decided here.
+//! The address, the personal message, the metadata and the texts of mail servers are removed together. A keyed hash of
+//! the address stays, so that the invitation can still be found by its address. When to erase is not decided here.
 
-use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Purged, StoreError};
+use super::columns::column;
+use super::invitation_events::query_with_events;
+use super::{Connection, Purged, StoreError};
 use crate::domain::address_tag::AddressTag;
 
-/// An invitation that was locked and still has its address. Not `Debug`: it holds that.
-pub struct Erasable {
-    /// The invitation.
+/// An invitation that was locked and still has its address. Not `Debug`: it holds that address.
+pub struct ErasableInvitation {
     pub id: Uuid,
-    /// The organization.
     pub organization_id: String,
-    /// The address.
     pub email_normalized: String,
-    /// Whether its person could still come.
+    /// Whether the invitation can still be accepted.
     pub is_open: bool,
-    /// When it ended, or will by itself.
+    /// When the invitation ended or will expire.
     pub end_at: OffsetDateTime,
 }
 
-/// Locks invitations of an address over all organizations, at most `limit`, and waits for whoever holds one. In the order
-/// that everybody locks in.
+/// Locks invitations of an address in all organizations, at most `limit`.
 pub async fn lock_of_address(
     connection: &mut Connection<'_>,
     email_normalized: &str,
     limit: i64,
     now: OffsetDateTime,
-) -> Result<Vec<Erasable>, StoreError> {
-    let locked = sqlx::query_as!(
-        Erasable,
+) -> Result<Vec<ErasableInvitation>, StoreError> {
+    Ok(sqlx::query_as!(
+        ErasableInvitation,
         r#"-- store::erasures::lock_of_address
         SELECT id, organization_id, email_normalized AS "email_normalized!",
                state = 'pending' AND expires_at > $3 AS "is_open!", coalesce(ended_at, expires_at) AS "end_at!"
@@ -47,19 +44,18 @@ pub async fn lock_of_address(
         now,
     )
     .fetch_all(connection.driver())
-    .await?;
-    Ok(locked)
+    .await?)
 }
 
-/// Locks invitations that ended at a time or before and still have their address, the first to end first, at most `limit`.
-/// Passes over rows that others hold, and so waits for nobody.
+/// Locks invitations that ended at a time or before and still have their address, in the order in which they ended, at
+/// most `limit`. Skips locked rows.
 pub async fn lock_ended(
     connection: &mut Connection<'_>,
     ended_by: OffsetDateTime,
     limit: i64,
-) -> Result<Vec<Erasable>, StoreError> {
-    let locked = sqlx::query_as!(
-        Erasable,
+) -> Result<Vec<ErasableInvitation>, StoreError> {
+    Ok(sqlx::query_as!(
+        ErasableInvitation,
         r#"-- store::erasures::lock_ended
         SELECT id, organization_id, email_normalized AS "email_normalized!", false AS "is_open!",
                coalesce(ended_at, expires_at) AS "end_at!"
@@ -72,37 +68,30 @@ pub async fn lock_ended(
         limit,
     )
     .fetch_all(connection.driver())
-    .await?;
-    Ok(locked)
+    .await?)
 }
 
-/// Erases what is about a person from invitations that this transaction has locked, each with the tag of its address, in
-/// one statement. One whose person could still come is revoked, and mails that wait are canceled; returns how many mails.
+/// Removes personal data from invitations, which this transaction must have locked, and stores the tags of their
+/// addresses. Revokes invitations that can still be accepted, cancels queued emails, and returns how many emails were
+/// canceled.
 ///
-/// A mail that a worker holds is not waited for: it settles, and is not tried again.
+/// It does not wait for an email that a worker has claimed. The worker settles that email, and it is not retried.
 pub async fn erase_many(
     connection: &mut Connection<'_>,
-    rows: &[(&Erasable, AddressTag)],
+    rows: &[(&ErasableInvitation, AddressTag)],
     now: OffsetDateTime,
 ) -> Result<u64, StoreError> {
-    let ids: Vec<Uuid> = rows.iter().map(|(row, _)| row.id).collect();
-    let organization_ids: Vec<&str> = rows
-        .iter()
-        .map(|(row, _)| row.organization_id.as_str())
-        .collect();
-    let tags: Vec<&[u8]> = rows.iter().map(|(_, tag)| tag.bytes.as_slice()).collect();
-    let key_ids: Vec<i16> = rows.iter().map(|(_, tag)| i16::from(tag.key_id)).collect();
-    let canceled = sqlx::query_scalar!(
+    let canceled = query_with_events!(query_scalar!(
         r#"-- store::erasures::erase_many
         WITH before AS MATERIALIZED (
             SELECT i.id, i.organization_id, i.state, i.delivery_state
-              FROM UNNEST($1::uuid[], $2::text[]) AS asked (id, organization_id)
-              JOIN invitations i ON i.id = asked.id AND i.organization_id = asked.organization_id COLLATE "C"
+              FROM UNNEST($1::uuid[], $2::text[]) AS t (id, organization_id)
+              JOIN invitations i ON i.id = t.id AND i.organization_id = t.organization_id COLLATE "C"
              WHERE i.state = 'pending'
         ), erased AS (
             UPDATE invitations AS i
-               SET email = NULL, email_normalized = NULL, address_tag = asked.address_tag,
-                   address_tag_key_id = asked.key_id, message = '', redirect_url = '', public_metadata = NULL,
+               SET email = NULL, email_normalized = NULL, address_tag = t.address_tag,
+                   address_tag_key_id = t.key_id, message = '', redirect_url = '', public_metadata = NULL,
                    private_metadata = NULL, delivery_error = NULL, next_attempt_at = NULL, remind_at = NULL,
                    updated_at = $5,
                    state = CASE WHEN i.state <> 'pending' THEN i.state
@@ -111,49 +100,47 @@ pub async fn erase_many(
                    delivery_state = CASE WHEN i.state = 'pending' AND i.delivery_state IN ('queued', 'deferred')
                                          THEN 'canceled' ELSE i.delivery_state END
               FROM UNNEST($1::uuid[], $2::text[], $3::bytea[], $4::smallint[])
-                   AS asked (id, organization_id, address_tag, key_id)
-             WHERE i.id = asked.id AND i.organization_id = asked.organization_id COLLATE "C"
-            RETURNING i.id, i.organization_id, i.batch_id, i.state, i.delivery_state,
-                      'queued' AS waiting
-        ), told AS (
-            INSERT INTO invitation_events
-                   (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
-                    new_delivery_state, invitation_ids)
-            SELECT $5, erased.organization_id, batch_id, erased.state, before.state, before.delivery_state,
-                   erased.state, erased.delivery_state, array_agg(erased.id ORDER BY erased.id)
+                   AS t (id, organization_id, address_tag, key_id)
+             WHERE i.id = t.id AND i.organization_id = t.organization_id COLLATE "C"
+            RETURNING i.id, i.organization_id, i.batch_id, i.updated_at, i.state, i.delivery_state,
+                      'queued' AS queued_state
+        ), changed AS (
+            -- Only invitations that were pending. Erasing does not change the state of any other.
+            SELECT erased.id, erased.organization_id, erased.batch_id, erased.updated_at, erased.state AS event_type,
+                   before.state AS old_state, before.delivery_state AS old_delivery_state, erased.state AS new_state,
+                   erased.delivery_state AS new_delivery_state
               FROM erased
               JOIN before ON before.id = erased.id AND before.organization_id = erased.organization_id
-             GROUP BY erased.organization_id, batch_id, before.state, before.delivery_state, erased.state,
-                      erased.delivery_state
-        ), canceled AS (
+        )"# + EVENTS
+            + r#", canceled AS (
             UPDATE outbox AS o SET state = 'canceled'
               FROM erased
-             WHERE o.invitation_id = erased.id AND o.organization_id = erased.organization_id AND o.state = erased.waiting
+             WHERE o.invitation_id = erased.id AND o.organization_id = erased.organization_id AND o.state = erased.queued_state
             RETURNING o.invitation_id
         )
         SELECT count(*) AS "count!" FROM canceled"#,
-        &ids,
-        &organization_ids as &[&str],
-        &tags as &[&[u8]],
-        &key_ids,
+        &column(rows, |(row, _)| row.id),
+        &column(rows, |(row, _)| row.organization_id.as_str()) as &[&str],
+        &column(rows, |(_, tag)| tag.bytes.as_slice()) as &[&[u8]],
+        &column(rows, |(_, tag)| i16::from(tag.key_id)),
         now,
-    )
+    ))
     .fetch_one(connection.driver())
     .await?;
-    for id in organization_ids {
-        connection.notifications().add_events(id);
+    for (row, _) in rows {
+        connection.notifications().add_events(&row.organization_id);
     }
     Ok(canceled.unsigned_abs())
 }
 
-/// Deletes invitations without an address that ended at a time or before, with what is left of their mails, the first to
-/// end first, at most `limit`.
+/// Deletes invitations without an address that ended at a time or before, and their emails, in the order in which they
+/// ended, at most `limit`.
 pub async fn delete_ended(
     connection: &mut Connection<'_>,
     ended_by: OffsetDateTime,
     limit: i64,
 ) -> Result<Purged, StoreError> {
-    let purged = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         Purged,
         r#"-- store::erasures::delete_ended
         WITH due AS (
@@ -168,7 +155,7 @@ pub async fn delete_ended(
              USING due
              WHERE i.id = due.id AND i.organization_id = due.organization_id
             RETURNING i.id, i.organization_id, coalesce(i.ended_at, i.expires_at) AS end_at
-        ), forgotten AS (
+        ), deleted_mail AS (
             DELETE FROM outbox AS o
              USING deleted
              WHERE o.invitation_id = deleted.id AND o.organization_id = deleted.organization_id
@@ -178,6 +165,5 @@ pub async fn delete_ended(
         limit,
     )
     .fetch_one(connection.driver())
-    .await?;
-    Ok(purged)
+    .await?)
 }

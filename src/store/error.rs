@@ -1,11 +1,11 @@
-//! What can go wrong in the database, in the few ways that make a difference to whoever asked.
+//! Errors of the database, grouped by what the caller can do about them.
 
-/// A rule the schema keeps, by the name it has in the migrations.
+/// A constraint of the schema, by its name in the migrations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Constraint {
-    /// One pending invitation for each address of an organization.
+    /// An address has at most one pending invitation in an organization.
     InvitationsPending,
-    /// Another one; always a fault of the service.
+    /// Any other constraint. Violating it is always a bug of the service.
     Other,
 }
 
@@ -18,40 +18,36 @@ impl Constraint {
     }
 }
 
-/// A failure of the store. Driver text stays in the source chain, for the log alone.
+/// An error of the store. The text of the driver is only in the source chain, for the log.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// A rule of the schema was broken.
-    #[error("the constraint {0:?} was broken")]
+    #[error("the constraint {0:?} was violated")]
     Conflict(Constraint, #[source] sqlx::Error),
-    /// Other transactions were in the way; the same one may work in a moment.
-    #[error("the transaction lost against others")]
+    /// Retrying the transaction may succeed.
+    #[error("the transaction lost against concurrent transactions")]
     Contended(#[source] sqlx::Error),
-    /// The database is away, or too busy.
+    /// The database is down or overloaded.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
-    /// The database takes no writes.
     #[error("the database is read-only")]
     ReadOnly,
-    /// A row holds what no row can hold.
-    #[error("the column {0} holds an impossible value")]
+    /// A row contains a value that the service never writes.
+    #[error("the column {0} contains an invalid value")]
     Inconsistent(&'static str),
-    /// The schema could not be brought up to date.
     #[error("the migration failed")]
     Migration(#[from] sqlx::migrate::MigrateError),
-    /// Everything else: a fault of the service.
-    #[error("the database refused a statement")]
+    /// Any other error. It is always a bug of the service.
+    #[error("the database rejected a statement")]
     Database(#[source] sqlx::Error),
 }
 
-/// An error that knows whether the same work may succeed if it is done again at once.
+/// An error that says whether to retry the work and whether to keep the connection.
 pub trait Transient {
-    /// Whether trying again makes sense.
+    /// Whether the same work may succeed if it is retried at once.
     fn is_transient(&self) -> bool;
 
-    /// Whether the connection it came over should be closed: it may be broken, or lead to a server that is not the one
-    /// to talk to any more.
-    fn doubts_connection(&self) -> bool;
+    /// Whether to close the connection, because it may be broken or lead to a server that is no longer the primary.
+    fn invalidates_connection(&self) -> bool;
 }
 
 impl Transient for StoreError {
@@ -59,7 +55,7 @@ impl Transient for StoreError {
         matches!(self, Self::Contended(_))
     }
 
-    fn doubts_connection(&self) -> bool {
+    fn invalidates_connection(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::ReadOnly)
     }
 }

@@ -1,14 +1,15 @@
-//! The `feedback_events` table: reports that were taken; and what a report tells of the invitation whose mail it is about.
+//! The `feedback_events` table: delivery reports that were processed, and what a report changes in its invitation.
 
-use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::columns::column;
+use super::invitation_events::query_with_events;
+use super::{Connection, StoreError};
 use crate::domain::invitation::DeliveryState;
 
-/// Remembers a report; `false` if it was taken before. Waits for a twin in flight: when that commits the report is
-/// known, when it rolls back the report is new.
+/// Inserts a report, and returns `false` if it was processed before. Waits for a concurrent transaction with the same
+/// report.
 pub async fn insert(
     connection: &mut Connection<'_>,
     source: &str,
@@ -28,10 +29,10 @@ pub async fn insert(
     Ok(inserted.rows_affected() == 1)
 }
 
-/// Forgets reports that were taken before a time, at most `limit`; returns how many.
+/// Deletes reports that were processed at a time or before, at most `limit`, and returns how many.
 pub async fn purge(
     connection: &mut Connection<'_>,
-    forget_before: OffsetDateTime,
+    processed_by: OffsetDateTime,
     limit: i64,
 ) -> Result<u64, StoreError> {
     let purged = sqlx::query!(
@@ -43,7 +44,7 @@ pub async fn purge(
                 WHERE created_at <= $1
                 LIMIT $2
                   FOR UPDATE SKIP LOCKED)",
-        forget_before,
+        processed_by,
         limit,
     )
     .execute(connection.driver())
@@ -53,26 +54,25 @@ pub async fn purge(
 
 /// The invitation that a report is about. Not `Debug`: it holds an address.
 pub struct ReportedInvitation {
-    /// The invitation.
     pub id: Uuid,
-    /// The organization.
     pub organization_id: String,
-    /// Which of its mails is the latest.
+    /// The number of the invitation's latest email.
     pub send_seq: i32,
-    /// The address; `None` once it was erased.
+    /// `None` once the address was erased.
     pub email_normalized: Option<String>,
-    /// What stands for it then.
+    /// The keyed hash of an erased address.
     pub address_tag: Option<Vec<u8>>,
-    /// The key that is made with.
+    /// The key that `address_tag` was derived with.
     pub address_tag_key_id: Option<i16>,
 }
 
-/// Locks the invitation of a mail until the transaction ends. Looks without an organization, because a mail names none.
+/// Locks the invitation of an email until the transaction ends. It may belong to any organization, because an email
+/// does not name one.
 pub async fn lock_invitation(
     connection: &mut Connection<'_>,
     id: Uuid,
 ) -> Result<Option<ReportedInvitation>, StoreError> {
-    let invitation = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         ReportedInvitation,
         "-- store::feedback_events::lock_invitation
         SELECT id, organization_id, send_seq, email_normalized, address_tag, address_tag_key_id
@@ -82,69 +82,65 @@ pub async fn lock_invitation(
         id,
     )
     .fetch_optional(connection.driver())
-    .await?;
-    Ok(invitation)
+    .await?)
 }
 
-/// What a report says of a mail.
+/// What a report says about an email.
 #[derive(Debug, Clone, Copy)]
-pub struct Report<'a> {
-    /// Where the mail is after all; `None` if it may still arrive.
+pub struct DeliveryReport<'a> {
+    /// The final state of the email. `None` if it may still arrive.
     pub delivery_state: Option<DeliveryState>,
-    /// The states that this comes after. In any other one the invitation is left as it is.
+    /// The states that the report may change. In any other state the invitation stays as it is.
     pub after: &'a [DeliveryState],
-    /// What was said, without the address; may be empty.
+    /// The reason without the address. May be empty.
     pub text: &'a str,
     /// The SMTP reply code.
     pub reply_code: Option<u16>,
 }
 
-/// Tells an invitation that was locked what became of its latest mail. One that is known to have arrived or not is not
-/// tried again.
-pub async fn tell(
+/// Applies a report to the invitation, which this transaction must have locked. An email whose final state is known is
+/// not retried.
+pub async fn apply_report(
     connection: &mut Connection<'_>,
     invitation: &ReportedInvitation,
-    report: Report<'_>,
+    report: DeliveryReport<'_>,
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
-    let after: Vec<&str> = report.after.iter().map(|state| state.as_str()).collect();
-    sqlx::query!(
-        "-- store::feedback_events::tell
+    query_with_events!(query!(
+        "-- store::feedback_events::apply_report
         WITH before AS (
             SELECT id, delivery_state FROM invitations WHERE id = $1 AND organization_id = $2
-        ), told AS (
+        ), updated AS (
             UPDATE invitations
                SET delivery_state = coalesce($3, delivery_state),
-                   -- An erased invitation takes in nothing more that may be about its person.
+                   -- An erased invitation stores no text that may contain personal data.
                    delivery_error = CASE WHEN email IS NOT NULL
                                          THEN coalesce(nullif($4, ''), delivery_error) END,
                    delivery_reply_code = coalesce($5, delivery_reply_code),
                    next_attempt_at = CASE WHEN $3::text IS NULL THEN next_attempt_at END,
                    updated_at = $6
              WHERE id = $1 AND organization_id = $2 AND delivery_state = ANY($7)
-            RETURNING id, batch_id, state, delivery_state, send_seq,
-                      'queued' AS waiting
-        ), noted AS (
-            INSERT INTO invitation_events
-                   (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
-                    new_delivery_state, invitation_ids)
-            SELECT $6, $2, batch_id, told.delivery_state, state, before.delivery_state, state, told.delivery_state,
-                   ARRAY[told.id]
-              FROM told
-              JOIN before ON before.delivery_state <> told.delivery_state
-        )
+            RETURNING id, organization_id, batch_id, updated_at, state, delivery_state, send_seq, 'queued' AS queued_state
+        ), changed AS (
+            SELECT updated.id, organization_id, batch_id, updated_at, updated.delivery_state AS event_type,
+                   state AS old_state, before.delivery_state AS old_delivery_state, state AS new_state,
+                   updated.delivery_state AS new_delivery_state
+              FROM updated
+              JOIN before ON before.delivery_state <> updated.delivery_state
+        )" + EVENTS
+            + "
         UPDATE outbox AS o SET state = 'canceled'
-          FROM told
-         WHERE o.invitation_id = $1 AND o.send_seq = told.send_seq AND o.organization_id = $2
-           AND o.state = told.waiting AND $3::text IS NOT NULL",
+          FROM updated
+         WHERE o.invitation_id = $1 AND o.send_seq = updated.send_seq AND o.organization_id = $2
+           AND o.state = updated.queued_state AND $3::text IS NOT NULL",
         invitation.id,
         invitation.organization_id,
         report.delivery_state.map(DeliveryState::as_str),
         report.text,
         report.reply_code.and_then(|code| i16::try_from(code).ok()),
         now,
-        &after as &[&str],
-    )
+        &column(report.after, |state| state.as_str()) as &[&str],
+    ))
     .execute(connection.driver())
     .await?;
     connection

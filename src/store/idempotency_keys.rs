@@ -1,40 +1,37 @@
-//! The `idempotency_keys` table: calls that may be repeated, and what they were answered.
+//! The `idempotency_keys` table: requests that may be repeated, and their responses.
 
-use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{Connection, StoreError};
 
-/// Whose call it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestKey {
-    /// The organization.
     pub organization_id: String,
     /// The name of the caller.
     pub caller: String,
-    /// Which call.
     pub method: &'static str,
-    /// The caller's id for it.
+    /// The caller's id of the request.
     pub request_id: Uuid,
 }
 
-/// A call that was made before.
+/// A request that was made before.
 pub struct StoredRequest {
-    /// SHA-256 of what was asked.
+    /// SHA-256 of the request.
     pub request_hash: Vec<u8>,
-    /// What was answered.
     pub response: Option<Vec<u8>>,
 }
 
-/// Claims a key for this transaction; `false` if a younger call holds it. Waits for a call that is in flight: when it
-/// commits the key is taken, when it rolls back the key is ours.
+/// Claims a key for this transaction. Returns `false` if another request claimed it after `expired_by`.
+///
+/// Blocks while a concurrent request holds the key. If that request commits, the key is taken. If it rolls back, this
+/// transaction gets the key.
 pub async fn claim(
     connection: &mut Connection<'_>,
     key: &RequestKey,
     request_hash: &[u8],
     now: OffsetDateTime,
-    forget_before: OffsetDateTime,
+    expired_by: OffsetDateTime,
 ) -> Result<bool, StoreError> {
     let claimed = sqlx::query!(
         "-- store::idempotency_keys::claim
@@ -49,20 +46,20 @@ pub async fn claim(
         key.request_id,
         request_hash,
         now,
-        forget_before,
+        expired_by,
     )
     .execute(connection.driver())
     .await?;
     Ok(claimed.rows_affected() == 1)
 }
 
-/// What is known of an earlier call under this key.
+/// Returns the request that claimed a key after `expired_by`.
 pub async fn get(
     connection: &mut Connection<'_>,
     key: &RequestKey,
-    forget_before: OffsetDateTime,
+    expired_by: OffsetDateTime,
 ) -> Result<Option<StoredRequest>, StoreError> {
-    let stored = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         StoredRequest,
         "-- store::idempotency_keys::get
         SELECT request_hash, response
@@ -72,19 +69,19 @@ pub async fn get(
         key.caller,
         key.method,
         key.request_id,
-        forget_before,
+        expired_by,
     )
     .fetch_optional(connection.driver())
-    .await?;
-    Ok(stored)
+    .await?)
 }
 
-/// Holds the key of a call that goes on in many transactions, so that twins of it take turns; returns what is kept under it.
+/// Locks the key of a request that is processed in many transactions, so that concurrent requests with the same key are
+/// processed one after the other. Returns the stored request.
 pub async fn lock(
     connection: &mut Connection<'_>,
     key: &RequestKey,
 ) -> Result<Option<StoredRequest>, StoreError> {
-    let stored = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         StoredRequest,
         "-- store::idempotency_keys::lock
         SELECT request_hash, response
@@ -97,11 +94,10 @@ pub async fn lock(
         key.request_id,
     )
     .fetch_optional(connection.driver())
-    .await?;
-    Ok(stored)
+    .await?)
 }
 
-/// Keeps the answer of a call whose key this transaction claimed.
+/// Stores the response under a key that this transaction claimed.
 pub async fn set_response(
     connection: &mut Connection<'_>,
     key: &RequestKey,
@@ -122,14 +118,14 @@ pub async fn set_response(
     Ok(())
 }
 
-/// Forgets calls that were made before a time, at most `limit`; returns how many.
-pub async fn forget(
+/// Deletes requests that were made at a time or before, at most `limit`, and returns how many.
+pub async fn purge(
     connection: &mut Connection<'_>,
-    forget_before: OffsetDateTime,
+    expired_by: OffsetDateTime,
     limit: i64,
 ) -> Result<u64, StoreError> {
-    let forgotten = sqlx::query!(
-        "-- store::idempotency_keys::forget
+    let purged = sqlx::query!(
+        "-- store::idempotency_keys::purge
         DELETE FROM idempotency_keys
          WHERE (organization_id, caller, method, request_id) IN (
                SELECT organization_id, caller, method, request_id
@@ -137,10 +133,10 @@ pub async fn forget(
                 WHERE created_at <= $1
                 LIMIT $2
                   FOR UPDATE SKIP LOCKED)",
-        forget_before,
+        expired_by,
         limit,
     )
     .execute(connection.driver())
     .await?;
-    Ok(forgotten.rows_affected())
+    Ok(purged.rows_affected())
 }

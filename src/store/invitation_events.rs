@@ -1,74 +1,102 @@
-//! The `invitation_events` table, read. Events are written by the statements that make them.
+//! The `invitation_events` table, a log of what happened to invitations. The statements that change invitations write
+//! it with `query_with_events!`.
 //!
-//! A row stands where its transaction began and is seen when that ends, so one may appear before others that were read
-//! already. Below the horizon, the oldest transaction that still runs, none can: those rows are final.
+//! Events are ordered by the transaction that wrote them. A transaction becomes visible when it commits, so its events
+//! may appear before others that were read already. The horizon is the oldest transaction that still runs. Below the
+//! horizon no event can be added any more.
 
-use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Purged, StoreError};
+use super::{Connection, Purged, StoreError};
 use crate::domain::event::EventPosition;
 use crate::domain::ids::OrganizationId;
 
-/// Most rows that one look for news reads.
-const NEWS_ROWS_MAX: i64 = 5_000;
+/// Most rows that [`changed_organizations`] reads.
+const POLLED_ROWS_MAX: i64 = 5_000;
+
+/// Calls `sqlx::query!` or one of its relatives with a statement that changes invitations and must write their events.
+/// The macro puts the common table expression that inserts the events in the place of `EVENTS`. It inserts one row for
+/// each batch and transition, which holds the ids of the invitations in ascending order.
+///
+/// The statement must have a common table expression `changed` with a row for each invitation and the columns `id`,
+/// `organization_id`, `batch_id`, `updated_at`, `event_type`, `old_state`, `old_delivery_state`, `new_state` and
+/// `new_delivery_state`.
+///
+/// This is a macro because the events must be written by the same statement, which saves a round trip, and because
+/// `sqlx::query!` accepts only string literals.
+macro_rules! query_with_events {
+    ($query:ident!($($record:ident,)? $before:literal + EVENTS + $after:literal, $($arguments:tt)*)) => {
+        sqlx::$query!(
+            $($record,)?
+            $before
+                + ", event AS (
+            INSERT INTO invitation_events
+                   (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
+                    new_delivery_state, invitation_ids)
+            SELECT updated_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
+                   new_delivery_state, array_agg(id ORDER BY id)
+              FROM changed
+             GROUP BY updated_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
+                      new_delivery_state
+        )" + $after,
+            $($arguments)*
+        )
+    };
+}
+
+pub(super) use query_with_events;
 
 /// What to read of the log.
 #[derive(Debug, Clone, Copy)]
-pub struct Reading<'a> {
-    /// Of which organization.
+pub struct EventQuery<'a> {
     pub organization_id: &'a OrganizationId,
-    /// Only this batch.
+    /// Only the events of this batch.
     pub batch_id: Option<Uuid>,
-    /// Where to begin.
+    /// The first position to read.
     pub from: EventPosition,
-    /// Rows by their numbers that were read before, with how many of their events.
-    pub known: &'a [(i64, i32)],
-    /// Most rows to look at.
+    /// `seq` of rows that were read before, with how many of their events were read.
+    pub already_read: &'a [(i64, i32)],
+    /// Most rows to scan.
     pub rows_max: i64,
     /// Most events to return.
     pub events_max: i32,
 }
 
-/// A row of events.
 #[derive(Debug, Clone)]
 pub struct EventRow {
-    /// Where it stands.
     pub position: EventPosition,
-    /// When it happened.
     pub created_at: OffsetDateTime,
-    /// What happened, by its name.
     pub event_type: String,
-    /// The batch that made the invitations.
+    /// The batch that created the invitations.
     pub batch_id: Uuid,
-    /// How many events it holds.
-    pub size: usize,
-    /// The invitations of those that come next, as many as the page has room for; maybe none.
+    /// How many events the row holds, read or not.
+    pub event_count: usize,
+    /// The invitations of the next unread events, as many as fit into the page. May be empty.
     pub invitation_ids: Vec<Uuid>,
 }
 
-/// A part of the log, read at one moment.
+/// A part of the log as of one moment.
 #[derive(Debug, Clone)]
-pub struct Page {
+pub struct EventPage {
     /// The oldest transaction that still runs.
     pub horizon: i64,
-    /// The last row that was looked at and when it happened, if there may be more behind it.
-    pub cut: Option<(EventPosition, OffsetDateTime)>,
-    /// Rows in order; the last one may be there in part.
+    /// The last row that was scanned and its time, if there may be rows behind it.
+    pub truncated_at: Option<(EventPosition, OffsetDateTime)>,
+    /// Rows in order. The last row may be incomplete.
     pub rows: Vec<EventRow>,
 }
 
-/// Reads a part of the log. One statement, so that the horizon is that of the rows. As a range in
-/// the order of the index, which names it: with an equality, a planner without statistics takes an organization for so small
-/// that it reads and sorts all of it.
-pub async fn page(
+/// Reads a part of the log. It is one statement, so that the horizon is the one of the moment at which the rows were
+/// read.
+#[expect(clippy::too_many_lines, reason = "one statement")]
+pub async fn read_page(
     connection: &mut Connection<'_>,
-    reading: Reading<'_>,
-) -> Result<Page, StoreError> {
-    let (known_seqs, known_counts): (Vec<i64>, Vec<i32>) = reading.known.iter().copied().unzip();
+    query: EventQuery<'_>,
+) -> Result<EventPage, StoreError> {
+    let (read_seqs, read_counts): (Vec<i64>, Vec<i32>) = query.already_read.iter().copied().unzip();
     let rows = sqlx::query!(
-        r#"-- store::invitation_events::page
+        r#"-- store::invitation_events::read_page
         WITH scanned AS MATERIALIZED (
             SELECT transaction_id, seq, batch_id, created_at, event_type, invitation_count, invitation_ids
               FROM invitation_events
@@ -77,115 +105,114 @@ pub async fn page(
              ORDER BY organization_id, transaction_id, seq
              LIMIT $4
         ), unread AS (
+            -- preceding_count: how many unread events the rows before this one hold.
             SELECT s.transaction_id, s.seq, s.batch_id, s.created_at, s.event_type, s.invitation_count,
-                   s.invitation_ids, coalesce(known.count, 0) AS known_count,
+                   s.invitation_ids, coalesce(known.count, 0) AS read_count,
                    sum(s.invitation_count - coalesce(known.count, 0)) OVER (ORDER BY s.transaction_id, s.seq)
-                   - (s.invitation_count - coalesce(known.count, 0)) AS before
+                   - (s.invitation_count - coalesce(known.count, 0)) AS preceding_count
               FROM scanned s
               LEFT JOIN UNNEST($5::bigint[], $6::integer[]) AS known (seq, count) ON known.seq = s.seq
              WHERE ($7::uuid IS NULL OR s.batch_id = $7) AND s.invitation_count > coalesce(known.count, 0)
-        ), look AS (
+        ), page AS (
             SELECT pg_snapshot_xmin(pg_current_snapshot()) AS horizon,
                    (SELECT count(*) FROM scanned) AS scanned_count
         )
-        SELECT look.horizon::text::bigint AS "horizon!", look.scanned_count AS "scanned_count!",
+        SELECT page.horizon::text::bigint AS "horizon!", page.scanned_count AS "scanned_count!",
                last.transaction_id::text::bigint AS "last_transaction_id?", last.seq AS "last_seq?",
                last.created_at AS "last_created_at?",
                unread.transaction_id::text::bigint AS "transaction_id?", unread.seq AS "seq?",
                unread.batch_id AS "batch_id?", unread.created_at AS "created_at?",
                unread.event_type AS "event_type?", unread.invitation_count AS "invitation_count?",
-               unread.invitation_ids[known_count + 1 : known_count + ($8 - before)::integer] AS "invitation_ids?"
-          FROM look
+               unread.invitation_ids[read_count + 1 : read_count + ($8 - preceding_count)::integer] AS "invitation_ids?"
+          FROM page
           LEFT JOIN (SELECT transaction_id, seq, created_at
                        FROM scanned
                       ORDER BY transaction_id DESC, seq DESC
                       LIMIT 1) AS last ON true
-          LEFT JOIN unread ON unread.before <= $8
+          LEFT JOIN unread ON unread.preceding_count <= $8
          ORDER BY unread.transaction_id, unread.seq"#,
-        reading.organization_id.as_str(),
-        reading.from.transaction_id,
-        reading.from.seq,
-        reading.rows_max,
-        &known_seqs,
-        &known_counts,
-        reading.batch_id,
-        i64::from(reading.events_max),
+        query.organization_id.as_str(),
+        query.from.transaction_id,
+        query.from.seq,
+        query.rows_max,
+        &read_seqs,
+        &read_counts,
+        query.batch_id,
+        i64::from(query.events_max),
         i64::MAX,
     )
     .fetch_all(connection.driver())
     .await?;
+    let position = |transaction_id, seq| EventPosition {
+        transaction_id,
+        seq,
+    };
     let first = rows.first().ok_or(StoreError::Inconsistent("horizon"))?;
     let last = first
         .last_transaction_id
         .zip(first.last_seq)
         .zip(first.last_created_at);
-    let cut = last
-        .filter(|_| first.scanned_count >= reading.rows_max)
-        .map(|((transaction_id, seq), created_at)| {
-            let position = EventPosition {
-                transaction_id,
-                seq,
-            };
-            (position, created_at)
-        });
+    let truncated_at = last
+        .filter(|_| first.scanned_count >= query.rows_max)
+        .map(|((transaction_id, seq), created_at)| (position(transaction_id, seq), created_at));
     let horizon = first.horizon;
     let rows = rows.into_iter().filter_map(|row| {
         Some(EventRow {
-            position: EventPosition {
-                transaction_id: row.transaction_id?,
-                seq: row.seq?,
-            },
+            position: position(row.transaction_id?, row.seq?),
             created_at: row.created_at?,
             event_type: row.event_type?,
             batch_id: row.batch_id?,
-            size: usize::try_from(row.invitation_count?).ok()?,
+            event_count: usize::try_from(row.invitation_count?).ok()?,
             invitation_ids: row.invitation_ids?,
         })
     });
-    Ok(Page {
+    Ok(EventPage {
         horizon,
-        cut,
+        truncated_at,
         rows: rows.collect(),
     })
 }
 
-/// From where the database's own log of transactions goes on, at one moment.
+/// The transactions that run at one moment.
 #[derive(Debug, Clone, Copy)]
-pub struct Span {
+pub struct SnapshotBounds {
     /// The oldest transaction that still runs.
     pub horizon: i64,
-    /// The next one to begin.
+    /// The next transaction to begin.
     pub end: i64,
 }
 
-/// Where the log stands now.
-pub async fn span(connection: &mut Connection<'_>) -> Result<Span, StoreError> {
-    let span = sqlx::query_as!(
-        Span,
-        r#"-- store::invitation_events::span
+pub async fn snapshot_bounds(
+    connection: &mut Connection<'_>,
+) -> Result<SnapshotBounds, StoreError> {
+    Ok(sqlx::query_as!(
+        SnapshotBounds,
+        r#"-- store::invitation_events::snapshot_bounds
         SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "horizon!",
                pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS "end!""#,
     )
     .fetch_one(connection.driver())
-    .await?;
-    Ok(span)
+    .await?)
 }
 
-/// Who has new events.
+/// Organizations that have new events.
 #[derive(Debug)]
-pub struct News {
-    /// From where to look next time.
+pub struct ChangedOrganizations {
+    /// The transaction to poll from next time.
     pub horizon: i64,
-    /// The organizations.
     pub organization_ids: Vec<String>,
-    /// Whether there are more of them.
-    pub is_cut: bool,
+    /// Whether there may be more organizations.
+    pub is_truncated: bool,
 }
 
-/// The organizations with events of a transaction or later ones; without one, only from where to look next time.
-pub async fn news(connection: &mut Connection<'_>, from: Option<i64>) -> Result<News, StoreError> {
-    let news = sqlx::query!(
-        r#"-- store::invitation_events::news
+/// Returns the organizations that have events of transaction `from` or later ones. Without `from` it returns no
+/// organizations.
+pub async fn changed_organizations(
+    connection: &mut Connection<'_>,
+    from: Option<i64>,
+) -> Result<ChangedOrganizations, StoreError> {
+    let changed = sqlx::query!(
+        r#"-- store::invitation_events::changed_organizations
         WITH fresh AS MATERIALIZED (
             SELECT organization_id
               FROM invitation_events
@@ -197,25 +224,25 @@ pub async fn news(connection: &mut Connection<'_>, from: Option<i64>) -> Result<
                ARRAY(SELECT DISTINCT organization_id FROM fresh) AS "organization_ids!",
                (SELECT count(*) FROM fresh) AS "count!""#,
         from,
-        NEWS_ROWS_MAX,
+        POLLED_ROWS_MAX,
     )
     .fetch_one(connection.driver())
     .await?;
-    Ok(News {
-        horizon: news.horizon,
-        organization_ids: news.organization_ids,
-        is_cut: news.count >= NEWS_ROWS_MAX,
+    Ok(ChangedOrganizations {
+        horizon: changed.horizon,
+        organization_ids: changed.organization_ids,
+        is_truncated: changed.count >= POLLED_ROWS_MAX,
     })
 }
 
-/// Deletes events that happened at a time or before and are in the counts, the oldest transactions first, out of the
-/// `limit` oldest ones.
+/// Deletes events that happened at `happened_by` or before and are part of the batch counts. It looks at the `limit`
+/// events of the oldest transactions.
 pub async fn purge(
     connection: &mut Connection<'_>,
     happened_by: OffsetDateTime,
     limit: i64,
 ) -> Result<Purged, StoreError> {
-    let purged = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         Purged,
         r#"-- store::invitation_events::purge
         WITH oldest AS MATERIALIZED (
@@ -236,6 +263,5 @@ pub async fn purge(
         limit,
     )
     .fetch_one(connection.driver())
-    .await?;
-    Ok(purged)
+    .await?)
 }

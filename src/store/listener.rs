@@ -1,8 +1,8 @@
-//! The listener: tells other processes what was committed here, and hears from them, over one connection of its own.
+//! The listener exchanges notifications with other processes by LISTEN and NOTIFY, over a connection of its own.
 //!
-//! NOTIFY takes a lock over the whole database until its transaction ends, so it is never part of a transaction that does
-//! anything else; ADR 25 says more. What is told says that there is something to look at, and never what. Where nothing is
-//! heard, a look at all events that are new stands in, once for the whole process.
+//! NOTIFY takes a lock on the whole database until its transaction ends, so it is never part of a transaction that does
+//! anything else (ADR 25). A notification says that there is something to read, and not what. When notifications are
+//! lost, a poll for new events, one for the whole process, takes their place.
 
 use std::error::Error;
 use std::io;
@@ -15,124 +15,122 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::commit_notifier::CommitNotifier;
+use super::database::Store;
+use super::error::StoreError;
+use super::invitation_events;
 use super::pending_notifications::PendingNotifications;
-use super::{Store, StoreError, invitation_events};
 use crate::entropy;
 
-/// What the connection calls itself, so that an operator can tell it from those of the pool.
+/// Distinguishes this connection from those of the pool in `pg_stat_activity`.
 const APPLICATION_NAME: &str = "invitations-listener";
-/// The channel of events; the payload is an organization, or nothing for all of them.
-const EVENTS: &str = "invitations_events";
-/// The channel of mail that was queued.
-const MAIL: &str = "invitations_mail";
-/// Shortest time from one telling to the next: what is committed meanwhile is told together.
-const TELL_PAUSE: Duration = Duration::from_millis(20);
-/// How long the connection may be silent before it is asked for a sign of life.
+/// The channel for events. The payload is an organization id, or empty for all organizations.
+const EVENTS_CHANNEL: &str = "invitations_events";
+/// The channel for queued mail. The payload is empty.
+const MAIL_CHANNEL: &str = "invitations_mail";
+/// Shortest time between two publications. Commits in between are published together.
+const PUBLISH_INTERVAL_MIN: Duration = Duration::from_millis(20);
+/// How long the connection may be silent before the listener checks that the server still answers.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long the server may take to answer anything.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// The pause before the connection is made anew; it doubles up to [`RETRY_PAUSE_MAX`].
-const RETRY_PAUSE: Duration = Duration::from_millis(100);
-/// See [`RETRY_PAUSE`].
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
-/// How long a connection must last for the next one to be made at once again.
-const STEADY: Duration = Duration::from_secs(30);
-/// How far chance shortens waits, so that replicas do not do the same in step.
+/// The pause before the listener reconnects. It doubles up to [`RECONNECT_PAUSE_MAX`].
+const RECONNECT_PAUSE: Duration = Duration::from_millis(100);
+const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(10);
+/// A connection that lasted this long resets the pause.
+const STABLE_AFTER: Duration = Duration::from_secs(30);
+/// Largest random part by which waits are shortened, so that replicas do not act in step.
 const JITTER: f64 = 0.2;
-/// How often to look for events that nobody told of.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often to poll for events.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Tells and hears.
 #[derive(Debug, Clone)]
 pub struct Listener {
     store: Store,
     notifier: CommitNotifier,
-    look_interval: Duration,
+    poll_interval: Duration,
 }
 
 impl Listener {
-    /// A listener for the units of work of a store.
+    /// A listener that publishes what is committed through `store`.
     #[must_use]
     pub fn new(store: Store) -> Self {
         Self {
             notifier: store.notifier().clone(),
             store,
-            look_interval: LOOK_INTERVAL,
+            poll_interval: POLL_INTERVAL,
         }
     }
 
-    /// The same with another time between looks.
     #[must_use]
-    pub fn with_look_interval(self, look_interval: Duration) -> Self {
+    pub fn with_poll_interval(self, poll_interval: Duration) -> Self {
         Self {
-            look_interval,
+            poll_interval,
             ..self
         }
     }
 
-    /// Tells and hears until told to stop.
+    /// Publishes and receives notifications until `stopping` is cancelled.
     pub async fn run(self, stopping: CancellationToken) {
         tokio::select! {
             () = stopping.cancelled() => {}
-            () = async { tokio::join!(self.stay_connected(), self.look_again()); } => {}
+            () = async { tokio::join!(self.stay_connected(), self.poll_events()); } => {}
         }
     }
 
-    /// Makes the connection anew whenever it ends.
     async fn stay_connected(&self) {
-        let mut pause = RETRY_PAUSE;
+        let mut pause = RECONNECT_PAUSE;
         loop {
             let begin = Instant::now();
-            // It ends by an error alone.
-            if let Err(error) = self.converse().await {
+            // The exchange ends with an error only.
+            if let Err(error) = self.exchange().await {
                 tracing::warn!(
                     error = &error as &dyn Error,
-                    "other processes cannot be told or heard for now; what is new is looked for instead"
+                    "the connection for notifications failed; until it is back, new events are found by polling"
                 );
             }
-            if begin.elapsed() >= STEADY {
-                pause = RETRY_PAUSE;
+            if begin.elapsed() >= STABLE_AFTER {
+                pause = RECONNECT_PAUSE;
             }
             tokio::time::sleep(entropy::jittered(pause, JITTER)).await;
-            pause = (pause * 2).min(RETRY_PAUSE_MAX);
+            pause = (pause * 2).min(RECONNECT_PAUSE_MAX);
         }
     }
 
-    async fn converse(&self) -> Result<(), sqlx::Error> {
+    async fn exchange(&self) -> Result<(), sqlx::Error> {
         let (mut listener, pid) = in_time(self.connect()).await?;
-        // What was told before was not heard.
-        self.hear_everything();
-        let mut told_at = Instant::now() - TELL_PAUSE;
+        self.wake_all();
+        let mut published_at = Instant::now() - PUBLISH_INTERVAL_MIN;
         loop {
-            let due = async {
+            let is_due = async {
                 self.notifier.has_outgoing().await;
-                tokio::time::sleep_until(told_at + TELL_PAUSE).await;
+                tokio::time::sleep_until(published_at + PUBLISH_INTERVAL_MIN).await;
             };
             tokio::select! {
-                heard = listener.try_recv() => match heard? {
-                    Some(heard) => self.hear(&heard, pid),
+                received = listener.try_recv() => match received? {
+                    Some(notification) => self.receive(&notification, pid),
                     None => return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
                 },
-                () = due => {
+                () = is_due => {
                     let notifications = self.notifier.take_outgoing();
-                    in_time(tell(&mut listener, notifications)).await?;
-                    told_at = Instant::now();
+                    in_time(publish(&mut listener, notifications)).await?;
+                    published_at = Instant::now();
                 }
                 () = tokio::time::sleep(SILENCE_MAX) => {
-                    in_time(listener.execute("-- store::listener::converse\nSELECT")).await?;
+                    in_time(listener.execute("-- store::listener::exchange\nSELECT")).await?;
                 }
             }
-            while let Some(heard) = listener.next_buffered() {
-                self.hear(&heard, pid);
+            while let Some(notification) = listener.next_buffered() {
+                self.receive(&notification, pid);
             }
         }
     }
 
+    /// Connects and listens. Returns the connection and its process id on the server.
     async fn connect(&self) -> Result<(PgListener, u32), sqlx::Error> {
         let options = self.store.connect_options();
         let options = options
             .application_name(APPLICATION_NAME)
-            // What is told may be lost, so nobody has to wait for a disk while the lock is held.
+            // A notification may be lost, so its commit need not wait for the disk while it holds the lock.
             .options([("synchronous_commit", "off")]);
         let pool = PgPoolOptions::new()
             .max_connections(1)
@@ -145,91 +143,90 @@ impl Listener {
         let pid: i32 = sqlx::query_scalar("-- store::listener::connect\nSELECT pg_backend_pid()")
             .fetch_one(&mut listener)
             .await?;
-        listener.listen_all([EVENTS, MAIL]).await?;
+        listener.listen_all([EVENTS_CHANNEL, MAIL_CHANNEL]).await?;
         Ok((listener, pid.unsigned_abs()))
     }
 
-    fn hear(&self, heard: &PgNotification, own_pid: u32) {
-        // What this process told it knows.
-        if heard.process_id() == own_pid {
+    fn receive(&self, notification: &PgNotification, own_pid: u32) {
+        // The commit woke this process already.
+        if notification.process_id() == own_pid {
             return;
         }
         let mut notifications = PendingNotifications::default();
-        if heard.channel() == MAIL {
+        if notification.channel() == MAIL_CHANNEL {
             notifications.mail_queued = true;
-        } else if heard.payload().is_empty() {
+        } else if notification.payload().is_empty() {
             notifications.all_organizations = true;
         } else {
-            notifications.add_events(heard.payload());
+            notifications.add_events(notification.payload());
         }
         self.notifier.wake(&notifications);
     }
 
-    fn hear_everything(&self) {
+    /// Wakes the worker and all watchers, because notifications before the connection was made are lost.
+    fn wake_all(&self) {
         let mut notifications = PendingNotifications::default();
         notifications.add_mail_of_any_organization();
         self.notifier.wake(&notifications);
     }
 
-    /// Looks for events that nobody told of, as long as somebody waits for any.
-    async fn look_again(&self) {
+    /// Polls for new events while there are watchers.
+    async fn poll_events(&self) {
         let mut from = None;
         loop {
-            tokio::time::sleep(entropy::jittered(self.look_interval, JITTER)).await;
+            tokio::time::sleep(entropy::jittered(self.poll_interval, JITTER)).await;
             if !self.notifier.has_watchers() {
                 from = None;
                 continue;
             }
-            let looked = self.look(from).boxed().await;
-            match looked {
+            let polled = self.poll_once(from).boxed().await;
+            match polled {
                 Ok(horizon) => from = Some(horizon),
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn Error, "cannot look for events");
+                    tracing::warn!(error = &error as &dyn Error, "polling for events failed");
                 }
             }
         }
     }
 
-    /// Rings for every organization that has events of this transaction or later ones; returns from where to look next
-    /// time.
-    async fn look(&self, from: Option<i64>) -> Result<i64, StoreError> {
-        let news = self
+    /// Wakes the watchers of every organization that has events of transaction `from` or later ones. Returns the
+    /// transaction to poll from next time.
+    async fn poll_once(&self, from: Option<i64>) -> Result<i64, StoreError> {
+        let changed = self
             .store
-            .run("invitation_events.news", move |connection| {
-                Box::pin(async move { invitation_events::news(connection, from).await })
+            .run("invitation_events.poll", move |connection| {
+                Box::pin(
+                    async move { invitation_events::changed_organizations(connection, from).await },
+                )
             })
             .await?;
         self.notifier.wake(&PendingNotifications {
-            // Before the first look, nothing is known about what was missed.
-            all_organizations: news.is_cut || from.is_none(),
-            organization_ids: news.organization_ids.into_iter().collect(),
+            // Before the first poll, events of any organization may have been missed.
+            all_organizations: changed.is_truncated || from.is_none(),
+            organization_ids: changed.organization_ids.into_iter().collect(),
             mail_queued: false,
         });
-        Ok(news.horizon)
+        Ok(changed.horizon)
     }
 }
 
-/// Tells other processes, in a transaction that does nothing else.
-async fn tell(
+/// Publishes notifications in a transaction that does nothing else.
+async fn publish(
     listener: &mut PgListener,
     notifications: PendingNotifications,
 ) -> Result<(), sqlx::Error> {
-    let mut told: Vec<(&str, String)> = Vec::new();
+    let mut outgoing: Vec<(&str, String)> = Vec::new();
     if notifications.all_organizations {
-        told.push((EVENTS, String::new()));
+        outgoing.push((EVENTS_CHANNEL, String::new()));
     }
-    told.extend(
-        notifications
-            .organization_ids
-            .into_iter()
-            .map(|id| (EVENTS, id)),
-    );
+    let organization_ids = notifications.organization_ids.into_iter();
+    outgoing.extend(organization_ids.map(|id| (EVENTS_CHANNEL, id)));
     if notifications.mail_queued {
-        told.push((MAIL, String::new()));
+        outgoing.push((MAIL_CHANNEL, String::new()));
     }
-    let (channels, payloads): (Vec<&str>, Vec<String>) = told.into_iter().unzip();
+    let (channels, payloads): (Vec<&str>, Vec<String>) = outgoing.into_iter().unzip();
     sqlx::query(
-        "-- store::listener::tell
+        "-- store::listener::publish
         SELECT pg_notify(channel, payload) FROM UNNEST($1::text[], $2::text[]) AS t (channel, payload)",
     )
     .bind(channels)
@@ -239,7 +236,7 @@ async fn tell(
     Ok(())
 }
 
-/// Ends what waits for a network that says nothing.
+/// Fails work whose network is silent after [`ANSWER_TIMEOUT`].
 async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
     let outcome = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
     outcome.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))

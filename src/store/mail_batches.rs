@@ -1,62 +1,60 @@
-//! The `mail_batches` table: calls that carry many mails to a provider at once.
+//! The `mail_batches` table: calls that pass many emails to a provider at once.
 //!
-//! A batch is written down before the call and its composition never changes, so that the call can be repeated as it
-//! was: with the same key and the same bytes. A mail in a batch is leased to the batch, and the batch to a worker.
+//! A batch is committed before the call, and its composition never changes. So the call can be repeated with the same
+//! idempotency key and the same bytes. The emails of a batch are leased to the batch, and the batch is leased to a
+//! worker.
 
-use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::StoreError;
-use super::outbox::{ClaimedMail, KeyColumns, Lease, MailKey};
-use super::settlements::{self, Settled};
+use super::outbox::{ClaimedMail, Lease, LeaseColumns, MailKey};
+use super::settlements::{self, SettledMail};
+use super::{Connection, StoreError};
 
-/// A batch that somebody left behind, claimed anew.
+/// A batch whose worker crashed or does not know the outcome of the call, claimed by another worker.
 #[derive(Debug, Clone)]
-pub struct LeftBatch {
-    /// Its id, the idempotency key of the call.
+pub struct AbandonedBatch {
+    /// The idempotency key of the call.
     pub id: Uuid,
-    /// When it was put together.
     pub created_at: OffsetDateTime,
-    /// How often it was tried, this time included.
+    /// How often the call was attempted, this attempt included.
     pub attempts: i32,
-    /// Its mails with their leases, in the order of the call.
+    /// The emails with their lease tokens, in the order of the call.
     pub mails: Vec<(ClaimedMail, Uuid)>,
 }
 
-/// Writes down a batch of mails that are held under these leases, in this order. Returns the places in `held` of those
-/// that are in it: a mail whose lease was lost is not.
-pub async fn form(
+/// Creates a batch of leased emails in this order. Returns the indexes of the emails that are in the batch: those whose
+/// lease was not lost.
+pub async fn create(
     connection: &mut Connection<'_>,
     id: Uuid,
     lane: &str,
-    held: &[(MailKey, Uuid)],
+    mails: &[(MailKey, Uuid)],
     lease: Lease,
     now: OffsetDateTime,
 ) -> Result<Vec<usize>, StoreError> {
-    let keys = KeyColumns::of(held.iter().map(|(key, _)| key));
-    let tokens: Vec<Uuid> = held.iter().map(|(_, token)| *token).collect();
-    let mut places = sqlx::query_scalar!(
-        r#"-- store::mail_batches::form
-        WITH joined AS (
+    let leases = LeaseColumns::of(mails);
+    let mut indexes = sqlx::query_scalar!(
+        r#"-- store::mail_batches::create
+        WITH member AS (
             UPDATE outbox AS o
-               SET batch_id = $5, batch_index = held.place - 1, lease_until = 'infinity'
+               SET batch_id = $5, batch_index = lease.number - 1, lease_until = 'infinity'
               FROM UNNEST($1::uuid[], $2::integer[], $3::text[], $4::uuid[]) WITH ORDINALITY
-                   AS held (invitation_id, send_seq, organization_id, lease_token, place)
-             WHERE o.invitation_id = held.invitation_id AND o.send_seq = held.send_seq
-               AND o.organization_id = held.organization_id COLLATE "C"
-               AND o.lease_token = held.lease_token AND o.state = 'sending' AND o.batch_id IS NULL
+                   AS lease (invitation_id, send_seq, organization_id, lease_token, number)
+             WHERE o.invitation_id = lease.invitation_id AND o.send_seq = lease.send_seq
+               AND o.organization_id = lease.organization_id COLLATE "C"
+               AND o.lease_token = lease.lease_token AND o.state = 'sending' AND o.batch_id IS NULL
             RETURNING o.batch_index
-        ), made AS (
+        ), batch AS (
             INSERT INTO mail_batches
                    (id, lane, created_at, next_attempt_at, lease_token, lease_until, attempts)
-            SELECT $5, $6, $9, $9, $7, $8, 1 WHERE EXISTS (SELECT FROM joined)
+            SELECT $5, $6, $9, $9, $7, $8, 1 WHERE EXISTS (SELECT FROM member)
         )
-        SELECT batch_index AS "place!" FROM joined"#,
-        &keys.invitation_ids,
-        &keys.send_seqs,
-        &keys.organization_ids as &[&str],
-        &tokens,
+        SELECT batch_index AS "batch_index!" FROM member"#,
+        &leases.invitation_ids,
+        &leases.send_seqs,
+        &leases.organization_ids as &[&str],
+        &leases.tokens,
         id,
         lane,
         lease.token,
@@ -65,20 +63,20 @@ pub async fn form(
     )
     .fetch_all(connection.driver())
     .await?;
-    places.sort_unstable();
-    Ok(places
+    indexes.sort_unstable();
+    Ok(indexes
         .into_iter()
-        .filter_map(|place| usize::try_from(place).ok())
+        .filter_map(|index| usize::try_from(index).ok())
         .collect())
 }
 
-/// Claims a batch of a lane that is due and that nobody holds.
+/// Claims the batch of a lane that has been due for longest and is not leased.
 pub async fn claim(
     connection: &mut Connection<'_>,
     lane: &str,
     lease: Lease,
     now: OffsetDateTime,
-) -> Result<Option<LeftBatch>, StoreError> {
+) -> Result<Option<AbandonedBatch>, StoreError> {
     let claimed = sqlx::query!(
         "-- store::mail_batches::claim
         UPDATE mail_batches
@@ -103,7 +101,7 @@ pub async fn claim(
     let mails = sqlx::query!(
         r#"-- store::mail_batches::mails
         SELECT invitation_id, send_seq, organization_id, kind, attempts, created_at,
-               coalesce(requeued_at, created_at) AS "owed_since!", lease_token AS "lease_token!"
+               coalesce(requeued_at, created_at) AS "retrying_since!", lease_token AS "lease_token!"
           FROM outbox
          WHERE batch_id = $1
          ORDER BY batch_index"#,
@@ -111,7 +109,7 @@ pub async fn claim(
     )
     .fetch_all(connection.driver())
     .await?;
-    Ok(Some(LeftBatch {
+    Ok(Some(AbandonedBatch {
         id: batch.id,
         created_at: batch.created_at,
         attempts: batch.attempts,
@@ -127,7 +125,7 @@ pub async fn claim(
                     is_reminder: row.kind == "reminder",
                     attempts: row.attempts,
                     created_at: row.created_at,
-                    owed_since: row.owed_since,
+                    retrying_since: row.retrying_since,
                 };
                 (mail, row.lease_token)
             })
@@ -135,7 +133,7 @@ pub async fn claim(
     }))
 }
 
-/// Extends the lease of a batch; `false` if it was lost.
+/// Extends the lease of a batch. Returns `false` if the lease was lost.
 pub async fn extend_lease(
     connection: &mut Connection<'_>,
     id: Uuid,
@@ -153,16 +151,16 @@ pub async fn extend_lease(
     Ok(extended.rows_affected() == 1)
 }
 
-/// Keeps a batch whose outcome is unknown, to be repeated at a time; `false` if its lease was lost.
-pub async fn postpone(
+/// Releases the lease of a batch whose call has to be repeated at a time. Returns `false` if the lease was lost.
+pub async fn reschedule(
     connection: &mut Connection<'_>,
     id: Uuid,
     lease_token: Uuid,
     next_attempt_at: OffsetDateTime,
     now: OffsetDateTime,
 ) -> Result<bool, StoreError> {
-    let postponed = sqlx::query!(
-        "-- store::mail_batches::postpone
+    let rescheduled = sqlx::query!(
+        "-- store::mail_batches::reschedule
         UPDATE mail_batches SET next_attempt_at = $3, lease_until = $4 WHERE id = $1 AND lease_token = $2",
         id,
         lease_token,
@@ -171,28 +169,28 @@ pub async fn postpone(
     )
     .execute(connection.driver())
     .await?;
-    Ok(postponed.rows_affected() == 1)
+    Ok(rescheduled.rows_affected() == 1)
 }
 
-/// Ends a batch with what became of its mails; `false` if its lease was lost, and then nothing changes. For use inside a
-/// transaction.
+/// Deletes a batch and settles its emails. Returns `false` if the lease was lost; then nothing changes. Must run inside
+/// a transaction.
 pub async fn settle(
     connection: &mut Connection<'_>,
     id: Uuid,
     lease_token: Uuid,
-    settled: &[Settled],
+    mails: &[SettledMail],
     now: OffsetDateTime,
 ) -> Result<bool, StoreError> {
     if !delete(connection, id, lease_token).await? {
         return Ok(false);
     }
-    settlements::settle_many(connection, settled, now).await?;
+    settlements::settle_many(connection, mails, now).await?;
     Ok(true)
 }
 
-/// Takes a batch apart without settling its mails: they are held under their own leases again, until `until`. `false` if
-/// the lease was lost, and then nothing changes. For use inside a transaction.
-pub async fn take_apart(
+/// Deletes a batch without settling its emails. They keep leases of their own until `until`. Returns `false` if the
+/// lease of the batch was lost; then nothing changes. Must run inside a transaction.
+pub async fn dissolve(
     connection: &mut Connection<'_>,
     id: Uuid,
     lease_token: Uuid,
@@ -202,7 +200,7 @@ pub async fn take_apart(
         return Ok(false);
     }
     sqlx::query!(
-        "-- store::mail_batches::take_apart
+        "-- store::mail_batches::dissolve
         UPDATE outbox SET batch_id = NULL, batch_index = NULL, lease_until = $2 WHERE batch_id = $1",
         id,
         until,
@@ -212,8 +210,8 @@ pub async fn take_apart(
     Ok(true)
 }
 
-/// Queues the mails of batches again that were put together before a time and that nobody holds: their lane is gone, or
-/// its provider has forgotten the call. Returns how many batches.
+/// Deletes batches that were created before a time and are not leased, requeues their emails, and returns how many
+/// batches there were. The lane of such a batch was removed, or its provider no longer remembers the idempotency key.
 pub async fn requeue_abandoned(
     connection: &mut Connection<'_>,
     created_before: OffsetDateTime,
@@ -223,7 +221,7 @@ pub async fn requeue_abandoned(
         r#"-- store::mail_batches::requeue_abandoned
         WITH abandoned AS (
             DELETE FROM mail_batches WHERE created_at < $1 AND lease_until < $2 RETURNING id
-        ), queued AS (
+        ), requeued AS (
             UPDATE outbox
                SET state = 'queued', batch_id = NULL, batch_index = NULL, lease_token = NULL, lease_until = NULL
              WHERE batch_id IN (SELECT id FROM abandoned)

@@ -2,30 +2,26 @@
 
 use std::collections::HashMap;
 
-use super::Connection;
 use time::OffsetDateTime;
 
-use super::StoreError;
+use super::columns::column;
+use super::{Connection, StoreError};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::membership::Membership;
 use crate::domain::new_invitation::Inviter;
 use crate::domain::role::Role;
 
-/// A membership to write, its role settled.
+/// A membership to upsert. The metadata are JSON objects.
 pub struct MembershipRow {
-    /// The organization.
     pub organization_id: OrganizationId,
-    /// The user.
     pub user_id: UserId,
-    /// The role.
     pub role: String,
-    /// A JSON object.
     pub public_metadata: Option<String>,
-    /// A JSON object.
     pub private_metadata: Option<String>,
 }
 
-/// Adds or replaces memberships; returns the (organization, user) pairs that were added.
+/// Inserts or replaces memberships, and returns the (organization, user) pairs that were inserted. The rows are locked
+/// in the order of their keys, so that overlapping calls do not deadlock.
 pub async fn upsert_many(
     connection: &mut Connection<'_>,
     rows: &[MembershipRow],
@@ -33,12 +29,6 @@ pub async fn upsert_many(
 ) -> Result<Vec<(String, String)>, StoreError> {
     let mut sorted: Vec<&MembershipRow> = rows.iter().collect();
     sorted.sort_by_key(|row| (&row.organization_id, &row.user_id));
-    let column = |of: fn(&MembershipRow) -> String| -> Vec<String> {
-        sorted.iter().map(|row| of(row)).collect()
-    };
-    let optional = |of: fn(&MembershipRow) -> Option<String>| -> Vec<Option<String>> {
-        sorted.iter().map(|row| of(row)).collect()
-    };
     let added = sqlx::query!(
         r#"-- store::memberships::upsert_many
         WITH written AS (
@@ -53,11 +43,11 @@ pub async fn upsert_many(
             RETURNING organization_id, user_id, (xmax = 0) AS is_added
         )
         SELECT organization_id, user_id FROM written WHERE is_added"#,
-        &column(|row| row.organization_id.as_str().to_owned()),
-        &column(|row| row.user_id.as_str().to_owned()),
-        &column(|row| row.role.clone()),
-        &optional(|row| row.public_metadata.clone()) as &[Option<String>],
-        &optional(|row| row.private_metadata.clone()) as &[Option<String>],
+        &column(&sorted, |row| row.organization_id.as_str()) as &[&str],
+        &column(&sorted, |row| row.user_id.as_str()) as &[&str],
+        &column(&sorted, |row| row.role.as_str()) as &[&str],
+        &column(&sorted, |row| row.public_metadata.as_deref()) as &[Option<&str>],
+        &column(&sorted, |row| row.private_metadata.as_deref()) as &[Option<&str>],
         now,
     )
     .fetch_all(connection.driver())
@@ -68,13 +58,12 @@ pub async fn upsert_many(
         .collect())
 }
 
-/// Returns one membership.
 pub async fn get(
     connection: &mut Connection<'_>,
     organization_id: &str,
     user_id: &str,
 ) -> Result<Option<Membership>, StoreError> {
-    let membership = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         Membership,
         "-- store::memberships::get
         SELECT organization_id, user_id, role, public_metadata, private_metadata, invitation_id, created_at, updated_at
@@ -84,18 +73,17 @@ pub async fn get(
         user_id,
     )
     .fetch_optional(connection.driver())
-    .await?;
-    Ok(membership)
+    .await?)
 }
 
-/// Returns the memberships of an organization by user, those after `after` alone, at most `limit`.
+/// Returns the memberships of an organization whose user id is greater than `after`, by user id, at most `limit`.
 pub async fn list(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     after: &str,
     limit: i64,
 ) -> Result<Vec<Membership>, StoreError> {
-    let memberships = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         Membership,
         "-- store::memberships::list
         SELECT organization_id, user_id, role, public_metadata, private_metadata, invitation_id, created_at, updated_at
@@ -108,21 +96,21 @@ pub async fn list(
         limit,
     )
     .fetch_all(connection.driver())
-    .await?;
-    Ok(memberships)
+    .await?)
 }
 
-/// What the directory knows of people named as inviters: those it does not know are left out.
+/// Returns the inviters among users, by id, without users that the directory does not know. Locks their memberships
+/// until the transaction ends.
 ///
-/// Their memberships stay as they are until the transaction ends: whoever removes one waits, and then finds the
-/// invitations that were made in its name; whoever makes an admin a member waits, too.
-pub async fn inviters(
+/// A transaction that removes a membership or demotes an admin waits for the lock. It then sees the invitations that
+/// were created in the user's name.
+pub async fn lock_inviters(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     user_ids: &[&str],
 ) -> Result<HashMap<String, Inviter>, StoreError> {
     let rows = sqlx::query!(
-        r#"-- store::memberships::inviters
+        r#"-- store::memberships::lock_inviters
         WITH membership AS (
             SELECT user_id, role
               FROM memberships
@@ -147,13 +135,13 @@ pub async fn inviters(
         .collect())
 }
 
-/// Whether a user is an admin member of an organization; the same answer for one that is not known.
+/// Whether a user is an admin member of an organization that exists and is not deleted.
 pub async fn is_admin(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     user_id: &UserId,
 ) -> Result<bool, StoreError> {
-    let is_admin = sqlx::query_scalar!(
+    Ok(sqlx::query_scalar!(
         r#"-- store::memberships::is_admin
         SELECT EXISTS (
                SELECT FROM memberships m
@@ -165,11 +153,10 @@ pub async fn is_admin(
         Role::ADMIN,
     )
     .fetch_one(connection.driver())
-    .await?;
-    Ok(is_admin)
+    .await?)
 }
 
-/// Deletes one membership; `false` if it is not known.
+/// Deletes one membership. Returns `false` if it does not exist.
 pub async fn delete(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
@@ -186,7 +173,7 @@ pub async fn delete(
     Ok(deleted.rows_affected() == 1)
 }
 
-/// Deletes every membership of an organization; returns how many.
+/// Deletes every membership of an organization, and returns how many.
 pub async fn delete_of_organization(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
@@ -201,17 +188,16 @@ pub async fn delete_of_organization(
     Ok(deleted.rows_affected())
 }
 
-/// Deletes every membership of a user; returns the organizations they were in.
+/// Deletes every membership of a user, and returns the ids of the organizations.
 pub async fn delete_of_user(
     connection: &mut Connection<'_>,
     user_id: &UserId,
 ) -> Result<Vec<String>, StoreError> {
-    let organizations = sqlx::query_scalar!(
+    Ok(sqlx::query_scalar!(
         "-- store::memberships::delete_of_user
         DELETE FROM memberships WHERE user_id = $1 RETURNING organization_id",
         user_id.as_str(),
     )
     .fetch_all(connection.driver())
-    .await?;
-    Ok(organizations)
+    .await?)
 }

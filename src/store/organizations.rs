@@ -1,32 +1,28 @@
 //! The `organizations` table.
 
-use super::Connection;
 use time::{Date, OffsetDateTime};
 
-use super::StoreError;
+use super::{Connection, StoreError};
 use crate::domain::brand::Brand;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::OrganizationId;
 use crate::domain::organization::Organization;
 use crate::domain::reminder::ReminderLead;
 
-/// An organization, and whether it was deleted or suspended.
 pub struct StoredOrganization {
-    /// The organization.
     pub organization: Organization,
-    /// Whether it was deleted.
     pub is_deleted: bool,
-    /// Whether it is suspended.
     pub is_suspended: bool,
 }
 
-/// Adds or replaces organizations; tells for each, in order, whether it was added.
+/// Inserts or replaces organizations, and returns the ids of those that were inserted. The rows are locked in the order
+/// of their ids, so that overlapping calls do not deadlock.
 pub async fn upsert_many(
     connection: &mut Connection<'_>,
     organizations: &[Organization],
     now: OffsetDateTime,
 ) -> Result<Vec<String>, StoreError> {
-    // Lists cannot be unnested as lists of lists, so they travel as JSON.
+    // JSON, because UNNEST flattens arrays of arrays.
     let rows: Vec<serde_json::Value> = organizations
         .iter()
         .map(|organization| {
@@ -46,7 +42,7 @@ pub async fn upsert_many(
             })
         })
         .collect();
-    let added = sqlx::query_scalar!(
+    Ok(sqlx::query_scalar!(
         r#"-- store::organizations::upsert_many
         WITH item AS (
             SELECT value ->> 'id' AS id,
@@ -85,11 +81,10 @@ pub async fn upsert_many(
         now,
     )
     .fetch_all(connection.driver())
-    .await?;
-    Ok(added)
+    .await?)
 }
 
-/// The organization, deleted or not.
+/// Returns an organization, even if it is deleted.
 pub async fn get(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
@@ -98,7 +93,7 @@ pub async fn get(
     Ok(get_many(connection, &ids).await?.pop())
 }
 
-/// Those of the organizations that exist, deleted or not, in no order.
+/// Returns those of the organizations that exist, even if they are deleted, in no order.
 pub async fn get_many(
     connection: &mut Connection<'_>,
     ids: &[String],
@@ -106,8 +101,7 @@ pub async fn get_many(
     let rows = sqlx::query!(
         "-- store::organizations::get_many
         SELECT id, name, roles, default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter,
-               reminder_lead_seconds, logo_url, brand_color, support_email, deleted_at,
-               suspended_at
+               reminder_lead_seconds, logo_url, brand_color, support_email, deleted_at, suspended_at
           FROM organizations
          WHERE id = ANY($1)",
         ids,
@@ -139,13 +133,14 @@ pub async fn get_many(
         .collect()
 }
 
-/// Returns the organization as [`get`] does and keeps it from being deleted until the transaction ends.
-pub async fn hold(
+/// Does what [`get`] does, and prevents that the organization is deleted until the transaction ends. Several
+/// transactions can hold this lock.
+pub async fn lock_shared(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
 ) -> Result<Option<StoredOrganization>, StoreError> {
     sqlx::query!(
-        r#"-- store::organizations::hold
+        r#"-- store::organizations::lock_shared
         SELECT id FROM organizations WHERE id = $1 FOR KEY SHARE"#,
         id.as_str(),
     )
@@ -154,14 +149,14 @@ pub async fn hold(
     get(connection, id).await
 }
 
-/// Returns the organization as [`hold`] does, with how many invitations it has counted on a day.
-pub async fn hold_counted(
+/// Does what [`lock_shared`] does, and also returns how much of the quota of a day the organization has used.
+pub async fn lock_shared_with_usage(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
     day: Date,
 ) -> Result<Option<(StoredOrganization, i64)>, StoreError> {
     let used = sqlx::query_scalar!(
-        r#"-- store::organizations::hold_counted
+        r#"-- store::organizations::lock_shared_with_usage
         SELECT coalesce((SELECT q.used FROM organization_quotas q WHERE q.organization_id = $1 AND q.day = $2), 0)
                AS "used!"
           FROM organizations
@@ -176,14 +171,14 @@ pub async fn hold_counted(
     Ok(stored.zip(used))
 }
 
-/// Returns the organization as [`get`] does, and waits until nobody holds it and nobody else can until the transaction
-/// ends.
-pub async fn hold_alone(
+/// Does what [`get`] does, and locks the organization until the transaction ends. Waits for all locks of other
+/// transactions, shared or exclusive.
+pub async fn lock_exclusive(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
 ) -> Result<Option<StoredOrganization>, StoreError> {
     sqlx::query!(
-        r#"-- store::organizations::hold_alone
+        r#"-- store::organizations::lock_exclusive
         SELECT id FROM organizations WHERE id = $1 FOR UPDATE"#,
         id.as_str(),
     )
@@ -192,7 +187,7 @@ pub async fn hold_alone(
     get(connection, id).await
 }
 
-/// Marks an organization as deleted; `false` if it is not known. Waits for calls that hold it.
+/// Marks an organization as deleted. Returns `false` if it does not exist. Waits for all locks of other transactions.
 pub async fn mark_deleted(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
@@ -200,8 +195,8 @@ pub async fn mark_deleted(
 ) -> Result<bool, StoreError> {
     let marked = sqlx::query!(
         "-- store::organizations::mark_deleted
-        WITH held AS (SELECT id FROM organizations WHERE id = $1 FOR UPDATE)
-        UPDATE organizations AS o SET deleted_at = coalesce(o.deleted_at, $2) FROM held WHERE o.id = held.id",
+        WITH locked AS (SELECT id FROM organizations WHERE id = $1 FOR UPDATE)
+        UPDATE organizations AS o SET deleted_at = coalesce(o.deleted_at, $2) FROM locked WHERE o.id = locked.id",
         id.as_str(),
         now,
     )

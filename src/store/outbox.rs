@@ -1,62 +1,81 @@
-//! The `outbox` table: mails that are owed. Claimed under a lease, settled by whoever still holds it.
+//! The `outbox` table: the queue of emails. A worker claims an email under a lease, and only the holder of the lease
+//! may settle it.
 //!
-//! Statements elsewhere that cancel the mail of an invitation take the word `queued` from the part before, as `waiting`. As
-//! a literal it would let a planner use the index of the mails that wait, which is empty whenever the table was analyzed
-//! while none did: it would then read all of them for each mail that is looked for.
+//! Statements in other files that cancel or release the queued email of an invitation compare `state` with the column
+//! `queued_state` of a preceding common table expression, not with the literal `'queued'`. With the literal, the
+//! planner may use the partial index over queued emails. That index looks empty if no email was queued when the table
+//! was analyzed, and the planner would then read all of it for each email.
 
 use std::collections::HashSet;
 
-use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Purged, StoreError};
+use super::columns::column;
+use super::{Connection, Purged, StoreError};
 
-/// Names one mail.
+/// The primary key of an email.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MailKey {
-    /// The invitation.
     pub invitation_id: Uuid,
-    /// Which of its mails.
+    /// Counts the emails of the invitation, from 1.
     pub send_seq: i32,
-    /// The organization.
     pub organization_id: String,
 }
 
 impl MailKey {
-    /// What tells it from every other mail.
+    /// The part of the key that is unique without the organization.
     #[must_use]
-    pub const fn name(&self) -> (Uuid, i32) {
+    pub const fn id(&self) -> (Uuid, i32) {
         (self.invitation_id, self.send_seq)
     }
 }
 
-/// A mail under a lease.
+/// An email under a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimedMail {
-    /// Which mail.
     pub key: MailKey,
-    /// Whether it reminds of an invitation that was mailed before.
     pub is_reminder: bool,
-    /// How often it was tried, this time included.
+    /// How often delivery was attempted, this attempt included.
     pub attempts: i32,
-    /// When it was queued.
+    /// When the email was queued.
     pub created_at: OffsetDateTime,
-    /// Since when it is tried: when it was queued, or queued again after it was given up.
-    pub owed_since: OffsetDateTime,
+    /// When the attempts began: `created_at`, or the time at which the email was requeued after it was given up.
+    pub retrying_since: OffsetDateTime,
 }
 
-/// A lease: until when, and the token that only its holder knows.
 #[derive(Debug, Clone, Copy)]
 pub struct Lease {
-    /// Fences off whoever lost it.
+    /// The fencing token. A holder whose lease was lost has an old token and changes nothing.
     pub token: Uuid,
-    /// When its holder counts as dead.
+    /// When the lease expires. From then on its holder counts as crashed.
     pub until: OffsetDateTime,
 }
 
-/// Claims the mails that are due, oldest first, at most `limit`. Counts the attempt first, so that a mail that kills
-/// its worker is counted too. Joins nothing: rows of ended invitations would pile up at the head.
+/// Keys and lease tokens of many emails, as arrays for a statement.
+pub(super) struct LeaseColumns<'a> {
+    pub(super) invitation_ids: Vec<Uuid>,
+    pub(super) send_seqs: Vec<i32>,
+    pub(super) organization_ids: Vec<&'a str>,
+    pub(super) tokens: Vec<Uuid>,
+}
+
+impl<'a> LeaseColumns<'a> {
+    pub(super) fn of(leases: &'a [(MailKey, Uuid)]) -> Self {
+        Self {
+            invitation_ids: column(leases, |(key, _)| key.invitation_id),
+            send_seqs: column(leases, |(key, _)| key.send_seq),
+            organization_ids: column(leases, |(key, _)| key.organization_id.as_str()),
+            tokens: column(leases, |(_, token)| *token),
+        }
+    }
+}
+
+/// Claims emails that are due, oldest first, at most `limit`. Counts the attempt in advance, so that an email that
+/// crashes its worker is counted too.
+///
+/// The statement does not join the invitations to skip those that ended: their emails would pile up at the head of the
+/// queue.
 pub async fn claim(
     connection: &mut Connection<'_>,
     limit: i64,
@@ -79,7 +98,7 @@ pub async fn claim(
          WHERE o.invitation_id = due.invitation_id AND o.send_seq = due.send_seq
            AND o.organization_id = due.organization_id
         RETURNING o.invitation_id, o.send_seq, o.organization_id, o.kind, o.attempts, o.created_at,
-                  coalesce(o.requeued_at, o.created_at) AS "owed_since!""#,
+                  coalesce(o.requeued_at, o.created_at) AS "retrying_since!""#,
         limit,
         lease.token,
         lease.until,
@@ -98,62 +117,48 @@ pub async fn claim(
             is_reminder: row.kind == "reminder",
             attempts: row.attempts,
             created_at: row.created_at,
-            owed_since: row.owed_since,
+            retrying_since: row.retrying_since,
         })
         .collect())
 }
 
-/// What a mail is written from. Not `Debug`: it holds an address, a note and what makes a token.
+/// What an email is rendered from. Texts that were not given are empty. Not `Debug`: it holds an address, a personal
+/// message and what a token is derived from.
 pub struct MailContent {
-    /// The invitation.
     pub invitation_id: Uuid,
-    /// Which of its mails is the latest.
+    /// The number of the invitation's latest email.
     pub send_seq: i32,
-    /// The organization.
     pub organization_id: String,
-    /// Whether it is suspended.
     pub is_organization_suspended: bool,
-    /// Its name.
     pub organization_name: String,
-    /// Its logo, or empty.
     pub logo_url: String,
-    /// Its color, or empty.
     pub brand_color: String,
-    /// Where its readers may write to, or empty.
     pub support_email: String,
-    /// The inviter's name, or empty.
     pub inviter_name: String,
     /// The address as given.
     pub email: String,
-    /// The address, normalized.
     pub email_normalized: String,
-    /// The role.
     pub role: String,
-    /// The invitation's language, or the organization's, or empty.
+    /// The language of the invitation, or else of the organization.
     pub locale: String,
-    /// The personal note, or empty.
     pub message: String,
-    /// Where the application goes after accepting, or empty.
     pub redirect_url: String,
-    /// The state's name in the store.
     pub state: String,
-    /// When it expires.
     pub expires_at: OffsetDateTime,
     /// Counts the rotations of the link.
     pub generation: i32,
-    /// What the token is derived from.
     pub nonce: Vec<u8>,
-    /// The key the token is derived with.
+    /// The key that the token is derived with.
     pub key_id: i16,
 }
 
-/// What claimed mails are written from, read right before they are sent: whatever ended since they were queued shows,
-/// and nothing is written for an organization that was deleted, or to an address that was erased.
+/// Reads what claimed emails are rendered from. Workers read it right before they send, so that changes since the email
+/// was queued count. Omits invitations of deleted organizations and invitations whose address was erased.
 pub async fn contents(
     connection: &mut Connection<'_>,
     ids: &[Uuid],
 ) -> Result<Vec<MailContent>, StoreError> {
-    let contents = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         MailContent,
         r#"-- store::outbox::contents
         SELECT i.id AS "invitation_id!", i.send_seq AS "send_seq!", i.organization_id AS "organization_id!",
@@ -171,30 +176,28 @@ pub async fn contents(
         ids,
     )
     .fetch_all(connection.driver())
-    .await?;
-    Ok(contents)
+    .await?)
 }
 
-/// Extends the leases of mails, each while it holds the lease it is named with; returns how many were extended.
+/// Extends leases that were not lost, and returns how many were extended.
 pub async fn extend_leases(
     connection: &mut Connection<'_>,
-    held: &[(MailKey, Uuid)],
+    leases: &[(MailKey, Uuid)],
     until: OffsetDateTime,
 ) -> Result<u64, StoreError> {
-    let keys = KeyColumns::of(held.iter().map(|(key, _)| key));
-    let tokens: Vec<Uuid> = held.iter().map(|(_, token)| *token).collect();
+    let leases = LeaseColumns::of(leases);
     let extended = sqlx::query!(
         "-- store::outbox::extend_leases
         UPDATE outbox AS o SET lease_until = $5
           FROM UNNEST($1::uuid[], $2::integer[], $3::text[], $4::uuid[])
-               AS held (invitation_id, send_seq, organization_id, lease_token)
-         WHERE o.invitation_id = held.invitation_id AND o.send_seq = held.send_seq
-           AND o.organization_id = held.organization_id COLLATE \"C\"
-           AND o.lease_token = held.lease_token AND o.state = 'sending' AND o.batch_id IS NULL",
-        &keys.invitation_ids,
-        &keys.send_seqs,
-        &keys.organization_ids as &[&str],
-        &tokens,
+               AS lease (invitation_id, send_seq, organization_id, lease_token)
+         WHERE o.invitation_id = lease.invitation_id AND o.send_seq = lease.send_seq
+           AND o.organization_id = lease.organization_id COLLATE \"C\"
+           AND o.lease_token = lease.lease_token AND o.state = 'sending' AND o.batch_id IS NULL",
+        &leases.invitation_ids,
+        &leases.send_seqs,
+        &leases.organization_ids as &[&str],
+        &leases.tokens,
         until,
     )
     .persistent(false)
@@ -203,26 +206,25 @@ pub async fn extend_leases(
     Ok(extended.rows_affected())
 }
 
-/// Those of these mails that are held under the lease they are named with, and that it has not run out for.
-pub async fn held(
+/// Returns the emails whose lease was not lost and has not expired.
+pub async fn filter_leased(
     connection: &mut Connection<'_>,
-    held: &[(MailKey, Uuid)],
+    leases: &[(MailKey, Uuid)],
     now: OffsetDateTime,
 ) -> Result<HashSet<(Uuid, i32)>, StoreError> {
-    let keys = KeyColumns::of(held.iter().map(|(key, _)| key));
-    let tokens: Vec<Uuid> = held.iter().map(|(_, token)| *token).collect();
+    let leases = LeaseColumns::of(leases);
     let rows = sqlx::query!(
-        "-- store::outbox::held
+        "-- store::outbox::filter_leased
         SELECT o.invitation_id, o.send_seq
           FROM UNNEST($1::uuid[], $2::integer[], $3::text[], $4::uuid[])
-               AS held (invitation_id, send_seq, organization_id, lease_token)
-          JOIN outbox o ON o.invitation_id = held.invitation_id AND o.send_seq = held.send_seq
-                       AND o.organization_id = held.organization_id COLLATE \"C\"
-         WHERE o.lease_token = held.lease_token AND o.state = 'sending' AND o.lease_until > $5",
-        &keys.invitation_ids,
-        &keys.send_seqs,
-        &keys.organization_ids as &[&str],
-        &tokens,
+               AS lease (invitation_id, send_seq, organization_id, lease_token)
+          JOIN outbox o ON o.invitation_id = lease.invitation_id AND o.send_seq = lease.send_seq
+                       AND o.organization_id = lease.organization_id COLLATE \"C\"
+         WHERE o.lease_token = lease.lease_token AND o.state = 'sending' AND o.lease_until > $5",
+        &leases.invitation_ids,
+        &leases.send_seqs,
+        &leases.organization_ids as &[&str],
+        &leases.tokens,
         now,
     )
     .fetch_all(connection.driver())
@@ -233,25 +235,8 @@ pub async fn held(
         .collect())
 }
 
-/// Keys of many mails, as the arrays that a statement takes.
-pub(super) struct KeyColumns<'a> {
-    pub(super) invitation_ids: Vec<Uuid>,
-    pub(super) send_seqs: Vec<i32>,
-    pub(super) organization_ids: Vec<&'a str>,
-}
-
-impl<'a> KeyColumns<'a> {
-    pub(super) fn of(keys: impl Iterator<Item = &'a MailKey> + Clone) -> Self {
-        Self {
-            invitation_ids: keys.clone().map(|key| key.invitation_id).collect(),
-            send_seqs: keys.clone().map(|key| key.send_seq).collect(),
-            organization_ids: keys.map(|key| key.organization_id.as_str()).collect(),
-        }
-    }
-}
-
-/// Queues again what dead workers held, at most `limit`; returns how many. They line up behind what waits already: a mail
-/// that kills whoever takes it must not be the first that the next one takes.
+/// Requeues emails whose lease has expired, at most `limit`, and returns how many. They go to the end of the queue, so
+/// that an email that crashes its worker is not the first that the next worker claims.
 pub async fn requeue_expired(
     connection: &mut Connection<'_>,
     now: OffsetDateTime,
@@ -274,66 +259,56 @@ pub async fn requeue_expired(
     Ok(requeued.rows_affected())
 }
 
-/// Deletes mails that were sent or canceled and were last due at a time or before, the oldest first, at most `limit`.
+/// Calls `sqlx::query_as!` with a statement that deletes old emails. The condition must be a literal, because each of
+/// the two conditions has a partial index.
+macro_rules! purge_query {
+    ($name:literal, $condition:literal, $($arguments:tt)*) => {
+        sqlx::query_as!(
+            Purged,
+            "-- store::outbox::" + $name + "
+        WITH due AS (
+            SELECT invitation_id, send_seq, organization_id
+              FROM outbox
+             WHERE " + $condition + " AND next_attempt_at <= $1
+             ORDER BY next_attempt_at
+             LIMIT $2
+               FOR UPDATE SKIP LOCKED
+        ), deleted AS (
+            DELETE FROM outbox AS o
+             USING due
+             WHERE o.invitation_id = due.invitation_id AND o.send_seq = due.send_seq
+               AND o.organization_id = due.organization_id
+            RETURNING o.next_attempt_at
+        )
+        SELECT count(*) AS \"count!\", min(next_attempt_at) AS \"oldest?\" FROM deleted",
+            $($arguments)*
+        )
+    };
+}
+
+/// Deletes emails that were sent or canceled and were last due at `due_by` or before, oldest first, at most `limit`.
 pub async fn purge_settled(
     connection: &mut Connection<'_>,
     due_by: OffsetDateTime,
     limit: i64,
 ) -> Result<Purged, StoreError> {
-    let purged = sqlx::query_as!(
-        Purged,
-        r#"-- store::outbox::purge_settled
-        WITH due AS (
-            SELECT invitation_id, send_seq, organization_id
-              FROM outbox
-             WHERE state IN ('sent', 'canceled') AND next_attempt_at <= $1
-             ORDER BY next_attempt_at
-             LIMIT $2
-               FOR UPDATE SKIP LOCKED
-        ), deleted AS (
-            DELETE FROM outbox AS o
-             USING due
-             WHERE o.invitation_id = due.invitation_id AND o.send_seq = due.send_seq
-               AND o.organization_id = due.organization_id
-            RETURNING o.next_attempt_at
-        )
-        SELECT count(*) AS "count!", min(next_attempt_at) AS "oldest?" FROM deleted"#,
+    Ok(purge_query!(
+        "purge_settled",
+        "state IN ('sent', 'canceled')",
         due_by,
-        limit,
+        limit
     )
     .fetch_one(connection.driver())
-    .await?;
-    Ok(purged)
+    .await?)
 }
 
-/// The same for mails that were given up.
+/// Deletes dead letters that were last due at `due_by` or before, oldest first, at most `limit`.
 pub async fn purge_dead(
     connection: &mut Connection<'_>,
     due_by: OffsetDateTime,
     limit: i64,
 ) -> Result<Purged, StoreError> {
-    let purged = sqlx::query_as!(
-        Purged,
-        r#"-- store::outbox::purge_dead
-        WITH due AS (
-            SELECT invitation_id, send_seq, organization_id
-              FROM outbox
-             WHERE state = 'dead' AND next_attempt_at <= $1
-             ORDER BY next_attempt_at
-             LIMIT $2
-               FOR UPDATE SKIP LOCKED
-        ), deleted AS (
-            DELETE FROM outbox AS o
-             USING due
-             WHERE o.invitation_id = due.invitation_id AND o.send_seq = due.send_seq
-               AND o.organization_id = due.organization_id
-            RETURNING o.next_attempt_at
-        )
-        SELECT count(*) AS "count!", min(next_attempt_at) AS "oldest?" FROM deleted"#,
-        due_by,
-        limit,
-    )
-    .fetch_one(connection.driver())
-    .await?;
-    Ok(purged)
+    Ok(purge_query!("purge_dead", "state = 'dead'", due_by, limit)
+        .fetch_one(connection.driver())
+        .await?)
 }

@@ -1,9 +1,12 @@
-//! The pool of connections: what is checked when one comes back, how long it may be away, and when it does not come back.
+//! The connection pool: when a connection may be reused, how long it may be silent, and when it is closed.
 //!
-//! Three things the driver leaves open are closed here. A connection inside a transaction that nobody knows of swallows
-//! the writes of whoever comes next, so it is never lent. A network that swallows every packet ends nothing by itself,
-//! so the wait for an answer has an end on this side too. And a connection in doubt is closed instead of waited for: a pool
-//! whose connections all wait for a dead network is as good as none. Knows no unit of work and no retry.
+//! The driver leaves three cases open, which are handled here:
+//!
+//! * A connection that was left inside a transaction would swallow the writes of the next unit of work. It is never
+//!   reused.
+//! * A network that drops every packet ends nothing by itself. So waiting for an answer has a timeout on this side too.
+//! * A connection in doubt is closed, and nothing waits for that. A pool whose connections all wait for a dead network
+//!   is useless.
 
 use std::future::poll_fn;
 use std::io;
@@ -17,107 +20,117 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
 use tokio::time::Instant;
 
-use super::{StoreConfig, StoreError, Transient};
+use super::error::{StoreError, Transient};
 use crate::shutdown;
 
-/// How much later than the longest statement its answer may come. The server ends a statement by itself: when nothing
-/// is heard of it any more, the server is gone or the way to it.
+/// How long after the statement timeout an answer may still arrive. The server ends a statement by itself, so a longer
+/// silence means that the server or the network is gone.
 const ANSWER_MARGIN: Duration = Duration::from_secs(2);
-/// For how long a connection is taken to be as it was when it came back. A server that went away in that time is found out
-/// by the statement that is asked of it next.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
-/// How long a connection may take to come back: two round trips, which end what was left open.
+/// How long a connection may be idle before it is checked when it is reused. If the server went away in a shorter time,
+/// the next statement finds out.
+const UNCHECKED_IDLE_MAX: Duration = Duration::from_secs(1);
+/// How long returning a connection to the pool may take: two round trips, which end an open transaction.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a connection of its own may take to be made.
+/// How long connecting outside the pool may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connections to lend.
+/// How the store connects to the database.
+#[derive(Debug, Clone, Copy)]
+pub struct StoreConfig {
+    pub connections_max: u32,
+    /// How long a call waits for a connection before it fails because the service is overloaded.
+    pub acquire_timeout: Duration,
+    /// How long one statement may run.
+    pub statement_timeout: Duration,
+    /// How long one statement waits for a lock.
+    pub lock_timeout: Duration,
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Pool {
     connections: PgPool,
-    patience: Duration,
+    silence_max: Duration,
 }
 
-/// A connection that is lent to one unit of work. Dropped without [`Lent::settle`], it is closed.
+/// A connection for one unit of work. It is closed when it is dropped without [`PooledConnection::run`].
 #[derive(Debug)]
-pub(super) struct Lent {
+pub(super) struct PooledConnection {
     connection: Option<PoolConnection<Postgres>>,
-    /// How long it may say nothing.
-    patience: Duration,
+    /// How long the server may send nothing.
+    silence_max: Duration,
 }
 
 impl Pool {
-    /// A pool that connects when it has to.
+    /// A pool that connects when a connection is first needed.
     pub(super) fn new(options: PgConnectOptions, config: StoreConfig) -> Self {
         let connections = PgPoolOptions::new()
             .max_connections(config.connections_max)
             .acquire_timeout(config.acquire_timeout)
-            // When it comes back, so that nobody waits for it.
+            // Checked when it is returned, so that no unit of work waits for the check.
             .after_release(|connection, _| Box::pin(is_idle(connection)))
             .test_before_acquire(false)
-            .before_acquire(|connection, lately| {
+            .before_acquire(|connection, metadata| {
                 Box::pin(async move {
-                    // A sign of life, of one that has been away from the server for a while.
-                    Ok(lately.idle_for < TRUSTED_FOR || is_idle(connection).await?)
+                    Ok(metadata.idle_for < UNCHECKED_IDLE_MAX || is_idle(connection).await?)
                 })
             })
             .connect_lazy_with(options);
         Self {
             connections,
-            patience: config.statement_timeout + ANSWER_MARGIN,
+            silence_max: config.statement_timeout + ANSWER_MARGIN,
         }
     }
 
-    /// Lends a connection that is in no transaction.
-    pub(super) async fn lend(&self) -> Result<Lent, StoreError> {
+    /// Acquires a connection that is not inside a transaction.
+    pub(super) async fn acquire(&self) -> Result<PooledConnection, StoreError> {
         let connection = self.connections.acquire().await?;
-        Ok(Lent {
+        Ok(PooledConnection {
             connection: Some(connection),
-            patience: self.patience,
+            silence_max: self.silence_max,
         })
     }
 
-    /// Makes a connection that belongs to nobody else. Unlike [`Pool::lend`], it says why it could not.
+    /// Makes a connection outside the pool. Unlike [`Pool::acquire`], it returns the reason why it cannot connect.
     pub(super) async fn connect(&self) -> Result<PgConnection, StoreError> {
         let connecting = PgConnection::connect_with(&self.connections.connect_options()).await;
         Ok(connecting?)
     }
 
-    /// How its connections are made.
     pub(super) fn connect_options(&self) -> PgConnectOptions {
         (*self.connections.connect_options()).clone()
     }
 
-    /// Ends every connection; waits for those that are lent.
+    /// Closes every connection. Waits for those that are in use.
     pub(super) async fn close(&self) {
         self.connections.close().await;
     }
 }
 
-impl Lent {
-    /// Does a unit of work, for as long as the server says anything. The connection goes back, unless it is in doubt.
-    pub(super) async fn settle<T, E>(
+impl PooledConnection {
+    /// Runs a unit of work until it ends or the server is silent for too long. The connection returns to the pool,
+    /// unless it may be broken.
+    pub(super) async fn run<T, E>(
         mut self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
     ) -> Result<T, E>
     where
         E: From<StoreError> + Transient,
     {
-        match unless_stalled(self.patience, work(&mut self)).await {
-            Some(Err(error)) if error.doubts_connection() => Err(error),
+        match unless_silent(self.silence_max, work(&mut self)).await {
+            Some(Err(error)) if error.invalidates_connection() => Err(error),
             Some(outcome) => {
-                self.give_back();
+                self.return_to_pool();
                 outcome
             }
             None => Err(timed_out().into()),
         }
     }
 
-    /// What was left open ends on the way, by a ROLLBACK that the driver has ready. Nobody waits for it.
-    fn give_back(mut self) {
+    /// The driver rolls back an open transaction on the way. The caller does not wait for that.
+    fn return_to_pool(mut self) {
         if let Some(mut connection) = self.connection.take() {
             let returning = connection.return_to_pool();
-            // One that does not come back in time is dropped, and so closed.
+            // A connection that is not returned in time is dropped, which closes it.
             shutdown::background("return", async move {
                 let _ = tokio::time::timeout(RETURN_TIMEOUT, returning).await;
             });
@@ -125,51 +138,51 @@ impl Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for PooledConnection {
     fn drop(&mut self) {
-        // Closed without a farewell, which would have to wait for the network as well.
+        // Closes the socket without the protocol's Terminate message, which would wait for the network.
         drop(self.connection.take().map(PoolConnection::detach));
     }
 }
 
-impl Deref for Lent {
+impl Deref for PooledConnection {
     type Target = PgConnection;
 
     fn deref(&self) -> &PgConnection {
-        self.connection.as_deref().expect(LENT)
+        self.connection.as_deref().expect(CONNECTION_PRESENT)
     }
 }
 
-impl DerefMut for Lent {
+impl DerefMut for PooledConnection {
     fn deref_mut(&mut self) -> &mut PgConnection {
-        self.connection.as_deref_mut().expect(LENT)
+        self.connection.as_deref_mut().expect(CONNECTION_PRESENT)
     }
 }
 
-const LENT: &str = "the connection is taken out only where its loan ends";
+const CONNECTION_PRESENT: &str = "the connection is only removed when its owner is consumed";
 
-/// Waits for work that waits for the network alone; `None` once it has not been woken for so long. Whatever wakes it is
-/// a sign of life, so a slow network costs it nothing.
-async fn unless_stalled<T>(patience: Duration, work: impl Future<Output = T>) -> Option<T> {
+/// Waits for work that waits for nothing but the network. Returns `None` when the work was not woken for `silence_max`.
+/// Each wake-up restarts the timeout, so a slow network does not run into it.
+async fn unless_silent<T>(silence_max: Duration, work: impl Future<Output = T>) -> Option<T> {
     let mut work = pin!(work);
-    let mut stalled = pin!(tokio::time::sleep(patience));
+    let mut timeout = pin!(tokio::time::sleep(silence_max));
     poll_fn(|context| {
-        let is_stalled = stalled.as_mut().poll(context).is_ready();
+        let is_silent = timeout.as_mut().poll(context).is_ready();
         if let Poll::Ready(output) = work.as_mut().poll(context) {
             return Poll::Ready(Some(output));
         }
-        if is_stalled {
+        if is_silent {
             return Poll::Ready(None);
         }
-        stalled.as_mut().reset(Instant::now() + patience);
-        // Asked once more, so that it knows whom to wake.
-        stalled.as_mut().poll(context).map(|()| None)
+        timeout.as_mut().reset(Instant::now() + silence_max);
+        // Polled again to register the waker for the new deadline.
+        timeout.as_mut().poll(context).map(|()| None)
     })
     .await
 }
 
-/// Ends what waits for a connection of its own for too long.
-pub(super) async fn in_time<T>(
+/// Ends work on a connection outside the pool after [`CONNECT_TIMEOUT`].
+pub(super) async fn within_connect_timeout<T>(
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {
     let outcome = tokio::time::timeout(CONNECT_TIMEOUT, work).await;
@@ -180,10 +193,11 @@ fn timed_out() -> StoreError {
     StoreError::Unavailable(sqlx::Error::Io(io::ErrorKind::TimedOut.into()))
 }
 
-/// Whether a connection is alive and in no transaction. One that is in doubt is closed by the pool.
+/// Whether a connection is alive and not inside a transaction. The pool closes it if not.
 ///
-/// The driver learns from every answer whether the server is inside a transaction, and keeps it for itself: all it does
-/// with it is to refuse a transaction that did not begin. So this begins one with a statement that begins none.
+/// Every answer of the server says whether it is inside a transaction. The driver keeps that to itself, but fails to
+/// begin a transaction if the statement that should begin it did not. So this function begins one with a statement that
+/// does not.
 async fn is_idle(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let begun = connection
         .begin_with("-- store::pool::is_idle\nSELECT")
@@ -195,7 +209,7 @@ async fn is_idle(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
             tracing::warn!("a connection was left inside a transaction and is closed");
             Ok(false)
         }
-        // Also what a transaction that has failed says to every statement.
+        // A failed transaction answers every statement with an error.
         Err(error) => Err(error),
     }
 }
@@ -205,20 +219,20 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn work_may_take_any_time_that_is_not_silence() {
-        let patience = Duration::from_secs(7);
+    async fn slow_work_completes_and_silent_work_times_out() {
+        let silence_max = Duration::from_secs(7);
         let slow = async {
             for _ in 0..5 {
                 tokio::time::sleep(Duration::from_secs(6)).await;
             }
         };
-        assert_eq!(unless_stalled(patience, slow).await, Some(()));
+        assert_eq!(unless_silent(silence_max, slow).await, Some(()));
         let silent = async {
             tokio::time::sleep(Duration::from_secs(6)).await;
             std::future::pending::<()>().await;
         };
         let begin = Instant::now();
-        assert_eq!(unless_stalled(patience, silent).await, None);
+        assert_eq!(unless_silent(silence_max, silent).await, None);
         assert_eq!(begin.elapsed(), Duration::from_secs(13));
     }
 }

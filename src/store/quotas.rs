@@ -1,30 +1,29 @@
-//! The `organization_quotas` and `address_quotas` tables: what was taken of quotas, and what is looked at to tell what is
-//! left.
+//! The `organization_quotas` and `address_quotas` tables, and the counts that other quotas depend on.
 //!
-//! Taking is conditional and comes last in a transaction: first the addresses, in the order of their hashes, then the
-//! organization. Whoever holds a row of the second needs no other lock any more, so nobody waits long and nobody in a
-//! circle. A transaction that took is either committed or takes nothing.
+//! A transaction reserves quota as its last step: first for addresses, in the order of their hashes, then for the
+//! organization. After the row of the organization it takes no further lock. So transactions wait for each other only
+//! briefly and cannot deadlock. If a reservation fails, the transaction must be rolled back.
 
 use std::collections::{HashMap, HashSet};
 
-use super::Connection;
 use time::{Date, OffsetDateTime};
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{Connection, StoreError};
 use crate::domain::ids::OrganizationId;
 use crate::domain::quota::RecentMails;
 
-/// Counts mails to addresses, each hash once and sorted; returns the hashes that there was room for.
-pub async fn take_addresses(
+/// Reserves one email for each address. `hashes` must be sorted and distinct. Returns the hashes whose quota was not
+/// exhausted.
+pub async fn reserve_addresses(
     connection: &mut Connection<'_>,
     day: Date,
     hashes: &[i64],
     limit: u32,
 ) -> Result<HashSet<i64>, StoreError> {
     debug_assert!(hashes.is_sorted(), "unsorted batches deadlock");
-    let taken = sqlx::query_scalar!(
-        "-- store::quotas::take_addresses
+    let reserved = sqlx::query_scalar!(
+        "-- store::quotas::reserve_addresses
         INSERT INTO address_quotas AS q (address_hash, day, used)
         SELECT address_hash, $1, 1 FROM UNNEST($2::bigint[]) AS t (address_hash)
             ON CONFLICT (day, address_hash) DO UPDATE SET used = q.used + 1 WHERE q.used < $3
@@ -35,22 +34,22 @@ pub async fn take_addresses(
     )
     .fetch_all(connection.driver())
     .await?;
-    Ok(taken.into_iter().collect())
+    Ok(reserved.into_iter().collect())
 }
 
-/// Those of the hashes that have no room for another mail.
-pub async fn full_addresses(
+/// Returns the hashes of addresses whose quota is exhausted.
+pub async fn exhausted_addresses(
     connection: &mut Connection<'_>,
     day: Date,
     hashes: &[i64],
     limit: u32,
 ) -> Result<HashSet<i64>, StoreError> {
-    let full = sqlx::query_scalar!(
-        r#"-- store::quotas::full_addresses
-        SELECT asked.address_hash AS "address_hash!"
-          FROM UNNEST($2::bigint[]) AS asked (address_hash)
+    let exhausted = sqlx::query_scalar!(
+        r#"-- store::quotas::exhausted_addresses
+        SELECT requested.address_hash AS "address_hash!"
+          FROM UNNEST($2::bigint[]) AS requested (address_hash)
          CROSS JOIN LATERAL (
-               SELECT used FROM address_quotas WHERE day = $1 AND address_hash = asked.address_hash LIMIT 1) AS q
+               SELECT used FROM address_quotas WHERE day = $1 AND address_hash = requested.address_hash LIMIT 1) AS q
          WHERE q.used >= $3"#,
         day,
         hashes,
@@ -58,28 +57,28 @@ pub async fn full_addresses(
     )
     .fetch_all(connection.driver())
     .await?;
-    Ok(full.into_iter().collect())
+    Ok(exhausted.into_iter().collect())
 }
 
-/// What an organization has after it took.
+/// A reservation of an organization's quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Taken {
-    /// How many of its invitations are pending, or fewer; `None` if they were not counted on this day yet.
+pub struct QuotaReservation {
+    /// An upper bound of how many invitations are pending. `None` if they were not counted on this day yet.
     pub pending_at_most: Option<i64>,
 }
 
-/// Counts invitations of an organization, if there is room for all of them, and keeps others of the organization from
-/// counting until the transaction ends; `None` if there is not. `new_pending` of them were not pending before.
-pub async fn take_organization(
+/// Reserves `count` invitations of an organization, `new_pending` of which were not pending before. Returns `None` if
+/// the quota has no room for all of them. Other reservations of the organization wait until the transaction ends.
+pub async fn reserve_organization(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     day: Date,
     (count, new_pending): (i64, i64),
     limit: Option<u32>,
-) -> Result<Option<Taken>, StoreError> {
-    let taken = sqlx::query_as!(
-        Taken,
-        "-- store::quotas::take_organization
+) -> Result<Option<QuotaReservation>, StoreError> {
+    Ok(sqlx::query_as!(
+        QuotaReservation,
+        "-- store::quotas::reserve_organization
         INSERT INTO organization_quotas AS q (organization_id, day, used)
         SELECT $1, $2, $3 WHERE $3 <= $4::bigint
             ON CONFLICT (organization_id, day) DO UPDATE
@@ -93,23 +92,23 @@ pub async fn take_organization(
         new_pending,
     )
     .fetch_optional(connection.driver())
-    .await?;
-    Ok(taken)
+    .await?)
 }
 
-/// Counts the pending invitations of an organization that has just taken, and writes down how many there are, for later
-/// calls not to count; `false` if there are more than the limit.
+/// Counts the pending invitations of an organization and stores the count, so that later calls need not count. Returns
+/// `false` if there are more than `limit`.
 ///
-/// A statement of its own, so that it sees what was committed before the organization's row was held.
-pub async fn confirm_pending(
+/// Must follow [`reserve_organization`] as a statement of its own, so that it sees everything that was committed before
+/// the organization's row was locked.
+pub async fn recount_pending(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     day: Date,
     now: OffsetDateTime,
     limit: u32,
 ) -> Result<bool, StoreError> {
-    let confirmed = sqlx::query!(
-        "-- store::quotas::confirm_pending
+    let recounted = sqlx::query!(
+        "-- store::quotas::recount_pending
         WITH pending AS (
             SELECT
               FROM invitations
@@ -129,10 +128,10 @@ pub async fn confirm_pending(
     )
     .execute(connection.driver())
     .await?;
-    Ok(confirmed.rows_affected() == 1)
+    Ok(recounted.rows_affected() == 1)
 }
 
-/// How many invitations an organization has counted on a day.
+/// Returns how much of the quota of a day an organization has used.
 pub async fn used_by_organization(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
@@ -149,17 +148,15 @@ pub async fn used_by_organization(
     Ok(used.unwrap_or_default())
 }
 
-/// How many invitations of an organization can be accepted now, counted up to `most`.
-///
-/// The order is that of the index which holds one entry for each of them: nothing else is to be read, whatever a planner
-/// guesses.
+/// Counts the invitations of an organization that can be accepted now, up to `most`. The order makes the planner read
+/// the index that holds only pending invitations.
 pub async fn count_pending(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     now: OffsetDateTime,
     most: i64,
 ) -> Result<i64, StoreError> {
-    let count = sqlx::query_scalar!(
+    Ok(sqlx::query_scalar!(
         r#"-- store::quotas::count_pending
         SELECT count(*) AS "count!"
           FROM (SELECT
@@ -172,38 +169,38 @@ pub async fn count_pending(
         most,
     )
     .fetch_one(connection.driver())
-    .await?;
-    Ok(count)
+    .await?)
 }
 
-/// What was mailed of one invitation, and which of its mails is the latest.
-pub struct MailedInvitation {
-    /// Its mails that count against another one.
+/// The emails of one invitation.
+pub struct MailHistory {
+    /// The emails that count against a resend.
     pub recent: RecentMails,
-    /// The number of its latest mail, 0 if there was none.
+    /// The number of the latest email, 0 if there was none.
     pub send_seq: i32,
 }
 
-/// What was mailed of invitations, by their ids. The first mail of an invitation is no resend, nor is a reminder.
-pub async fn mailed(
+/// Returns the emails of invitations by their ids. The first email of an invitation does not count as a resend, nor
+/// does a reminder.
+pub async fn mail_history(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     ids: &[Uuid],
     resent_since: OffsetDateTime,
-) -> Result<HashMap<Uuid, MailedInvitation>, StoreError> {
+) -> Result<HashMap<Uuid, MailHistory>, StoreError> {
     let rows = sqlx::query!(
-        r#"-- store::quotas::mailed
+        r#"-- store::quotas::mail_history
         SELECT i.id AS "id!", i.send_seq AS "send_seq!", i.queued_at AS "queued_at?",
                ARRAY(SELECT o.created_at
                        FROM outbox o
                       WHERE o.invitation_id = i.id AND o.send_seq > 1 AND o.organization_id = $1
                         AND o.kind = 'invitation' AND o.created_at > $3
                       ORDER BY o.created_at DESC) AS "resent_at!"
-          FROM UNNEST($2::uuid[]) AS asked (id)
+          FROM UNNEST($2::uuid[]) AS requested (id)
          CROSS JOIN LATERAL (
                SELECT id, send_seq, queued_at
                  FROM invitations
-                WHERE id = asked.id AND organization_id = $1
+                WHERE id = requested.id AND organization_id = $1
                 LIMIT 1) AS i"#,
         organization_id.as_str(),
         ids,
@@ -219,19 +216,19 @@ pub async fn mailed(
                 resent_at: row.resent_at,
             };
             let send_seq = row.send_seq;
-            (row.id, MailedInvitation { recent, send_seq })
+            (row.id, MailHistory { recent, send_seq })
         })
         .collect())
 }
 
-/// Forgets what was taken before a day, at most `limit` rows of each table; returns how many.
-pub async fn forget(
+/// Deletes the quotas of days before `before`, at most `limit` rows of each table, and returns how many.
+pub async fn purge(
     connection: &mut Connection<'_>,
     before: Date,
     limit: i64,
 ) -> Result<u64, StoreError> {
-    let forgotten = sqlx::query_scalar!(
-        r#"-- store::quotas::forget
+    let purged = sqlx::query_scalar!(
+        r#"-- store::quotas::purge
         WITH organizations AS (
             DELETE FROM organization_quotas
              WHERE (organization_id, day) IN (
@@ -251,5 +248,5 @@ pub async fn forget(
     )
     .fetch_one(connection.driver())
     .await?;
-    Ok(u64::try_from(forgotten).unwrap_or_default())
+    Ok(u64::try_from(purged).unwrap_or_default())
 }

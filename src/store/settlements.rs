@@ -1,81 +1,76 @@
-//! Settling: what became of attempts at mails, told to the `outbox` and to `invitations` in one statement.
+//! Settling delivery attempts: their results are written to the `outbox` and the `invitations` table in one statement.
 
 use std::collections::HashSet;
 
-use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::StoreError;
-use super::outbox::{KeyColumns, MailKey};
+use super::columns::column;
+use super::invitation_events::query_with_events;
+use super::outbox::MailKey;
+use super::planner;
 use super::suppressions::{self, SuppressionRow};
+use super::{Connection, StoreError};
 
-/// What became of an attempt.
+/// The result of a delivery attempt. Error texts do not contain the address, and reply codes are those of SMTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
-    /// The mail server took it.
+    /// The mail server accepted the email.
     Sent,
-    /// It will be tried again.
+    /// The email will be retried.
     Deferred {
-        /// When.
         next_attempt_at: OffsetDateTime,
-        /// Whether the attempt counts; one that never reached the recipient does not.
+        /// Whether the attempt counts. An attempt that did not reach the recipient's server does not.
         is_counted: bool,
-        /// What was said, without the address.
         error: String,
-        /// The SMTP reply code.
         reply_code: Option<u16>,
     },
-    /// It is given up.
+    /// The email becomes a dead letter.
     Dead {
-        /// What was said, without the address.
         error: String,
-        /// The SMTP reply code.
         reply_code: Option<u16>,
     },
-    /// The receiving side refused it for good: there is no such mailbox.
+    /// The receiving side rejected the email permanently: the mailbox does not exist.
     Bounced {
-        /// What was said, without the address.
         error: String,
-        /// The SMTP reply code.
         reply_code: Option<u16>,
     },
-    /// The address is to get no mail.
+    /// The address is on the suppression list.
     Suppressed,
-    /// Nobody wants it any more.
+    /// The email is no longer wanted.
     Canceled,
-    /// It was claimed and not tried: somebody else may, from this time on. Says nothing to the invitation.
+    /// The email was claimed but not attempted, and any worker may claim it again. The invitation does not change.
     Released {
-        /// When; `None` if it stays due since when it was.
+        /// `None` keeps the time at which the email was due.
         next_attempt_at: Option<OffsetDateTime>,
     },
 }
 
-/// A settlement of one mail, by whoever holds this lease of it.
+/// The settlement of one email by the holder of its lease.
 #[derive(Debug, Clone)]
-pub struct Settled {
-    /// Which mail.
+pub struct SettledMail {
     pub key: MailKey,
-    /// The lease.
     pub lease_token: Uuid,
-    /// What became of it.
     pub settlement: Settlement,
-    /// What to put on the suppression list with it.
+    /// An entry for the suppression list.
     pub suppression: Option<SuppressionRow>,
 }
 
-struct Columns<'a> {
+/// What a settlement writes to the two tables.
+struct SettlementColumns<'a> {
     outbox_state: &'static str,
+    /// How many attempts to subtract: 1 if this one does not count.
     uncounted: i32,
     next_attempt_at: Option<OffsetDateTime>,
+    /// `None` leaves the invitation as it is.
     delivery_state: Option<&'static str>,
     error: Option<&'a str>,
     reply_code: Option<i16>,
 }
 
 impl Settlement {
-    fn columns(&self) -> Columns<'_> {
-        let plain = |outbox_state, uncounted, delivery_state| Columns {
+    fn columns(&self) -> SettlementColumns<'_> {
+        let plain = |outbox_state, uncounted, delivery_state| SettlementColumns {
             outbox_state,
             uncounted,
             next_attempt_at: None,
@@ -83,11 +78,12 @@ impl Settlement {
             error: None,
             reply_code: None,
         };
-        let refused = |outbox_state, delivery_state, error, reply_code: &Option<u16>| Columns {
-            error: Some(error),
-            reply_code: reply_code.and_then(|code| i16::try_from(code).ok()),
-            ..plain(outbox_state, 0, Some(delivery_state))
-        };
+        let failed =
+            |outbox_state, delivery_state, error, reply_code: &Option<u16>| SettlementColumns {
+                error: Some(error),
+                reply_code: reply_code.and_then(|code| i16::try_from(code).ok()),
+                ..plain(outbox_state, 0, Some(delivery_state))
+            };
         match self {
             Self::Sent => plain("sent", 0, Some("sent")),
             Self::Deferred {
@@ -95,16 +91,16 @@ impl Settlement {
                 is_counted,
                 error,
                 reply_code,
-            } => Columns {
+            } => SettlementColumns {
                 uncounted: i32::from(!is_counted),
                 next_attempt_at: Some(*next_attempt_at),
-                ..refused("queued", "deferred", error.as_str(), reply_code)
+                ..failed("queued", "deferred", error.as_str(), reply_code)
             },
-            Self::Dead { error, reply_code } => refused("dead", "failed", error, reply_code),
-            Self::Bounced { error, reply_code } => refused("dead", "bounced", error, reply_code),
+            Self::Dead { error, reply_code } => failed("dead", "failed", error, reply_code),
+            Self::Bounced { error, reply_code } => failed("dead", "bounced", error, reply_code),
             Self::Suppressed => plain("canceled", 1, Some("suppressed")),
             Self::Canceled => plain("canceled", 1, Some("canceled")),
-            Self::Released { next_attempt_at } => Columns {
+            Self::Released { next_attempt_at } => SettlementColumns {
                 next_attempt_at: *next_attempt_at,
                 ..plain("queued", 1, None)
             },
@@ -112,61 +108,58 @@ impl Settlement {
     }
 }
 
-/// Settles attempts and tells their invitations; returns the mails that were settled. Of one whose lease was lost
-/// nothing changes: whoever holds it now decides.
+/// Settles attempts, updates their invitations, and returns the [ids](MailKey::id) of the emails that were settled.
+/// Nothing changes for an email whose lease was lost: the new holder of the lease settles it.
 ///
-/// Locks the invitations before their mails and in the order that everybody locks them in. A report of a bounce may be
-/// quicker than the settlement of its mail, and stays. For use inside a transaction.
+/// Must run inside a transaction.
+#[expect(clippy::too_many_lines, reason = "one statement")]
 pub async fn settle_many(
     connection: &mut Connection<'_>,
-    settled: &[Settled],
+    mails: &[SettledMail],
     now: OffsetDateTime,
 ) -> Result<HashSet<(Uuid, i32)>, StoreError> {
-    super::plan_afresh(&mut *connection).await?;
-    let keys = KeyColumns::of(settled.iter().map(|one| &one.key));
-    let tokens: Vec<Uuid> = settled.iter().map(|one| one.lease_token).collect();
-    let columns: Vec<Columns<'_>> = settled.iter().map(|one| one.settlement.columns()).collect();
-    let outbox_states: Vec<&str> = columns.iter().map(|one| one.outbox_state).collect();
-    let uncounted: Vec<i32> = columns.iter().map(|one| one.uncounted).collect();
-    let next_attempts: Vec<Option<OffsetDateTime>> =
-        columns.iter().map(|one| one.next_attempt_at).collect();
-    let delivery_states: Vec<Option<&str>> = columns.iter().map(|one| one.delivery_state).collect();
-    let errors: Vec<Option<&str>> = columns.iter().map(|one| one.error).collect();
-    let reply_codes: Vec<Option<i16>> = columns.iter().map(|one| one.reply_code).collect();
-    let rows = sqlx::query!(
+    planner::force_custom_plans(connection).await?;
+    let columns = column(mails, |mail| mail.settlement.columns());
+    let rows = query_with_events!(query!(
         r#"-- store::settlements::settle_many
-        WITH asked AS (
+        WITH attempt AS (
             SELECT *
               FROM UNNEST($1::uuid[], $2::integer[], $3::text[], $4::uuid[], $5::text[], $6::integer[],
                           $7::timestamptz[], $8::text[], $9::text[], $10::smallint[])
-                   AS asked (invitation_id, send_seq, organization_id, lease_token, outbox_state, uncounted,
-                             next_attempt_at, delivery_state, error, reply_code)
+                   AS t (invitation_id, send_seq, organization_id, lease_token, outbox_state, uncounted,
+                         next_attempt_at, delivery_state, error, reply_code)
         ), target AS (
+            -- Locks the invitations, and reads their states before this statement changes them.
             SELECT i.id, i.organization_id, i.state, i.delivery_state
-              FROM asked
-              JOIN invitations i ON i.id = asked.invitation_id
-                                AND i.organization_id = asked.organization_id COLLATE "C"
+              FROM attempt
+              JOIN invitations i ON i.id = attempt.invitation_id
+                                AND i.organization_id = attempt.organization_id COLLATE "C"
              ORDER BY i.organization_id, i.email_normalized, i.id
                FOR NO KEY UPDATE OF i
         ), settled AS (
             UPDATE outbox AS o
-               SET state = asked.outbox_state, lease_token = NULL, lease_until = NULL, batch_id = NULL,
-                   batch_index = NULL, attempts = o.attempts - asked.uncounted,
-                   next_attempt_at = coalesce(asked.next_attempt_at, o.next_attempt_at)
-              FROM asked
-             WHERE o.invitation_id = asked.invitation_id AND o.send_seq = asked.send_seq
-               AND o.organization_id = asked.organization_id COLLATE "C"
-               AND o.lease_token = asked.lease_token AND o.state = 'sending'
+               SET state = attempt.outbox_state, lease_token = NULL, lease_until = NULL, batch_id = NULL,
+                   batch_index = NULL, attempts = o.attempts - attempt.uncounted,
+                   next_attempt_at = coalesce(attempt.next_attempt_at, o.next_attempt_at)
+              FROM attempt
+             WHERE o.invitation_id = attempt.invitation_id AND o.send_seq = attempt.send_seq
+               AND o.organization_id = attempt.organization_id COLLATE "C"
+               -- Only the holder of the lease settles.
+               AND o.lease_token = attempt.lease_token AND o.state = 'sending'
+               -- Always true. Counting reads all of target, so that every invitation is locked before the first email.
+               -- All statements that lock both lock them in this order.
                AND (SELECT count(*) FROM target) >= 0
             RETURNING o.invitation_id, o.send_seq, o.organization_id, o.attempts, o.state, o.next_attempt_at,
-                      asked.delivery_state, asked.error, asked.reply_code
-        ), told AS (
+                      attempt.delivery_state, attempt.error, attempt.reply_code
+        ), updated AS (
+            -- Updates the invitations whose latest email was settled. A report of a bounce may arrive before the
+            -- settlement, and stays. An email that is deferred after its invitation ended counts as canceled.
             UPDATE invitations AS i
                SET delivery_state = CASE WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state
                                          WHEN s.delivery_state = 'deferred' AND i.state <> 'pending' THEN 'canceled'
                                          ELSE s.delivery_state END,
                    delivery_attempts = s.attempts,
-                   -- An erased invitation takes in nothing more that may be about its person.
+                   -- An erased invitation stores no text that may contain personal data.
                    delivery_error = CASE WHEN i.email IS NOT NULL THEN coalesce(s.error, i.delivery_error) END,
                    delivery_reply_code = CASE WHEN s.error IS NULL THEN i.delivery_reply_code ELSE s.reply_code END,
                    next_attempt_at = CASE WHEN s.state = 'queued' AND i.state = 'pending'
@@ -177,69 +170,49 @@ pub async fn settle_many(
               FROM settled s
              WHERE i.id = s.invitation_id AND i.organization_id = s.organization_id AND i.send_seq = s.send_seq
                AND s.delivery_state IS NOT NULL
-            RETURNING i.id, i.organization_id, i.batch_id, i.state, i.delivery_state
-        ), noted AS (
-            INSERT INTO invitation_events
-                   (created_at, organization_id, batch_id, event_type, old_state, old_delivery_state, new_state,
-                    new_delivery_state, invitation_ids)
-            SELECT $11, told.organization_id, told.batch_id, told.delivery_state, target.state, target.delivery_state,
-                   told.state, told.delivery_state, array_agg(told.id ORDER BY told.id)
-              FROM told
-              -- Two mails of one invitation may end at once, and one of them is the latest.
-              JOIN (SELECT DISTINCT id, organization_id, state, delivery_state FROM target) AS target
-                ON target.id = told.id AND target.organization_id = told.organization_id
-             WHERE told.delivery_state <> target.delivery_state
-             GROUP BY told.organization_id, told.batch_id, told.state, told.delivery_state, target.state,
-                      target.delivery_state
-        )
-        SELECT invitation_id, send_seq FROM settled"#,
-        &keys.invitation_ids,
-        &keys.send_seqs,
-        &keys.organization_ids as &[&str],
-        &tokens,
-        &outbox_states as &[&str],
-        &uncounted,
-        &next_attempts as &[Option<OffsetDateTime>],
-        &delivery_states as &[Option<&str>],
-        &errors as &[Option<&str>],
-        &reply_codes as &[Option<i16>],
+            RETURNING i.id, i.organization_id, i.batch_id, i.updated_at, i.state, i.delivery_state
+        ), changed AS (
+            SELECT updated.id, updated.organization_id, updated.batch_id, updated.updated_at,
+                   updated.delivery_state AS event_type, before.state AS old_state,
+                   before.delivery_state AS old_delivery_state, updated.state AS new_state,
+                   updated.delivery_state AS new_delivery_state
+              FROM updated
+              -- Two emails of one invitation may be settled together, and only one of them is the latest.
+              JOIN (SELECT DISTINCT id, organization_id, state, delivery_state FROM target) AS before
+                ON before.id = updated.id AND before.organization_id = updated.organization_id
+             WHERE updated.delivery_state <> before.delivery_state
+        )"# + EVENTS
+            + "
+        SELECT invitation_id, send_seq FROM settled",
+        &column(mails, |mail| mail.key.invitation_id),
+        &column(mails, |mail| mail.key.send_seq),
+        &column(mails, |mail| mail.key.organization_id.as_str()) as &[&str],
+        &column(mails, |mail| mail.lease_token),
+        &column(&columns, |row| row.outbox_state) as &[&str],
+        &column(&columns, |row| row.uncounted),
+        &column(&columns, |row| row.next_attempt_at) as &[Option<OffsetDateTime>],
+        &column(&columns, |row| row.delivery_state) as &[Option<&str>],
+        &column(&columns, |row| row.error) as &[Option<&str>],
+        &column(&columns, |row| row.reply_code) as &[Option<i16>],
         now,
-    )
+    ))
     .fetch_all(connection.driver())
     .await?;
-    let written: HashSet<(Uuid, i32)> = rows
+    let settled: HashSet<(Uuid, i32)> = rows
         .into_iter()
         .map(|row| (row.invitation_id, row.send_seq))
         .collect();
-    let told = settled
-        .iter()
-        .filter(|one| written.contains(&one.key.name()));
-    for one in told {
-        connection
-            .notifications()
-            .add_events(one.key.organization_id.as_str());
+    let mut suppressions = Vec::new();
+    for mail in mails.iter().filter(|mail| settled.contains(&mail.key.id())) {
+        let organization_id = mail.key.organization_id.as_str();
+        connection.notifications().add_events(organization_id);
+        suppressions.extend(mail.suppression.clone());
     }
-    suppress(connection, settled, &written, now).await?;
-    Ok(written)
-}
-
-/// Suppresses what was settled with a suppression; each address once, however many organizations invited it.
-async fn suppress(
-    connection: &mut Connection<'_>,
-    settled: &[Settled],
-    written: &HashSet<(Uuid, i32)>,
-    now: OffsetDateTime,
-) -> Result<(), StoreError> {
-    let is_written = |one: &&Settled| written.contains(&one.key.name());
+    // Several organizations may have invited the same address.
     let mut tags = HashSet::new();
-    let rows: Vec<SuppressionRow> = settled
-        .iter()
-        .filter(is_written)
-        .filter_map(|one| one.suppression.clone())
-        .filter(|row| tags.insert((row.organization_id.clone(), row.tag)))
-        .collect();
-    if !rows.is_empty() {
-        suppressions::upsert_many(connection, &rows, now).await?;
+    suppressions.retain(|row| tags.insert((row.organization_id.clone(), row.tag)));
+    if !suppressions.is_empty() {
+        suppressions::upsert_many(connection, &suppressions, now).await?;
     }
-    Ok(())
+    Ok(settled)
 }

@@ -1,34 +1,31 @@
-//! The `signing_keys` table: which keys were ever loaded.
+//! The `signing_keys` table: every key that was ever loaded.
 
-use super::Connection;
 use time::OffsetDateTime;
 
-use super::StoreError;
+use super::columns::column;
+use super::{Connection, StoreError};
 
-/// A key that was loaded once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningKeyRow {
-    /// Its id in the keys file.
+    /// The id in the keys file.
     pub key_id: i16,
-    /// Derived from it one way.
+    /// A one-way derivation of the key, which tells whether the key is still the same.
     pub check_value: Vec<u8>,
 }
 
-/// Records keys that are not known yet.
+/// Inserts keys that are not in the table yet.
 pub async fn insert_new(
     connection: &mut Connection<'_>,
     keys: &[SigningKeyRow],
     now: OffsetDateTime,
 ) -> Result<(), StoreError> {
-    let ids: Vec<i16> = keys.iter().map(|key| key.key_id).collect();
-    let check_values: Vec<Vec<u8>> = keys.iter().map(|key| key.check_value.clone()).collect();
     sqlx::query!(
         "-- store::signing_keys::insert_new
         INSERT INTO signing_keys (key_id, check_value, created_at)
         SELECT key_id, check_value, $3 FROM UNNEST($1::smallint[], $2::bytea[]) AS t (key_id, check_value)
             ON CONFLICT DO NOTHING",
-        &ids,
-        &check_values,
+        &column(keys, |key| key.key_id),
+        &column(keys, |key| key.check_value.as_slice()) as &[&[u8]],
         now,
     )
     .execute(connection.driver())
@@ -36,25 +33,23 @@ pub async fn insert_new(
     Ok(())
 }
 
-/// Every key that was ever loaded.
 pub async fn list(connection: &mut Connection<'_>) -> Result<Vec<SigningKeyRow>, StoreError> {
-    let keys = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         SigningKeyRow,
         "-- store::signing_keys::list
         SELECT key_id, check_value FROM signing_keys ORDER BY key_id",
     )
     .fetch_all(connection.driver())
-    .await?;
-    Ok(keys)
+    .await?)
 }
 
-/// Whether a link that may still be followed was made with a key.
+/// Whether a valid link was made with a key.
 pub async fn is_needed(
     connection: &mut Connection<'_>,
     key_id: i16,
     now: OffsetDateTime,
 ) -> Result<bool, StoreError> {
-    let is_needed = sqlx::query_scalar!(
+    Ok(sqlx::query_scalar!(
         r#"-- store::signing_keys::is_needed
         SELECT EXISTS (
                SELECT FROM invitations
@@ -63,6 +58,5 @@ pub async fn is_needed(
         now,
     )
     .fetch_one(connection.driver())
-    .await?;
-    Ok(is_needed)
+    .await?)
 }

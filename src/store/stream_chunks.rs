@@ -1,28 +1,26 @@
-//! The `stream_chunks` table: what the chunks of a stream were answered, for whoever sends it again.
+//! The `stream_chunks` table: stored responses to the chunks of a stream, for clients that send the stream again.
 //!
-//! Chunks of a batch follow each other without a gap, because whoever adds one holds the stream's key. Knows nothing of
-//! what an answer looks like.
+//! The chunks of a batch follow each other without a gap, because a writer must have locked the idempotency key of the
+//! stream.
 
-use super::Connection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{Connection, StoreError};
 use crate::domain::ids::OrganizationId;
 
-/// A chunk that was done.
+/// A chunk that was processed.
 pub struct StoredChunk {
-    /// The place of its first item.
+    /// The index of the first item in the stream.
     pub first_index: i64,
-    /// The place after its last item.
+    /// The index after the last item.
     pub next_index: i64,
-    /// The hashes of its items.
+    /// A hash of 8 bytes for each item.
     pub item_hashes: Vec<u8>,
-    /// What was answered.
     pub response: Vec<u8>,
 }
 
-/// The place after the last item of a batch that is done; 0 if there is none.
+/// Returns the index after the last item of a batch that was processed, 0 if there is none.
 pub async fn next_index(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
@@ -43,7 +41,7 @@ pub async fn next_index(
     Ok(next_index.unwrap_or(0))
 }
 
-/// The chunks that hold items from `first_index` on and before `next_index`, in order.
+/// Returns the chunks that overlap the items from `first_index` to before `next_index`, in order.
 pub async fn overlapping(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
@@ -51,7 +49,7 @@ pub async fn overlapping(
     first_index: i64,
     next_index: i64,
 ) -> Result<Vec<StoredChunk>, StoreError> {
-    let chunks = sqlx::query_as!(
+    Ok(sqlx::query_as!(
         StoredChunk,
         "-- store::stream_chunks::overlapping
         SELECT first_index, next_index, item_hashes, response
@@ -67,11 +65,9 @@ pub async fn overlapping(
         next_index,
     )
     .fetch_all(connection.driver())
-    .await?;
-    Ok(chunks)
+    .await?)
 }
 
-/// Keeps what a chunk was answered.
 pub async fn insert(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
@@ -96,14 +92,14 @@ pub async fn insert(
     Ok(())
 }
 
-/// Forgets chunks that were done before a time, at most `limit`; returns how many.
-pub async fn forget(
+/// Deletes chunks that were processed at a time or before, at most `limit`, and returns how many.
+pub async fn purge(
     connection: &mut Connection<'_>,
-    forget_before: OffsetDateTime,
+    processed_by: OffsetDateTime,
     limit: i64,
 ) -> Result<u64, StoreError> {
-    let forgotten = sqlx::query!(
-        "-- store::stream_chunks::forget
+    let purged = sqlx::query!(
+        "-- store::stream_chunks::purge
         DELETE FROM stream_chunks
          WHERE (organization_id, batch_id, first_index) IN (
                SELECT organization_id, batch_id, first_index
@@ -111,10 +107,10 @@ pub async fn forget(
                 WHERE created_at <= $1
                 LIMIT $2
                   FOR UPDATE SKIP LOCKED)",
-        forget_before,
+        processed_by,
         limit,
     )
     .execute(connection.driver())
     .await?;
-    Ok(forgotten.rows_affected())
+    Ok(purged.rows_affected())
 }

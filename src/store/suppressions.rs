@@ -1,54 +1,42 @@
-//! The `suppressions` table: which addresses get no mail, as keyed hashes. It names nobody.
+//! The `suppressions` table: the suppression list. It stores addresses as keyed hashes.
 
-use super::Connection;
 use time::OffsetDateTime;
 
-use super::StoreError;
+use super::columns::column;
+use super::{Connection, StoreError};
 use crate::domain::address_tag::{AddressTag, TAG_BYTES};
 use crate::domain::ids::OrganizationId;
 use crate::domain::suppression::{Suppression, SuppressionReason};
 
-/// A suppression to write.
+/// A suppression to upsert.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SuppressionRow {
-    /// The organization whose invitations it stops; empty for those of all.
+    /// Empty to suppress the address for all organizations.
     pub organization_id: String,
-    /// What stands for the address.
     pub tag: AddressTag,
-    /// Why.
     pub reason: SuppressionReason,
-    /// When it ends by itself; `None` for never.
+    /// `None` if the suppression does not expire.
     pub expires_at: Option<OffsetDateTime>,
 }
 
-/// A suppression that was written. One that is missing among these lost against a stronger one.
+/// A suppression that was inserted or replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Written {
-    /// What stands for the address.
+pub struct UpsertedSuppression {
     pub tag: [u8; TAG_BYTES],
-    /// Whether the address was suppressed already.
+    /// Whether the address was suppressed before.
     pub was_suppressed: bool,
 }
 
-/// Adds suppressions, in one statement over arrays; one that is there stays if it is the stronger. No two rows may be
-/// of one organization and tag.
-///
-/// Sorts the rows by their key: two calls that overlap would otherwise lock each other's rows in opposite order.
+/// Inserts suppressions, or replaces those that are not stronger. Returns the ones that were written. No two rows may
+/// have the same organization and tag. The rows are locked in the order of their keys, so that overlapping calls do not
+/// deadlock.
 pub async fn upsert_many(
     connection: &mut Connection<'_>,
     rows: &[SuppressionRow],
     now: OffsetDateTime,
-) -> Result<Vec<Written>, StoreError> {
+) -> Result<Vec<UpsertedSuppression>, StoreError> {
     let mut sorted: Vec<&SuppressionRow> = rows.iter().collect();
     sorted.sort_unstable_by_key(|row| (&row.organization_id, row.tag.bytes));
-    let organization_ids: Vec<&str> = sorted
-        .iter()
-        .map(|row| row.organization_id.as_str())
-        .collect();
-    let tags: Vec<&[u8]> = sorted.iter().map(|row| row.tag.bytes.as_slice()).collect();
-    let key_ids: Vec<i16> = sorted.iter().map(|row| i16::from(row.tag.key_id)).collect();
-    let reasons: Vec<&str> = sorted.iter().map(|row| row.reason.as_str()).collect();
-    let expiries: Vec<Option<OffsetDateTime>> = sorted.iter().map(|row| row.expires_at).collect();
     let rows = sqlx::query!(
         r#"-- store::suppressions::upsert_many
         WITH written AS (
@@ -63,24 +51,24 @@ pub async fn upsert_many(
             RETURNING s.organization_id, s.address_tag
         )
         SELECT address_tag,
-               -- As it was before this statement.
+               -- Reads the table as it was before this statement.
                EXISTS (SELECT FROM suppressions s
                         WHERE s.organization_id = written.organization_id AND s.address_tag = written.address_tag
                           AND (s.expires_at IS NULL OR s.expires_at > $1)) AS "was_suppressed!"
           FROM written"#,
         now,
-        &organization_ids as &[&str],
-        &tags as &[&[u8]],
-        &key_ids,
-        &reasons as &[&str],
-        &expiries as &[Option<OffsetDateTime>],
+        &column(&sorted, |row| row.organization_id.as_str()) as &[&str],
+        &column(&sorted, |row| row.tag.bytes.as_slice()) as &[&[u8]],
+        &column(&sorted, |row| i16::from(row.tag.key_id)),
+        &column(&sorted, |row| row.reason.as_str()) as &[&str],
+        &column(&sorted, |row| row.expires_at) as &[Option<OffsetDateTime>],
         &weakest_first() as &[&str],
     )
     .fetch_all(connection.driver())
     .await?;
     rows.into_iter()
         .map(|row| {
-            Ok(Written {
+            Ok(UpsertedSuppression {
                 tag: bytes(&row.address_tag)?,
                 was_suppressed: row.was_suppressed,
             })
@@ -88,19 +76,17 @@ pub async fn upsert_many(
         .collect()
 }
 
-/// An address that is suppressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Suppressed {
-    /// The organization it was asked for.
+pub struct SuppressedAddress {
+    /// The organization in the request.
     pub organization_id: String,
-    /// What stands for the address.
     pub tag: [u8; TAG_BYTES],
-    /// The strongest reason there is, for this organization or for all.
+    /// The strongest reason, for this organization or for all.
     pub reason: SuppressionReason,
 }
 
-/// Why those of an organization's addresses are suppressed that are: each reason there is, by tag, the same tag maybe more
-/// than once. Ask with every tag an address has. The array comes out of a subquery as in `users::owners`.
+/// Returns the reasons why addresses are suppressed for an organization, with their tags. A tag may be returned several
+/// times. Pass every tag of an address: a suppression may be older than the current key.
 pub async fn reasons(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
@@ -124,33 +110,29 @@ pub async fn reasons(
         .collect()
 }
 
-/// Those of the addresses that are suppressed now, each asked for with the organization that would invite it, in one
-/// statement. Ask with every tag an address has: its suppression may be older than the key that signs.
-///
-/// Each one is looked up by itself, as in `invitations::pending_for`. Where many are asked for, do it in a
-/// transaction that is planned afresh.
+/// Returns which of the (organization, address) pairs are suppressed now. Pass every tag of an address: a suppression
+/// may be older than the current key. For many addresses, call
+/// [`force_custom_plans`](super::planner::force_custom_plans) first.
 pub async fn find(
     connection: &mut Connection<'_>,
-    asked: &[(&str, AddressTag)],
+    requested: &[(&str, AddressTag)],
     now: OffsetDateTime,
-) -> Result<Vec<Suppressed>, StoreError> {
-    let organization_ids: Vec<&str> = asked.iter().map(|(id, _)| *id).collect();
-    let tags: Vec<&[u8]> = asked.iter().map(|(_, tag)| tag.bytes.as_slice()).collect();
+) -> Result<Vec<SuppressedAddress>, StoreError> {
     let rows = sqlx::query!(
         r#"-- store::suppressions::find
-        SELECT asked.organization_id AS "organization_id!", asked.address_tag AS "address_tag!",
-               found.reason AS "reason!"
-          FROM UNNEST($1::text[], $2::bytea[]) AS asked (organization_id, address_tag)
+        SELECT requested.organization_id AS "organization_id!", requested.address_tag AS "address_tag!",
+               strongest.reason AS "reason!"
+          FROM UNNEST($1::text[], $2::bytea[]) AS requested (organization_id, address_tag)
          CROSS JOIN LATERAL (
                SELECT s.reason
                  FROM suppressions s
-                WHERE s.organization_id = ANY (ARRAY[asked.organization_id COLLATE "C", ''])
-                  AND s.address_tag = asked.address_tag
+                WHERE s.organization_id = ANY (ARRAY[requested.organization_id COLLATE "C", ''])
+                  AND s.address_tag = requested.address_tag
                   AND (s.expires_at IS NULL OR s.expires_at > $3)
                 ORDER BY array_position($4::text[], s.reason) DESC
-                LIMIT 1) AS found"#,
-        &organization_ids as &[&str],
-        &tags as &[&[u8]],
+                LIMIT 1) AS strongest"#,
+        &column(requested, |(id, _)| *id) as &[&str],
+        &column(requested, |(_, tag)| tag.bytes.as_slice()) as &[&[u8]],
         now,
         &weakest_first() as &[&str],
     )
@@ -158,7 +140,7 @@ pub async fn find(
     .await?;
     rows.into_iter()
         .map(|row| {
-            Ok(Suppressed {
+            Ok(SuppressedAddress {
                 organization_id: row.organization_id,
                 tag: bytes(&row.address_tag)?,
                 reason: reason(&row.reason)?,
@@ -167,27 +149,23 @@ pub async fn find(
         .collect()
 }
 
-/// What a list of suppressions is narrowed to.
 #[derive(Default)]
 pub struct SuppressionFilter {
-    /// Only those of this organization.
     pub organization_id: Option<String>,
-    /// Only those of an address with one of these tags.
+    /// The tags of an address.
     pub tags: Option<Vec<AddressTag>>,
-    /// Only those for this reason.
     pub reason: Option<SuppressionReason>,
 }
 
-/// A place in the list: the key of an entry.
+/// The primary key of a suppression.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SuppressionKey {
-    /// The organization, or empty.
+    /// Empty for all organizations.
     pub organization_id: String,
-    /// What stands for the address.
     pub tag: [u8; TAG_BYTES],
 }
 
-/// The suppressions that hold now by organization and tag, those after `after` alone, at most `limit`.
+/// Returns the suppressions that have not expired and whose key is greater than `after`, by their key, at most `limit`.
 pub async fn list(
     connection: &mut Connection<'_>,
     filter: &SuppressionFilter,
@@ -195,10 +173,8 @@ pub async fn list(
     limit: i64,
     now: OffsetDateTime,
 ) -> Result<Vec<Suppression>, StoreError> {
-    let tags: Option<Vec<&[u8]>> = filter
-        .tags
-        .as_ref()
-        .map(|tags| tags.iter().map(|tag| tag.bytes.as_slice()).collect());
+    let tags = filter.tags.as_deref();
+    let tags = tags.map(|tags| column(tags, |tag| tag.bytes.as_slice()));
     let rows = sqlx::query!(
         "-- store::suppressions::list
         SELECT organization_id, address_tag, reason, created_at, expires_at
@@ -233,15 +209,14 @@ pub async fn list(
         .collect()
 }
 
-/// Takes addresses off the list of an organization, or off that of all if it is empty; returns the tags of those that
-/// were suppressed. Locks in the order of [`upsert_many`].
+/// Deletes the suppressions of addresses for an organization, or those for all organizations if `organization_id` is
+/// empty. Returns the tags of addresses that were suppressed. Locks rows in the order of [`upsert_many`].
 pub async fn delete_many(
     connection: &mut Connection<'_>,
     organization_id: &str,
     tags: &[AddressTag],
     now: OffsetDateTime,
 ) -> Result<Vec<[u8; TAG_BYTES]>, StoreError> {
-    let tags: Vec<&[u8]> = tags.iter().map(|tag| tag.bytes.as_slice()).collect();
     let rows = sqlx::query!(
         r#"-- store::suppressions::delete_many
         WITH target AS (
@@ -256,7 +231,7 @@ pub async fn delete_many(
          WHERE s.organization_id = $1 AND s.address_tag = target.address_tag
         RETURNING s.address_tag, (s.expires_at IS NULL OR s.expires_at > $3) AS "was_suppressed!""#,
         organization_id,
-        &tags as &[&[u8]],
+        &column(tags, |tag| tag.bytes.as_slice()) as &[&[u8]],
         now,
     )
     .fetch_all(connection.driver())
@@ -267,14 +242,14 @@ pub async fn delete_many(
         .collect()
 }
 
-/// Deletes suppressions that have ended, at most `limit`; returns how many.
-pub async fn purge_expired(
+/// Deletes suppressions that have expired, at most `limit`, and returns how many.
+pub async fn purge(
     connection: &mut Connection<'_>,
     now: OffsetDateTime,
     limit: i64,
 ) -> Result<u64, StoreError> {
     let purged = sqlx::query!(
-        "-- store::suppressions::purge_expired
+        "-- store::suppressions::purge
         DELETE FROM suppressions
          WHERE (organization_id, address_tag) IN (
                SELECT organization_id, address_tag
@@ -290,13 +265,13 @@ pub async fn purge_expired(
     Ok(purged.rows_affected())
 }
 
-/// Whether a suppression that holds was made with a key.
+/// Whether the tag of a suppression that has not expired was derived with a key.
 pub async fn is_key_needed(
     connection: &mut Connection<'_>,
     key_id: i16,
     now: OffsetDateTime,
 ) -> Result<bool, StoreError> {
-    let is_needed = sqlx::query_scalar!(
+    Ok(sqlx::query_scalar!(
         r#"-- store::suppressions::is_key_needed
         SELECT EXISTS (
                SELECT FROM suppressions
@@ -305,11 +280,10 @@ pub async fn is_key_needed(
         now,
     )
     .fetch_one(connection.driver())
-    .await?;
-    Ok(is_needed)
+    .await?)
 }
 
-/// The names of the reasons as the statements compare them.
+/// The names of the reasons, from the weakest to the strongest.
 fn weakest_first() -> [&'static str; 5] {
     SuppressionReason::ALL.map(SuppressionReason::as_str)
 }

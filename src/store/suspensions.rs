@@ -1,19 +1,20 @@
-//! Organizations that the operator stopped: `suspended_at` of `organizations`, and their mails that wait meanwhile.
+//! Suspensions: `suspended_at` of the `organizations` table, and the emails of suspended organizations.
 
-use super::Connection;
 use time::OffsetDateTime;
 
-use super::StoreError;
+use super::{Connection, StoreError};
 use crate::domain::ids::OrganizationId;
 
-/// Marks an organization as suspended and tells since when it is; `None` if it is not known. Does not wait for the calls
-/// that hold it: a flood of them must not keep it from being stopped. Whatever they still make is not mailed.
+/// Suspends an organization, and returns since when it is suspended, or `None` if it does not exist.
+///
+/// Does not wait for calls that hold the shared lock of the organization, so that a flood of calls cannot delay the
+/// suspension. Invitations that such calls still create are not mailed.
 pub async fn suspend(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
     now: OffsetDateTime,
 ) -> Result<Option<OffsetDateTime>, StoreError> {
-    let suspended_at = sqlx::query_scalar!(
+    Ok(sqlx::query_scalar!(
         r#"-- store::suspensions::suspend
         UPDATE organizations SET suspended_at = coalesce(suspended_at, $2) WHERE id = $1
         RETURNING suspended_at AS "suspended_at!""#,
@@ -21,39 +22,37 @@ pub async fn suspend(
         now,
     )
     .fetch_optional(connection.driver())
-    .await?;
-    Ok(suspended_at)
+    .await?)
 }
 
-/// Marks an organization as not suspended and tells whether it was; `None` if it is not known.
+/// Ends the suspension of an organization, and returns whether it was suspended, or `None` if it does not exist.
 pub async fn resume(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
 ) -> Result<Option<bool>, StoreError> {
-    let was_suspended = sqlx::query_scalar!(
+    Ok(sqlx::query_scalar!(
         r#"-- store::suspensions::resume
-        WITH held AS (SELECT id, suspended_at FROM organizations WHERE id = $1 FOR UPDATE)
+        WITH before AS (SELECT id, suspended_at FROM organizations WHERE id = $1 FOR UPDATE)
         UPDATE organizations AS o SET suspended_at = NULL
-          FROM held WHERE o.id = held.id
-        RETURNING held.suspended_at IS NOT NULL AS "was_suspended!""#,
+          FROM before WHERE o.id = before.id
+        RETURNING before.suspended_at IS NOT NULL AS "was_suspended!""#,
         id.as_str(),
     )
     .fetch_optional(connection.driver())
-    .await?;
-    Ok(was_suspended)
+    .await?)
 }
 
-/// Puts off the queued mails of organizations that are due, oldest first, at most `limit`; returns how many. What
-/// others hold is passed over.
-pub async fn put_off(
+/// Postpones queued emails of organizations that are due, oldest first, at most `limit`, and returns how many. Skips
+/// locked rows.
+pub async fn postpone_mails(
     connection: &mut Connection<'_>,
     organization_ids: &[String],
     now: OffsetDateTime,
     until: OffsetDateTime,
     limit: i64,
 ) -> Result<u64, StoreError> {
-    let put_off = sqlx::query!(
-        "-- store::suspensions::put_off
+    let postponed = sqlx::query!(
+        "-- store::suspensions::postpone_mails
         UPDATE outbox AS o SET next_attempt_at = $3
          WHERE (invitation_id, send_seq, organization_id) IN (
                SELECT invitation_id, send_seq, organization_id
@@ -69,23 +68,23 @@ pub async fn put_off(
     )
     .execute(connection.driver())
     .await?;
-    Ok(put_off.rows_affected())
+    Ok(postponed.rows_affected())
 }
 
-/// Makes the queued mails of an organization due now, as if they had been queued now: the time in which it was
-/// suspended is not counted as time in which they were tried. Returns how many.
+/// Makes the queued emails of an organization due now, and returns how many. They count as queued now, so that the time
+/// of the suspension does not count against their retries.
 ///
-/// Goes by the pending invitations, which an index finds; the mails of others are to be canceled anyway. Locks as every
-/// statement that locks many.
-pub async fn release(
+/// Only emails of pending invitations become due, because an index finds those. Any other email would be canceled
+/// anyway.
+pub async fn release_mails(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
     now: OffsetDateTime,
 ) -> Result<u64, StoreError> {
     let released = sqlx::query_scalar!(
-        r#"-- store::suspensions::release
+        r#"-- store::suspensions::release_mails
         WITH target AS (
-            SELECT i.id, i.send_seq, 'queued' AS waiting
+            SELECT i.id, i.send_seq, 'queued' AS queued_state
               FROM invitations i
              WHERE i.organization_id = $1 AND i.state = 'pending' AND i.next_attempt_at IS NOT NULL
              ORDER BY i.organization_id, i.email_normalized
@@ -94,9 +93,9 @@ pub async fn release(
             UPDATE outbox AS o SET next_attempt_at = $2, requeued_at = $2
               FROM target
              WHERE o.invitation_id = target.id AND o.send_seq = target.send_seq AND o.organization_id = $1
-               AND o.state = target.waiting
+               AND o.state = target.queued_state
             RETURNING o.invitation_id
-        ), told AS (
+        ), updated AS (
             UPDATE invitations AS i SET next_attempt_at = $2
               FROM released
              WHERE i.id = released.invitation_id AND i.organization_id = $1

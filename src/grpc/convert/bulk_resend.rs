@@ -17,7 +17,7 @@ use crate::domain::keyring::Keyring;
 use crate::domain::reason::{Reason, Violation};
 use crate::proto::{self, InvitationState, bulk_resend_request};
 use crate::service::{
-    BulkResend, InvitationSelection, ItemOutcome, ItemResult, ListFilter, ResentInvitations,
+    BulkResend, InvitationFilter, InvitationSelection, ItemOutcome, ItemResult, ResentInvitations,
 };
 
 /// The request. Reports every violation.
@@ -120,7 +120,7 @@ pub(super) fn only_filter(invitation_ids: &[String]) -> Field<()> {
     }
 }
 
-fn filter(input: &proto::ResendFilter) -> Field<ListFilter> {
+fn filter(input: &proto::ResendFilter) -> Field<InvitationFilter> {
     let states = if input.states.is_empty() {
         Ok(vec![StateName::Pending])
     } else {
@@ -133,7 +133,7 @@ fn filter(input: &proto::ResendFilter) -> Field<ListFilter> {
         ..Default::default()
     });
     let (states, rest) = (states, rest).all()?;
-    Ok(ListFilter { states, ..rest })
+    Ok(InvitationFilter { states, ..rest })
 }
 
 fn resendable_state(value: i32) -> Field<StateName> {

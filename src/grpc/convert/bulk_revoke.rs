@@ -11,7 +11,7 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::StateName;
 use crate::proto;
 use crate::service::{
-    BulkRevoke, InvitationSelection, ListFilter, RefusedInvitation, RevokeOutcome,
+    BulkRevoke, InvitationFilter, InvitationSelection, RefusedInvitation, RevokeOutcome,
     RevokedInvitations,
 };
 
@@ -95,7 +95,7 @@ fn selection(input: &proto::BulkRevokeRequest) -> Field<InvitationSelection> {
 }
 
 /// Only pending invitations can be revoked.
-fn filter(input: &proto::RevokeFilter) -> Field<ListFilter> {
+fn filter(input: &proto::RevokeFilter) -> Field<InvitationFilter> {
     let rest = bulk_filter(&proto::ListRequest {
         delivery_state: input.delivery_state,
         batch_id: input.batch_id.clone(),
@@ -103,7 +103,7 @@ fn filter(input: &proto::RevokeFilter) -> Field<ListFilter> {
         email: input.email.clone(),
         ..Default::default()
     })?;
-    Ok(ListFilter {
+    Ok(InvitationFilter {
         states: vec![StateName::Pending],
         ..rest
     })

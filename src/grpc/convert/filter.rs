@@ -8,10 +8,10 @@ use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::UserId;
 use crate::domain::reason::{Reason, Violation};
 use crate::proto;
-use crate::service::ListFilter;
+use crate::service::InvitationFilter;
 
 /// The filter of a list. Reports every violation.
-pub(in crate::grpc) fn filter(request: &proto::ListRequest) -> Field<ListFilter> {
+pub(in crate::grpc) fn filter(request: &proto::ListRequest) -> Field<InvitationFilter> {
     let mut violations = Vec::new();
     let mut refuse = |field: &str, reason| violations.push(Violation::new(field, reason));
     let state = enums::state_filter(request.state).unwrap_or_else(|()| {
@@ -45,7 +45,7 @@ pub(in crate::grpc) fn filter(request: &proto::ListRequest) -> Field<ListFilter>
     if !violations.is_empty() {
         return Err(violations);
     }
-    Ok(ListFilter {
+    Ok(InvitationFilter {
         states: state.into_iter().collect(),
         delivery_state,
         email_normalized,
@@ -55,7 +55,7 @@ pub(in crate::grpc) fn filter(request: &proto::ListRequest) -> Field<ListFilter>
 }
 
 /// The filter of a bulk call, which has the fields of a list and stands in the field `filter`.
-pub(super) fn bulk_filter(request: &proto::ListRequest) -> Field<ListFilter> {
+pub(super) fn bulk_filter(request: &proto::ListRequest) -> Field<InvitationFilter> {
     filter(request).map_err(|violations| {
         let name = |violation: Violation| {
             Violation::new(format!("filter.{}", violation.field), violation.reason)

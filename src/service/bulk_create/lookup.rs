@@ -9,17 +9,17 @@ use crate::service::ServiceError;
 use crate::service::organization_lock::OrganizationLock;
 use crate::service::suppression_list::find_tagged;
 use crate::service::unit_of_work::UnitOfWork;
-use crate::store::invitations::{self, Pending};
-use crate::store::users::{self, Owner};
+use crate::store::invitations::{self, PendingInvitation};
+use crate::store::users::{self, AddressOwner};
 
 use super::batch_request::{BatchRequest, OnExisting};
 use super::checked_item::CheckedItem;
 
 /// The users, suppressions and pending invitations of addresses.
 pub(super) struct KnownAddresses {
-    pub(super) owners: HashMap<String, Owner>,
+    pub(super) owners: HashMap<String, AddressOwner>,
     pub(super) suppressed: HashMap<String, SuppressionReason>,
-    pub(super) pending: HashMap<String, Pending>,
+    pub(super) pending: HashMap<String, PendingInvitation>,
 }
 
 impl KnownAddresses {
@@ -33,7 +33,7 @@ impl KnownAddresses {
         let organization_id = request.organization_id;
         let emails = distinct(items.iter().filter_map(|item| item.email.as_deref()));
         let context = work.context;
-        let owners = users::owners(work, organization_id, &emails);
+        let owners = users::address_owners(work, organization_id, &emails);
         // The tags are computed while the database works.
         let tags = async { context.suppression.tag(&emails) };
         let (owners, tagged) = join(owners, tags).await;
@@ -53,7 +53,7 @@ impl KnownAddresses {
         let pending = if emails.is_empty() {
             HashMap::new()
         } else {
-            invitations::pending_for(work, organization_id, &emails).await?
+            invitations::pending_by_address(work, organization_id, &emails).await?
         };
         Ok(Self {
             owners,

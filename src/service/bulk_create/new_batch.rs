@@ -9,7 +9,7 @@ use crate::service::context::Context;
 use crate::service::item_result::audit_counts;
 use crate::service::organization_lock::OrganizationLock;
 use crate::service::unit_of_work::UnitOfWork;
-use crate::store::batches::{self, Done};
+use crate::store::batches::{self, ProcessedItems};
 use crate::store::{self, audit_events};
 
 use super::batch_request::BatchRequest;
@@ -31,7 +31,7 @@ impl NewBatch {
         batch_id: Uuid,
         lock: OrganizationLock,
     ) -> Result<Self, ServiceError> {
-        store::plan_afresh(work).await?;
+        store::planner::force_custom_plans(work).await?;
         // A dry run reserves nothing, so it does not wait for other calls.
         let recipients_max = if request.validate_only {
             0
@@ -86,14 +86,14 @@ impl NewBatch {
         let event = self.audit_event(work.context, request);
         audit_events::insert_many(work, &[event]).await?;
         let results = &self.batch.results;
-        let row = Done {
+        let row = ProcessedItems {
             organization_id: request.organization_id,
             batch_id: self.batch.id,
             items: results.len(),
             failed: results.iter().filter(|result| result.is_failed()).count(),
             now: self.plan.now,
         };
-        Ok(batches::add(work, row).await?)
+        Ok(batches::add_items(work, row).await?)
     }
 
     /// The audit event names the inviter if there is one only. Only inviters that the directory knows count, because an item

@@ -12,7 +12,7 @@ use crate::domain::reason::{Reason, Violation};
 use crate::service::ServiceError;
 use crate::service::organization_lock::OrganizationLock;
 use crate::service::unit_of_work::UnitOfWork;
-use crate::store::invitations::Pending;
+use crate::store::invitations::PendingInvitation;
 use crate::store::memberships;
 
 use super::batch_request::{BatchRequest, OnExisting};
@@ -56,13 +56,14 @@ impl Plan {
                 .iter()
                 .filter_map(|draft| Some(draft.inviter_user_id()?.as_str())),
         );
-        let inviters = memberships::inviters(work, request.organization_id, &inviter_ids).await?;
+        let inviters =
+            memberships::lock_inviters(work, request.organization_id, &inviter_ids).await?;
         let items: Vec<CheckedItem> = drafts
             .into_iter()
             .map(|draft| CheckedItem::new(draft, &inviters))
             .collect();
         let mut known = KnownAddresses::read(work, request, &items, lock).await?;
-        let is_expired = |pending: &Pending| pending.expires_at <= now;
+        let is_expired = |pending: &PendingInvitation| pending.expires_at <= now;
         let expired = known.pending.values().copied().filter(is_expired);
         let expired = expired.map(|pending| pending.id).collect();
         known.pending.retain(|_, pending| !is_expired(pending));

@@ -11,7 +11,7 @@ use crate::service::ServiceError;
 use crate::service::item_result::{ItemOutcome, ItemResult, limit_existing};
 use crate::service::links::add_links;
 use crate::service::unit_of_work::UnitOfWork;
-use crate::store::invitation_row;
+use crate::store::stored_invitations;
 
 use super::batch_request::{BatchRequest, OnExisting};
 use super::plan::Plan;
@@ -108,7 +108,7 @@ async fn read_existing(
     }
     let organization_id = request.organization_id.as_str();
     let now = work.context.now();
-    let found = invitation_row::get_many(work, organization_id, ids, now).await?;
+    let found = stored_invitations::get_many(work, organization_id, ids, now).await?;
     Ok(found
         .into_iter()
         .map(|invitation| (invitation.id, invitation))

@@ -22,7 +22,7 @@ use crate::service::runner::{EscalatingUseCase, Service};
 use crate::service::stored_results::{self, StoredResults};
 use crate::service::unit_of_work::UnitOfWork;
 use crate::store::Connection;
-use crate::store::batches::{self, Done};
+use crate::store::batches::{self, ProcessedItems};
 use crate::store::stream_chunks::{self, StoredChunk};
 
 use super::batch_request::{BatchRequest, OnExisting};
@@ -148,14 +148,14 @@ impl EscalatingUseCase for OpenBatch {
         }
         let batch_id = work.context.ids.next(now);
         // The row exists from now on, so that callers can read and watch the batch by its id.
-        let empty = Done {
+        let empty = ProcessedItems {
             organization_id,
             batch_id,
             items: 0,
             failed: 0,
             now,
         };
-        batches::add(work, empty).await?;
+        batches::add_items(work, empty).await?;
         if let Some(key) = &key {
             key.store_response(work, batch_id.as_bytes()).await?;
         }

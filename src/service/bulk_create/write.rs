@@ -15,7 +15,9 @@ use crate::service::context::Context;
 use crate::service::organization_lock::OrganizationLock;
 use crate::service::unit_of_work::UnitOfWork;
 use crate::store::Connection;
-use crate::store::invitations::{self, BatchRow, End, InvitationRow, Resending, Target};
+use crate::store::invitations::{
+    self, EndReason, InvitationBatch, InvitationKey, InvitationRow, ResendItem,
+};
 
 use super::batch_request::{BatchRequest, OnExisting};
 use super::plan::{Plan, at_item};
@@ -55,12 +57,13 @@ async fn end_predecessors(
     request: &BatchRequest<'_>,
     plan: &Plan,
 ) -> Result<(), ServiceError> {
-    let target = |id: &Uuid| -> Target { (*id, request.organization_id.as_str().to_owned()) };
-    let expired: Vec<Target> = plan.expired.iter().map(target).collect();
+    let target =
+        |id: &Uuid| -> InvitationKey { (*id, request.organization_id.as_str().to_owned()) };
+    let expired: Vec<InvitationKey> = plan.expired.iter().map(target).collect();
     if !expired.is_empty() {
-        invitations::end_many(connection, &expired, End::Expired, plan.now).await?;
+        invitations::end_many(connection, &expired, EndReason::Expired, plan.now).await?;
     }
-    let replaced: Vec<Target> = plan
+    let replaced: Vec<InvitationKey> = plan
         .steps
         .iter()
         .filter_map(|step| match step {
@@ -69,7 +72,7 @@ async fn end_predecessors(
         })
         .collect();
     if !replaced.is_empty() {
-        let end = End::Revoked { by_user_id: None };
+        let end = EndReason::Revoked { by_user_id: None };
         let ended = invitations::end_many(connection, &replaced, end, plan.now).await?;
         if ended.len() != replaced.len() {
             return Err(ServiceError::Conflict);
@@ -83,11 +86,11 @@ async fn send_again(
     request: &BatchRequest<'_>,
     plan: &Plan,
 ) -> Result<(), ServiceError> {
-    let items: Vec<Resending> = plan
+    let items: Vec<ResendItem> = plan
         .steps
         .iter()
         .filter_map(|step| match step {
-            CreateStep::Resend { item, id, send_seq } => Some(Resending {
+            CreateStep::Resend { item, id, send_seq } => Some(ResendItem {
                 id: *id,
                 expires_at: item.expires_at,
                 nonce: None,
@@ -123,7 +126,7 @@ async fn insert(
     if rows.is_empty() {
         return Ok(written);
     }
-    let batch = BatchRow {
+    let batch = InvitationBatch {
         organization_id: request.organization_id,
         batch_id,
         key_id: work.context.keyring.active(),
@@ -200,7 +203,8 @@ async fn existing(
         .iter()
         .map(|row| row.item.email.normalized())
         .collect();
-    let pending = invitations::pending_for(connection, request.organization_id, &emails).await?;
+    let pending =
+        invitations::pending_by_address(connection, request.organization_id, &emails).await?;
     refused
         .iter()
         .map(|row| {

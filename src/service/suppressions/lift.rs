@@ -37,7 +37,7 @@ impl UseCase for LiftSuppressions {
         work: &mut UnitOfWork<'_>,
     ) -> Result<AddressResults<LiftOutcome>, ServiceError> {
         let now = work.context.now();
-        store::plan_afresh(work).await?;
+        store::planner::force_custom_plans(work).await?;
         let organization_id = list_owner(work, self.organization_id.as_ref()).await?;
         let addresses = distinct(&self.emails);
         let tagger = work.context.suppression.tagger();

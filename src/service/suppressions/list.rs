@@ -29,7 +29,7 @@ impl UseCase for ListSuppressions {
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
         // One plan for all combinations of filters would read the whole list for each page.
-        store::plan_afresh(work).await?;
+        store::planner::force_custom_plans(work).await?;
         list_owner(work, self.organization_id.as_ref()).await?;
         let tagger = work.context.suppression.tagger();
         let filter = SuppressionFilter {

@@ -70,7 +70,7 @@ impl Directory {
         let organization_ids = column(|item| item.organization_id.as_str());
         let user_ids = column(|item| item.user_id.as_str());
         let organizations = organizations::get_many(connection, &organization_ids).await?;
-        let user_ids = users::known(connection, &user_ids).await?;
+        let user_ids = users::existing(connection, &user_ids).await?;
         Ok(Self {
             organizations: organizations
                 .into_iter()

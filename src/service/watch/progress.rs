@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use crate::domain::event::{EventId, EventPosition, EventType, InvitationEvent};
 use crate::domain::event_cursor::EventCursor;
-use crate::store::invitation_events::Page;
+use crate::store::invitation_events::EventPage;
 
 /// Most rows above the horizon that a watch remembers. With this many it waits for the horizon.
 pub(super) const REMEMBERED_ROWS_MAX: usize = 4_000;
@@ -107,7 +107,7 @@ impl WatchProgress {
     }
 
     /// Absorbs a page that was read from [`position`](Self::position).
-    pub(super) fn absorb(&mut self, page: Page, now: OffsetDateTime) -> AbsorbedPage {
+    pub(super) fn absorb(&mut self, page: EventPage, now: OffsetDateTime) -> AbsorbedPage {
         let horizon = self.ahead.map_or_else(
             || EventPosition::of_transaction(page.horizon),
             |ahead| ahead.horizon,
@@ -119,8 +119,8 @@ impl WatchProgress {
         // Every row before this one was sent and is final.
         let mut settled_before = horizon.max(self.position);
         let (mut is_whole, mut is_full) = (true, false);
-        let reached = page.cut.map(|(last, _)| last.next());
-        let mut reached_at = page.cut.map(|(_, created_at)| created_at);
+        let reached = page.truncated_at.map(|(last, _)| last.next());
+        let mut reached_at = page.truncated_at.map(|(_, created_at)| created_at);
         if let Some(reached) = reached {
             settled_before = settled_before.min(reached).max(self.position);
         }
@@ -153,7 +153,7 @@ impl WatchProgress {
                     });
                 }
             }
-            if sent.count < row.size {
+            if sent.count < row.event_count {
                 is_whole = false;
                 settled_before = settled_before.min(row.position);
                 reached_at = Some(row.created_at);

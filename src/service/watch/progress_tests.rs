@@ -36,7 +36,7 @@ impl Log {
         moment: usize,
         rows_max: usize,
         events_max: usize,
-    ) -> Page {
+    ) -> EventPage {
         let known: BTreeMap<i64, i32> = progress.sent_rows().into_iter().collect();
         let scanned: Vec<_> = self
             .rows
@@ -57,14 +57,14 @@ impl Log {
                 created_at: NOW,
                 event_type: "created".to_owned(),
                 batch_id: Uuid::nil(),
-                size: *size,
+                event_count: *size,
                 invitation_ids: vec![Uuid::nil(); left.min(events_max - before)],
             });
             before += left;
         }
-        Page {
+        EventPage {
             horizon: self.horizon(moment),
-            cut: (scanned.len() >= rows_max).then(|| (scanned.last().unwrap().0, NOW)),
+            truncated_at: (scanned.len() >= rows_max).then(|| (scanned.last().unwrap().0, NOW)),
             rows,
         }
     }
@@ -165,15 +165,15 @@ fn row(transaction_id: i64, seq: i64, count: usize) -> EventRow {
         created_at: NOW,
         event_type: "created".to_owned(),
         batch_id: Uuid::nil(),
-        size: count,
+        event_count: count,
         invitation_ids: vec![Uuid::nil(); count],
     }
 }
 
-fn page(horizon: i64, rows: Vec<EventRow>) -> Page {
-    Page {
+fn page(horizon: i64, rows: Vec<EventRow>) -> EventPage {
+    EventPage {
         horizon,
-        cut: None,
+        truncated_at: None,
         rows,
     }
 }

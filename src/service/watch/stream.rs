@@ -17,7 +17,7 @@ use crate::service::context::Context;
 use crate::service::existing_organization::require_organization_exists;
 use crate::service::runner::{Service, UseCase};
 use crate::service::unit_of_work::UnitOfWork;
-use crate::store::invitation_events::{self, Page, Reading, Span};
+use crate::store::invitation_events::{self, EventPage, EventQuery, SnapshotBounds};
 use crate::store::{Subscription, batches};
 
 use super::progress::WatchProgress;
@@ -164,7 +164,7 @@ impl Watch {
         tokio::time::sleep_until(self.read_at + READ_PAUSE).await;
     }
 
-    async fn page(&self) -> Result<Page, ServiceError> {
+    async fn page(&self) -> Result<EventPage, ServiceError> {
         let _permit = self.service.watch_reads.acquire().await;
         let sent = self.progress.sent_rows();
         let rows_max = match self.batch_id {
@@ -192,7 +192,7 @@ struct BeginWatch {
 impl UseCase for BeginWatch {
     const NAME: &'static str = "watch.begin";
     const IS_TRANSACTION: bool = false;
-    type Output = (Span, EventPosition);
+    type Output = (SnapshotBounds, EventPosition);
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
         let organization_id = &self.organization_id;
@@ -204,7 +204,7 @@ impl UseCase for BeginWatch {
                 .map(EventPosition::of_transaction)
                 .ok_or(ServiceError::Refused(Reason::BatchNotFound))?,
         };
-        Ok((invitation_events::span(work).await?, first))
+        Ok((invitation_events::snapshot_bounds(work).await?, first))
     }
 }
 
@@ -221,17 +221,17 @@ struct ReadEvents {
 impl UseCase for ReadEvents {
     const NAME: &'static str = "watch.read";
     const IS_TRANSACTION: bool = false;
-    type Output = Page;
+    type Output = EventPage;
 
-    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Page, ServiceError> {
-        let reading = Reading {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<EventPage, ServiceError> {
+        let reading = EventQuery {
             organization_id: &self.organization_id,
             batch_id: self.batch_id,
             from: self.from,
-            known: &self.sent,
+            already_read: &self.sent,
             rows_max: self.rows_max,
             events_max: i32::try_from(EVENTS_MAX).unwrap_or(i32::MAX),
         };
-        Ok(invitation_events::page(work, reading).await?)
+        Ok(invitation_events::read_page(work, reading).await?)
     }
 }

@@ -303,7 +303,7 @@ async fn a_page_reads_only_the_rows_of_that_page() {
         .enumerate()
         {
             let mut transaction = database.begin().await.unwrap();
-            store::plan_afresh(&mut Connection::new(&mut transaction))
+            store::planner::force_custom_plans(&mut Connection::new(&mut transaction))
                 .await
                 .unwrap();
             let reads_before = reads(&mut transaction).await;

@@ -8,7 +8,7 @@ use invitations::proto::{
 };
 use invitations::service::{Feedback, FeedbackKind, Retention};
 use invitations::store::Connection;
-use invitations::store::batches::{self, Done};
+use invitations::store::batches::{self, ProcessedItems};
 use time::Duration;
 use uuid::Uuid;
 
@@ -132,14 +132,14 @@ async fn a_growing_batch_shows_its_items_so_far() {
     let batch_id = world.invite(&["a@b.co", "broken"]).await.batch_id;
     world.clock.advance(Duration::minutes(1));
     let organization_id = OrganizationId::parse(ACME).unwrap();
-    let more = Done {
+    let more = ProcessedItems {
         organization_id: &organization_id,
         batch_id: Uuid::parse_str(&batch_id).unwrap(),
         items: 3,
         failed: 3,
         now: START + Duration::minutes(1),
     };
-    batches::add(&mut Connection::new(&mut world.database().await), more)
+    batches::add_items(&mut Connection::new(&mut world.database().await), more)
         .await
         .unwrap();
     let batch = get_batch(&world, ACME, &batch_id).await;
@@ -165,19 +165,19 @@ async fn a_transaction_with_more_events_than_the_limit_of_a_fold_is_folded_compl
     wait_until_events_are_final(&world).await;
     let mut database = world.database().await;
     assert_eq!(
-        batches::fold(&mut Connection::new(&mut database), 2)
+        batches::fold_events(&mut Connection::new(&mut database), 2)
             .await
             .unwrap(),
         5
     );
     assert_eq!(
-        batches::fold(&mut Connection::new(&mut database), 2)
+        batches::fold_events(&mut Connection::new(&mut database), 2)
             .await
             .unwrap(),
         1
     );
     assert_eq!(
-        batches::fold(&mut Connection::new(&mut database), 2)
+        batches::fold_events(&mut Connection::new(&mut database), 2)
             .await
             .unwrap(),
         0

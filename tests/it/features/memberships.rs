@@ -180,7 +180,8 @@ async fn an_inviter_is_not_demoted_while_a_batch_is_made_in_their_name() {
     let acme = OrganizationId::parse(ACME).unwrap();
     batch.execute("BEGIN").await.unwrap();
     let user_ids = ["ada"];
-    let known = memberships::inviters(&mut Connection::new(&mut batch), &acme, &user_ids).await;
+    let known =
+        memberships::lock_inviters(&mut Connection::new(&mut batch), &acme, &user_ids).await;
     assert!(known.unwrap()["ada"].is_admin);
     let demote = "SET lock_timeout = '50ms';
                   UPDATE memberships SET role = 'member' WHERE organization_id = 'acme' AND user_id = 'ada'";

@@ -6,8 +6,9 @@ use invitations::clock::{Clock, SystemClock};
 use invitations::domain::ids::OrganizationId;
 use invitations::proto::{InvitationState, ListRequest, RevokeRequest};
 use invitations::service::Retention;
-use invitations::store::listings::{ListFilter, Page, ids_of_address, list_ids};
-use invitations::store::{Connection, erasures, outbox, plan_afresh, plan_pages};
+use invitations::store::listings::{InvitationFilter, ListQuery, ids_of_address, list_ids};
+use invitations::store::planner::{force_custom_plans, force_index_order};
+use invitations::store::{Connection, erasures, outbox};
 use sqlx::{Connection as _, PgConnection};
 use time::Duration;
 
@@ -311,7 +312,7 @@ pub(crate) async fn pages<T>(
     work: impl AsyncFnOnce(&mut Connection) -> T,
 ) -> (i64, T) {
     let planned = async |connection: &mut Connection| {
-        plan_afresh(connection).await.unwrap();
+        force_custom_plans(connection).await.unwrap();
         work(connection).await
     };
     pages_as_usual(database, planned).await
@@ -397,16 +398,16 @@ async fn a_purge_with_nothing_to_do_and_a_list_by_address_read_a_handful_of_page
             &invitations::domain::keyring::Keyring::parse(crate::support::KEYS).unwrap(),
         );
         let organization_id = OrganizationId::parse(ACME).unwrap();
-        let (email, filter) = ("person77777@b.co", ListFilter::default());
+        let (email, filter) = ("person77777@b.co", InvitationFilter::default());
         let tags = [tagger.tag_of_normalized(email)];
         let (read, found) = pages(&mut database, async |connection: &mut Connection| {
-            plan_pages(connection).await.unwrap();
+            force_index_order(connection).await.unwrap();
             let ids = ids_of_address(connection, &organization_id, email, &tags);
             let ids = ids.await.unwrap();
-            let page = Page {
+            let page = ListQuery {
                 organization_id: &organization_id,
                 filter: &filter,
-                among: Some(&ids),
+                address_ids: Some(&ids),
                 before: None,
                 limit: 101,
                 now: START,

@@ -164,7 +164,7 @@ async fn what_is_left_of_erased_addresses_keeps_no_key_in_the_ring() {
         .await
         .unwrap();
     assert_eq!(erased.invitations, 1);
-    let filter = || invitations::service::ListFilter {
+    let filter = || invitations::service::InvitationFilter {
         email_normalized: Some("a@b.co".to_owned()),
         ..Default::default()
     };

@@ -725,15 +725,15 @@ async fn a_page_of_the_log_costs_what_it_holds_and_not_what_there_is() {
                 .unwrap();
         }
         let (read, found) = crate::features::retention::pages(&mut database, async |connection| {
-            let reading = invitations::store::invitation_events::Reading {
+            let reading = invitations::store::invitation_events::EventQuery {
                 organization_id: &organization_id,
                 batch_id: None,
                 from: invitations::domain::event::EventPosition::of_transaction(300),
-                known: &[(1, 1), (2, 1)],
+                already_read: &[(1, 1), (2, 1)],
                 rows_max: 101,
                 events_max: 100,
             };
-            let page = invitations::store::invitation_events::page(connection, reading);
+            let page = invitations::store::invitation_events::read_page(connection, reading);
             page.await.unwrap().rows.len()
         })
         .await;
@@ -753,7 +753,8 @@ async fn a_page_of_the_log_costs_what_it_holds_and_not_what_there_is() {
         assert_eq!(counted, 1);
         assert!(read <= 100, "the counts: {read}");
         let (read, news) = crate::features::retention::pages(&mut database, async |connection| {
-            let news = invitations::store::invitation_events::news(connection, Some(590));
+            let news =
+                invitations::store::invitation_events::changed_organizations(connection, Some(590));
             news.await.unwrap().organization_ids.len()
         })
         .await;

@@ -3,7 +3,7 @@
 use invitations::clock::Clock as _;
 use invitations::store::Connection;
 use invitations::store::outbox::{self, Lease, MailKey};
-use invitations::store::settlements::{self, Settled, Settlement};
+use invitations::store::settlements::{self, SettledMail, Settlement};
 use sqlx::Connection as _;
 use time::Duration;
 use uuid::Uuid;
@@ -35,7 +35,7 @@ impl ClaimedMessage {
 
     /// Commits the result of the delivery. Returns `false` if the worker had lost the lease.
     pub(crate) async fn settle(&self, world: &World, settlement: Settlement) -> bool {
-        let settled = Settled {
+        let settled = SettledMail {
             key: self.key.clone(),
             lease_token: self.lease_token,
             settlement,

@@ -138,7 +138,7 @@ async fn an_unknown_id_and_a_wrong_signature_get_the_same_response_from_the_same
         let status = refusal(&world, token).await;
         assert_eq!(status_reason(&status), "TOKEN_INVALID");
         let statements = recorder.take();
-        let is_lookup = |statement: &String| statement.contains("invitation_row::rows");
+        let is_lookup = |statement: &String| statement.contains("stored_invitations::rows");
         assert!(statements.iter().any(is_lookup), "{statements:?}");
         seen.push((
             status.code(),

@@ -7,7 +7,7 @@ use invitations::proto::{
 };
 use invitations::service::{Feedback, FeedbackKind, RecordFeedback, Retention};
 use invitations::store::Connection;
-use invitations::store::batches::{self, Done};
+use invitations::store::batches::{self, ProcessedItems};
 use time::Duration;
 use uuid::Uuid;
 

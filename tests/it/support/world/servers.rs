@@ -58,7 +58,7 @@ impl World {
     }
 
     fn listen_for(&self, store: &Store, interval: Duration) {
-        let listener = Listener::new(store.clone()).with_look_interval(interval);
+        let listener = Listener::new(store.clone()).with_poll_interval(interval);
         tokio::spawn(listener.run(self.stopping.clone()));
     }
 }

@@ -1,0 +1,11 @@
+//! The result of deleting old rows.
+
+use time::OffsetDateTime;
+
+/// What one statement deleted from a table whose rows are kept for a limited time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purged {
+    pub count: i64,
+    /// When the oldest of the deleted rows was due.
+    pub oldest: Option<OffsetDateTime>,
+}
