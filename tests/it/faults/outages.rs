@@ -25,7 +25,7 @@ use crate::support::waiting::wait_until;
 use crate::support::{ACME, invite_request};
 
 fn directory(channel: &Channel) -> DirectoryClient {
-    directory_client(&channel)
+    directory_client(channel)
 }
 
 /// Writes one row.

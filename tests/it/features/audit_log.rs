@@ -1,19 +1,12 @@
 //! What the audit log records of accepts and inviters, what it does not record, and that no statement changes it.
 
 use invitations::proto::{BulkCreateRequest, BulkResendRequest, DeclineRequest};
-use invitations::store;
 use invitations::store::Connection;
-use invitations::store::audit_events::{self, AuditFilter};
-use prost_types::Timestamp;
-use serde_json::Value;
-use sqlx::{Connection as _, Executor as _, PgConnection};
-use time::{Duration, OffsetDateTime};
-use tonic::Code;
-use uuid::Uuid;
+use invitations::store::audit_events;
+use sqlx::Executor as _;
+use time::Duration;
 
-use crate::support::audit::{audit_rows, audit_rows_of, list_audit_events};
-use crate::support::directory::organization;
-use crate::support::programs::run_client;
+use crate::support::audit::{audit_rows, audit_rows_of};
 use crate::support::{
     START, World, accept_request, bulk_resend_request, created, decline_request, invite_request,
     new_request_id, reason, revoke_request,

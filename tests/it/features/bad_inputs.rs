@@ -1,5 +1,6 @@
-//! Invalid input, sent by mistake or on purpose: it changes nothing, and the refusal names the reason without repeating the
-//! input. Each call goes through the real API to a real Postgres. `docs/bad-inputs.md` lists the cases and these tests.
+//! Invalid input, sent by mistake or on purpose: it changes nothing, and the refusal names the reason without repeating
+//! the input. Each call goes through the real API to a real Postgres. `docs/bad-inputs.md` lists the cases and these
+//! tests.
 
 mod emails;
 mod encoding;
@@ -17,7 +18,7 @@ use prost::Message as _;
 use tonic::{Code, Status};
 
 use crate::support::database::count;
-use crate::support::{World, create_request, item, status_reason};
+use crate::support::{World, create_request, status_reason};
 
 /// The header of a caller with every scope.
 const AS_ALL: (&str, &str) = ("authorization", "Bearer all");
@@ -78,7 +79,8 @@ fn echoes(status: &Status, input: &str) -> bool {
     places.iter().any(|place| contains(place, input))
 }
 
-/// Whether bytes contain an input. Inputs of up to three bytes are ignored, because a refusal may contain them by chance.
+/// Whether bytes contain an input. Inputs of up to three bytes are ignored, because a refusal may contain them by
+/// chance.
 fn contains(bytes: &[u8], input: &str) -> bool {
     let needle = input.as_bytes();
     needle.len() > 3 && bytes.windows(needle.len()).any(|window| window == needle)

@@ -9,14 +9,10 @@ use invitations::proto::{
     EraseAddressResponse, ErrorReason, InvitationState, ListRequest, NewInvitation,
     SuppressionServiceListRequest,
 };
-use invitations::service::{Feedback, FeedbackKind, FeedbackOutcome};
-use invitations::store::settlements::Settlement;
 use sqlx::AssertSqlSafe;
 use time::Duration;
 use uuid::Uuid;
 
-use crate::support::feedback::feedback;
-use crate::support::other_worker::ClaimedMessage;
 use crate::support::relay::SmtpStep;
 use crate::support::{
     ACME, OTHER, World, bulk_resend_request, create_request, created, decline_request,
@@ -65,8 +61,7 @@ async fn invite(world: &World, organization_id: &str, inviter: &str, email: &str
         invitations: vec![personal_item(email)],
         ..Default::default()
     };
-    let answer = world.bulk_create(request).await;
-    created(&answer.results[0]).id
+    created(&world.bulk_create(request).await.results[0]).id
 }
 
 /// The columns that contain a word, in any case, among all columns that can contain text.
@@ -80,7 +75,7 @@ async fn places_of(world: &World, word: &str) -> BTreeSet<String> {
     .await
     .unwrap();
     assert!(columns.len() > 70, "{}", columns.len());
-    let mut places = BTreeSet::new();
+    let mut found = BTreeSet::new();
     for (table, column, kind) in columns {
         let text = match kind.as_str() {
             "bytea" => format!("encode({column}, 'escape')"),
@@ -95,10 +90,10 @@ async fn places_of(world: &World, word: &str) -> BTreeSet<String> {
             .await
             .unwrap();
         if is_there {
-            places.insert(format!("{table}.{column}"));
+            found.insert(format!("{table}.{column}"));
         }
     }
-    places
+    found
 }
 
 async fn state_of(world: &World, id: &str) -> (InvitationState, String) {

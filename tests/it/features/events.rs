@@ -50,8 +50,8 @@ impl WatchedWorld {
         self.seen = self.watching.events.len();
     }
 
-    /// Invites an address for four days, with a reminder two days before the end. The time is short because a watch ends after a
-    /// week without events.
+    /// Invites an address for four days, with a reminder two days before the end. The time is short because a watch
+    /// ends after a week without events.
     async fn invite(&mut self, email: &str) -> InvitationIds {
         let seconds = |days: i64| prost_types::Duration {
             seconds: 86_400 * days,
@@ -145,7 +145,7 @@ async fn each_type_of_event_is_written_once_with_its_invitation_and_batch() {
         .reply_once(SmtpStep::Rcpt, "554 5.7.1 not from you");
     watched.world.deliver_all().await;
     watched.expect(&failed, &[EventType::Failed]).await;
-    let request = requeue_request(&[failed.id.clone()]);
+    let request = requeue_request(&[&failed.id]);
     watched.world.mails().requeue(request).await.unwrap();
     watched.expect(&failed, &[EventType::Requeued]).await;
     watched.world.deliver_all().await;

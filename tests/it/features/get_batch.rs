@@ -6,7 +6,7 @@ use invitations::domain::ids::OrganizationId;
 use invitations::proto::{
     BulkCreateRequest, DeliveryState, GetBatchRequest, InvitationState, RevokeFilter, WatchRequest,
 };
-use invitations::service::{Feedback, FeedbackKind, Retention};
+use invitations::service::Retention;
 use invitations::store::Connection;
 use invitations::store::batches::{self, ProcessedItems};
 use time::Duration;
@@ -16,7 +16,6 @@ use crate::features::watch::{Watching, acme};
 use crate::support::batch_counts::{
     BatchStateCounts, assert_batch_counts, get_batch, state_counts, wait_until_events_are_final,
 };
-use crate::support::feedback::{feedback, sent_mail};
 use crate::support::relay::SmtpStep;
 use crate::support::{
     ACME, OTHER, START, World, bulk_revoke_by_filter, created, get_batch_request, invite_request,

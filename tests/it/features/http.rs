@@ -1,5 +1,5 @@
-//! The HTTP port: authentication of webhooks, unsubscribe pages, health, limits and timeouts. The tests of feedback cover the
-//! effect of a report on an invitation.
+//! The HTTP port: authentication of webhooks, unsubscribe pages, health, limits and timeouts. The tests of feedback
+//! cover the effect of a report on an invitation.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -2,33 +2,16 @@
 
 mod invalid_tokens;
 mod key_sets;
-
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use futures::future::join_all;
-use invitations::clock::{Clock as _, SystemClock};
-use invitations::identity::{
-    Callers, FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KEYS_FRESH_FOR, KEYS_KEPT_FOR, REFRESH_PAUSE,
-    UNKNOWN_KEY_PAUSE,
-};
+use invitations::clock::Clock as _;
 use invitations::proto::ListRequest;
-use invitations::settings::callers_file::CallersFile;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use prost::Message as _;
 use prost::bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
+use tokio::net::TcpStream;
+use tonic::Status;
 
-use crate::support::certificates::localhost_tls;
-use crate::support::issuer::{JwtSigner, KeyServer, KeySetReply, RSA, key_set};
+use crate::support::issuer::{JwtSigner, KeyServer, RSA};
 use crate::support::raw_grpc;
-use crate::support::waiting::wait_until;
 use crate::support::{ACME, OTHER, World, get_membership_request, reason};
 
 const PLATFORM: &str = "https://platform.example.com/";

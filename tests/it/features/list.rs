@@ -6,7 +6,7 @@ use tonic::Code;
 
 use crate::support::{
     ACME, OTHER, World, create_request, field_violations, invite_request, item_without_email,
-    list_request, reason,
+    list_request,
 };
 
 /// The addresses of the invitations that match a request, which must fit on one page.

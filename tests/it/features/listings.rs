@@ -1,5 +1,5 @@
-//! The cost of listing a page and of canceling a message, in pages of tables and indexes: it depends on the rows found and not
-//! on the size of the tables.
+//! The cost of listing a page and of canceling a message, in pages of tables and indexes: it depends on the rows found
+//! and not on the size of the tables.
 
 use invitations::domain::ids::OrganizationId;
 use invitations::domain::invitation::{DeliveryState, StateName};
@@ -25,8 +25,8 @@ const COUNT: i32 = 60_000;
 /// For 101 rows, each with its message, and for finding the first row of each state.
 const PAGES_MAX: i64 = 5 * 101 + 200;
 
-/// Inserts the invitations of one organization. Most are accepted, the oldest are declined or have a rare inviter, and few are
-/// pending. The oldest two fifths have one batch and one inviter, who has no later invitations.
+/// Inserts the invitations of one organization. Most are accepted, the oldest are declined or have a rare inviter, and
+/// few are pending. The oldest two fifths have one batch and one inviter, who has no later invitations.
 async fn insert_invitations(database: &mut PgConnection) {
     sqlx::query(
         "INSERT INTO invitations
@@ -206,7 +206,8 @@ async fn a_message_to_cancel_is_found_by_its_key_among_many_queued_messages() {
     world.may_leave_mail();
     let mut database = world.database().await;
     insert_invitations(&mut database).await;
-    // The statistics are gathered while no message is queued, so the planner believes that the index of queued messages is empty.
+    // The statistics are gathered while no message is queued, so the planner believes that the index of queued messages
+    // is empty.
     sqlx::query("INSERT INTO outbox (invitation_id, organization_id, send_seq, state, attempts, created_at, next_attempt_at)
                  SELECT id, organization_id, 0, 'sent', 1, created_at, created_at FROM invitations")
         .execute(&mut database)

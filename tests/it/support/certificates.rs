@@ -100,7 +100,8 @@ pub(crate) fn client_tls(
     }
 }
 
-/// The TLS of a server called `localhost`, and its self-signed certificate in PEM, which expires at the beginning of a year.
+/// The TLS of a server called `localhost`, and its self-signed certificate in PEM, which expires at the beginning of a
+/// year.
 pub(crate) fn localhost_tls(end_year: i32) -> (TlsAcceptor, String) {
     let mut params = params_until(end_year);
     params.subject_alt_names = vec![SanType::DnsName("localhost".try_into().unwrap())];

@@ -68,8 +68,8 @@ pub(crate) async fn count(database: &mut PgConnection, from: &str) -> i64 {
         .unwrap()
 }
 
-/// Runs a future to its end on a thread with a runtime of its own. For `drop`, which is not async and runs when the runtime
-/// of the test is about to end.
+/// Runs a future to its end on a thread with a runtime of its own. For `drop`, which is not async and runs when the
+/// runtime of the test is about to end.
 pub(super) fn block_on_thread<T: Send + 'static>(
     future: impl Future<Output = T> + Send + 'static,
 ) -> std::thread::Result<T> {

@@ -115,7 +115,8 @@ pub(crate) fn of_organization(message: &str, organization_id: &str) -> Vec<u8> {
     bytes
 }
 
-/// A message with nothing but these texts in the fields of these names. Names that the message does not have are ignored.
+/// A message with nothing but these texts in the fields of these names. Names that the message does not have are
+/// ignored.
 pub(crate) fn with_texts(message: &str, texts: &[(&str, &str)]) -> Vec<u8> {
     let mut bytes = Vec::new();
     for field in fields_of(message) {

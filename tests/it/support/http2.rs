@@ -100,7 +100,7 @@ impl Http2Connection {
     }
 }
 
-/// The error code of a RST_STREAM or GOAWAY frame.
+/// The error code of a `RST_STREAM` or `GOAWAY` frame.
 pub(crate) fn code(frame: &Frame) -> u32 {
     let at = if frame.kind == GOAWAY { 4 } else { 0 };
     u32::from_be_bytes(frame.payload[at..at + 4].try_into().unwrap())

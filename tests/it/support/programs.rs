@@ -12,8 +12,8 @@ pub(crate) const SERVER: &str = env!("CARGO_BIN_EXE_invitations");
 /// How long a client command may take. Long, for a busy machine.
 pub(crate) const COMMAND_TIMEOUT: Duration = Duration::from_mins(2);
 
-/// A command that runs the client program with an empty environment. Cargo gives a test only the paths of the programs of its
-/// own package, so the client is expected beside the server.
+/// A command that runs the client program with an empty environment. Cargo gives a test only the paths of the programs
+/// of its own package, so the client is expected beside the server.
 pub(crate) fn invitectl() -> Command {
     let path = Path::new(SERVER).with_file_name("invitectl");
     assert!(

@@ -1,8 +1,8 @@
 //! A mail provider over real HTTP that follows the script of a test and records every request.
 //!
-//! The provider has Resend's or Postmark's batch API and accepts everything unless the script says otherwise: replies are
-//! queued, and each call uses one. Like Resend, it remembers idempotency keys: it answers a repeated call as it answered
-//! the first one and delivers nothing, and it refuses another call under the same key.
+//! The provider has Resend's or Postmark's batch API and accepts everything unless the script says otherwise: replies
+//! are queued, and each call uses one. Like Resend, it remembers idempotency keys: it answers a repeated call as it
+//! answered the first one and delivers nothing, and it refuses another call under the same key.
 
 mod api;
 mod listener;

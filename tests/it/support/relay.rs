@@ -1,8 +1,8 @@
 //! An SMTP relay over real TCP that follows the script of a test and records every byte it receives.
 //!
-//! The relay answers as a working relay unless the script says otherwise. The script has a queue of actions for each step
-//! of the conversation; each action is used once, whichever connection reaches the step first. The relay checks nothing
-//! except that a message has a recipient. The tests check what the client sent.
+//! The relay answers as a working relay unless the script says otherwise. The script has a queue of actions for each
+//! step of the conversation; each action is used once, whichever connection reaches the step first. The relay checks
+//! nothing except that a message has a recipient. The tests check what the client sent.
 
 mod conversation;
 mod script;

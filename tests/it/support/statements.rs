@@ -37,8 +37,8 @@ impl StatementRecorder {
         self.statements.lock().unwrap().len()
     }
 
-    /// Removes and returns the recorded statements, each with its full text. Those of the store begin with `-- store::`;
-    /// the others come from the connection pool.
+    /// Removes and returns the recorded statements, each with its full text. Those of the store begin with `--
+    /// store::`; the others come from the connection pool.
     pub(crate) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.statements.lock().unwrap())
     }

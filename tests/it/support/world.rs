@@ -24,8 +24,8 @@ use crate::support::relay::Relay;
 
 pub(crate) use delivery::by_state;
 
-/// Begins with the organizations and users of [`fixtures`](crate::support::fixtures). On drop it asserts that no message
-/// waits in the outbox, unless the test called [`may_leave_mail`](Self::may_leave_mail).
+/// Begins with the organizations and users of [`fixtures`](crate::support::fixtures). On drop it asserts that no
+/// message waits in the outbox, unless the test called [`may_leave_mail`](Self::may_leave_mail).
 pub(crate) struct World {
     pub(crate) clock: Arc<MockClock>,
     pub(crate) relay: Relay,

@@ -1,5 +1,5 @@
-//! Every text field of every method, with NUL, a mebibyte, bidirectional overrides, lone combining marks, and bytes that are
-//! not UTF-8. The fields come from the descriptors, so the tests cover a new field without a change.
+//! Every text field of every method, with NUL, a mebibyte, bidirectional overrides, lone combining marks, and bytes
+//! that are not UTF-8. The fields come from the descriptors, so the tests cover a new field without a change.
 
 use invitations::proto::{
     BulkCreateResponse, BulkCreateStreamResponse, BulkResendResponse, BulkRevokeResponse,

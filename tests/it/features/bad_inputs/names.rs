@@ -1,11 +1,11 @@
 //! Names of organizations and users, which strangers write and which appear in emails.
 
+use prost::Message as _;
 use tonic::Code;
 
 use super::{contains, echoes};
 use crate::support::directory::{organization, user};
 use crate::support::{ACME, World, accept_request, created, field_violations, status_reason};
-use prost::Message as _;
 
 const INVALID: &str = "ERROR_REASON_NAME_INVALID";
 const TOO_LONG: &str = "ERROR_REASON_NAME_TOO_LONG";

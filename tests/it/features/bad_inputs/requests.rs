@@ -177,8 +177,8 @@ async fn bytes_that_are_not_a_message_are_a_malformed_request() {
     let world = World::start().await;
     let before = row_counts(&world).await;
     let whole = create_request(vec![item_without_email("canary@b.co")]).encode_to_vec();
-    // A varint without an end, a length beyond the message, field number zero, an unknown wire type, a group without an end,
-    // and a truncated message.
+    // A varint without an end, a length beyond the message, field number zero, an unknown wire type, a group without an
+    // end, and a truncated message.
     for bytes in [
         &b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"[..],
         b"\x0a\xff\xff\xff\xff\x0fcanary",

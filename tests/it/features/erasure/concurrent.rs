@@ -7,16 +7,11 @@ use invitations::proto::{
 };
 use invitations::service::{Feedback, FeedbackKind, FeedbackOutcome, RecordFeedback};
 use invitations::store::settlements::Settlement;
-use sqlx::AssertSqlSafe;
-use time::Duration;
-use uuid::Uuid;
-
-use crate::support::feedback::feedback;
-use crate::support::other_worker::ClaimedMessage;
-use crate::support::relay::SmtpStep;
-use crate::support::{ACME, KEY_2, OTHER, START, World, created, item_reason, reason};
 
 use super::{CANARY, NOTHING, counts, personal_item, places_of, state_of};
+use crate::support::feedback::feedback;
+use crate::support::other_worker::ClaimedMessage;
+use crate::support::{ACME, KEY_2, OTHER, START, World, created, item_reason, reason};
 
 #[tokio::test]
 async fn concurrent_erasures_of_both_addresses_of_a_user_remove_the_name() {

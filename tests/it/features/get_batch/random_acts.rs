@@ -1,20 +1,13 @@
-//! A long series of random calls, deliveries, reports and passing of time, after which the counts of every batch are exact.
-
-use invitations::domain::ids::OrganizationId;
+//! A long series of random calls, deliveries, reports and passing of time, after which the counts of every batch are
+//! exact.
 use invitations::proto::{
     BulkCreateRequest, BulkCreateResponse, BulkResendRequest, BulkRevokeRequest, DeclineRequest,
     NewInvitation, OnExisting, RequeueRequest, ResendFilter, RevokeFilter, new_invitation,
 };
-use invitations::service::{Feedback, FeedbackKind, RecordFeedback, Retention};
-use invitations::store::Connection;
-use invitations::store::batches::{self, ProcessedItems};
+use invitations::service::{Feedback, FeedbackKind, RecordFeedback};
 use time::Duration;
-use uuid::Uuid;
 
-use crate::features::watch::{Watching, acme};
-use crate::support::batch_counts::{
-    BatchStateCounts, assert_batch_counts, get_batch, state_counts, wait_until_events_are_final,
-};
+use crate::support::batch_counts::{assert_batch_counts, wait_until_events_are_final};
 use crate::support::feedback::{feedback, sent_mail};
 use crate::support::relay::SmtpStep;
 use crate::support::{
@@ -94,7 +87,7 @@ async fn call_concurrently(world: &World, random: &mut SeededRandom, created: &m
     };
     let client = || world.client();
     let (mut first, mut second, mut third, mut fourth) = (client(), client(), client(), client());
-    let (one, other, resent, revoked, folded) = tokio::join!(
+    let (one, other, resending, revoking, folded) = tokio::join!(
         first.bulk_create(one),
         second.bulk_create(other),
         third.bulk_resend(resend),
@@ -105,7 +98,7 @@ async fn call_concurrently(world: &World, random: &mut SeededRandom, created: &m
     for answer in [one, other].into_iter().flatten() {
         remember(created, answer.into_inner());
     }
-    drop((resent, revoked));
+    drop((resending, revoking));
     folded.unwrap();
 }
 

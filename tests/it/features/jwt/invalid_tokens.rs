@@ -1,34 +1,15 @@
 //! Invalid tokens: every one gets the same refusal, so that a caller learns nothing from it.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use futures::future::join_all;
-use invitations::clock::{Clock as _, SystemClock};
-use invitations::identity::{
-    Callers, FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KEYS_FRESH_FOR, KEYS_KEPT_FOR, REFRESH_PAUSE,
-    UNKNOWN_KEY_PAUSE,
-};
-use invitations::proto::ListRequest;
-use invitations::settings::callers_file::CallersFile;
+use invitations::clock::Clock as _;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use prost::Message as _;
-use prost::bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tonic::{Code, Status};
-use tonic_types::StatusExt as _;
+use tonic::Code;
 
-use crate::support::certificates::localhost_tls;
-use crate::support::issuer::{JwtSigner, KeyServer, KeySetReply, RSA, key_set};
-use crate::support::raw_grpc;
-use crate::support::waiting::wait_until;
+use super::{PLATFORM, claims, list, platform, with};
+use crate::support::issuer::{JwtSigner, KeyServer, RSA};
 use crate::support::{World, status_reason};
-
-use super::{PLATFORM, claims, list, platform, start_world, with};
 
 #[tokio::test]
 async fn every_invalid_token_gets_the_same_refusal() {

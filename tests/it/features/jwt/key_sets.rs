@@ -1,34 +1,27 @@
-//! The key sets of issuers: when they are fetched, how long their keys are used, and what happens if they cannot be read.
+//! The key sets of issuers: when they are fetched, how long their keys are used, and what happens if they cannot be
+//! read.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::future::join_all;
-use invitations::clock::{Clock as _, SystemClock};
+use invitations::clock::SystemClock;
 use invitations::identity::{
     Callers, FETCH_TIMEOUT, KEY_SET_BYTES_MAX, KEYS_FRESH_FOR, KEYS_KEPT_FOR, REFRESH_PAUSE,
     UNKNOWN_KEY_PAUSE,
 };
-use invitations::proto::ListRequest;
 use invitations::settings::callers_file::CallersFile;
-use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
-use prost::Message as _;
-use prost::bytes::Bytes;
-use serde_json::{Value, json};
+use jsonwebtoken::Header;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
-use tonic::{Code, Status};
+use tokio::net::TcpListener;
+use tonic::Code;
 use tonic_types::StatusExt as _;
 
+use super::{claims, list, platform, start_world};
 use crate::support::certificates::localhost_tls;
-use crate::support::issuer::{JwtSigner, KeyServer, KeySetReply, RSA, key_set};
-use crate::support::raw_grpc;
+use crate::support::issuer::{JwtSigner, KeyServer, KeySetReply, key_set};
 use crate::support::waiting::wait_until;
 use crate::support::{World, status_reason};
-
-use super::{claims, list, platform, start_world};
 
 async fn assert_unavailable(world: &World, token: &str) {
     let status = list(world, token).await.unwrap_err();

@@ -37,8 +37,8 @@ impl World {
         Service::new(store(&self.database_url()), context)
     }
 
-    /// Lets the server exchange notifications with other servers. It also looks for changes without a notification, once
-    /// per interval. Other worlds do not listen, because listening takes a connection and runs statements.
+    /// Lets the server exchange notifications with other servers. It also looks for changes without a notification,
+    /// once per interval. Other worlds do not listen, because listening takes a connection and runs statements.
     pub(crate) fn listen(&self, interval: Duration) {
         self.listen_for(&self.store, interval);
     }
