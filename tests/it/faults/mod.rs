@@ -1,13 +1,8 @@
-//! What happens when the database, the network, a relay, a peer or the process itself fails.
+//! Failures, grouped by what fails: the database, the network to it, a mail relay or provider, a peer that calls, or the
+//! process itself.
 
-mod cancellation;
-mod crash;
-mod database_network;
-mod floods;
-mod outages;
-mod overload;
+mod database;
+mod network;
+mod peer;
 mod process;
-mod provider_mail;
-mod smtp;
-mod stages;
-mod stream_ends;
+mod relay;

@@ -1,8 +1,8 @@
 //! Accepting an invitation: the membership that it creates, and who may accept.
 
 use invitations::proto::{
-    AcceptPolicy, BulkCreateRequest, CreateOutcome, ErrorReason, InvitationState,
-    ListMembershipsRequest, NewInvitation, Organization,
+    AcceptPolicy, BulkCreateRequest, CreateOutcome, ErrorReason, InvitationState, NewInvitation,
+    Organization,
 };
 use prost_types::{Struct, Value, value::Kind};
 use time::Duration;
@@ -12,26 +12,12 @@ use crate::support::directory::organization;
 use crate::support::{
     ACME, World, accept_request, create_request, created, forge_token, invite_request, item,
     item_reason, item_without_email, numbered_emails, preview_request, reason, revoke_request,
-    run_concurrently, status_reason, token_of_link, token_payload,
+    run_concurrently, status_reason, token_payload,
 };
 
 async fn members(world: &World) -> Vec<String> {
-    let request = ListMembershipsRequest {
-        organization_id: ACME.to_owned(),
-        ..Default::default()
-    };
-    let page = world.directory().list_memberships(request).await.unwrap();
-    let memberships = page.into_inner().memberships.into_iter();
+    let memberships = world.memberships(ACME).await.into_iter();
     memberships.map(|membership| membership.user_id).collect()
-}
-
-/// Creates one item. Returns the token of its link.
-async fn invite(world: &World, item: NewInvitation) -> String {
-    let request = BulkCreateRequest {
-        return_link: true,
-        ..create_request(vec![item])
-    };
-    token_of_link(&world.bulk_create(request).await.results[0].link)
 }
 
 /// Creates an invitation that anybody with the link may accept. Returns the token of its link.
@@ -40,7 +26,7 @@ async fn invite_anybody(world: &World) -> String {
         accept_policy: AcceptPolicy::AnyEmail.into(),
         ..item_without_email("a@b.co")
     };
-    invite(world, item).await
+    world.create_with_link(item).await
 }
 
 #[tokio::test]
@@ -77,7 +63,7 @@ async fn accept_returns_the_invitation_as_get_returns_it_afterwards() {
             notify: Some(is_mailed),
             ..item(email)
         };
-        let token = invite(&world, item).await;
+        let token = world.create_with_link(item).await;
         if email == "known@b.co" {
             world.deliver_all().await;
         }
@@ -98,7 +84,8 @@ async fn accept_returns_the_stored_invitation_while_workers_claim_messages() {
     world.may_leave_mail();
     let mut tokens = Vec::new();
     for number in 0..PEOPLE {
-        tokens.push(invite(&world, item(&format!("p{number}@b.co"))).await);
+        let item = item(&format!("p{number}@b.co"));
+        tokens.push(world.create_with_link(item).await);
     }
     let mut database = world.database().await;
     // Claims half of the messages, as a worker does, while the users accept.

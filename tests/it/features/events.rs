@@ -6,16 +6,16 @@ use invitations::proto::{Event, EventType, NewInvitation, new_invitation};
 use invitations::service::{FeedbackKind, RecordFeedback};
 use time::Duration;
 
-use crate::features::watch::{Watching, acme};
 use crate::support::batch_counts::assert_batch_counts;
 use crate::support::feedback::feedback;
 use crate::support::relay::SmtpStep;
+use crate::support::watch_stream::{WatchStream, watch_request};
 use crate::support::{ACME, World, create_request, created, item, requeue_request};
 
 /// A world, a watch of ACME, and how many of its events the test has checked.
 struct WatchedWorld {
     world: World,
-    watching: Watching,
+    watching: WatchStream,
     seen: usize,
 }
 
@@ -29,7 +29,7 @@ struct InvitationIds {
 impl WatchedWorld {
     async fn start() -> Self {
         let world = World::start().await;
-        let watching = Watching::begin(world.client(), acme()).await;
+        let watching = WatchStream::begin(world.client(), watch_request()).await;
         Self {
             world,
             watching,
@@ -39,7 +39,7 @@ impl WatchedWorld {
 
     /// Fails unless the next events are exactly these, each of this invitation.
     async fn expect(&mut self, invited: &InvitationIds, types: &[EventType]) {
-        self.watching.until(self.seen + types.len()).await;
+        self.watching.wait_for_events(self.seen + types.len()).await;
         let events: Vec<&Event> = self.watching.events[self.seen..].iter().collect();
         let found: Vec<_> = events.iter().map(|event| event.r#type()).collect();
         assert_eq!(found, types);
@@ -186,7 +186,7 @@ async fn reminded_and_expired(watched: &mut WatchedWorld) {
         "complained@b.co",
     ] {
         watched.erase(email).await;
-        watched.watching.until(watched.seen + 1).await;
+        watched.watching.wait_for_events(watched.seen + 1).await;
         watched.seen += 1;
     }
     let (reminded, _) = watched.invite_and_deliver("reminded@b.co").await;

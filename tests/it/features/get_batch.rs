@@ -12,11 +12,11 @@ use invitations::store::batches::{self, ProcessedItems};
 use time::Duration;
 use uuid::Uuid;
 
-use crate::features::watch::{Watching, acme};
 use crate::support::batch_counts::{
     BatchStateCounts, assert_batch_counts, get_batch, state_counts, wait_until_events_are_final,
 };
 use crate::support::relay::SmtpStep;
+use crate::support::watch_stream::{WatchStream, watch_request};
 use crate::support::{
     ACME, OTHER, START, World, bulk_revoke_by_filter, created, get_batch_request, invite_request,
     numbered_emails, reason, resend_request,
@@ -275,9 +275,9 @@ async fn counts_are_exact_after_a_dump_is_restored_into_another_cluster() {
         assert_batch_counts(&world).await;
         let request = WatchRequest {
             batch_id: late.batch_id,
-            ..acme()
+            ..watch_request()
         };
-        let watching = Watching::begin(world.client(), request).await;
+        let watching = WatchStream::begin(world.client(), request).await;
         assert_eq!(watching.events.len(), 1);
     }
 }

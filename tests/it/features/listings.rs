@@ -1,18 +1,17 @@
-//! The cost of listing a page and of canceling a message, in pages of tables and indexes: it depends on the rows found
-//! and not on the size of the tables.
+//! The cost of listing a page and of canceling a message, in pages of tables and indexes: it depends on the rows found and not
+//! on the size of the tables.
 
 use invitations::domain::ids::OrganizationId;
 use invitations::domain::invitation::{DeliveryState, StateName};
-use invitations::store::Connection;
-use invitations::store::invitations::{EndReason, ResendItem, end_many, resend_many};
-use invitations::store::listings::{InvitationFilter, ListQuery, list_ids};
-use invitations::store::planner::force_index_order;
-use invitations::store::stored_invitations;
+use invitations::store::invitation_row;
+use invitations::store::invitations::{End, Resending, end_many, resend_many};
+use invitations::store::listings::{ListFilter, Page, list_ids};
+use invitations::store::{Connection, plan_pages};
 use sqlx::{Executor as _, PgConnection};
 use time::Duration;
 use uuid::Uuid;
 
-use crate::features::retention::{pages, pages_as_usual};
+use crate::support::page_reads::{count_pages_read, count_pages_read_with_kept_plans};
 use crate::support::{ACME, START, World};
 
 /// A batch of 20 invitations in the middle of the table.
@@ -25,8 +24,8 @@ const COUNT: i32 = 60_000;
 /// For 101 rows, each with its message, and for finding the first row of each state.
 const PAGES_MAX: i64 = 5 * 101 + 200;
 
-/// Inserts the invitations of one organization. Most are accepted, the oldest are declined or have a rare inviter, and
-/// few are pending. The oldest two fifths have one batch and one inviter, who has no later invitations.
+/// Inserts the invitations of one organization. Most are accepted, the oldest are declined or have a rare inviter, and few are
+/// pending. The oldest two fifths have one batch and one inviter, who has no later invitations.
 async fn insert_invitations(database: &mut PgConnection) {
     sqlx::query(
         "INSERT INTO invitations
@@ -76,35 +75,35 @@ async fn every_page_and_every_filter_reads_a_bounded_number_of_pages() {
     let mut database = world.database().await;
     insert_invitations(&mut database).await;
     let organization_id = OrganizationId::parse(ACME).unwrap();
-    let states = |states: &[StateName]| InvitationFilter {
+    let states = |states: &[StateName]| ListFilter {
         states: states.to_vec(),
-        ..InvitationFilter::default()
+        ..ListFilter::default()
     };
-    let inviter = |id: &str| InvitationFilter {
+    let inviter = |id: &str| ListFilter {
         inviter_user_id: Some(id.to_owned()),
-        ..InvitationFilter::default()
+        ..ListFilter::default()
     };
-    let batch = InvitationFilter {
+    let batch = ListFilter {
         batch_id: Some(MIDDLE),
-        ..InvitationFilter::default()
+        ..ListFilter::default()
     };
-    let former = InvitationFilter {
+    let former = ListFilter {
         batch_id: Some(FORMER),
-        ..InvitationFilter::default()
+        ..ListFilter::default()
     };
-    let accepted = |inviter_user_id, batch_id| InvitationFilter {
+    let accepted = |inviter_user_id, batch_id| ListFilter {
         inviter_user_id,
         batch_id,
         ..states(&[StateName::Accepted])
     };
-    let others = InvitationFilter {
+    let others = ListFilter {
         batch_id: Some(OTHERS),
-        ..InvitationFilter::default()
+        ..ListFilter::default()
     };
-    let sent = |inviter_user_id| InvitationFilter {
+    let sent = |inviter_user_id| ListFilter {
         delivery_state: Some(DeliveryState::Sent),
         inviter_user_id,
-        ..InvitationFilter::default()
+        ..ListFilter::default()
     };
     let middle = Some(Uuid::from_u128(30_000));
     let cases = [
@@ -137,19 +136,20 @@ async fn every_page_and_every_filter_reads_a_bounded_number_of_pages() {
             database.execute("VACUUM ANALYZE").await.unwrap();
         }
         for (number, (filter, before, count)) in cases.iter().enumerate() {
-            let page = ListQuery {
+            let page = Page {
                 organization_id: &organization_id,
                 filter,
-                address_ids: None,
+                among: None,
                 before: *before,
                 limit: 101,
                 now: START,
             };
-            let (read, found) = pages(&mut database, async |connection: &mut Connection| {
-                force_index_order(connection).await.unwrap();
-                list_ids(connection, page).await.unwrap()
-            })
-            .await;
+            let (read, found) =
+                count_pages_read(&mut database, async |connection: &mut Connection| {
+                    plan_pages(connection).await.unwrap();
+                    list_ids(connection, page).await.unwrap()
+                })
+                .await;
             assert!(
                 found.len() == *count && found.is_sorted_by(|one, next| one > next),
                 "case {number}: {}",
@@ -184,18 +184,17 @@ async fn an_invitation_is_read_by_its_key_with_a_plan_made_for_an_empty_table() 
     let id = Uuid::from_u128(30_018);
     // After five executions, Postgres may switch to a generic plan.
     for _ in 0..10 {
-        let found = stored_invitations::find(&mut Connection::new(&mut database), id, START)
+        let found = invitation_row::find(&mut Connection::new(&mut database), id, START)
             .await
             .unwrap();
         assert!(found.is_none());
     }
     insert_invitations(&mut database).await;
-    let (read, found) = pages_as_usual(&mut database, async |connection: &mut Connection| {
-        stored_invitations::find(connection, id, START)
-            .await
-            .unwrap()
-    })
-    .await;
+    let (read, found) =
+        count_pages_read_with_kept_plans(&mut database, async |connection: &mut Connection| {
+            invitation_row::find(connection, id, START).await.unwrap()
+        })
+        .await;
     assert!(found.is_some());
     assert!(read <= 40, "{read} pages");
 }
@@ -206,8 +205,7 @@ async fn a_message_to_cancel_is_found_by_its_key_among_many_queued_messages() {
     world.may_leave_mail();
     let mut database = world.database().await;
     insert_invitations(&mut database).await;
-    // The statistics are gathered while no message is queued, so the planner believes that the index of queued messages
-    // is empty.
+    // The statistics are gathered while no message is queued, so the planner believes that the index of queued messages is empty.
     sqlx::query("INSERT INTO outbox (invitation_id, organization_id, send_seq, state, attempts, created_at, next_attempt_at)
                  SELECT id, organization_id, 0, 'sent', 1, created_at, created_at FROM invitations")
         .execute(&mut database)
@@ -228,17 +226,17 @@ async fn a_message_to_cancel_is_found_by_its_key_among_many_queued_messages() {
             .fetch_all(&mut database)
             .await
             .unwrap();
-    let items: Vec<ResendItem> = ids
+    let items: Vec<Resending> = ids
         .iter()
-        .map(|id| ResendItem {
+        .map(|id| Resending {
             id: *id,
             expires_at: START + Duration::days(9),
             nonce: None,
             send_seq: None,
         })
         .collect();
-    let (read, resent) = pages(&mut database, async |connection: &mut Connection| {
-        force_index_order(connection).await.unwrap();
+    let (read, resent) = count_pages_read(&mut database, async |connection: &mut Connection| {
+        plan_pages(connection).await.unwrap();
         resend_many(connection, &organization_id, &items, 1, START)
             .await
             .unwrap()
@@ -251,9 +249,9 @@ async fn a_message_to_cancel_is_found_by_its_key_among_many_queued_messages() {
         "resend_many: {resent}, {read}"
     );
     let targets: Vec<_> = ids.iter().map(|id| (*id, ACME.to_owned())).collect();
-    let (read, ended) = pages(&mut database, async |connection: &mut Connection| {
-        force_index_order(connection).await.unwrap();
-        let end = EndReason::Revoked { by_user_id: None };
+    let (read, ended) = count_pages_read(&mut database, async |connection: &mut Connection| {
+        plan_pages(connection).await.unwrap();
+        let end = End::Revoked { by_user_id: None };
         end_many(connection, &targets, end, START)
             .await
             .unwrap()

@@ -1,15 +1,13 @@
-//! Organizations: the roles they have, and what becomes of one that is deleted.
+//! Organizations: their roles, their brand, and what a deletion removes.
 
-use invitations::proto::{
-    DeleteOrganizationRequest, ErrorReason, ListRequest, Organization, UpsertOutcome,
-};
+use invitations::proto::{ErrorReason, ListRequest, Organization, UpsertOutcome};
 
-use crate::features::memberships::list;
+use crate::features::memberships::list_page;
 use crate::support::directory::{membership, organization, upsert_outcomes, upsert_violations};
 use crate::support::{ACME, World, invite_request, item_reason, list_request, reason};
 
 #[tokio::test]
-async fn an_organizations_roles_have_defaults_and_are_replaced_whole() {
+async fn the_roles_of_an_organization_have_defaults_and_are_replaced_as_a_whole() {
     let world = World::start().await;
     let roles = |names: &[&str]| Organization {
         roles: names.iter().map(|name| (*name).to_owned()).collect(),
@@ -20,7 +18,7 @@ async fn an_organizations_roles_have_defaults_and_are_replaced_whole() {
         ..roles(&["viewer", "billing:read"])
     };
     world.upsert_organizations(vec![viewer]).await;
-    for (role, seen) in [
+    for (role, expected) in [
         ("", "viewer"),
         ("billing:read", "billing:read"),
         ("admin", "admin"),
@@ -29,7 +27,7 @@ async fn an_organizations_roles_have_defaults_and_are_replaced_whole() {
             .upsert_memberships(vec![membership(ACME, "eve", role)])
             .await;
         assert_ne!(results[0].outcome(), UpsertOutcome::Failed, "{role}");
-        assert_eq!(world.get_membership("eve").await.unwrap().role, seen);
+        assert_eq!(world.get_membership("eve").await.unwrap().role, expected);
     }
     let results = world
         .upsert_memberships(vec![membership(ACME, "eve", "member")])
@@ -44,49 +42,42 @@ async fn an_organizations_roles_have_defaults_and_are_replaced_whole() {
 }
 
 #[tokio::test]
-async fn a_deleted_organization_can_be_revived_and_starts_empty() {
+async fn a_deleted_organization_can_be_created_again_and_starts_empty() {
     let mut world = World::start().await;
     let (invitation, token) = world.invite_one("a@b.co").await;
-    let request = DeleteOrganizationRequest {
-        organization_id: ACME.to_owned(),
-    };
     for (revoked, deleted) in [(1, 2), (0, 0)] {
-        let answer = world.directory().delete_organization(request.clone()).await;
-        let answer = answer.unwrap().into_inner();
-        let counts = (
-            answer.revoked_invitation_count,
-            answer.deleted_membership_count,
-        );
-        assert_eq!(counts, (revoked, deleted));
+        let response = world.delete_organization().await;
+        assert_eq!(response.revoked_invitation_count, revoked);
+        assert_eq!(response.deleted_membership_count, deleted);
     }
-    let gone = world
+    let results = world
         .upsert_memberships(vec![membership(ACME, "ada", "admin")])
         .await;
     assert_eq!(
-        upsert_violations(&gone[0]),
+        upsert_violations(&results[0]),
         ["organization_id ORGANIZATION_NOT_FOUND"]
     );
     assert_eq!(
-        reason(list(&world, ACME, 0, "").await),
+        reason(list_page(&world, ACME, 0, "").await),
         "ORGANIZATION_NOT_FOUND"
     );
 
-    // Whether the page would have anything on it or not.
-    let nobody = ListRequest {
+    // A list is refused, whether it would return invitations or not.
+    let empty = ListRequest {
         email: "nobody@b.co".to_owned(),
         ..list_request()
     };
-    for request in [list_request(), nobody] {
+    for request in [list_request(), empty] {
         let answer = world.client().list(request).await;
         assert_eq!(reason(answer), "ORGANIZATION_NOT_FOUND");
     }
 
-    let revived = world
+    let created_again = world
         .upsert_organizations(vec![organization(ACME, "Acme II")])
         .await;
-    assert_eq!(upsert_outcomes(&revived), [UpsertOutcome::Updated]);
+    assert_eq!(upsert_outcomes(&created_again), [UpsertOutcome::Updated]);
     assert!(
-        list(&world, ACME, 0, "")
+        list_page(&world, ACME, 0, "")
             .await
             .unwrap()
             .memberships
@@ -113,7 +104,7 @@ async fn a_deleted_organization_can_be_revived_and_starts_empty() {
 }
 
 #[tokio::test]
-async fn an_organizations_brand_shows_in_its_mails_until_it_is_taken_back() {
+async fn emails_show_the_brand_of_an_organization_until_it_is_removed() {
     let mut world = World::start().await;
     let branded = Organization {
         logo_url: "https://cdn.example.com/acme.png?a=1&b=2".to_owned(),

@@ -1,4 +1,4 @@
-//! Commands sent ahead of replies (RFC 2920): what goes out together, and what its replies are taken for.
+//! Pipelining (RFC 2920): which commands are sent together, and which reply belongs to which command.
 
 use std::time::Duration;
 
@@ -11,10 +11,12 @@ use crate::support::smtp_session::{
     session_with_short_timeouts, smtp_config, start_relay,
 };
 
-/// The bytes that arrived together and begin with a command.
-fn arrival(relay: &Relay, command: &str) -> Vec<String> {
-    let seen = relay.connections();
-    let arrivals = seen.iter().flat_map(|seen| &seen.arrivals);
+/// The bytes that arrived at once, for every arrival that begins with a command.
+fn arrivals_with(relay: &Relay, command: &str) -> Vec<String> {
+    let connections = relay.connections();
+    let arrivals = connections
+        .iter()
+        .flat_map(|connection| &connection.arrivals);
     arrivals
         .map(|bytes| String::from_utf8_lossy(bytes).into_owned())
         .filter(|bytes| bytes.starts_with(command))
@@ -22,7 +24,7 @@ fn arrival(relay: &Relay, command: &str) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn all_commands_up_to_data_go_out_at_once() {
+async fn all_commands_up_to_data_are_sent_together() {
     let relay = start_relay(true).await;
     relay.reply_once(SmtpStep::Rcpt, "550 5.1.1 unknown");
     let mut session = plain_session(&relay);
@@ -34,20 +36,20 @@ async fn all_commands_up_to_data_go_out_at_once() {
             "MAIL FROM:<invites@acme.example>\r\nRCPT TO:<reader{number}@example.com>\r\nDATA\r\n"
         )
     };
-    assert_eq!(arrival(&relay, "MAIL"), [commands(1), commands(3)]);
-    // What is due after the refusal rides along.
+    assert_eq!(arrivals_with(&relay, "MAIL"), [commands(1), commands(3)]);
+    // The RSET after the refusal is sent together with the next commands.
     assert_eq!(
-        arrival(&relay, "RSET"),
+        arrivals_with(&relay, "RSET"),
         [format!("RSET\r\n{}", commands(2))]
     );
 }
 
 #[tokio::test]
-async fn nothing_is_sent_ahead_unless_offered_and_wanted() {
-    let unoffered = start_relay(false).await;
-    deliver(&mut plain_session(&unoffered), 1).await;
-    let unwanted = start_relay(true).await;
-    let mut config = smtp_config(&unwanted, SmtpTls::None);
+async fn commands_are_pipelined_only_if_offered_and_configured() {
+    let without_offer = start_relay(false).await;
+    deliver(&mut plain_session(&without_offer), 1).await;
+    let turned_off = start_relay(true).await;
+    let mut config = smtp_config(&turned_off, SmtpTls::None);
     config.pipelining = false;
     deliver(&mut open_session(config), 1).await;
     let refused = start_relay(true).await;
@@ -55,20 +57,25 @@ async fn nothing_is_sent_ahead_unless_offered_and_wanted() {
         .reply_once(SmtpStep::Ehlo, "250-relay.test\r\n250 PIPELINING")
         .reply_once(SmtpStep::Ehlo, "503 5.5.1 once is enough");
     deliver(&mut plain_session(&refused), 1).await;
-    // A name is not an offer.
-    let named = start_relay(false).await;
-    named
+    // The first line of the reply is the host name and offers nothing.
+    let host_name = start_relay(false).await;
+    host_name
         .reply_once(SmtpStep::Ehlo, "250 pipelining")
         .reply_once(SmtpStep::Ehlo, "250 pipelining");
-    deliver(&mut plain_session(&named), 1).await;
-    for (relay, hellos) in [(unoffered, 2), (unwanted, 1), (refused, 2), (named, 2)] {
-        assert_eq!(arrival(&relay, "EHLO").len(), hellos);
-        assert_eq!(arrival(&relay, "DATA"), ["DATA\r\n"]);
+    deliver(&mut plain_session(&host_name), 1).await;
+    for (relay, ehlo_count) in [
+        (without_offer, 2),
+        (turned_off, 1),
+        (refused, 2),
+        (host_name, 2),
+    ] {
+        assert_eq!(arrivals_with(&relay, "EHLO").len(), ehlo_count);
+        assert_eq!(arrivals_with(&relay, "DATA"), ["DATA\r\n"]);
     }
 }
 
 #[tokio::test]
-async fn one_refused_recipient_in_ten_costs_no_connection_and_no_other_mail() {
+async fn one_refused_recipient_in_ten_affects_no_connection_and_no_other_email() {
     for is_pipelining in PIPELINING {
         let relay = start_relay(is_pipelining).await;
         for number in (10..=50).step_by(10) {
@@ -100,7 +107,7 @@ async fn one_refused_recipient_in_ten_costs_no_connection_and_no_other_mail() {
 }
 
 #[tokio::test]
-async fn a_greylisted_recipient_is_taken_the_second_time() {
+async fn a_greylisted_recipient_is_accepted_on_the_second_attempt() {
     for is_pipelining in PIPELINING {
         let relay = start_relay(is_pipelining).await;
         relay.greylist(1);
@@ -118,7 +125,7 @@ async fn a_greylisted_recipient_is_taken_the_second_time() {
 }
 
 #[tokio::test]
-async fn a_server_that_closes_after_some_mails_gets_the_next_on_another_connection() {
+async fn a_server_that_closes_after_some_emails_receives_the_next_one_on_a_new_connection() {
     for is_pipelining in PIPELINING {
         let relay = start_relay(is_pipelining).await;
         for _ in 0..3 {
@@ -144,7 +151,7 @@ async fn a_server_that_closes_after_some_mails_gets_the_next_on_another_connecti
 }
 
 #[tokio::test]
-async fn a_server_that_wants_a_message_for_nobody_gets_a_lone_dot() {
+async fn a_server_that_expects_a_message_without_a_recipient_receives_an_empty_message() {
     let relay = start_relay(true).await;
     relay
         .reply_once(SmtpStep::Rcpt, "550 5.1.1 unknown")
@@ -155,16 +162,16 @@ async fn a_server_that_wants_a_message_for_nobody_gets_a_lone_dot() {
         (error.stage, error.verdict()),
         (Stage::RcptTo, Verdict::NoSuchAddress)
     );
-    assert_eq!(arrival(&relay, "."), [".\r\n"]);
-    // It refused the dot, so both know where they are.
+    assert_eq!(arrivals_with(&relay, "."), [".\r\n"]);
+    // The relay refused the empty message, so the session can continue.
     deliver(&mut session, 2).await;
     assert_eq!(relay.connections().len(), 1);
     assert_eq!(recipients(&relay), ["RCPT TO:<reader2@example.com>"]);
 }
 
 #[tokio::test]
-async fn a_message_for_nobody_that_is_accepted_counts_for_nobody() {
-    let acts = [
+async fn an_accepted_message_without_a_recipient_is_not_counted_as_sent() {
+    let actions = [
         RelayAction::Reply("250 2.0.0 queued".to_owned()),
         RelayAction::Reply("354 go on".to_owned()),
         RelayAction::ReplyAndClose("421 4.3.2 closing".to_owned()),
@@ -173,13 +180,13 @@ async fn a_message_for_nobody_that_is_accepted_counts_for_nobody() {
         RelayAction::Reset,
         RelayAction::Silence,
     ];
-    for act in acts {
+    for action in actions {
         let relay = start_relay(true).await;
         relay
             .reply_once(SmtpStep::Rcpt, "450 4.2.0 greylisted")
             .reply_once(SmtpStep::Data, "354 go on")
-            .act_once(SmtpStep::Message, act.clone());
-        let mut session = if matches!(act, RelayAction::Silence) {
+            .act_once(SmtpStep::Message, action.clone());
+        let mut session = if matches!(action, RelayAction::Silence) {
             session_with_short_timeouts(&relay)
         } else {
             plain_session(&relay)
@@ -188,17 +195,17 @@ async fn a_message_for_nobody_that_is_accepted_counts_for_nobody() {
         assert_eq!(
             (error.fate, error.stage, error.reply_code),
             (Fate::Retry, Stage::RcptTo, Some(450)),
-            "{act:?}"
+            "{action:?}"
         );
-        assert_eq!(session.idle_deadline(), None, "kept after {act:?}");
+        assert_eq!(session.idle_deadline(), None, "kept after {action:?}");
         deliver(&mut session, 2).await;
-        assert_eq!(relay.connections().len(), 2, "{act:?}");
+        assert_eq!(relay.connections().len(), 2, "{action:?}");
         assert_eq!(recipients(&relay), ["RCPT TO:<reader2@example.com>"]);
     }
 }
 
 #[tokio::test]
-async fn the_refusal_of_data_after_a_refused_recipient_is_not_the_mails() {
+async fn a_refusal_of_data_does_not_replace_the_refusal_of_the_recipient() {
     let replies = [
         "503 5.5.1 no recipient",
         "554 no",
@@ -223,22 +230,22 @@ async fn the_refusal_of_data_after_a_refused_recipient_is_not_the_mails() {
 }
 
 #[tokio::test]
-async fn a_missing_reply_is_not_made_up_for_by_the_next() {
-    for (on, stage, fate) in [
+async fn the_next_reply_does_not_stand_in_for_a_missing_one() {
+    for (step, stage, fate) in [
         (SmtpStep::Mail, Stage::RcptTo, Fate::LaneDown),
         (SmtpStep::Rcpt, Stage::RcptTo, Fate::LaneDown),
         (SmtpStep::Data, Stage::Data, Fate::Retry),
         (SmtpStep::Message, Stage::FinalReply, Fate::Retry),
     ] {
         let relay = start_relay(true).await;
-        relay.act_once(on, RelayAction::Skip);
+        relay.act_once(step, RelayAction::Skip);
         let mut session = session_with_short_timeouts(&relay);
         let error = send_error(&mut session, &message(1)).await;
-        assert_eq!((error.stage, error.fate), (stage, fate), "{on:?}");
+        assert_eq!((error.stage, error.fate), (stage, fate), "{step:?}");
         deliver(&mut session, 2).await;
-        assert_eq!(relay.connections().len(), 2, "{on:?}");
+        assert_eq!(relay.connections().len(), 2, "{step:?}");
     }
-    // The RSET that rides in front is a step of its own.
+    // RSET is sent together with the next message, and the reply to it is missing.
     let relay = start_relay(true).await;
     relay
         .reply_once(SmtpStep::Rcpt, "450 4.2.0 greylisted")
@@ -252,7 +259,7 @@ async fn a_missing_reply_is_not_made_up_for_by_the_next() {
 }
 
 #[tokio::test]
-async fn a_reply_that_came_before_the_message_does_not_accept_it() {
+async fn a_reply_that_arrived_before_the_message_does_not_accept_it() {
     for is_pipelining in PIPELINING {
         let relay = start_relay(is_pipelining).await;
         relay.reply_once(SmtpStep::Data, "354 go on\r\n250 2.0.0 queued");

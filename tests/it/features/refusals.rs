@@ -1,15 +1,14 @@
-//! Refusals: complete, and repeating nothing of what was sent.
+//! Refusals name every malformed field and repeat nothing of the request.
 
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
-use crate::support::{ACME, World, reason};
-use crate::support::{descriptors, raw_grpc};
+use crate::support::{ACME, World, descriptors, raw_grpc, status_reason};
 
 const AS_ALL: (&str, &str) = ("authorization", "Bearer all");
 
 #[tokio::test]
-async fn what_is_not_there_is_unimplemented() {
+async fn an_unknown_method_is_unimplemented() {
     let world = World::start().await;
     for path in [
         "/invitation.v1.InvitationService/Nope",
@@ -22,7 +21,7 @@ async fn what_is_not_there_is_unimplemented() {
 }
 
 #[tokio::test]
-async fn no_error_repeats_what_it_was_given() {
+async fn no_error_repeats_its_input() {
     let world = World::start().await;
     let canaries = [
         "canary7265",
@@ -42,7 +41,7 @@ async fn no_error_repeats_what_it_was_given() {
                     raw_grpc::call(world.address(), &method.path, &[AS_ALL], &message).await;
                 let place = format!("{} {canary:?}", method.path);
                 match answer {
-                    // An upsert answers OK, and has its errors inside; it repeats nothing at all.
+                    // A bulk method succeeds and reports errors in its results. They repeat no input either.
                     Ok(bytes) => assert!(is_clean(&bytes), "{place}"),
                     Err(status) => {
                         refused += 1;
@@ -50,7 +49,7 @@ async fn no_error_repeats_what_it_was_given() {
                         assert!(is_clean(status.details()), "{place}");
                         let metadata = format!("{:?}", status.metadata());
                         assert!(is_clean(metadata.as_bytes()), "{place}: {metadata}");
-                        reason(Err::<(), _>(status));
+                        status_reason(&status);
                     }
                 }
             }
@@ -60,7 +59,7 @@ async fn no_error_repeats_what_it_was_given() {
 }
 
 #[tokio::test]
-async fn every_malformed_field_of_a_call_is_named_at_once() {
+async fn all_malformed_fields_of_a_call_are_named_in_one_response() {
     let world = World::start().await;
     for (method, expected) in [
         (

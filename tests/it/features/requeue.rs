@@ -1,23 +1,16 @@
-//! Requeue: a second chance for mails that were given up; `GetBacklog`: how many wait, and for how long.
+//! Requeue sends dead letters again. `GetBacklog` reports how many emails wait, and for how long.
 
 use invitations::delivery::LaneConfig;
 use invitations::proto::{
     DeliveryState, ErrorReason, GetBacklogRequest, GetBacklogResponse, ItemError, RequeueOutcome,
-    RequeueRequest, RequeueResponse, ResendRequest, RevokeRequest,
+    RequeueRequest, RequeueResponse,
 };
 use time::Duration;
 
+use crate::support::delivery_attempts::state_and_attempts;
 use crate::support::lanes::lane;
 use crate::support::relay::{RelayAction, SmtpStep};
-use crate::support::{ACME, OTHER, World, created, reason};
-
-fn of(ids: &[String]) -> RequeueRequest {
-    RequeueRequest {
-        organization_id: ACME.to_owned(),
-        invitation_ids: ids.to_vec(),
-        all_dead: false,
-    }
-}
+use crate::support::{OTHER, UNKNOWN_ID, World, created, created_ids, reason, requeue_request};
 
 fn all_dead() -> RequeueRequest {
     RequeueRequest {
@@ -27,7 +20,7 @@ fn all_dead() -> RequeueRequest {
 }
 
 async fn requeue(world: &World, request: RequeueRequest) -> RequeueResponse {
-    let answer = world.mails_of("all").requeue(request).await;
+    let answer = world.mails().requeue(request).await;
     answer.unwrap().into_inner()
 }
 
@@ -43,21 +36,16 @@ fn reasons(answer: &RequeueResponse) -> Vec<Option<ErrorReason>> {
         .collect()
 }
 
-/// Invites addresses whose mail is refused for good.
-async fn given_up(world: &mut World, emails: &[&str]) -> Vec<String> {
+/// Invites addresses whose email the relay refuses permanently.
+async fn invite_dead_letters(world: &mut World, emails: &[&str]) -> Vec<String> {
     for _ in emails {
         world
             .relay
             .reply_once(SmtpStep::Rcpt, "554 5.7.1 not from you");
     }
-    let results = world.invite(emails).await.results;
+    let response = world.invite(emails).await;
     world.deliver_all().await;
-    results.iter().map(|result| created(result).id).collect()
-}
-
-async fn delivery_of(world: &World, id: &str) -> (DeliveryState, i32) {
-    let delivery = world.get(id).await.delivery.unwrap();
-    (delivery.state(), delivery.attempt_count)
+    created_ids(&response)
 }
 
 async fn backlog(world: &World) -> GetBacklogResponse {
@@ -68,7 +56,8 @@ async fn backlog(world: &World) -> GetBacklogResponse {
     answer.unwrap().into_inner()
 }
 
-fn figures(backlog: &GetBacklogResponse) -> [i64; 4] {
+/// The numbers of queued, due, sending and dead emails.
+fn counts(backlog: &GetBacklogResponse) -> [i64; 4] {
     [
         &backlog.queued,
         &backlog.due,
@@ -82,45 +71,49 @@ fn figures(backlog: &GetBacklogResponse) -> [i64; 4] {
     })
 }
 
+/// The age of the oldest waiting email in seconds.
 fn oldest(backlog: &GetBacklogResponse) -> Option<i64> {
     backlog.oldest_waiting.as_ref().map(|age| age.seconds)
 }
 
 #[tokio::test]
-async fn a_mail_that_was_given_up_goes_out_as_the_mail_it_was() {
+async fn a_requeued_dead_letter_is_sent_as_the_same_message() {
     let mut world = World::start().await;
-    let ids = given_up(&mut world, &["a@b.co", "b@b.co"]).await;
+    let ids = invite_dead_letters(&mut world, &["a@b.co", "b@b.co"]).await;
     assert_eq!(
-        delivery_of(&world, &ids[0]).await,
+        state_and_attempts(&world, &ids[0]).await,
         (DeliveryState::Failed, 1)
     );
     let queued_at = world.get(&ids[0]).await.delivery.unwrap().queue_time;
-    // Longer than any mail is tried for.
+    // Longer than an email is retried.
     world.clock.advance(Duration::days(5));
-    let answer = requeue(&world, of(&ids[..1])).await;
+    let answer = requeue(&world, requeue_request(&ids[..1])).await;
     assert_eq!(reasons(&answer), [None]);
     assert_eq!((answer.requeued_count, answer.failed_count), (1, 0));
     assert_eq!(answer.results[0].invitation_id, ids[0]);
     assert_eq!(
-        delivery_of(&world, &ids[0]).await,
+        state_and_attempts(&world, &ids[0]).await,
         (DeliveryState::Queued, 0)
     );
     assert_eq!(
-        delivery_of(&world, &ids[1]).await,
+        state_and_attempts(&world, &ids[1]).await,
         (DeliveryState::Failed, 1)
     );
-    // It is tried like a new one: what is refused for now is deferred and not given up.
+    // The requeued email is retried like a new one: a temporary refusal defers it.
     world
         .relay
         .reply_once(SmtpStep::Rcpt, "450 4.7.1 try again later");
     assert_eq!(world.deliver_all().await, 1);
     assert_eq!(
-        delivery_of(&world, &ids[0]).await,
+        state_and_attempts(&world, &ids[0]).await,
         (DeliveryState::Deferred, 1)
     );
     world.clock.advance(Duration::minutes(1));
     assert_eq!(world.deliver_all().await, 1);
-    assert_eq!(delivery_of(&world, &ids[0]).await, (DeliveryState::Sent, 2));
+    assert_eq!(
+        state_and_attempts(&world, &ids[0]).await,
+        (DeliveryState::Sent, 2)
+    );
     let mail = world.mail_to("a@b.co");
     assert_eq!(mail.message_id, format!("inv.{}.1.1@example.com", ids[0]));
     let raw = String::from_utf8(mail.raw.clone()).unwrap();
@@ -133,45 +126,35 @@ async fn a_mail_that_was_given_up_goes_out_as_the_mail_it_was() {
 }
 
 #[tokio::test]
-async fn a_requeued_mail_is_given_up_after_two_days_of_its_own() {
+async fn a_requeued_email_is_retried_for_two_days_from_its_requeue() {
     let mut world = World::start().await;
-    let ids = given_up(&mut world, &["a@b.co"]).await;
+    let ids = invite_dead_letters(&mut world, &["a@b.co"]).await;
     world.clock.advance(Duration::days(5));
-    requeue(&world, of(&ids)).await;
+    requeue(&world, requeue_request(&ids)).await;
     world.clock.advance(Duration::hours(48) + Duration::SECOND);
     world
         .relay
         .reply_once(SmtpStep::Rcpt, "450 4.7.1 try again later");
     assert_eq!(world.deliver_all().await, 1);
     assert_eq!(
-        delivery_of(&world, &ids[0]).await,
+        state_and_attempts(&world, &ids[0]).await,
         (DeliveryState::Failed, 1)
     );
 }
 
 #[tokio::test]
-async fn only_the_latest_mail_of_a_waiting_invitation_is_queued_again() {
+async fn only_the_latest_failed_email_of_a_pending_invitation_is_requeued() {
     let mut world = World::start().await;
     let emails = ["dead@b.co", "revoked@b.co", "resent@b.co"];
-    let ids = given_up(&mut world, &emails).await;
+    let ids = invite_dead_letters(&mut world, &emails).await;
     let sent = created(&world.invite(&["sent@b.co"]).await.results[0]).id;
-    let request = RevokeRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: ids[1].clone(),
-        user_id: String::new(),
-    };
-    world.client().revoke(request).await.unwrap();
-    let request = ResendRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: ids[2].clone(),
-        ..Default::default()
-    };
-    world.client().resend(request).await.unwrap();
+    world.revoke(&ids[1]).await;
+    world.resend(&ids[2]).await;
     assert_eq!(world.deliver_all().await, 2);
-    let unknown = "019aacd0-0000-7000-8000-000000000001".to_owned();
-    let mut asked = ids.clone();
-    asked.extend([sent, unknown, "no id".to_owned(), ids[0].clone()]);
-    let answer = requeue(&world, of(&asked)).await;
+    let unknown = UNKNOWN_ID.to_owned();
+    let mut requested = ids.clone();
+    requested.extend([sent, unknown, "no id".to_owned(), ids[0].clone()]);
+    let answer = requeue(&world, requeue_request(&requested)).await;
     let expected = [
         None,
         Some(ErrorReason::Revoked),
@@ -182,32 +165,27 @@ async fn only_the_latest_mail_of_a_waiting_invitation_is_queued_again() {
         Some(ErrorReason::DuplicateInRequest),
     ];
     assert_eq!(reasons(&answer), expected);
-    let again = requeue(&world, of(&ids[..1])).await;
+    let again = requeue(&world, requeue_request(&ids[..1])).await;
     assert_eq!(reasons(&again), [Some(ErrorReason::MailNotFailed)]);
     assert_eq!(world.deliver_all().await, 1);
 
-    let expired = given_up(&mut world, &["expired@b.co"]).await;
+    let expired = invite_dead_letters(&mut world, &["expired@b.co"]).await;
     world.clock.advance(Duration::days(30));
-    let answer = requeue(&world, of(&expired)).await;
+    let answer = requeue(&world, requeue_request(&expired)).await;
     assert_eq!(reasons(&answer), [Some(ErrorReason::Expired)]);
-    let foreign = RequeueRequest {
+    let of_other = RequeueRequest {
         organization_id: OTHER.to_owned(),
-        ..of(&ids[..1])
+        ..requeue_request(&ids[..1])
     };
-    let answer = requeue(&world, foreign).await;
+    let answer = requeue(&world, of_other).await;
     assert_eq!(reasons(&answer), [Some(ErrorReason::InvitationNotFound)]);
 }
 
 #[tokio::test]
-async fn all_of_an_organization_are_found_and_no_others() {
+async fn all_dead_requeues_the_dead_letters_of_one_organization_oldest_first() {
     let mut world = World::start().await;
-    let mut ids = given_up(&mut world, &["a@b.co", "b@b.co", "c@b.co"]).await;
-    let request = RevokeRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: ids.remove(1),
-        user_id: String::new(),
-    };
-    world.client().revoke(request).await.unwrap();
+    let mut ids = invite_dead_letters(&mut world, &["a@b.co", "b@b.co", "c@b.co"]).await;
+    world.revoke(&ids.remove(1)).await;
     let elsewhere = RequeueRequest {
         organization_id: OTHER.to_owned(),
         ..all_dead()
@@ -223,20 +201,16 @@ async fn all_of_an_organization_are_found_and_no_others() {
 }
 
 #[tokio::test]
-async fn a_call_takes_ten_thousand_and_says_that_there_are_more() {
+async fn a_requeue_of_all_dead_letters_handles_ten_thousand_and_reports_more() {
     let mut world = World::start().await;
-    let mut database = world.database().await;
-    for (number, count) in [(0, 10_000), (1, 3)] {
-        let emails: Vec<String> = (0..count).map(|p| format!("p{p}@b{number}.co")).collect();
-        let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
-        world.invite(&emails).await;
-    }
-    for statement in [
-        "UPDATE outbox SET state = 'dead'",
-        "UPDATE invitations SET delivery_state = 'failed'",
-    ] {
-        sqlx::query(statement).execute(&mut database).await.unwrap();
-    }
+    world.invite_numbered("b0.co", 10_000).await;
+    world.invite_numbered("b1.co", 3).await;
+    world
+        .execute(
+            "UPDATE outbox SET state = 'dead';
+             UPDATE invitations SET delivery_state = 'failed'",
+        )
+        .await;
     let first = requeue(&world, all_dead()).await;
     assert_eq!((first.requeued_count, first.has_more), (10_000, true));
     let second = requeue(&world, all_dead()).await;
@@ -245,18 +219,18 @@ async fn a_call_takes_ten_thousand_and_says_that_there_are_more() {
 }
 
 #[tokio::test]
-async fn a_malformed_request_is_refused() {
+async fn a_malformed_requeue_request_is_refused() {
     let world = World::start().await;
     let refused = |request: RequeueRequest| {
-        let mut client = world.mails_of("all");
+        let mut client = world.mails();
         async move { reason(client.requeue(request).await) }
     };
-    assert_eq!(refused(of(&[])).await, "ITEMS_EMPTY");
+    assert_eq!(refused(requeue_request(&[""; 0])).await, "ITEMS_EMPTY");
     let many = vec!["x".to_owned(); 10_001];
-    assert_eq!(refused(of(&many)).await, "TOO_MANY_ITEMS");
+    assert_eq!(refused(requeue_request(&many)).await, "TOO_MANY_ITEMS");
     let both = RequeueRequest {
         all_dead: true,
-        ..of(&many[..1])
+        ..requeue_request(&many[..1])
     };
     assert_eq!(refused(both).await, "FIELD_INVALID");
     let unknown = RequeueRequest {
@@ -267,10 +241,10 @@ async fn a_malformed_request_is_refused() {
 }
 
 #[tokio::test]
-async fn the_backlog_tells_how_many_wait_and_for_how_long() {
+async fn the_backlog_counts_waiting_emails_and_reports_the_oldest() {
     let mut world = World::start().await;
     assert_eq!(oldest(&backlog(&world).await), None);
-    given_up(&mut world, &["dead@b.co"]).await;
+    invite_dead_letters(&mut world, &["dead@b.co"]).await;
     world
         .relay
         .reply_once(SmtpStep::Rcpt, "450 4.7.1 try again later");
@@ -278,30 +252,28 @@ async fn the_backlog_tells_how_many_wait_and_for_how_long() {
     world.deliver_all().await;
     world.invite(&["a@b.co", "b@b.co"]).await;
     let now = backlog(&world).await;
-    assert_eq!(figures(&now), [3, 2, 0, 1]);
+    assert_eq!(counts(&now), [3, 2, 0, 1]);
     assert_eq!(oldest(&now), Some(0));
     world.clock.advance(Duration::seconds(301));
     let late = backlog(&world).await;
-    assert_eq!(figures(&late), [3, 3, 0, 1]);
-    assert_eq!(oldest(&late), Some(301), "the figure to alert on");
+    assert_eq!(counts(&late), [3, 3, 0, 1]);
+    assert_eq!(oldest(&late), Some(301));
 
-    // A worker that holds a mail has not sent it.
-    let mut database = world.database().await;
-    sqlx::query(
-        "UPDATE outbox SET state = 'sending', lease_token = gen_random_uuid(), lease_until = '2100-01-01'
-          WHERE state = 'queued'",
-    )
-    .execute(&mut database)
-    .await
-    .unwrap();
-    let held = backlog(&world).await;
-    assert_eq!(figures(&held), [0, 0, 3, 1]);
-    assert_eq!(oldest(&held), Some(301));
+    // Emails that a worker has leased are still waiting.
+    world
+        .execute(
+            "UPDATE outbox SET state = 'sending', lease_token = gen_random_uuid(), lease_until = '2100-01-01'
+              WHERE state = 'queued'",
+        )
+        .await;
+    let leased = backlog(&world).await;
+    assert_eq!(counts(&leased), [0, 0, 3, 1]);
+    assert_eq!(oldest(&leased), Some(301));
     world.may_leave_mail();
 }
 
 #[tokio::test]
-async fn while_the_relay_is_down_the_backlog_grows_old() {
+async fn the_oldest_waiting_email_ages_while_the_relay_is_down() {
     let mut world = World::builder()
         .lanes(|relay| {
             vec![LaneConfig {
@@ -319,7 +291,8 @@ async fn while_the_relay_is_down_the_backlog_grows_old() {
     for waited in [0, 301, 602] {
         world.deliver_all().await;
         let now = backlog(&world).await;
-        assert_eq!(figures(&now), [2, 2, 0, 0], "deferred, and still due");
+        // A pause of the lane does not change when the emails are due.
+        assert_eq!(counts(&now), [2, 2, 0, 0]);
         assert_eq!(oldest(&now), Some(waited));
         world.clock.advance(Duration::seconds(301));
     }
@@ -328,7 +301,7 @@ async fn while_the_relay_is_down_the_backlog_grows_old() {
 }
 
 #[tokio::test]
-async fn only_a_caller_for_all_sees_the_backlog() {
+async fn only_a_caller_for_all_organizations_reads_the_backlog() {
     let world = World::start().await;
     let mut limited = world.mails_of("acme-only");
     let refused = limited.get_backlog(GetBacklogRequest {}).await;

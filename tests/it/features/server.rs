@@ -1,14 +1,17 @@
-//! The server itself: health, reflection, limits, deadlines, overload, and errors that repeat nothing.
+//! The gRPC server: health, reflection, message sizes, deadlines, and the limit of concurrent calls.
 
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use invitations::grpc::limits::{CALLS_AT_ONCE_MAX, REQUEST_BYTES_MAX};
-use invitations::proto::{BulkCreateRequest, ListRequest, NewInvitation};
+use invitations::proto::BulkCreateRequest;
 use prost::Message as _;
 use prost_types::FileDescriptorProto;
 use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tonic::{Code, Status};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -16,32 +19,32 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_reflection::pb::{v1, v1alpha};
 use tonic_types::StatusExt as _;
 
-use crate::support::{ACME, World, created, item, reason};
-use crate::support::{create_request, raw_grpc};
+use crate::support::{
+    World, create_request, created, item_without_email, list_request, raw_grpc, reason,
+    status_reason,
+};
 
 const BULK_CREATE: &str = "/invitation.v1.InvitationService/BulkCreate";
 const AS_ALL: (&str, &str) = ("authorization", "Bearer all");
 
-/// One person to invite, without a mail.
-fn quiet(email: &str) -> BulkCreateRequest {
-    let item = NewInvitation {
-        notify: Some(false),
-        ..item(email)
-    };
-    BulkCreateRequest {
-        invitations: vec![item],
-        ..create_request(vec![])
-    }
+/// Invites one address without an email.
+fn invite_without_email(email: &str) -> BulkCreateRequest {
+    create_request(vec![item_without_email(email)])
 }
 
-/// Holds up every call that reads an organization, until the connection is rolled back.
-async fn hold_up(world: &World) -> PgConnection {
+/// Blocks every call that reads an organization, until the transaction of the returned connection ends.
+async fn block_calls(world: &World) -> PgConnection {
     let mut blocker = world.database().await;
     blocker
         .execute("BEGIN; LOCK TABLE organizations")
         .await
         .unwrap();
     blocker
+}
+
+fn assert_deadline_exceeded(status: &Status) {
+    assert_eq!(status.code(), Code::DeadlineExceeded);
+    assert_eq!(status_reason(status), "DEADLINE_EXCEEDED");
 }
 
 async fn stored_emails(world: &World) -> Vec<String> {
@@ -53,7 +56,7 @@ async fn stored_emails(world: &World) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn health_needs_no_token_and_waits_for_the_database() {
+async fn health_needs_no_token_and_reports_not_serving_before_the_first_database_check() {
     let world = World::start().await;
     let mut client = HealthClient::new(world.channel());
     for service in [
@@ -64,7 +67,7 @@ async fn health_needs_no_token_and_waits_for_the_database() {
     ] {
         let service = service.to_owned();
         let answer = client.check(HealthCheckRequest { service }).await.unwrap();
-        // This server was never told that its database is there; `process` has the rest of the story.
+        // No health check of the database runs in this server. `process_start` tests the change to SERVING.
         assert_eq!(answer.into_inner().status(), ServingStatus::NotServing);
     }
     let service = "invitation.v1.Nope".to_owned();
@@ -86,12 +89,12 @@ macro_rules! reflect {
             MessageRequest::FileContainingSymbol("google.rpc.QuotaFailure".to_owned()),
             MessageRequest::FileContainingSymbol("invitation.v1.ErrorReason".to_owned()),
         ];
-        let questions = questions.map(|question| $version::ServerReflectionRequest {
+        let requests = questions.map(|question| $version::ServerReflectionRequest {
             host: String::new(),
             message_request: Some(question),
         });
         let answers = ServerReflectionClient::new($world.channel())
-            .server_reflection_info(futures::stream::iter(questions))
+            .server_reflection_info(futures::stream::iter(requests))
             .await
             .unwrap()
             .into_inner();
@@ -117,7 +120,7 @@ macro_rules! reflect {
 }
 
 #[tokio::test]
-async fn both_versions_of_reflection_show_the_protocol_without_a_token() {
+async fn both_reflection_versions_describe_the_protocol_without_a_token() {
     let world = World::start().await;
     for (services, files) in [reflect!(world, v1), reflect!(world, v1alpha)] {
         for service in [
@@ -127,7 +130,7 @@ async fn both_versions_of_reflection_show_the_protocol_without_a_token() {
         ] {
             assert!(services.iter().any(|name| name == service), "{services:?}");
         }
-        // The protocol's own, and those of the details of errors.
+        // Both the protocol and the details of errors are described.
         let details = "google/rpc/error_details.proto";
         let expected = [details, details, details, details, details];
         assert_eq!(files[..5], expected);
@@ -136,96 +139,90 @@ async fn both_versions_of_reflection_show_the_protocol_without_a_token() {
 }
 
 #[tokio::test]
-async fn a_message_over_the_limit_is_refused_and_writes_nothing() {
+async fn a_message_over_the_size_limit_is_refused_and_writes_nothing() {
     let world = World::start().await;
-    let mut request = quiet("a@b.co");
+    let mut request = invite_without_email("a@b.co");
     request.invitations[0].message = "x".repeat(REQUEST_BYTES_MAX);
     let status = world.client().bulk_create(request).await.err().unwrap();
     assert_eq!(status.code(), Code::OutOfRange, "{}", status.message());
-    // A message that just fits is read, and judged by the rules for its fields.
-    let mut request = quiet("b@b.co");
+    // A message just below the limit is read, and its fields are validated.
+    let mut request = invite_without_email("b@b.co");
     let rest = REQUEST_BYTES_MAX - request.encoded_len() - 20;
     request.invitations[0].message = "x".repeat(rest);
-    let answer = world.client().bulk_create(request).await.unwrap();
-    assert_eq!(answer.into_inner().failed_count, 1);
+    let answer = world.bulk_create(request).await;
+    assert_eq!(answer.failed_count, 1);
     assert!(stored_emails(&world).await.is_empty());
 }
 
 #[tokio::test]
-async fn a_deadline_that_runs_out_leaves_the_pool_whole() {
+async fn expired_deadlines_leave_the_connection_pool_usable() {
     let world = World::start().await;
-    let mut blocker = hold_up(&world).await;
+    let mut blocker = block_calls(&world).await;
     let late = (0..24).map(|number| {
         let (address, timeout) = (world.address(), format!("{}m", 20 + 10 * number));
         async move {
             let headers = [AS_ALL, ("grpc-timeout", timeout.as_str())];
-            let request = quiet(&format!("late{number}@b.co")).encode_to_vec();
+            let request = invite_without_email(&format!("late{number}@b.co")).encode_to_vec();
             raw_grpc::call(address, BULK_CREATE, &headers, &request).await
         }
     });
     for answer in futures::future::join_all(late).await {
-        let code = answer.as_ref().err().map(Status::code);
-        let told = (code, reason(answer));
-        let expected = (Some(Code::DeadlineExceeded), "DEADLINE_EXCEEDED".to_owned());
-        assert_eq!(told, expected);
+        assert_deadline_exceeded(&answer.unwrap_err());
     }
     blocker.execute("ROLLBACK").await.unwrap();
     blocker.close().await.unwrap();
-    // More of them than connections, so that each connection has its turn.
+    // More calls than connections, so that every connection is used.
     let mut expected = Vec::new();
     for number in 0..24 {
         let email = format!("soon{number}@b.co");
-        let answer = world.client().bulk_create(quiet(&email)).await.unwrap();
-        created(&answer.into_inner().results[0]);
+        let answer = world.bulk_create(invite_without_email(&email)).await;
+        created(&answer.results[0]);
         expected.push(email);
     }
-    // What ran out of time may have been done or not; what was answered is there.
+    // A call that exceeded its deadline may have succeeded or not. Every call that was answered with OK is stored.
     let mut stored = stored_emails(&world).await;
     stored.retain(|email| !email.starts_with("late"));
     assert_eq!(stored, expected);
 }
 
 #[tokio::test]
-async fn a_message_that_does_not_come_does_not_hold_a_call_past_its_deadline() {
+async fn a_call_without_its_message_ends_at_its_deadline() {
     let world = World::start().await;
     let headers = [AS_ALL, ("grpc-timeout", "200m")];
     let answer = raw_grpc::call_without_end(world.address(), BULK_CREATE, &headers).await;
-    let code = answer.as_ref().err().map(Status::code);
-    let told = (code, reason(answer));
-    // What tonic would say by itself is CANCELLED, which meshes retry.
-    let expected = (Some(Code::DeadlineExceeded), "DEADLINE_EXCEEDED".to_owned());
-    assert_eq!(told, expected);
+    // Without handling, tonic would return CANCELLED, which service meshes retry.
+    assert_deadline_exceeded(&answer.unwrap_err());
 }
 
 #[tokio::test]
-async fn no_caller_may_ask_for_more_time_than_a_method_gets() {
+async fn a_deadline_longer_than_the_limit_of_a_method_is_shortened() {
     let world = World::start().await;
-    let mut blocker = hold_up(&world).await;
-    let request = ListRequest {
-        organization_id: ACME.to_owned(),
-        ..Default::default()
-    };
+    let mut blocker = block_calls(&world).await;
     let headers = [AS_ALL, ("grpc-timeout", "1H")];
     let path = "/invitation.v1.InvitationService/List";
-    let request = request.encode_to_vec();
+    let request = list_request().encode_to_vec();
     let call = raw_grpc::call(world.address(), path, &headers, &request);
-    // Five seconds are for reading a page.
-    let answer = tokio::time::timeout(Duration::from_secs(9), call).await;
+    // Reading a page may take five seconds.
+    let answer = timeout(Duration::from_secs(9), call).await;
     assert_eq!(reason(answer.unwrap()), "DEADLINE_EXCEEDED");
     blocker.execute("ROLLBACK").await.unwrap();
 }
 
 #[tokio::test]
-async fn the_call_that_finds_no_room_is_told_to_come_back() {
+async fn a_call_above_the_concurrency_limit_is_refused_with_a_retry_delay() {
     let world = World::start().await;
-    let mut blocker = hold_up(&world).await;
+    let mut blocker = block_calls(&world).await;
     let mut calls: FuturesUnordered<_> = (0..=CALLS_AT_ONCE_MAX)
         .map(|number| {
             let mut client = world.client();
-            async move { client.bulk_create(quiet(&format!("{number}@b.co"))).await }
+            async move {
+                client
+                    .bulk_create(invite_without_email(&format!("{number}@b.co")))
+                    .await
+            }
         })
         .collect();
-    // All the others are held up, so the first answer is the refusal.
+    // All other calls are blocked, so the first response is the refusal.
     let status = calls.next().await.unwrap().err().unwrap();
     assert_eq!(status.code(), Code::Unavailable);
     let delay = status.get_error_details().retry_info().unwrap().retry_delay;
@@ -236,8 +233,8 @@ async fn the_call_that_finds_no_room_is_told_to_come_back() {
         u64::try_from(delay.unwrap().as_millis()).unwrap(),
         push_back
     );
-    assert_eq!(reason(Err::<(), _>(status)), "OVERLOADED");
-    // Health is asked by whoever decides where calls go: it has room, always.
+    assert_eq!(status_reason(&status), "OVERLOADED");
+    // Health checks of load balancers do not count for the limit.
     let health = HealthCheckRequest::default();
     HealthClient::new(world.channel())
         .check(health)
@@ -251,29 +248,19 @@ async fn the_call_that_finds_no_room_is_told_to_come_back() {
         count += 1;
     }
     assert_eq!((count, stored_emails(&world).await.len()), (64, 64));
-    world
-        .client()
-        .bulk_create(quiet("next@b.co"))
-        .await
-        .unwrap();
+    world.bulk_create(invite_without_email("next@b.co")).await;
 }
 
 #[tokio::test]
-async fn a_peer_that_says_nothing_is_let_go() {
-    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-
+async fn a_silent_connection_is_closed() {
     let world = World::start().await;
-    let mut silent = tokio::net::TcpStream::connect(world.address())
-        .await
-        .unwrap();
-    let mut halting = tokio::net::TcpStream::connect(world.address())
-        .await
-        .unwrap();
-    halting.write_all(b"PRI * HTTP/2.0").await.unwrap();
-    for peer in [&mut silent, &mut halting] {
-        let mut said = Vec::new();
-        let ended =
-            tokio::time::timeout(Duration::from_secs(20), peer.read_to_end(&mut said)).await;
+    let silent = TcpStream::connect(world.address()).await.unwrap();
+    let mut unfinished = TcpStream::connect(world.address()).await.unwrap();
+    unfinished.write_all(b"PRI * HTTP/2.0").await.unwrap();
+    for mut connection in [silent, unfinished] {
+        let mut received = Vec::new();
+        let read = connection.read_to_end(&mut received);
+        let ended = timeout(Duration::from_secs(20), read).await;
         assert!(ended.is_ok(), "the connection is still open");
     }
 }

@@ -1,16 +1,17 @@
-//! How many statements a call takes: the same whatever its size.
+//! The number of statements of a call does not depend on its size.
 
 use invitations::domain::quota::QuotaLimits;
-use invitations::proto::{
-    BulkCreateRequest, BulkResendRequest, OnExisting, RequeueRequest, ResendFilter,
-};
+use invitations::proto::{BulkCreateRequest, BulkResendRequest, OnExisting, ResendFilter};
 
 use crate::support::statements::StatementRecorder;
-use crate::support::streams::{self, CreateStream};
-use crate::support::{ACME, World, created, invite_request};
+use crate::support::streams::CreateStream;
+use crate::support::{
+    World, bulk_resend_by_filter, bulk_resend_request, created_ids, invite_request, new_request_id,
+    numbered_emails, requeue_request, streams,
+};
 
-/// Every quota is counted and none is in the way.
-const UNREACHED: QuotaLimits = QuotaLimits {
+/// Quotas that are counted but never reached.
+const HIGH_QUOTAS: QuotaLimits = QuotaLimits {
     organization_pending: Some(1_000_000),
     organization_daily: Some(1_000_000),
     address_daily: Some(1_000),
@@ -19,19 +20,16 @@ const UNREACHED: QuotaLimits = QuotaLimits {
 };
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_batch_of_any_size_takes_the_same_number_of_statements() {
-    let mut world = World::builder().quotas(UNREACHED).start().await;
+async fn a_batch_of_any_size_runs_the_same_number_of_statements() {
+    let mut world = World::builder().quotas(HIGH_QUOTAS).start().await;
     world.may_leave_mail();
-    // The first call of a day counts what is pending.
+    // The first call of a day also counts the pending invitations.
     world.invite(&["first@example.net"]).await;
     let statements = StatementRecorder::start();
     let mut counts = Vec::new();
     for size in [1, 10, 1_000] {
-        let emails: Vec<String> = (0..size)
-            .map(|number| format!("person{number}@batch{size}.example"))
-            .collect();
-        let mut emails: Vec<&str> = emails.iter().map(String::as_str).collect();
-        emails.push("broken");
+        let mut emails = numbered_emails("p", &format!("batch{size}.example"), 0..size);
+        emails.push("invalid".to_owned());
         for on_existing in [
             OnExisting::Fail,
             OnExisting::Fail,
@@ -39,79 +37,75 @@ async fn a_batch_of_any_size_takes_the_same_number_of_statements() {
             OnExisting::Replace,
         ] {
             let request = BulkCreateRequest {
-                request_id: uuid::Uuid::new_v4().to_string(),
+                request_id: new_request_id(),
                 on_existing: on_existing.into(),
                 return_link: true,
                 ..invite_request(&emails)
             };
             let before = statements.count();
-            world.client().bulk_create(request).await.unwrap();
+            world.bulk_create(request).await;
             counts.push(statements.count() - before);
         }
     }
-    let (one, rest) = counts.split_at(4);
+    let (one_item, more_items) = counts.split_at(4);
     assert!(
-        one[0] > 3 && one.iter().all(|count| *count <= 18),
+        one_item[0] > 3 && one_item.iter().all(|count| *count <= 18),
         "{counts:?}"
     );
-    assert!(rest.chunks(4).all(|chunk| chunk == one), "{counts:?}");
+    assert!(
+        more_items.chunks(4).all(|chunk| chunk == one_item),
+        "{counts:?}"
+    );
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn any_number_is_mailed_again_or_queued_again_by_the_same_number_of_statements() {
-    let mut world = World::builder().quotas(UNREACHED).start().await;
+async fn bulk_resend_and_requeue_of_any_size_run_the_same_number_of_statements() {
+    let mut world = World::builder().quotas(HIGH_QUOTAS).start().await;
     world.may_leave_mail();
     let mut counts = Vec::new();
     for size in [1, 10, 1_000] {
-        let emails: Vec<String> = (0..size)
-            .map(|number| format!("person{number}@batch{size}.example"))
-            .collect();
-        let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
-        let made = world.invite(&emails).await;
-        let ids: Vec<String> = made.results.iter().map(|it| created(it).id).collect();
+        let emails = numbered_emails("p", &format!("batch{size}.example"), 0..size);
+        let created = world.invite(&emails).await;
+        let ids = created_ids(&created);
         let statements = StatementRecorder::start();
         let by_ids = BulkResendRequest {
-            request_id: uuid::Uuid::new_v4().to_string(),
-            organization_id: ACME.to_owned(),
-            invitation_ids: ids.clone(),
+            request_id: new_request_id(),
             rotate_token: true,
-            ..Default::default()
+            ..bulk_resend_request(&ids)
         };
         let by_filter = BulkResendRequest {
-            request_id: uuid::Uuid::new_v4().to_string(),
-            organization_id: ACME.to_owned(),
-            filter: Some(ResendFilter {
-                batch_id: made.batch_id,
+            request_id: new_request_id(),
+            ..bulk_resend_by_filter(ResendFilter {
+                batch_id: created.batch_id,
                 ..Default::default()
-            }),
-            ..Default::default()
+            })
         };
         for request in [by_ids, by_filter] {
             let before = statements.count();
             let answer = world.client().bulk_resend(request).await.unwrap();
-            assert_eq!(answer.into_inner().resent_count, size);
+            let resent_count = answer.into_inner().resent_count;
+            assert_eq!(usize::try_from(resent_count), Ok(size));
             counts.push(statements.count() - before);
         }
-        let request = RequeueRequest {
-            organization_id: ACME.to_owned(),
-            invitation_ids: ids,
-            all_dead: false,
-        };
+        let request = requeue_request(&ids);
         let before = statements.count();
-        world.mails_of("all").requeue(request).await.unwrap();
+        world.mails().requeue(request).await.unwrap();
         counts.push(statements.count() - before);
     }
-    let (one, rest) = counts.split_at(3);
+    let (one_item, more_items) = counts.split_at(3);
     assert!(
-        one[0] > 3 && one.iter().all(|count| *count <= 18),
+        one_item[0] > 3 && one_item.iter().all(|count| *count <= 18),
         "{counts:?}"
     );
-    assert!(rest.chunks(3).all(|chunk| chunk == one), "{counts:?}");
+    assert!(
+        more_items.chunks(3).all(|chunk| chunk == one_item),
+        "{counts:?}"
+    );
 }
 
 #[tokio::test(flavor = "current_thread")]
-async fn a_chunk_of_any_size_takes_the_same_number_of_statements_and_fewer_when_it_is_sent_again() {
-    let mut world = World::builder().quotas(UNREACHED).start().await;
+async fn a_stream_chunk_of_any_size_runs_the_same_number_of_statements_and_fewer_when_repeated() {
+    let mut world = World::builder().quotas(HIGH_QUOTAS).start().await;
     world.may_leave_mail();
     world.invite(&["first@example.net"]).await;
     let statements = StatementRecorder::start();
@@ -121,19 +115,19 @@ async fn a_chunk_of_any_size_takes_the_same_number_of_statements_and_fewer_when_
     for _ in 0..2 {
         let mut call = CreateStream::begin(&client, header.clone()).await;
         call.next().await.unwrap();
-        let mut first = 0;
+        let mut start = 0;
         for size in [1, 10, 1_000] {
             let before = statements.count();
-            call.send(streams::stream_items("chunk", first..first + size));
+            call.send(streams::stream_items("chunk", start..start + size));
             let response = call.next().await.unwrap().unwrap();
             assert_eq!(response.results.len(), size);
             counts.push(statements.count() - before);
-            first += size;
+            start += size;
         }
     }
-    let (made, repeated) = counts.split_at(3);
+    let (first, repeated) = counts.split_at(3);
     assert!(
-        made[0] > 3 && made.iter().all(|count| *count == made[0] && *count <= 18),
+        first[0] > 3 && first.iter().all(|count| *count == first[0] && *count <= 18),
         "{counts:?}"
     );
     assert!(

@@ -1,113 +1,55 @@
-//! Whoever is on the suppression list is not invited, and whoever invites is told so.
+//! Suppressed addresses are not invited, and the caller gets the reason.
 
-use invitations::domain::actor::Actor;
-use invitations::domain::address_tag::AddressTagger;
-use invitations::domain::bounce_address::SentMail;
 use invitations::domain::email_address::EmailAddress;
 use invitations::domain::expiry::Expiry;
 use invitations::domain::ids::OrganizationId;
-use invitations::domain::keyring::Keyring;
 use invitations::domain::suppression::SuppressionReason;
 use invitations::proto::{
-    BulkCreateRequest, BulkCreateResult, CreateOutcome, DeclineRequest, ErrorReason, ItemViolation,
-    NewInvitation, OnExisting, ResendRequest, SuppressionServiceAddRequest,
-    SuppressionServiceLiftRequest,
+    BulkCreateRequest, CreateOutcome, DeclineRequest, ErrorReason, ItemViolation, OnExisting,
 };
 use invitations::service::{
     CheckKeys, Feedback, FeedbackKind, FeedbackSource, LiftOutcome, LiftSuppressions,
     ListSuppressions, RecordFeedback, Resend,
 };
-use invitations::store::Connection;
-use invitations::store::suppressions::{self, SuppressionRow};
 use time::Duration;
 use tonic::Code;
 use tonic_types::StatusExt as _;
 use uuid::Uuid;
 
+use crate::support::feedback::feedback;
+use crate::support::suppression_rows::{suppression_row, write_suppressions};
 use crate::support::{
-    ACME, KEYS, OTHER, START, World, create_request, created, invite_request, item, item_reason,
-    reason,
+    ACME, KEY_2, KEYS, World, create_request, created, decline_request, invite_request,
+    invite_to_other_request, item_reason, item_without_email, new_request_id, reason,
+    resend_request, status_reason, test_actor,
 };
 
-/// Another ring of one key.
-pub(crate) const KEY_2: &str = "2 HxweHRwbGhkYFxYVFBMSERAPDg0MCwoJCAcGBQQDAgA\n";
+const SUPPRESSED: &str = "ERROR_REASON_EMAIL_SUPPRESSED";
 
-/// Puts addresses on the list of an organization, or on that of all.
-pub(crate) async fn add(world: &World, organization_id: &str, emails: &[&str]) {
-    let request = SuppressionServiceAddRequest {
-        emails: emails.iter().map(|email| (*email).to_owned()).collect(),
-        organization_id: organization_id.to_owned(),
-        expire_time: None,
-    };
-    let answer = world.suppressions().add(request).await.unwrap();
-    assert_eq!(answer.into_inner().failed_count, 0);
-}
-
-/// Takes an address off the list of an organization, or off that of all.
-pub(crate) async fn lift(world: &World, organization_id: &str, email: &str) {
-    let request = SuppressionServiceLiftRequest {
-        emails: vec![email.to_owned()],
-        organization_id: organization_id.to_owned(),
-    };
-    let answer = world.suppressions().lift(request).await.unwrap();
-    assert_eq!(answer.into_inner().failed_count, 0);
-}
-
-/// A suppression that a test writes past the service.
-pub(crate) fn row(organization_id: &str, email: &str, reason: SuppressionReason) -> SuppressionRow {
-    let tagger = AddressTagger::new(&Keyring::parse(KEYS).unwrap());
-    SuppressionRow {
-        organization_id: organization_id.to_owned(),
-        tag: tagger.tag_of_normalized(email),
-        reason,
-        expires_at: reason.ends_at(START),
-    }
-}
-
-async fn write(world: &World, rows: &[SuppressionRow]) {
-    let mut database = world.database().await;
-    suppressions::upsert_many(&mut Connection::new(&mut database), rows, START)
-        .await
-        .unwrap();
-}
-
-async fn bulk_create(world: &World, request: BulkCreateRequest) -> Vec<BulkCreateResult> {
-    let answer = world.client().bulk_create(request).await.unwrap();
-    answer.into_inner().results
-}
-
-/// What became of one address: empty if it was invited, else the reason.
-async fn outcome(world: &World, request: BulkCreateRequest) -> &'static str {
-    let results = bulk_create(world, request).await;
+/// The reason of the first item, or an empty text if the item succeeded.
+async fn failure(world: &World, request: BulkCreateRequest) -> &'static str {
+    let results = world.bulk_create(request).await.results;
     match results[0].outcome() {
         CreateOutcome::Failed => item_reason(&results[0]).as_str_name(),
         _ => "",
     }
 }
 
-const SUPPRESSED: &str = "ERROR_REASON_EMAIL_SUPPRESSED";
-
-fn quietly(email: &str) -> BulkCreateRequest {
-    BulkCreateRequest {
-        invitations: vec![NewInvitation {
-            notify: Some(false),
-            ..item(email)
-        }],
-        ..create_request(vec![])
-    }
+fn request_without_email(email: &str) -> BulkCreateRequest {
+    create_request(vec![item_without_email(email)])
 }
 
 #[tokio::test]
-async fn a_suppressed_address_is_refused_and_the_others_are_invited() {
+async fn a_suppressed_address_fails_and_the_other_items_are_created() {
     let mut world = World::start().await;
-    add(&world, "", &["gone@b.co"]).await;
+    world.suppress("", &["gone@b.co"]).await;
     let request = || invite_request(&["a@b.co", "Gone@B.CO", "c@b.co"]);
     let dry = BulkCreateRequest {
         validate_only: true,
         ..request()
     };
     for request in [dry, request()] {
-        let results = bulk_create(&world, request).await;
+        let results = world.bulk_create(request).await.results;
         let error = results[1].error.clone().unwrap();
         assert_eq!(error.reason(), ErrorReason::EmailSuppressed);
         assert_eq!(error.code, i32::from(Code::FailedPrecondition));
@@ -132,51 +74,54 @@ async fn a_suppressed_address_is_refused_and_the_others_are_invited() {
 }
 
 #[tokio::test]
-async fn a_call_that_is_repeated_answers_as_it_did_whatever_was_suppressed_since() {
+async fn a_repeated_request_id_returns_the_first_response_after_suppressions_changed() {
     let mut world = World::start().await;
-    add(&world, "", &["gone@b.co"]).await;
+    world.suppress("", &["gone@b.co"]).await;
     let request = BulkCreateRequest {
-        request_id: Uuid::new_v4().to_string(),
+        request_id: new_request_id(),
         ..invite_request(&["a@b.co", "gone@b.co"])
     };
-    let first = bulk_create(&world, request.clone()).await;
-    add(&world, "", &["a@b.co"]).await;
-    lift(&world, "", "gone@b.co").await;
-    assert!(bulk_create(&world, request).await == first);
+    let first = world.bulk_create(request.clone()).await.results;
+    world.suppress("", &["a@b.co"]).await;
+    world.lift_suppression("", "gone@b.co").await;
+    assert!(world.bulk_create(request).await.results == first);
     world.may_leave_mail();
 }
 
 #[tokio::test]
-async fn what_else_is_wrong_comes_first() {
+async fn other_errors_take_precedence_over_suppression() {
     let mut world = World::start().await;
     world.invite(&["pending@b.co"]).await;
     world.deliver_all().await;
-    add(
-        &world,
-        "",
-        &["grace@example.com", "pending@b.co", "gone@b.co"],
-    )
-    .await;
-    let member = outcome(&world, invite_request(&["grace@example.com"])).await;
+    world
+        .suppress("", &["grace@example.com", "pending@b.co", "gone@b.co"])
+        .await;
+    let member = failure(&world, invite_request(&["grace@example.com"])).await;
     assert_eq!(member, "ERROR_REASON_ALREADY_MEMBER");
     let with = |on_existing: OnExisting| BulkCreateRequest {
         on_existing: on_existing.into(),
         ..invite_request(&["pending@b.co"])
     };
-    let results = bulk_create(&world, with(OnExisting::Fail)).await;
+    let results = world.bulk_create(with(OnExisting::Fail)).await.results;
     assert_eq!(item_reason(&results[0]), ErrorReason::AlreadyInvited);
     assert!(results[0].invitation.is_some());
-    let results = bulk_create(&world, with(OnExisting::Return)).await;
+    let results = world.bulk_create(with(OnExisting::Return)).await.results;
     assert_eq!(results[0].outcome(), CreateOutcome::Existing);
-    assert_eq!(outcome(&world, with(OnExisting::Resend)).await, SUPPRESSED);
-    assert_eq!(outcome(&world, with(OnExisting::Replace)).await, SUPPRESSED);
+    assert_eq!(failure(&world, with(OnExisting::Resend)).await, SUPPRESSED);
+    assert_eq!(failure(&world, with(OnExisting::Replace)).await, SUPPRESSED);
 
-    let results = bulk_create(&world, invite_request(&["gone@b.co", "gone@b.co"])).await;
+    let results = world
+        .bulk_create(invite_request(&["gone@b.co", "gone@b.co"]))
+        .await
+        .results;
     assert_eq!(item_reason(&results[0]), ErrorReason::EmailSuppressed);
     assert_eq!(item_reason(&results[1]), ErrorReason::DuplicateInRequest);
     let mut request = invite_request(&["gone@b.co"]);
     request.invitations[0].role = "owner".to_owned();
-    let error = bulk_create(&world, request).await[0].error.clone().unwrap();
+    let error = world.bulk_create(request).await.results[0]
+        .error
+        .clone()
+        .unwrap();
     let reasons: Vec<_> = error.violations.iter().map(ItemViolation::reason).collect();
     assert_eq!(
         reasons,
@@ -185,16 +130,16 @@ async fn what_else_is_wrong_comes_first() {
 }
 
 #[tokio::test]
-async fn without_a_mail_only_a_bounce_is_no_obstacle() {
+async fn without_an_email_only_bounced_addresses_can_be_invited() {
     let mut world = World::start().await;
     for reason in SuppressionReason::ALL {
         let email = format!("{}@b.co", reason.as_str());
-        write(&world, &[row("", &email, reason)]).await;
-        assert_eq!(outcome(&world, invite_request(&[&email])).await, SUPPRESSED);
+        write_suppressions(&world, &[suppression_row("", &email, reason)]).await;
+        assert_eq!(failure(&world, invite_request(&[&email])).await, SUPPRESSED);
         let is_bounce = reason == SuppressionReason::HardBounce;
         let expected = if is_bounce { "" } else { SUPPRESSED };
         assert_eq!(
-            outcome(&world, quietly(&email)).await,
+            failure(&world, request_without_email(&email)).await,
             expected,
             "{reason:?}"
         );
@@ -202,133 +147,116 @@ async fn without_a_mail_only_a_bounce_is_no_obstacle() {
     let bounced = "hard_bounce@b.co";
     let with = |on_existing: OnExisting| BulkCreateRequest {
         on_existing: on_existing.into(),
-        ..quietly(bounced)
+        ..request_without_email(bounced)
     };
-    // What is resent is mailed, whatever the item says; what is replaced is made anew.
-    assert_eq!(outcome(&world, with(OnExisting::Resend)).await, SUPPRESSED);
-    assert_eq!(outcome(&world, with(OnExisting::Replace)).await, "");
-    // The strongest of several counts.
-    write(&world, &[row(ACME, bounced, SuppressionReason::Declined)]).await;
-    assert_eq!(outcome(&world, with(OnExisting::Replace)).await, SUPPRESSED);
+    // A resend sends an email, whatever the item says. A replacement creates a new invitation.
+    assert_eq!(failure(&world, with(OnExisting::Resend)).await, SUPPRESSED);
+    assert_eq!(failure(&world, with(OnExisting::Replace)).await, "");
+    // The strongest of several suppressions applies.
+    write_suppressions(
+        &world,
+        &[suppression_row(ACME, bounced, SuppressionReason::Declined)],
+    )
+    .await;
+    assert_eq!(failure(&world, with(OnExisting::Replace)).await, SUPPRESSED);
     assert_eq!(world.deliver_all().await, 0);
 }
 
 #[tokio::test]
-async fn a_suppressed_invitation_is_not_sent_again_until_the_list_lets_it() {
+async fn a_suppressed_invitation_is_not_resent_until_the_suppression_is_lifted() {
     let mut world = World::start().await;
     let (invitation, _) = world.invite_one("a@b.co").await;
-    let request = ResendRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: invitation.id.clone(),
-        ..Default::default()
-    };
-    add(&world, ACME, &["a@b.co"]).await;
+    let request = resend_request(&invitation.id);
+    world.suppress(ACME, &["a@b.co"]).await;
     let refused = world.client().resend(request.clone()).await;
-    assert_eq!(
-        refused.as_ref().err().map(tonic::Status::code),
-        Some(Code::FailedPrecondition)
-    );
-    assert_eq!(reason(refused), "EMAIL_SUPPRESSED");
-    lift(&world, ACME, "a@b.co").await;
+    let refused = refused.err().unwrap();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert_eq!(status_reason(&refused), "EMAIL_SUPPRESSED");
+    world.lift_suppression(ACME, "a@b.co").await;
     world.client().resend(request).await.unwrap();
     assert_eq!(world.deliver_all().await, 1);
 }
 
 #[tokio::test]
-async fn whoever_declines_may_refuse_further_invitations_of_this_organization_alone() {
+async fn declining_with_suppress_blocks_only_this_organization() {
     let mut world = World::start().await;
     let (_, token) = world.invite_one("a@b.co").await;
-    let client = world.client();
-    let decline = |token: &str, suppress| {
-        let mut client = client.clone();
-        let token = token.to_owned();
-        async move { client.decline(DeclineRequest { token, suppress }).await }
-    };
-    decline(&token, false).await.unwrap();
-    assert_eq!(outcome(&world, invite_request(&["a@b.co"])).await, "");
+    world.decline(&token).await.unwrap();
+    assert_eq!(failure(&world, invite_request(&["a@b.co"])).await, "");
     world.deliver_all().await;
     let token = world.mail_to("a@b.co").token();
-    decline(&token, false).await.unwrap();
-    // Said afterwards it counts as well, and saying it twice is saying it once.
+    world.decline(&token).await.unwrap();
+    let decline_and_suppress = DeclineRequest {
+        suppress: true,
+        ..decline_request(&token)
+    };
+    // The address can be suppressed after the invitation was declined. A repetition changes nothing.
     for _ in 0..2 {
-        decline(&token, true).await.unwrap();
-        let result = outcome(&world, invite_request(&["a@b.co"])).await;
+        let request = decline_and_suppress.clone();
+        world.client().decline(request).await.unwrap();
+        let result = failure(&world, invite_request(&["a@b.co"])).await;
         assert_eq!(result, SUPPRESSED);
     }
-    assert_eq!(outcome(&world, quietly("a@b.co")).await, SUPPRESSED);
-    let elsewhere = BulkCreateRequest {
-        organization_id: OTHER.to_owned(),
-        inviter_user_id: "eve".to_owned(),
-        ..invite_request(&["a@b.co"])
-    };
-    assert_eq!(outcome(&world, elsewhere).await, "");
+    assert_eq!(
+        failure(&world, request_without_email("a@b.co")).await,
+        SUPPRESSED
+    );
+    let elsewhere = invite_to_other_request(&["a@b.co"]);
+    assert_eq!(failure(&world, elsewhere).await, "");
     assert_eq!(world.deliver_all().await, 1);
-    lift(&world, ACME, "a@b.co").await;
-    assert_eq!(outcome(&world, quietly("a@b.co")).await, "");
+    world.lift_suppression(ACME, "a@b.co").await;
+    assert_eq!(failure(&world, request_without_email("a@b.co")).await, "");
 }
 
 #[tokio::test]
-async fn whoever_may_not_decline_suppresses_nothing() {
+async fn a_refused_decline_suppresses_nothing() {
     let mut world = World::start().await;
     let (_, token) = world.invite_one("a@b.co").await;
     world.accept(&token, "new", "a@b.co").await.unwrap();
     let request = DeclineRequest {
-        token,
         suppress: true,
+        ..decline_request(&token)
     };
     let refused = world.client().decline(request).await;
     assert_eq!(reason(refused), "ALREADY_ACCEPTED");
-    let mut database = world.database().await;
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM suppressions")
-        .fetch_one(&mut database)
-        .await
-        .unwrap();
-    assert_eq!(count, 0);
+    assert_eq!(world.count("suppressions").await, 0);
 }
 
 #[tokio::test]
-async fn a_bounced_address_may_be_invited_after_half_a_year() {
+async fn a_hard_bounce_suppresses_an_address_for_180_days() {
     let mut world = World::start().await;
-    let bounce = row("", "bounced@b.co", SuppressionReason::HardBounce);
-    let unsubscribed = row("", "unsubscribed@b.co", SuppressionReason::Unsubscribed);
-    write(&world, &[bounce, unsubscribed]).await;
+    let bounce = suppression_row("", "bounced@b.co", SuppressionReason::HardBounce);
+    let unsubscribed = suppression_row("", "unsubscribed@b.co", SuppressionReason::Unsubscribed);
+    write_suppressions(&world, &[bounce, unsubscribed]).await;
     world
         .clock
         .advance(Duration::days(180) - Duration::seconds(1));
     world.service.sweep().await.unwrap();
     let both = || invite_request(&["bounced@b.co", "unsubscribed@b.co"]);
-    let results = bulk_create(&world, both()).await;
+    let results = world.bulk_create(both()).await.results;
     assert!(
         results
             .iter()
             .all(|result| item_reason(result) == ErrorReason::EmailSuppressed)
     );
     world.clock.advance(Duration::seconds(1));
-    // True at once for whoever reads; the sweeper only cleans up.
-    let results = bulk_create(&world, both()).await;
+    // The suppression has expired before the sweep, which only deletes the row.
+    let results = world.bulk_create(both()).await.results;
     created(&results[0]);
     assert_eq!(item_reason(&results[1]), ErrorReason::EmailSuppressed);
-    let mut database = world.database().await;
-    let mut left = Vec::new();
-    for _ in 0..2 {
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM suppressions")
-            .fetch_one(&mut database)
-            .await
-            .unwrap();
-        left.push(count);
-        world.service.sweep().await.unwrap();
-    }
-    assert_eq!(left, [2, 1]);
+    assert_eq!(world.count("suppressions").await, 2);
+    world.service.sweep().await.unwrap();
+    assert_eq!(world.count("suppressions").await, 1);
     world.deliver_all().await;
 }
 
 #[tokio::test]
-async fn a_suppression_outlives_the_key_it_was_made_with_as_long_as_that_is_in_the_ring() {
+async fn a_suppression_is_found_as_long_as_its_key_is_in_the_keyring() {
     let world = World::start().await;
-    add(&world, "", &["a@b.co"]).await;
+    world.suppress("", &["a@b.co"]).await;
     world.service.run(CheckKeys).await.unwrap().unwrap();
 
-    // The newer key signs, the older one is there to be looked under.
+    // The new key signs, and addresses are looked up under the old one too.
     let rotated = world.service_with_keys(&format!("{KEY_2}{KEYS}"));
     rotated.run(CheckKeys).await.unwrap().unwrap();
     let request = ListSuppressions {
@@ -341,7 +269,7 @@ async fn a_suppression_outlives_the_key_it_was_made_with_as_long_as_that_is_in_t
     let found = rotated.run(request).await.unwrap().items;
     assert_eq!(found.len(), 1);
 
-    // Without it, the address would be mailed again and nobody would know why.
+    // Without the old key, the address would receive emails again.
     let lost = world.service_with_keys(KEY_2);
     let refused = lost.run(CheckKeys).await.unwrap().unwrap_err();
     assert_eq!(
@@ -350,7 +278,7 @@ async fn a_suppression_outlives_the_key_it_was_made_with_as_long_as_that_is_in_t
     );
 
     let request = LiftSuppressions {
-        actor: Actor::from_outside("test"),
+        actor: test_actor(),
         organization_id: None,
         emails: vec![Ok(EmailAddress::parse("a@b.co").unwrap())],
     };
@@ -360,10 +288,14 @@ async fn a_suppression_outlives_the_key_it_was_made_with_as_long_as_that_is_in_t
 }
 
 #[tokio::test]
-async fn a_key_that_only_ended_suppressions_need_may_go() {
+async fn expired_suppressions_do_not_require_their_key() {
     let world = World::start().await;
     world.service.run(CheckKeys).await.unwrap().unwrap();
-    write(&world, &[row("", "a@b.co", SuppressionReason::HardBounce)]).await;
+    write_suppressions(
+        &world,
+        &[suppression_row("", "a@b.co", SuppressionReason::HardBounce)],
+    )
+    .await;
     let lost = world.service_with_keys(KEY_2);
     lost.run(CheckKeys).await.unwrap().unwrap_err();
     world.clock.advance(Duration::days(180));
@@ -371,26 +303,19 @@ async fn a_key_that_only_ended_suppressions_need_may_go() {
 }
 
 #[tokio::test]
-async fn invitations_are_checked_under_every_key_of_the_ring() {
+async fn suppressions_are_looked_up_under_every_key_of_the_keyring() {
     let mut world = World::start().await;
-    // What another process wrote, whose ring begins with another key.
+    // A process whose first key is another one writes a suppression.
     let (invitation, _) = world.invite_one("a@b.co").await;
     let rotated = world.service_with_keys(&format!("{KEYS}{KEY_2}"));
     let newer = world.service_with_keys(&format!("{KEY_2}{KEYS}"));
-    let feedback = Feedback {
-        mail: SentMail {
-            invitation_id: Uuid::parse_str(&invitation.id).unwrap(),
-            send_seq: 1,
-        },
-        kind: FeedbackKind::Complaint,
-        text: String::new(),
-        reply_code: None,
+    let complaint = Feedback {
         source: FeedbackSource::Postmark,
-        event_id: "1".to_owned(),
+        ..feedback(&invitation.id, FeedbackKind::Complaint)
     };
-    newer.run(RecordFeedback(feedback)).await.unwrap();
+    newer.run(RecordFeedback(complaint)).await.unwrap();
     let request = || Resend {
-        actor: Actor::from_outside("test"),
+        actor: test_actor(),
         organization_id: OrganizationId::parse(ACME).unwrap(),
         id: Uuid::parse_str(&invitation.id).unwrap(),
         rotate_token: false,

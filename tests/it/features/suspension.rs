@@ -1,14 +1,19 @@
-//! The switch that stops one organization: nothing is made, mailed or taken for it, and nothing is lost.
+//! The suspension of one organization: it can neither invite, send emails nor accept, and nothing is lost.
 
 use invitations::proto::{
-    BulkCreateRequest, BulkResendRequest, DeclineRequest, DeliveryState, GetRequest, ListRequest,
-    Organization, PreviewRequest, ResendRequest, ResumeOrganizationRequest, RevokeRequest,
-    SuspendOrganizationRequest, SuspendOrganizationResponse, UpsertOrganizationsRequest,
+    BulkCreateRequest, DeliveryState, ResumeOrganizationRequest, SuspendOrganizationRequest,
+    SuspendOrganizationResponse,
 };
 use sqlx::Executor as _;
+use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use crate::support::{ACME, OTHER, START, World, created, invite_request, reason};
+use crate::support::delivery_attempts::state_and_attempts;
+use crate::support::directory::organization;
+use crate::support::{
+    ACME, START, World, bulk_resend_request, created, invite_request, invite_to_other_request,
+    list_request, numbered_emails, preview_request, reason, resend_request,
+};
 
 async fn suspend(world: &World, id: &str) -> Result<SuspendOrganizationResponse, Status> {
     let request = SuspendOrganizationRequest {
@@ -26,120 +31,59 @@ async fn resume(world: &World, id: &str) -> Result<i64, Status> {
     answer.map(|answer| answer.into_inner().released_mail_count)
 }
 
-fn for_other(emails: &[&str]) -> BulkCreateRequest {
-    BulkCreateRequest {
-        organization_id: OTHER.to_owned(),
-        inviter_user_id: "eve".to_owned(),
-        ..invite_request(emails)
-    }
-}
-
 #[tokio::test]
-async fn a_suspended_organization_makes_and_lets_in_nothing_and_may_still_end_what_it_made() {
+async fn a_suspended_organization_can_neither_invite_nor_accept_but_can_revoke_and_decline() {
     let mut world = World::start().await;
     let (kept, token) = world.invite_one("a@b.co").await;
     let (revoked, _) = world.invite_one("b@b.co").await;
-    let (_, declined) = world.invite_one("c@b.co").await;
-    let since = suspend(&world, ACME).await.unwrap().suspend_time.unwrap();
-    assert_eq!(since.seconds, START.unix_timestamp());
+    let (_, token_to_decline) = world.invite_one("c@b.co").await;
+    let suspended_at = suspend(&world, ACME).await.unwrap().suspend_time.unwrap();
+    assert_eq!(suspended_at.seconds, START.unix_timestamp());
 
     let mut client = world.client();
-    let ids = || (ACME.to_owned(), kept.id.clone());
-    let (organization_id, invitation_id) = ids();
-    let resend = ResendRequest {
-        organization_id,
-        invitation_id,
-        ..Default::default()
-    };
-    let bulk_resend = BulkResendRequest {
-        organization_id: ACME.to_owned(),
-        invitation_ids: vec![kept.id.clone()],
-        ..Default::default()
-    };
-    let dry = BulkCreateRequest {
+    let invite = invite_request(&["d@b.co"]);
+    let dry_run = BulkCreateRequest {
         validate_only: true,
-        ..invite_request(&["d@b.co"])
-    };
-    let preview = PreviewRequest {
-        token: token.clone(),
+        ..invite.clone()
     };
     let refused = [
-        reason(client.bulk_create(invite_request(&["d@b.co"])).await),
-        reason(client.bulk_create(dry).await),
-        reason(client.resend(resend.clone()).await),
-        reason(client.bulk_resend(bulk_resend).await),
-        reason(client.preview(preview.clone()).await),
+        reason(client.bulk_create(invite).await),
+        reason(client.bulk_create(dry_run).await),
+        reason(client.resend(resend_request(&kept.id)).await),
+        reason(client.bulk_resend(bulk_resend_request(&[&kept.id])).await),
+        reason(client.preview(preview_request(&token)).await),
         reason(world.accept(&token, "alice", "a@b.co").await),
     ];
     assert!(
         refused.iter().all(|it| it == "ORGANIZATION_SUSPENDED"),
         "{refused:?}"
     );
-    let (organization_id, invitation_id) = ids();
-    client
-        .get(GetRequest {
-            organization_id,
-            invitation_id,
-        })
-        .await
-        .unwrap();
-    let list = ListRequest {
-        organization_id: ACME.to_owned(),
-        ..Default::default()
-    };
-    assert_eq!(
-        client
-            .list(list)
-            .await
-            .unwrap()
-            .into_inner()
-            .invitations
-            .len(),
-        3
-    );
-    let revoke = RevokeRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: revoked.id,
-        user_id: String::new(),
-    };
-    client.revoke(revoke).await.unwrap();
-    let decline = DeclineRequest {
-        token: declined,
-        suppress: false,
-    };
-    client.decline(decline).await.unwrap();
-    client.bulk_create(for_other(&["z@b.co"])).await.unwrap();
+    world.get(&kept.id).await;
+    assert_eq!(world.list(list_request()).await.invitations.len(), 3);
+    world.revoke(&revoked.id).await;
+    world.decline(&token_to_decline).await.unwrap();
+    let request = invite_to_other_request(&["z@b.co"]);
+    world.bulk_create(request).await;
 
-    // Telling the directory of it anew does not let it go on.
-    let organizations = vec![Organization {
-        id: ACME.to_owned(),
-        name: "Acme Engines".to_owned(),
-        ..Default::default()
-    }];
-    let request = UpsertOrganizationsRequest { organizations };
-    world
-        .directory()
-        .upsert_organizations(request)
-        .await
-        .unwrap();
+    // An upsert of the organization does not resume it.
+    let upsert = organization(ACME, "Acme Engines");
+    world.upsert_organization(upsert).await;
     world.clock.advance(time::Duration::minutes(2));
     let again = suspend(&world, ACME).await.unwrap().suspend_time.unwrap();
-    assert_eq!(again, since);
-    assert_eq!(
-        reason(client.resend(resend.clone()).await),
-        "ORGANIZATION_SUSPENDED"
-    );
+    assert_eq!(again, suspended_at);
+    let refused = client.resend(resend_request(&kept.id)).await;
+    assert_eq!(reason(refused), "ORGANIZATION_SUSPENDED");
 
     assert_eq!(resume(&world, ACME).await.unwrap(), 0);
     assert_eq!(resume(&world, ACME).await.unwrap(), 0);
-    client.preview(preview).await.unwrap();
-    client.resend(resend).await.unwrap();
+    client.preview(preview_request(&token)).await.unwrap();
+    world.resend(&kept.id).await;
     world.accept(&token, "alice", "a@b.co").await.unwrap();
     world.deliver_all().await;
 }
 
 #[tokio::test]
-async fn calls_at_work_do_not_keep_an_organization_from_being_stopped() {
+async fn calls_in_progress_do_not_delay_a_suspension() {
     let world = World::start().await;
     let mut busy = world.database().await;
     busy.execute("BEGIN; SELECT 1 FROM organizations WHERE id = 'acme' FOR KEY SHARE")
@@ -155,73 +99,49 @@ async fn calls_at_work_do_not_keep_an_organization_from_being_stopped() {
 }
 
 #[tokio::test]
-async fn its_mails_wait_without_being_in_the_way_and_go_out_once_it_is_resumed() {
+async fn emails_of_a_suspended_organization_wait_without_blocking_others_until_it_resumes() {
     let mut world = World::start().await;
-    let emails: Vec<String> = (0..200)
-        .map(|number| format!("held{number}@example.net"))
-        .collect();
-    let emails: Vec<&str> = emails.iter().map(String::as_str).collect();
-    let held = world.invite(&emails).await;
-    let held = created(&held.results[0]).id;
+    let emails = numbered_emails("held", "example.net", 0..200);
+    let held = created(&world.invite(&emails).await.results[0]).id;
     suspend(&world, ACME).await.unwrap();
     world.clock.advance(time::Duration::SECOND);
-    let others = ["x@b.co", "y@b.co", "z@b.co"];
-    world
-        .client()
-        .bulk_create(for_other(&others))
-        .await
-        .unwrap();
+    let request = invite_to_other_request(&["x@b.co", "y@b.co", "z@b.co"]);
+    world.bulk_create(request).await;
     world.deliver_all().await;
     assert_eq!(world.mailbox().len(), 3);
-    let delivery = world.get(&held).await.delivery.unwrap();
     assert_eq!(
-        (delivery.state(), delivery.attempt_count),
+        state_and_attempts(&world, &held).await,
         (DeliveryState::Queued, 0)
     );
-    // Longer than a mail is tried; nothing but looking happens meanwhile.
+    // Longer than an email is retried. Nothing is sent in this time.
     for _ in 0..3 {
         world.clock.advance(time::Duration::days(1));
         world.service.sweep().await.unwrap();
         assert_eq!(world.deliver_all().await, 0);
     }
-    let mut client = world.client();
-    let revoke = RevokeRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: held.clone(),
-        user_id: String::new(),
-    };
-    client.revoke(revoke).await.unwrap();
+    world.revoke(&held).await;
     assert_eq!(resume(&world, ACME).await.unwrap(), 199);
-    // A relay that is away now finds mails that have all their time.
-    let mut database = world.database().await;
-    let fresh: i64 = sqlx::query_scalar(
-        "SELECT count(*) FROM outbox WHERE state = 'queued' AND requeued_at = next_attempt_at AND attempts = 0",
-    )
-    .fetch_one(&mut database)
-    .await
-    .unwrap();
-    assert_eq!(fresh, 199);
+    // The released emails can be retried for the full time from now on.
+    let released =
+        "outbox WHERE state = 'queued' AND requeued_at = next_attempt_at AND attempts = 0";
+    assert_eq!(world.count(released).await, 199);
     assert_eq!(world.deliver_all().await, 199);
     assert_eq!(world.mailbox().len(), 202);
 }
 
 #[tokio::test]
-async fn a_worker_holds_mails_back_and_is_told_when_they_may_go() {
+async fn a_running_worker_holds_emails_back_until_their_organization_resumes() {
     let mut world = World::start().await;
     world.invite(&["a@b.co"]).await;
     let worker = world.take_worker();
     suspend(&world, ACME).await.unwrap();
-    let stopping = tokio_util::sync::CancellationToken::new();
+    let stopping = CancellationToken::new();
     let running = tokio::spawn(worker.run(stopping.clone()));
-    world
-        .client()
-        .bulk_create(for_other(&["z@b.co"]))
-        .await
-        .unwrap();
+    let request = invite_to_other_request(&["z@b.co"]);
+    world.bulk_create(request).await;
     world.relay.wait_until_received(1).await;
-    let to: Vec<String> = world.mailbox().into_iter().map(|mail| mail.to).collect();
-    assert_eq!(to, ["z@b.co"]);
-    // Resumed, it goes out without anybody moving the clock.
+    assert_eq!(world.recipients(), ["z@b.co"]);
+    // After the organization resumes, the worker sends the email at once.
     assert_eq!(resume(&world, ACME).await.unwrap(), 1);
     world.relay.wait_until_received(2).await;
     stopping.cancel();
@@ -229,7 +149,7 @@ async fn a_worker_holds_mails_back_and_is_told_when_they_may_go() {
 }
 
 #[tokio::test]
-async fn only_whoever_may_act_for_all_organizations_has_the_switch() {
+async fn only_a_caller_for_all_organizations_can_suspend_one() {
     let world = World::start().await;
     let request = SuspendOrganizationRequest {
         organization_id: ACME.to_owned(),

@@ -1,46 +1,30 @@
-//! Users who call for themselves: with their own invitations and, where they are admins, with those of their
-//! organization.
+//! Users who call with a token of their own: for invitations sent to them and, as admins, for those of their organization.
 
 use invitations::proto::{
-    AcceptPolicy, AcceptRequest, BulkCreateRequest, BulkResendRequest, DeclineRequest,
-    DeleteOrganizationRequest, GetMembershipRequest, GetRequest, InvitationState, ListRequest,
-    PreviewRequest, ResendFilter, ResendRequest, RevokeRequest,
+    AcceptPolicy, AcceptRequest, BulkCreateRequest, DeclineRequest, DeleteOrganizationRequest,
+    GetMembershipRequest, InvitationState, ResendFilter, RevokeRequest,
 };
-use prost_types::Struct;
-use prost_types::value::Kind;
 use serde_json::{Value, json};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
 use crate::support::user_issuer::UserIssuer;
-use crate::support::{ACME, World, created, invite_request, item, reason};
+use crate::support::{
+    ACME, World, bulk_resend_by_filter, created, decline_request, get_request, invite_request,
+    item, list_request, metadata, preview_request, reason, resend_request, revoke_request,
+};
 
 async fn start() -> (UserIssuer, World) {
-    let accounts = UserIssuer::start().await;
-    let world = World::builder().issuers(&accounts.table()).start().await;
-    (accounts, world)
+    let issuer = UserIssuer::start().await;
+    let world = World::builder().issuers(&issuer.table()).start().await;
+    (issuer, world)
 }
 
-fn accept_request(token: &str) -> AcceptRequest {
+/// Accepts as the calling user.
+fn own_accept_request(token: &str) -> AcceptRequest {
     AcceptRequest {
         token: token.to_owned(),
         ..AcceptRequest::default()
-    }
-}
-
-fn decline_request(token: &str) -> DeclineRequest {
-    DeclineRequest {
-        token: token.to_owned(),
-        suppress: false,
-    }
-}
-
-fn secret() -> Struct {
-    let value = prost_types::Value {
-        kind: Some(Kind::StringValue("secret".to_owned())),
-    };
-    Struct {
-        fields: [("plan".to_owned(), value)].into(),
     }
 }
 
@@ -50,26 +34,24 @@ fn assert_denied<T>(answer: Result<T, Status>, expected: &str, field: Option<&st
     let details = status.get_error_details();
     let info = details.error_info().unwrap();
     assert_eq!(info.reason, expected);
-    let told = info.metadata.get("field").map(String::as_str);
-    assert_eq!(told, field);
+    let field_name = info.metadata.get("field").map(String::as_str);
+    assert_eq!(field_name, field);
 }
 
 #[tokio::test]
-async fn a_user_accepts_what_was_sent_to_their_verified_address() {
-    let (accounts, mut world) = start().await;
+async fn a_user_accepts_an_invitation_sent_to_their_verified_address() {
+    let (issuer, mut world) = start().await;
     let (_, token) = world.invite_one("new@example.com").await;
     let claims = json!({
         "sub": "usr_7", "email": "NEW@example.com", "email_verified": true, "name": "New Person",
     });
-    let mut client = world.client_of(&accounts.token_with(&world, &claims));
+    let mut client = world.client_of(&issuer.token_with(&world, &claims));
 
-    let preview = PreviewRequest {
-        token: token.clone(),
-    };
+    let preview = preview_request(&token);
     let preview = client.preview(preview).await.unwrap().into_inner();
     assert_eq!(preview.inviter_name, "Ada Lovelace");
 
-    let answer = client.accept(accept_request(&token)).await.unwrap();
+    let answer = client.accept(own_accept_request(&token)).await.unwrap();
     let membership = answer.into_inner().membership.unwrap();
     assert_eq!(
         (membership.user_id.as_str(), membership.role.as_str()),
@@ -77,7 +59,7 @@ async fn a_user_accepts_what_was_sent_to_their_verified_address() {
     );
     let again = AcceptRequest {
         user_id: "usr_7".to_owned(),
-        ..accept_request(&token)
+        ..own_accept_request(&token)
     };
     assert!(
         client
@@ -102,14 +84,14 @@ async fn a_user_accepts_what_was_sent_to_their_verified_address() {
 }
 
 #[tokio::test]
-async fn an_address_that_the_token_does_not_verify_as_a_boolean_accepts_and_declines_nothing() {
-    let (accounts, mut world) = start().await;
+async fn an_email_verified_claim_other_than_true_accepts_and_declines_nothing() {
+    let (issuer, mut world) = start().await;
     let (invitation, token) = world.invite_one("new@example.com").await;
     for verified in [json!(null), json!(false), json!("true"), json!(1)] {
         let claims =
             json!({"sub": "usr_7", "email": "new@example.com", "email_verified": verified});
-        let mut client = world.client_of(&accounts.token_with(&world, &claims));
-        let answer = client.accept(accept_request(&token)).await;
+        let mut client = world.client_of(&issuer.token_with(&world, &claims));
+        let answer = client.accept(own_accept_request(&token)).await;
         assert_denied(answer, "EMAIL_UNVERIFIED", None);
         let answer = client.decline(decline_request(&token)).await;
         assert_denied(answer, "EMAIL_UNVERIFIED", None);
@@ -121,31 +103,31 @@ async fn an_address_that_the_token_does_not_verify_as_a_boolean_accepts_and_decl
 }
 
 #[tokio::test]
-async fn the_address_in_the_token_counts_and_not_what_the_directory_knows_of_the_user() {
-    let (accounts, mut world) = start().await;
+async fn the_address_in_the_token_decides_and_not_the_directory() {
+    let (issuer, mut world) = start().await;
     let (invitation, token) = world.invite_one("grace2@example.com").await;
     world
         .add_user("usr_7", "Grace", &["grace2@example.com"])
         .await;
     let claims = json!({"sub": "usr_7", "email": "other@example.com", "email_verified": true});
-    let mut client = world.client_of(&accounts.token_with(&world, &claims));
-    let answer = client.accept(accept_request(&token)).await;
+    let mut client = world.client_of(&issuer.token_with(&world, &claims));
+    let answer = client.accept(own_accept_request(&token)).await;
     assert_denied(answer, "EMAIL_MISMATCH", None);
     let answer = client.decline(decline_request(&token)).await;
     assert_denied(answer, "EMAIL_MISMATCH", None);
-    let seen = world.get(&invitation.id).await;
-    assert_eq!(seen.state(), InvitationState::Pending);
+    let stored = world.get(&invitation.id).await;
+    assert_eq!(stored.state(), InvitationState::Pending);
     assert_eq!(
-        seen.last_accept_error().as_str_name(),
+        stored.last_accept_error().as_str_name(),
         "ERROR_REASON_EMAIL_MISMATCH"
     );
 }
 
 #[tokio::test]
-async fn a_user_declines_what_was_sent_to_them() {
-    let (accounts, mut world) = start().await;
+async fn a_user_declines_an_invitation_sent_to_their_address() {
+    let (issuer, mut world) = start().await;
     let (invitation, token) = world.invite_one("new@example.com").await;
-    let mut client = world.client_of(&accounts.token(&world, "new"));
+    let mut client = world.client_of(&issuer.token(&world, "new"));
     client.decline(decline_request(&token)).await.unwrap();
     assert_eq!(
         world.get(&invitation.id).await.state(),
@@ -154,23 +136,23 @@ async fn a_user_declines_what_was_sent_to_them() {
 }
 
 #[tokio::test]
-async fn an_invitation_for_whoever_holds_the_link_is_for_any_user_with_a_verified_address() {
-    let (accounts, mut world) = start().await;
+async fn an_any_email_invitation_can_be_accepted_by_any_user_with_a_verified_address() {
+    let (issuer, mut world) = start().await;
     let mut request = invite_request(&["new@example.com"]);
     request.invitations[0].accept_policy = AcceptPolicy::AnyEmail.into();
     world.client().bulk_create(request).await.unwrap();
     world.deliver_all().await;
     let token = world.mail_to("new@example.com").token();
-    let mut unverified = world.client_of(&accounts.unverified_token(&world, "new"));
-    let answer = unverified.accept(accept_request(&token)).await;
+    let mut unverified = world.client_of(&issuer.unverified_token(&world, "new"));
+    let answer = unverified.accept(own_accept_request(&token)).await;
     assert_denied(answer, "EMAIL_UNVERIFIED", None);
-    let mut client = world.client_of(&accounts.token(&world, "other"));
-    client.accept(accept_request(&token)).await.unwrap();
+    let mut client = world.client_of(&issuer.token(&world, "other"));
+    client.accept(own_accept_request(&token)).await.unwrap();
 }
 
 #[tokio::test]
-async fn whoever_takes_the_link_of_somebody_else_sees_nothing_of_that_person() {
-    let (accounts, mut world) = start().await;
+async fn a_user_who_accepts_an_invitation_to_another_address_does_not_see_that_address() {
+    let (issuer, mut world) = start().await;
     let mut request = invite_request(&["new@example.com"]);
     request.invitations[0].accept_policy = AcceptPolicy::AnyEmail.into();
     "for your eyes".clone_into(&mut request.invitations[0].message);
@@ -178,52 +160,45 @@ async fn whoever_takes_the_link_of_somebody_else_sees_nothing_of_that_person() {
     world.deliver_all().await;
     let token = world.mail_to("new@example.com").token();
     let claims = json!({"sub": "usr_7", "email": "other@example.com", "email_verified": true});
-    let mut client = world.client_of(&accounts.token_with(&world, &claims));
+    let mut client = world.client_of(&issuer.token_with(&world, &claims));
 
-    // Nor may they say that the person wants no more invitations.
+    // The user cannot suppress the invited address either.
     let suppress = DeclineRequest {
         suppress: true,
         ..decline_request(&token)
     };
     assert_denied(client.decline(suppress).await, "EMAIL_MISMATCH", None);
-    let answer = client.accept(accept_request(&token)).await.unwrap();
-    let seen = answer.into_inner().invitation.unwrap();
-    assert_eq!((seen.email.as_str(), seen.message.as_str()), ("", ""));
-    let suppressed: i64 = sqlx::query_scalar("SELECT count(*) FROM suppressions")
-        .fetch_one(&mut world.database().await)
-        .await
-        .unwrap();
-    assert_eq!(suppressed, 0);
+    let answer = client.accept(own_accept_request(&token)).await.unwrap();
+    let invitation = answer.into_inner().invitation.unwrap();
+    assert_eq!(
+        (invitation.email.as_str(), invitation.message.as_str()),
+        ("", "")
+    );
+    assert_eq!(world.count("suppressions").await, 0);
 }
 
 #[tokio::test]
-async fn a_user_who_names_somebody_else_is_told_so() {
-    let (accounts, mut world) = start().await;
+async fn a_user_who_names_another_user_is_denied_with_the_field() {
+    let (issuer, mut world) = start().await;
     let (invitation, token) = world.invite_one("ada@example.org").await;
-    let mut client = world.client_of(&accounts.token(&world, "ada"));
-    let email = "ada@example.org".to_owned();
+    let mut client = world.client_of(&issuer.token(&world, "ada"));
+    let accept = own_accept_request(&token);
+    let other_id = AcceptRequest {
+        user_id: "grace".to_owned(),
+        ..accept.clone()
+    };
+    let other_address = AcceptRequest {
+        user_emails: vec!["ada@example.org".to_owned()],
+        ..accept.clone()
+    };
+    let other_name = AcceptRequest {
+        user_name: "Grace".to_owned(),
+        ..accept
+    };
     for (request, field) in [
-        (
-            AcceptRequest {
-                user_id: "grace".to_owned(),
-                ..accept_request(&token)
-            },
-            "user_id",
-        ),
-        (
-            AcceptRequest {
-                user_emails: vec![email],
-                ..accept_request(&token)
-            },
-            "user_emails",
-        ),
-        (
-            AcceptRequest {
-                user_name: "Grace".to_owned(),
-                ..accept_request(&token)
-            },
-            "user_name",
-        ),
+        (other_id, "user_id"),
+        (other_address, "user_emails"),
+        (other_name, "user_name"),
     ] {
         assert_denied(client.accept(request).await, "USER_DENIED", Some(field));
     }
@@ -238,7 +213,7 @@ async fn a_user_who_names_somebody_else_is_told_so() {
     let answer = client.bulk_create(request).await;
     assert_denied(answer, "USER_DENIED", Some("invitations.inviter_user_id"));
     let mut request = invite_request(&["a@b.co"]);
-    request.invitations[0].private_metadata = Some(secret());
+    request.invitations[0].private_metadata = Some(metadata("plan", "secret"));
     let answer = client.bulk_create(request).await;
     assert_denied(answer, "USER_DENIED", Some("invitations.private_metadata"));
     let request = BulkCreateRequest {
@@ -247,17 +222,11 @@ async fn a_user_who_names_somebody_else_is_told_so() {
     };
     assert_denied(client.bulk_create(request).await, "SCOPE_MISSING", None);
     let request = RevokeRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: invitation.id.clone(),
         user_id: "grace".to_owned(),
+        ..revoke_request(&invitation.id)
     };
     assert_denied(client.revoke(request).await, "USER_DENIED", Some("user_id"));
-    let mut database = world.database().await;
-    let count: i64 = sqlx::query_scalar("SELECT count(*) FROM invitations")
-        .fetch_one(&mut database)
-        .await
-        .unwrap();
-    assert_eq!(count, 1);
+    assert_eq!(world.count("invitations").await, 1);
     assert_eq!(
         world.get(&invitation.id).await.state(),
         InvitationState::Pending
@@ -265,111 +234,89 @@ async fn a_user_who_names_somebody_else_is_told_so() {
 }
 
 #[tokio::test]
-async fn an_admin_runs_the_invitations_of_their_organization_in_their_own_name() {
-    let (accounts, mut world) = start().await;
+async fn an_admin_manages_the_invitations_of_their_organization_in_their_own_name() {
+    let (issuer, mut world) = start().await;
     world.may_leave_mail();
     world
         .add_user("known", "Known", &["known@example.com"])
         .await;
-    let mut service_made = invite_request(&["private@example.com"]);
-    service_made.invitations[0].private_metadata = Some(secret());
-    world.client().bulk_create(service_made).await.unwrap();
+    let mut by_service = invite_request(&["private@example.com"]);
+    by_service.invitations[0].private_metadata = Some(metadata("plan", "secret"));
+    world.bulk_create(by_service).await;
 
-    let mut client = world.client_of(&accounts.token(&world, "ada"));
+    let mut client = world.client_of(&issuer.token(&world, "ada"));
     let request = BulkCreateRequest {
         organization_id: ACME.to_owned(),
         invitations: vec![item("new@example.com"), item("known@example.com")],
         ..BulkCreateRequest::default()
     };
     let answer = client.bulk_create(request).await.unwrap().into_inner();
-    let made = created(&answer.results[0]);
-    assert_eq!(made.inviter_user_id, "ada");
+    let invitation = created(&answer.results[0]);
+    assert_eq!(invitation.inviter_user_id, "ada");
     let known = created(&answer.results[1]);
     assert_eq!(
         (known.registered, known.invited_user_id.as_str()),
         (false, "")
     );
 
-    let request = ListRequest {
-        organization_id: ACME.to_owned(),
-        ..ListRequest::default()
-    };
-    let list = client.list(request).await.unwrap().into_inner().invitations;
+    let list = client
+        .list(list_request())
+        .await
+        .unwrap()
+        .into_inner()
+        .invitations;
     assert_eq!(list.len(), 3);
-    for seen in &list {
-        assert!(!seen.registered && seen.invited_user_id.is_empty());
-        assert!(seen.inviter_name.is_empty());
-        assert_eq!(
-            seen.private_metadata
-                .clone()
-                .unwrap_or_default()
-                .fields
-                .len(),
-            0
-        );
+    for invitation in &list {
+        assert!(!invitation.registered && invitation.invited_user_id.is_empty());
+        assert!(invitation.inviter_name.is_empty());
+        let private = invitation.private_metadata.clone();
+        assert!(private.unwrap_or_default().fields.is_empty());
     }
-    let get = GetRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: made.id.clone(),
-    };
-    client.get(get).await.unwrap();
-    let resend = ResendRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: made.id.clone(),
-        ..ResendRequest::default()
-    };
-    client.resend(resend).await.unwrap();
-    let bulk_resend = BulkResendRequest {
-        organization_id: ACME.to_owned(),
-        filter: Some(ResendFilter::default()),
-        ..BulkResendRequest::default()
-    };
+    client.get(get_request(&invitation.id)).await.unwrap();
+    client.resend(resend_request(&invitation.id)).await.unwrap();
+    let bulk_resend = bulk_resend_by_filter(ResendFilter::default());
     let answer = client.bulk_resend(bulk_resend).await.unwrap().into_inner();
     assert_eq!(answer.resent_count, 3);
     for result in answer.results {
-        let seen = result.invitation.unwrap();
-        assert!(seen.private_metadata.unwrap_or_default().fields.is_empty());
+        let invitation = result.invitation.unwrap();
+        assert!(
+            invitation
+                .private_metadata
+                .unwrap_or_default()
+                .fields
+                .is_empty()
+        );
     }
-    let revoke = RevokeRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: made.id.clone(),
-        user_id: String::new(),
-    };
-    let revoked = client.revoke(revoke).await.unwrap().into_inner();
+    let revoked = client
+        .revoke(revoke_request(&response.id))
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(revoked.invitation.unwrap().revoked_by_user_id, "ada");
 }
 
 #[tokio::test]
-async fn nobody_learns_from_a_preview_whether_somebody_else_has_an_account() {
-    let (accounts, mut world) = start().await;
+async fn a_preview_does_not_show_a_user_whether_another_person_has_an_account() {
+    let (issuer, mut world) = start().await;
     world
         .add_user("known", "Known", &["known@example.com"])
         .await;
     let (_, token) = world.invite_one("known@example.com").await;
     let preview = async |caller: &str| {
-        let request = PreviewRequest {
-            token: token.clone(),
-        };
-        world
-            .client_of(caller)
-            .preview(request)
-            .await
-            .unwrap()
-            .into_inner()
+        let mut client = world.client_of(caller);
+        let preview = client.preview(preview_request(&token)).await;
+        preview.unwrap().into_inner()
     };
     assert!(preview("all").await.registered);
-    let eve = accounts.token(&world, "eve");
+    let eve = issuer.token(&world, "eve");
     assert!(!preview(&eve).await.registered);
 }
 
 #[tokio::test]
-async fn whoever_stops_being_an_admin_may_nothing_from_then_on() {
-    let (accounts, world) = start().await;
-    let mut client = world.client_of(&accounts.token(&world, "ada"));
-    let list = || ListRequest {
-        organization_id: ACME.to_owned(),
-        ..ListRequest::default()
-    };
+async fn a_user_who_stops_being_an_admin_is_denied_at_once() {
+    let (issuer, world) = start().await;
+    let mut client = world.client_of(&issuer.token(&world, "ada"));
+    let list = || list_request();
     client.list(list()).await.unwrap();
     world.add_member(ACME, "ada", "member").await;
     assert_denied(client.list(list()).await, "ORGANIZATION_DENIED", None);
@@ -383,8 +330,8 @@ async fn whoever_stops_being_an_admin_may_nothing_from_then_on() {
 }
 
 #[tokio::test]
-async fn a_request_id_belongs_to_the_user_who_made_it_up() {
-    let (accounts, mut world) = start().await;
+async fn request_ids_are_separate_for_each_user() {
+    let (issuer, mut world) = start().await;
     world.may_leave_mail();
     world.add_member(ACME, "grace", "admin").await;
     let request = |email: &str| BulkCreateRequest {
@@ -393,8 +340,8 @@ async fn a_request_id_belongs_to_the_user_who_made_it_up() {
         invitations: vec![item(email)],
         ..BulkCreateRequest::default()
     };
-    let mut ada = world.client_of(&accounts.token(&world, "ada"));
-    let mut grace = world.client_of(&accounts.token(&world, "grace"));
+    let mut ada = world.client_of(&issuer.token(&world, "ada"));
+    let mut grace = world.client_of(&issuer.token(&world, "grace"));
     let first = ada
         .bulk_create(request("a@b.co"))
         .await
@@ -417,13 +364,13 @@ async fn a_request_id_belongs_to_the_user_who_made_it_up() {
 }
 
 #[tokio::test]
-async fn a_user_has_no_scopes_whatever_their_token_says() {
-    let (accounts, world) = start().await;
+async fn scopes_in_the_token_of_a_user_are_ignored() {
+    let (issuer, world) = start().await;
     let claims: Value = json!({
         "sub": "ada", "email": "ada@example.com", "email_verified": true,
         "scope": "directory:read invitations:link",
     });
-    let mut directory = world.directory_of(&accounts.token_with(&world, &claims));
+    let mut directory = world.directory_of(&issuer.token_with(&world, &claims));
     let request = Request::new(GetMembershipRequest {
         organization_id: ACME.to_owned(),
         user_id: "ada".to_owned(),

@@ -1,4 +1,5 @@
-//! Keys: one for each purpose, none that another's rotation kills, and nothing that stays the same for ever.
+//! Keys: one for each purpose, independent of each other, and a new token for each invitation and each resend with
+//! rotation.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +8,10 @@ use invitations::domain::token::Token;
 use invitations::proto::{BulkCreateRequest, OnExisting, ResendRequest};
 use invitations::service::PreviewInvitation;
 
-use crate::support::{ACME, KEYS, OTHER, World, invite_request, test_actor};
-
-const KEY_2: &str = "2 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n";
+use crate::support::{ACME, KEY_2, KEYS, OTHER, World, invite_request, resend_request, test_actor};
 
 #[test]
-fn every_purpose_has_a_key_of_its_own() {
+fn every_purpose_has_its_own_key() {
     let keyring = Keyring::parse(&format!("{KEYS}{KEY_2}")).unwrap();
     let purposes = [
         Purpose::Accept,
@@ -31,11 +30,11 @@ fn every_purpose_has_a_key_of_its_own() {
 }
 
 #[tokio::test]
-async fn a_link_lives_as_long_as_its_key_is_in_the_ring_whoever_signs() {
+async fn a_link_is_valid_as_long_as_its_key_is_in_the_keyring() {
     let mut world = World::start().await;
     let (_, token) = world.invite_one("a@b.co").await;
     let token = Token::parse(&token).unwrap();
-    for (keys, is_open) in [
+    for (keys, is_valid) in [
         (KEYS.to_owned(), true),
         (format!("{KEY_2}{KEYS}"), true),
         (KEY_2.to_owned(), false),
@@ -43,28 +42,26 @@ async fn a_link_lives_as_long_as_its_key_is_in_the_ring_whoever_signs() {
         (KEYS.replacen('1', "3", 1), false),
     ] {
         let service = world.service_with_keys(&keys);
-        let seen = service
+        let preview = service
             .run(PreviewInvitation {
                 token: token.clone(),
                 actor: test_actor(),
             })
             .await;
-        assert_eq!(seen.is_ok(), is_open);
+        assert_eq!(preview.is_ok(), is_valid);
     }
 }
 
 #[tokio::test]
-async fn one_address_never_has_the_same_token_twice() {
+async fn an_address_never_gets_the_same_token_twice() {
     let mut world = World::start().await;
     let mut tokens = BTreeSet::new();
     let (invitation, token) = world.invite_one("a@b.co").await;
     assert!(tokens.insert(token));
     for _ in 0..3 {
         let request = ResendRequest {
-            organization_id: ACME.to_owned(),
-            invitation_id: invitation.id.clone(),
             rotate_token: true,
-            ..Default::default()
+            ..resend_request(&invitation.id)
         };
         world.client().resend(request).await.unwrap();
         world.deliver_all().await;

@@ -1,17 +1,20 @@
-//! Links: they lead where the configuration says, whoever asks under whatever name, and looking at one changes nothing.
+//! Links: their target comes from the configuration, independent of the headers of a call, and opening a link changes
+//! nothing.
 
 use invitations::http::HttpTimeouts;
 use invitations::proto::{
     BulkCreateRequest, BulkCreateResponse, ErrorReason, InvitationState, NewInvitation,
-    PreviewRequest, ResendRequest, SuppressionServiceListRequest,
+    ResendRequest, SuppressionServiceListRequest,
 };
 use prost::Message as _;
 
 use crate::support::http_server::HttpServer;
-use crate::support::{ACME, World, created, invite_request, item, item_reason};
-use crate::support::{create_request, raw_grpc};
+use crate::support::{
+    World, create_request, created, invite_request, item, item_reason, preview_request, raw_grpc,
+    resend_request,
+};
 
-/// Headers by which proxies say what a client asked for, and attackers what they want to be asked for.
+/// Headers in which proxies pass on the URL of a client. An attacker can send them too.
 const FORGED: [(&str, &str); 12] = [
     ("authorization", "Bearer all"),
     ("x-forwarded-host", "evil.example"),
@@ -28,7 +31,7 @@ const FORGED: [(&str, &str); 12] = [
 ];
 
 #[tokio::test]
-async fn no_header_of_a_call_moves_a_link() {
+async fn no_request_header_changes_a_link() {
     let mut world = World::start().await;
     let forged = async |method: &str, message: Vec<u8>| {
         let path = format!("/invitation.v1.InvitationService/{method}");
@@ -45,12 +48,9 @@ async fn no_header_of_a_call_moves_a_link() {
     assert!(link.starts_with("https://app.example.com/join#token=inv1_"));
     let invitation = created(&answer.results[0]);
     let request = ResendRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: invitation.id,
         rotate_token: true,
-        ..Default::default()
+        ..resend_request(&invitation.id)
     };
-    // By whoever calls, and by a stranger not at all.
     let again = forged("Resend", request.encode_to_vec()).await;
     assert!(again.is_ok());
     world.deliver_all().await;
@@ -67,7 +67,7 @@ async fn no_header_of_a_call_moves_a_link() {
 }
 
 #[tokio::test]
-async fn a_redirect_leads_to_a_listed_origin_and_nowhere_else() {
+async fn a_redirect_url_must_have_a_listed_origin() {
     let world = World::start().await;
     let refused = [
         "https://evil.example/",
@@ -105,33 +105,24 @@ async fn a_redirect_leads_to_a_listed_origin_and_nowhere_else() {
         redirect_url: (*url).to_owned(),
         ..item("a@b.co")
     };
-    let request = BulkCreateRequest {
-        invitations: refused.iter().map(with_url).collect(),
-        ..create_request(vec![])
-    };
-    let answer = world.client().bulk_create(request).await.unwrap();
-    for (result, url) in answer.into_inner().results.iter().zip(refused) {
+    let request = create_request(refused.iter().map(with_url).collect());
+    let answer = world.bulk_create(request).await;
+    for (result, url) in answer.results.iter().zip(refused) {
         assert_eq!(
             item_reason(result),
             ErrorReason::RedirectUrlInvalid,
             "{url}"
         );
     }
-    let taken = [
+    let accepted = [
         "https://app.example.com/welcome?next=https://evil.example#x",
         "https://APP.example.com:443/",
     ];
     let request = BulkCreateRequest {
-        invitations: taken.iter().map(with_url).collect(),
         validate_only: true,
-        ..create_request(vec![])
+        ..create_request(accepted.iter().map(with_url).collect())
     };
-    let answer = world
-        .client()
-        .bulk_create(request)
-        .await
-        .unwrap()
-        .into_inner();
+    let answer = world.bulk_create(request).await;
     let invitation = answer.results[0].invitation.as_ref().unwrap();
     assert!(
         invitation
@@ -141,21 +132,21 @@ async fn a_redirect_leads_to_a_listed_origin_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn a_scanner_that_follows_every_link_of_a_mail_changes_nothing() {
+async fn a_scanner_that_follows_every_link_of_an_email_changes_nothing() {
     let mut world = World::start().await;
     let clock = std::sync::Arc::clone(&world.clock);
-    let web = HttpServer::open(world.service.clone(), clock, HttpTimeouts::default()).await;
+    let server = HttpServer::open(world.service.clone(), clock, HttpTimeouts::default()).await;
     let (invitation, token) = world.invite_one("a@b.co").await;
     let before = world.get(&invitation.id).await;
     let mail = world.mail_to("a@b.co");
-    let (_, stop) = mail
+    let (_, unsubscribe) = mail
         .text
         .split_once("https://invitations.example.com")
         .unwrap();
-    let stop = stop.split_whitespace().next().unwrap();
+    let unsubscribe = unsubscribe.split_whitespace().next().unwrap();
     let paths = [
-        stop.to_owned(),
-        format!("{stop}?List-Unsubscribe=One-Click"),
+        unsubscribe.to_owned(),
+        format!("{unsubscribe}?List-Unsubscribe=One-Click"),
         format!("/join?token={token}"),
         format!("/accept/{token}"),
         format!("/u/{token}"),
@@ -163,7 +154,7 @@ async fn a_scanner_that_follows_every_link_of_a_mail_changes_nothing() {
     ];
     for _ in 0..100 {
         let token = token.clone();
-        let shown = world.client().preview(PreviewRequest { token }).await;
+        let shown = world.client().preview(preview_request(&token)).await;
         assert_eq!(
             shown.unwrap().into_inner().state(),
             InvitationState::Pending
@@ -172,11 +163,11 @@ async fn a_scanner_that_follows_every_link_of_a_mail_changes_nothing() {
     for path in &paths {
         for method in ["GET", "HEAD", "OPTIONS", "PUT", "DELETE"] {
             for _ in 0..5 {
-                web.request(method, path, &[], "").await;
+                server.request(method, path, &[], "").await;
             }
         }
     }
-    assert_eq!(web.get(stop).await.status, 200);
+    assert_eq!(server.get(unsubscribe).await.status, 200);
     assert!(before == world.get(&invitation.id).await);
     let list = SuppressionServiceListRequest::default();
     let list = world.suppressions().list(list).await.unwrap().into_inner();

@@ -1,4 +1,5 @@
-//! Mail: one address for each item, one recipient for each message, one meaning for whoever reads the conversation.
+//! Email: one address for each item, one recipient for each message, and an SMTP conversation that all servers read in
+//! the same way.
 
 use invitations::proto::{
     BulkCreateRequest, CreateOutcome, ErrorReason, NewInvitation, OnExisting,
@@ -7,7 +8,7 @@ use invitations::proto::{
 use crate::support::{World, create_request, invite_request, item, item_reason};
 
 #[tokio::test]
-async fn an_address_that_two_readers_could_take_for_two_is_none() {
+async fn an_ambiguous_address_is_invalid() {
     let mut world = World::start().await;
     let refused = [
         "a@b.co,c@d.co",
@@ -42,7 +43,7 @@ async fn an_address_that_two_readers_could_take_for_two_is_none() {
     ];
     let answer = world.invite(&refused).await;
     for (result, email) in answer.results.iter().zip(refused) {
-        // An encoded word is a dot-atom, and nothing more: if it is taken, then as it stands.
+        // An encoded word is a valid dot-atom. It may be accepted, but not decoded.
         if email.starts_with("=?") && result.outcome() == CreateOutcome::Created {
             continue;
         }
@@ -55,7 +56,7 @@ async fn an_address_that_two_readers_could_take_for_two_is_none() {
 }
 
 #[tokio::test]
-async fn no_letter_becomes_another_on_its_way_to_the_mailbox() {
+async fn no_character_of_an_address_is_mapped_to_another() {
     let mut world = World::start().await;
     for lookalike in [
         "m\u{131}ke@example.com",
@@ -73,7 +74,7 @@ async fn no_letter_becomes_another_on_its_way_to_the_mailbox() {
             "mike@bucher.example",
         ])
         .await;
-    // Two spellings of one domain are one address; what only looks like it is another.
+    // Two spellings of one domain make the same address. A domain that only looks similar makes another address.
     assert_eq!(
         item_reason(&answer.results[1]),
         ErrorReason::DuplicateInRequest
@@ -88,15 +89,15 @@ async fn no_letter_becomes_another_on_its_way_to_the_mailbox() {
     );
 }
 
-/// The commands and messages of a conversation, checked line by line; the number of messages.
-fn assert_plain(bytes: &[u8]) -> usize {
-    let text = std::str::from_utf8(bytes).expect("everything is ASCII");
+/// Checks the commands and messages of a conversation line by line. Returns the number of messages.
+fn count_messages_of_valid_conversation(bytes: &[u8]) -> usize {
+    let text = std::str::from_utf8(bytes).expect("the conversation is not ASCII");
     assert!(text.is_ascii());
     assert!(text.ends_with("\r\n"));
     let lines: Vec<&str> = text.strip_suffix("\r\n").unwrap().split("\r\n").collect();
     let (mut is_message, mut recipients, mut messages) = (false, 0, 0);
     for line in lines {
-        // Neither line end is ever alone: servers disagree about what that would mean.
+        // CR and LF never appear alone, because servers interpret that differently.
         assert!(!line.contains(['\r', '\n', '\0']), "{line:?}");
         assert!(line.len() <= 998, "{}", line.len());
         if is_message {
@@ -119,7 +120,7 @@ fn assert_plain(bytes: &[u8]) -> usize {
 }
 
 #[tokio::test]
-async fn no_note_or_name_speaks_to_the_mail_server() {
+async fn no_note_or_name_becomes_an_smtp_command() {
     let mut world = World::start().await;
     let notes = [
         "Hello\n.\nMAIL FROM:<eve@evil.co>\nRCPT TO:<victim@b.co>\nDATA\nboo\n.\nQUIT",
@@ -136,23 +137,15 @@ async fn no_note_or_name_speaks_to_the_mail_server() {
             message: (*note).to_owned(),
             ..item(&format!("p{number}@b.co"))
         });
-    let request = BulkCreateRequest {
-        invitations: items.collect(),
-        ..create_request(vec![])
-    };
-    let answer = world
-        .client()
-        .bulk_create(request)
-        .await
-        .unwrap()
-        .into_inner();
-    // What was let in may say what it likes.
-    let taken = answer
+    let request = create_request(items.collect());
+    let answer = world.bulk_create(request).await;
+    // The accepted notes may contain any text.
+    let accepted = answer
         .results
         .iter()
         .filter(|result| result.outcome() == CreateOutcome::Created)
         .count();
-    assert!(taken >= 4, "{taken}");
+    assert!(accepted >= 4, "{accepted}");
     for result in answer
         .results
         .iter()
@@ -160,7 +153,7 @@ async fn no_note_or_name_speaks_to_the_mail_server() {
     {
         assert_eq!(item_reason(result), ErrorReason::MessageInvalid);
     }
-    // And what came into the database by another door: line ends of every kind, in everything that a mail says.
+    // Values written directly to the database: line ends of every kind in every variable of an email.
     let evil = "A\r\n.\r\nQUIT\r.\r\n\n.\n\u{85}.\u{2028}x";
     for statement in [
         "UPDATE organizations SET name = $1 WHERE id = 'acme'",
@@ -173,23 +166,23 @@ async fn no_note_or_name_speaks_to_the_mail_server() {
             .await
             .unwrap();
     }
-    assert_eq!(world.deliver_all().await, taken);
+    assert_eq!(world.deliver_all().await, accepted);
     let messages: usize = world
         .relay
         .connections()
         .iter()
-        .map(|seen| assert_plain(&seen.bytes))
+        .map(|connection| count_messages_of_valid_conversation(&connection.bytes))
         .sum();
-    assert_eq!(messages, taken);
+    assert_eq!(messages, accepted);
     let recipients: Vec<_> = world.mailbox().into_iter().map(|mail| mail.to).collect();
     assert!(!recipients.iter().any(|to| to.contains("victim")));
 }
 
 #[tokio::test]
-async fn who_is_invited_or_a_member_already_gets_no_mail() {
+async fn invited_people_and_members_receive_no_further_email() {
     let mut world = World::start().await;
     world.invite(&["a@b.co", "grace@example.com"]).await;
-    assert_eq!(world.deliver_all().await, 1, "a member is not mailed");
+    assert_eq!(world.deliver_all().await, 1, "a member received an email");
     for on_existing in [OnExisting::Fail, OnExisting::Return] {
         for email in [
             "a@b.co",
@@ -206,7 +199,7 @@ async fn who_is_invited_or_a_member_already_gets_no_mail() {
         }
     }
     assert_eq!(world.deliver_all().await, 0);
-    // Whoever has accepted is a member, and is not asked again.
+    // A person who has accepted is a member and receives no further invitation.
     let token = world.mail_to("a@b.co").token();
     world.accept(&token, "new", "a@b.co").await.unwrap();
     for on_existing in [OnExisting::Resend, OnExisting::Replace] {
@@ -214,8 +207,8 @@ async fn who_is_invited_or_a_member_already_gets_no_mail() {
             on_existing: on_existing.into(),
             ..invite_request(&["a@b.co", "grace@example.com"])
         };
-        let answer = world.client().bulk_create(request).await.unwrap();
-        for result in &answer.into_inner().results {
+        let answer = world.bulk_create(request).await;
+        for result in &answer.results {
             assert_eq!(item_reason(result), ErrorReason::AlreadyMember);
         }
     }

@@ -1,17 +1,18 @@
-//! What went wrong with invitations elsewhere, and cannot go wrong here: `docs/incidents.md` names the cases.
+//! Incidents that other products had with invitations. `docs/incidents.md` lists them with the tests that rule them out
+//! here.
 
 mod accept;
 mod canaries;
+mod concurrent_batches;
+mod concurrent_rounds;
 mod dependencies;
 mod isolation;
 mod keys;
-mod linearity;
+mod linearizability;
 mod links;
-mod lives;
 mod mail;
 mod names;
-mod races;
 mod roles;
-mod rounds;
+mod sequential_model;
 mod templates;
 mod tokens;

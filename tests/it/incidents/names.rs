@@ -1,14 +1,14 @@
-//! Names and notes: other people's text, which a signed mail must not carry a scammer's message in.
+//! Names and notes are text of other people. A signed email must not carry the message of a scammer in them.
 
-use invitations::proto::{
-    BulkCreateRequest, ErrorReason, NewInvitation, Organization, UpsertOrganizationsRequest,
-    UpsertUsersRequest, User,
+use invitations::proto::{ErrorReason, NewInvitation, UpsertResult};
+
+use crate::support::directory::{organization, user};
+use crate::support::{
+    ACME, World, accept_request, create_request, item, item_reason, item_without_email, reason,
 };
 
-use crate::support::{ACME, World, create_request, created, item, item_reason};
-
-/// What such mails said elsewhere, and what they could say.
-const LURES: [&str; 18] = [
+/// Names with which such emails misled readers elsewhere, and variants of them.
+const MISLEADING_NAMES: [&str; 18] = [
     "Your account is locked: https://evil.example/unlock",
     "Claim at evil.example",
     "www.evil-shop.co",
@@ -29,40 +29,25 @@ const LURES: [&str; 18] = [
     "ftp://evil",
 ];
 
-fn reasons(results: Vec<invitations::proto::UpsertResult>) -> Vec<Option<ErrorReason>> {
-    let reason = |result: invitations::proto::UpsertResult| Some(result.error?.reason());
+fn reasons(results: Vec<UpsertResult>) -> Vec<Option<ErrorReason>> {
+    let reason = |result: UpsertResult| Some(result.error?.reason());
     results.into_iter().map(reason).collect()
 }
 
 #[tokio::test]
-async fn no_name_tells_the_reader_where_to_go_or_whom_to_call() {
+async fn no_name_contains_a_link_or_a_telephone_number() {
     let world = World::start().await;
     let long = "x".repeat(101);
-    let names: Vec<&str> = LURES.into_iter().chain([long.as_str()]).collect();
-    let organization = |name: &&str| Organization {
-        id: ACME.to_owned(),
-        name: (*name).to_owned(),
-        ..Default::default()
-    };
-    let request = UpsertOrganizationsRequest {
-        organizations: names.iter().map(organization).collect(),
-    };
-    let answer = world
-        .directory()
-        .upsert_organizations(request)
-        .await
-        .unwrap();
-    let of_organizations = reasons(answer.into_inner().results);
-    let user = |name: &&str| User {
-        id: "ada".to_owned(),
-        name: (*name).to_owned(),
-        ..Default::default()
-    };
-    let request = UpsertUsersRequest {
-        users: names.iter().map(user).collect(),
-    };
-    let answer = world.directory().upsert_users(request).await.unwrap();
-    assert_eq!(of_organizations, reasons(answer.into_inner().results));
+    let names: Vec<&str> = MISLEADING_NAMES
+        .into_iter()
+        .chain([long.as_str()])
+        .collect();
+    let organizations = names.iter().map(|name| organization(ACME, name));
+    let results = world.upsert_organizations(organizations.collect()).await;
+    let of_organizations = reasons(results);
+    let users = names.iter().map(|name| user("ada", name, &[]));
+    let results = world.upsert_users(users.collect()).await;
+    assert_eq!(of_organizations, reasons(results));
     for (reason, name) in of_organizations.iter().zip(&names) {
         let is_expected = matches!(
             reason,
@@ -72,36 +57,18 @@ async fn no_name_tells_the_reader_where_to_go_or_whom_to_call() {
         );
         assert!(is_expected, "{name:?} {reason:?}");
     }
-    // Nor does somebody come in under such a name by accepting.
-    let request = BulkCreateRequest {
-        return_link: true,
-        invitations: vec![NewInvitation {
-            notify: Some(false),
-            ..item("a@b.co")
-        }],
-        ..create_request(vec![])
-    };
-    let made = world
-        .client()
-        .bulk_create(request)
-        .await
-        .unwrap()
-        .into_inner();
-    created(&made.results[0]);
-    let token = made.results[0].link.split_once("#token=").unwrap().1;
+    // A user cannot get such a name by accepting an invitation either.
+    let token = world.create_with_link(item_without_email("a@b.co")).await;
     for name in names {
-        let mut request = crate::support::accept_request(token, "new", "a@b.co");
+        let mut request = accept_request(&token, "new", "a@b.co");
         request.user_name = name.to_owned();
         let refused = world.client().accept(request).await;
-        assert!(
-            crate::support::reason(refused).starts_with("NAME_"),
-            "{name:?}"
-        );
+        assert!(reason(refused).starts_with("NAME_"), "{name:?}");
     }
 }
 
 #[tokio::test]
-async fn no_note_carries_a_link_and_no_subject_carries_a_note() {
+async fn no_note_contains_a_link_and_no_subject_contains_a_note() {
     let mut world = World::start().await;
     let notes = [
         "See https://evil.example",
@@ -115,21 +82,15 @@ async fn no_note_carries_a_link_and_no_subject_carries_a_note() {
         message: (*note).to_owned(),
         ..item(&format!("p{number}@b.co"))
     };
-    let request = BulkCreateRequest {
-        invitations: notes.iter().enumerate().map(with_note).collect(),
-        ..create_request(vec![])
-    };
-    let answer = world.client().bulk_create(request).await.unwrap();
-    for (result, note) in answer.into_inner().results.iter().zip(notes) {
+    let request = create_request(notes.iter().enumerate().map(with_note).collect());
+    let answer = world.bulk_create(request).await;
+    for (result, note) in answer.results.iter().zip(notes) {
         assert_eq!(item_reason(result), ErrorReason::MessageInvalid, "{note:?}");
     }
-    let request = BulkCreateRequest {
-        invitations: vec![NewInvitation {
-            message: "URGENT invoice overdue".to_owned(),
-            ..item("a@b.co")
-        }],
-        ..create_request(vec![])
-    };
+    let request = create_request(vec![NewInvitation {
+        message: "URGENT invoice overdue".to_owned(),
+        ..item("a@b.co")
+    }]);
     world.client().bulk_create(request).await.unwrap();
     world.deliver_all().await;
     let mail = world.mail_to("a@b.co");

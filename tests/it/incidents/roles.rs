@@ -1,15 +1,16 @@
-//! Roles: only an admin grants what admins have, a pending invitation grants nothing, and nobody is raised or lowered.
+//! Roles: only an admin grants the admin role, a pending invitation grants nothing, and an invitation never changes the
+//! role of a member.
 
 use std::collections::HashMap;
 
 use invitations::proto::{
-    BulkCreateRequest, CreateOutcome, ErrorReason, GetMembershipRequest, Invitation,
-    InvitationState, ListMembershipsRequest, Membership, NewInvitation, OnExisting, Organization,
-    UpsertOrganizationsRequest,
+    BulkCreateRequest, CreateOutcome, ErrorReason, InvitationState, Membership, NewInvitation,
+    OnExisting, Organization,
 };
 use prost_types::{Struct, Value, value::Kind};
 use tonic::Code;
 
+use crate::support::directory::organization;
 use crate::support::{
     ACME, OTHER, World, accept_request, create_request, created, item, item_reason, reason,
 };
@@ -25,41 +26,30 @@ fn with_role(email: &str, role: &str) -> NewInvitation {
 fn request_of(inviter: &str, item: NewInvitation, on_existing: OnExisting) -> BulkCreateRequest {
     BulkCreateRequest {
         inviter_user_id: inviter.to_owned(),
-        invitations: vec![item],
         on_existing: on_existing.into(),
-        ..create_request(vec![])
+        ..create_request(vec![item])
     }
 }
 
 async fn set_roles(world: &World, roles: &[&str]) {
     let organization = Organization {
-        id: ACME.to_owned(),
-        name: "Acme Engines".to_owned(),
         roles: roles.iter().map(|role| (*role).to_owned()).collect(),
         default_role: roles.first().copied().unwrap_or_default().to_owned(),
-        ..Default::default()
+        ..organization(ACME, "Acme Engines")
     };
-    let request = UpsertOrganizationsRequest {
-        organizations: vec![organization],
-    };
-    let answer = world.directory().upsert_organizations(request).await;
-    assert_eq!(answer.unwrap().into_inner().failed_count, 0);
+    world.upsert_organization(organization).await;
 }
 
 async fn role_of(world: &World, user_id: &str) -> Option<String> {
-    let request = GetMembershipRequest {
-        organization_id: ACME.to_owned(),
-        user_id: user_id.to_owned(),
-    };
-    let answer = world.directory().get_membership(request).await.ok()?;
-    Some(answer.into_inner().membership.unwrap().role)
+    let membership = world.get_membership(user_id).await.ok()?;
+    Some(membership.role)
 }
 
 #[tokio::test]
-async fn only_an_admin_grants_admin_however_the_invitation_comes_about() {
+async fn only_an_admin_grants_the_admin_role_in_every_mode() {
     let mut world = World::start().await;
     world.invite(&["a@b.co"]).await;
-    // Grace is a member, eve an admin of somebody else, nobody nobody.
+    // `grace` is a member, `eve` is an admin of another organization, and `nobody` is not a user.
     for (inviter, expected) in [
         ("grace", ErrorReason::InviterNotAdmin),
         ("eve", ErrorReason::InviterNotAdmin),
@@ -74,18 +64,18 @@ async fn only_an_admin_grants_admin_however_the_invitation_comes_about() {
             for email in ["a@b.co", "c@b.co"] {
                 for role in ["admin", "member"] {
                     let request = request_of(inviter, with_role(email, role), on_existing);
-                    let answer = world.client().bulk_create(request).await.unwrap();
-                    let result = &answer.into_inner().results[0];
+                    let answer = world.bulk_create(request).await;
+                    let result = &answer.results[0];
                     assert_eq!(item_reason(result), expected, "{inviter} {on_existing:?}");
                 }
-                // Nor by naming somebody better for the call than for the item.
+                // The inviter of the item counts, and not the admin whom the call names.
                 let item = NewInvitation {
                     inviter_user_id: inviter.to_owned(),
                     ..with_role(email, "admin")
                 };
                 let request = request_of("ada", item, on_existing);
-                let answer = world.client().bulk_create(request).await.unwrap();
-                let result = &answer.into_inner().results[0];
+                let answer = world.bulk_create(request).await;
+                let result = &answer.results[0];
                 assert_eq!(item_reason(result), expected, "{inviter} {on_existing:?}");
             }
         }
@@ -95,14 +85,17 @@ async fn only_an_admin_grants_admin_however_the_invitation_comes_about() {
 }
 
 #[tokio::test]
-async fn what_is_sent_again_keeps_its_role_whatever_the_item_says() {
+async fn a_resent_invitation_keeps_its_role() {
     let mut world = World::start().await;
     let first = created(&world.invite(&["a@b.co"]).await.results[0]);
     for on_existing in [OnExisting::Return, OnExisting::Resend] {
         let request = request_of("ada", with_role("a@b.co", "admin"), on_existing);
-        let answer = world.client().bulk_create(request).await.unwrap();
-        let seen = answer.into_inner().results[0].invitation.clone().unwrap();
-        assert_eq!((seen.id, seen.role.as_str()), (first.id.clone(), "member"));
+        let answer = world.bulk_create(request).await;
+        let existing = answer.results[0].invitation.clone().unwrap();
+        assert_eq!(
+            (existing.id, existing.role.as_str()),
+            (first.id.clone(), "member")
+        );
     }
     world.deliver_all().await;
     let token = world.mail_to("a@b.co").token();
@@ -111,7 +104,7 @@ async fn what_is_sent_again_keeps_its_role_whatever_the_item_says() {
 }
 
 #[tokio::test]
-async fn nothing_but_the_role_of_the_item_says_what_its_person_will_be() {
+async fn only_the_role_field_of_the_item_decides_the_role() {
     let mut world = World::start().await;
     let claims = Struct {
         fields: ["role", "roles", "is_admin", "organization_id", "user_id"]
@@ -127,8 +120,8 @@ async fn nothing_but_the_role_of_the_item_says_what_its_person_will_be() {
         ..item("a@b.co")
     };
     let request = request_of("ada", item, OnExisting::Fail);
-    let made = world.client().bulk_create(request).await.unwrap();
-    assert_eq!(created(&made.into_inner().results[0]).role, "member");
+    let response = world.bulk_create(request).await;
+    assert_eq!(created(&response.results[0]).role, "member");
     world.deliver_all().await;
     let token = world.mail_to("a@b.co").token();
     world.accept(&token, "new", "a@b.co").await.unwrap();
@@ -144,66 +137,49 @@ async fn nothing_but_the_role_of_the_item_says_what_its_person_will_be() {
         "admin\0",
     ] {
         let request = request_of("ada", with_role("c@b.co", role), OnExisting::Fail);
-        let answer = world.client().bulk_create(request).await.unwrap();
-        let refused = item_reason(&answer.into_inner().results[0]);
+        let answer = world.bulk_create(request).await;
+        let refused = item_reason(&answer.results[0]);
         assert_eq!(refused, ErrorReason::RoleUnknown, "{role:?}");
     }
 }
 
 #[tokio::test]
-async fn an_invitation_that_waits_grants_nothing() {
+async fn a_pending_invitation_grants_nothing() {
     let mut world = World::start().await;
     world.add_user("boss", "", &["boss@b.co"]).await;
     let request = request_of("ada", with_role("boss@b.co", "admin"), OnExisting::Fail);
-    let made = world.client().bulk_create(request).await.unwrap();
-    let invitation = created(&made.into_inner().results[0]);
+    let response = world.bulk_create(request).await;
+    let invitation = created(&response.results[0]);
     world.deliver_all().await;
     let token = world.mail_to("boss@b.co").token();
     let grants_nothing = async || {
         assert_eq!(role_of(&world, "boss").await, None);
-        let request = ListMembershipsRequest {
-            organization_id: ACME.to_owned(),
-            ..Default::default()
-        };
-        let members = world.directory().list_memberships(request).await.unwrap();
-        let is_boss = |member: &Membership| member.user_id == "boss";
-        assert!(!members.into_inner().memberships.iter().any(is_boss));
+        let memberships = world.memberships(ACME).await;
+        let is_boss = |membership: &Membership| membership.user_id == "boss";
+        assert!(!memberships.iter().any(is_boss));
         let request = request_of("boss", item("c@b.co"), OnExisting::Fail);
-        let answer = world.client().bulk_create(request).await.unwrap();
-        let refused = item_reason(&answer.into_inner().results[0]);
+        let answer = world.bulk_create(request).await;
+        let refused = item_reason(&answer.results[0]);
         assert_eq!(refused, ErrorReason::InviterNotAdmin);
     };
     grants_nothing().await;
     let refused = world.accept(&token, "boss2", "x@b.co").await;
     assert_eq!(reason(refused), "EMAIL_MISMATCH");
     grants_nothing().await;
-    let revoke = invitations::proto::RevokeRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: invitation.id,
-        user_id: String::new(),
-    };
-    world.client().revoke(revoke).await.unwrap();
+    world.revoke(&invitation.id).await;
     grants_nothing().await;
 }
 
 #[tokio::test]
-async fn a_role_that_was_withdrawn_is_granted_to_nobody() {
+async fn a_withdrawn_role_is_not_granted() {
     let mut world = World::start().await;
     set_roles(&world, &["viewer", "auditor"]).await;
-    let request = BulkCreateRequest {
-        invitations: vec![
-            with_role("a@b.co", "auditor"),
-            with_role("c@b.co", "viewer"),
-        ],
-        ..create_request(vec![])
-    };
-    let made = world
-        .client()
-        .bulk_create(request)
-        .await
-        .unwrap()
-        .into_inner();
-    let auditor = created(&made.results[0]);
+    let request = create_request(vec![
+        with_role("a@b.co", "auditor"),
+        with_role("c@b.co", "viewer"),
+    ]);
+    let response = world.bulk_create(request).await;
+    let auditor = created(&response.results[0]);
     world.deliver_all().await;
     set_roles(&world, &["viewer"]).await;
     let token = |email| world.mail_to(email).token();
@@ -212,12 +188,12 @@ async fn a_role_that_was_withdrawn_is_granted_to_nobody() {
     assert_eq!(code, Some(Code::FailedPrecondition));
     assert_eq!(reason(refused), "ROLE_WITHDRAWN");
     assert_eq!(role_of(&world, "a").await, None);
-    let seen: Invitation = world.get(&auditor.id).await;
+    let stored = world.get(&auditor.id).await;
     assert_eq!(
-        (seen.state(), seen.last_accept_error()),
+        (stored.state(), stored.last_accept_error()),
         (InvitationState::Pending, ErrorReason::RoleWithdrawn)
     );
-    // Whoever may not take it is told that, and nothing of roles.
+    // A user with another address sees only the mismatch and nothing about the role.
     let refused = world
         .accept(&token("a@b.co"), "eve", "eve@example.com")
         .await;
@@ -229,26 +205,23 @@ async fn a_role_that_was_withdrawn_is_granted_to_nobody() {
 }
 
 #[tokio::test]
-async fn an_invitation_neither_raises_nor_lowers_a_member() {
+async fn an_invitation_does_not_change_the_role_of_a_member() {
     let mut world = World::start().await;
-    // Under their own address they are not even invited.
+    // A member cannot be invited under the address of the directory.
     let request = request_of(
         "ada",
         with_role("grace@example.com", "admin"),
         OnExisting::Replace,
     );
-    let answer = world.client().bulk_create(request).await.unwrap();
-    let refused = item_reason(&answer.into_inner().results[0]);
+    let answer = world.bulk_create(request).await;
+    let refused = item_reason(&answer.results[0]);
     assert_eq!(refused, ErrorReason::AlreadyMember);
-    let roles = [("grace", "admin", "member"), ("ada", "member", "admin")];
-    for (user, offered, kept) in roles {
+    let cases = [("grace", "admin", "member"), ("ada", "member", "admin")];
+    for (user, offered, kept) in cases {
         let email = format!("{user}@private.example");
         let request = request_of("ada", with_role(&email, offered), OnExisting::Fail);
-        let answer = world.client().bulk_create(request).await.unwrap();
-        assert_eq!(
-            answer.into_inner().results[0].outcome(),
-            CreateOutcome::Created
-        );
+        let answer = world.bulk_create(request).await;
+        assert_eq!(answer.results[0].outcome(), CreateOutcome::Created);
         world.deliver_all().await;
         let token = world.mail_to(&email).token();
         let accepted = world.accept(&token, user, &email).await.unwrap();
@@ -258,24 +231,16 @@ async fn an_invitation_neither_raises_nor_lowers_a_member() {
 }
 
 #[tokio::test]
-async fn two_invitations_taken_together_make_one_member_with_the_role_of_the_first() {
+async fn two_invitations_accepted_at_once_create_one_membership_with_the_role_of_the_first() {
     let mut world = World::start().await;
     for round in 0..20 {
         let emails = [format!("a{round}@b.co"), format!("c{round}@b.co")];
-        let request = BulkCreateRequest {
-            invitations: vec![
-                with_role(&emails[0], "admin"),
-                with_role(&emails[1], "member"),
-            ],
-            ..create_request(vec![])
-        };
-        let made = world
-            .client()
-            .bulk_create(request)
-            .await
-            .unwrap()
-            .into_inner();
-        let offered: HashMap<String, String> = made
+        let request = create_request(vec![
+            with_role(&emails[0], "admin"),
+            with_role(&emails[1], "member"),
+        ]);
+        let response = world.bulk_create(request).await;
+        let offered: HashMap<String, String> = response
             .results
             .iter()
             .map(created)
@@ -302,11 +267,6 @@ async fn two_invitations_taken_together_make_one_member_with_the_role_of_the_fir
         let role = role_of(&world, &user).await;
         assert_eq!(role.as_ref(), Some(&membership.role), "no role changed");
     }
-    // Nothing of it reached anybody else.
-    let request = ListMembershipsRequest {
-        organization_id: OTHER.to_owned(),
-        ..Default::default()
-    };
-    let others = world.directory().list_memberships(request).await.unwrap();
-    assert_eq!(others.into_inner().memberships.len(), 1);
+    // The other organization is unchanged.
+    assert_eq!(world.memberships(OTHER).await.len(), 1);
 }

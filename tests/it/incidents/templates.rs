@@ -1,13 +1,13 @@
-//! Templates: other people's text stays text, wherever in a mail it stands.
+//! Templates escape text of other people everywhere in an email.
 
 use invitations::domain::brand::Brand;
 use invitations::mail::message::{InvitationMail, MailKind};
 use mail_parser::{Message, MessageParser};
 use scraper::{ElementRef, Html};
 
-use crate::support::smtp_session::{compose, invitation_mail};
+use crate::support::smtp_session::invitation_mail;
 
-/// What breaks out of text, attributes, comments, styles, templates and headers.
+/// Text that could break out of text, attributes, comments, styles, templates and headers.
 const PAYLOADS: [&str; 40] = [
     "<script>alert(1)</script>",
     "</td></tr></table><h1>x</h1>",
@@ -51,7 +51,7 @@ const PAYLOADS: [&str; 40] = [
     "=3Cb=3Ex\r\nContent-Type: text/html\r\n\r\n<b>x</b>",
 ];
 
-/// The variables of a mail that somebody else fills in.
+/// The variables of an email whose values come from other people.
 const VARIABLES: [fn(&mut InvitationMail, String); 6] = [
     |mail, text| mail.organization_name = text,
     |mail, text| mail.inviter_name = Some(text),
@@ -73,7 +73,7 @@ fn mail(kind: MailKind, locale: &str) -> InvitationMail {
     }
 }
 
-/// Elements with the names of their attributes, and every value that makes a client do something.
+/// Lists the elements with their attribute names, and the values of attributes that a mail client acts on.
 fn tree(element: ElementRef<'_>, depth: usize, lines: &mut Vec<String>) {
     let mut attributes: Vec<String> = element
         .value()
@@ -93,8 +93,9 @@ fn tree(element: ElementRef<'_>, depth: usize, lines: &mut Vec<String>) {
     }
 }
 
-/// What a mail is made of: the tree of its page, its comments, the names of its headers, the number of its parts.
-fn shape(mail: &InvitationMail) -> (Vec<String>, usize, Vec<String>, usize) {
+/// Returns the structure of an email: its HTML elements, the number of its comments, the names of its headers, and the
+/// number of its parts.
+fn structure(mail: &InvitationMail) -> (Vec<String>, usize, Vec<String>, usize) {
     let composed = compose(mail);
     let bytes = composed.bytes();
     let message: Message<'_> = MessageParser::default().parse(bytes).unwrap();
@@ -113,49 +114,53 @@ fn shape(mail: &InvitationMail) -> (Vec<String>, usize, Vec<String>, usize) {
 }
 
 #[test]
-fn no_text_of_others_adds_an_element_a_header_or_a_part() {
+fn no_variable_of_an_email_adds_an_element_a_header_or_a_part() {
     let locales = ["en", "de", "es", "fr", "pt-BR", "ja", "zh-Hans", "ar"];
     for (number, payload) in PAYLOADS.into_iter().enumerate() {
-        // Everywhere at once, in one language after the other.
+        // In all variables at once, in one language after the other.
         let kind = [MailKind::Invitation, MailKind::Reminder][number % 2];
         let locale = locales[number % locales.len()];
-        let expected = shape(&mail(kind, locale));
+        let expected = structure(&mail(kind, locale));
         assert!(expected.0.len() > 20, "{:?}", expected.0);
-        let mut infected = mail(kind, locale);
+        let mut with_payload = mail(kind, locale);
         for fill in &VARIABLES[..4] {
-            fill(&mut infected, payload.to_owned());
+            fill(&mut with_payload, payload.to_owned());
         }
-        // A note of several lines is several lines.
+        // A note of several lines has several elements.
         if !payload.contains('\n') {
-            assert_eq!(shape(&infected), expected, "{payload} in {locale}");
+            assert_eq!(structure(&with_payload), expected, "{payload} in {locale}");
         }
-        // And alone in each.
-        let expected = shape(&mail(MailKind::Invitation, "en"));
+        // In one variable at a time.
+        let expected = structure(&mail(MailKind::Invitation, "en"));
         for (at, fill) in VARIABLES.into_iter().enumerate() {
-            let mut infected = mail(MailKind::Invitation, "en");
-            fill(&mut infected, payload.to_owned());
+            let mut with_payload = mail(MailKind::Invitation, "en");
+            fill(&mut with_payload, payload.to_owned());
             if !(at == 3 && payload.contains('\n')) {
-                assert_eq!(shape(&infected), expected, "{payload} in variable {at}");
+                assert_eq!(
+                    structure(&with_payload),
+                    expected,
+                    "{payload} in variable {at}"
+                );
             }
         }
     }
 }
 
 #[test]
-fn a_note_of_many_lines_is_text_in_each() {
+fn every_line_of_a_note_is_escaped() {
     let lines = ["<b>", "{{ link }}", "</p>", "-->"];
     let with_note = |note: String| InvitationMail {
         note: Some(note),
         ..mail(MailKind::Invitation, "en")
     };
     let plain = with_note(["x"; 4].join("\n"));
-    let infected = with_note(lines.join("\n"));
-    assert_eq!(shape(&infected), shape(&plain));
+    let with_payload = with_note(lines.join("\n"));
+    assert_eq!(structure(&with_payload), structure(&plain));
 }
 
 #[test]
-fn the_shape_of_a_mail_shows_what_gets_in() {
-    // Otherwise the tests above could not fail.
+fn the_structure_comparison_detects_injected_markup() {
+    // Shows that the tests above can fail.
     let clean = Html::parse_document("<p class=\"a\">x</p>");
     for dirty in [
         "<p class=\"a\">x<b></b></p>",

@@ -1,4 +1,4 @@
-//! Tokens: nothing in one is believed, and each opens one invitation, in one organization, for one purpose.
+//! Tokens: their signature is verified, and each is valid for one invitation of one organization and for one purpose.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,21 +7,24 @@ use invitations::domain::address_tag::AddressTagger;
 use invitations::domain::bounce_address::SentMail;
 use invitations::domain::email_address::EmailAddress;
 use invitations::domain::keyring::{Keyring, Purpose};
+use invitations::domain::token::Token;
 use invitations::domain::unsubscribe_token;
 use invitations::proto::{
     BulkCreateRequest, BulkResendRequest, DeclineRequest, Invitation, InvitationState, ListRequest,
-    OnExisting, PreviewRequest, ResendRequest,
+    OnExisting, ResendRequest,
 };
 use invitations::service::PreviewInvitation;
 use sha2::{Digest as _, Sha256};
-use tonic::Status;
+use tonic::{Code, Status};
 use uuid::Uuid;
 
 use crate::support::{
-    ACME, KEYS, OTHER, World, accept_request, created, invite_request, reason, test_actor,
+    ACME, KEYS, OTHER, World, accept_request, bulk_resend_request, created, decline_request,
+    forge_token, invite_request, invite_to_other_request, list_request, preview_request, reason,
+    resend_request, status_reason, test_actor, token_payload,
 };
 
-/// Every purpose there is a key for.
+/// Every purpose that has a key.
 const PURPOSES: [Purpose; 6] = [
     Purpose::Accept,
     Purpose::Page,
@@ -31,53 +34,40 @@ const PURPOSES: [Purpose; 6] = [
     Purpose::Check,
 ];
 
-/// What each method that takes a token says to this one; they never agree to differ.
-async fn refusal(world: &World, token: &str) -> (tonic::Code, String, Vec<u8>) {
+/// Calls each method that takes a token. Asserts that all refuse the token in the same way, and returns one refusal.
+async fn refusal(world: &World, token: &str) -> Status {
     let mut client = world.client();
-    let preview = PreviewRequest {
-        token: token.to_owned(),
-    };
+    let preview = preview_request(token);
     let decline = DeclineRequest {
-        token: token.to_owned(),
         suppress: true,
+        ..decline_request(token)
     };
-    // Whoever fails too often has to wait: each attempt is somebody else's.
+    // Failed accepts are limited for each user, so every attempt is for another user.
     let user_id = format!("new-{}", Uuid::new_v4());
     let accept = accept_request(token, &user_id, "a@b.co");
-    let told: Vec<_> = [
+    let refusals = [
         client.preview(preview).await.map(drop),
         client.decline(decline).await.map(drop),
         client.accept(accept).await.map(drop),
     ]
-    .into_iter()
-    .map(|answer| answer.expect_err("a token that is none was taken"))
-    .map(|status: Status| {
-        (
-            status.code(),
-            status.message().to_owned(),
-            status.details().to_vec(),
-        )
-    })
-    .collect();
-    assert!(told.iter().all(|one| *one == told[0]), "{told:?}");
-    told.into_iter().next().unwrap()
+    .map(|answer| answer.expect_err("an invalid token was accepted"));
+    for refusal in &refusals {
+        assert_eq!(parts(refusal), parts(&refusals[0]));
+    }
+    let [refusal, ..] = refusals;
+    refusal
 }
 
-fn reason_of(refusal: &(tonic::Code, String, Vec<u8>)) -> String {
-    let details = refusal.2.clone().into();
-    reason(Err::<(), _>(Status::with_details(
-        refusal.0,
-        refusal.1.clone(),
-        details,
-    )))
+/// The code, the message and the details.
+fn parts(refusal: &Status) -> (Code, String, Vec<u8>) {
+    (
+        refusal.code(),
+        refusal.message().to_owned(),
+        refusal.details().to_vec(),
+    )
 }
 
-fn payload(token: &str) -> Vec<u8> {
-    let encoded = token.strip_prefix("inv1_").unwrap();
-    URL_SAFE_NO_PAD.decode(encoded).unwrap()
-}
-
-fn sealed(payload: &[u8]) -> String {
+fn encoded(payload: &[u8]) -> String {
     format!("inv1_{}", URL_SAFE_NO_PAD.encode(payload))
 }
 
@@ -86,63 +76,62 @@ async fn is_pending(world: &World, invitation: &Invitation) -> bool {
 }
 
 #[tokio::test]
-async fn no_method_believes_a_token_with_any_one_bit_flipped() {
+async fn every_method_refuses_a_token_with_any_one_bit_flipped() {
     let mut world = World::start().await;
     let (invitation, token) = world.invite_one("a@b.co").await;
-    let genuine = payload(&token);
     let mut first = None;
-    for bit in 0..genuine.len() * 8 {
-        let mut flipped = genuine.clone();
-        flipped[bit / 8] ^= 1 << (bit % 8);
-        let told = refusal(&world, &sealed(&flipped)).await;
-        assert_eq!(reason_of(&told), "TOKEN_INVALID", "bit {bit}");
-        // The same bytes, whichever bit it was.
-        assert_eq!(&told, first.get_or_insert(told.clone()), "bit {bit}");
+    for bit in 0..token_payload(&token).len() * 8 {
+        let flipped = forge_token(&token, |payload| payload[bit / 8] ^= 1 << (bit % 8));
+        let refusal = refusal(&world, &flipped).await;
+        assert_eq!(status_reason(&refusal), "TOKEN_INVALID", "bit {bit}");
+        // The response has the same bytes for every bit.
+        let refusal = parts(&refusal);
+        assert_eq!(&refusal, first.get_or_insert(refusal.clone()), "bit {bit}");
     }
     assert!(is_pending(&world, &invitation).await);
 }
 
 #[tokio::test]
-async fn the_proof_of_one_invitation_opens_no_other() {
+async fn the_signature_of_one_invitation_is_invalid_for_another() {
     let mut world = World::start().await;
     let (invitation, token) = world.invite_one("a@b.co").await;
-    let (second, neighbors) = world.invite_one("n@b.co").await;
-    let request = BulkCreateRequest {
-        organization_id: OTHER.to_owned(),
-        inviter_user_id: "eve".to_owned(),
-        ..invite_request(&["a@b.co"])
-    };
-    let made = world.client().bulk_create(request).await.unwrap();
-    let foreign = created(&made.into_inner().results[0]);
+    let (second, token_of_second) = world.invite_one("n@b.co").await;
+    let request = invite_to_other_request(&["a@b.co"]);
+    let response = world.bulk_create(request).await;
+    let of_other_organization = created(&response.results[0]);
     world.deliver_all().await;
-    let foreigns = world.mail_to("a@b.co").token();
-    assert_ne!(foreigns, token);
-    // Each with the id of the others under its own proof.
-    let tokens = [&token, &neighbors, &foreigns];
-    for (of, proof) in tokens.iter().enumerate() {
-        for (at, id) in tokens.iter().enumerate().filter(|(at, _)| *at != of) {
-            let mut spliced = payload(proof);
-            spliced[2..18].copy_from_slice(&payload(id)[2..18]);
-            let told = refusal(&world, &sealed(&spliced)).await;
-            assert_eq!(reason_of(&told), "TOKEN_INVALID", "{of} {at}");
+    let token_of_other_organization = world.mail_to("a@b.co").token();
+    assert_ne!(token_of_other_organization, token);
+    // Combines the signature of each token with the id of each other one.
+    let tokens = [&token, &token_of_second, &token_of_other_organization];
+    for (of, signed) in tokens.iter().enumerate() {
+        for (at, other) in tokens.iter().enumerate().filter(|(at, _)| *at != of) {
+            let spliced = forge_token(signed, |payload| {
+                payload[2..18].copy_from_slice(&token_payload(other)[2..18]);
+            });
+            let refusal = refusal(&world, &spliced).await;
+            assert_eq!(status_reason(&refusal), "TOKEN_INVALID", "{of} {at}");
         }
     }
     assert!(is_pending(&world, &invitation).await && is_pending(&world, &second).await);
-    // The organization and the role come from the row that the token proves itself against.
-    let accepted = world.accept(&foreigns, "new", "a@b.co").await.unwrap();
+    // The organization and the role come from the row of the invitation and not from the token.
+    let accepted = world
+        .accept(&token_of_other_organization, "new", "a@b.co")
+        .await
+        .unwrap();
     let membership = accepted.membership.unwrap();
     assert_eq!(
         (
             membership.organization_id.as_str(),
             membership.invitation_id
         ),
-        (OTHER, foreign.id)
+        (OTHER, of_other_organization.id)
     );
     assert!(is_pending(&world, &invitation).await);
 }
 
-/// A token made as this service makes them, with whatever is named.
-struct Forgery<'a> {
+/// The parts of a token. It is signed as the service signs tokens.
+struct ForgedToken<'a> {
     purpose: Purpose,
     context: &'a [u8],
     organization_id: &'a str,
@@ -151,7 +140,7 @@ struct Forgery<'a> {
     email: &'a str,
 }
 
-impl Forgery<'_> {
+impl ForgedToken<'_> {
     fn token(&self, id: Uuid) -> String {
         let key = Keyring::parse(KEYS).unwrap().derive(1, self.purpose);
         let mac = Hmac::<Sha256>::new_from_slice(&key.unwrap())
@@ -164,7 +153,7 @@ impl Forgery<'_> {
             .chain_update(Sha256::digest(self.email))
             .finalize()
             .into_bytes();
-        sealed(&[&[1, 1], id.as_bytes().as_slice(), mac.as_slice()].concat())
+        encoded(&[&[1, 1], id.as_bytes().as_slice(), mac.as_slice()].concat())
     }
 }
 
@@ -178,7 +167,7 @@ async fn a_token_is_bound_to_its_purpose_organization_address_and_generation() {
         .fetch_one(&mut world.database().await)
         .await
         .unwrap();
-    let genuine = || Forgery {
+    let genuine = || ForgedToken {
         purpose: Purpose::Accept,
         context: b"invitations/accept/v1\0",
         organization_id: ACME,
@@ -186,44 +175,44 @@ async fn a_token_is_bound_to_its_purpose_organization_address_and_generation() {
         nonce: &nonce,
         email: "a@b.co",
     };
-    // The forger knows how it is done.
+    // The unchanged parts make the genuine token.
     assert_eq!(genuine().token(id), token);
     let mut forged = vec![
-        Forgery {
+        ForgedToken {
             organization_id: OTHER,
             ..genuine()
         },
-        Forgery {
+        ForgedToken {
             generation: 2,
             ..genuine()
         },
-        Forgery {
+        ForgedToken {
             nonce: &[0; 16],
             ..genuine()
         },
-        Forgery {
+        ForgedToken {
             email: "eve@example.com",
             ..genuine()
         },
-        Forgery {
+        ForgedToken {
             context: b"invitations/unsubscribe/v1\0",
             ..genuine()
         },
     ];
-    forged.extend(PURPOSES[1..].iter().map(|purpose| Forgery {
+    forged.extend(PURPOSES[1..].iter().map(|purpose| ForgedToken {
         purpose: *purpose,
         ..genuine()
     }));
-    for (number, forgery) in forged.iter().enumerate() {
-        let told = refusal(&world, &forgery.token(id)).await;
-        assert_eq!(reason_of(&told), "TOKEN_INVALID", "{number}");
+    for (number, forged) in forged.iter().enumerate() {
+        let refusal = refusal(&world, &forged.token(id)).await;
+        assert_eq!(status_reason(&refusal), "TOKEN_INVALID", "{number}");
     }
     assert!(is_pending(&world, &invitation).await);
     world.accept(&token, "new", "a@b.co").await.unwrap();
 }
 
 #[tokio::test]
-async fn what_proves_something_else_is_no_token() {
+async fn credentials_of_other_kinds_are_not_invitation_tokens() {
     let mut world = World::start().await;
     let (invitation, _) = world.invite_one("a@b.co").await;
     world.invite_one("c@b.co").await;
@@ -239,12 +228,11 @@ async fn what_proves_something_else_is_no_token() {
         .bounce_address(&keyring, "bounces@example.com")
         .unwrap();
     let list = ListRequest {
-        organization_id: ACME.to_owned(),
         page_size: 1,
-        ..Default::default()
+        ..list_request()
     };
-    let page = world.client().list(list).await.unwrap().into_inner();
-    let proofs = [
+    let page = world.list(list).await;
+    let credentials = [
         unsubscribe.clone(),
         format!("inv1_{unsubscribe}"),
         bounce.clone(),
@@ -253,56 +241,52 @@ async fn what_proves_something_else_is_no_token() {
         invitation.id.clone(),
         "all".to_owned(),
     ];
-    for proof in &proofs {
-        assert!(proof.len() > 2);
-        // One of a token's length is at best a token of nothing.
-        let told = reason_of(&refusal(&world, proof).await);
+    for credential in &credentials {
+        assert!(credential.len() > 2);
+        // A credential with the length of a token has an invalid signature.
+        let reason = status_reason(&refusal(&world, credential).await);
         assert!(
-            ["TOKEN_MALFORMED", "TOKEN_INVALID"].contains(&told.as_str()),
-            "{told}"
+            ["TOKEN_MALFORMED", "TOKEN_INVALID"].contains(&reason.as_str()),
+            "{reason}"
         );
     }
-    // Filled up to a token's length they are tokens of nothing.
-    for proof in proofs {
-        let mut bytes = Sha256::digest(&proof).to_vec();
+    // Extended to the length of a token, the others have an invalid signature too.
+    for credential in credentials {
+        let mut bytes = Sha256::digest(&credential).to_vec();
         bytes.resize(50, 1);
-        let told = refusal(&world, &sealed(&bytes)).await;
-        assert_eq!(reason_of(&told), "TOKEN_INVALID");
+        let refusal = refusal(&world, &encoded(&bytes)).await;
+        assert_eq!(status_reason(&refusal), "TOKEN_INVALID");
     }
-    // And the other way around: a token opens no call and stops no mail.
+    // Conversely, a token neither authenticates a call nor unsubscribes an address.
     let token = world.mail_to("a@b.co").token();
     assert!(!world.service.is_unsubscribe_token(&token));
     let mut client = world.client_of(&token);
-    let preview = PreviewRequest { token };
+    let preview = preview_request(&token);
     let refused = client.preview(preview).await;
     assert_eq!(reason(refused), "CREDENTIALS_INVALID");
 }
 
 #[tokio::test]
-async fn a_link_that_was_replaced_in_any_way_is_dead() {
+async fn a_replaced_link_is_invalid() {
     let mut world = World::start().await;
     let (invitation, first) = world.invite_one("a@b.co").await;
     let resend = ResendRequest {
-        organization_id: ACME.to_owned(),
-        invitation_id: invitation.id.clone(),
         rotate_token: true,
-        ..Default::default()
+        ..resend_request(&invitation.id)
     };
     world.client().resend(resend).await.unwrap();
     world.deliver_all().await;
     let second = world.mail_to("a@b.co").token();
     let bulk_resend = BulkResendRequest {
-        organization_id: ACME.to_owned(),
-        invitation_ids: vec![invitation.id.clone()],
         rotate_token: true,
-        ..Default::default()
+        ..bulk_resend_request(&[&invitation.id])
     };
     world.client().bulk_resend(bulk_resend).await.unwrap();
     world.deliver_all().await;
     let third = world.mail_to("a@b.co").token();
-    for dead in [&first, &second] {
-        let told = refusal(&world, dead).await;
-        assert_eq!(reason_of(&told), "TOKEN_INVALID");
+    for replaced in [&first, &second] {
+        let refusal = refusal(&world, replaced).await;
+        assert_eq!(status_reason(&refusal), "TOKEN_INVALID");
     }
     let replace = BulkCreateRequest {
         on_existing: OnExisting::Replace.into(),
@@ -311,13 +295,13 @@ async fn a_link_that_was_replaced_in_any_way_is_dead() {
     world.client().bulk_create(replace).await.unwrap();
     world.deliver_all().await;
     let fourth = world.mail_to("a@b.co").token();
-    let told = world.accept(&third, "new", "a@b.co").await;
-    assert_eq!(reason(told), "REVOKED");
-    // Used up, it opens nothing for anybody else, however often it is played back.
+    let refused = world.accept(&third, "new", "a@b.co").await;
+    assert_eq!(reason(refused), "REVOKED");
+    // A used link is invalid for every other user, also when it is replayed.
     world.accept(&fourth, "new", "a@b.co").await.unwrap();
     for _ in 0..3 {
-        let told = world.accept(&fourth, "eve", "a@b.co").await;
-        assert_eq!(reason(told), "ALREADY_ACCEPTED");
+        let refused = world.accept(&fourth, "eve", "a@b.co").await;
+        assert_eq!(reason(refused), "ALREADY_ACCEPTED");
     }
 }
 
@@ -326,11 +310,11 @@ async fn a_token_of_another_deployment_is_refused() {
     let mut world = World::start().await;
     let (invitation, token) = world.invite_one("a@b.co").await;
     let id: Uuid = invitation.id.parse().unwrap();
-    // The same database, copied; keys of their own.
-    let stranger = world.service_with_keys("1 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n");
-    let token = invitations::domain::token::Token::parse(&token).unwrap();
+    // A deployment with a copy of the database and its own keys.
+    let other = world.service_with_keys("1 AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE\n");
+    let token = Token::parse(&token).unwrap();
     assert_eq!(token.invitation_id(), id);
-    let refused = stranger
+    let refused = other
         .run(PreviewInvitation {
             token,
             actor: test_actor(),

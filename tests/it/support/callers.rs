@@ -84,6 +84,6 @@ fn caller(name: &str, scopes: &[Scope], organization_id: Option<&str>) -> Caller
     }
 }
 
-pub(super) fn token_credential(token: &str) -> CallerCredential {
+pub(crate) fn token_credential(token: &str) -> CallerCredential {
     CallerCredential::TokenSha256(Sha256::digest(token).into())
 }

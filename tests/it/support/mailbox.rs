@@ -16,7 +16,7 @@ pub(crate) struct ReceivedMail {
 }
 
 impl ReceivedMail {
-    pub(super) fn parse(received: &ReceivedMessage) -> Self {
+    pub(crate) fn parse(received: &ReceivedMessage) -> Self {
         let raw = received.unstuffed();
         let message = MessageParser::default().parse(&raw).unwrap();
         Self {

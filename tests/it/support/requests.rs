@@ -8,11 +8,12 @@ use invitations::proto::{
     AcceptRequest, BulkCreateRequest, BulkResendRequest, BulkRevokeRequest, DeclineRequest,
     DeleteMembershipRequest, DeleteOrganizationRequest, GetBatchRequest, GetMembershipRequest,
     GetRequest, ListRequest, NewInvitation, PreviewRequest, RequeueRequest, ResendFilter,
-    ResendRequest, RevokeFilter, RevokeRequest,
+    ResendRequest, RevokeFilter, RevokeRequest, UpsertUsersRequest,
 };
 use prost_types::{Struct, Value, value::Kind};
 use uuid::Uuid;
 
+use crate::support::directory::user;
 use crate::support::fixtures::{ACME, OTHER};
 
 /// Addresses such as `p0@b.co`.
@@ -198,6 +199,13 @@ pub(crate) fn delete_membership_request(user_id: &str) -> DeleteMembershipReques
 pub(crate) fn delete_organization_request() -> DeleteOrganizationRequest {
     DeleteOrganizationRequest {
         organization_id: ACME.to_owned(),
+    }
+}
+
+/// Upserts one user without addresses.
+pub(crate) fn upsert_user_request(user_id: &str) -> UpsertUsersRequest {
+    UpsertUsersRequest {
+        users: vec![user(user_id, "Somebody", &[])],
     }
 }
 

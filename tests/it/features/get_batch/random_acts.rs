@@ -1,15 +1,22 @@
-//! A long series of random calls, deliveries, reports and passing of time, after which the counts of every batch are
-//! exact.
+//! A long series of random calls, deliveries, reports and passing of time, after which the counts of every batch are exact.
+
+use invitations::domain::ids::OrganizationId;
 use invitations::proto::{
     BulkCreateRequest, BulkCreateResponse, BulkResendRequest, BulkRevokeRequest, DeclineRequest,
     NewInvitation, OnExisting, RequeueRequest, ResendFilter, RevokeFilter, new_invitation,
 };
-use invitations::service::{Feedback, FeedbackKind, RecordFeedback};
+use invitations::service::{Feedback, FeedbackKind, RecordFeedback, Retention};
+use invitations::store::Connection;
+use invitations::store::batches::{self, Done};
 use time::Duration;
+use uuid::Uuid;
 
-use crate::support::batch_counts::{assert_batch_counts, wait_until_events_are_final};
+use crate::support::batch_counts::{
+    BatchStateCounts, assert_batch_counts, get_batch, state_counts, wait_until_events_are_final,
+};
 use crate::support::feedback::{feedback, sent_mail};
 use crate::support::relay::SmtpStep;
+use crate::support::watch_stream::{WatchStream, watch_request};
 use crate::support::{
     ACME, World, bulk_resend_by_filter, bulk_revoke_by_filter, create_request, item,
     requeue_request, resend_request, revoke_request,
@@ -87,7 +94,7 @@ async fn call_concurrently(world: &World, random: &mut SeededRandom, created: &m
     };
     let client = || world.client();
     let (mut first, mut second, mut third, mut fourth) = (client(), client(), client(), client());
-    let (one, other, resending, revoking, folded) = tokio::join!(
+    let (one, other, resent, revoked, folded) = tokio::join!(
         first.bulk_create(one),
         second.bulk_create(other),
         third.bulk_resend(resend),
@@ -98,7 +105,7 @@ async fn call_concurrently(world: &World, random: &mut SeededRandom, created: &m
     for answer in [one, other].into_iter().flatten() {
         remember(created, answer.into_inner());
     }
-    drop((resending, revoking));
+    drop((resent, revoked));
     folded.unwrap();
 }
 

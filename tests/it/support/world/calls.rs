@@ -2,16 +2,19 @@
 
 use invitations::proto::{
     AcceptResponse, BulkCreateRequest, BulkCreateResponse, DeleteOrganizationResponse, Delivery,
-    EraseAddressRequest, EraseAddressResponse, Invitation, ListRequest, ListResponse, Membership,
-    Organization, SuppressionServiceAddRequest, SuppressionServiceLiftRequest, UpsertResult, User,
+    EraseAddressRequest, EraseAddressResponse, Invitation, ListMembershipsRequest, ListRequest,
+    ListResponse, Membership, NewInvitation, Organization, SuppressionServiceAddRequest,
+    SuppressionServiceLiftRequest, UpsertResult, User,
 };
 use tonic::{Response, Status};
 
 use super::World;
 use crate::support::directory::{self, assert_upserted, membership, user};
+use crate::support::links::token_of_link;
 use crate::support::requests::{
-    accept_request, decline_request, delete_organization_request, get_membership_request,
-    get_request, invite_request, numbered_emails, resend_request, revoke_request,
+    accept_request, create_request, decline_request, delete_organization_request,
+    get_membership_request, get_request, invite_request, numbered_emails, resend_request,
+    revoke_request,
 };
 use crate::support::responses::{created, created_ids};
 
@@ -24,6 +27,17 @@ impl World {
     /// Invites addresses into ACME on behalf of `ada`.
     pub(crate) async fn invite(&self, emails: &[impl AsRef<str>]) -> BulkCreateResponse {
         self.bulk_create(invite_request(emails)).await
+    }
+
+    /// Creates one item. Returns the token of its link, which no email contains yet.
+    pub(crate) async fn create_with_link(&self, item: NewInvitation) -> String {
+        let request = BulkCreateRequest {
+            return_link: true,
+            ..create_request(vec![item])
+        };
+        let result = self.bulk_create(request).await.results.remove(0);
+        created(&result);
+        token_of_link(&result.link)
     }
 
     /// Invites `p0@DOMAIN`, `p1@DOMAIN` and so on. Returns the ids of the invitations.
@@ -138,6 +152,18 @@ impl World {
         let request = get_membership_request(user_id);
         let response = self.directory().get_membership(request).await;
         response.map(|response| response.into_inner().membership.unwrap())
+    }
+
+    /// Reads the memberships of an organization. Fails if they do not fit on one page.
+    pub(crate) async fn memberships(&self, organization_id: &str) -> Vec<Membership> {
+        let request = ListMembershipsRequest {
+            organization_id: organization_id.to_owned(),
+            ..Default::default()
+        };
+        let response = self.directory().list_memberships(request).await;
+        let page = response.unwrap().into_inner();
+        assert_eq!(page.next_page_token, "");
+        page.memberships
     }
 
     /// Deletes ACME.

@@ -1,0 +1,5 @@
+//! Peers that send too much, too slowly, or nothing.
+
+mod floods;
+mod overload;
+mod slow_readers;

@@ -1,0 +1,6 @@
+//! Failures of SMTP relays and of providers with an HTTP API.
+
+mod provider_calls;
+mod provider_results;
+mod smtp_session;
+mod smtp_stages;

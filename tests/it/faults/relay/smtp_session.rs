@@ -1,0 +1,290 @@
+//! The SMTP session with a relay that refuses, answers incorrectly or closes the connection. Every case is a real
+//! conversation over TCP.
+
+use std::time::Duration;
+
+use invitations::mail::outcome::{Fate, Stage};
+use invitations::mail::smtp::SmtpTls;
+
+use crate::support::relay::{Encryption, Relay, RelayAction, SmtpStep};
+use crate::support::smtp_session::{
+    PIPELINING, SHORT_TIMEOUT, deliver, message, message_with_note, open_session, plain_session,
+    recipients, send_error, session_with_short_timeouts, smtp_config, start_relay,
+};
+
+#[tokio::test]
+async fn a_refused_recipient_keeps_the_connection_open() {
+    for is_pipelining in PIPELINING {
+        let relay = start_relay(is_pipelining).await;
+        relay
+            .reply_once(SmtpStep::Rcpt, "450 4.2.0 greylisted")
+            .reply_once(SmtpStep::Rcpt, "550 5.1.1 <reader2@example.com> unknown");
+        let mut session = plain_session(&relay);
+        let greylisted = send_error(&mut session, &message(1)).await;
+        assert_eq!(
+            (greylisted.fate, greylisted.reply_code),
+            (Fate::Retry, Some(450))
+        );
+        let unknown = send_error(&mut session, &message(2)).await;
+        assert_eq!(
+            (unknown.fate, unknown.stage),
+            (Fate::Discard, Stage::RcptTo)
+        );
+        assert_eq!(unknown.text, "5.1.1 <[address]> unknown");
+        deliver(&mut session, 3).await;
+        let connections = relay.connections();
+        assert_eq!(connections.len(), 1);
+        let expected = if is_pipelining {
+            "EHLO EHLO MAIL RCPT DATA RSET MAIL RCPT DATA RSET MAIL RCPT DATA"
+        } else {
+            "EHLO EHLO MAIL RCPT RSET MAIL RCPT RSET MAIL RCPT DATA"
+        };
+        assert_eq!(connections[0].verbs.join(" "), expected);
+        assert_eq!(recipients(&relay), ["RCPT TO:<reader3@example.com>"]);
+    }
+}
+
+#[tokio::test]
+async fn a_refused_message_keeps_the_connection_open() {
+    for is_pipelining in PIPELINING {
+        let relay = start_relay(is_pipelining).await;
+        relay
+            .reply_once(SmtpStep::Data, "451 4.3.0 later")
+            .reply_once(SmtpStep::Message, "554 5.7.1 spam")
+            .reply_once(SmtpStep::Message, "552 5.2.2 full");
+        let mut session = plain_session(&relay);
+        let expected = [
+            (Fate::Retry, Stage::Data),
+            (Fate::Discard, Stage::FinalReply),
+            (Fate::Retry, Stage::FinalReply),
+        ];
+        for (number, (fate, stage)) in (1..).zip(expected) {
+            let error = send_error(&mut session, &message(number)).await;
+            assert_eq!((error.fate, error.stage), (fate, stage));
+            assert!(!error.is_ambiguous());
+        }
+        deliver(&mut session, 4).await;
+        assert_eq!(relay.connections().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_late_reply_is_never_attributed_to_the_next_email() {
+    for is_pipelining in PIPELINING {
+        for (on, stage, fate) in [
+            (SmtpStep::Mail, Stage::MailFrom, Fate::LaneDown),
+            (SmtpStep::Rcpt, Stage::RcptTo, Fate::Retry),
+            (SmtpStep::Data, Stage::Data, Fate::Retry),
+            (SmtpStep::Message, Stage::FinalReply, Fate::Retry),
+        ] {
+            let relay = start_relay(is_pipelining).await;
+            let late = "550 5.1.1 meant for the first".to_owned();
+            relay.act_once(on, RelayAction::ReplyLate(SHORT_TIMEOUT * 2, late));
+            let mut session = session_with_short_timeouts(&relay);
+            let error = send_error(&mut session, &message(1)).await;
+            assert_eq!((error.stage, error.fate), (stage, fate), "{on:?}");
+            assert_eq!(error.is_ambiguous(), on == SmtpStep::Message);
+            session.send(&message(2)).await.unwrap();
+            assert_eq!(relay.connections().len(), 2, "{on:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_canceled_send_closes_its_connection() {
+    for is_pipelining in PIPELINING {
+        let relay = start_relay(is_pipelining).await;
+        relay.act_once(SmtpStep::Data, RelayAction::Silence);
+        let mut session = plain_session(&relay);
+        let first = message(1);
+        let at_data = async {
+            while !relay
+                .connections()
+                .iter()
+                .any(|connection| connection.verbs.iter().any(|verb| verb == "DATA"))
+            {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::select! {
+            _ = session.send(&first) => panic!("it was answered"),
+            () = at_data => {}
+        }
+        assert_eq!(session.idle_deadline(), None);
+        deliver(&mut session, 2).await;
+        assert_eq!(relay.connections().len(), 2);
+        assert_eq!(recipients(&relay), ["RCPT TO:<reader2@example.com>"]);
+    }
+}
+
+#[tokio::test]
+async fn only_reply_250_after_the_final_dot_is_success() {
+    for is_pipelining in PIPELINING {
+        for reply in ["354 go on", "251 forwarded", "220 hello"] {
+            let relay = start_relay(is_pipelining).await;
+            relay.reply_once(SmtpStep::Message, reply);
+            let mut session = plain_session(&relay);
+            let error = send_error(&mut session, &message(1)).await;
+            assert_eq!((error.fate, error.stage), (Fate::Retry, Stage::FinalReply));
+            assert!(error.is_ambiguous(), "{reply}");
+            assert_eq!(session.idle_deadline(), None, "kept after {reply}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_unexpected_positive_reply_ends_the_connection() {
+    for is_pipelining in PIPELINING {
+        for (on, reply) in [
+            (SmtpStep::Mail, "354 go on"),
+            (SmtpStep::Rcpt, "354 go on"),
+            (SmtpStep::Data, "250 ok"),
+        ] {
+            let relay = start_relay(is_pipelining).await;
+            relay.reply_once(on, reply);
+            let mut session = plain_session(&relay);
+            let error = send_error(&mut session, &message(1)).await;
+            assert_eq!(error.fate, Fate::LaneDown, "{on:?}");
+            deliver(&mut session, 2).await;
+            assert_eq!(relay.connections().len(), 2);
+        }
+    }
+}
+
+#[tokio::test]
+async fn reply_421_pauses_the_lane() {
+    for is_pipelining in PIPELINING {
+        for on in [
+            SmtpStep::Greeting,
+            SmtpStep::Mail,
+            SmtpStep::Rcpt,
+            SmtpStep::Data,
+            SmtpStep::Message,
+        ] {
+            let relay = start_relay(is_pipelining).await;
+            relay.act_once(
+                on,
+                RelayAction::ReplyAndClose("421 4.3.2 closing".to_owned()),
+            );
+            let mut session = plain_session(&relay);
+            let error = send_error(&mut session, &message(1)).await;
+            assert_eq!(
+                (error.fate, error.reply_code),
+                (Fate::LaneDown, Some(421)),
+                "{on:?}"
+            );
+            assert!(error.is_throttle() && !error.is_ambiguous());
+            deliver(&mut session, 2).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_failure_before_the_recipient_is_a_lane_failure() {
+    for (on, reply) in [
+        (SmtpStep::Greeting, "554 5.7.1 go away"),
+        (SmtpStep::Ehlo, "550 5.7.1 bad name"),
+        (SmtpStep::Mail, "550 5.7.1 not you"),
+        (SmtpStep::Mail, "451 4.3.0 later"),
+        (SmtpStep::Greeting, "HTTP/1.1 400 Bad Request"),
+    ] {
+        let relay = Relay::start(Encryption::None).await;
+        relay.act_once(on, RelayAction::ReplyAndClose(reply.to_owned()));
+        let error = send_error(&mut plain_session(&relay), &message(1)).await;
+        assert_eq!(error.fate, Fate::LaneDown, "{on:?} {reply}");
+    }
+    let relay = Relay::start(Encryption::None).await;
+    let mut session = plain_session(&relay);
+    drop(relay);
+    let error = send_error(&mut session, &message(1)).await;
+    assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Connect));
+}
+
+#[tokio::test]
+async fn a_server_without_a_greeting_times_out() {
+    let relay = Relay::start(Encryption::None).await;
+    relay.act_once(SmtpStep::Greeting, RelayAction::Silence);
+    let mut config = smtp_config(&relay, SmtpTls::None);
+    config.timeouts.greeting = SHORT_TIMEOUT;
+    let error = send_error(&mut open_session(config), &message(1)).await;
+    assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Greeting));
+}
+
+#[tokio::test]
+async fn a_reply_that_is_not_text_fails_the_attempt_and_closes_the_connection() {
+    for is_pipelining in PIPELINING {
+        let relay = start_relay(is_pipelining).await;
+        let latin_1 = b"550 5.1.1 Empf\xe4nger unbekannt\r\n".to_vec();
+        relay.act_once(SmtpStep::Rcpt, RelayAction::ReplyBytes(latin_1));
+        let mut session = plain_session(&relay);
+        let error = send_error(&mut session, &message(1)).await;
+        assert_eq!((error.fate, error.stage), (Fate::Retry, Stage::RcptTo));
+        deliver(&mut session, 2).await;
+        assert_eq!(relay.connections().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_lost_after_the_final_dot_is_ambiguous_and_before_it_is_not() {
+    for is_pipelining in PIPELINING {
+        let relay = start_relay(is_pipelining).await;
+        relay
+            .act_once(SmtpStep::Rcpt, RelayAction::Close)
+            .act_once(SmtpStep::Message, RelayAction::Close);
+        let mut session = plain_session(&relay);
+        let before = send_error(&mut session, &message(1)).await;
+        assert_eq!(
+            (before.fate, before.is_ambiguous()),
+            (Fate::LaneDown, false)
+        );
+        let after = send_error(&mut session, &message(1)).await;
+        assert_eq!((after.fate, after.is_ambiguous()), (Fate::Retry, true));
+        deliver(&mut session, 1).await;
+
+        // Longer than the socket buffers, so that the client notices the loss before the final dot.
+        let long = message_with_note(2, &"long ".repeat(200_000));
+        relay.act_once(
+            SmtpStep::Data,
+            RelayAction::ReplyAndClose("354 go on".to_owned()),
+        );
+        let amid = send_error(&mut session, &long).await;
+        assert!(amid.fate == Fate::LaneDown && amid.stage < Stage::FinalReply);
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_sends_an_extra_reply_receives_no_further_command() {
+    for is_pipelining in PIPELINING {
+        let relay = start_relay(is_pipelining).await;
+        relay.reply_once(
+            SmtpStep::Message,
+            "250 2.0.0 queued\r\n250 2.0.0 and the next one too",
+        );
+        let mut session = plain_session(&relay);
+        deliver(&mut session, 1).await;
+        deliver(&mut session, 2).await;
+        assert_eq!(relay.connections().len(), 2);
+        assert_eq!(relay.received().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_reused_connection_that_the_server_closed_is_replaced_once() {
+    for is_pipelining in PIPELINING {
+        let relay = start_relay(is_pipelining).await;
+        relay
+            .reply_once(SmtpStep::Mail, "250 2.1.0 ok")
+            .act_once(SmtpStep::Mail, RelayAction::Close)
+            .reply_once(SmtpStep::Mail, "250 2.1.0 ok")
+            .act_once(SmtpStep::Mail, RelayAction::Close)
+            .act_once(SmtpStep::Mail, RelayAction::Close);
+        let mut session = plain_session(&relay);
+        deliver(&mut session, 1).await;
+        deliver(&mut session, 2).await;
+        assert_eq!(relay.connections().len(), 2);
+        // The client reconnects only once. If the new connection is closed as well, the lane has failed.
+        let error = send_error(&mut session, &message(3)).await;
+        assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::MailFrom));
+        assert_eq!(relay.connections().len(), 3);
+    }
+}

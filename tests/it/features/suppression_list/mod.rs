@@ -1,0 +1,93 @@
+//! The suppression list: adding, lifting and listing suppressions, and who may do that.
+
+mod changes;
+mod lists;
+
+use invitations::proto::{
+    AddOutcome, AddResult, Suppression, SuppressionServiceAddRequest,
+    SuppressionServiceAddResponse, SuppressionServiceLiftRequest, SuppressionServiceLiftResponse,
+    SuppressionServiceListRequest, SuppressionServiceListResponse,
+};
+use prost_types::Timestamp;
+use time::OffsetDateTime;
+use tonic::Status;
+
+use crate::support::World;
+
+/// Suppresses addresses for an organization, or for all if the id is empty.
+fn add_request(organization_id: &str, emails: &[impl AsRef<str>]) -> SuppressionServiceAddRequest {
+    SuppressionServiceAddRequest {
+        emails: owned(emails),
+        organization_id: organization_id.to_owned(),
+        expire_time: None,
+    }
+}
+
+/// Lifts suppressions of an organization, or those for all if the id is empty.
+fn lift_request(
+    organization_id: &str,
+    emails: &[impl AsRef<str>],
+) -> SuppressionServiceLiftRequest {
+    SuppressionServiceLiftRequest {
+        emails: owned(emails),
+        organization_id: organization_id.to_owned(),
+    }
+}
+
+fn list_request_of(organization_id: &str) -> SuppressionServiceListRequest {
+    SuppressionServiceListRequest {
+        organization_id: organization_id.to_owned(),
+        ..Default::default()
+    }
+}
+
+fn owned(emails: &[impl AsRef<str>]) -> Vec<String> {
+    let emails = emails.iter();
+    emails.map(|email| email.as_ref().to_owned()).collect()
+}
+
+fn timestamp(time: OffsetDateTime) -> Timestamp {
+    Timestamp {
+        seconds: time.unix_timestamp(),
+        nanos: 0,
+    }
+}
+
+async fn add_as(
+    world: &World,
+    caller: &str,
+    request: SuppressionServiceAddRequest,
+) -> Result<SuppressionServiceAddResponse, Status> {
+    let answer = world.suppressions_of(caller).add(request).await?;
+    Ok(answer.into_inner())
+}
+
+async fn lift_as(
+    world: &World,
+    caller: &str,
+    request: SuppressionServiceLiftRequest,
+) -> Result<SuppressionServiceLiftResponse, Status> {
+    let answer = world.suppressions_of(caller).lift(request).await?;
+    Ok(answer.into_inner())
+}
+
+async fn list_as(
+    world: &World,
+    caller: &str,
+    request: SuppressionServiceListRequest,
+) -> Result<SuppressionServiceListResponse, Status> {
+    let answer = world.suppressions_of(caller).list(request).await?;
+    Ok(answer.into_inner())
+}
+
+/// All suppressions of all organizations.
+async fn all_suppressions(world: &World) -> Vec<Suppression> {
+    let request = SuppressionServiceListRequest::default();
+    let page = list_as(world, "all", request).await.unwrap();
+    assert!(page.next_page_token.is_empty(), "there is more");
+    page.suppressions
+}
+
+fn add_outcomes(results: &[AddResult]) -> Vec<AddOutcome> {
+    results.iter().map(AddResult::outcome).collect()
+}

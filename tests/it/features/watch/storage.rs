@@ -1,0 +1,111 @@
+//! How long events are stored, and what reading them costs.
+
+use invitations::domain::event::EventPosition;
+use invitations::domain::ids::OrganizationId;
+use invitations::service::Retention;
+use invitations::store::batches;
+use invitations::store::invitation_events::{self, Reading};
+use uuid::Uuid;
+
+use super::{all_event_ids, begin_transaction, commit, invite_many};
+use crate::support::batch_counts::{assert_batch_counts, wait_until_events_are_final};
+use crate::support::page_reads::count_pages_read;
+use crate::support::{ACME, EVENTS_KEPT, START, World};
+
+#[tokio::test]
+async fn events_are_kept_until_they_are_counted_and_their_retention_has_passed() {
+    let mut world = World::start().await;
+    world.may_leave_mail();
+    invite_many(&world, "person", 3).await;
+    let retention = Retention {
+        events: Some(EVENTS_KEPT),
+        ..Retention::default()
+    };
+    let mut database = world.database().await;
+    world.clock.advance(time::Duration::days(8));
+    world.service.purge(&retention).await.unwrap();
+    let events = all_event_ids(&mut database).await;
+    assert_eq!(
+        events.len(),
+        3,
+        "events were deleted before they were counted"
+    );
+    wait_until_events_are_final(&world).await;
+    // An event that is not final is neither counted nor deleted.
+    let mut slow = world.database().await;
+    begin_transaction(&mut slow).await;
+    invite_many(&world, "late", 2).await;
+    world.clock.advance(time::Duration::days(8));
+    assert_eq!(world.service.fold().await.unwrap(), 1);
+    world.service.purge(&retention).await.unwrap();
+    assert_eq!(all_event_ids(&mut database).await.len(), 2);
+    commit(&mut slow).await;
+    wait_until_events_are_final(&world).await;
+    world.service.fold().await.unwrap();
+    let forever = Retention::default();
+    world.service.purge(&forever).await.unwrap();
+    assert_eq!(all_event_ids(&mut database).await.len(), 2);
+    world.service.purge(&retention).await.unwrap();
+    assert!(all_event_ids(&mut database).await.is_empty());
+    assert_batch_counts(&world).await;
+}
+
+#[tokio::test]
+async fn reading_a_page_of_events_costs_the_size_of_the_page() {
+    let mut world = World::start().await;
+    world.may_leave_mail();
+    let batch_id = invite_many(&world, "person", 5).await;
+    world.service.fold().await.unwrap();
+    let mut database = world.database().await;
+    sqlx::query(
+        "INSERT INTO invitation_events
+                (transaction_id, created_at, organization_id, batch_id, event_type, new_state, new_delivery_state,
+                 invitation_ids)
+         SELECT (n / 100)::text::xid8, $1, CASE WHEN n % 2 = 0 THEN 'acme' ELSE 'other' END, gen_random_uuid(),
+                'created', 'pending', 'queued', ARRAY[gen_random_uuid()]
+           FROM generate_series(1, 60000) AS n",
+    )
+    .bind(START)
+    .execute(&mut database)
+    .await
+    .unwrap();
+    let organization_id = OrganizationId::parse(ACME).unwrap();
+    let batch_id = Uuid::parse_str(&batch_id).unwrap();
+    for is_analyzed in [false, true] {
+        if is_analyzed {
+            sqlx::query("VACUUM ANALYZE")
+                .execute(&mut database)
+                .await
+                .unwrap();
+        }
+        let (read, found) = count_pages_read(&mut database, async |connection| {
+            let reading = Reading {
+                organization_id: &organization_id,
+                batch_id: None,
+                from: EventPosition::of_transaction(300),
+                known: &[(1, 1), (2, 1)],
+                rows_max: 101,
+                events_max: 100,
+            };
+            let page = invitation_events::page(connection, reading);
+            page.await.unwrap().rows.len()
+        })
+        .await;
+        assert_eq!(found, 101);
+        assert!(read <= 250, "a page: {read}");
+        let (read, counted) = count_pages_read(&mut database, async |connection| {
+            let counted = batches::counts(connection, &organization_id, batch_id, START);
+            counted.await.unwrap().len()
+        })
+        .await;
+        assert_eq!(counted, 1);
+        assert!(read <= 100, "the counts: {read}");
+        let (read, news) = count_pages_read(&mut database, async |connection| {
+            let news = invitation_events::news(connection, Some(590));
+            news.await.unwrap().organization_ids.len()
+        })
+        .await;
+        assert_eq!(news, 2);
+        assert!(read <= 150, "the news: {read}");
+    }
+}

@@ -1,0 +1,129 @@
+//! Calls about organizations, users, memberships and suppressions, and those of operators.
+
+use invitations::proto::{
+    AuditServiceListRequest, AuditServiceListResponse, DeleteMembershipResponse,
+    DeleteOrganizationRequest, DeleteOrganizationResponse, DeleteUserRequest, DeleteUserResponse,
+    EraseAddressRequest, EraseAddressResponse, GetMembershipResponse, ListMembershipsRequest,
+    ListMembershipsResponse, Membership, Organization, ResumeOrganizationRequest,
+    ResumeOrganizationResponse, SuppressionServiceAddRequest, SuppressionServiceAddResponse,
+    SuppressionServiceLiftRequest, SuppressionServiceLiftResponse, SuppressionServiceListRequest,
+    SuppressionServiceListResponse, SuspendOrganizationRequest, SuspendOrganizationResponse,
+    UpsertMembershipsRequest, UpsertMembershipsResponse, UpsertOrganizationsRequest,
+    UpsertOrganizationsResponse, UpsertUsersRequest, UpsertUsersResponse,
+};
+
+use super::canary_deployment::CanaryDeployment;
+use crate::support::directory::{membership, organization, user};
+use crate::support::{ACME, OTHER, delete_membership_request, get_membership_request, metadata};
+
+impl CanaryDeployment {
+    pub(super) async fn upsert_directory(&mut self) {
+        let organizations = [ACME, OTHER].map(|id| Organization {
+            redirect_origins: vec!["https://app.example.com".to_owned()],
+            support_email: "qzsupport@example.com".to_owned(),
+            ..organization(id, "Qzorgname")
+        });
+        let request = UpsertOrganizationsRequest {
+            organizations: organizations.into(),
+        };
+        let response: UpsertOrganizationsResponse = self
+            .call("DirectoryService/UpsertOrganizations", request)
+            .await;
+        assert_eq!(response.failed_count, 0);
+        let invalid_name = "Qzusername https://qzmalformed.example";
+        let users = vec![
+            user("ada", "Qzinviter", &["qzadalocal@qzadadomain.example"]),
+            user("gone", "Qzusername", &["qzlocal9@example.com"]),
+            user("bad", invalid_name, &["qzmalformed"]),
+        ];
+        let request = UpsertUsersRequest { users };
+        let response: UpsertUsersResponse =
+            self.call("DirectoryService/UpsertUsers", request).await;
+        assert_eq!(response.failed_count, 1);
+        let memberships = ["ada", "gone"].map(|user_id| Membership {
+            public_metadata: Some(metadata("qzmetaname", "qzpublicvalue")),
+            private_metadata: Some(metadata("qzmetaname", "qzprivatevalue")),
+            ..membership(ACME, user_id, "admin")
+        });
+        let request = UpsertMembershipsRequest {
+            memberships: memberships.into(),
+        };
+        let response: UpsertMembershipsResponse = self
+            .call("DirectoryService/UpsertMemberships", request)
+            .await;
+        assert_eq!(response.failed_count, 0);
+    }
+
+    /// Suppresses an address, lists it, and lifts the suppression.
+    pub(super) async fn suppress_addresses(&mut self) {
+        let valid_email = "qzlocal3@qzdomain3.example".to_owned();
+        let emails = vec![valid_email.clone(), "qzmalformed".to_owned()];
+        let add = SuppressionServiceAddRequest {
+            emails: emails.clone(),
+            ..Default::default()
+        };
+        self.call::<SuppressionServiceAddResponse>("SuppressionService/Add", add)
+            .await;
+        let list = SuppressionServiceListRequest {
+            email: valid_email,
+            ..Default::default()
+        };
+        self.call::<SuppressionServiceListResponse>("SuppressionService/List", list)
+            .await;
+        let lift = SuppressionServiceLiftRequest {
+            emails,
+            ..Default::default()
+        };
+        self.call::<SuppressionServiceLiftResponse>("SuppressionService/Lift", lift)
+            .await;
+    }
+
+    /// Reads memberships, and deletes a membership, a user and an organization.
+    pub(super) async fn delete_from_directory(&mut self) {
+        let get = get_membership_request("new");
+        self.call::<GetMembershipResponse>("DirectoryService/GetMembership", get)
+            .await;
+        let list = ListMembershipsRequest {
+            organization_id: ACME.to_owned(),
+            ..Default::default()
+        };
+        self.call::<ListMembershipsResponse>("DirectoryService/ListMemberships", list)
+            .await;
+        let delete = delete_membership_request("gone");
+        self.call::<DeleteMembershipResponse>("DirectoryService/DeleteMembership", delete)
+            .await;
+        let delete = DeleteUserRequest {
+            user_id: "gone".to_owned(),
+        };
+        self.call::<DeleteUserResponse>("DirectoryService/DeleteUser", delete)
+            .await;
+        let delete = DeleteOrganizationRequest {
+            organization_id: OTHER.to_owned(),
+        };
+        self.call::<DeleteOrganizationResponse>("DirectoryService/DeleteOrganization", delete)
+            .await;
+    }
+
+    /// Reads the audit log, suspends and resumes an organization, and erases an address.
+    pub(super) async fn call_as_operator(&mut self) {
+        let list = AuditServiceListRequest::default();
+        self.call::<AuditServiceListResponse>("AuditService/List", list)
+            .await;
+        let suspend = SuspendOrganizationRequest {
+            organization_id: OTHER.to_owned(),
+        };
+        self.call::<SuspendOrganizationResponse>("DirectoryService/SuspendOrganization", suspend)
+            .await;
+        let resume = ResumeOrganizationRequest {
+            organization_id: OTHER.to_owned(),
+        };
+        self.call::<ResumeOrganizationResponse>("DirectoryService/ResumeOrganization", resume)
+            .await;
+        let erase = EraseAddressRequest {
+            email: "qzlocal7@qzdomain7.example".to_owned(),
+            suppress: true,
+        };
+        self.call::<EraseAddressResponse>("DirectoryService/EraseAddress", erase)
+            .await;
+    }
+}
