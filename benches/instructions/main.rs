@@ -24,7 +24,7 @@ use invitations::domain::organization::{Organization, OrganizationInput};
 use invitations::domain::reminder::ReminderInput;
 use invitations::domain::token::{Token, TokenSubject};
 use invitations::grpc;
-use invitations::mail::message::{ComposedMail, Composer, InvitationMail, MailKind, Sender};
+use invitations::mail::message::{ComposedMessage, Composer, EmailKind, InvitationEmail, Sender};
 use invitations::proto;
 use prost::Message as _;
 use time::OffsetDateTime;
@@ -149,12 +149,12 @@ fn is_genuine(keyring: &Keyring, token: &str) -> bool {
         .is_ok_and(|token| token.matches(keyring, KEY_ID, black_box(&subject())))
 }
 
-fn email() -> (Composer, InvitationMail) {
+fn email() -> (Composer, InvitationEmail) {
     let sender = Sender::parse("Invitations", "invitations@example.com", None)
         .unwrap_or_else(|_| panic!("the sender is refused"));
     let composer = Composer::new(sender).unwrap_or_else(|_| panic!("the templates are refused"));
-    let email = InvitationMail {
-        kind: MailKind::Invitation,
+    let email = InvitationEmail {
+        kind: EmailKind::Invitation,
         brand: Brand::default(),
         message_id: "inv.1.1.1@example.com".to_owned(),
         date: NOW,
@@ -175,7 +175,7 @@ fn email() -> (Composer, InvitationMail) {
 
 #[library_benchmark]
 #[bench::one(email())]
-fn compose_email((composer, email): (Composer, InvitationMail)) -> Option<ComposedMail> {
+fn compose_email((composer, email): (Composer, InvitationEmail)) -> Option<ComposedMessage> {
     composer.compose(black_box(&email)).ok()
 }
 

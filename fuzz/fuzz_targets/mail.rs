@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use invitations::domain::brand::Brand;
 use invitations::domain::email_address::EmailAddress;
-use invitations::mail::message::{Composer, InvitationMail, MailKind, Sender};
+use invitations::mail::message::{Composer, InvitationEmail, EmailKind, Sender};
 use libfuzzer_sys::fuzz_target;
 use time::macros::datetime;
 
@@ -17,8 +17,8 @@ static COMPOSER: LazyLock<Composer> = LazyLock::new(|| {
 
 fuzz_target!(|input: (&str, &str, &str, &str, &str)| {
     let (organization, inviter, role, note, locale) = input;
-    let mail = InvitationMail {
-        kind: MailKind::Invitation,
+    let mail = InvitationEmail {
+        kind: EmailKind::Invitation,
         message_id: "1@example.com".to_owned(),
         date: datetime!(2026-11-22 18:48 UTC),
         to: EmailAddress::parse("a@b.co").expect("an address"),

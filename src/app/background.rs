@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::delivery::{Mailroom, Reaper, Worker};
+use crate::delivery::{MessageBuilder, Reaper, Worker};
 use crate::domain::address_tag::AddressTagger;
 use crate::service::{BacklogAlarm, GetBacklog, Retention, Service};
 use crate::settings::Settings;
@@ -40,10 +40,8 @@ pub(super) fn spawn_worker(tasks: &Tasks, settings: Settings, components: &Compo
         Arc::clone(clock),
         settings.delivery.lease_duration,
     );
-    let mailroom = Mailroom {
+    let builder = MessageBuilder {
         tagger: AddressTagger::new(keyring),
-        store: store.clone(),
-        clock: Arc::clone(clock),
         keyring: Arc::clone(keyring),
         links: Arc::clone(links),
         composer: settings.composer,
@@ -51,7 +49,7 @@ pub(super) fn spawn_worker(tasks: &Tasks, settings: Settings, components: &Compo
         bounce_mailbox: settings.bounce_mailbox,
         public_url: settings.public_url,
     };
-    let worker = Worker::new(mailroom, settings.delivery);
+    let worker = Worker::new(store.clone(), Arc::clone(clock), builder, settings.delivery);
     tasks.spawn("worker", worker.run(tasks.stopping().clone()));
     tasks.spawn("reaper", reaper.run(tasks.stopping().clone()));
     spawn_loop(tasks, "folder", fold(service.clone()));

@@ -1,4 +1,4 @@
-//! How much mail one receiving domain gets at once, for relays that pass the limits of large mailbox providers on.
+//! Limits the emails to one recipient domain, for relays that pass on the limits of large mailbox providers.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,24 +6,16 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Caps for each recipient domain.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct DomainCaps {
-    /// Most mails on their way to one domain at once.
-    pub in_flight_max: Option<usize>,
-    /// Most mails to one domain in a second.
-    pub rate_max: Option<f64>,
-}
+use super::delivery_config::DomainCaps;
 
-/// What is on its way to whom.
 #[derive(Debug)]
 pub(super) struct DomainLimit {
     caps: DomainCaps,
-    domains: Mutex<HashMap<String, Use>>,
+    domains: Mutex<HashMap<String, DomainUsage>>,
 }
 
 #[derive(Debug)]
-struct Use {
+struct DomainUsage {
     in_flight: usize,
     free_at: Instant,
 }
@@ -36,46 +28,45 @@ impl DomainLimit {
         }
     }
 
-    /// Whether there is any cap.
     pub(super) fn is_capped(&self) -> bool {
         self.caps != DomainCaps::default()
     }
 
-    /// Whether one more mail may go to a domain now; if so it counts as on its way until [`leave`](Self::leave).
-    pub(super) fn enter(&self, domain: &str) -> bool {
+    /// Counts one more email in flight to a domain until [`leave`](Self::leave). `false` if a cap forbids it now.
+    pub(super) fn try_enter(&self, domain: &str) -> bool {
         if !self.is_capped() {
             return true;
         }
         let now = Instant::now();
         let mut domains = self.domains();
-        // Whoever was served and is free again needs no entry.
-        domains.retain(|_, used| used.in_flight > 0 || used.free_at > now);
-        let used = domains.entry(domain.to_owned()).or_insert(Use {
+        // An idle domain whose rate allows the next email needs no entry.
+        domains.retain(|_, usage| usage.in_flight > 0 || usage.free_at > now);
+        let usage = domains.entry(domain.to_owned()).or_insert(DomainUsage {
             in_flight: 0,
             free_at: now,
         });
         let is_full = self
             .caps
             .in_flight_max
-            .is_some_and(|most| used.in_flight >= most);
-        if is_full || used.free_at > now {
+            .is_some_and(|max| usage.in_flight >= max);
+        if is_full || usage.free_at > now {
             return false;
         }
-        used.in_flight += 1;
+        usage.in_flight += 1;
         if let Some(rate) = self.caps.rate_max {
-            used.free_at = now + Duration::from_secs_f64(1.0 / rate);
+            usage.free_at = now + Duration::from_secs_f64(1.0 / rate);
         }
         true
     }
 
-    /// A mail to a domain is no longer on its way.
+    /// Counts one email less in flight to a domain.
     pub(super) fn leave(&self, domain: &str) {
-        if let Some(used) = self.domains().get_mut(domain) {
-            used.in_flight = used.in_flight.saturating_sub(1);
+        if let Some(usage) = self.domains().get_mut(domain) {
+            usage.in_flight = usage.in_flight.saturating_sub(1);
         }
     }
 
-    fn domains(&self) -> MutexGuard<'_, HashMap<String, Use>> {
+    fn domains(&self) -> MutexGuard<'_, HashMap<String, DomainUsage>> {
         self.domains.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -85,26 +76,26 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_domain_is_served_by_its_caps_and_holds_nobody_else() {
+    async fn a_domain_at_its_caps_does_not_block_other_domains() {
         let limit = DomainLimit::new(DomainCaps {
             in_flight_max: Some(2),
             rate_max: Some(10.0),
         });
-        assert!(limit.enter("a.example"));
-        assert!(!limit.enter("a.example"), "not twice in 100 ms");
-        assert!(limit.enter("b.example"));
+        assert!(limit.try_enter("a.example"));
+        assert!(!limit.try_enter("a.example"), "not twice in 100 ms");
+        assert!(limit.try_enter("b.example"));
         tokio::time::advance(Duration::from_millis(100)).await;
-        assert!(limit.enter("a.example"));
+        assert!(limit.try_enter("a.example"));
         tokio::time::advance(Duration::from_millis(100)).await;
-        assert!(!limit.enter("a.example"), "two are on their way");
+        assert!(!limit.try_enter("a.example"), "two emails are in flight");
         limit.leave("a.example");
-        assert!(limit.enter("a.example"));
+        assert!(limit.try_enter("a.example"));
     }
 
     #[tokio::test(start_paused = true)]
-    async fn no_cap_counts_nothing() {
+    async fn without_caps_no_domain_is_counted() {
         let limit = DomainLimit::new(DomainCaps::default());
-        assert!((0..1_000).all(|_| limit.enter("a.example")));
+        assert!((0..1_000).all(|_| limit.try_enter("a.example")));
         assert!(limit.domains().is_empty());
     }
 }

@@ -1,61 +1,24 @@
-//! A lane: one way out, with what it may be asked for and what is known of it.
+//! A lane, as shared by every task that sends over it.
 
 use std::time::Duration;
 
-use super::breaker::Breaker;
-use super::domain_limit::{DomainCaps, DomainLimit};
-use super::pace::Pace;
-use crate::mail::provider::ProviderTransport;
-use crate::mail::transport::Transport;
+use tokio::time::Instant;
 
-/// How a lane carries mails.
-#[derive(Debug, Clone)]
-pub enum Route {
-    /// One mail at a time over each of a number of connections.
-    Each {
-        /// Where to.
-        transport: Transport,
-        /// Mails sent at once, each over a connection of its own.
-        connections: usize,
-    },
-    /// Many mails in one call.
-    Batches {
-        /// To whom.
-        provider: ProviderTransport,
-        /// Calls made at once.
-        calls: usize,
-        /// Most calls in a second.
-        calls_rate_max: Option<f64>,
-    },
-}
+use super::adaptive_rate::AdaptiveRate;
+use super::circuit_breaker::CircuitBreaker;
+use super::delivery_config::{LaneConfig, LaneTransport};
+use super::domain_limit::DomainLimit;
+use crate::mail::send_error::{RefusalReason, SendError};
 
-/// One way out, as configured.
-#[derive(Debug, Clone)]
-pub struct LaneConfig {
-    /// What logs and batches call it; unique.
-    pub name: String,
-    /// Its share of the mails where several lanes have room; 0 for a spare, which is used while no other lane works.
-    pub weight: u32,
-    /// How it carries them.
-    pub route: Route,
-    /// Most mails a second.
-    pub rate_max: Option<f64>,
-    /// Caps for each recipient domain.
-    pub domain_caps: DomainCaps,
-    /// How long to leave it alone after it failed; doubles with each failure in a row.
-    pub pause: Duration,
-}
-
-/// What is known of a lane, shared by everything that sends over it.
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) name: String,
+    /// 0 for a spare.
     pub(super) weight: u32,
-    pub(super) breaker: Breaker,
-    /// How many mails go out.
-    pub(super) pace: Pace,
-    /// How many calls are made, where many mails go out in one: that is what providers count. Spent where a call is made.
-    pub(super) calls: Option<Pace>,
+    pub(super) breaker: CircuitBreaker,
+    pub(super) message_rate: AdaptiveRate,
+    /// For lanes that send many emails in one call. Providers limit calls and not emails.
+    pub(super) call_rate: Option<AdaptiveRate>,
     pub(super) domains: DomainLimit,
 }
 
@@ -64,22 +27,78 @@ impl Lane {
         Self {
             name: config.name.clone(),
             weight: config.weight,
-            breaker: Breaker::new(config.pause),
-            pace: Pace::new(config.rate_max),
-            calls: match config.route {
-                Route::Each { .. } => None,
-                Route::Batches { calls_rate_max, .. } => Some(Pace::new(calls_rate_max)),
+            breaker: CircuitBreaker::new(config.pause),
+            message_rate: AdaptiveRate::new(config.rate_max),
+            call_rate: match config.transport {
+                LaneTransport::PerMessage { .. } => None,
+                LaneTransport::Batches { calls_rate_max, .. } => {
+                    Some(AdaptiveRate::new(calls_rate_max))
+                }
             },
             domains: DomainLimit::new(config.domain_caps),
         }
     }
 
-    pub(super) fn is_open(&self) -> bool {
-        self.breaker.closed_until().is_none()
+    pub(super) fn is_available(&self) -> bool {
+        self.breaker.paused_until().is_none()
     }
 
-    /// The relay asks for less.
+    /// Lowers the rate, because the relay or provider asked for that.
     pub(super) fn slow_down(&self) {
-        self.calls.as_ref().unwrap_or(&self.pace).slow_down();
+        self.call_rate
+            .as_ref()
+            .unwrap_or(&self.message_rate)
+            .slow_down();
     }
+
+    /// When the lane can send again: after its pause, or else when its rates allow. `None` if it can send now.
+    pub(super) fn available_at(&self, has_messages: bool) -> Option<Instant> {
+        let rates = std::iter::once(&self.message_rate).chain(&self.call_rate);
+        self.breaker.paused_until().or_else(|| {
+            let next_at = rates.filter_map(AdaptiveRate::next_at).max();
+            next_at.filter(|_| has_messages)
+        })
+    }
+
+    /// Records that the relay accepted an email, or refused it for the email's own sake. Either proves that the relay
+    /// works, unless it refuses most emails. A failure without a reply proves nothing.
+    pub(super) fn record_judgement(&self, outcome: Result<(), &SendError>) {
+        let is_policy_refusal = match outcome {
+            Ok(()) => false,
+            Err(error) if error.reply_code.is_none() => return,
+            Err(error) => error.refusal_reason() == RefusalReason::Policy,
+        };
+        if let Some(pause) = self.breaker.record_judgement(is_policy_refusal) {
+            tracing::error!(
+                lane.name = self.name,
+                lane.pause_ms = millis(pause),
+                "the relay refuses most emails for policy reasons; pausing the lane"
+            );
+        }
+    }
+
+    /// Pauses the lane after its relay or provider failed, for at least as long as that asked for.
+    pub(super) fn record_failure(&self, error: &SendError, requested: Option<Duration>) {
+        let Some(pause) = self.breaker.record_failure(requested.unwrap_or_default()) else {
+            return;
+        };
+        let (stage, reply_code) = (error.stage, error.reply_code);
+        if error.is_misconfiguration() {
+            tracing::error!(
+                lane.name = self.name, lane.pause_ms = millis(pause), mail.stage = ?stage,
+                mail.reply_code = reply_code, error = error.text,
+                "the relay cannot be used until an operator corrects its settings"
+            );
+        } else {
+            tracing::warn!(
+                lane.name = self.name, lane.pause_ms = millis(pause), mail.stage = ?stage,
+                mail.reply_code = reply_code, error = error.text,
+                "the relay cannot be used; pausing the lane"
+            );
+        }
+    }
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

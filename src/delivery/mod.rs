@@ -1,48 +1,39 @@
-//! Gets the mails out: claims what is due, writes, sends, settles.
+//! Delivery: claims due emails from the outbox, sends them and settles the results.
 //!
-//! A mail is tried by one worker at a time, under a lease with a fencing token. A worker that dies needs no rescuer: its
-//! leases run out and the reaper queues the mails again. Nothing here holds a transaction while it talks to a relay.
-//! Knows the store and mail; knows nothing of who asked for an invitation.
+//! An email is attempted by one worker at a time, under a lease with a fencing token. If a worker dies, its leases
+//! expire and the reaper queues the emails again. No transaction is open while a relay or provider is called.
 //!
-//! In reading order: the `worker` claims into its `stock` and hands mails to its `lane`s, each with a `breaker`, a
-//! `pace` and a `domain_limit`; an `attempt` sends one mail and a `batch` many in one call, both out of the `mailroom`;
-//! the `settler` writes down what became of them, and `backoff` says when to try again.
+//! In reading order:
+//!
+//! * The `worker` claims emails into a buffer (`claims`) and hands them to lanes.
+//! * A `lane` has a `circuit_breaker`, an `adaptive_rate` and a `domain_limit`, shared by every task that sends over it.
+//!   The `lane_set` chooses the lane of the next email.
+//! * The `job_reader` reads the content of a `send_job`, which is one claimed email. The `message_builder` builds its message, or decides that the
+//!   email must not be sent.
+//! * The `smtp_sender` sends one email, the `provider_batch_sender` many in one call (`stored_batches`).
+//! * `send_outcome` and `retry_schedule` decide what a result means; the `settler` writes it to the outbox.
 
-mod attempt;
-mod backoff;
-mod batch;
-mod breaker;
+mod adaptive_rate;
+mod circuit_breaker;
+mod claims;
+mod delivery_config;
+mod delivery_context;
 mod domain_limit;
+mod job_reader;
 mod lane;
-mod look;
-mod mailroom;
-mod pace;
+mod lane_set;
+mod message_builder;
+mod provider_batch_sender;
 mod reaper;
+mod retry_schedule;
+mod send_job;
+mod send_outcome;
 mod settler;
-mod slot;
-mod stock;
+mod smtp_sender;
+mod stored_batches;
 mod worker;
 
-use std::time::Duration;
-
-pub use attempt::Ambiguous;
-pub use domain_limit::DomainCaps;
-pub use lane::{LaneConfig, Route};
-pub use mailroom::Mailroom;
+pub use delivery_config::{AmbiguousPolicy, DeliveryConfig, DomainCaps, LaneConfig, LaneTransport};
+pub use message_builder::MessageBuilder;
 pub use reaper::Reaper;
 pub use worker::Worker;
-
-/// How mails are delivered. Every value is a field of the configuration, which says why it is what it is.
-#[derive(Debug, Clone)]
-pub struct DeliveryConfig {
-    /// The ways out.
-    pub lanes: Vec<LaneConfig>,
-    /// How long a claimed mail belongs to its worker, unless it asks for more time.
-    pub lease_duration: Duration,
-    /// How often to look for mails that are due.
-    pub poll_interval: Duration,
-    /// How long to wait for mails in flight when the process ends.
-    pub drain_timeout: Duration,
-    /// What to do with a mail that may or may not have been accepted.
-    pub ambiguous: Ambiguous,
-}

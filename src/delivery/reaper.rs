@@ -1,5 +1,6 @@
-//! Queues again what dead workers held. Any replica may, and a dead replica needs no other rescue.
+//! Queues the emails of expired leases again. Every replica runs a reaper.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,14 +9,13 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::store::{Store, StoreError, mail_batches, outbox};
 
-/// Longest time between two looks; where leases are short, a quarter of one.
+/// The interval is a quarter of the lease duration, and at most this.
 const REAP_INTERVAL_MAX: Duration = Duration::from_secs(10);
-/// When a call to a provider that nobody repeated is taken for lost: no provider remembers its key longer.
+/// A call to a provider that was not repeated for this long is given up: no provider remembers its key longer.
 const BATCH_AGE_MAX: Duration = Duration::from_hours(24);
-/// Most mails of one statement.
+/// The most emails of one statement.
 const REAP_ROWS_MAX: i64 = 500;
 
-/// Looks for leases that ran out.
 #[derive(Debug, Clone)]
 pub struct Reaper {
     store: Store,
@@ -24,7 +24,6 @@ pub struct Reaper {
 }
 
 impl Reaper {
-    /// A reaper over a store whose mails are leased for this long.
     #[must_use]
     pub fn new(store: Store, clock: Arc<dyn Clock>, lease_duration: Duration) -> Self {
         Self {
@@ -34,17 +33,17 @@ impl Reaper {
         }
     }
 
-    /// Reaps at once, and then until told to stop.
+    /// Reaps at once and then at every interval, until `stopping` is canceled.
     pub async fn run(self, stopping: CancellationToken) {
         loop {
             match self.reap().await {
                 Ok(0) => {}
                 Ok(count) => {
-                    tracing::warn!(mail.count = count, "queued mails of dead workers again");
+                    tracing::warn!(mail.count = count, "queued emails of dead workers again");
                 }
                 Err(error) => tracing::warn!(
-                    error = &error as &dyn std::error::Error,
-                    "cannot look for dead workers"
+                    error = &error as &dyn Error,
+                    "cannot look for expired leases"
                 ),
             }
             tokio::select! {
@@ -54,8 +53,8 @@ impl Reaper {
         }
     }
 
-    /// Queues again all mails whose lease ran out, and those of calls that nobody repeats; returns how many mails, or
-    /// calls.
+    /// Queues all emails whose lease expired again, and those of abandoned calls. Returns the number of emails plus the
+    /// number of calls.
     pub async fn reap(&self) -> Result<u64, StoreError> {
         let mut total = self.reap_batches().await?;
         loop {
@@ -73,7 +72,7 @@ impl Reaper {
         }
     }
 
-    /// A call is repeated by its own lane; one whose lane was taken out of the configuration is nobody's.
+    /// Only the lane of a call repeats it. So the calls of a lane that was removed from the settings stay abandoned.
     async fn reap_batches(&self) -> Result<u64, StoreError> {
         let now = self.clock.now();
         self.store

@@ -1,122 +1,135 @@
-//! Settling in groups: what ends at about the same moment is written down together.
+//! Writes settlements to the outbox, in groups.
 //!
-//! Each mail is settled right after its outcome is known, and whoever sent it waits for that. Those that wait at the same
-//! time share a statement and its commit; nobody waits for a group to fill.
+//! The sender of an email waits until its settlement is written. Settlements that arrive while a statement runs share
+//! the next statement and its commit. The settler never waits for a group to fill.
 
 use std::collections::HashSet;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
+use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
+use uuid::Uuid;
 
 use crate::clock::Clock;
-use crate::store::Store;
 use crate::store::settlements::{self, SettledMail};
+use crate::store::{Store, StoreError};
 
-/// Most mails of one statement.
+/// The most emails of one statement.
 const GROUP_MAX: usize = 256;
-/// The pause between tries while the database is away.
+/// The pause between attempts while the database is unavailable.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Takes settlements and writes them down. Cheap to clone.
+/// Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Settler(mpsc::Sender<Request>);
+pub(super) struct Settler(mpsc::Sender<SettleRequest>);
 
 #[derive(Debug)]
-struct Request {
+struct SettleRequest {
     settled: SettledMail,
     done: oneshot::Sender<()>,
 }
 
-/// The task behind a [`Settler`].
-pub(super) struct SettlerTask {
-    requests: mpsc::Receiver<Request>,
-    store: Store,
-    clock: Arc<dyn Clock>,
-    /// How long to try: what was sent and not settled within its lease is sent again by somebody else.
-    patience: Duration,
-}
-
 impl Settler {
-    /// A settler, and the task that has to run for it.
+    /// Returns a settler and the task that must run for it. The task ends when every clone of the settler is dropped.
+    ///
+    /// It retries each group for `lease_duration`: after that, another worker sends the emails again anyway.
     pub(super) fn new(
         store: Store,
         clock: Arc<dyn Clock>,
-        patience: Duration,
-    ) -> (Self, SettlerTask) {
+        lease_duration: Duration,
+    ) -> (Self, impl Future<Output = ()>) {
         let (sender, requests) = mpsc::channel(GROUP_MAX);
-        let task = SettlerTask {
-            requests,
-            store,
-            clock,
-            patience,
-        };
-        (Self(sender), task)
+        (Self(sender), run(requests, store, clock, lease_duration))
     }
 
-    /// Settles one mail; returns once that is written down, or given up.
+    /// Settles one email. Returns when the settlement is written or given up.
     pub(super) async fn settle(&self, settled: SettledMail) {
         let (done, is_done) = oneshot::channel();
-        if self.0.send(Request { settled, done }).await.is_ok() {
-            // An error means that the task ended with the process; then the lease decides.
+        if self.0.send(SettleRequest { settled, done }).await.is_ok() {
+            // An error means that the task ended with the process. The lease then expires.
             let _ = is_done.await;
         }
     }
+
+    pub(super) async fn settle_all(&self, settled: Vec<SettledMail>) {
+        join_all(settled.into_iter().map(|one| self.settle(one))).await;
+    }
 }
 
-impl SettlerTask {
-    /// Settles until every [`Settler`] is gone.
-    pub(super) async fn run(mut self) {
-        let mut group = Vec::new();
-        while self.requests.recv_many(&mut group, GROUP_MAX).await > 0 {
-            let (settled, done): (Vec<_>, Vec<_>) = group
-                .drain(..)
-                .map(|request| (request.settled, request.done))
-                .unzip();
-            self.write(settled.into()).await;
-            for done in done {
-                // Whoever waited may be gone.
-                let _ = done.send(());
-            }
+async fn run(
+    mut requests: mpsc::Receiver<SettleRequest>,
+    store: Store,
+    clock: Arc<dyn Clock>,
+    lease_duration: Duration,
+) {
+    let mut group = Vec::new();
+    while requests.recv_many(&mut group, GROUP_MAX).await > 0 {
+        let (settled, done): (Vec<_>, Vec<_>) = group
+            .drain(..)
+            .map(|request| (request.settled, request.done))
+            .unzip();
+        let settled: Arc<[SettledMail]> = settled.into();
+        let give_up_at = Instant::now() + lease_duration;
+        let written = retry_until(give_up_at, || {
+            settle(&store, "outbox.settle", Arc::clone(&settled), clock.now())
+        })
+        .await;
+        match written {
+            Ok(written) => warn_of_lost_leases(&settled, &written),
+            Err(error) => tracing::error!(
+                error = &error as &dyn Error,
+                mail.count = settled.len(),
+                "cannot settle emails"
+            ),
         }
-    }
-
-    async fn write(&self, settled: Arc<[SettledMail]>) {
-        let give_up_at = Instant::now() + self.patience;
-        loop {
-            let now = self.clock.now();
-            let these = Arc::clone(&settled);
-            let outcome = self
-                .store
-                .with_tx("outbox.settle", move |connection| {
-                    let these = Arc::clone(&these);
-                    Box::pin(async move { settlements::settle_many(connection, &these, now).await })
-                })
-                .await;
-            match outcome {
-                Ok(written) => return warn_of_lost(&settled, &written),
-                Err(error) if Instant::now() >= give_up_at => {
-                    tracing::error!(
-                        error = &error as &dyn Error,
-                        mail.count = settled.len(),
-                        "cannot settle mails"
-                    );
-                    return;
-                }
-                Err(_) => tokio::time::sleep(RETRY_PAUSE).await,
-            }
+        for done in done {
+            // The sender may have stopped waiting.
+            let _ = done.send(());
         }
     }
 }
 
-fn warn_of_lost(settled: &[SettledMail], written: &HashSet<(uuid::Uuid, i32)>) {
+/// Writes settlements in one transaction. Returns the emails whose lease was still held.
+pub(super) async fn settle(
+    store: &Store,
+    name: &'static str,
+    settled: Arc<[SettledMail]>,
+    now: OffsetDateTime,
+) -> Result<HashSet<(Uuid, i32)>, StoreError> {
+    store
+        .with_tx(name, move |connection| {
+            let settled = Arc::clone(&settled);
+            Box::pin(async move { settlements::settle_many(connection, &settled, now).await })
+        })
+        .await
+}
+
+/// Repeats a write while the database is unavailable, until `give_up_at`.
+pub(super) async fn retry_until<T, F>(
+    give_up_at: Instant,
+    write: impl Fn() -> F,
+) -> Result<T, StoreError>
+where
+    F: Future<Output = Result<T, StoreError>>,
+{
+    loop {
+        match write().await {
+            Err(_) if Instant::now() < give_up_at => sleep(RETRY_PAUSE).await,
+            outcome => return outcome,
+        }
+    }
+}
+
+fn warn_of_lost_leases(settled: &[SettledMail], written: &HashSet<(Uuid, i32)>) {
     for one in settled {
         if !written.contains(&one.key.id()) {
             tracing::warn!(
                 invitation.id = %one.key.invitation_id,
-                "the lease of a mail was lost before it was settled"
+                "the lease of an email was lost before the email was settled"
             );
         }
     }

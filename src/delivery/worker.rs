@@ -1,456 +1,417 @@
-//! The worker: claims about as many mails as it can send at once, and keeps every lane busy.
+//! The worker: claims about as many emails as its lanes can send, and keeps every lane busy.
 //!
-//! One task looks after all of it; whatever waits for the database or a relay runs in a task of its own and comes back
-//! to it.
+//! One task owns this state. Everything that waits for the database, a relay or a provider runs in a task of its own
+//! and returns its result to the worker.
 
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::CommitNotifier;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::DeliveryConfig;
-use super::attempt::Desk;
-use super::lane::{Lane, Route};
-use super::look::{Found, Look};
-use super::mailroom::{Job, Mailroom};
-use super::pace::Pace;
-use super::settler::{Settler, SettlerTask};
-use super::slot::{self, Slot};
-use super::stock::{Held, Stock};
+use super::claims::{ClaimBuffer, ClaimQuery, ClaimResult, LeasedMessages, extend_leases, release};
+use super::delivery_config::{DeliveryConfig, LaneTransport};
+use super::delivery_context::DeliveryContext;
+use super::lane_set::LaneSet;
+use super::message_builder::MessageBuilder;
+use super::provider_batch_sender::ProviderBatchSender;
+use super::send_job::SendJob;
+use super::settler::Settler;
+use super::smtp_sender::SmtpSender;
+use crate::clock::Clock;
 use crate::entropy;
-use crate::mail::transport::Session;
-use crate::store::StoreError;
-use crate::store::outbox::{self, MailKey};
-use crate::store::settlements::{self, SettledMail, Settlement};
+use crate::mail::transport::TransportSession;
+use crate::store::outbox::MailKey;
+use crate::store::{CommitNotifier, Store, StoreError};
 
-/// How far chance shortens the wait for the next look, so that replicas do not look in step.
+/// Jitter shortens the poll interval by at most this share, so that replicas do not poll at the same time.
 const POLL_JITTER: f64 = 0.2;
-/// How often to look whether a domain that had its share has room again.
-const DOMAIN_PAUSE: Duration = Duration::from_millis(100);
-/// How long mails wait that were claimed for a domain that had its share, so that others come to their turn.
+/// How often to check whether a domain at its cap accepts emails again.
+const DOMAIN_CHECK_INTERVAL: Duration = Duration::from_millis(100);
+/// How long released emails to a domain at its cap wait, so that emails to other domains can be claimed.
 const DOMAIN_RELEASE_PAUSE: Duration = Duration::from_secs(2);
 
-/// Drains the outbox over a number of lanes.
+/// Sends the emails of the outbox over a number of lanes.
 pub struct Worker {
-    desk: Desk,
+    context: Arc<DeliveryContext>,
     config: DeliveryConfig,
     notifier: CommitNotifier,
-    slots: Vec<Slot>,
-    stock: Stock,
-    held: Held,
-    running: JoinSet<Done>,
-    /// What the running tasks use, so that it comes back even from one that panics.
-    lent: HashMap<Id, Lent>,
-    /// The settler's task; ends with the worker.
-    _background: JoinSet<()>,
+    lanes: LaneSet,
+    buffer: ClaimBuffer,
+    leases: LeasedMessages,
+    tasks: JoinSet<TaskResult>,
+    /// What the running tasks use. Kept here so that a task that panics returns it too.
+    in_flight: HashMap<Id, InFlight>,
+    /// The settler's task, which ends with the worker.
+    _settler: JoinSet<()>,
     is_claiming: bool,
-    /// Whether another look may find mails that are due.
+    /// Whether another claim may find due emails.
     may_have_more: bool,
     poll_at: Instant,
-    beat_at: Instant,
-    given_back_at: Instant,
+    heartbeat_at: Instant,
+    /// When emails to domains at their caps were last released.
+    released_at: Instant,
 }
 
-/// What comes back to the worker.
-enum Done {
-    /// What one look found.
-    Claimed(Result<Found, StoreError>),
-    /// A mail was tried.
-    Sent(Session),
-    /// A call was made.
-    Called,
-    /// Leases were extended or given back, or a connection was closed.
-    Minded,
+/// The result of a finished task.
+enum TaskResult {
+    Claimed(Result<ClaimResult, StoreError>),
+    /// An email was attempted over this session.
+    Sent(TransportSession),
+    /// A call was made, leases were extended or released, or a connection was closed.
+    Done,
 }
 
-/// What a task uses while it runs.
-enum Lent {
-    /// A session of a lane or a call, and mails with their leases and domains.
-    Way {
-        slot: usize,
-        mails: Vec<(MailKey, Uuid)>,
+/// What a running task uses.
+enum InFlight {
+    /// A session or a call of a lane, and emails with their leases and domains.
+    Send {
+        lane: usize,
+        messages: Vec<(MailKey, Uuid)>,
         domains: Vec<String>,
     },
-    /// A call of each of these lanes, which a look kept free for what it might find.
-    Calls(Vec<usize>),
+    /// One call of each of these lanes, reserved by a claim for the abandoned call that it may find.
+    Claim { reserved_calls: Vec<usize> },
 }
 
 impl Worker {
-    /// A worker, woken by commits before its next poll. Needs a runtime around it.
+    /// The worker claims after each poll interval, and after a commit that queues emails. Requires a tokio runtime.
     #[must_use]
-    pub fn new(mailroom: Mailroom, config: DeliveryConfig) -> Self {
-        let notifier = mailroom.store.notifier().clone();
-        let slots: Vec<Slot> = config
-            .lanes
-            .iter()
-            .map(|config| Slot::new(Arc::new(Lane::new(config)), config.route.clone()))
-            .collect();
-        let (settler, task) = Settler::new(
-            mailroom.store.clone(),
-            Arc::clone(&mailroom.clock),
-            config.lease_duration,
-        );
-        let mut background = JoinSet::new();
-        background.spawn(SettlerTask::run(task));
+    pub fn new(
+        store: Store,
+        clock: Arc<dyn Clock>,
+        builder: MessageBuilder,
+        config: DeliveryConfig,
+    ) -> Self {
+        let lease_duration = config.lease_duration;
+        let (settler, settler_task) =
+            Settler::new(store.clone(), Arc::clone(&clock), lease_duration);
+        let mut settler_tasks = JoinSet::new();
+        settler_tasks.spawn(settler_task);
+        let now = Instant::now();
         Self {
-            desk: Desk {
-                mailroom: Arc::new(mailroom),
+            notifier: store.notifier().clone(),
+            context: Arc::new(DeliveryContext {
+                store,
+                clock,
+                builder,
                 settler,
                 ambiguous: config.ambiguous,
-                lease_duration: config.lease_duration,
-            },
-            beat_at: Instant::now() + config.lease_duration / 4,
+                lease_duration,
+            }),
+            lanes: LaneSet::new(&config.lanes),
             config,
-            notifier,
-            slots,
-            stock: Stock::default(),
-            held: Held::default(),
-            running: JoinSet::new(),
-            lent: HashMap::new(),
-            _background: background,
+            buffer: ClaimBuffer::default(),
+            leases: LeasedMessages::default(),
+            tasks: JoinSet::new(),
+            in_flight: HashMap::new(),
+            _settler: settler_tasks,
             is_claiming: false,
             may_have_more: true,
-            poll_at: Instant::now(),
-            given_back_at: Instant::now(),
+            poll_at: now,
+            heartbeat_at: now + lease_duration / 4,
+            released_at: now,
         }
     }
 
-    /// Works until told to stop, then lets what is in flight end and gives back the rest.
+    /// Works until `stopping` is canceled. Then waits for emails in flight and releases all others.
     pub async fn run(mut self, stopping: CancellationToken) {
         while !stopping.is_cancelled() {
-            self.go_on();
+            self.start_due_work();
             let wake_at = self.wake_at();
             tokio::select! {
                 () = stopping.cancelled() => {}
-                Some(ended) = self.running.join_next_with_id() => self.take_back_or_warn(ended),
+                Some(ended) = self.tasks.join_next_with_id() => self.finish_or_warn(ended),
                 () = self.notifier.mail_queued(), if !self.may_have_more => self.may_have_more = true,
-                () = tokio::time::sleep_until(wake_at) => self.close(Some(Instant::now())),
+                () = tokio::time::sleep_until(wake_at) => {
+                    self.close_connections(Some(Instant::now()));
+                }
             }
         }
         self.drain().await;
     }
 
-    /// Sends everything that is due now, and returns how many mails were tried. What tests use to see the queue empty.
+    /// Sends everything that is due now and returns the number of attempts. For tests.
     pub async fn deliver_all(&mut self) -> Result<usize, StoreError> {
         let mut total = 0;
         self.may_have_more = true;
         loop {
-            self.go_on();
-            match self.running.join_next_with_id().await {
+            self.start_due_work();
+            match self.tasks.join_next_with_id().await {
                 Some(ended) => {
-                    let tried = self.take_back(ended)?;
-                    total += tried;
-                    // What was given back for another try may be due at once.
-                    self.may_have_more |= tried > 0;
+                    let attempts = self.finish(ended)?;
+                    total += attempts;
+                    // An email that was queued for another attempt may be due at once.
+                    self.may_have_more |= attempts > 0;
                 }
-                None if self.stock.is_empty() => return Ok(total),
+                None if self.buffer.is_empty() => return Ok(total),
                 None => tokio::time::sleep_until(self.wake_at()).await,
             }
         }
     }
 
-    /// Starts whatever can be started.
-    fn go_on(&mut self) {
+    fn start_due_work(&mut self) {
         let now = Instant::now();
-        if now >= self.beat_at {
-            self.beat_at = now + self.config.lease_duration / 4;
-            self.beat();
+        if now >= self.heartbeat_at {
+            self.heartbeat_at = now + self.config.lease_duration / 4;
+            self.start_heartbeat();
         }
         if now >= self.poll_at {
             self.poll_at = now + entropy::jittered(self.config.poll_interval, POLL_JITTER);
             self.may_have_more = true;
         }
-        self.hand_out();
-        self.look();
+        self.dispatch();
+        self.start_claim();
     }
 
-    /// When there is something to do even if nothing comes back.
+    /// When there is work to start even if no task finishes.
     fn wake_at(&self) -> Instant {
         let now = Instant::now();
-        let lanes = self.slots.iter().filter_map(|slot| {
-            let closed_until = slot.lane.breaker.closed_until();
-            let paces = std::iter::once(&slot.lane.pace).chain(&slot.lane.calls);
-            let next_at = paces.filter_map(Pace::next_at).max();
-            closed_until.or_else(|| next_at.filter(|_| !self.stock.is_empty()))
-        });
-        let crowded = (!self.stock.is_empty()).then(|| now + DOMAIN_PAUSE);
-        [self.poll_at, self.beat_at]
+        let has_messages = !self.buffer.is_empty();
+        [self.poll_at, self.heartbeat_at]
             .into_iter()
-            .chain(lanes)
-            .chain(crowded)
+            .chain(self.lanes.available_at(has_messages))
+            .chain(has_messages.then(|| now + DOMAIN_CHECK_INTERVAL))
             .min()
             .unwrap_or(now)
     }
 
-    /// Hands mails to lanes while there are both. What cannot go to any lane for now is given back, so that others come
-    /// to their turn.
-    fn hand_out(&mut self) {
-        let mut is_passed = vec![false; self.slots.len()];
-        while !self.stock.is_empty() {
-            let Some(index) = slot::next(&mut self.slots, self.stock.len(), &is_passed) else {
+    /// Gives buffered emails to lanes, as long as a lane has room for one of them.
+    fn dispatch(&mut self) {
+        let mut skipped = Vec::new();
+        while !self.buffer.is_empty() {
+            let buffered = self.buffer.len();
+            let Some(index) = self.lanes.choose(buffered, &skipped) else {
                 break;
             };
-            let slot = &mut self.slots[index];
-            let most = slot.room(self.stock.len());
-            let jobs = self.stock.take(most, &slot.lane);
+            let state = self.lanes.get_mut(index);
+            let jobs = self.buffer.take(state.room(buffered), &state.lane);
             if jobs.is_empty() {
-                is_passed[index] = true;
+                // Every buffered email goes to a domain that is at its cap on this lane.
+                skipped.push(index);
                 continue;
             }
-            slot.give(jobs.len());
-            self.start(index, jobs);
+            state.assign(jobs.len());
+            self.start_send(index, jobs);
         }
-        let is_any_open = self.slots.iter().any(|slot| slot.lane.is_open());
-        if !is_any_open {
-            self.give_back(0, Duration::ZERO);
-        } else if is_passed.contains(&true)
+        self.release_blocked(!skipped.is_empty());
+    }
+
+    /// Releases buffered emails that no lane can take now, so that other emails can be claimed.
+    fn release_blocked(&mut self, has_domain_at_cap: bool) {
+        if !self.lanes.is_any_available() {
+            self.release(0, Duration::ZERO);
+        } else if has_domain_at_cap
             && self.may_have_more
             && !self.is_claiming
-            && self.room() == 0
-            && self.given_back_at.elapsed() >= DOMAIN_PAUSE
+            && self.claim_size() == 0
+            && self.released_at.elapsed() >= DOMAIN_CHECK_INTERVAL
         {
-            self.given_back_at = Instant::now();
-            self.give_back(self.stock_max() / 2, DOMAIN_RELEASE_PAUSE);
+            self.released_at = Instant::now();
+            self.release(self.lanes.buffer_size() / 2, DOMAIN_RELEASE_PAUSE);
         }
     }
 
-    fn start(&mut self, index: usize, mut jobs: Vec<Job>) {
-        let lent = Lent::Way {
-            slot: index,
-            mails: jobs.iter().map(Job::held).collect(),
+    fn start_send(&mut self, index: usize, mut jobs: Vec<SendJob>) {
+        let in_flight = InFlight::Send {
+            lane: index,
+            messages: jobs.iter().map(SendJob::lease).collect(),
             domains: jobs.iter().map(|job| job.domain().to_owned()).collect(),
         };
-        let slot = &mut self.slots[index];
-        let task = match &slot.route {
-            Route::Each { transport, .. } => {
-                let session = slot.sessions.pop().unwrap_or_else(|| transport.open());
-                let (desk, lane) = (self.desk.clone(), Arc::clone(&slot.lane));
+        let state = self.lanes.get_mut(index);
+        let (context, lane) = (Arc::clone(&self.context), Arc::clone(&state.lane));
+        match &state.transport {
+            LaneTransport::PerMessage { transport, .. } => {
                 let Some(job) = jobs.pop() else { return };
-                self.running
-                    .spawn(async move { Done::Sent(desk.attempt(session, job, &lane).await) })
+                let idle = state.idle_sessions.pop();
+                let session = idle.unwrap_or_else(|| transport.open());
+                let sender = SmtpSender { context, lane };
+                self.spawn(in_flight, async move {
+                    TaskResult::Sent(sender.send(session, job).await)
+                });
             }
-            Route::Batches { provider, .. } => {
-                slot.calls -= 1;
-                let counter = self.desk.counter(&slot.lane, provider);
-                self.running.spawn(async move {
-                    counter.send(jobs).await;
-                    Done::Called
-                })
-            }
-        };
-        self.lent.insert(task.id(), lent);
-    }
-
-    /// Most mails in stock, for the lanes in use.
-    fn stock_max(&self) -> usize {
-        let lanes = slot::in_use(&self.slots);
-        lanes.map(|(_, slot)| slot.stock()).sum()
-    }
-
-    /// How many mails are worth a look: none before the stock is half empty.
-    fn room(&self) -> usize {
-        let most = self.stock_max();
-        let room = most.saturating_sub(self.stock.len());
-        if room * 2 < most { 0 } else { room }
-    }
-
-    /// Claims what the stock has room for.
-    fn look(&mut self) {
-        let room = self.room();
-        if self.is_claiming || !self.may_have_more || room == 0 {
-            return;
-        }
-        self.is_claiming = true;
-        self.may_have_more = false;
-        let mut lanes = Vec::new();
-        for (index, slot) in self.slots.iter_mut().enumerate() {
-            if matches!(slot.route, Route::Batches { .. }) && slot.lane.is_open() && slot.calls > 0
-            {
-                slot.calls -= 1;
-                lanes.push((index, slot.lane.name.clone()));
-            }
-        }
-        let look = Look {
-            mailroom: Arc::clone(&self.desk.mailroom),
-            held: self.held.clone(),
-            lease_duration: self.config.lease_duration,
-        };
-        let lent = Lent::Calls(lanes.iter().map(|(index, _)| *index).collect());
-        let task = self
-            .running
-            .spawn(async move { Done::Claimed(look.find(room, lanes).await) });
-        self.lent.insert(task.id(), lent);
-    }
-
-    /// Takes back what a task used, and returns how many mails it tried; an error if it was to claim some and could not.
-    fn take_back(&mut self, ended: Result<(Id, Done), JoinError>) -> Result<usize, StoreError> {
-        let (id, done) = match ended {
-            Ok((id, done)) => (id, done),
-            Err(error) => {
-                // The leases of its mails run out, and the reaper queues them again.
-                tracing::error!(
-                    error = &error as &dyn Error,
-                    "a task of the worker panicked"
-                );
-                (error.id(), Done::Minded)
-            }
-        };
-        let mut tried = 0;
-        match self.lent.remove(&id) {
-            Some(Lent::Way {
-                slot,
-                mails,
-                domains,
-            }) => {
-                tried = mails.len();
-                self.held.remove(&mails);
-                let slot = &mut self.slots[slot];
-                for domain in domains {
-                    slot.lane.domains.leave(&domain);
-                }
-                let session = match done {
-                    Done::Sent(session) => Some(session),
-                    _ => None,
+            LaneTransport::Batches { provider, .. } => {
+                let provider = provider.clone();
+                state.idle_calls -= 1;
+                let sender = ProviderBatchSender {
+                    context,
+                    lane,
+                    provider,
                 };
-                slot.take_back(session);
-            }
-            Some(Lent::Calls(slots)) => {
-                self.is_claiming = false;
-                for slot in slots {
-                    self.slots[slot].calls += 1;
-                }
-                if let Done::Claimed(found) = done {
-                    self.take_in(found?);
-                }
-            }
-            None => {}
-        }
-        Ok(tried)
-    }
-
-    fn take_back_or_warn(&mut self, ended: Result<(Id, Done), JoinError>) {
-        if let Err(error) = self.take_back(ended) {
-            tracing::warn!(error = &error as &dyn Error, "cannot claim mails");
-        }
-    }
-
-    fn take_in(&mut self, found: Found) {
-        self.may_have_more |= found.is_full;
-        self.stock.add(found.jobs);
-        for (index, left, lease_token) in found.left {
-            let slot = &mut self.slots[index];
-            let Route::Batches { provider, .. } = &slot.route else {
-                continue;
-            };
-            slot.calls -= 1;
-            // Another may be left.
-            self.may_have_more = true;
-            let counter = self.desk.counter(&slot.lane, provider);
-            let task = self.running.spawn(async move {
-                counter.repeat(left, lease_token).await;
-                Done::Called
-            });
-            let lent = Lent::Way {
-                slot: index,
-                mails: Vec::new(),
-                domains: Vec::new(),
-            };
-            self.lent.insert(task.id(), lent);
-        }
-    }
-
-    /// Extends the leases of everything that is held.
-    fn beat(&mut self) {
-        let held: Arc<[_]> = self.held.all().into();
-        if held.is_empty() {
-            return;
-        }
-        let until = self.desk.mailroom.clock.now() + self.config.lease_duration;
-        let store = self.desk.mailroom.store.clone();
-        self.running.spawn(async move {
-            let extended = store
-                .run("outbox.extend_leases", move |connection| {
-                    let held = Arc::clone(&held);
-                    Box::pin(async move { outbox::extend_leases(connection, &held, until).await })
-                })
-                .await;
-            if let Err(error) = extended {
-                tracing::warn!(
-                    error = &error as &dyn Error,
-                    "cannot extend the leases of mails"
-                );
-            }
-            Done::Minded
-        });
-    }
-
-    /// Gives all in stock but the oldest so many back to the queue, for after a pause.
-    fn give_back(&mut self, kept: usize, pause: Duration) {
-        let jobs = self.stock.take_beyond(kept);
-        if jobs.is_empty() {
-            return;
-        }
-        let now = self.desk.mailroom.clock.now();
-        let next_attempt_at = (!pause.is_zero()).then(|| now + pause);
-        let settled: Arc<[SettledMail]> = jobs
-            .iter()
-            .map(|job| job.settled(Settlement::Released { next_attempt_at }))
-            .collect();
-        self.held
-            .remove(&jobs.iter().map(Job::held).collect::<Vec<_>>());
-        let store = self.desk.mailroom.store.clone();
-        self.running.spawn(async move {
-            let released = store
-                .with_tx("outbox.release", move |connection| {
-                    let settled = Arc::clone(&settled);
-                    Box::pin(
-                        async move { settlements::settle_many(connection, &settled, now).await },
-                    )
-                })
-                .await;
-            if let Err(error) = released {
-                // Their leases run out.
-                tracing::warn!(error = &error as &dyn Error, "cannot give mails back");
-            }
-            Done::Minded
-        });
-    }
-
-    /// Closes connections: those that idled long enough by now, or all. Beside everything else, for a relay may take its
-    /// time to say goodbye.
-    fn close(&mut self, idle_by: Option<Instant>) {
-        for slot in &mut self.slots {
-            for mut session in slot.take_open(idle_by) {
-                self.running.spawn(async move {
-                    session.close().await;
-                    Done::Minded
+                self.spawn(in_flight, async move {
+                    sender.send(jobs).await;
+                    TaskResult::Done
                 });
             }
         }
     }
 
-    /// Gives back what was not started and lets the rest end, for as long as the process may take. What does not end in
-    /// time loses its lease in time.
+    fn spawn(
+        &mut self,
+        in_flight: InFlight,
+        task: impl Future<Output = TaskResult> + Send + 'static,
+    ) {
+        let task = self.tasks.spawn(task);
+        self.in_flight.insert(task.id(), in_flight);
+    }
+
+    /// How many emails to claim: none before the buffer is half empty.
+    fn claim_size(&self) -> usize {
+        let size = self.lanes.buffer_size();
+        let room = size.saturating_sub(self.buffer.len());
+        if room * 2 < size { 0 } else { room }
+    }
+
+    fn start_claim(&mut self) {
+        let limit = self.claim_size();
+        if self.is_claiming || !self.may_have_more || limit == 0 {
+            return;
+        }
+        self.is_claiming = true;
+        self.may_have_more = false;
+        let lanes = self.lanes.reserve_calls();
+        let reserved_calls = lanes.iter().map(|(index, _)| *index).collect();
+        let query = ClaimQuery {
+            context: Arc::clone(&self.context),
+            leases: self.leases.clone(),
+        };
+        self.spawn(InFlight::Claim { reserved_calls }, async move {
+            TaskResult::Claimed(query.run(limit, lanes).await)
+        });
+    }
+
+    /// Takes back what a task used and returns the number of emails that it attempted. Fails if the task was a claim
+    /// that failed.
+    fn finish(&mut self, ended: Result<(Id, TaskResult), JoinError>) -> Result<usize, StoreError> {
+        let (id, result) = ended.unwrap_or_else(|error| {
+            // The leases of its emails expire, and the reaper queues them again.
+            tracing::error!(
+                error = &error as &dyn Error,
+                "a task of the worker panicked"
+            );
+            (error.id(), TaskResult::Done)
+        });
+        match self.in_flight.remove(&id) {
+            Some(InFlight::Send {
+                lane,
+                messages,
+                domains,
+            }) => {
+                let attempts = messages.len();
+                self.leases.remove(messages);
+                let state = self.lanes.get_mut(lane);
+                for domain in domains {
+                    state.lane.domains.leave(&domain);
+                }
+                let session = match result {
+                    TaskResult::Sent(session) => Some(session),
+                    _ => None,
+                };
+                state.release(session);
+                Ok(attempts)
+            }
+            Some(InFlight::Claim { reserved_calls }) => {
+                self.is_claiming = false;
+                for lane in reserved_calls {
+                    self.lanes.get_mut(lane).release(None);
+                }
+                if let TaskResult::Claimed(claimed) = result {
+                    self.accept_claim(claimed?);
+                }
+                Ok(0)
+            }
+            None => Ok(0),
+        }
+    }
+
+    fn finish_or_warn(&mut self, ended: Result<(Id, TaskResult), JoinError>) {
+        if let Err(error) = self.finish(ended) {
+            tracing::warn!(error = &error as &dyn Error, "cannot claim emails");
+        }
+    }
+
+    /// Buffers claimed emails and repeats abandoned calls.
+    fn accept_claim(&mut self, claimed: ClaimResult) {
+        // There may be more abandoned calls.
+        self.may_have_more |= claimed.has_more || !claimed.abandoned.is_empty();
+        self.buffer.extend(claimed.jobs);
+        for (index, batch, lease_token) in claimed.abandoned {
+            let state = self.lanes.get_mut(index);
+            let LaneTransport::Batches { provider, .. } = &state.transport else {
+                continue;
+            };
+            let sender = ProviderBatchSender {
+                context: Arc::clone(&self.context),
+                lane: Arc::clone(&state.lane),
+                provider: provider.clone(),
+            };
+            state.idle_calls -= 1;
+            let in_flight = InFlight::Send {
+                lane: index,
+                messages: Vec::new(),
+                domains: Vec::new(),
+            };
+            self.spawn(in_flight, async move {
+                sender.repeat(batch, lease_token).await;
+                TaskResult::Done
+            });
+        }
+    }
+
+    /// Extends the leases of all emails that the worker holds.
+    fn start_heartbeat(&mut self) {
+        let leases = self.leases.all();
+        if !leases.is_empty() {
+            self.spawn_untracked(extend_leases(Arc::clone(&self.context), leases));
+        }
+    }
+
+    /// Returns all buffered emails except the `kept` oldest to the queue. Another claim finds them after `pause`.
+    fn release(&mut self, kept: usize, pause: Duration) {
+        let jobs = self.buffer.take_newest(kept);
+        if !jobs.is_empty() {
+            self.leases.remove(jobs.iter().map(SendJob::lease));
+            self.spawn_untracked(release(Arc::clone(&self.context), jobs, pause));
+        }
+    }
+
+    /// Closes the connections whose idle deadline is at `now` or before, or all. In tasks of their own, because a relay
+    /// may reply late.
+    fn close_connections(&mut self, now: Option<Instant>) {
+        for mut session in self.lanes.take_idle_connections(now) {
+            self.spawn_untracked(async move { session.close().await });
+        }
+    }
+
+    fn spawn_untracked(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(async move {
+            task.await;
+            TaskResult::Done
+        });
+    }
+
+    /// Releases what was not started and waits for the rest, at most for the drain timeout. The leases of emails that
+    /// are still in flight then expire.
     async fn drain(mut self) {
         let timeout = self.config.drain_timeout;
         let all_ended = async {
             loop {
-                self.give_back(0, Duration::ZERO);
-                self.close(None);
-                let Some(ended) = self.running.join_next_with_id().await else {
+                self.release(0, Duration::ZERO);
+                self.close_connections(None);
+                let Some(ended) = self.tasks.join_next_with_id().await else {
                     return;
                 };
-                self.take_back_or_warn(ended);
+                self.finish_or_warn(ended);
             }
         };
         if tokio::time::timeout(timeout, all_ended).await.is_err() {
-            tracing::warn!("mails in flight did not end in time; another worker tries them again");
+            tracing::warn!(
+                "emails in flight did not finish in time; another worker sends them again"
+            );
         }
     }
 }

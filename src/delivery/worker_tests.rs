@@ -1,19 +1,19 @@
-//! What a worker does about its own tasks, without a database.
+//! Tests of how a worker treats its tasks, without a database.
 
 use super::*;
 use crate::clock::SystemClock;
-use crate::delivery::{Ambiguous, DomainCaps, LaneConfig};
+use crate::delivery::{AmbiguousPolicy, DomainCaps, LaneConfig};
 use crate::domain::address_tag::AddressTagger;
 use crate::domain::keyring::Keyring;
 use crate::domain::link::{LinkMode, LinkTemplate};
-use crate::mail::file::FileTransport;
+use crate::mail::file_transport::FileTransport;
 use crate::mail::message::{Composer, Sender};
 use crate::mail::transport::Transport;
-use crate::store::{Store, StoreConfig};
+use crate::store::StoreConfig;
 
 const DOMAIN: &str = "b.co";
 
-/// A worker whose database nobody asks for anything.
+/// A worker with a database that is never used.
 fn worker(lanes: Vec<LaneConfig>) -> Worker {
     let keyring = Keyring::parse("1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n").unwrap();
     let store = StoreConfig {
@@ -24,10 +24,8 @@ fn worker(lanes: Vec<LaneConfig>) -> Worker {
     };
     let sender = Sender::parse("Invitations", "invitations@example.com", None).unwrap();
     let links = LinkTemplate::new("https://app.example.com/join", LinkMode::Fragment).unwrap();
-    let mailroom = Mailroom {
+    let builder = MessageBuilder {
         tagger: AddressTagger::new(&keyring),
-        store: Store::new("postgres://127.0.0.1:1/none", store).unwrap(),
-        clock: Arc::new(SystemClock),
         keyring: Arc::new(keyring),
         links: Arc::new(links),
         composer: Composer::new(sender).unwrap(),
@@ -40,16 +38,17 @@ fn worker(lanes: Vec<LaneConfig>) -> Worker {
         lease_duration: Duration::from_mins(2),
         poll_interval: Duration::from_secs(1),
         drain_timeout: Duration::from_secs(1),
-        ambiguous: Ambiguous::Retry,
+        ambiguous: AmbiguousPolicy::Retry,
     };
-    Worker::new(mailroom, config)
+    let store = Store::new("postgres://127.0.0.1:1/none", store).unwrap();
+    Worker::new(store, Arc::new(SystemClock), builder, config)
 }
 
 fn lane(name: &str, weight: u32) -> LaneConfig {
     LaneConfig {
         name: name.to_owned(),
         weight,
-        route: Route::Each {
+        transport: LaneTransport::PerMessage {
             transport: Transport::File(FileTransport::new("nowhere")),
             connections: 2,
         },
@@ -62,17 +61,17 @@ fn lane(name: &str, weight: u32) -> LaneConfig {
     }
 }
 
-/// Runs a task that panics with what it was lent.
-async fn panics(worker: &mut Worker, lent: Lent) -> usize {
-    let task = worker.running.spawn(async { panic!("on purpose") });
-    worker.lent.insert(task.id(), lent);
-    let ended = worker.running.join_next_with_id().await.unwrap();
+/// Runs a task that panics, and returns the number of its attempts.
+async fn panic_in_task(worker: &mut Worker, in_flight: InFlight) -> usize {
+    let task = worker.tasks.spawn(async { panic!("on purpose") });
+    worker.in_flight.insert(task.id(), in_flight);
+    let ended = worker.tasks.join_next_with_id().await.unwrap();
     assert!(ended.is_err());
-    worker.take_back(ended).unwrap()
+    worker.finish(ended).unwrap()
 }
 
 #[tokio::test]
-async fn an_attempt_that_panics_gives_back_all_it_used() {
+async fn an_attempt_that_panics_returns_everything_it_used() {
     let mut worker = worker(vec![lane("one", 1)]);
     let key = MailKey {
         invitation_id: Uuid::nil(),
@@ -81,45 +80,56 @@ async fn an_attempt_that_panics_gives_back_all_it_used() {
     };
     let mail = (key, Uuid::nil());
     for _ in 0..10 {
-        worker.slots[0].sessions.pop().unwrap();
-        assert!(worker.slots[0].lane.domains.enter(DOMAIN));
-        let lent = Lent::Way {
-            slot: 0,
-            mails: vec![mail.clone()],
+        worker.lanes.get_mut(0).idle_sessions.pop().unwrap();
+        assert!(worker.lanes.get_mut(0).lane.domains.try_enter(DOMAIN));
+        let in_flight = InFlight::Send {
+            lane: 0,
+            messages: vec![mail.clone()],
             domains: vec![DOMAIN.to_owned()],
         };
-        assert_eq!(panics(&mut worker, lent).await, 1);
-        assert_eq!(worker.slots[0].sessions.len(), 2);
-        assert!(worker.held.all().is_empty(), "no heartbeat keeps it");
+        assert_eq!(panic_in_task(&mut worker, in_flight).await, 1);
+        assert_eq!(worker.lanes.get_mut(0).idle_sessions.len(), 2);
+        assert!(worker.leases.all().is_empty(), "no heartbeat extends it");
     }
 }
 
 #[tokio::test]
-async fn a_look_that_panics_is_not_the_last_one() {
+async fn a_claim_that_panics_does_not_prevent_the_next() {
     let mut worker = worker(vec![lane("one", 1)]);
     worker.is_claiming = true;
-    assert_eq!(panics(&mut worker, Lent::Calls(Vec::new())).await, 0);
+    let in_flight = InFlight::Claim {
+        reserved_calls: Vec::new(),
+    };
+    assert_eq!(panic_in_task(&mut worker, in_flight).await, 0);
     assert!(!worker.is_claiming);
 }
 
-/// Who gets the next mails.
-fn shares(worker: &mut Worker, mails: usize) -> [usize; 3] {
+/// How many of the next emails each lane gets.
+fn shares(worker: &mut Worker, count: usize) -> [usize; 3] {
     let mut shares = [0; 3];
-    for _ in 0..mails {
-        let next = slot::next(&mut worker.slots, 1, &[false; 3]).unwrap();
-        worker.slots[next].give(1);
+    for _ in 0..count {
+        let next = worker.lanes.choose(1, &[]).unwrap();
+        worker.lanes.get_mut(next).assign(1);
         shares[next] += 1;
     }
     shares
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lane_that_was_closed_is_owed_nothing_for_it() {
+async fn a_lane_does_not_catch_up_after_a_pause() {
     let mut worker = worker(vec![lane("one", 1), lane("two", 1), lane("spare", 0)]);
     assert_eq!(shares(&mut worker, 20), [10, 10, 0]);
-    worker.slots[0].lane.breaker.failed(Duration::ZERO);
+    worker
+        .lanes
+        .get_mut(0)
+        .lane
+        .breaker
+        .pause_for(Duration::from_mins(1));
     assert_eq!(shares(&mut worker, 100), [0, 100, 0]);
     tokio::time::advance(Duration::from_mins(2)).await;
     let after = shares(&mut worker, 20);
-    assert!((10..=11).contains(&after[0]), "{after:?}: not all to it");
+    assert!(
+        (10..=11).contains(&after[0]),
+        "{after:?}: it does not get every email"
+    );
 }

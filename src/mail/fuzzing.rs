@@ -1,41 +1,40 @@
-//! What the fuzzer may call of replies: reading one and judging it at every stage. It holds no conversation.
+//! The fuzzer's access to SMTP replies: parses a reply and classifies it at every stage.
 
 use lettre::transport::smtp::response::Response;
 
-use super::outcome::{SendError, Stage};
-use super::reply;
+use super::send_error::{SendError, SendStage};
+use super::smtp::relay_reply;
 
 /// Every stage at which a relay replies.
-const STAGES: [Stage; 6] = [
-    Stage::Greeting,
-    Stage::Auth,
-    Stage::MailFrom,
-    Stage::RcptTo,
-    Stage::Data,
-    Stage::FinalReply,
+const STAGES: [SendStage; 6] = [
+    SendStage::Greeting,
+    SendStage::Auth,
+    SendStage::MailFrom,
+    SendStage::RcptTo,
+    SendStage::Data,
+    SendStage::FinalReply,
 ];
 
-/// Reads the bytes of a reply and judges them at every stage.
+/// The errors that the bytes of a reply mean, at every stage.
 #[must_use]
-pub fn judged(bytes: &[u8]) -> Vec<SendError> {
+pub fn errors_of_reply(bytes: &[u8]) -> Vec<SendError> {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return STAGES.map(SendError::garbled).into();
     };
-    let read = text.parse::<Response>().ok();
+    let response = text.parse::<Response>().ok();
     STAGES
         .into_iter()
         .flat_map(|stage| {
-            let unread = SendError::broken(stage, text);
-            let said = read.as_ref().map(|response| {
+            let broken = SendError::broken(stage, text);
+            let refused = response.as_ref().map(|response| {
                 let code = u16::from(response.code());
-                SendError::reply(stage, code, &reply::text_of(response))
+                SendError::reply(stage, code, &relay_reply::text_of(response))
             });
-            let out_of_step = read.as_ref().and_then(|response| {
-                reply::expect(stage, &[250], response)
-                    .err()
-                    .map(|failure| failure.error)
+            let out_of_step = response.as_ref().and_then(|response| {
+                let checked = relay_reply::check_code(stage, &[250], response);
+                checked.err().map(|failure| failure.error)
             });
-            [Some(unread), said, out_of_step]
+            [Some(broken), refused, out_of_step]
         })
         .flatten()
         .collect()

@@ -1,31 +1,23 @@
-//! Mail: composing an invitation and handing it to a relay, a provider or a folder.
+//! Email: renders an invitation and hands it to an SMTP relay, to an HTTP provider or to a folder.
 //!
-//! This is the only place that knows `lettre`. It turns one [`message::InvitationMail`] into bytes that are the same
-//! every time ([`message::Composer`]) and carries them over a lane's own connection ([`transport::Session`]); each
-//! failure says what becomes of the message ([`outcome::Fate`]). It knows no queue, no store and no clock: when to
-//! send, whether to try again and what to write down belong to whoever holds the session.
+//! Nothing outside this folder uses `lettre`. This module has no access to the outbox, the store or a clock. It never
+//! retries: the caller decides when to send, whether to retry and what to record. In reading order:
 //!
-//! In reading order: `untrusted` tames other people's text, `templates` words the mail, `message` builds it,
-//! `outcome` names what can happen to it and `retry_hint` what a server asks for, `transport` chooses between `smtp` and
-//! `file`, and `connection`, over `tls` and `stream`, is what `smtp` holds between two messages; `reply` judges what it
-//! hears. Beside them, `provider` hands many mails at once to an HTTP API, in the words of `resend` or `postmark`;
-//! `provider_fault` says what is known of them when that fails.
+//! * An `invitation_email` is the data of one email. `templates` renders subject, text and HTML in the recipient's
+//!   language, with `clean_text` for the words of other people; `message` builds the message around them.
+//! * `transport` chooses between `smtp` and `file_transport`; `providers` sends many emails in one HTTP call.
+//! * `send_error` says why an email was not accepted; `retry_hint` reads how long a server asks to wait.
 
-mod connection;
-pub mod file;
+mod clean_text;
+pub mod file_transport;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod invitation_email;
 pub mod message;
-pub mod outcome;
-mod postmark;
-pub mod provider;
-mod provider_fault;
-mod reply;
-mod resend;
+pub mod providers;
 mod retry_hint;
+pub mod send_error;
 pub mod smtp;
-mod stream;
 pub mod templates;
-mod tls;
 pub mod transport;
-mod untrusted;
+mod trusted_roots;

@@ -1,14 +1,14 @@
-//! How long a server asks to be spared, read from the words of its reply.
+//! Reads from the text of a reply how long the server asks to wait.
 //!
-//! No standard says how to ask, so only what servers are known to say is understood: some form of "try again" or
-//! "greylisted", and a duration with a unit right after it. Numbers that stand elsewhere, such as the limit that was
-//! passed, mean something else. Nothing found is the usual case.
+//! No standard defines this text. So only known phrases count: some form of "try again" or "greylisted", directly
+//! followed by a duration with a unit. Other numbers, such as an exceeded limit, mean something else. Most replies name
+//! no duration.
 
 use std::time::Duration;
 
-/// No server is waited for longer than this.
+/// A server cannot ask for a longer wait.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(24);
-/// Words after which a duration is the one to wait.
+/// Words that announce the duration to wait.
 const TRIGGERS: [&str; 9] = [
     "again",
     "back",
@@ -20,7 +20,7 @@ const TRIGGERS: [&str; 9] = [
     "retrying",
     "wait",
 ];
-/// Words that may stand between.
+/// Words that may stand between a trigger and the duration.
 const FILLERS: [&str; 12] = [
     "about",
     "after",
@@ -36,13 +36,12 @@ const FILLERS: [&str; 12] = [
     "within",
 ];
 
-/// Whether a reply speaks of greylisting.
 pub(super) fn is_greylisting(text: &str) -> bool {
     let text = text.to_ascii_lowercase();
     text.contains("greylist") || text.contains("graylist")
 }
 
-/// Finds the duration a reply asks for.
+/// The duration that a reply asks for, at most a day.
 pub(super) fn find(text: &str) -> Option<Duration> {
     let text = text.to_lowercase();
     let words: Vec<&str> = text
@@ -50,8 +49,8 @@ pub(super) fn find(text: &str) -> Option<Duration> {
         .map(|word| word.trim_matches(|character: char| !character.is_ascii_alphanumeric()))
         .filter(|word| !word.is_empty())
         .collect();
-    let asked = (0..words.len()).filter(|at| TRIGGERS.contains(&words[*at]));
-    asked
+    (0..words.len())
+        .filter(|at| TRIGGERS.contains(&words[*at]))
         .map(|at| &words[at + 1..])
         .find_map(|rest| {
             let fillers = rest
@@ -64,7 +63,7 @@ pub(super) fn find(text: &str) -> Option<Duration> {
         .map(|duration| duration.min(RETRY_AFTER_MAX))
 }
 
-/// Reads the duration that a list of words begins with.
+/// The duration at the start of a list of words.
 fn duration(words: &[&str]) -> Option<Duration> {
     let first = words.first()?;
     if first.contains(':') {
@@ -96,7 +95,7 @@ fn duration(words: &[&str]) -> Option<Duration> {
     }
 }
 
-/// A number and a unit, without a space. Without a unit it could be anything.
+/// A number and a unit without a space between them. A number without a unit is not a duration.
 fn parsed(text: &str) -> Option<Duration> {
     if text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -104,7 +103,7 @@ fn parsed(text: &str) -> Option<Duration> {
     humantime::parse_duration(text).ok()
 }
 
-/// Hours, minutes and seconds, or the last two, with colons between.
+/// `hours:minutes:seconds` or `minutes:seconds`.
 fn clock(text: &str) -> Option<Duration> {
     let parts: Option<Vec<u64>> = text.split(':').map(|part| part.parse().ok()).collect();
     let (hours, minutes, seconds) = match parts?.as_slice() {
@@ -126,14 +125,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_servers_say_is_understood() {
+    fn durations_in_known_phrases_are_found() {
         const MINUTE: u64 = 60;
         let cases = [
             ("4.7.1 try again in 5 minutes", 5 * MINUTE),
             ("Please try again in 300 seconds.", 300),
             ("4.7.0 retry in 1 hour", 60 * MINUTE),
             ("greylisted for 00:05:00", 5 * MINUTE),
-            // Postgrey, with its own text and with a common one.
+            // Postgrey, with its default text and with a common custom one.
             (
                 "4.2.0 <[address]>: Recipient address rejected: Greylisted for 300 seconds (see http://x.example/)",
                 300,
@@ -167,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_read_into_other_words() {
+    fn other_numbers_and_phrases_are_ignored() {
         let cases = [
             "",
             "4.2.0 <[address]>: Recipient address rejected: Greylisted, see http://postgrey.schweikert.ch/help/300.html",

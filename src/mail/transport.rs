@@ -1,71 +1,66 @@
-//! Where mail goes: a relay or a folder.
+//! Sends one email at a time, to a relay or into a folder.
 //!
-//! A worker opens one [`Session`] per lane and keeps it; what a session keeps between two mails is its own affair. It
-//! does not try twice, sleep or count: a failure names its [`Fate`](super::outcome::Fate) and the worker decides.
+//! A worker keeps one [`TransportSession`] for each connection of a lane. A session neither retries nor waits.
 
 use tokio::time::Instant;
 
-use super::file::FileTransport;
-use super::message::ComposedMail;
-use super::outcome::{Accepted, SendError};
+use super::file_transport::FileTransport;
+use super::message::ComposedMessage;
+use super::send_error::{SendError, SendReceipt};
 use super::smtp::{SmtpSession, SmtpTransport};
 
-/// A configured way out. Cheap to clone.
+/// Where emails go, as configured. Cheap to clone.
 #[derive(Debug, Clone)]
 pub enum Transport {
-    /// A relay, by SMTP.
     Smtp(SmtpTransport),
     /// A folder of `.eml` files, for development.
     File(FileTransport),
 }
 
-/// One lane's way out.
+/// One connection of a lane, reused for many emails.
 #[derive(Debug)]
-pub struct Session(Kind);
-
-#[derive(Debug)]
-enum Kind {
+pub enum TransportSession {
     Smtp(Box<SmtpSession>),
     File(FileTransport),
 }
 
 impl Transport {
-    /// Opens a session. Nothing is connected before the first mail.
+    /// Opens a session, which connects when it sends its first email.
     #[must_use]
-    pub fn open(&self) -> Session {
-        Session(match self {
-            Self::Smtp(transport) => Kind::Smtp(Box::new(transport.open())),
-            Self::File(transport) => Kind::File(transport.clone()),
-        })
+    pub fn open(&self) -> TransportSession {
+        match self {
+            Self::Smtp(transport) => TransportSession::Smtp(Box::new(transport.open())),
+            Self::File(transport) => TransportSession::File(transport.clone()),
+        }
     }
 }
 
-impl Session {
-    /// Sends one mail to its one recipient.
+impl TransportSession {
+    /// Sends one email to its one recipient.
     ///
-    /// Dropping the future at any point is safe: the connection it used is gone then, and the next mail gets a new
-    /// one. Whether the abandoned mail was accepted is unknown.
-    pub async fn send(&mut self, mail: &ComposedMail) -> Result<Accepted, SendError> {
-        match &mut self.0 {
-            Kind::Smtp(session) => session.send(mail).await,
-            Kind::File(transport) => transport.send(mail).await,
+    /// The future can be dropped at any point. The session then closes its connection, and the next email gets a new
+    /// one. Whether the server accepted the abandoned email is unknown.
+    pub async fn send(&mut self, message: &ComposedMessage) -> Result<SendReceipt, SendError> {
+        match self {
+            Self::Smtp(session) => session.send(message).await,
+            Self::File(transport) => transport.send(message).await,
         }
     }
 
-    /// When the kept connection has idled long enough to be closed; `None` if nothing is open.
+    /// When the idle connection is due to be closed; `None` without an open connection.
     #[must_use]
     pub fn idle_deadline(&self) -> Option<Instant> {
-        match &self.0 {
-            Kind::Smtp(session) => session.idle_deadline(),
-            Kind::File(_) => None,
+        match self {
+            Self::Smtp(session) => session.idle_deadline(),
+            Self::File(_) => None,
         }
     }
 
-    /// Takes leave of the server, in bounded time. The session may be used again and connects anew.
+    /// Closes the connection, in bounded time. The session connects again when it sends the next email.
     pub async fn close(&mut self) {
-        match &mut self.0 {
-            Kind::Smtp(session) => session.close().await,
-            Kind::File(_) => {}
+        match self {
+            Self::Smtp(session) => session.close().await,
+            Self::File(_) => {}
         }
     }
 }

@@ -9,7 +9,7 @@ use super::lanes_file;
 use super::smtp::SmtpArgs;
 use crate::delivery::LaneConfig;
 use crate::domain::bounce_address::MAILBOX_LOCAL_BYTES_MAX;
-use crate::mail::file::FileTransport;
+use crate::mail::file_transport::FileTransport;
 use crate::mail::message::Sender;
 use crate::mail::templates::Templates;
 use crate::mail::transport::Transport;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use humantime::parse_duration;
 
-use crate::delivery::Ambiguous;
+use crate::delivery::AmbiguousPolicy;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MailAmbiguous {
@@ -38,10 +38,10 @@ pub(super) struct QueueArgs {
 }
 
 impl QueueArgs {
-    pub(super) const fn ambiguous(&self) -> Ambiguous {
+    pub(super) const fn ambiguous(&self) -> AmbiguousPolicy {
         match self.mail_ambiguous {
-            MailAmbiguous::Retry => Ambiguous::Retry,
-            MailAmbiguous::Hold => Ambiguous::Hold,
+            MailAmbiguous::Retry => AmbiguousPolicy::Retry,
+            MailAmbiguous::Hold => AmbiguousPolicy::Hold,
         }
     }
 

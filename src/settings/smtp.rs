@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::files::read_text;
-use crate::delivery::{DomainCaps, LaneConfig, Route};
+use crate::delivery::{DomainCaps, LaneConfig, LaneTransport};
 use crate::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
 use crate::mail::transport::Transport;
 
@@ -109,7 +109,7 @@ impl SmtpArgs {
         Ok(LaneConfig {
             name: LANE_NAME.to_owned(),
             weight: 1,
-            route: Route::Each {
+            transport: LaneTransport::PerMessage {
                 transport: transport?,
                 connections: usize::from(self.smtp_connections),
             },

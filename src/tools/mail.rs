@@ -1,6 +1,4 @@
-//! `mail`: checks an operator's templates, and shows a mail before anybody gets one.
-//!
-//! The one command that looks inside: it uses the program's own templates and asks no server.
+//! `mail`: checks an operator's templates and writes a sample email, without a server.
 
 use std::fs;
 use std::io::Write;
@@ -12,71 +10,66 @@ use time::macros::datetime;
 use crate::domain::brand::Brand;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::reason::Violation;
-use crate::mail::message::{Composer, InvitationMail, MailKind, Sender};
+use crate::mail::message::{Composer, EmailKind, InvitationEmail, Sender};
 use crate::mail::templates::{TemplateErrors, Templates};
 use invitations_command::error::{CommandError, Exit};
 
-/// What the link of a preview is; nobody's token.
+/// Its token is not valid.
 const SAMPLE_LINK: &str = "https://app.example.com/join#token=inv1_a_token_that_opens_nothing";
 
 const AFTER_HELP: &str = "\
-The folder holds any of invitation.mjml, invitation.txt and LOCALE.toml, such as de.toml; each takes \
-the place of the built-in file of that name, and another locale adds a language. A check renders \
-every language with and without everything that may be missing. `serve` does the same at start.
+The folder may hold invitation.mjml, invitation.txt and any LOCALE.toml, such as de.toml. Each file \
+replaces the built-in file of the same name; another locale adds a language. The check renders \
+every language in every combination of optional parts. `serve` runs the same check at start.
 
 Examples:
   invitations mail check --templates-folder templates
   invitations mail preview --locale de --open-in mail.html
   invitations mail preview --kind reminder --brand-color '#0f766e' --support-email help@acme.example --text";
 
-/// What can be done with the templates of mails.
 #[derive(Debug, Clone, Subcommand)]
 #[command(after_help = AFTER_HELP)]
 pub enum MailCommand {
-    /// Render every mail the templates can give, and say what is wrong with them
+    /// Render every email that the templates can give, and report all errors
     #[command(after_help = AFTER_HELP)]
     Check(MailCheckArgs),
-    /// Write one mail into a file, to look at
+    /// Write a sample email into a file or print it
     #[command(after_help = AFTER_HELP)]
     Preview(Box<MailPreviewArgs>),
 }
 
-/// Where templates come from.
 #[derive(Debug, Clone, Args)]
 pub struct TemplatesArgs {
-    /// Folder of templates that replace the built-in ones or add languages
+    /// Folder of templates that replace the built-in templates or add languages
     #[arg(long, env = "INVITATIONS_TEMPLATES_FOLDER", value_name = "FOLDER")]
     templates_folder: Option<PathBuf>,
 }
 
-/// The arguments of `mail check`.
 #[derive(Debug, Clone, Args)]
 pub struct MailCheckArgs {
     #[command(flatten)]
     templates: TemplatesArgs,
 }
 
-/// What a previewed mail is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kind {
+enum PreviewKind {
     Invitation,
     Reminder,
 }
 
-/// The arguments of `mail preview`.
 #[derive(Debug, Clone, Args)]
 pub struct MailPreviewArgs {
     #[command(flatten)]
     templates: TemplatesArgs,
     #[command(flatten)]
     output: OutputArgs,
-    /// Language of the mail; one that nobody wrote gives English
+    /// Language of the email; English if there are no templates in this language
     #[arg(long, default_value = "en", value_name = "TAG")]
     locale: String,
-    /// What the mail is for
+    /// Kind of email
     #[arg(long, value_enum, default_value = "invitation")]
-    kind: Kind,
-    /// Who mails come from, as `Name <address>`
+    kind: PreviewKind,
+    /// Sender, as `Name <address>`
     #[arg(
         long,
         env = "INVITATIONS_MAIL_FROM",
@@ -87,10 +80,10 @@ pub struct MailPreviewArgs {
     /// Name of the organization
     #[arg(long, default_value = "Analytical Engines Ltd", value_name = "NAME")]
     organization_name: String,
-    /// Name of whoever invites
+    /// Name of the inviter
     #[arg(long, default_value = "Ada King", value_name = "NAME")]
     inviter_name: String,
-    /// Leave out who invites
+    /// Leave out the inviter
     #[arg(long, conflicts_with = "inviter_name")]
     no_inviter: bool,
     /// Role in the organization
@@ -105,30 +98,28 @@ pub struct MailPreviewArgs {
     /// The organization's color, as #rrggbb
     #[arg(long, default_value = "", value_name = "COLOR")]
     brand_color: String,
-    /// Where readers may write to
+    /// Address for questions of recipients
     #[arg(long, default_value = "", value_name = "ADDRESS")]
     support_email: String,
-    /// Where a reader stops further mail
+    /// URL that stops further email
     #[arg(long, value_name = "URL")]
     unsubscribe_url: Option<String>,
 }
 
-/// Where a preview goes.
 #[derive(Debug, Clone, Args)]
 #[group(required = true, multiple = false)]
 pub struct OutputArgs {
-    /// Write the HTML part into this file, which a browser shows
+    /// Write the HTML part into this file, to open in a browser
     #[arg(long, value_name = "FILE")]
     open_in: Option<PathBuf>,
     /// Print the subject and the text part
     #[arg(long)]
     text: bool,
-    /// Write the whole message into this file, which a mail program shows
+    /// Write the whole message into this file, to open in a mail client
     #[arg(long, value_name = "FILE")]
     eml: Option<PathBuf>,
 }
 
-/// Runs a mail command.
 pub fn run(command: &MailCommand, out: &mut dyn Write) -> Result<Exit, CommandError> {
     match command {
         MailCommand::Check(args) => check(args, out),
@@ -138,34 +129,35 @@ pub fn run(command: &MailCommand, out: &mut dyn Write) -> Result<Exit, CommandEr
 
 fn check(args: &MailCheckArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let templates = args.templates.load()?;
-    templates.prove().map_err(|errors| refused(&errors))?;
+    templates.check().map_err(|errors| refused(&errors))?;
     let languages: Vec<&str> = templates.languages().collect();
     writeln!(
         out,
-        "every mail can be rendered in {}",
+        "every email can be rendered in {}",
         languages.join(", ")
     )?;
     Ok(Exit::Done)
 }
 
 fn preview(args: &MailPreviewArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
-    let mail = args.mail()?;
+    let email = args.email()?;
     let composer = Composer::with_templates(args.sender()?, args.templates.load()?);
-    let unwritten = |error| CommandError::Usage(format!("the mail cannot be written: {error}"));
-    let letter = composer.write(&mail).map_err(unwritten)?;
+    let compose_error =
+        |error| CommandError::Usage(format!("the email cannot be composed: {error}"));
+    let rendered = composer.render(&email).map_err(compose_error)?;
     let (path, bytes) = match (&args.output.open_in, &args.output.eml) {
-        (Some(path), _) => (path, letter.html.into_bytes()),
+        (Some(path), _) => (path, rendered.html.into_bytes()),
         (None, Some(path)) => {
-            let message = composer.compose(&mail).map_err(unwritten)?;
+            let message = composer.compose(&email).map_err(compose_error)?;
             (path, message.bytes().to_vec())
         }
         (None, None) => {
-            write!(out, "{}\n\n{}", letter.subject, letter.text)?;
+            write!(out, "{}\n\n{}", rendered.subject, rendered.text)?;
             return Ok(Exit::Done);
         }
     };
     fs::write(path, bytes).map_err(|source| CommandError::file("write", path, source))?;
-    writeln!(out, "wrote {}: {}", path.display(), letter.subject)?;
+    writeln!(out, "wrote {}: {}", path.display(), rendered.subject)?;
     Ok(Exit::Done)
 }
 
@@ -191,7 +183,7 @@ impl MailPreviewArgs {
             .map_err(|error| CommandError::Usage(format!("--mail-from: {error}")))
     }
 
-    fn mail(&self) -> Result<InvitationMail, CommandError> {
+    fn email(&self) -> Result<InvitationEmail, CommandError> {
         let brand = Brand::parse(&self.logo_url, &self.brand_color, &self.support_email);
         let brand = brand.map_err(|violations| {
             let line = |violation: &Violation| {
@@ -201,10 +193,10 @@ impl MailPreviewArgs {
             };
             CommandError::Usage(violations.iter().map(line).collect::<Vec<_>>().join("\n"))
         })?;
-        Ok(InvitationMail {
+        Ok(InvitationEmail {
             kind: match self.kind {
-                Kind::Invitation => MailKind::Invitation,
-                Kind::Reminder => MailKind::Reminder,
+                PreviewKind::Invitation => EmailKind::Invitation,
+                PreviewKind::Reminder => EmailKind::Reminder,
             },
             message_id: "preview@example.com".to_owned(),
             date: datetime!(2026-12-15 18:48 UTC),
@@ -223,18 +215,17 @@ impl MailPreviewArgs {
     }
 }
 
-/// What a field of the brand has to be, where its reason does not say it.
+/// The rule of a brand field, if its reason does not contain it.
 fn rule(field: &str) -> Option<&'static str> {
     match field {
         "logo_url" => Some(
-            ": it has to be an https URL of a host name with a dot, without user, port or fragment",
+            ": it must be an https URL of a host name with a dot, without user, port or fragment",
         ),
-        "brand_color" => Some(": it has to be #rrggbb, such as #0f766e"),
+        "brand_color" => Some(": it must be #rrggbb, such as #0f766e"),
         _ => None,
     }
 }
 
-/// Everything that is wrong, a line each.
 fn refused(errors: &TemplateErrors) -> CommandError {
     CommandError::Usage(format!("the templates cannot be used:\n{errors}"))
 }
@@ -246,15 +237,15 @@ mod tests {
     use super::*;
 
     #[derive(Parser)]
-    struct Line {
+    struct MailCommandLine {
         #[command(subcommand)]
         command: MailCommand,
     }
 
     fn run_line(line: &[&str]) -> Result<String, CommandError> {
         let words = ["mail"].iter().chain(line);
-        let line =
-            Line::try_parse_from(words).map_err(|error| CommandError::Usage(error.to_string()))?;
+        let line = MailCommandLine::try_parse_from(words)
+            .map_err(|error| CommandError::Usage(error.to_string()))?;
         let mut out = Vec::new();
         run(&line.command, &mut out)?;
         Ok(String::from_utf8(out).unwrap_or_default())
@@ -262,32 +253,32 @@ mod tests {
 
     #[test]
     fn the_built_in_templates_pass_their_check() {
-        let told = run_line(&["check"]).unwrap();
-        let expected = "every mail can be rendered in ar, de, en, es, fr, ja, pt-BR, zh-Hans\n";
-        assert_eq!(told, expected);
+        let output = run_line(&["check"]).unwrap();
+        let expected = "every email can be rendered in ar, de, en, es, fr, ja, pt-BR, zh-Hans\n";
+        assert_eq!(output, expected);
     }
 
     #[test]
-    fn a_folder_that_cannot_be_used_is_told_with_every_reason() {
+    fn all_errors_of_a_folder_are_reported() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("de.toml"), "language = 'de'").unwrap();
         fs::write(folder.path().join("invitation.txt"), "{{ lnk }}").unwrap();
         let path = folder.path().to_str().unwrap();
         let failure = run_line(&["check", "--templates-folder", path]).unwrap_err();
-        let told = failure.to_string();
-        assert!(told.contains("\nde.toml: "), "{told}");
+        let output = failure.to_string();
+        assert!(output.contains("\nde.toml: "), "{output}");
         let expected = "\ninvitation.txt: the placeholder lnk is unknown";
-        assert!(told.contains(expected), "{told}");
+        assert!(output.contains(expected), "{output}");
     }
 
     #[test]
-    fn a_mail_is_shown_in_each_form() {
+    fn an_email_is_written_in_each_form() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
         let (html, eml) = (path("mail.html"), path("mail.eml"));
-        let told = run_line(&["preview", "--locale", "de", "--open-in", &html]).unwrap();
+        let output = run_line(&["preview", "--locale", "de", "--open-in", &html]).unwrap();
         assert_eq!(
-            told,
+            output,
             format!("wrote {html}: Einladung zu Analytical Engines Ltd\n")
         );
         let written = fs::read_to_string(&html).unwrap();
@@ -307,19 +298,19 @@ mod tests {
             "https://mail.example.com/u/1",
             "--text",
         ];
-        let told = run_line(&line).unwrap();
-        assert!(told.starts_with("Reminder: "), "{told}");
+        let output = run_line(&line).unwrap();
+        assert!(output.starts_with("Reminder: "), "{output}");
         for words in [
             "> Hello",
             "help@acme.example",
             "https://mail.example.com/u/1",
         ] {
-            assert!(told.contains(words), "{told}");
+            assert!(output.contains(words), "{output}");
         }
     }
 
     #[test]
-    fn a_brand_that_the_directory_would_refuse_is_refused() {
+    fn a_malformed_brand_is_refused() {
         let line = [
             "preview",
             "--text",
@@ -328,11 +319,11 @@ mod tests {
             "--logo-url",
             "http://e.example/l.png",
         ];
-        let told = run_line(&line).unwrap_err().to_string();
-        let expected = "--logo-url: the field is malformed: it has to be an https URL of a host name with a dot, \
+        let output = run_line(&line).unwrap_err().to_string();
+        let expected = "--logo-url: the field is malformed: it must be an https URL of a host name with a dot, \
                         without user, port or fragment\n\
-                        --brand-color: the field is malformed: it has to be #rrggbb, such as #0f766e";
-        assert_eq!(told, expected);
+                        --brand-color: the field is malformed: it must be #rrggbb, such as #0f766e";
+        assert_eq!(output, expected);
         assert!(run_line(&["preview"]).is_err());
         assert!(run_line(&["preview", "--text", "--eml", "x"]).is_err());
     }

@@ -1,14 +1,14 @@
-//! Layouts: what sentences are set into, one in MJML and one in text.
+//! The layouts, one in MJML and one in text, which sentences are inserted into.
 
 use std::collections::{BTreeSet, HashMap};
 
 use minijinja::Environment;
 use mrml::prelude::render::RenderOptions;
 
-use super::problem::TemplateError;
-use super::source::Sources;
+use super::template_error::TemplateError;
+use super::template_files::TemplateFiles;
 
-/// What sentences and layouts may be made of.
+/// The placeholders of sentences and layouts.
 pub(super) const CONTENT_NAMES: &[&str] = &[
     "address",
     "colors.accent",
@@ -33,10 +33,10 @@ pub(super) const CONTENT_NAMES: &[&str] = &[
     "support_email",
     "unsubscribe_url",
 ];
-/// What a layout knows of a locale besides its sentences.
+/// The values of a locale, besides its sentences, that a layout can use.
 const LOCALE_NAMES: [&str; 3] = ["direction", "language", "start"];
 
-/// The names of the sentences that a layout has a place for.
+/// The names of the sentences that a layout uses.
 pub(super) fn sentence_names(layout: &str) -> BTreeSet<&str> {
     let after_opening = layout.split("[[").skip(1);
     after_opening
@@ -45,20 +45,20 @@ pub(super) fn sentence_names(layout: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// Everything that is wrong with the layouts before sentences are set into them.
-pub(super) fn errors(sources: &Sources) -> Vec<TemplateError> {
-    [&sources.mjml, &sources.text]
+/// The errors in the layouts before sentences are inserted.
+pub(super) fn errors(files: &TemplateFiles) -> Vec<TemplateError> {
+    [&files.mjml, &files.text]
         .into_iter()
         .flat_map(|layout| placeholder_errors(&layout.name, &layout.text, CONTENT_NAMES))
         .collect()
 }
 
-/// What is wrong with a template that may be made of these names.
+/// The errors of a template that may use these placeholders.
 pub(super) fn placeholder_errors(place: &str, text: &str, names: &[&str]) -> Vec<TemplateError> {
     let environment = Environment::new();
     let template = match environment.template_from_str(text) {
         Ok(template) => template,
-        // It is ours or the operator's, so what is quoted of it is no reader's name.
+        // The error may quote the template, which contains no personal data.
         Err(error) => return vec![TemplateError::new(place, &error)],
     };
     let found: BTreeSet<String> = template.undeclared_variables(true).into_iter().collect();
@@ -69,12 +69,11 @@ pub(super) fn placeholder_errors(place: &str, text: &str, names: &[&str]) -> Vec
         .collect()
 }
 
-/// Makes HTML of MJML.
 pub(super) fn html(mjml: &str) -> Result<String, String> {
     let options = RenderOptions {
         disable_comments: true,
         social_icon_origin: None,
-        // Empty: the defaults would link to a font server, which then knows who opens which mail.
+        // Empty: with the default fonts a font server learns who opens which email.
         fonts: HashMap::new(),
     };
     let parsed = mrml::parse(mjml).map_err(|error| error.to_string())?;

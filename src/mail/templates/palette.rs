@@ -1,34 +1,32 @@
-//! The colors of one mail, chosen so that an organization's own color cannot make it unreadable.
+//! The colors of one email, chosen so that an organization's color cannot make it unreadable.
 //!
-//! The numbers are contrast ratios of WCAG 2.2. What the layout says of surfaces is repeated here, because contrast is
-//! contrast to something.
+//! The numbers are contrast ratios of WCAG 2.2. The background colors of the layout are repeated here, because contrast
+//! is measured against them.
 
 use minijinja::{Value, context};
 
 use crate::domain::color::Color;
 
-/// The card, in light and in dark clients.
-const CARD: Color = Color::new(0xff, 0xff, 0xff);
-const CARD_DARK: Color = Color::new(0x16, 0x1c, 0x26);
-/// What a button's words may be written in: black is a little lighter than it could be,
-/// and still one of the two has a contrast of 4.5 to any color at all.
+/// The background of the content, in light and in dark mode.
+const BACKGROUND: Color = Color::new(0xff, 0xff, 0xff);
+const BACKGROUND_DARK: Color = Color::new(0x16, 0x1c, 0x26);
+/// The text colors of a button. One of the two has a contrast of at least 4.5 to any color.
 const WHITE: Color = Color::new(0xff, 0xff, 0xff);
 const NEARLY_BLACK: Color = Color::new(0x05, 0x05, 0x05);
-/// The edge of a button that would be lost on the card.
-const EDGE: Color = Color::new(0x9c, 0xa3, 0xaf);
-const EDGE_DARK: Color = Color::new(0x6b, 0x76, 0x87);
-/// The colors of a mail without a brand.
+/// The border of a button that has nearly the color of the background.
+const BORDER: Color = Color::new(0x9c, 0xa3, 0xaf);
+const BORDER_DARK: Color = Color::new(0x6b, 0x76, 0x87);
+/// The colors of an email without a brand color.
 const BLUE: Color = Color::new(0x25, 0x63, 0xeb);
 const BLUE_ACCENT_DARK: Color = Color::new(0x5b, 0x8d, 0xef);
 const BLUE_LINK: Color = Color::new(0x1d, 0x4e, 0xd8);
 const BLUE_LINK_DARK: Color = Color::new(0x8d, 0xb4, 0xff);
 
-/// Least contrast of words (success criterion 1.4.3).
-const WORDS_CONTRAST_MIN: f64 = 4.5;
-/// Least contrast of a button's face that needs no edge; what is read are its words.
-const FACE_CONTRAST_MIN: f64 = 1.2;
+/// For text (success criterion 1.4.3).
+const TEXT_CONTRAST_MIN: f64 = 4.5;
+/// A button with less contrast to the background gets a border.
+const BUTTON_CONTRAST_MIN: f64 = 1.2;
 
-/// The colors of one mail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Palette {
     button: Color,
@@ -42,35 +40,31 @@ pub(super) struct Palette {
 }
 
 impl Palette {
-    /// The colors for an organization's own, or the service's.
+    /// The colors that fit an organization's color, or the default colors.
     pub(super) fn new(brand: Option<Color>) -> Self {
         let Some(brand) = brand else {
             return Self {
-                button: BLUE,
-                button_text: WHITE,
-                button_edge: BLUE,
-                button_edge_dark: BLUE,
-                accent: BLUE,
                 accent_dark: BLUE_ACCENT_DARK,
                 link: BLUE_LINK,
                 link_dark: BLUE_LINK_DARK,
+                ..Self::new(Some(BLUE))
             };
         };
-        let edge = visible_on(CARD, brand, EDGE);
-        let edge_dark = visible_on(CARD_DARK, brand, EDGE_DARK);
+        let border = visible_on(BACKGROUND, brand, BORDER);
+        let border_dark = visible_on(BACKGROUND_DARK, brand, BORDER_DARK);
         Self {
             button: brand,
-            button_text: words_on(brand),
-            button_edge: edge,
-            button_edge_dark: edge_dark,
-            accent: edge,
-            accent_dark: edge_dark,
-            link: readable_on(CARD, brand, BLUE_LINK),
-            link_dark: readable_on(CARD_DARK, brand, BLUE_LINK_DARK),
+            button_text: text_on(brand),
+            button_edge: border,
+            button_edge_dark: border_dark,
+            accent: border,
+            accent_dark: border_dark,
+            link: readable_on(BACKGROUND, brand, BLUE_LINK),
+            link_dark: readable_on(BACKGROUND_DARK, brand, BLUE_LINK_DARK),
         }
     }
 
-    /// The colors as templates name them.
+    /// The values of `colors` in templates.
     pub(super) fn values(self) -> Value {
         context! {
             button => self.button.to_string(),
@@ -85,25 +79,25 @@ impl Palette {
     }
 }
 
-/// White or nearly black, whichever reads better.
-fn words_on(face: Color) -> Color {
-    if WHITE.contrast(face) >= NEARLY_BLACK.contrast(face) {
+/// White or nearly black, whichever has more contrast.
+fn text_on(button: Color) -> Color {
+    if WHITE.contrast(button) >= NEARLY_BLACK.contrast(button) {
         WHITE
     } else {
         NEARLY_BLACK
     }
 }
 
-fn readable_on(card: Color, wanted: Color, otherwise: Color) -> Color {
-    if wanted.contrast(card) >= WORDS_CONTRAST_MIN {
+fn readable_on(background: Color, wanted: Color, otherwise: Color) -> Color {
+    if wanted.contrast(background) >= TEXT_CONTRAST_MIN {
         wanted
     } else {
         otherwise
     }
 }
 
-fn visible_on(card: Color, wanted: Color, otherwise: Color) -> Color {
-    if wanted.contrast(card) >= FACE_CONTRAST_MIN {
+fn visible_on(background: Color, wanted: Color, otherwise: Color) -> Color {
+    if wanted.contrast(background) >= BUTTON_CONTRAST_MIN {
         wanted
     } else {
         otherwise
@@ -121,8 +115,8 @@ mod tests {
     }
 
     #[test]
-    fn a_buttons_words_are_those_that_read_better() {
-        for (face, words) in [
+    fn the_text_of_a_button_has_the_color_with_more_contrast() {
+        for (button, text) in [
             ("#000000", WHITE),
             ("#0f766e", WHITE),
             ("#2563eb", WHITE),
@@ -131,12 +125,12 @@ mod tests {
             ("#ffd60a", NEARLY_BLACK),
             ("#ffffff", NEARLY_BLACK),
         ] {
-            assert_eq!(words_on(color(face)), words, "{face}");
+            assert_eq!(text_on(color(button)), text, "{button}");
         }
     }
 
     #[test]
-    fn links_are_in_the_brands_color_only_where_it_can_be_read() {
+    fn links_have_the_brand_color_only_if_it_is_readable() {
         let dark_green = Palette::new(Some(color("#0f766e")));
         assert_eq!(dark_green.link, color("#0f766e"));
         assert_eq!(dark_green.link_dark, BLUE_LINK_DARK);
@@ -146,24 +140,24 @@ mod tests {
     }
 
     #[test]
-    fn a_button_in_the_color_of_the_card_gets_an_edge() {
+    fn a_button_in_the_color_of_the_background_gets_a_border() {
         let white = Palette::new(Some(WHITE));
-        assert_eq!(white.button_edge, EDGE);
+        assert_eq!(white.button_edge, BORDER);
         assert_eq!(white.button_edge_dark, WHITE);
         let black = Palette::new(Some(color("#161c26")));
         assert_eq!(black.button_edge, black.button);
-        assert_eq!(black.button_edge_dark, EDGE_DARK);
+        assert_eq!(black.button_edge_dark, BORDER_DARK);
     }
 
     proptest! {
         #[test]
-        fn whatever_the_color_words_can_be_read(red: u8, green: u8, blue: u8) {
+        fn text_is_readable_with_every_brand_color(red: u8, green: u8, blue: u8) {
             let palette = Palette::new(Some(Color::new(red, green, blue)));
-            prop_assert!(palette.button_text.contrast(palette.button) >= WORDS_CONTRAST_MIN);
-            prop_assert!(palette.link.contrast(CARD) >= WORDS_CONTRAST_MIN);
-            prop_assert!(palette.link_dark.contrast(CARD_DARK) >= WORDS_CONTRAST_MIN);
-            prop_assert!(palette.button_edge.contrast(CARD) >= FACE_CONTRAST_MIN);
-            prop_assert!(palette.button_edge_dark.contrast(CARD_DARK) >= FACE_CONTRAST_MIN);
+            prop_assert!(palette.button_text.contrast(palette.button) >= TEXT_CONTRAST_MIN);
+            prop_assert!(palette.link.contrast(BACKGROUND) >= TEXT_CONTRAST_MIN);
+            prop_assert!(palette.link_dark.contrast(BACKGROUND_DARK) >= TEXT_CONTRAST_MIN);
+            prop_assert!(palette.button_edge.contrast(BACKGROUND) >= BUTTON_CONTRAST_MIN);
+            prop_assert!(palette.button_edge_dark.contrast(BACKGROUND_DARK) >= BUTTON_CONTRAST_MIN);
         }
     }
 }

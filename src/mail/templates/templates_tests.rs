@@ -1,64 +1,83 @@
-//! Tests of the embedded templates, and of what an operator's folder may and may not say.
+//! Tests of the built-in templates and of an operator's folder.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use time::macros::datetime;
 
+use super::email_rendering::{RenderedParts, SUBJECT_CHARS_MAX, wrap};
+use super::template_files::TemplateFiles;
 use super::*;
+use crate::domain::brand::Brand;
+use crate::domain::email_address::EmailAddress;
+use crate::mail::invitation_email::{EmailKind, InvitationEmail};
 
 const LOGO_URL: &str = "https://cdn.example.com/acme/logo.png?v=1&w=2";
 const UNSUBSCRIBE_URL: &str = "https://mail.example.com/u/abc?x=1&y=2";
 const LINK: &str = "https://app.example.com/i?a=1&b=2#abc";
-/// As long as the domain lets names be.
+/// The longest name that the domain allows.
 const LONG_NAME: &str = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft von 1899 und Söhne";
 
-static PLAIN: Brand = Brand {
-    logo_url: None,
-    color: None,
-    support_email: None,
-};
-
-fn content() -> Content<'static> {
-    Content {
-        is_reminder: false,
-        organization: "Northwind".to_owned(),
-        brand: &PLAIN,
-        inviter: None,
+fn email() -> InvitationEmail {
+    InvitationEmail {
+        kind: EmailKind::Invitation,
+        message_id: "1@example.com".to_owned(),
+        date: datetime!(2026-11-22 18:48 UTC),
+        to: EmailAddress::parse("alice@example.com").unwrap(),
+        organization_name: "Northwind".to_owned(),
+        brand: Brand::default(),
+        inviter_name: None,
         role: "member".to_owned(),
-        note_lines: Vec::new(),
-        address: "alice@example.com",
-        link: LINK,
-        unsubscribe_url: None,
+        note: None,
+        link: LINK.to_owned().into(),
         expires_at: datetime!(2026-12-22 20:48:59 +2),
-        sender: "Acme invitations",
+        locale: "en".to_owned(),
+        envelope_from: None,
+        unsubscribe_url: None,
     }
+}
+
+fn render(templates: &Templates, language: &str, email: &InvitationEmail) -> RenderedParts {
+    let email = InvitationEmail {
+        locale: language.to_owned(),
+        ..email.clone()
+    };
+    templates.render(&email, "Acme invitations").unwrap()
 }
 
 fn brand() -> Brand {
     Brand::from_stored(LOGO_URL, "#0F766E", "o'help+us@example.com")
 }
 
-/// Everything that can be there or not, with short words and with the longest.
-fn variants(brand: &Brand) -> Vec<Content<'_>> {
-    let mut variants = Vec::new();
-    for number in 0..64u32 {
+/// Every combination of options, with short and with the longest names.
+fn variants(brand: &Brand) -> Vec<InvitationEmail> {
+    let variant = |number: u32| {
         let has = |choice: u32| number & 1 << choice != 0;
         let name = |short: &str| if has(5) { LONG_NAME } else { short }.to_owned();
-        let note = || vec!["word ".repeat(50), "例".repeat(200)];
-        variants.push(Content {
-            is_reminder: has(0),
-            organization: name("Northwind"),
-            inviter: has(1).then(|| name("Ada Lovelace")),
-            note_lines: if has(2) { note() } else { Vec::new() },
-            brand: if has(3) { brand } else { &PLAIN },
-            unsubscribe_url: has(4).then_some(UNSUBSCRIBE_URL),
-            ..content()
-        });
-    }
-    variants
+        let note = || format!("{}\n{}", "word ".repeat(50), "例".repeat(200));
+        InvitationEmail {
+            kind: if has(0) {
+                EmailKind::Reminder
+            } else {
+                EmailKind::Invitation
+            },
+            organization_name: name("Northwind"),
+            inviter_name: has(1).then(|| name("Ada Lovelace")),
+            note: has(2).then(note),
+            brand: if has(3) {
+                brand.clone()
+            } else {
+                Brand::default()
+            },
+            unsubscribe_url: has(4).then(|| UNSUBSCRIBE_URL.to_owned().into()),
+            ..email()
+        }
+    };
+    (0..64).map(variant).collect()
 }
 
-/// What a mail client would ask a network for, or open when pressed.
+/// The URLs that a mail client loads, or opens after a click.
 fn urls(html: &str) -> BTreeSet<String> {
     html.match_indices("://")
         .map(|(at, _)| {
@@ -73,7 +92,7 @@ fn urls(html: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn everybody_reads_the_locale_that_fits_best() {
+fn the_locale_that_fits_best_is_used() {
     let templates = Templates::embedded().unwrap();
     let cases = [
         ("en", "en"),
@@ -102,35 +121,36 @@ fn everybody_reads_the_locale_that_fits_best() {
 }
 
 #[test]
-fn no_embedded_template_can_fail_a_mail() {
-    Templates::embedded().unwrap().prove().unwrap();
+fn the_built_in_templates_render_every_combination() {
+    Templates::embedded().unwrap().check().unwrap();
 }
 
 #[test]
-fn every_mail_in_every_language_keeps_its_promises() {
+fn every_email_in_every_language_has_its_links_and_loads_nothing_but_the_logo() {
     let templates = Templates::embedded().unwrap();
     let brand = brand();
     for locale in templates.locales.values() {
         let language = locale.language.as_str();
         let direction = if language == "ar" { "rtl" } else { "ltr" };
         let html_tag = format!("<html lang=\"{language}\" dir=\"{direction}\"");
-        for content in variants(&brand) {
-            let mail = templates.render(language, &content).unwrap();
+        for email in variants(&brand) {
+            let mail = render(&templates, language, &email);
             assert!(mail.html.contains(&html_tag), "{language}");
             assert!(mail.html.len() < 102 * 1_024 / 2, "{}", mail.html.len());
             assert!(mail.subject.chars().count() <= SUBJECT_CHARS_MAX);
             assert!(
-                mail.subject.contains(&content.organization[..9]),
+                mail.subject.contains(&email.organization_name[..9]),
                 "{}",
                 mail.subject
             );
-            assert_text_stands_alone(&mail.text, &content);
+            assert_text_is_complete(&mail.text, &email);
             let mut expected =
                 BTreeSet::from([LINK.to_owned(), "http://www.w3.org/1999/xhtml".to_owned()]);
-            expected.extend(content.brand.logo_url.clone());
-            expected.extend(content.unsubscribe_url.map(str::to_owned));
+            expected.extend(email.brand.logo_url.clone());
+            let unsubscribe_url = email.unsubscribe_url.as_ref();
+            expected.extend(unsubscribe_url.map(|_| UNSUBSCRIBE_URL.to_owned()));
             assert_eq!(urls(&mail.html), expected, "{language}");
-            let pictures = usize::from(content.brand.logo_url.is_some());
+            let pictures = usize::from(email.brand.logo_url.is_some());
             assert_eq!(mail.html.matches("src=").count(), pictures);
             for fetched in ["<link", "url(", "@import", "fonts.", "{{", "{%", "[["] {
                 assert!(!mail.html.contains(fetched), "{fetched} in {language}");
@@ -139,12 +159,12 @@ fn every_mail_in_every_language_keeps_its_promises() {
     }
 }
 
-fn assert_text_stands_alone(text: &str, content: &Content<'_>) {
+fn assert_text_is_complete(text: &str, email: &InvitationEmail) {
     let lines: Vec<&str> = text.lines().collect();
     let flat = lines.join(" ");
     let occurs = |url| lines.iter().filter(|line| **line == url).count();
     assert_eq!((occurs(LINK), text.matches(LINK).count()), (1, 1));
-    let unsubscribes = usize::from(content.unsubscribe_url.is_some());
+    let unsubscribes = usize::from(email.unsubscribe_url.is_some());
     assert_eq!(occurs(UNSUBSCRIBE_URL), unsubscribes);
     let is_url = |line: &str| line == LINK || line == UNSUBSCRIBE_URL;
     for line in lines.iter().filter(|line| !is_url(line)) {
@@ -153,29 +173,28 @@ fn assert_text_stands_alone(text: &str, content: &Content<'_>) {
     for words in ["member", "alice@example.com", "2026", "18:48"] {
         assert!(flat.contains(words), "{words} in {text}");
     }
-    let support = content.brand.support_email.as_ref();
+    let support = email.brand.support_email.as_ref();
     assert_eq!(flat.contains("o'help+us@example.com"), support.is_some());
     assert!(!text.contains("\n\n\n"), "{text}");
     assert!(text.ends_with('\n') && !text.ends_with("\n\n"), "{text:?}");
 }
 
 #[test]
-fn every_locale_says_everything_in_both_parts() {
+fn every_locale_has_every_fact_in_both_parts() {
     let templates = Templates::embedded().unwrap();
-    let brand = brand();
-    let content = Content {
-        brand: &brand,
-        inviter: Some("Ada Lovelace".to_owned()),
-        note_lines: vec!["See you on Monday.".to_owned()],
-        ..content()
+    let email = InvitationEmail {
+        brand: brand(),
+        inviter_name: Some("Ada Lovelace".to_owned()),
+        note: Some("See you on Monday.".to_owned()),
+        ..email()
     };
-    for is_reminder in [false, true] {
+    for kind in [EmailKind::Invitation, EmailKind::Reminder] {
         for language in templates.languages() {
-            let content = Content {
-                is_reminder,
-                ..content.clone()
+            let email = InvitationEmail {
+                kind,
+                ..email.clone()
             };
-            let rendered = templates.render(language, &content).unwrap();
+            let rendered = render(&templates, language, &email);
             for part in [&rendered.html, &rendered.text] {
                 for word in ["Northwind", "Ada Lovelace", "member", "See you on Monday."] {
                     assert!(part.contains(word), "{word} in {language}");
@@ -186,35 +205,34 @@ fn every_locale_says_everything_in_both_parts() {
 }
 
 #[test]
-fn a_reminder_says_what_it_is() {
+fn a_reminder_differs_from_the_invitation() {
     let templates = Templates::embedded().unwrap();
-    let content = Content {
-        is_reminder: true,
-        ..content()
+    let email = InvitationEmail {
+        kind: EmailKind::Reminder,
+        ..email()
     };
     for language in templates.languages() {
-        let invitation = templates.render(language, &self::content()).unwrap();
-        let reminder = templates.render(language, &content).unwrap();
+        let invitation = render(&templates, language, &self::email());
+        let reminder = render(&templates, language, &email);
         assert_ne!(reminder.subject, invitation.subject);
         assert!(reminder.subject.contains("22"), "{}", reminder.subject);
         let first = |text: &str| text.lines().next().map(str::to_owned);
         assert_ne!(first(&reminder.text), first(&invitation.text));
     }
-    let english = templates.render("en", &content).unwrap();
+    let english = render(&templates, "en", &email);
     let subject = "Reminder: your invitation to Northwind expires on 22 December";
     assert_eq!(english.subject, subject);
 }
 
 #[test]
-fn a_brand_shows_and_nothing_of_it_without_one() {
+fn a_brand_is_shown_only_if_there_is_one() {
     let templates = Templates::embedded().unwrap();
-    let brand = brand();
-    let branded = Content {
-        brand: &brand,
-        organization: "A & \"B\"".to_owned(),
-        ..content()
+    let branded = InvitationEmail {
+        brand: brand(),
+        organization_name: "A & \"B\"".to_owned(),
+        ..email()
     };
-    let html = templates.render("en", &branded).unwrap().html;
+    let html = render(&templates, "en", &branded).html;
     let logo = format!(
         "src=\"{}\" alt=\"A &amp; &quot;B&quot;\"",
         LOGO_URL.replace('&', "&amp;")
@@ -224,36 +242,36 @@ fn a_brand_shows_and_nothing_of_it_without_one() {
     let support =
         "<a href=\"mailto:o%27help%2Bus@example.com\" dir=\"ltr\">o&#x27;help+us@example.com</a>";
     assert!(html.contains(support), "{html}");
-    let html = templates.render("en", &content()).unwrap().html;
+    let html = render(&templates, "en", &email()).html;
     assert!(!html.contains("<img") && !html.contains("mailto:") && !html.contains("Questions?"));
     assert!(html.contains("bgcolor=\"#2563eb\""));
 }
 
 #[test]
-fn the_date_is_written_out_in_utc() {
+fn the_date_is_written_in_utc() {
     let templates = Templates::embedded().unwrap();
-    let rendered = templates.render("en", &content()).unwrap();
+    let rendered = render(&templates, "en", &email());
     for part in [&rendered.html, &rendered.text] {
         assert!(part.contains("Tuesday, 22 December 2026 at 18:48 UTC"));
     }
-    let first = Content {
+    let first = InvitationEmail {
         expires_at: datetime!(2027-01-01 8:00 UTC),
-        ..content()
+        ..email()
     };
     for (language, date) in [
         ("fr", "vendredi 1er janvier 2027"),
         ("pt-BR", "1º de janeiro"),
         ("ja", "2027年1月1日（金）"),
     ] {
-        let text = templates.render(language, &first).unwrap().text;
+        let text = render(&templates, language, &first).text;
         assert!(text.contains(date), "{text}");
     }
 }
 
 #[test]
-fn a_locale_from_right_to_left_turns_the_layout() {
+fn a_right_to_left_locale_mirrors_the_layout() {
     let templates = Templates::embedded().unwrap();
-    let html = templates.render("ar", &content()).unwrap().html;
+    let html = render(&templates, "ar", &email()).html;
     assert!(!html.contains("align=\"left\""));
 }
 
@@ -269,7 +287,10 @@ fn errors(files: &[(&str, &str)]) -> Vec<String> {
 }
 
 fn english() -> String {
-    Sources::embedded().locales[0].text.clone().into_owned()
+    TemplateFiles::embedded().locales[0]
+        .text
+        .clone()
+        .into_owned()
 }
 
 #[test]
@@ -287,11 +308,11 @@ fn a_folder_replaces_files_and_adds_languages() {
     fs::create_dir(folder.path().join("..2026_data")).unwrap();
     let templates = Templates::with_folder(folder.path()).unwrap();
     assert_eq!(templates.languages().count(), 10);
-    let mail = templates.render("he-IL", &content()).unwrap();
+    let mail = render(&templates, "he-IL", &email());
     assert!(mail.html.contains("<html lang=\"he\" dir=\"rtl\""));
     assert!(mail.html.contains("הצגת ההזמנה"));
     assert_eq!(templates.locale("zh-TW").language, "zh-Hant");
-    let mail = templates.render("de", &content()).unwrap();
+    let mail = render(&templates, "de", &email());
     assert_eq!(
         mail.text,
         format!("Sie sind zu Northwind eingeladen\n{LINK}\n")
@@ -299,7 +320,7 @@ fn a_folder_replaces_files_and_adds_languages() {
 }
 
 #[test]
-fn everything_wrong_with_a_folder_is_told_at_once() {
+fn all_errors_of_a_folder_are_reported_at_once() {
     let sentence = |from: &str, to: &str| english().replace(from, to);
     let found = errors(&[
         ("en.toml", &sentence("button = \"View", "knob = \"View")),
@@ -335,7 +356,7 @@ fn everything_wrong_with_a_folder_is_told_at_once() {
     );
 }
 
-/// Asserts of each file that a folder with it alone is refused, first of all for the expected reason.
+/// Asserts that a folder with only this file is refused, with the expected reason first.
 fn assert_refused(cases: &[(&str, String, &str)]) {
     for (name, text, expected) in cases {
         let found = errors(&[(name, text)]);
@@ -345,7 +366,7 @@ fn assert_refused(cases: &[(&str, String, &str)]) {
 }
 
 #[test]
-fn a_locale_that_could_fail_a_mail_is_refused_before_the_first() {
+fn a_faulty_locale_is_refused_at_start() {
     let english = english();
     assert_refused(&[
         (
@@ -410,8 +431,8 @@ fn a_locale_that_could_fail_a_mail_is_refused_before_the_first() {
 }
 
 #[test]
-fn a_layout_that_could_fail_a_mail_is_refused_before_the_first() {
-    let embedded = Sources::embedded();
+fn a_faulty_layout_is_refused_at_start() {
+    let embedded = TemplateFiles::embedded();
     assert_refused(&[
         (
             "invitation.txt",
@@ -457,7 +478,7 @@ fn a_layout_that_could_fail_a_mail_is_refused_before_the_first() {
 }
 
 #[test]
-fn wrapping_leaves_links_alone_and_keeps_quoting() {
+fn wrapping_keeps_links_whole_and_quotes_quoted() {
     let link = format!("https://app.example.com/i#{}", "a".repeat(100));
     let long = "word ".repeat(40);
     let wrapped = wrap(&format!("> {long}\n\n{link}\n"), &[&link]);

@@ -108,16 +108,16 @@ impl LaneTable {
         if self.domain_in_flight_max == Some(0) {
             problems.add("domain_in_flight_max must not be zero");
         }
-        let route = match (self.smtp, self.resend, self.postmark) {
-            (Some(smtp), None, None) => smtp.route(hello_name),
-            (None, Some(resend), None) => resend.route(),
-            (None, None, Some(postmark)) => postmark.route(),
+        let transport = match (self.smtp, self.resend, self.postmark) {
+            (Some(smtp), None, None) => smtp.transport(hello_name),
+            (None, Some(resend), None) => resend.transport(),
+            (None, None, Some(postmark)) => postmark.transport(),
             _ => Err("needs exactly one of smtp, resend and postmark".to_owned()),
         };
         Some(LaneConfig {
             name: self.name,
             weight: self.weight,
-            route: problems.check(route)?,
+            transport: problems.check(transport)?,
             rate_max: self.rate_max,
             domain_caps: DomainCaps {
                 in_flight_max: self.domain_in_flight_max,
@@ -131,7 +131,7 @@ impl LaneTable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::delivery::Route;
+    use crate::delivery::LaneTransport;
 
     #[test]
     fn lanes_of_every_kind_are_parsed() {
@@ -162,13 +162,16 @@ mod tests {
         assert_eq!(lanes[0].pause, Duration::from_mins(1));
         assert_eq!(lanes[0].domain_caps.in_flight_max, Some(2));
         assert!(matches!(
-            lanes[0].route,
-            Route::Each {
+            lanes[0].transport,
+            LaneTransport::PerMessage {
                 connections: 16,
                 ..
             }
         ));
-        assert!(matches!(lanes[2].route, Route::Batches { calls: 2, .. }));
+        assert!(matches!(
+            lanes[2].transport,
+            LaneTransport::Batches { calls: 2, .. }
+        ));
     }
 
     #[test]

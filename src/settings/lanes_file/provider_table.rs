@@ -8,8 +8,8 @@ use serde::Deserialize;
 use url::Url;
 
 use super::values::{concurrency, duration, read_roots};
-use crate::delivery::Route;
-use crate::mail::provider::{ProviderConfig, ProviderKind, ProviderTransport};
+use crate::delivery::LaneTransport;
+use crate::mail::providers::{ProviderConfig, ProviderKind, ProviderTransport};
 
 const CALL_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
 /// Concurrent calls of a lane that sets none.
@@ -50,7 +50,7 @@ fn message_stream_default() -> String {
 }
 
 impl ResendTable {
-    pub(super) fn route(self) -> Result<Route, String> {
+    pub(super) fn transport(self) -> Result<LaneTransport, String> {
         let kind = ProviderKind::Resend;
         let config = ProviderConfig {
             kind,
@@ -61,12 +61,12 @@ impl ResendTable {
             message_stream: String::new(),
             extra_roots_pem: read_roots(self.roots_file)?,
         };
-        provider_route(config, self.calls, self.calls_rate_max)
+        provider_transport(config, self.calls, self.calls_rate_max)
     }
 }
 
 impl PostmarkTable {
-    pub(super) fn route(self) -> Result<Route, String> {
+    pub(super) fn transport(self) -> Result<LaneTransport, String> {
         let kind = ProviderKind::Postmark;
         let config = ProviderConfig {
             kind,
@@ -77,21 +77,21 @@ impl PostmarkTable {
             message_stream: self.message_stream,
             extra_roots_pem: read_roots(self.roots_file)?,
         };
-        provider_route(config, self.calls, self.calls_rate_max)
+        provider_transport(config, self.calls, self.calls_rate_max)
     }
 }
 
-fn provider_route(
+fn provider_transport(
     config: ProviderConfig,
     calls: Option<u16>,
     calls_rate_max: Option<f64>,
-) -> Result<Route, String> {
+) -> Result<LaneTransport, String> {
     let rate = calls_rate_max.unwrap_or(CALLS_RATE_DEFAULT);
     if !rate.is_finite() || rate <= 0.0 {
         return Err("calls_rate_max must be above zero".to_owned());
     }
     let provider = ProviderTransport::new(config).map_err(|error| error.to_string())?;
-    Ok(Route::Batches {
+    Ok(LaneTransport::Batches {
         provider,
         calls: concurrency(calls.unwrap_or(CALLS_DEFAULT), "calls")?,
         calls_rate_max: Some(rate),

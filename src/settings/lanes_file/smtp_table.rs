@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::values::{concurrency, duration, read_roots};
-use crate::delivery::Route;
+use crate::delivery::LaneTransport;
 use crate::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTransport};
 use crate::mail::transport::Transport;
 use crate::settings::smtp::RelayTls;
@@ -48,7 +48,7 @@ const fn pipelining_default() -> bool {
 }
 
 impl SmtpTable {
-    pub(super) fn route(self, hello_name: &str) -> Result<Route, String> {
+    pub(super) fn transport(self, hello_name: &str) -> Result<LaneTransport, String> {
         let credentials = match (self.username, self.password) {
             (Some(username), Some(password)) => Some((username, password)),
             (None, None) => None,
@@ -78,7 +78,7 @@ impl SmtpTable {
         };
         let transport = SmtpTransport::new(config).map_err(|error| format!("smtp: {error}"))?;
         let connections = self.connections.unwrap_or(CONNECTIONS_DEFAULT);
-        Ok(Route::Each {
+        Ok(LaneTransport::PerMessage {
             transport: Transport::Smtp(transport),
             connections: concurrency(connections, "connections")?,
         })

@@ -97,12 +97,12 @@ fn every_method_has_a_decision_and_every_action_is_tested() {
     assert_eq!(paths, decided, "decide whether the method writes an event");
     // The tests below perform every action.
     for action in Action::ALL {
-        let is_tested = expectations().iter().any(|(tested, _)| tested == action);
+        let is_tested = expectations().iter().any(|(tested, _)| *tested == action);
         assert!(is_tested, "{action:?} is not tested");
         let is_method = DECISIONS
             .iter()
-            .any(|(_, decided)| *decided == Some(*action));
-        assert!(is_method || *action == Action::Unsubscribe, "{action:?}");
+            .any(|(_, decided)| *decided == Some(action));
+        assert!(is_method || action == Action::Unsubscribe, "{action:?}");
     }
 }
 

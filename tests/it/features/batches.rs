@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use invitations::delivery::{LaneConfig, Route};
-use invitations::mail::provider::{ProviderConfig, ProviderKind, ProviderTransport};
+use invitations::delivery::{LaneConfig, LaneTransport};
+use invitations::mail::providers::{ProviderConfig, ProviderKind, ProviderTransport};
 use invitations::proto::{DeliveryState, Organization};
 
 use crate::support::directory::organization;
@@ -28,7 +28,7 @@ fn lane_to(server: &ProviderServer, kind: ProviderKind, relay: &Relay) -> LaneCo
     };
     LaneConfig {
         name: "provider".to_owned(),
-        route: Route::Batches {
+        transport: LaneTransport::Batches {
             provider: ProviderTransport::new(config).unwrap(),
             calls: 1,
             calls_rate_max: None,
@@ -38,7 +38,7 @@ fn lane_to(server: &ProviderServer, kind: ProviderKind, relay: &Relay) -> LaneCo
 }
 
 fn with_calls_rate(mut lane: LaneConfig, rate: f64) -> LaneConfig {
-    if let Route::Batches { calls_rate_max, .. } = &mut lane.route {
+    if let LaneTransport::Batches { calls_rate_max, .. } = &mut lane.transport {
         *calls_rate_max = Some(rate);
     }
     lane

@@ -46,12 +46,12 @@ async fn overlapping_batches_of_every_mode_wait_for_each_other_without_deadlock(
         OnExisting::Return,
         OnExisting::Fail,
     ] {
-        let calls = (0..4).map(|number| {
-            let mut client = world.client();
+        let client = world.client();
+        let calls = run_concurrently((0..4).map(|number| {
+            let mut client = client.clone();
             let request = batch(number % 2 == 0, on_existing);
             async move { client.bulk_create(request).await }
-        });
-        let calls = run_concurrently(calls);
+        }));
         // Emails are delivered at the same time, and their settlement locks the same rows.
         let (responses, _) = tokio::join!(calls, world.deliver_all());
         let mut succeeded = 0;

@@ -1,6 +1,6 @@
 //! TLS and authentication towards a relay: which failures close the lane, and which of them are misconfigurations.
 
-use invitations::mail::outcome::{Fate, Stage};
+use invitations::mail::send_error::{FailureAction, SendStage};
 use invitations::mail::smtp::{SmtpConfigError, SmtpTls, SmtpTransport};
 
 use crate::support::relay::{Encryption, Relay, RelayAction, SmtpStep};
@@ -40,7 +40,10 @@ async fn a_wrong_password_is_a_misconfiguration_of_the_lane() {
         &message(1),
     )
     .await;
-    assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Auth));
+    assert_eq!(
+        (error.action, error.stage),
+        (FailureAction::PauseLane, SendStage::Auth)
+    );
     assert_eq!(error.reply_code, Some(535));
     assert!(error.is_misconfiguration());
     assert!(!format!("{error:?}").contains(PASSWORD));
@@ -54,7 +57,10 @@ async fn no_password_is_sent_without_tls() {
         &message(1),
     )
     .await;
-    assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Tls));
+    assert_eq!(
+        (error.action, error.stage),
+        (FailureAction::PauseLane, SendStage::Tls)
+    );
     assert!(error.is_misconfiguration());
     assert_eq!(relay.connections()[0].verbs, ["EHLO"]);
 
@@ -77,7 +83,10 @@ async fn replies_injected_before_tls_are_refused() {
         &message(1),
     )
     .await;
-    assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Tls));
+    assert_eq!(
+        (error.action, error.stage),
+        (FailureAction::PauseLane, SendStage::Tls)
+    );
     assert!(relay.received().is_empty());
 }
 
@@ -97,7 +106,10 @@ async fn an_untrusted_misnamed_or_expired_certificate_is_refused() {
         let expired = smtp_config(&expired_relay, tls);
         for config in [unknown, misnamed, expired] {
             let error = send_error(&mut open_session(config), &message(1)).await;
-            assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Tls));
+            assert_eq!(
+                (error.action, error.stage),
+                (FailureAction::PauseLane, SendStage::Tls)
+            );
             let is_explained = error.text.starts_with("invalid peer certificate");
             assert!(is_explained, "{}", error.text);
             assert!(error.is_misconfiguration());
@@ -114,13 +126,21 @@ async fn a_failure_of_the_relay_is_not_a_misconfiguration() {
         .act_once(SmtpStep::StartTls, RelayAction::Reset)
         .reply_once(SmtpStep::Auth, "454 4.7.0 temporary failure")
         .act_once(SmtpStep::Auth, RelayAction::Close);
-    for stage in [Stage::Tls, Stage::Tls, Stage::Auth, Stage::Auth] {
+    for stage in [
+        SendStage::Tls,
+        SendStage::Tls,
+        SendStage::Auth,
+        SendStage::Auth,
+    ] {
         let error = send_error(
             &mut open_session(smtp_config(&relay, SmtpTls::StartTls)),
             &message(1),
         )
         .await;
-        assert_eq!((error.fate, error.stage), (Fate::LaneDown, stage));
+        assert_eq!(
+            (error.action, error.stage),
+            (FailureAction::PauseLane, stage)
+        );
         assert!(!error.is_misconfiguration(), "{error}");
     }
 }

@@ -9,11 +9,11 @@ use std::sync::{Mutex, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use invitations::mail::message::ComposedMail;
+use invitations::mail::message::ComposedMessage;
 use invitations::mail::message::UNSUBSCRIBE_URL_BYTES_MAX;
-use invitations::mail::outcome::{Fate, SendError, Stage, Verdict};
+use invitations::mail::send_error::{FailureAction, RefusalReason, SendError, SendStage};
 use invitations::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls};
-use invitations::mail::transport::Session;
+use invitations::mail::transport::TransportSession;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use serde_json::Value;
 
@@ -65,7 +65,7 @@ impl AiosmtpdServer {
         }
     }
 
-    fn session(&self, password: &str) -> Session {
+    fn session(&self, password: &str) -> TransportSession {
         open_session(SmtpConfig {
             host: "localhost".to_owned(),
             port: self.port,
@@ -127,13 +127,13 @@ fn next_line(output: &mut BufReader<ChildStdout>) -> Value {
     serde_json::from_str(&line).unwrap()
 }
 
-fn message_to(local_part: &str) -> ComposedMail {
+fn message_to(local_part: &str) -> ComposedMessage {
     let to = format!("{local_part}@example.com");
     compose(&invitation_mail(local_part, &to, "Hello"))
 }
 
 /// A message with a line of the maximum length, and with many lines that begin with dots.
-fn awkward_message() -> ComposedMail {
+fn awkward_message() -> ComposedMessage {
     // Quoted-printable splits the note into lines, most of which begin with a dot.
     let note = ".".repeat(5_000);
     let mut invitation = invitation_mail("awkward", "awkward@example.com", &note);
@@ -192,19 +192,25 @@ async fn the_refusals_of_an_independent_server_are_classified() {
                     assert_eq!(recipients, [format!("{name}@example.com")], "{kind}");
                 }
                 Err(error) => {
-                    assert_eq!(error.stage, Stage::RcptTo, "{kind}: {error}");
+                    assert_eq!(error.stage, SendStage::RcptTo, "{kind}: {error}");
                     refusals.insert(name, error);
                 }
             }
         }
-        let judgement = |name: &str| (refusals[name].fate, refusals[name].verdict());
+        let judgement = |name: &str| (refusals[name].action, refusals[name].refusal_reason());
         assert_eq!(refusals.len(), 3, "{kind}");
         assert_eq!(
             judgement("unknown"),
-            (Fate::Discard, Verdict::NoSuchAddress)
+            (FailureAction::Discard, RefusalReason::NoSuchAddress)
         );
-        assert_eq!(judgement("full"), (Fate::Retry, Verdict::MailboxFull));
-        assert_eq!(judgement("grey"), (Fate::Retry, Verdict::None));
+        assert_eq!(
+            judgement("full"),
+            (FailureAction::Retry, RefusalReason::MailboxFull)
+        );
+        assert_eq!(
+            judgement("grey"),
+            (FailureAction::Retry, RefusalReason::None)
+        );
         let pause = refusals["grey"].retry_after.unwrap();
         assert_eq!(pause.as_secs(), 300);
         session
@@ -226,7 +232,10 @@ async fn an_independent_server_refuses_a_wrong_password() {
     let server = AiosmtpdServer::start("plain");
     let mut session = server.session("wrong");
     let error = send_error(&mut session, &message_to("reader")).await;
-    assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Auth));
+    assert_eq!(
+        (error.action, error.stage),
+        (FailureAction::PauseLane, SendStage::Auth)
+    );
     assert_eq!(error.reply_code, Some(535));
     assert!(error.is_misconfiguration());
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use invitations::delivery::{LaneConfig, Route};
+use invitations::delivery::{LaneConfig, LaneTransport};
 use invitations::domain::bounce_address::SentMail;
 use invitations::domain::keyring::Keyring;
 use invitations::mail::smtp::{SmtpConfig, SmtpTls, SmtpTransport};
@@ -27,7 +27,7 @@ fn named(name: &str, weight: u32, relay: &Relay) -> LaneConfig {
 }
 
 fn with_connections(mut lane: LaneConfig, count: usize) -> LaneConfig {
-    if let Route::Each { connections, .. } = &mut lane.route {
+    if let LaneTransport::PerMessage { connections, .. } = &mut lane.transport {
         *connections = count;
     }
     lane
@@ -50,7 +50,7 @@ fn with_rate(rate: f64, relay: &Relay) -> LaneConfig {
 
 fn with_smtp(config: SmtpConfig, lane: LaneConfig) -> LaneConfig {
     LaneConfig {
-        route: Route::Each {
+        transport: LaneTransport::PerMessage {
             transport: Transport::Smtp(SmtpTransport::new(config).unwrap()),
             connections: 4,
         },

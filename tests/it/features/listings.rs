@@ -3,10 +3,11 @@
 
 use invitations::domain::ids::OrganizationId;
 use invitations::domain::invitation::{DeliveryState, StateName};
-use invitations::store::invitation_row;
-use invitations::store::invitations::{End, Resending, end_many, resend_many};
-use invitations::store::listings::{ListFilter, Page, list_ids};
-use invitations::store::{Connection, plan_pages};
+use invitations::store::Connection;
+use invitations::store::invitations::{EndReason, ResendItem, end_many, resend_many};
+use invitations::store::listings::{InvitationFilter, ListQuery, list_ids};
+use invitations::store::planner::force_index_order;
+use invitations::store::stored_invitations;
 use sqlx::{Executor as _, PgConnection};
 use time::Duration;
 use uuid::Uuid;
@@ -75,35 +76,35 @@ async fn every_page_and_every_filter_reads_a_bounded_number_of_pages() {
     let mut database = world.database().await;
     insert_invitations(&mut database).await;
     let organization_id = OrganizationId::parse(ACME).unwrap();
-    let states = |states: &[StateName]| ListFilter {
+    let states = |states: &[StateName]| InvitationFilter {
         states: states.to_vec(),
-        ..ListFilter::default()
+        ..InvitationFilter::default()
     };
-    let inviter = |id: &str| ListFilter {
+    let inviter = |id: &str| InvitationFilter {
         inviter_user_id: Some(id.to_owned()),
-        ..ListFilter::default()
+        ..InvitationFilter::default()
     };
-    let batch = ListFilter {
+    let batch = InvitationFilter {
         batch_id: Some(MIDDLE),
-        ..ListFilter::default()
+        ..InvitationFilter::default()
     };
-    let former = ListFilter {
+    let former = InvitationFilter {
         batch_id: Some(FORMER),
-        ..ListFilter::default()
+        ..InvitationFilter::default()
     };
-    let accepted = |inviter_user_id, batch_id| ListFilter {
+    let accepted = |inviter_user_id, batch_id| InvitationFilter {
         inviter_user_id,
         batch_id,
         ..states(&[StateName::Accepted])
     };
-    let others = ListFilter {
+    let others = InvitationFilter {
         batch_id: Some(OTHERS),
-        ..ListFilter::default()
+        ..InvitationFilter::default()
     };
-    let sent = |inviter_user_id| ListFilter {
+    let sent = |inviter_user_id| InvitationFilter {
         delivery_state: Some(DeliveryState::Sent),
         inviter_user_id,
-        ..ListFilter::default()
+        ..InvitationFilter::default()
     };
     let middle = Some(Uuid::from_u128(30_000));
     let cases = [
@@ -136,17 +137,17 @@ async fn every_page_and_every_filter_reads_a_bounded_number_of_pages() {
             database.execute("VACUUM ANALYZE").await.unwrap();
         }
         for (number, (filter, before, count)) in cases.iter().enumerate() {
-            let page = Page {
+            let page = ListQuery {
                 organization_id: &organization_id,
                 filter,
-                among: None,
+                address_ids: None,
                 before: *before,
                 limit: 101,
                 now: START,
             };
             let (read, found) =
                 count_pages_read(&mut database, async |connection: &mut Connection| {
-                    plan_pages(connection).await.unwrap();
+                    force_index_order(connection).await.unwrap();
                     list_ids(connection, page).await.unwrap()
                 })
                 .await;
@@ -184,7 +185,7 @@ async fn an_invitation_is_read_by_its_key_with_a_plan_made_for_an_empty_table() 
     let id = Uuid::from_u128(30_018);
     // After five executions, Postgres may switch to a generic plan.
     for _ in 0..10 {
-        let found = invitation_row::find(&mut Connection::new(&mut database), id, START)
+        let found = stored_invitations::find(&mut Connection::new(&mut database), id, START)
             .await
             .unwrap();
         assert!(found.is_none());
@@ -192,7 +193,9 @@ async fn an_invitation_is_read_by_its_key_with_a_plan_made_for_an_empty_table() 
     insert_invitations(&mut database).await;
     let (read, found) =
         count_pages_read_with_kept_plans(&mut database, async |connection: &mut Connection| {
-            invitation_row::find(connection, id, START).await.unwrap()
+            stored_invitations::find(connection, id, START)
+                .await
+                .unwrap()
         })
         .await;
     assert!(found.is_some());
@@ -226,9 +229,9 @@ async fn a_message_to_cancel_is_found_by_its_key_among_many_queued_messages() {
             .fetch_all(&mut database)
             .await
             .unwrap();
-    let items: Vec<Resending> = ids
+    let items: Vec<ResendItem> = ids
         .iter()
-        .map(|id| Resending {
+        .map(|id| ResendItem {
             id: *id,
             expires_at: START + Duration::days(9),
             nonce: None,
@@ -236,7 +239,7 @@ async fn a_message_to_cancel_is_found_by_its_key_among_many_queued_messages() {
         })
         .collect();
     let (read, resent) = count_pages_read(&mut database, async |connection: &mut Connection| {
-        plan_pages(connection).await.unwrap();
+        force_index_order(connection).await.unwrap();
         resend_many(connection, &organization_id, &items, 1, START)
             .await
             .unwrap()
@@ -250,8 +253,8 @@ async fn a_message_to_cancel_is_found_by_its_key_among_many_queued_messages() {
     );
     let targets: Vec<_> = ids.iter().map(|id| (*id, ACME.to_owned())).collect();
     let (read, ended) = count_pages_read(&mut database, async |connection: &mut Connection| {
-        plan_pages(connection).await.unwrap();
-        let end = End::Revoked { by_user_id: None };
+        force_index_order(connection).await.unwrap();
+        let end = EndReason::Revoked { by_user_id: None };
         end_many(connection, &targets, end, START)
             .await
             .unwrap()

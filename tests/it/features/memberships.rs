@@ -141,7 +141,7 @@ async fn memberships_are_listed_in_pages_ordered_by_user() {
 #[tokio::test]
 async fn a_missing_membership_is_not_found() {
     let world = World::start().await;
-    let status = world.get_membership("eve").await.unwrap_err();
+    let status = world.get_membership("eve").await.err().unwrap();
     assert_eq!(status.code(), Code::NotFound);
     assert_eq!(status_reason(&status), "MEMBERSHIP_NOT_FOUND");
     assert_eq!(reason(world.get_membership("").await), "FIELD_REQUIRED");
@@ -155,7 +155,8 @@ async fn an_inviter_cannot_be_demoted_while_a_batch_is_created_in_their_name() {
     let acme = OrganizationId::parse(ACME).unwrap();
     batch.execute("BEGIN").await.unwrap();
     let user_ids = ["ada"];
-    let inviters = memberships::inviters(&mut Connection::new(&mut batch), &acme, &user_ids).await;
+    let inviters =
+        memberships::lock_inviters(&mut Connection::new(&mut batch), &acme, &user_ids).await;
     assert!(inviters.unwrap()["ada"].is_admin);
     let demote = "SET lock_timeout = '50ms';
                   UPDATE memberships SET role = 'member' WHERE organization_id = 'acme' AND user_id = 'ada'";

@@ -62,7 +62,7 @@ async fn a_client_with_the_certificate_of_a_caller_is_that_caller() {
     for authorization in ["Bearer nobody", "Bearer ", "", "Basic YTpi"] {
         let headers = [("authorization", authorization)];
         let caller = tls.caller(&process, Some(&web), &headers).await;
-        assert_eq!(caller, CREDENTIALS_INVALID, "{bad:?}");
+        assert_eq!(caller, CREDENTIALS_INVALID, "{authorization:?}");
     }
 }
 

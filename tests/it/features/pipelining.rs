@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use invitations::mail::outcome::{Fate, Stage, Verdict};
+use invitations::mail::send_error::{FailureAction, RefusalReason, SendStage};
 use invitations::mail::smtp::SmtpTls;
 
 use crate::support::relay::{Relay, RelayAction, SmtpStep};
@@ -91,8 +91,8 @@ async fn one_refused_recipient_in_ten_affects_no_connection_and_no_other_email()
                 Err(error) => {
                     assert_eq!(number % 10, 0, "{error}");
                     assert_eq!(
-                        (error.fate, error.verdict()),
-                        (Fate::Discard, Verdict::NoSuchAddress)
+                        (error.action, error.refusal_reason()),
+                        (FailureAction::Discard, RefusalReason::NoSuchAddress)
                     );
                 }
             }
@@ -114,7 +114,10 @@ async fn a_greylisted_recipient_is_accepted_on_the_second_attempt() {
         let mut session = plain_session(&relay);
         for number in 1..=3 {
             let error = send_error(&mut session, &message(number)).await;
-            assert_eq!((error.fate, error.stage), (Fate::Retry, Stage::RcptTo));
+            assert_eq!(
+                (error.action, error.stage),
+                (FailureAction::Retry, SendStage::RcptTo)
+            );
             assert_eq!(error.retry_after, Some(Duration::from_mins(5)));
         }
         for number in 1..=3 {
@@ -142,7 +145,10 @@ async fn a_server_that_closes_after_some_emails_receives_the_next_one_on_a_new_c
             deliver(&mut session, number).await;
         }
         let error = send_error(&mut session, &message(4)).await;
-        assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::MailFrom));
+        assert_eq!(
+            (error.action, error.stage),
+            (FailureAction::PauseLane, SendStage::MailFrom)
+        );
         assert!(error.is_throttle());
         assert_eq!(error.retry_after, Some(Duration::from_mins(2)));
         deliver(&mut session, 4).await;
@@ -159,8 +165,8 @@ async fn a_server_that_expects_a_message_without_a_recipient_receives_an_empty_m
     let mut session = plain_session(&relay);
     let error = send_error(&mut session, &message(1)).await;
     assert_eq!(
-        (error.stage, error.verdict()),
-        (Stage::RcptTo, Verdict::NoSuchAddress)
+        (error.stage, error.refusal_reason()),
+        (SendStage::RcptTo, RefusalReason::NoSuchAddress)
     );
     assert_eq!(arrivals_with(&relay, "."), [".\r\n"]);
     // The relay refused the empty message, so the session can continue.
@@ -193,8 +199,8 @@ async fn an_accepted_message_without_a_recipient_is_not_counted_as_sent() {
         };
         let error = send_error(&mut session, &message(1)).await;
         assert_eq!(
-            (error.fate, error.stage, error.reply_code),
-            (Fate::Retry, Stage::RcptTo, Some(450)),
+            (error.action, error.stage, error.reply_code),
+            (FailureAction::Retry, SendStage::RcptTo, Some(450)),
             "{action:?}"
         );
         assert_eq!(session.idle_deadline(), None, "kept after {action:?}");
@@ -220,8 +226,8 @@ async fn a_refusal_of_data_does_not_replace_the_refusal_of_the_recipient() {
             .reply_once(SmtpStep::Data, reply);
         let error = send_error(&mut session, &message(1)).await;
         assert_eq!(
-            (error.fate, error.stage, error.reply_code),
-            (Fate::Retry, Stage::RcptTo, Some(450)),
+            (error.action, error.stage, error.reply_code),
+            (FailureAction::Retry, SendStage::RcptTo, Some(450)),
             "{reply}"
         );
     }
@@ -232,16 +238,20 @@ async fn a_refusal_of_data_does_not_replace_the_refusal_of_the_recipient() {
 #[tokio::test]
 async fn the_next_reply_does_not_stand_in_for_a_missing_one() {
     for (step, stage, fate) in [
-        (SmtpStep::Mail, Stage::RcptTo, Fate::LaneDown),
-        (SmtpStep::Rcpt, Stage::RcptTo, Fate::LaneDown),
-        (SmtpStep::Data, Stage::Data, Fate::Retry),
-        (SmtpStep::Message, Stage::FinalReply, Fate::Retry),
+        (SmtpStep::Mail, SendStage::RcptTo, FailureAction::PauseLane),
+        (SmtpStep::Rcpt, SendStage::RcptTo, FailureAction::PauseLane),
+        (SmtpStep::Data, SendStage::Data, FailureAction::Retry),
+        (
+            SmtpStep::Message,
+            SendStage::FinalReply,
+            FailureAction::Retry,
+        ),
     ] {
         let relay = start_relay(true).await;
         relay.act_once(step, RelayAction::Skip);
         let mut session = session_with_short_timeouts(&relay);
         let error = send_error(&mut session, &message(1)).await;
-        assert_eq!((error.stage, error.fate), (stage, fate), "{step:?}");
+        assert_eq!((error.stage, error.action), (stage, fate), "{step:?}");
         deliver(&mut session, 2).await;
         assert_eq!(relay.connections().len(), 2, "{step:?}");
     }
@@ -253,7 +263,10 @@ async fn the_next_reply_does_not_stand_in_for_a_missing_one() {
     let mut session = session_with_short_timeouts(&relay);
     send_error(&mut session, &message(1)).await;
     let error = send_error(&mut session, &message(2)).await;
-    assert_eq!((error.stage, error.fate), (Stage::RcptTo, Fate::LaneDown));
+    assert_eq!(
+        (error.stage, error.action),
+        (SendStage::RcptTo, FailureAction::PauseLane)
+    );
     deliver(&mut session, 3).await;
     assert_eq!(recipients(&relay), ["RCPT TO:<reader3@example.com>"]);
 }
@@ -265,7 +278,10 @@ async fn a_reply_that_arrived_before_the_message_does_not_accept_it() {
         relay.reply_once(SmtpStep::Data, "354 go on\r\n250 2.0.0 queued");
         let mut session = plain_session(&relay);
         let error = send_error(&mut session, &message(1)).await;
-        assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Data));
+        assert_eq!(
+            (error.action, error.stage),
+            (FailureAction::PauseLane, SendStage::Data)
+        );
         assert!(!error.is_ambiguous());
         deliver(&mut session, 2).await;
         assert_eq!(recipients(&relay), ["RCPT TO:<reader2@example.com>"]);

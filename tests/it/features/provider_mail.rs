@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use invitations::mail::provider::{
+use invitations::mail::providers::{
     BatchOutcome, ProviderConfig, ProviderConfigError, ProviderKind, ProviderTransport,
 };
 use serde_json::json;
@@ -32,9 +32,9 @@ async fn every_message_reaches_its_one_recipient_with_its_reference() {
         assert_eq!(recipients, [1, 2, 3].map(recipient));
         for (mail, sent) in delivered.iter().zip(messages(3)) {
             assert_eq!(mail.reference, Some(sent.reference));
-            assert_eq!(mail.subject, sent.letter.subject);
-            assert_eq!(mail.html, sent.letter.html);
-            assert_eq!(mail.text, sent.letter.text);
+            assert_eq!(mail.subject, sent.message.subject);
+            assert_eq!(mail.html, sent.message.html);
+            assert_eq!(mail.text, sent.message.text);
         }
     }
 }
@@ -122,7 +122,7 @@ async fn the_same_messages_are_encoded_as_the_same_bytes() {
 async fn an_idempotency_key_prevents_a_second_delivery() {
     let server = ProviderServer::start(ProviderKind::Resend).await;
     let transport = provider_transport(ProviderKind::Resend, &server);
-    assert_eq!(transport.keeps_keys_for(), Some(Duration::from_hours(24)));
+    assert_eq!(transport.key_retention(), Some(Duration::from_hours(24)));
     server.reply_once(ProviderReply::AcceptAndClose);
     assert_eq!(failed_call(&transport).await.outcome, BatchOutcome::Unknown);
     let first = transport
@@ -140,13 +140,13 @@ async fn an_idempotency_key_prevents_a_second_delivery() {
         .send(idempotency_key(1), &messages(1))
         .await
         .unwrap_err();
-    assert_eq!(other.outcome, BatchOutcome::TakenBefore);
+    assert_eq!(other.outcome, BatchOutcome::KeyReused);
     assert!(other.error.is_ambiguous());
     assert_eq!(server.delivered().len(), 2);
 
     let postmark = ProviderServer::start(ProviderKind::Postmark).await;
     let transport = provider_transport(ProviderKind::Postmark, &postmark);
-    assert_eq!(transport.keeps_keys_for(), None);
+    assert_eq!(transport.key_retention(), None);
     postmark.reply_once(ProviderReply::AcceptAndClose);
     assert_eq!(failed_call(&transport).await.outcome, BatchOutcome::Unknown);
     assert!(
@@ -174,7 +174,7 @@ async fn a_call_never_exceeds_the_maximum_batch_size() {
             .send(idempotency_key(1), &messages(3))
             .await
             .unwrap_err();
-        assert_eq!(failed.outcome, BatchOutcome::NotTaken);
+        assert_eq!(failed.outcome, BatchOutcome::NotSent);
         assert!(server.requests().is_empty());
     }
 }

@@ -15,7 +15,7 @@ use crate::support::{OTHER, UNKNOWN_ID, World, created, created_ids, reason, req
 fn all_dead() -> RequeueRequest {
     RequeueRequest {
         all_dead: true,
-        ..of(&[])
+        ..requeue_request(&[""; 0])
     }
 }
 

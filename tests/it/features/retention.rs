@@ -8,8 +8,9 @@ use invitations::domain::ids::OrganizationId;
 use invitations::domain::keyring::Keyring;
 use invitations::proto::{InvitationState, ListRequest};
 use invitations::service::Retention;
-use invitations::store::listings::{ListFilter, Page, ids_of_address, list_ids};
-use invitations::store::{Connection, erasures, outbox, plan_pages};
+use invitations::store::listings::{InvitationFilter, ListQuery, ids_of_address, list_ids};
+use invitations::store::planner::force_index_order;
+use invitations::store::{Connection, erasures, outbox};
 use sqlx::{Connection as _, PgConnection};
 use time::Duration;
 
@@ -323,15 +324,15 @@ async fn assert_lookup_by_address_is_cheap(database: &mut PgConnection) {
     let tagger = AddressTagger::new(&Keyring::parse(KEYS).unwrap());
     let tags = [tagger.tag_of_normalized(email)];
     let organization_id = OrganizationId::parse(ACME).unwrap();
-    let filter = ListFilter::default();
+    let filter = InvitationFilter::default();
     let (read, found) = count_pages_read(database, async |connection: &mut Connection| {
-        plan_pages(connection).await.unwrap();
+        force_index_order(connection).await.unwrap();
         let ids = ids_of_address(connection, &organization_id, email, &tags);
         let ids = ids.await.unwrap();
-        let page = Page {
+        let page = ListQuery {
             organization_id: &organization_id,
             filter: &filter,
-            among: Some(&ids),
+            address_ids: Some(&ids),
             before: None,
             limit: 101,
             now: START,

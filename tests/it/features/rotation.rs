@@ -3,7 +3,7 @@
 use invitations::domain::email_address::EmailAddress;
 use invitations::domain::ids::OrganizationId;
 use invitations::proto::AcceptResponse;
-use invitations::service::{CheckKeys, ListFilter, ListInvitations};
+use invitations::service::{CheckKeys, InvitationFilter, ListInvitations};
 use tonic::transport::Channel;
 
 use crate::support::database::count;
@@ -143,7 +143,7 @@ async fn erased_addresses_do_not_require_their_old_key() {
     assert_eq!(erase.await.unwrap().invitations, 1);
     let list = || ListInvitations {
         organization_id: OrganizationId::parse(ACME).unwrap(),
-        filter: ListFilter {
+        filter: InvitationFilter {
             email_normalized: Some("a@b.co".to_owned()),
             ..Default::default()
         },

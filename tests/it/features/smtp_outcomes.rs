@@ -1,6 +1,6 @@
 //! How the reply of a mail server decides about retries, and about the suppression of the address.
 
-use invitations::delivery::{Ambiguous, DeliveryConfig};
+use invitations::delivery::{AmbiguousPolicy, DeliveryConfig};
 use invitations::domain::bounce_address::SentMail;
 use invitations::domain::keyring::Keyring;
 use invitations::proto::{DeliveryState, ErrorReason};
@@ -96,7 +96,7 @@ async fn an_address_suppressed_after_queueing_receives_no_email() {
 async fn an_ambiguous_email_can_be_held_for_an_operator() {
     let mut world = World::builder()
         .delivery(|relay| DeliveryConfig {
-            ambiguous: Ambiguous::Hold,
+            ambiguous: AmbiguousPolicy::Hold,
             ..delivery_config(vec![lane(relay)])
         })
         .start()

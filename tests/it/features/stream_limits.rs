@@ -9,7 +9,6 @@ use tonic_types::StatusExt as _;
 
 use crate::support::background_calls::print_line;
 use crate::support::deployment::{Deployment, client};
-use crate::support::provider_batches::messages;
 use crate::support::streams::{CreateStream, header, resumable_header, send_all, stream_items};
 use crate::support::{World, reason, status_reason};
 

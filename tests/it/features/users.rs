@@ -288,7 +288,7 @@ async fn an_admin_manages_the_invitations_of_their_organization_in_their_own_nam
         );
     }
     let revoked = client
-        .revoke(revoke_request(&response.id))
+        .revoke(revoke_request(&invitation.id))
         .await
         .unwrap()
         .into_inner();

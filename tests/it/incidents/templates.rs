@@ -1,11 +1,11 @@
 //! Templates escape text of other people everywhere in an email.
 
 use invitations::domain::brand::Brand;
-use invitations::mail::message::{InvitationMail, MailKind};
+use invitations::mail::message::{EmailKind, InvitationEmail};
 use mail_parser::{Message, MessageParser};
 use scraper::{ElementRef, Html};
 
-use crate::support::smtp_session::invitation_mail;
+use crate::support::smtp_session::{compose, invitation_mail};
 
 /// Text that could break out of text, attributes, comments, styles, templates and headers.
 const PAYLOADS: [&str; 40] = [
@@ -52,7 +52,7 @@ const PAYLOADS: [&str; 40] = [
 ];
 
 /// The variables of an email whose values come from other people.
-const VARIABLES: [fn(&mut InvitationMail, String); 6] = [
+const VARIABLES: [fn(&mut InvitationEmail, String); 6] = [
     |mail, text| mail.organization_name = text,
     |mail, text| mail.inviter_name = Some(text),
     |mail, text| mail.role = text,
@@ -61,8 +61,8 @@ const VARIABLES: [fn(&mut InvitationMail, String); 6] = [
     |mail, text| mail.brand = Brand::from_stored(&text, &text, &text),
 ];
 
-fn mail(kind: MailKind, locale: &str) -> InvitationMail {
-    InvitationMail {
+fn mail(kind: EmailKind, locale: &str) -> InvitationEmail {
+    InvitationEmail {
         kind,
         locale: locale.to_owned(),
         organization_name: "x".to_owned(),
@@ -95,7 +95,7 @@ fn tree(element: ElementRef<'_>, depth: usize, lines: &mut Vec<String>) {
 
 /// Returns the structure of an email: its HTML elements, the number of its comments, the names of its headers, and the
 /// number of its parts.
-fn structure(mail: &InvitationMail) -> (Vec<String>, usize, Vec<String>, usize) {
+fn structure(mail: &InvitationEmail) -> (Vec<String>, usize, Vec<String>, usize) {
     let composed = compose(mail);
     let bytes = composed.bytes();
     let message: Message<'_> = MessageParser::default().parse(bytes).unwrap();
@@ -118,7 +118,7 @@ fn no_variable_of_an_email_adds_an_element_a_header_or_a_part() {
     let locales = ["en", "de", "es", "fr", "pt-BR", "ja", "zh-Hans", "ar"];
     for (number, payload) in PAYLOADS.into_iter().enumerate() {
         // In all variables at once, in one language after the other.
-        let kind = [MailKind::Invitation, MailKind::Reminder][number % 2];
+        let kind = [EmailKind::Invitation, EmailKind::Reminder][number % 2];
         let locale = locales[number % locales.len()];
         let expected = structure(&mail(kind, locale));
         assert!(expected.0.len() > 20, "{:?}", expected.0);
@@ -131,9 +131,9 @@ fn no_variable_of_an_email_adds_an_element_a_header_or_a_part() {
             assert_eq!(structure(&with_payload), expected, "{payload} in {locale}");
         }
         // In one variable at a time.
-        let expected = structure(&mail(MailKind::Invitation, "en"));
+        let expected = structure(&mail(EmailKind::Invitation, "en"));
         for (at, fill) in VARIABLES.into_iter().enumerate() {
-            let mut with_payload = mail(MailKind::Invitation, "en");
+            let mut with_payload = mail(EmailKind::Invitation, "en");
             fill(&mut with_payload, payload.to_owned());
             if !(at == 3 && payload.contains('\n')) {
                 assert_eq!(
@@ -149,9 +149,9 @@ fn no_variable_of_an_email_adds_an_element_a_header_or_a_part() {
 #[test]
 fn every_line_of_a_note_is_escaped() {
     let lines = ["<b>", "{{ link }}", "</p>", "-->"];
-    let with_note = |note: String| InvitationMail {
+    let with_note = |note: String| InvitationEmail {
         note: Some(note),
-        ..mail(MailKind::Invitation, "en")
+        ..mail(EmailKind::Invitation, "en")
     };
     let plain = with_note(["x"; 4].join("\n"));
     let with_payload = with_note(lines.join("\n"));

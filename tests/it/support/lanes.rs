@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use invitations::delivery::{Ambiguous, DeliveryConfig, DomainCaps, LaneConfig, Route};
+use invitations::delivery::{
+    AmbiguousPolicy, DeliveryConfig, DomainCaps, LaneConfig, LaneTransport,
+};
 use invitations::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
 use invitations::mail::transport::Transport;
 
@@ -13,7 +15,7 @@ pub(crate) fn lane(relay: &Relay) -> LaneConfig {
     LaneConfig {
         name: "relay".to_owned(),
         weight: 1,
-        route: Route::Each {
+        transport: LaneTransport::PerMessage {
             transport: transport(relay),
             connections: 4,
         },
@@ -30,7 +32,7 @@ pub(crate) fn delivery_config(lanes: Vec<LaneConfig>) -> DeliveryConfig {
         lease_duration: Duration::from_mins(2),
         poll_interval: Duration::from_secs(1),
         drain_timeout: Duration::from_secs(5),
-        ambiguous: Ambiguous::Retry,
+        ambiguous: AmbiguousPolicy::Retry,
     }
 }
 

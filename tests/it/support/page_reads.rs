@@ -1,6 +1,7 @@
 //! How many pages of tables and indexes a unit of work reads.
 
-use invitations::store::{Connection, plan_afresh};
+use invitations::store::Connection;
+use invitations::store::planner::force_custom_plans;
 use sqlx::{Connection as _, PgConnection};
 
 /// Counts the pages that `work` reads with plans that are made for the present data. Returns the result of `work` too.
@@ -10,7 +11,7 @@ pub(crate) async fn count_pages_read<T>(
     work: impl AsyncFnOnce(&mut Connection) -> T,
 ) -> (i64, T) {
     let planned = async |connection: &mut Connection| {
-        plan_afresh(connection).await.unwrap();
+        force_custom_plans(connection).await.unwrap();
         work(connection).await
     };
     count_pages_read_with_kept_plans(database, planned).await

@@ -17,7 +17,7 @@ use axum::body::to_bytes;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use invitations::mail::provider::ProviderKind;
+use invitations::mail::providers::ProviderKind;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use url::Url;

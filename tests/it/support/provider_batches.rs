@@ -5,9 +5,9 @@ use std::time::Duration;
 use invitations::domain::bounce_address::SentMail;
 use invitations::domain::brand::Brand;
 use invitations::domain::email_address::EmailAddress;
-use invitations::mail::message::{Composer, InvitationMail, MailKind, Sender};
-use invitations::mail::provider::{
-    BatchError, ProviderConfig, ProviderKind, ProviderLetter, ProviderTransport,
+use invitations::mail::message::{Composer, EmailKind, InvitationEmail, Sender};
+use invitations::mail::providers::{
+    BatchError, ProviderConfig, ProviderKind, ProviderMessage, ProviderTransport,
 };
 use time::macros::datetime;
 use url::Url;
@@ -39,12 +39,12 @@ pub(crate) fn recipient(number: u32) -> String {
 }
 
 /// Messages with the numbers from 1 to `count`.
-pub(crate) fn messages(count: u32) -> Vec<ProviderLetter> {
+pub(crate) fn messages(count: u32) -> Vec<ProviderMessage> {
     let sender = Sender::parse("Acme, Inc.", "invites@acme.example", None).unwrap();
     let composer = Composer::new(sender).unwrap();
     let message = |number| {
-        let mail = InvitationMail {
-            kind: MailKind::Invitation,
+        let mail = InvitationEmail {
+            kind: EmailKind::Invitation,
             brand: Brand::default(),
             message_id: format!("inv.{number}.1.2@acme.example"),
             date: datetime!(2026-11-22 19:00 UTC),
@@ -59,8 +59,8 @@ pub(crate) fn messages(count: u32) -> Vec<ProviderLetter> {
             envelope_from: None,
             unsubscribe_url: Some(format!("https://acme.example/u/{number}").into()),
         };
-        ProviderLetter {
-            letter: composer.write(&mail).unwrap(),
+        ProviderMessage {
+            message: composer.render(&mail).unwrap(),
             reference: reference(number),
         }
     };

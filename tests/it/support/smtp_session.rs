@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use invitations::domain::brand::Brand;
 use invitations::domain::email_address::EmailAddress;
-use invitations::mail::message::{ComposedMail, Composer, InvitationMail, MailKind, Sender};
-use invitations::mail::outcome::SendError;
+use invitations::mail::message::{ComposedMessage, Composer, EmailKind, InvitationEmail, Sender};
+use invitations::mail::send_error::SendError;
 use invitations::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTls, SmtpTransport};
-use invitations::mail::transport::{Session, Transport};
+use invitations::mail::transport::{Transport, TransportSession};
 use time::macros::datetime;
 
 use crate::support::relay::{Encryption, Relay};
@@ -21,18 +21,18 @@ pub(crate) const LONG_TIMEOUT: Duration = Duration::from_secs(20);
 /// The timeout for replies that must not arrive. Other replies arrive earlier even on a busy machine.
 pub(crate) const SHORT_TIMEOUT: Duration = Duration::from_secs(1);
 
-pub(crate) fn message(number: u32) -> ComposedMail {
+pub(crate) fn message(number: u32) -> ComposedMessage {
     message_with_note(number, "Hello")
 }
 
-pub(crate) fn message_with_note(number: u32, note: &str) -> ComposedMail {
+pub(crate) fn message_with_note(number: u32, note: &str) -> ComposedMessage {
     let to = format!("reader{number}@example.com");
     compose(&invitation_mail(&format!("inv.{number}.1.1"), &to, note))
 }
 
-pub(crate) fn invitation_mail(id: &str, to: &str, note: &str) -> InvitationMail {
-    InvitationMail {
-        kind: MailKind::Invitation,
+pub(crate) fn invitation_mail(id: &str, to: &str, note: &str) -> InvitationEmail {
+    InvitationEmail {
+        kind: EmailKind::Invitation,
         message_id: format!("{id}@acme.example"),
         date: datetime!(2026-11-22 19:00 UTC),
         to: EmailAddress::parse(to).unwrap(),
@@ -49,7 +49,7 @@ pub(crate) fn invitation_mail(id: &str, to: &str, note: &str) -> InvitationMail 
     }
 }
 
-pub(crate) fn compose(invitation: &InvitationMail) -> ComposedMail {
+pub(crate) fn compose(invitation: &InvitationEmail) -> ComposedMessage {
     static COMPOSER: LazyLock<Composer> = LazyLock::new(|| {
         let sender = Sender::parse("Acme", "invites@acme.example", None).unwrap();
         Composer::new(sender).unwrap()
@@ -78,17 +78,17 @@ pub(crate) fn smtp_config(relay: &Relay, tls: SmtpTls) -> SmtpConfig {
     }
 }
 
-pub(crate) fn open_session(config: SmtpConfig) -> Session {
+pub(crate) fn open_session(config: SmtpConfig) -> TransportSession {
     Transport::Smtp(SmtpTransport::new(config).unwrap()).open()
 }
 
 /// A session without TLS.
-pub(crate) fn plain_session(relay: &Relay) -> Session {
+pub(crate) fn plain_session(relay: &Relay) -> TransportSession {
     open_session(smtp_config(relay, SmtpTls::None))
 }
 
 /// A session without TLS that gives up on a reply after [`SHORT_TIMEOUT`].
-pub(crate) fn session_with_short_timeouts(relay: &Relay) -> Session {
+pub(crate) fn session_with_short_timeouts(relay: &Relay) -> TransportSession {
     let mut config = smtp_config(relay, SmtpTls::None);
     config.timeouts.command = SHORT_TIMEOUT;
     config.timeouts.data = SHORT_TIMEOUT;
@@ -97,12 +97,15 @@ pub(crate) fn session_with_short_timeouts(relay: &Relay) -> Session {
 }
 
 /// Sends a message that the relay is expected to refuse.
-pub(crate) async fn send_error(session: &mut Session, message: &ComposedMail) -> SendError {
+pub(crate) async fn send_error(
+    session: &mut TransportSession,
+    message: &ComposedMessage,
+) -> SendError {
     let sent = session.send(message).await;
     sent.expect_err("the message was accepted")
 }
 
-pub(crate) async fn deliver(session: &mut Session, number: u32) {
+pub(crate) async fn deliver(session: &mut TransportSession, number: u32) {
     let sent = session.send(&message(number)).await;
     sent.expect("the message was refused");
 }

@@ -18,7 +18,7 @@ use crate::support::waiting::wait_until;
 const DELAY: Duration = Duration::from_millis(60);
 
 async fn count(database: &Database, from: &str) -> i64 {
-    database::count(&mut database.connect().await, from).await
+    crate::support::database::count(&mut database.connect().await, from).await
 }
 
 async fn create_table(database: &Database) {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use invitations::mail::provider::ProviderKind;
+use invitations::mail::providers::ProviderKind;
 use invitations::proto::{DeleteOrganizationRequest, UpsertOrganizationsRequest};
 
 use crate::support::deployment::client;

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use invitations::mail::outcome::{Fate, Stage};
-use invitations::mail::provider::{BatchOutcome, ProviderKind, ProviderTransport};
+use invitations::mail::providers::{BatchOutcome, ProviderKind, ProviderTransport};
+use invitations::mail::send_error::{FailureAction, SendStage};
 use serde_json::json;
 use tokio::net::TcpSocket;
 use url::Url;
@@ -18,7 +18,7 @@ use crate::support::provider_batches::{
 struct CallFailure {
     answer: ProviderReply,
     outcome: BatchOutcome,
-    fate: Fate,
+    fate: FailureAction,
     code: Option<u16>,
     text: &'static str,
 }
@@ -27,10 +27,15 @@ fn say(status: u16, body: &str) -> ProviderReply {
     ProviderReply::Say(status, Vec::new(), body.to_owned())
 }
 
-fn not_taken(answer: ProviderReply, fate: Fate, code: u16, text: &'static str) -> CallFailure {
+fn not_taken(
+    answer: ProviderReply,
+    fate: FailureAction,
+    code: u16,
+    text: &'static str,
+) -> CallFailure {
     CallFailure {
         answer,
-        outcome: BatchOutcome::NotTaken,
+        outcome: BatchOutcome::NotSent,
         fate,
         code: Some(code),
         text,
@@ -41,26 +46,26 @@ fn unknown(answer: ProviderReply, text: &'static str) -> CallFailure {
     CallFailure {
         answer,
         outcome: BatchOutcome::Unknown,
-        fate: Fate::Retry,
+        fate: FailureAction::Retry,
         code: None,
         text,
     }
 }
 
 fn call_failures() -> Vec<CallFailure> {
-    use Fate::{LaneDown, Retry};
+    use FailureAction::{PauseLane, Retry};
     let elsewhere = vec![("location", "/elsewhere".to_owned())];
     let moved = ProviderReply::Say(308, elsewhere, String::new());
     let long = format!("[{}]", " ".repeat(2 * 1024 * 1024));
     vec![
         not_taken(say(400, "{}"), Retry, 400, "400: no reason given"),
-        not_taken(say(401, ""), LaneDown, 401, "401: no reason given"),
-        not_taken(say(403, "<html>"), LaneDown, 403, "403: no reason given"),
-        not_taken(say(404, ""), LaneDown, 404, "404: no reason given"),
+        not_taken(say(401, ""), PauseLane, 401, "401: no reason given"),
+        not_taken(say(403, "<html>"), PauseLane, 403, "403: no reason given"),
+        not_taken(say(404, ""), PauseLane, 404, "404: no reason given"),
         not_taken(say(413, ""), Retry, 413, "413: no reason given"),
         not_taken(say(422, ""), Retry, 422, "422: no reason given"),
-        not_taken(say(429, ""), LaneDown, 429, "429: no reason given"),
-        not_taken(moved, LaneDown, 308, "308: no reason given"),
+        not_taken(say(429, ""), PauseLane, 429, "429: no reason given"),
+        not_taken(moved, PauseLane, 308, "308: no reason given"),
         unknown(say(408, ""), "408: no reason given"),
         unknown(say(409, ""), "409: no reason given"),
         unknown(say(500, ""), "500: no reason given"),
@@ -93,14 +98,14 @@ async fn a_failed_call_states_whether_its_messages_were_accepted() {
             server.reply_once(expected.answer);
             let failed = failed_call(&transport).await;
             assert_eq!(failed.outcome, expected.outcome, "{case}");
-            assert_eq!(failed.error.fate, expected.fate, "{case}");
+            assert_eq!(failed.error.action, expected.fate, "{case}");
             assert_eq!(failed.error.reply_code, expected.code, "{case}");
             assert_eq!(failed.error.text.trim(), expected.text, "{case}");
             assert_eq!(failed.retry_after, None, "{case}");
             let is_unknown = expected.outcome == BatchOutcome::Unknown;
             assert_eq!(failed.error.is_ambiguous(), is_unknown, "{case}");
             assert!(
-                is_unknown || failed.error.stage == Stage::Provider,
+                is_unknown || failed.error.stage == SendStage::Provider,
                 "{case}"
             );
             // The transport does not retry by itself.
@@ -152,9 +157,12 @@ async fn a_timeout_is_ambiguous_and_a_refused_connection_is_a_lane_failure() {
         let url = format!("http://{}", socket.local_addr().unwrap());
         let config = provider_config(kind, Url::parse(&url).unwrap());
         let failed = failed_call(&ProviderTransport::new(config).unwrap()).await;
-        assert_eq!(failed.outcome, BatchOutcome::NotTaken);
+        assert_eq!(failed.outcome, BatchOutcome::NotSent);
         let error = failed.error;
-        assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Connect));
+        assert_eq!(
+            (error.action, error.stage),
+            (FailureAction::PauseLane, SendStage::Connect)
+        );
         assert!(error.text.contains("refused"), "{}", error.text);
     }
 }
@@ -196,8 +204,8 @@ async fn retry_after_of_a_provider_is_followed_for_at_most_one_hour() {
 
 #[tokio::test]
 async fn an_error_name_in_the_body_refines_the_http_status() {
-    use BatchOutcome::{InProgress, NotTaken, TakenBefore};
-    use Fate::{LaneDown, Retry};
+    use BatchOutcome::{InProgress, KeyReused, NotSent};
+    use FailureAction::{PauseLane, Retry};
     use ProviderKind::{Postmark, Resend};
     let resend = |name: &str| json!({"name": name, "message": "about x@example.com"}).to_string();
     let postmark =
@@ -207,7 +215,7 @@ async fn an_error_name_in_the_body_refines_the_http_status() {
             Resend,
             409,
             resend("invalid_idempotent_request"),
-            TakenBefore,
+            KeyReused,
             Retry,
         ),
         (
@@ -221,44 +229,38 @@ async fn an_error_name_in_the_body_refines_the_http_status() {
             Resend,
             422,
             resend("missing_required_field"),
-            NotTaken,
+            NotSent,
             Retry,
         ),
         (
             Resend,
             422,
             resend("invalid_from_address"),
-            NotTaken,
-            LaneDown,
+            NotSent,
+            PauseLane,
         ),
-        (
-            Postmark,
-            422,
-            postmark(402, "Invalid JSON"),
-            NotTaken,
-            Retry,
-        ),
+        (Postmark, 422, postmark(402, "Invalid JSON"), NotSent, Retry),
         (
             Postmark,
             422,
             postmark(405, "Not allowed"),
-            NotTaken,
-            LaneDown,
+            NotSent,
+            PauseLane,
         ),
         (
             Postmark,
             422,
             postmark(300, "Invalid 'From' address"),
-            NotTaken,
-            LaneDown,
+            NotSent,
+            PauseLane,
         ),
-        (Postmark, 422, postmark(300, "Invalid"), NotTaken, Retry),
+        (Postmark, 422, postmark(300, "Invalid"), NotSent, Retry),
     ];
     for (kind, status, body, outcome, fate) in cases {
         let server = ProviderServer::start(kind).await;
         server.reply_once(say(status, &body));
         let failed = failed_call(&provider_transport(kind, &server)).await;
-        assert_eq!((failed.outcome, failed.error.fate), (outcome, fate));
+        assert_eq!((failed.outcome, failed.error.action), (outcome, fate));
         assert!(!failed.error.text.contains('@'), "{}", failed.error.text);
         assert!(server.delivered().is_empty());
     }
@@ -275,8 +277,8 @@ async fn a_provider_with_an_untrusted_certificate_receives_no_message() {
         distrusting.extra_roots_pem = Some(other.certificate_pem().to_owned());
 
         let failed = failed_call(&ProviderTransport::new(distrusting).unwrap()).await;
-        assert_eq!(failed.outcome, BatchOutcome::NotTaken);
-        assert_eq!(failed.error.fate, Fate::LaneDown);
+        assert_eq!(failed.outcome, BatchOutcome::NotSent);
+        assert_eq!(failed.error.action, FailureAction::PauseLane);
         let text = failed.error.text;
         assert!(text.starts_with("invalid peer certificate"), "{text}");
         assert!(server.requests().is_empty());

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use invitations::mail::outcome::{Fate, Stage};
+use invitations::mail::send_error::{FailureAction, SendStage};
 use invitations::mail::smtp::SmtpTls;
 
 use crate::support::relay::{Encryption, Relay, RelayAction, SmtpStep};
@@ -22,13 +22,13 @@ async fn a_refused_recipient_keeps_the_connection_open() {
         let mut session = plain_session(&relay);
         let greylisted = send_error(&mut session, &message(1)).await;
         assert_eq!(
-            (greylisted.fate, greylisted.reply_code),
-            (Fate::Retry, Some(450))
+            (greylisted.action, greylisted.reply_code),
+            (FailureAction::Retry, Some(450))
         );
         let unknown = send_error(&mut session, &message(2)).await;
         assert_eq!(
-            (unknown.fate, unknown.stage),
-            (Fate::Discard, Stage::RcptTo)
+            (unknown.action, unknown.stage),
+            (FailureAction::Discard, SendStage::RcptTo)
         );
         assert_eq!(unknown.text, "5.1.1 <[address]> unknown");
         deliver(&mut session, 3).await;
@@ -54,13 +54,13 @@ async fn a_refused_message_keeps_the_connection_open() {
             .reply_once(SmtpStep::Message, "552 5.2.2 full");
         let mut session = plain_session(&relay);
         let expected = [
-            (Fate::Retry, Stage::Data),
-            (Fate::Discard, Stage::FinalReply),
-            (Fate::Retry, Stage::FinalReply),
+            (FailureAction::Retry, SendStage::Data),
+            (FailureAction::Discard, SendStage::FinalReply),
+            (FailureAction::Retry, SendStage::FinalReply),
         ];
         for (number, (fate, stage)) in (1..).zip(expected) {
             let error = send_error(&mut session, &message(number)).await;
-            assert_eq!((error.fate, error.stage), (fate, stage));
+            assert_eq!((error.action, error.stage), (fate, stage));
             assert!(!error.is_ambiguous());
         }
         deliver(&mut session, 4).await;
@@ -72,17 +72,25 @@ async fn a_refused_message_keeps_the_connection_open() {
 async fn a_late_reply_is_never_attributed_to_the_next_email() {
     for is_pipelining in PIPELINING {
         for (on, stage, fate) in [
-            (SmtpStep::Mail, Stage::MailFrom, Fate::LaneDown),
-            (SmtpStep::Rcpt, Stage::RcptTo, Fate::Retry),
-            (SmtpStep::Data, Stage::Data, Fate::Retry),
-            (SmtpStep::Message, Stage::FinalReply, Fate::Retry),
+            (
+                SmtpStep::Mail,
+                SendStage::MailFrom,
+                FailureAction::PauseLane,
+            ),
+            (SmtpStep::Rcpt, SendStage::RcptTo, FailureAction::Retry),
+            (SmtpStep::Data, SendStage::Data, FailureAction::Retry),
+            (
+                SmtpStep::Message,
+                SendStage::FinalReply,
+                FailureAction::Retry,
+            ),
         ] {
             let relay = start_relay(is_pipelining).await;
             let late = "550 5.1.1 meant for the first".to_owned();
             relay.act_once(on, RelayAction::ReplyLate(SHORT_TIMEOUT * 2, late));
             let mut session = session_with_short_timeouts(&relay);
             let error = send_error(&mut session, &message(1)).await;
-            assert_eq!((error.stage, error.fate), (stage, fate), "{on:?}");
+            assert_eq!((error.stage, error.action), (stage, fate), "{on:?}");
             assert_eq!(error.is_ambiguous(), on == SmtpStep::Message);
             session.send(&message(2)).await.unwrap();
             assert_eq!(relay.connections().len(), 2, "{on:?}");
@@ -125,7 +133,10 @@ async fn only_reply_250_after_the_final_dot_is_success() {
             relay.reply_once(SmtpStep::Message, reply);
             let mut session = plain_session(&relay);
             let error = send_error(&mut session, &message(1)).await;
-            assert_eq!((error.fate, error.stage), (Fate::Retry, Stage::FinalReply));
+            assert_eq!(
+                (error.action, error.stage),
+                (FailureAction::Retry, SendStage::FinalReply)
+            );
             assert!(error.is_ambiguous(), "{reply}");
             assert_eq!(session.idle_deadline(), None, "kept after {reply}");
         }
@@ -144,7 +155,7 @@ async fn an_unexpected_positive_reply_ends_the_connection() {
             relay.reply_once(on, reply);
             let mut session = plain_session(&relay);
             let error = send_error(&mut session, &message(1)).await;
-            assert_eq!(error.fate, Fate::LaneDown, "{on:?}");
+            assert_eq!(error.action, FailureAction::PauseLane, "{on:?}");
             deliver(&mut session, 2).await;
             assert_eq!(relay.connections().len(), 2);
         }
@@ -169,8 +180,8 @@ async fn reply_421_pauses_the_lane() {
             let mut session = plain_session(&relay);
             let error = send_error(&mut session, &message(1)).await;
             assert_eq!(
-                (error.fate, error.reply_code),
-                (Fate::LaneDown, Some(421)),
+                (error.action, error.reply_code),
+                (FailureAction::PauseLane, Some(421)),
                 "{on:?}"
             );
             assert!(error.is_throttle() && !error.is_ambiguous());
@@ -191,13 +202,16 @@ async fn a_failure_before_the_recipient_is_a_lane_failure() {
         let relay = Relay::start(Encryption::None).await;
         relay.act_once(on, RelayAction::ReplyAndClose(reply.to_owned()));
         let error = send_error(&mut plain_session(&relay), &message(1)).await;
-        assert_eq!(error.fate, Fate::LaneDown, "{on:?} {reply}");
+        assert_eq!(error.action, FailureAction::PauseLane, "{on:?} {reply}");
     }
     let relay = Relay::start(Encryption::None).await;
     let mut session = plain_session(&relay);
     drop(relay);
     let error = send_error(&mut session, &message(1)).await;
-    assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Connect));
+    assert_eq!(
+        (error.action, error.stage),
+        (FailureAction::PauseLane, SendStage::Connect)
+    );
 }
 
 #[tokio::test]
@@ -207,7 +221,10 @@ async fn a_server_without_a_greeting_times_out() {
     let mut config = smtp_config(&relay, SmtpTls::None);
     config.timeouts.greeting = SHORT_TIMEOUT;
     let error = send_error(&mut open_session(config), &message(1)).await;
-    assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::Greeting));
+    assert_eq!(
+        (error.action, error.stage),
+        (FailureAction::PauseLane, SendStage::Greeting)
+    );
 }
 
 #[tokio::test]
@@ -218,7 +235,10 @@ async fn a_reply_that_is_not_text_fails_the_attempt_and_closes_the_connection() 
         relay.act_once(SmtpStep::Rcpt, RelayAction::ReplyBytes(latin_1));
         let mut session = plain_session(&relay);
         let error = send_error(&mut session, &message(1)).await;
-        assert_eq!((error.fate, error.stage), (Fate::Retry, Stage::RcptTo));
+        assert_eq!(
+            (error.action, error.stage),
+            (FailureAction::Retry, SendStage::RcptTo)
+        );
         deliver(&mut session, 2).await;
         assert_eq!(relay.connections().len(), 2);
     }
@@ -234,11 +254,14 @@ async fn a_connection_lost_after_the_final_dot_is_ambiguous_and_before_it_is_not
         let mut session = plain_session(&relay);
         let before = send_error(&mut session, &message(1)).await;
         assert_eq!(
-            (before.fate, before.is_ambiguous()),
-            (Fate::LaneDown, false)
+            (before.action, before.is_ambiguous()),
+            (FailureAction::PauseLane, false)
         );
         let after = send_error(&mut session, &message(1)).await;
-        assert_eq!((after.fate, after.is_ambiguous()), (Fate::Retry, true));
+        assert_eq!(
+            (after.action, after.is_ambiguous()),
+            (FailureAction::Retry, true)
+        );
         deliver(&mut session, 1).await;
 
         // Longer than the socket buffers, so that the client notices the loss before the final dot.
@@ -248,7 +271,7 @@ async fn a_connection_lost_after_the_final_dot_is_ambiguous_and_before_it_is_not
             RelayAction::ReplyAndClose("354 go on".to_owned()),
         );
         let amid = send_error(&mut session, &long).await;
-        assert!(amid.fate == Fate::LaneDown && amid.stage < Stage::FinalReply);
+        assert!(amid.action == FailureAction::PauseLane && amid.stage < SendStage::FinalReply);
     }
 }
 
@@ -284,7 +307,10 @@ async fn a_reused_connection_that_the_server_closed_is_replaced_once() {
         assert_eq!(relay.connections().len(), 2);
         // The client reconnects only once. If the new connection is closed as well, the lane has failed.
         let error = send_error(&mut session, &message(3)).await;
-        assert_eq!((error.fate, error.stage), (Fate::LaneDown, Stage::MailFrom));
+        assert_eq!(
+            (error.action, error.stage),
+            (FailureAction::PauseLane, SendStage::MailFrom)
+        );
         assert_eq!(relay.connections().len(), 3);
     }
 }

@@ -1,7 +1,7 @@
 //! Every kind of bad reply at every stage of an SMTP transaction. A relay with PIPELINING and one without lead to the same
 //! outcome, and no reply is attributed to another command.
 
-use invitations::mail::outcome::{Fate, Stage};
+use invitations::mail::send_error::{FailureAction, SendStage};
 
 use crate::support::relay::{RelayAction, SmtpStep};
 use crate::support::smtp_session::{
@@ -9,14 +9,14 @@ use crate::support::smtp_session::{
     session_with_short_timeouts, start_relay,
 };
 
-use Fate::{Discard, LaneDown, Retry};
+use FailureAction::{Discard, PauseLane, Retry};
 
 /// The commands whose reply decides about an email, and the stage of their errors.
-const STAGES: [(SmtpStep, Stage); 4] = [
-    (SmtpStep::Mail, Stage::MailFrom),
-    (SmtpStep::Rcpt, Stage::RcptTo),
-    (SmtpStep::Data, Stage::Data),
-    (SmtpStep::Message, Stage::FinalReply),
+const STAGES: [(SmtpStep, SendStage); 4] = [
+    (SmtpStep::Mail, SendStage::MailFrom),
+    (SmtpStep::Rcpt, SendStage::RcptTo),
+    (SmtpStep::Data, SendStage::Data),
+    (SmtpStep::Message, SendStage::FinalReply),
 ];
 
 fn say(reply: &str) -> RelayAction {
@@ -24,7 +24,7 @@ fn say(reply: &str) -> RelayAction {
 }
 
 /// Replies, and the fate that each of them means at the four stages.
-fn answers() -> Vec<(RelayAction, [Fate; 4])> {
+fn answers() -> Vec<(RelayAction, [FailureAction; 4])> {
     let pieces = |pieces: &[&str]| {
         RelayAction::ReplyInPieces(
             pieces
@@ -33,17 +33,17 @@ fn answers() -> Vec<(RelayAction, [Fate; 4])> {
                 .collect(),
         )
     };
-    let refused = [LaneDown, Discard, Discard, Discard];
-    let put_off = [LaneDown, Retry, Retry, Retry];
-    let broken = [LaneDown, LaneDown, LaneDown, Retry];
+    let refused = [PauseLane, Discard, Discard, Discard];
+    let put_off = [PauseLane, Retry, Retry, Retry];
+    let broken = [PauseLane, PauseLane, PauseLane, Retry];
     vec![
         (say("451 4.3.0 later"), put_off),
         (say("550 5.7.1 no"), refused),
         (
             RelayAction::ReplyAndClose("421 4.3.2 closing".to_owned()),
-            [LaneDown; 4],
+            [PauseLane; 4],
         ),
-        (say("421 4.3.2 closing"), [LaneDown; 4]),
+        (say("421 4.3.2 closing"), [PauseLane; 4]),
         (RelayAction::Close, broken),
         (RelayAction::Reset, broken),
         (RelayAction::Silence, put_off),
@@ -93,7 +93,7 @@ async fn relays_with_and_without_pipelining_lead_to_the_same_outcome_at_every_st
                     plain_session(&relay)
                 };
                 let error = send_error(&mut session, &message(1)).await;
-                assert_eq!((error.fate, error.stage), (fate, stage), "{on:?} {act:?}");
+                assert_eq!((error.action, error.stage), (fate, stage), "{on:?} {act:?}");
                 deliver(&mut session, 2).await;
                 // The relay may have received the refused message too.
                 let second = recipients(&relay).pop();
@@ -121,7 +121,7 @@ async fn two_replies_to_one_command_never_accept_an_email() {
                 // The additional reply may look like the reply to DATA. The client has then sent the message, and the
                 // result is ambiguous.
                 assert!(
-                    error.fate == LaneDown || error.is_ambiguous(),
+                    error.action == PauseLane || error.is_ambiguous(),
                     "{on:?} {reply}: {error}"
                 );
                 deliver(&mut session, 2).await;
@@ -139,7 +139,7 @@ async fn a_refusal_followed_by_another_reply_closes_the_connection() {
             relay.reply_once(SmtpStep::Rcpt, &format!("550 5.1.1 unknown\r\n{behind}"));
             let mut session = plain_session(&relay);
             let error = send_error(&mut session, &message(1)).await;
-            assert_eq!((error.fate, error.stage), (Discard, Stage::RcptTo));
+            assert_eq!((error.action, error.stage), (Discard, SendStage::RcptTo));
             // The next send fails only if the additional reply has arrived by then.
             let _ = session.send(&message(2)).await;
             deliver(&mut session, 3).await;

@@ -1,22 +1,15 @@
 //! A long series of random calls, deliveries, reports and passing of time, after which the counts of every batch are exact.
 
-use invitations::domain::ids::OrganizationId;
 use invitations::proto::{
     BulkCreateRequest, BulkCreateResponse, BulkResendRequest, BulkRevokeRequest, DeclineRequest,
     NewInvitation, OnExisting, RequeueRequest, ResendFilter, RevokeFilter, new_invitation,
 };
-use invitations::service::{Feedback, FeedbackKind, RecordFeedback, Retention};
-use invitations::store::Connection;
-use invitations::store::batches::{self, Done};
+use invitations::service::{Feedback, FeedbackKind, RecordFeedback};
 use time::Duration;
-use uuid::Uuid;
 
-use crate::support::batch_counts::{
-    BatchStateCounts, assert_batch_counts, get_batch, state_counts, wait_until_events_are_final,
-};
+use crate::support::batch_counts::{assert_batch_counts, wait_until_events_are_final};
 use crate::support::feedback::{feedback, sent_mail};
 use crate::support::relay::SmtpStep;
-use crate::support::watch_stream::{WatchStream, watch_request};
 use crate::support::{
     ACME, World, bulk_resend_by_filter, bulk_revoke_by_filter, create_request, item,
     requeue_request, resend_request, revoke_request,

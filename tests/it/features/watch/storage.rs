@@ -4,7 +4,7 @@ use invitations::domain::event::EventPosition;
 use invitations::domain::ids::OrganizationId;
 use invitations::service::Retention;
 use invitations::store::batches;
-use invitations::store::invitation_events::{self, Reading};
+use invitations::store::invitation_events::{self, EventQuery};
 use uuid::Uuid;
 
 use super::{all_event_ids, begin_transaction, commit, invite_many};
@@ -79,15 +79,15 @@ async fn reading_a_page_of_events_costs_the_size_of_the_page() {
                 .unwrap();
         }
         let (read, found) = count_pages_read(&mut database, async |connection| {
-            let reading = Reading {
+            let reading = EventQuery {
                 organization_id: &organization_id,
                 batch_id: None,
                 from: EventPosition::of_transaction(300),
-                known: &[(1, 1), (2, 1)],
+                already_read: &[(1, 1), (2, 1)],
                 rows_max: 101,
                 events_max: 100,
             };
-            let page = invitation_events::page(connection, reading);
+            let page = invitation_events::read_page(connection, reading);
             page.await.unwrap().rows.len()
         })
         .await;
@@ -101,7 +101,7 @@ async fn reading_a_page_of_events_costs_the_size_of_the_page() {
         assert_eq!(counted, 1);
         assert!(read <= 100, "the counts: {read}");
         let (read, news) = count_pages_read(&mut database, async |connection| {
-            let news = invitation_events::news(connection, Some(590));
+            let news = invitation_events::changed_organizations(connection, Some(590));
             news.await.unwrap().organization_ids.len()
         })
         .await;

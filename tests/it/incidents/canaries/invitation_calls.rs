@@ -14,7 +14,7 @@ use crate::support::mailbox::ReceivedMail;
 use crate::support::waiting::wait_until;
 use crate::support::{
     ACME, accept_request, bulk_resend_request, bulk_revoke_request, create_request,
-    decline_request, get_batch_request, get_request, item, list_request, preview_request,
+    decline_request, get_batch_request, get_request, list_request, preview_request,
     requeue_request, resend_request, revoke_request, token_of_link,
 };
 

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use http::StatusCode;
 use invitations::domain::bounce_address::SentMail;
-use invitations::mail::provider::ProviderKind;
+use invitations::mail::providers::ProviderKind;
 use serde_json::{Value, json};
 
 use super::script::{ProviderCall, ProviderReply};

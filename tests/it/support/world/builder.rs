@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use invitations::clock::{Clock, MockClock};
-use invitations::delivery::{DeliveryConfig, LaneConfig, Mailroom, Reaper, Worker};
+use invitations::delivery::{DeliveryConfig, LaneConfig, MessageBuilder, Reaper, Worker};
 use invitations::domain::address_tag::AddressTagger;
 use invitations::domain::keyring::Keyring;
 use invitations::domain::public_url::PublicUrl;
@@ -12,7 +12,6 @@ use invitations::domain::quota::QuotaLimits;
 use invitations::grpc::GrpcConfig;
 use invitations::mail::message::{Composer, Sender};
 use invitations::service::Service;
-use invitations::store::Store;
 use tokio_util::sync::CancellationToken;
 
 use super::World;
@@ -99,7 +98,12 @@ impl<'a> WorldBuilder<'a> {
                 Arc::clone(&clock) as Arc<dyn Clock>,
                 delivery.lease_duration,
             ),
-            worker: Some(Worker::new(mailroom(store.clone(), &clock), delivery)),
+            worker: Some(Worker::new(
+                store.clone(),
+                Arc::clone(&clock) as Arc<dyn Clock>,
+                message_builder(),
+                delivery,
+            )),
             store,
             clock,
             relay,
@@ -115,13 +119,11 @@ impl<'a> WorldBuilder<'a> {
     }
 }
 
-fn mailroom(store: Store, clock: &Arc<MockClock>) -> Mailroom {
+fn message_builder() -> MessageBuilder {
     let keyring = Arc::new(Keyring::parse(KEYS).unwrap());
     let sender = Sender::parse("Invitations", "invitations@example.com", None).unwrap();
-    Mailroom {
+    MessageBuilder {
         tagger: AddressTagger::new(&keyring),
-        store,
-        clock: Arc::clone(clock) as Arc<dyn Clock>,
         keyring,
         links: Arc::new(links()),
         composer: Composer::new(sender).unwrap(),

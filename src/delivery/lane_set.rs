@@ -1,0 +1,213 @@
+//! All lanes of a worker: their idle connections and calls, and which of them gets the next email.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::delivery_config::{LaneConfig, LaneTransport};
+use super::lane::Lane;
+use crate::mail::transport::TransportSession;
+
+/// The most emails buffered for a fast lane. Claiming more at once saves nothing more.
+const BUFFER_MAX: f64 = 256.0;
+
+pub(super) struct LaneSet(Vec<LaneState>);
+
+/// The worker's view of one lane.
+pub(super) struct LaneState {
+    pub(super) lane: Arc<Lane>,
+    pub(super) transport: LaneTransport,
+    /// One for each connection that no task uses.
+    pub(super) idle_sessions: Vec<TransportSession>,
+    /// Calls to a provider that may start now.
+    pub(super) idle_calls: usize,
+    /// The emails assigned so far, divided by the weight. The lane with the least gets the next email.
+    assigned: f64,
+}
+
+impl LaneSet {
+    pub(super) fn new(lanes: &[LaneConfig]) -> Self {
+        Self(lanes.iter().map(LaneState::new).collect())
+    }
+
+    /// The lane with this index, as `choose` and `reserve_calls` return it.
+    pub(super) fn get_mut(&mut self, index: usize) -> &mut LaneState {
+        &mut self.0[index]
+    }
+
+    pub(super) fn is_any_available(&self) -> bool {
+        self.0.iter().any(|state| state.lane.is_available())
+    }
+
+    /// The most emails to buffer for the lanes that may get emails.
+    pub(super) fn buffer_size(&self) -> usize {
+        self.usable().map(|(_, state)| state.buffer_size()).sum()
+    }
+
+    /// When a lane that is paused or at its rate limit can send again.
+    pub(super) fn available_at(&self, has_messages: bool) -> Option<Instant> {
+        let lanes = self.0.iter();
+        lanes
+            .filter_map(|state| state.lane.available_at(has_messages))
+            .min()
+    }
+
+    /// The lane that gets the next email: the one with the smallest share, of those that have room and are not skipped.
+    ///
+    /// A lane that cannot take an email now does not catch up later. Otherwise a lane that was paused would get every
+    /// email until its share was as large as the others'.
+    pub(super) fn choose(&mut self, buffered: usize, skipped: &[usize]) -> Option<usize> {
+        let candidates: Vec<usize> = self
+            .usable()
+            .filter(|(index, state)| !skipped.contains(index) && state.room(buffered) > 0)
+            .map(|(index, _)| index)
+            .collect();
+        let share = |index: &usize| self.0[*index].assigned;
+        let chosen = *candidates
+            .iter()
+            .min_by(|one, other| share(one).total_cmp(&share(other)))?;
+        let smallest = share(&chosen);
+        for (index, state) in self.0.iter_mut().enumerate() {
+            if !candidates.contains(&index) {
+                state.assigned = state.assigned.max(smallest);
+            }
+        }
+        Some(chosen)
+    }
+
+    /// Reserves one call on each lane where a call may start. Returns the indexes and names of these lanes.
+    pub(super) fn reserve_calls(&mut self) -> Vec<(usize, String)> {
+        let mut reserved = Vec::new();
+        for (index, state) in self.0.iter_mut().enumerate() {
+            if state.reserve_call() {
+                reserved.push((index, state.lane.name.clone()));
+            }
+        }
+        reserved
+    }
+
+    /// Takes out the connections whose idle deadline is at `now` or before, or all of them.
+    pub(super) fn take_idle_connections(&mut self, now: Option<Instant>) -> Vec<TransportSession> {
+        self.0
+            .iter_mut()
+            .flat_map(|state| state.take_idle_connections(now))
+            .collect()
+    }
+
+    /// The lanes that may get emails. A spare lane is among them only while no other lane is available.
+    fn usable(&self) -> impl Iterator<Item = (usize, &LaneState)> {
+        let is_regular = |state: &LaneState| state.lane.weight > 0 && state.lane.is_available();
+        let needs_spare = !self.0.iter().any(is_regular);
+        self.0.iter().enumerate().filter(move |(_, state)| {
+            state.lane.is_available() && (state.lane.weight > 0 || needs_spare)
+        })
+    }
+}
+
+impl LaneState {
+    fn new(config: &LaneConfig) -> Self {
+        let (idle_sessions, idle_calls) = match &config.transport {
+            LaneTransport::PerMessage {
+                transport,
+                connections,
+            } => ((0..*connections).map(|_| transport.open()).collect(), 0),
+            LaneTransport::Batches { calls, .. } => (Vec::new(), *calls),
+        };
+        Self {
+            lane: Arc::new(Lane::new(config)),
+            transport: config.transport.clone(),
+            idle_sessions,
+            idle_calls,
+            assigned: 0.0,
+        }
+    }
+
+    /// How many of the buffered emails the lane can take now: one for a connection, or a whole call. A call waits until
+    /// the rate allows all its emails, because small calls would use up the provider's limit on calls.
+    pub(super) fn room(&self, buffered: usize) -> usize {
+        let rate = &self.lane.message_rate;
+        match &self.transport {
+            LaneTransport::PerMessage { .. } if self.idle_sessions.is_empty() => 0,
+            LaneTransport::PerMessage { .. } => rate.available(1),
+            LaneTransport::Batches { provider, .. } => {
+                let calls = self.lane.call_rate.as_ref();
+                let has_call =
+                    self.idle_calls > 0 && calls.is_none_or(|calls| calls.available(1) > 0);
+                let wanted = provider.batch_max().min(buffered).min(rate.burst());
+                if has_call && rate.available(wanted) >= wanted {
+                    wanted
+                } else {
+                    0
+                }
+            }
+        }
+    }
+
+    /// How many emails to buffer for the lane: what it can have in flight, or what it recently sent in a quarter of a
+    /// second. So a fast lane needs few claims, and a slow lane does not keep emails from other workers.
+    fn buffer_size(&self) -> usize {
+        let quarter = (self.lane.message_rate.recent() / 4.0).min(BUFFER_MAX);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "between 0 and BUFFER_MAX"
+        )]
+        let size = self.in_flight_max().max(quarter as usize);
+        // With domain caps, emails to a domain at its cap must not fill the whole buffer.
+        if self.lane.domains.is_capped() {
+            size * 8
+        } else {
+            size
+        }
+    }
+
+    fn in_flight_max(&self) -> usize {
+        match &self.transport {
+            LaneTransport::PerMessage { connections, .. } => *connections,
+            LaneTransport::Batches {
+                provider, calls, ..
+            } => provider.batch_max() * calls,
+        }
+    }
+
+    /// Reserves a call to the provider, if the lane makes calls and one may start now.
+    fn reserve_call(&mut self) -> bool {
+        let is_reserved = self.idle_calls > 0 && self.lane.is_available();
+        self.idle_calls -= usize::from(is_reserved);
+        is_reserved
+    }
+
+    /// Returns what a task used: its session, or a call. The session of a task that panicked is replaced.
+    pub(super) fn release(&mut self, session: Option<TransportSession>) {
+        match &self.transport {
+            LaneTransport::PerMessage { transport, .. } => {
+                self.idle_sessions
+                    .push(session.unwrap_or_else(|| transport.open()));
+            }
+            LaneTransport::Batches { .. } => self.idle_calls += 1,
+        }
+    }
+
+    /// Takes out the connections whose idle deadline is at `now` or before, or all of them.
+    fn take_idle_connections(&mut self, now: Option<Instant>) -> Vec<TransportSession> {
+        let LaneTransport::PerMessage { transport, .. } = &self.transport else {
+            return Vec::new();
+        };
+        let is_due = |session: &TransportSession| {
+            let deadline = session.idle_deadline();
+            deadline.is_some_and(|deadline| now.is_none_or(|now| deadline <= now))
+        };
+        self.idle_sessions
+            .iter_mut()
+            .filter(|session| is_due(session))
+            .map(|session| std::mem::replace(session, transport.open()))
+            .collect()
+    }
+
+    /// Counts emails that the lane takes.
+    pub(super) fn assign(&mut self, count: usize) {
+        self.lane.message_rate.consume(count);
+        let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+        self.assigned += count / f64::from(self.lane.weight.max(1));
+    }
+}

@@ -1,0 +1,165 @@
+//! The persisted calls of one lane.
+//!
+//! A call is persisted before it is made. If its outcome is not recorded, the worker that claims the batch next repeats
+//! the same call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::delivery_context::DeliveryContext;
+use super::lane::millis;
+use super::settler::retry_until;
+use crate::entropy;
+use crate::store::StoreError;
+use crate::store::mail_batches::{self, AbandonedBatch};
+use crate::store::outbox::{Lease, MailKey};
+use crate::store::settlements::SettledMail;
+
+/// The pause before a call with an unknown outcome is repeated. Doubles each time.
+pub(super) const REPEAT_PAUSE: Duration = Duration::from_secs(1);
+const REPEAT_PAUSE_MAX: Duration = Duration::from_mins(10);
+
+/// Identifies a persisted call and its lease.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct BatchLease {
+    /// Also the idempotency key of the call.
+    pub(super) id: Uuid,
+    pub(super) token: Uuid,
+}
+
+/// Claims one call of a lane whose outcome was not recorded. Returns it with the token of its new lease.
+pub(super) async fn claim_abandoned(
+    context: &DeliveryContext,
+    lane: String,
+) -> Result<Option<(AbandonedBatch, Uuid)>, StoreError> {
+    let (lease, now) = (context.new_lease(), context.now());
+    let batch = context
+        .store
+        .with_tx("mail_batches.claim", move |connection| {
+            let lane = lane.clone();
+            Box::pin(async move { mail_batches::claim(connection, &lane, lease, now).await })
+        })
+        .await?;
+    Ok(batch.map(|batch| (batch, lease.token)))
+}
+
+/// Persists a call with emails that are held under these leases. Returns the lease of the call and the indexes, in
+/// order, of the emails whose own leases are still held: only these are in the call.
+pub(super) async fn create(
+    context: &DeliveryContext,
+    lane: String,
+    leases: Arc<[(MailKey, Uuid)]>,
+) -> Result<(BatchLease, Vec<usize>), StoreError> {
+    let id = Uuid::from_bytes(entropy::random_bytes());
+    let (lease, now) = (context.new_lease(), context.now());
+    let indexes = context
+        .store
+        .run("mail_batches.form", move |connection| {
+            let (leases, lane) = (Arc::clone(&leases), lane.clone());
+            Box::pin(async move {
+                mail_batches::create(connection, id, &lane, &leases, lease, now).await
+            })
+        })
+        .await?;
+    let token = lease.token;
+    Ok((BatchLease { id, token }, indexes))
+}
+
+/// Extends the lease of a call that is being made.
+pub(super) async fn extend_lease(context: &DeliveryContext, batch: BatchLease) {
+    let BatchLease { id, token } = batch;
+    let until = context.now() + context.lease_duration;
+    let extended = context
+        .store
+        .run("mail_batches.extend_lease", move |connection| {
+            let lease = Lease { token, until };
+            Box::pin(mail_batches::extend_lease(connection, id, lease))
+        })
+        .await;
+    match extended {
+        Ok(true) => {}
+        // The call cannot be stopped. Settling it will also find that the lease was lost.
+        Ok(false) => tracing::warn!("the lease of a call was lost while the call was made"),
+        Err(error) => tracing::warn!(
+            error = &error as &dyn std::error::Error,
+            "cannot extend the lease of a call"
+        ),
+    }
+}
+
+/// Settles the emails of a call and deletes the batch. Retries while the database is unavailable, because the result
+/// of the call is known only here.
+pub(super) async fn settle(
+    context: &DeliveryContext,
+    batch: BatchLease,
+    settled: Vec<SettledMail>,
+) -> Result<(), StoreError> {
+    let now = context.now();
+    let settled: Arc<[SettledMail]> = settled.into();
+    // The lease ends later: it was extended while the call was made.
+    let give_up_at = Instant::now() + context.lease_duration / 2;
+    let is_held = retry_until(give_up_at, || {
+        let settled = Arc::clone(&settled);
+        context
+            .store
+            .with_tx("mail_batches.settle", move |connection| {
+                let settled = Arc::clone(&settled);
+                Box::pin(async move {
+                    mail_batches::settle(connection, batch.id, batch.token, &settled, now).await
+                })
+            })
+    })
+    .await?;
+    if !is_held {
+        tracing::warn!("the lease of a call was lost before the call was settled");
+    }
+    Ok(())
+}
+
+/// Deletes a batch and gives its emails leases of their own, to be sent in other calls. `false` if the lease was
+/// lost.
+pub(super) async fn dissolve(
+    context: &DeliveryContext,
+    batch: BatchLease,
+) -> Result<bool, StoreError> {
+    let BatchLease { id, token } = batch;
+    let until = context.now() + context.lease_duration;
+    context
+        .store
+        .with_tx("mail_batches.take_apart", move |connection| {
+            Box::pin(mail_batches::dissolve(connection, id, token, until))
+        })
+        .await
+}
+
+/// Keeps a call to be repeated later, and not before the time that the provider asked for.
+pub(super) async fn postpone(
+    context: &DeliveryContext,
+    batch: BatchLease,
+    attempts: i32,
+    requested: Option<Duration>,
+) -> Result<(), StoreError> {
+    let BatchLease { id, token } = batch;
+    let doublings = u32::try_from(attempts.clamp(1, 16) - 1).unwrap_or(0);
+    let scheduled = (REPEAT_PAUSE * 2_u32.pow(doublings)).min(REPEAT_PAUSE_MAX);
+    let pause = scheduled.max(requested.unwrap_or_default());
+    tracing::debug!(call.pause_ms = millis(pause), "a call will be repeated");
+    let now = context.now();
+    let next_attempt_at = now + pause;
+    context
+        .store
+        .run("mail_batches.postpone", move |connection| {
+            Box::pin(mail_batches::reschedule(
+                connection,
+                id,
+                token,
+                next_attempt_at,
+                now,
+            ))
+        })
+        .await
+        .map(|_| ())
+}

@@ -1,0 +1,163 @@
+//! Why an email was not accepted, and what the caller should do about it.
+//!
+//! Texts kept here never contain an email address. The caller decides when to retry; a wait that the server asked for
+//! is passed on.
+
+use std::time::Duration;
+
+use super::retry_hint;
+use crate::domain::enhanced_code::EnhancedCode;
+use crate::domain::masking::masked;
+
+/// Postmark's error code for a recipient that it has marked as inactive
+/// (<https://postmarkapp.com/developer/api/overview>).
+pub(super) const INACTIVE_RECIPIENT: u16 = 406;
+
+/// A relay, a provider or a folder accepted the email.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendReceipt {
+    /// The server's reply, such as its queue id, with addresses masked.
+    pub reply: String,
+}
+
+/// What to do with an email after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureAction {
+    /// Retry this email later. The attempt counts.
+    Retry,
+    /// Give this email up: no further attempt would be accepted.
+    Discard,
+    /// The email was not judged: pause the lane. The attempt does not count.
+    PauseLane,
+}
+
+/// How far a send had come. The SMTP stages are in the order of the conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SendStage {
+    /// Resolving the host name and connecting.
+    Connect,
+    Tls,
+    /// The server's greeting and EHLO.
+    Greeting,
+    Auth,
+    /// MAIL FROM, and the RSET that may precede it.
+    MailFrom,
+    RcptTo,
+    Data,
+    /// The message, before its final dot was sent.
+    Body,
+    /// The reply to the message. Without a reply it is unknown whether the message was accepted.
+    FinalReply,
+    /// Writing a file.
+    File,
+    /// The response of an HTTP provider, to a whole call or to one email in it.
+    Provider,
+}
+
+/// What a refusal says about the recipient's address, besides what to do with the email.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RefusalReason {
+    /// Nothing: there was no reply, or the refusal is temporary, or it concerns the lane.
+    None,
+    /// The address does not exist: 550, 551, 553 or 556 with 5.1.0, .1, .2, .3, .6 or .10. Further email to it harms
+    /// the sender's reputation.
+    NoSuchAddress,
+    /// The mailbox exists and is disabled: 5.2.1. Further email to it harms the sender's reputation.
+    MailboxDisabled,
+    /// The mailbox is full: 5.2.2, or 552 without an enhanced code.
+    MailboxFull,
+    /// The server rejects this email: 5.7.x, 554 to the message, or a refusal without a reason. Many of these in a row
+    /// are the sender's fault and not the recipients'.
+    Policy,
+    /// Any other permanent refusal, such as a message that is too big.
+    Other,
+}
+
+/// Why an email was not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{stage:?}: {text}")]
+pub struct SendError {
+    pub action: FailureAction,
+    pub stage: SendStage,
+    /// The server's reply code, if it sent one.
+    pub reply_code: Option<u16>,
+    /// The enhanced status code of the reply (RFC 3463), if it has one.
+    pub enhanced_code: Option<EnhancedCode>,
+    /// The server's words, masked and cut, or a fixed sentence.
+    pub text: String,
+    /// How long the server asked to wait, if its reply names a duration; at most a day.
+    pub retry_after: Option<Duration>,
+    pub(super) is_misconfiguration: bool,
+    /// Read from the reply before its text was cut.
+    pub(super) refusal_reason: RefusalReason,
+}
+
+impl SendError {
+    /// A failure that no reply describes.
+    pub(super) fn fault(action: FailureAction, stage: SendStage, text: &str) -> Self {
+        Self {
+            action,
+            stage,
+            reply_code: None,
+            enhanced_code: None,
+            text: masked(text),
+            retry_after: None,
+            is_misconfiguration: false,
+            refusal_reason: RefusalReason::None,
+        }
+    }
+
+    /// A failure that repeats until an operator changes a setting or a certificate.
+    pub(super) fn misconfigured(stage: SendStage, text: &str) -> Self {
+        Self {
+            is_misconfiguration: true,
+            ..Self::fault(FailureAction::PauseLane, stage, text)
+        }
+    }
+
+    /// A provider's refusal. The code is the HTTP status of a whole call, the provider's own code for one email, or
+    /// missing.
+    pub(super) fn provider(action: FailureAction, code: Option<u16>, text: &str) -> Self {
+        Self {
+            reply_code: code,
+            ..Self::fault(action, SendStage::Provider, text)
+        }
+    }
+
+    /// Whether the email may have been accepted in spite of the failure: it was sent whole and no reply refused it.
+    #[must_use]
+    pub fn is_ambiguous(&self) -> bool {
+        self.stage == SendStage::FinalReply && self.reply_code.is_none_or(|code| code < 400)
+    }
+
+    /// Whether the provider no longer sends to this address, because an email to it bounced or its reader complained.
+    #[must_use]
+    pub fn is_inactive_recipient(&self) -> bool {
+        self.stage == SendStage::Provider
+            && self.action == FailureAction::Discard
+            && self.reply_code == Some(INACTIVE_RECIPIENT)
+    }
+
+    #[must_use]
+    pub fn refusal_reason(&self) -> RefusalReason {
+        self.refusal_reason
+    }
+
+    /// Whether an operator must act because waiting does not help: a password that is wrong or missing (530, 534, 535,
+    /// 538), an untrusted certificate, or a relay without the encryption that is required.
+    #[must_use]
+    pub fn is_misconfiguration(&self) -> bool {
+        self.is_misconfiguration
+    }
+
+    /// Whether the server asks for a lower rate: 421, 432, 4.7.x, 4.5.3, and HTTP 429. Greylisting also uses 4.7.1, but
+    /// concerns one recipient only.
+    #[must_use]
+    pub fn is_throttle(&self) -> bool {
+        matches!(self.reply_code, Some(421 | 429 | 432))
+            || matches!(
+                self.enhanced_code,
+                Some(EnhancedCode(4, 7, _) | EnhancedCode(4, 5, 3))
+            ) && !retry_hint::is_greylisting(&self.text)
+    }
+}

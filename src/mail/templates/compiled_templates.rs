@@ -1,0 +1,160 @@
+//! All locales, compiled into the layouts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+
+use super::layout;
+use super::locale_file::Locale;
+use super::template_error::{TemplateError, TemplateErrors};
+use super::template_files::{LAYOUT_MJML, LAYOUT_TEXT, LOCALE_SUFFIX, TemplateFiles};
+
+/// The locale that is used if no other fits.
+const LOCALE_FALLBACK: &str = "en";
+/// The scripts and regions of language tags whose readers do not read simplified characters.
+const TRADITIONAL_CHINESE: [&str; 4] = ["hant", "tw", "hk", "mo"];
+
+pub struct Templates {
+    environment: Environment<'static>,
+    /// By lower-case language tag.
+    pub(super) locales: BTreeMap<String, Locale>,
+}
+
+impl Templates {
+    /// Compiles the built-in files. A test renders every email that they can give.
+    pub fn embedded() -> Result<Self, TemplateErrors> {
+        Self::compile(&TemplateFiles::embedded())
+    }
+
+    /// The languages, as their files name them.
+    pub fn languages(&self) -> impl Iterator<Item = &str> {
+        self.locales.values().map(|locale| locale.language.as_str())
+    }
+
+    pub(super) fn compile(files: &TemplateFiles) -> Result<Self, TemplateErrors> {
+        let mut errors = layout::errors(files);
+        let needed = sentence_names(files);
+        // A locale may have every sentence of the built-in layouts, even if a replaced layout does not use it.
+        let embedded = TemplateFiles::embedded();
+        let known = sentence_names(&embedded);
+        let mut locales = BTreeMap::new();
+        for file in &files.locales {
+            match Locale::parse(file) {
+                Ok(locale) => {
+                    errors.extend(locale.errors(&needed, &known));
+                    locales.insert(locale.language.to_ascii_lowercase(), locale);
+                }
+                Err(error) => errors.push(error),
+            }
+        }
+        if !locales.contains_key(LOCALE_FALLBACK) {
+            let place = format!("{LOCALE_FALLBACK}{LOCALE_SUFFIX}");
+            let reason = "the fallback language cannot be used";
+            errors.push(TemplateError::new(place, &reason));
+        }
+        TemplateErrors::none_or(errors, ())?;
+        let environment = environment(files, &locales)?;
+        Ok(Self {
+            environment,
+            locales,
+        })
+    }
+
+    /// The locale of a tag, or else one of the same language in another region or script, or else English.
+    pub(super) fn locale(&self, wanted: &str) -> &Locale {
+        let wanted = wanted.to_ascii_lowercase();
+        let language = wanted.split('-').next().unwrap_or_default();
+        let is_other_script = |tag: &str| {
+            language == "zh" && is_traditional_chinese(&wanted) && !is_traditional_chinese(tag)
+        };
+        let of_same_language = || {
+            self.locales
+                .iter()
+                .find(|(tag, _)| tag.split('-').next() == Some(language) && !is_other_script(tag))
+                .map(|(_, locale)| locale)
+        };
+        self.locales
+            .get(&wanted)
+            .or_else(of_same_language)
+            .or_else(|| self.locales.get(LOCALE_FALLBACK))
+            .expect("compile() requires the fallback")
+    }
+
+    /// Renders one template of a locale: `html`, `txt`, a subject or a date.
+    pub(super) fn render_part(
+        &self,
+        locale: &Locale,
+        part: &str,
+        values: Value,
+    ) -> Result<String, TemplateError> {
+        self.environment
+            .get_template(&template_name(locale, part))
+            .and_then(|template| template.render(values))
+            .map_err(|error| TemplateError::of_rendering(place(locale, part), &error))
+    }
+}
+
+fn sentence_names(files: &TemplateFiles) -> BTreeSet<&str> {
+    [&files.mjml, &files.text]
+        .into_iter()
+        .flat_map(|file| layout::sentence_names(&file.text))
+        .collect()
+}
+
+/// Inserts the sentences of every locale into the layouts and compiles the results.
+fn environment(
+    files: &TemplateFiles,
+    locales: &BTreeMap<String, Locale>,
+) -> Result<Environment<'static>, TemplateErrors> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_auto_escape_callback(|name| {
+        if name.ends_with("html") {
+            AutoEscape::Html
+        } else {
+            AutoEscape::None
+        }
+    });
+    let mut errors = Vec::new();
+    for locale in locales.values() {
+        let mjml = locale.insert_into(&files.mjml.text);
+        let html = layout::html(&mjml).unwrap_or_else(|reason| {
+            errors.push(TemplateError::new(files.mjml.name.clone(), &reason));
+            String::new()
+        });
+        let parts = [
+            ("date", locale.date.clone()),
+            ("date_short", locale.date_short.clone()),
+            ("subject", locale.subject.clone()),
+            ("subject_reminder", locale.subject_reminder.clone()),
+            ("html", html),
+            ("txt", locale.insert_into(&files.text.text)),
+        ];
+        for (part, template) in parts {
+            let name = template_name(locale, part);
+            if let Err(error) = environment.add_template_owned(name, template) {
+                errors.push(TemplateError::new(place(locale, part), &error));
+            }
+        }
+    }
+    TemplateErrors::none_or(errors, environment)
+}
+
+fn template_name(locale: &Locale, part: &str) -> String {
+    format!("{}/{part}", locale.language)
+}
+
+/// The source file of a template, for error messages.
+fn place(locale: &Locale, part: &str) -> String {
+    let language = &locale.language;
+    match part {
+        "html" => format!("{LAYOUT_MJML} in {language}"),
+        "txt" => format!("{LAYOUT_TEXT} in {language}"),
+        _ => format!("{language}{LOCALE_SUFFIX}, {part}"),
+    }
+}
+
+fn is_traditional_chinese(tag: &str) -> bool {
+    tag.split('-')
+        .any(|part| TRADITIONAL_CHINESE.contains(&part))
+}
