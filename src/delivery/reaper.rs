@@ -24,7 +24,6 @@ pub struct Reaper {
 }
 
 impl Reaper {
-    #[must_use]
     pub fn new(store: Store, clock: Arc<dyn Clock>, lease_duration: Duration) -> Self {
         Self {
             store,

@@ -80,7 +80,6 @@ enum InFlight {
 
 impl Worker {
     /// The worker claims after each poll interval, and after a commit that queues emails. Requires a tokio runtime.
-    #[must_use]
     pub fn new(
         store: Store,
         clock: Arc<dyn Clock>,

@@ -125,6 +125,22 @@ pub struct AuditRecord {
     pub counts: AuditCounts,
 }
 
+/// Filters of the audit log.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    pub organization_id: Option<String>,
+    pub action: Option<AuditAction>,
+    pub caller: Option<String>,
+    /// The user who acted, or whom the action was about.
+    pub user_id: Option<String>,
+    pub invitation_id: Option<Uuid>,
+    pub batch_id: Option<Uuid>,
+    /// The earliest time.
+    pub start: Option<OffsetDateTime>,
+    /// The time before which events are listed.
+    pub end: Option<OffsetDateTime>,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -46,7 +46,6 @@ impl EventPosition {
         }
     }
 
-    #[must_use]
     pub const fn next(self) -> Self {
         Self {
             transaction_id: self.transaction_id,

@@ -33,6 +33,7 @@ pub mod event_cursor;
 pub mod expiry;
 pub mod ids;
 pub mod invitation;
+pub mod invitation_filter;
 pub mod keyring;
 pub mod link;
 pub mod locale;

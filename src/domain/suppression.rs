@@ -52,6 +52,14 @@ impl SuppressionReason {
     }
 }
 
+/// The key of a suppression, which lists are sorted by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SuppressionKey {
+    /// Empty for all organizations.
+    pub organization_id: String,
+    pub tag: [u8; TAG_BYTES],
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suppression {
     /// Empty if the suppression applies to all organizations.

@@ -14,7 +14,6 @@ use crate::proto::BulkCreateRequest;
 const NOW: OffsetDateTime = time::macros::datetime!(2026-11-22 18:48 UTC);
 
 /// Decodes any bytes as a request. Returns how many of its items are valid.
-#[must_use]
 pub fn bulk_create(bytes: &[u8]) -> Option<usize> {
     let message = BulkCreateRequest::decode(bytes).ok()?;
     let organization_id = fields::organization_id(&message.organization_id);

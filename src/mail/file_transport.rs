@@ -19,7 +19,6 @@ pub struct FileTransport {
 
 impl FileTransport {
     /// The folder is created with the first email.
-    #[must_use]
     pub fn new(folder: impl Into<PathBuf>) -> Self {
         Self {
             folder: folder.into(),

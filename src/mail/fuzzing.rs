@@ -16,7 +16,6 @@ const STAGES: [SendStage; 6] = [
 ];
 
 /// The errors that the bytes of a reply mean, at every stage.
-#[must_use]
 pub fn errors_of_reply(bytes: &[u8]) -> Vec<SendError> {
     let Ok(text) = std::str::from_utf8(bytes) else {
         return STAGES.map(SendError::garbled).into();

@@ -125,34 +125,29 @@ impl SendError {
     }
 
     /// Whether the email may have been accepted in spite of the failure: it was sent whole and no reply refused it.
-    #[must_use]
     pub fn is_ambiguous(&self) -> bool {
         self.stage == SendStage::FinalReply && self.reply_code.is_none_or(|code| code < 400)
     }
 
     /// Whether the provider no longer sends to this address, because an email to it bounced or its reader complained.
-    #[must_use]
     pub fn is_inactive_recipient(&self) -> bool {
         self.stage == SendStage::Provider
             && self.action == FailureAction::Discard
             && self.reply_code == Some(INACTIVE_RECIPIENT)
     }
 
-    #[must_use]
     pub fn refusal_reason(&self) -> RefusalReason {
         self.refusal_reason
     }
 
     /// Whether an operator must act because waiting does not help: a password that is wrong or missing (530, 534, 535,
     /// 538), an untrusted certificate, or a relay without the encryption that is required.
-    #[must_use]
     pub fn is_misconfiguration(&self) -> bool {
         self.is_misconfiguration
     }
 
     /// Whether the server asks for a lower rate: 421, 432, 4.7.x, 4.5.3, and HTTP 429. Greylisting also uses 4.7.1, but
     /// concerns one recipient only.
-    #[must_use]
     pub fn is_throttle(&self) -> bool {
         matches!(self.reply_code, Some(421 | 429 | 432))
             || matches!(

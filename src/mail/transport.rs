@@ -26,7 +26,6 @@ pub enum TransportSession {
 
 impl Transport {
     /// Opens a session, which connects when it sends its first email.
-    #[must_use]
     pub fn open(&self) -> TransportSession {
         match self {
             Self::Smtp(transport) => TransportSession::Smtp(Box::new(transport.open())),
@@ -48,7 +47,6 @@ impl TransportSession {
     }
 
     /// When the idle connection is due to be closed; `None` without an open connection.
-    #[must_use]
     pub fn idle_deadline(&self) -> Option<Instant> {
         match self {
             Self::Smtp(session) => session.idle_deadline(),

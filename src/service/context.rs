@@ -30,7 +30,6 @@ pub struct Context {
 
 impl Context {
     /// A context without quotas, whose events are kept forever.
-    #[must_use]
     pub fn new(clock: Arc<dyn Clock>, keyring: Arc<Keyring>, links: Arc<LinkTemplate>) -> Self {
         Self {
             clock,
@@ -44,7 +43,6 @@ impl Context {
     }
 
     /// The same context with these quotas.
-    #[must_use]
     pub fn with_quotas(self, limits: QuotaLimits) -> Self {
         Self {
             quotas: Quotas::new(limits, &self.keyring),
@@ -53,7 +51,6 @@ impl Context {
     }
 
     /// The same context where events are kept for this long.
-    #[must_use]
     pub fn with_events_kept(self, events_kept: Option<Duration>) -> Self {
         Self {
             events_kept,

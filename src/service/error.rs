@@ -40,7 +40,6 @@ impl ServiceError {
     }
 
     /// The reason on the wire.
-    #[must_use]
     pub fn reason(&self) -> Reason {
         match self {
             Self::Invalid(violations) => violations
@@ -58,7 +57,6 @@ impl ServiceError {
     }
 
     /// What sort of refusal it is. An atomic call fails as a malformed one if any item is malformed.
-    #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Invalid(_) => ErrorKind::Invalid,
@@ -74,7 +72,6 @@ impl ServiceError {
     }
 
     /// Whether it says no to what was asked, and would again; not that something is in the way.
-    #[must_use]
     pub const fn is_refusal(&self) -> bool {
         matches!(
             self,
@@ -83,7 +80,6 @@ impl ServiceError {
     }
 
     /// Every quota it names.
-    #[must_use]
     pub fn exceeded(&self) -> &[ExceededQuota] {
         match self {
             Self::Exhausted(exceeded) => exceeded,
@@ -92,7 +88,6 @@ impl ServiceError {
     }
 
     /// Every violation it names.
-    #[must_use]
     pub fn violations(&self) -> &[Violation] {
         match self {
             Self::Invalid(violations) | Self::ItemsFailed(violations) => violations,

@@ -75,7 +75,6 @@ pub enum FeedbackSource {
 }
 
 impl FeedbackSource {
-    #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Resend => "resend",

@@ -4,8 +4,9 @@ use uuid::Uuid;
 
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
+use crate::domain::invitation_filter::InvitationFilter;
 use crate::domain::reason::Reason;
-use crate::store::listings::{self, InvitationFilter, ListQuery};
+use crate::store::listings::{self, ListQuery};
 use crate::store::{self, Connection, organizations, stored_invitations};
 
 use super::ServiceError;

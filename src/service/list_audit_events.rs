@@ -5,10 +5,11 @@
 
 use uuid::Uuid;
 
+use crate::domain::audit::AuditFilter;
 use crate::domain::audit::AuditRecord;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
-use crate::store::audit_events::{self, AuditFilter};
+use crate::store::audit_events;
 use crate::store::{self, organizations};
 
 use super::ServiceError;

@@ -88,7 +88,3 @@ pub use upsert::{
     UpsertMemberships, UpsertOrganizations, UpsertOutcome, UpsertResult, UpsertUsers,
 };
 pub use watch::{EVENTS_MAX, Watch, WatchFrom, WatchedEvents};
-
-pub use crate::store::audit_events::AuditFilter;
-pub use crate::store::listings::InvitationFilter;
-pub use crate::store::suppressions::SuppressionKey;

@@ -80,7 +80,6 @@ pub struct Service {
 
 impl Service {
     /// Use cases over a store.
-    #[must_use]
     pub fn new(store: Store, context: Context) -> Self {
         Self {
             store,
@@ -90,7 +89,6 @@ impl Service {
     }
 
     /// The clock of the use cases.
-    #[must_use]
     pub fn clock(&self) -> Arc<dyn Clock> {
         self.context.clock()
     }

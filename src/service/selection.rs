@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use crate::domain::ids::OrganizationId;
+use crate::domain::invitation_filter::InvitationFilter;
 use crate::domain::reason::Reason;
 use crate::store::Connection;
 use crate::store::candidates::{self, Candidate};
-use crate::store::listings::InvitationFilter;
 
 use super::ServiceError;
 use super::list::list_ids;
@@ -57,7 +57,6 @@ impl From<Reason> for RefusedInvitation {
 
 impl InvitationSelection {
     /// The largest number of invitations that the selection may have.
-    #[must_use]
     pub const fn size_max(&self) -> usize {
         match self {
             Self::Ids(ids) => ids.len(),

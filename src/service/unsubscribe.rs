@@ -29,7 +29,6 @@ impl Service {
     }
 
     /// Whether an unsubscribe token is genuine. Reads nothing and changes nothing.
-    #[must_use]
     pub fn is_unsubscribe_token(&self, token: &str) -> bool {
         unsubscribe_token::open(&self.context.keyring, token).is_some()
     }

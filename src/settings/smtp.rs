@@ -17,7 +17,7 @@ const LANE_NAME: &str = "smtp";
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum RelayTls {
+pub(super) enum SmtpTlsChoice {
     /// Encrypted from the first byte, usually on port 465
     #[default]
     Implicit,
@@ -27,12 +27,12 @@ pub(super) enum RelayTls {
     None,
 }
 
-impl From<RelayTls> for SmtpTls {
-    fn from(tls: RelayTls) -> Self {
+impl From<SmtpTlsChoice> for SmtpTls {
+    fn from(tls: SmtpTlsChoice) -> Self {
         match tls {
-            RelayTls::Implicit => Self::Implicit,
-            RelayTls::Starttls => Self::StartTls,
-            RelayTls::None => Self::None,
+            SmtpTlsChoice::Implicit => Self::Implicit,
+            SmtpTlsChoice::Starttls => Self::StartTls,
+            SmtpTlsChoice::None => Self::None,
         }
     }
 }
@@ -53,7 +53,7 @@ pub(super) struct SmtpArgs {
         value_enum,
         default_value = "implicit"
     )]
-    smtp_tls: RelayTls,
+    smtp_tls: SmtpTlsChoice,
     /// User name at the relay; requires TLS
     #[arg(long, env = "INVITATIONS_SMTP_USERNAME", requires = "smtp_password")]
     smtp_username: Option<String>,

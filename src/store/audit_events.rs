@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::columns::column;
 use super::{Connection, Purged, StoreError};
-use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent, AuditRecord};
+use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent, AuditFilter, AuditRecord};
 
 /// How far the time in an id may be ahead of the time of its event. The ids of a process never go back, even if its
 /// clock does.
@@ -49,41 +49,23 @@ pub async fn insert_many(
     Ok(())
 }
 
-/// Filters of the audit log.
-#[derive(Debug, Clone, Default)]
-pub struct AuditFilter {
-    pub organization_id: Option<String>,
-    pub action: Option<AuditAction>,
-    pub caller: Option<String>,
-    /// The user who acted, or whom the action was about.
-    pub user_id: Option<String>,
-    pub invitation_id: Option<Uuid>,
-    pub batch_id: Option<Uuid>,
-    /// The earliest time.
-    pub start: Option<OffsetDateTime>,
-    /// The time before which events are listed.
-    pub end: Option<OffsetDateTime>,
+/// A lower bound of the ids of a filter. Ids ascend with time, and a call generates the id of its batch before the id of
+/// its event.
+fn first_id(filter: &AuditFilter) -> Uuid {
+    let of_start = filter.start.map(first_id_of);
+    of_start.max(filter.batch_id).unwrap_or(Uuid::nil())
 }
 
-impl AuditFilter {
-    /// A lower bound of the ids. Ids ascend with time, and a call generates the id of its batch before the id of its
-    /// event.
-    fn first_id(&self) -> Uuid {
-        let of_start = self.start.map(first_id_of);
-        of_start.max(self.batch_id).unwrap_or(Uuid::nil())
-    }
-
-    /// An exclusive upper bound of the ids.
-    fn end_id(&self, before: Option<Uuid>) -> Uuid {
-        let of_end = self
-            .end
-            .map(|end| first_id_of(end.saturating_add(ID_AHEAD_MAX)));
-        [of_end, before]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(Uuid::max())
-    }
+/// An exclusive upper bound of the ids of a filter.
+fn end_id(filter: &AuditFilter, before: Option<Uuid>) -> Uuid {
+    let of_end = filter
+        .end
+        .map(|end| first_id_of(end.saturating_add(ID_AHEAD_MAX)));
+    [of_end, before]
+        .into_iter()
+        .flatten()
+        .min()
+        .unwrap_or(Uuid::max())
 }
 
 /// Calls `sqlx::query_as!` with a list of events, in which the macro replaces `COLUMNS` and `FILTERS` by SQL. It also
@@ -111,8 +93,8 @@ macro_rules! audit_query {
            AND ($7::timestamptz IS NULL OR created_at >= $7)
            AND ($8::timestamptz IS NULL OR created_at < $8)"
                 + $order,
-            $filter.first_id(),
-            $filter.end_id($before),
+            first_id($filter),
+            end_id($filter, $before),
             $filter.action.map(AuditAction::as_str),
             $filter.caller,
             $filter.user_id,

@@ -19,7 +19,6 @@ pub struct Candidate {
 
 impl Candidate {
     /// Whether the address was erased, so that no email can be sent to it.
-    #[must_use]
     pub const fn is_erased(&self) -> bool {
         self.email_normalized.is_empty()
     }

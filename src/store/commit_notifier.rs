@@ -30,7 +30,6 @@ struct Shared {
 
 impl CommitNotifier {
     /// Subscribes to events of an organization that are committed from now on.
-    #[must_use]
     pub fn subscribe(&self, organization_id: &str) -> Subscription {
         let mut watchers = lock(&self.shared.watchers);
         let sender = watchers.entry(organization_id.to_owned()).or_default();

@@ -42,7 +42,6 @@ impl<'c> Connection<'c> {
     }
 
     /// Ends the use of a connection.
-    #[must_use]
     pub fn into_notifications(self) -> PendingNotifications {
         self.notifications
     }

@@ -172,7 +172,6 @@ impl Store {
     }
 
     /// Wakes workers and watchers after each commit of this store.
-    #[must_use]
     pub const fn notifier(&self) -> &CommitNotifier {
         &self.notifier
     }

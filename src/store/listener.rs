@@ -52,7 +52,6 @@ pub struct Listener {
 
 impl Listener {
     /// A listener that publishes what is committed through `store`.
-    #[must_use]
     pub fn new(store: Store) -> Self {
         Self {
             notifier: store.notifier().clone(),
@@ -61,7 +60,6 @@ impl Listener {
         }
     }
 
-    #[must_use]
     pub fn with_poll_interval(self, poll_interval: Duration) -> Self {
         Self {
             poll_interval,

@@ -21,18 +21,7 @@ use super::{Connection, StoreError};
 use crate::domain::address_tag::AddressTag;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{DeliveryState, StateName};
-
-/// Filters of a list. Not `Debug`: it may hold an address.
-#[derive(Default)]
-pub struct InvitationFilter {
-    /// Empty for any state.
-    pub states: Vec<StateName>,
-    /// The state of the latest email.
-    pub delivery_state: Option<DeliveryState>,
-    pub email_normalized: Option<String>,
-    pub inviter_user_id: Option<String>,
-    pub batch_id: Option<Uuid>,
-}
+use crate::domain::invitation_filter::InvitationFilter;
 
 /// A page to list.
 #[derive(Clone, Copy)]

@@ -25,7 +25,6 @@ pub struct MailKey {
 
 impl MailKey {
     /// The part of the key that is unique without the organization.
-    #[must_use]
     pub const fn id(&self) -> (Uuid, i32) {
         (self.invitation_id, self.send_seq)
     }

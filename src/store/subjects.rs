@@ -36,7 +36,6 @@ impl Subject {
     }
 
     /// Whether the address was erased, so that no email can be sent to it.
-    #[must_use]
     pub const fn is_erased(&self) -> bool {
         self.email_normalized.is_empty()
     }

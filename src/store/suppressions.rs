@@ -6,6 +6,7 @@ use super::columns::column;
 use super::{Connection, StoreError};
 use crate::domain::address_tag::{AddressTag, TAG_BYTES};
 use crate::domain::ids::OrganizationId;
+use crate::domain::suppression::SuppressionKey;
 use crate::domain::suppression::{Suppression, SuppressionReason};
 
 /// A suppression to upsert.
@@ -155,14 +156,6 @@ pub struct SuppressionFilter {
     /// The tags of an address.
     pub tags: Option<Vec<AddressTag>>,
     pub reason: Option<SuppressionReason>,
-}
-
-/// The primary key of a suppression.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SuppressionKey {
-    /// Empty for all organizations.
-    pub organization_id: String,
-    pub tag: [u8; TAG_BYTES],
 }
 
 /// Returns the suppressions that have not expired and whose key is greater than `after`, by their key, at most `limit`.

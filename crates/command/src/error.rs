@@ -18,7 +18,6 @@ pub enum Exit {
 
 impl Exit {
     /// [`Exit::Negative`] if the condition holds, otherwise [`Exit::Done`].
-    #[must_use]
     pub const fn negative_if(condition: bool) -> Self {
         if condition {
             Self::Negative
@@ -28,7 +27,6 @@ impl Exit {
     }
 
     /// [`Exit::Partial`] if the condition holds, otherwise [`Exit::Done`].
-    #[must_use]
     pub const fn partial_if(condition: bool) -> Self {
         if condition { Self::Partial } else { Self::Done }
     }
@@ -71,7 +69,6 @@ pub enum CommandError {
 }
 
 impl CommandError {
-    #[must_use]
     pub fn file(action: &'static str, path: &Path, source: io::Error) -> Self {
         Self::File {
             action,
@@ -81,7 +78,6 @@ impl CommandError {
     }
 
     /// The exit status: 2 if the command line or a file is wrong, otherwise 1.
-    #[must_use]
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Usage(_) | Self::File { .. } => 2,
@@ -90,7 +86,6 @@ impl CommandError {
     }
 
     /// What the user can try next.
-    #[must_use]
     pub const fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Unreachable { .. } => Some(
@@ -102,7 +97,6 @@ impl CommandError {
     }
 
     /// Whether the reader of the output closed it, as `head` does. That is not worth an error message.
-    #[must_use]
     pub fn is_broken_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
     }

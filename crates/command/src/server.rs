@@ -30,22 +30,18 @@ pub struct ServerArgs {
 }
 
 impl ServerArgs {
-    #[must_use]
     pub fn address(&self) -> &str {
         &self.server
     }
 
-    #[must_use]
     pub fn is_encrypted(&self) -> bool {
         self.server.starts_with("https://")
     }
 
-    #[must_use]
     pub fn timeout(&self) -> Duration {
         self.timeout.into()
     }
 
-    #[must_use]
     pub const fn has_client_certificate(&self) -> bool {
         self.tls.has_client_certificate()
     }
@@ -92,7 +88,6 @@ impl ServerArgs {
     }
 
     /// Options for tests: this address and a timeout of 10 seconds.
-    #[must_use]
     pub fn at(address: &str) -> Self {
         Self {
             server: address.to_owned(),

@@ -37,13 +37,11 @@ pub struct TlsArgs {
 }
 
 impl TlsArgs {
-    #[must_use]
     pub const fn has_client_certificate(&self) -> bool {
         self.client_certificate_file.is_some()
     }
 
     /// Whether any option is set. Options for TLS are an error for a server without TLS.
-    #[must_use]
     pub const fn is_given(&self) -> bool {
         self.server_roots_file.is_some()
             || self.server_name.is_some()

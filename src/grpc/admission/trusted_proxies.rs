@@ -46,7 +46,6 @@ impl TrustedProxies {
         }
     }
 
-    #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.networks.is_empty() && self.identities.is_empty()
     }

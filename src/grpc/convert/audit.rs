@@ -6,12 +6,12 @@ use uuid::Uuid;
 
 use super::fields::{Field, Fields as _};
 use super::times;
+use crate::domain::audit::AuditFilter;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditRecord, OUTCOME_OK};
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::UserId;
 use crate::domain::reason::{Reason, Violation};
 use crate::proto;
-use crate::service::AuditFilter;
 
 /// Longest name of a caller in a filter. No caller has a longer name.
 const CALLER_BYTES_MAX: usize = 512;

@@ -13,12 +13,11 @@ use crate::domain::actor::Actor;
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::StateName;
+use crate::domain::invitation_filter::InvitationFilter;
 use crate::domain::keyring::Keyring;
 use crate::domain::reason::{Reason, Violation};
 use crate::proto::{self, InvitationState, bulk_resend_request};
-use crate::service::{
-    BulkResend, InvitationFilter, InvitationSelection, ItemOutcome, ItemResult, ResentInvitations,
-};
+use crate::service::{BulkResend, InvitationSelection, ItemOutcome, ItemResult, ResentInvitations};
 
 /// The request. Reports every violation.
 pub(in crate::grpc) fn request(

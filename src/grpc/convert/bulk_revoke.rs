@@ -9,10 +9,10 @@ use super::{count, error};
 use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::StateName;
+use crate::domain::invitation_filter::InvitationFilter;
 use crate::proto;
 use crate::service::{
-    BulkRevoke, InvitationFilter, InvitationSelection, RefusedInvitation, RevokeOutcome,
-    RevokedInvitations,
+    BulkRevoke, InvitationSelection, RefusedInvitation, RevokeOutcome, RevokedInvitations,
 };
 
 /// The request. Reports every violation.

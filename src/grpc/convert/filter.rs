@@ -6,9 +6,9 @@ use super::enums;
 use super::fields::Field;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::UserId;
+use crate::domain::invitation_filter::InvitationFilter;
 use crate::domain::reason::{Reason, Violation};
 use crate::proto;
-use crate::service::InvitationFilter;
 
 /// The filter of a list. Reports every violation.
 pub(in crate::grpc) fn filter(request: &proto::ListRequest) -> Field<InvitationFilter> {

@@ -8,11 +8,10 @@ use super::{count, error, times};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::expiry::Expiry;
 use crate::domain::reason::{Reason, Violation};
+use crate::domain::suppression::SuppressionKey;
 use crate::domain::suppression::{Suppression, SuppressionReason};
 use crate::proto;
-use crate::service::{
-    AddOutcome, AddressInputs, AddressResults, LiftOutcome, RefusedAddress, SuppressionKey,
-};
+use crate::service::{AddOutcome, AddressInputs, AddressResults, LiftOutcome, RefusedAddress};
 
 /// Bytes of a tag that are shown, enough to distinguish entries.
 const TAG_SHOWN_BYTES: usize = 8;

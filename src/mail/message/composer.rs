@@ -74,7 +74,6 @@ impl Composer {
         Ok(Self::with_templates(sender, Templates::embedded()?))
     }
 
-    #[must_use]
     pub const fn with_templates(sender: Sender, templates: Templates) -> Self {
         Self { templates, sender }
     }
@@ -140,13 +139,11 @@ impl Composer {
 
 impl ComposedMessage {
     /// Headers and body (RFC 5322). The transport adds dot-stuffing.
-    #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
     /// The Message-ID without angle brackets.
-    #[must_use]
     pub fn message_id(&self) -> &str {
         &self.message_id
     }

@@ -61,13 +61,11 @@ pub(super) struct ApiFacts {
 
 impl ProviderKind {
     /// The most emails that the provider accepts in one call.
-    #[must_use]
     pub fn batch_limit(self) -> usize {
         self.facts().batch_limit
     }
 
     /// The number of emails in one call without a setting.
-    #[must_use]
     pub fn batch_max_default(self) -> usize {
         self.facts().batch_default
     }

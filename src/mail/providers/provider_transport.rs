@@ -69,13 +69,11 @@ impl ProviderTransport {
     }
 
     /// The most emails in one call.
-    #[must_use]
     pub fn batch_max(&self) -> usize {
         self.0.batch_max
     }
 
     /// How long a repeated call with the same key has no further effect; `None` if the provider does not support keys.
-    #[must_use]
     pub fn key_retention(&self) -> Option<Duration> {
         self.0.kind.facts().key_retention
     }

@@ -68,6 +68,7 @@ fn throttling_differs_from_other_refusals() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of cases")]
 fn only_an_explicit_code_marks_an_address_as_bad() {
     use RefusalReason::{MailboxDisabled, MailboxFull, NoSuchAddress, None, Other, Policy};
     let rcpt = SendStage::RcptTo;

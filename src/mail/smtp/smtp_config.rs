@@ -87,7 +87,6 @@ pub enum SmtpConfigError {
 
 impl SmtpTimeouts {
     /// The longest time that one email can take, including connecting, for a host with one address.
-    #[must_use]
     pub fn total(&self) -> Duration {
         // Two for name and address. Six commands: STARTTLS or handshake, the second EHLO, AUTH, RSET, MAIL and RCPT.
         self.connect * 2 + self.greeting + self.command * 6 + self.data + self.body

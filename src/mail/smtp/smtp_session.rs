@@ -32,7 +32,6 @@ impl SmtpTransport {
     }
 
     /// Opens a session, which connects when it sends its first email.
-    #[must_use]
     pub fn open(&self) -> SmtpSession {
         SmtpSession {
             endpoint: Arc::clone(&self.0),
@@ -77,7 +76,6 @@ impl SmtpSession {
     }
 
     /// When the idle connection is due to be closed; `None` without one.
-    #[must_use]
     pub fn idle_deadline(&self) -> Option<Instant> {
         let idle = self.idle.as_ref()?;
         Some(idle.used_at() + self.endpoint.limits.idle_close)

@@ -304,7 +304,6 @@ impl CreateChunk {
 
 impl OpenStream {
     /// The id of the batch. `None` for a dry run.
-    #[must_use]
     pub fn batch_id(&self) -> Option<Uuid> {
         (!self.header.validate_only).then_some(self.batch_id)
     }

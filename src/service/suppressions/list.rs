@@ -2,12 +2,13 @@
 
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::OrganizationId;
+use crate::domain::suppression::SuppressionKey;
 use crate::domain::suppression::{Suppression, SuppressionReason};
 use crate::service::ServiceError;
 use crate::service::result_page::ResultPage;
 use crate::service::runner::UseCase;
 use crate::service::unit_of_work::UnitOfWork;
-use crate::store::suppressions::{self, SuppressionFilter, SuppressionKey};
+use crate::store::suppressions::{self, SuppressionFilter};
 use crate::store::{self};
 
 use super::addresses::list_owner;

@@ -10,7 +10,7 @@ use super::values::{concurrency, duration, read_roots};
 use crate::delivery::LaneTransport;
 use crate::mail::smtp::{SmtpConfig, SmtpLimits, SmtpTimeouts, SmtpTransport};
 use crate::mail::transport::Transport;
-use crate::settings::smtp::RelayTls;
+use crate::settings::smtp::SmtpTlsChoice;
 
 const CONNECTIONS_DEFAULT: u16 = 4;
 
@@ -21,7 +21,7 @@ pub(super) struct SmtpTable {
     #[serde(default = "port_default")]
     port: u16,
     #[serde(default)]
-    tls: RelayTls,
+    tls: SmtpTlsChoice,
     username: Option<String>,
     password: Option<SecretString>,
     hello_name: Option<String>,

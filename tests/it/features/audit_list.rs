@@ -1,11 +1,12 @@
 //! Listing the audit log: filters, pages, permissions, and how many rows a page reads.
 
+use invitations::domain::audit::AuditFilter;
 use invitations::proto::{
     AuditAction, AuditEvent, AuditServiceListRequest, ErrorReason, UpsertOrganizationsRequest,
 };
 use invitations::store;
 use invitations::store::Connection;
-use invitations::store::audit_events::{self, AuditFilter};
+use invitations::store::audit_events;
 use prost_types::Timestamp;
 use serde_json::Value;
 use sqlx::{Connection as _, Executor as _, PgConnection};

@@ -3,9 +3,10 @@
 
 use invitations::domain::ids::OrganizationId;
 use invitations::domain::invitation::{DeliveryState, StateName};
+use invitations::domain::invitation_filter::InvitationFilter;
 use invitations::store::Connection;
 use invitations::store::invitations::{EndReason, ResendItem, end_many, resend_many};
-use invitations::store::listings::{InvitationFilter, ListQuery, list_ids};
+use invitations::store::listings::{ListQuery, list_ids};
 use invitations::store::planner::force_index_order;
 use invitations::store::stored_invitations;
 use sqlx::{Executor as _, PgConnection};

@@ -2,8 +2,9 @@
 
 use invitations::domain::email_address::EmailAddress;
 use invitations::domain::ids::OrganizationId;
+use invitations::domain::invitation_filter::InvitationFilter;
 use invitations::proto::AcceptResponse;
-use invitations::service::{CheckKeys, InvitationFilter, ListInvitations};
+use invitations::service::{CheckKeys, ListInvitations};
 use tonic::transport::Channel;
 
 use crate::support::database::count;

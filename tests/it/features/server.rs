@@ -202,7 +202,7 @@ async fn a_deadline_longer_than_the_limit_of_a_method_is_shortened() {
     let path = "/invitation.v1.InvitationService/List";
     let request = list_request().encode_to_vec();
     let call = raw_grpc::call(world.address(), path, &headers, &request);
-    // EventQuery a page may take five seconds.
+    // Reading a page may take five seconds.
     let answer = timeout(Duration::from_secs(9), call).await;
     assert_eq!(reason(answer.unwrap()), "DEADLINE_EXCEEDED");
     blocker.execute("ROLLBACK").await.unwrap();

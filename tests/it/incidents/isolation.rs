@@ -21,10 +21,10 @@ const RANDOM_ID: &str = "019aacd0-0000-7000-8000-00000000abcd";
 const AS_ALL: (&str, &str) = ("authorization", "Bearer all");
 
 /// The objects that a call names.
-struct ObjectIds<'a> {
-    invitation_id: &'a str,
-    user_id: &'a str,
-    batch_id: &'a str,
+struct NamedObjects<'a> {
+    invitation: &'a str,
+    user: &'a str,
+    batch: &'a str,
 }
 
 /// Calls a method for [`OTHER`]. Returns the bytes of the response or refusal, with one text replaced by another of the
@@ -32,17 +32,17 @@ struct ObjectIds<'a> {
 async fn answer(
     world: &World,
     method: &MethodDescriptor,
-    ids: ObjectIds<'_>,
+    ids: NamedObjects<'_>,
     (from, to): (&str, &str),
 ) -> Vec<u8> {
     let message = descriptors::with_texts(
         &method.input,
         &[
             ("organization_id", OTHER),
-            ("invitation_id", ids.invitation_id),
-            ("invitation_ids", ids.invitation_id),
-            ("user_id", ids.user_id),
-            ("batch_id", ids.batch_id),
+            ("invitation_id", ids.invitation),
+            ("invitation_ids", ids.invitation),
+            ("user_id", ids.user),
+            ("batch_id", ids.batch),
         ],
     );
     let answer = raw_grpc::call(world.address(), &method.path, &[AS_ALL], &message).await;
@@ -81,15 +81,15 @@ async fn every_method_answers_an_id_of_another_organization_like_a_random_id() {
     });
     assert!(methods.len() >= 6, "{}", methods.len());
     for method in methods {
-        let id_of_acme = ObjectIds {
-            invitation_id: &invitation.id,
-            user_id: "ada",
-            batch_id: &invitation.batch_id,
+        let id_of_acme = NamedObjects {
+            invitation: &invitation.id,
+            user: "ada",
+            batch: &invitation.batch_id,
         };
-        let random_id = ObjectIds {
-            invitation_id: RANDOM_ID,
-            user_id: "ada",
-            batch_id: RANDOM_ID,
+        let random_id = NamedObjects {
+            invitation: RANDOM_ID,
+            user: "ada",
+            batch: RANDOM_ID,
         };
         let replacement = (invitation.id.as_str(), RANDOM_ID);
         let of_acme = answer(&world, &method, id_of_acme, replacement).await;
@@ -108,10 +108,10 @@ async fn a_membership_of_another_organization_is_answered_like_a_missing_one() {
         let path = format!("/invitation.v1.DirectoryService/{path}");
         let methods = descriptors::methods();
         let method = methods.iter().find(|method| method.path == path).unwrap();
-        let ids = |user_id| ObjectIds {
-            invitation_id: "",
-            user_id,
-            batch_id: "",
+        let ids = |user_id| NamedObjects {
+            invitation: "",
+            user: user_id,
+            batch: "",
         };
         let member_of_acme = answer(&world, method, ids("grace"), ("", "")).await;
         let unknown_user = answer(&world, method, ids("nobody"), ("", "")).await;

@@ -152,7 +152,7 @@ impl ModelRun<'_> {
             RandomStep::Resend(person, rotates) => self.resend(person, rotates).await,
             RandomStep::Accept(person) => self.accept(person).await,
             RandomStep::AcceptWithOtherAddress(person) => {
-                self.accept_with_other_address(person).await
+                self.accept_with_other_address(person).await;
             }
             RandomStep::AcceptWithOldLink(person) => self.accept_with_old_link(person).await,
             RandomStep::Decline(person, suppress) => self.decline(person, suppress).await,

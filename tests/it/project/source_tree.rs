@@ -148,7 +148,8 @@ fn reachable<'a>(
 
 impl SourceFile {
     fn parse(path: PathBuf, module: &ModulePath, text: &str) -> Self {
-        let parsed = syn::parse_file(text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let parsed =
+            syn::parse_file(text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let name = path.file_stem().unwrap().to_str().unwrap();
         let is_test_file = name == "tests" || name.ends_with("_tests");
         let mut file = Self {
@@ -225,11 +226,11 @@ impl FileVisitor<'_> {
                     prefix.push(name.clone());
                 }
                 let alias = prefix.last().cloned().unwrap_or(name);
-                self.add_import(alias, prefix, is_export);
+                self.add_import(alias, &prefix, is_export);
             }
             UseTree::Rename(rename) => {
                 prefix.push(rename.ident.to_string());
-                self.add_import(rename.rename.to_string(), prefix, is_export);
+                self.add_import(rename.rename.to_string(), &prefix, is_export);
             }
             UseTree::Glob(_) => {
                 let path = self.absolute(&prefix);
@@ -242,8 +243,8 @@ impl FileVisitor<'_> {
         }
     }
 
-    fn add_import(&mut self, alias: String, path: Vec<String>, is_export: bool) {
-        let path = self.absolute(&path);
+    fn add_import(&mut self, alias: String, path: &[String], is_export: bool) {
+        let path = self.absolute(path);
         if is_export {
             self.file.exports.insert(alias.clone(), path.clone());
         } else if !self.is_test {

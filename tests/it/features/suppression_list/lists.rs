@@ -1,4 +1,4 @@
-//! EventQuery the suppression list: its content, its permissions, its pages, and the commands of the client.
+//! Reading the suppression list: its content, its permissions, its pages, and the commands of the client.
 
 use std::collections::HashSet;
 
