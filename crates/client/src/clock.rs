@@ -2,7 +2,6 @@
 
 use time::OffsetDateTime;
 
-/// The current time in UTC.
 #[expect(
     clippy::disallowed_methods,
     reason = "the only function of the client that reads the clock"

@@ -2,19 +2,19 @@
 
 use std::io::Write;
 
-use invitations_command::error::{CommandError, Exit};
+use invitations_command::error::CommandResult;
 use invitations_command::health::{self, HealthArgs};
 
 use crate::commands::accept::{self, AcceptArgs};
 use crate::commands::audit::{self, AuditCommand};
 use crate::commands::batch::{self, BatchArgs};
 use crate::commands::bounce::{self, BounceArgs};
-use crate::commands::directory::{self, DirectoryCommand};
+use crate::commands::directory::{self, DirectoryCommand, apply};
 use crate::commands::erase::{self, EraseArgs};
 use crate::commands::outbox::{self, OutboxCommand};
 use crate::commands::resend::{self, ResendArgs};
 use crate::commands::send;
-use crate::commands::suppression::{self, SuppressionCommand};
+use crate::commands::suppression::{self, SuppressionCommand, changes};
 use crate::commands::watch::{self, WatchArgs};
 use crate::send::send_args::SendArgs;
 
@@ -74,7 +74,7 @@ enum ClientCommand {
 }
 
 /// Runs a command. Results are written to `out`.
-pub async fn run(line: &CommandLine, out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub async fn run(line: &CommandLine, out: &mut dyn Write) -> CommandResult {
     match &line.command {
         ClientCommand::Send(args) => send::run(args, out).await,
         ClientCommand::Batch(args) => batch::run(args, out).await,
@@ -83,11 +83,22 @@ pub async fn run(line: &CommandLine, out: &mut dyn Write) -> Result<Exit, Comman
         ClientCommand::Accept(args) => accept::run(args, out).await,
         ClientCommand::Bounce(args) => bounce::run(args, out).await,
         ClientCommand::Health(args) => health::run(args, out).await,
-        ClientCommand::Directory(command) => directory::run(command, out).await,
-        ClientCommand::Suppression(command) => suppression::run(command, out).await,
-        ClientCommand::Audit(command) => audit::run(command, out).await,
+        ClientCommand::Directory(command) => match command {
+            DirectoryCommand::Apply(args) => apply::run(args, out).await,
+            DirectoryCommand::Suspend(args) => directory::suspend(args, out).await,
+            DirectoryCommand::Resume(args) => directory::resume(args, out).await,
+        },
+        ClientCommand::Suppression(command) => match command {
+            SuppressionCommand::Add(args) => changes::add(args, out).await,
+            SuppressionCommand::List(args) => suppression::list(args, out).await,
+            SuppressionCommand::Lift(args) => changes::lift(args, out).await,
+        },
+        ClientCommand::Audit(AuditCommand::List(args)) => audit::run(args, out).await,
         ClientCommand::Erase(args) => erase::run(args, out).await,
-        ClientCommand::Outbox(command) => outbox::run(command, out).await,
+        ClientCommand::Outbox(command) => match command {
+            OutboxCommand::Requeue(args) => outbox::requeue(args, out).await,
+            OutboxCommand::Backlog(args) => outbox::backlog(args, out).await,
+        },
     }
 }
 

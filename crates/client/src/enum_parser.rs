@@ -2,20 +2,18 @@
 
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
-/// A value of the protocol, its name on the command line, and its help.
-pub(crate) type EnumValue<T> = (T, &'static str, &'static str);
+/// The name of a value on the command line, and its help. `None` for a value that cannot be given.
+pub(crate) type ArgumentText = Option<(&'static str, &'static str)>;
 
-pub(crate) fn enum_parser<T>(
-    values: &'static [EnumValue<T>],
-) -> impl TypedValueParser<Value = T> + use<T>
+pub(crate) fn enum_parser<T>(text: fn(T) -> ArgumentText) -> impl TypedValueParser<Value = T>
 where
-    T: Copy + Send + Sync + 'static,
+    T: Copy + Send + Sync + TryFrom<i32> + 'static,
 {
-    let names = values
-        .iter()
-        .map(|(_, name, help)| PossibleValue::new(*name).help(*help));
-    PossibleValuesParser::new(names).map(|given| {
-        let known = values.iter().find(|(_, name, _)| *name == given);
-        known.expect("clap accepts only these names").0
+    let values = || (0..).map_while(|number| T::try_from(number).ok());
+    let texts = values().filter_map(text);
+    let names = texts.map(|(name, help)| PossibleValue::new(name).help(help));
+    PossibleValuesParser::new(names).map(move |given| {
+        let known = values().find(|value| text(*value).is_some_and(|(name, _)| name == given));
+        known.expect("clap accepts only these names")
     })
 }

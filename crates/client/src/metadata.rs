@@ -10,9 +10,7 @@ use serde_json::{Map, Number};
 /// A 64-bit float holds every integer up to this one exactly.
 const INTEGER_EXACT_MAX: u64 = 1 << 53;
 
-/// # Errors
-///
-/// A message about the first number that a Struct cannot hold exactly.
+/// The error is a message about the first number that a Struct cannot hold exactly.
 pub(crate) fn to_struct(object: Map<String, serde_json::Value>) -> Result<Struct, String> {
     let fields = object
         .into_iter()
@@ -25,11 +23,9 @@ pub(crate) fn to_struct(object: Map<String, serde_json::Value>) -> Result<Struct
 /// Whole numbers become JSON integers.
 pub(crate) fn to_json(message: Struct) -> serde_json::Value {
     let fields = message.fields.into_iter();
-    serde_json::Value::Object(
-        fields
-            .map(|(key, value)| (key, value_to_json(value)))
-            .collect(),
-    )
+    fields
+        .map(|(key, value)| (key, value_to_json(value)))
+        .collect()
 }
 
 fn to_value(value: serde_json::Value) -> Result<Value, String> {

@@ -17,7 +17,6 @@ pub enum Exit {
 }
 
 impl Exit {
-    /// [`Exit::Negative`] if the condition holds, otherwise [`Exit::Done`].
     pub const fn negative_if(condition: bool) -> Self {
         if condition {
             Self::Negative
@@ -26,7 +25,6 @@ impl Exit {
         }
     }
 
-    /// [`Exit::Partial`] if the condition holds, otherwise [`Exit::Done`].
     pub const fn partial_if(condition: bool) -> Self {
         if condition { Self::Partial } else { Self::Done }
     }
@@ -43,7 +41,8 @@ impl From<Exit> for ExitCode {
     }
 }
 
-/// Why a command failed.
+pub type CommandResult = Result<Exit, CommandError>;
+
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
     /// The command line or the content of a file is wrong. No call was made.
@@ -86,14 +85,11 @@ impl CommandError {
     }
 
     /// What the user can try next.
-    pub const fn advice(&self) -> Option<&'static str> {
-        match self {
-            Self::Unreachable { .. } => Some(
-                "check that the server runs there; use --server (INVITATIONS_SERVER) for another address; the command \
-                 health --wait 30s waits until the server is ready",
-            ),
-            _ => None,
-        }
+    pub fn advice(&self) -> Option<&'static str> {
+        matches!(self, Self::Unreachable { .. }).then_some(
+            "check that the server runs there; use --server (INVITATIONS_SERVER) for another address; the command \
+             health --wait 30s waits until the server is ready",
+        )
     }
 
     /// Whether the reader of the output closed it, as `head` does. That is not worth an error message.

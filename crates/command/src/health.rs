@@ -8,10 +8,9 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-use crate::error::{CommandError, Exit};
+use crate::error::{CommandError, CommandResult, Exit};
 use crate::server::ServerArgs;
 
-/// Time between two checks while the command waits.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 const AFTER_HELP: &str = "\
@@ -39,23 +38,20 @@ pub struct HealthArgs {
     server: ServerArgs,
 }
 
-pub async fn run(args: &HealthArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub async fn run(args: &HealthArgs, out: &mut dyn Write) -> CommandResult {
     let started = Instant::now();
     let wait = args.wait.map_or(Duration::ZERO, Into::into);
     loop {
         let result = check(args).await;
         let is_last = started.elapsed() >= wait;
         match result {
-            Ok(ServingStatus::Serving) => {
-                writeln!(out, "SERVING")?;
-                return Ok(Exit::Done);
-            }
-            Ok(status) if is_last => {
+            Ok(status) if is_last || status == ServingStatus::Serving => {
                 writeln!(out, "{}", status.as_str_name())?;
-                return Ok(Exit::Negative);
+                return Ok(Exit::negative_if(status != ServingStatus::Serving));
             }
-            Err(failure @ CommandError::Usage(_)) => return Err(failure),
-            Err(failure) if is_last => return Err(failure),
+            Err(failure) if is_last || matches!(failure, CommandError::Usage(_)) => {
+                return Err(failure);
+            }
             Ok(_) | Err(_) => {}
         }
         let left = wait.saturating_sub(started.elapsed());
@@ -69,12 +65,10 @@ async fn check(args: &HealthArgs) -> Result<ServingStatus, CommandError> {
         service: args.service.clone().unwrap_or_default(),
     });
     request.set_timeout(args.server.timeout());
-    match HealthClient::new(channel).check(request).await {
-        Ok(response) => Ok(response.into_inner().status()),
-        Err(status) => Err(CommandError::Refused(format!(
-            "the health check failed: {}: {}",
-            status.code(),
-            status.message()
-        ))),
-    }
+    let response = HealthClient::new(channel).check(request).await;
+    let response = response.map_err(|status| {
+        let (code, message) = (status.code(), status.message());
+        CommandError::Refused(format!("the health check failed: {code}: {message}"))
+    })?;
+    Ok(response.into_inner().status())
 }

@@ -6,4 +6,3 @@ pub mod health;
 pub mod program;
 pub mod secret_file;
 pub mod server;
-pub mod tls;

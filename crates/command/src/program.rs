@@ -6,11 +6,10 @@ use std::process::ExitCode;
 
 use tokio::runtime::Builder;
 
-use crate::error::{CommandError, Exit};
+use crate::error::{CommandError, CommandResult};
 
-/// Runs a command on a single-threaded runtime. The command writes to standard output; an error is printed to standard
-/// error.
-pub fn run(command: impl AsyncFnOnce(&mut dyn Write) -> Result<Exit, CommandError>) -> ExitCode {
+/// Runs a command on a single-threaded runtime. Its results go to stdout, and an error to stderr.
+pub fn run(command: impl AsyncFnOnce(&mut dyn Write) -> CommandResult) -> ExitCode {
     let runtime = match Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -39,14 +38,11 @@ pub fn run(command: impl AsyncFnOnce(&mut dyn Write) -> Result<Exit, CommandErro
 /// The message of an error followed by those of its causes, without a message that the text already contains.
 fn with_causes(error: &dyn Error) -> String {
     let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let message = error.to_string();
+    for cause in std::iter::successors(error.source(), |&cause| cause.source()) {
+        let message = cause.to_string();
         if !text.contains(&message) {
-            text.push_str(": ");
-            text.push_str(&message);
+            text = format!("{text}: {message}");
         }
-        cause = error.source();
     }
     text
 }

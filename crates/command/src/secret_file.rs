@@ -1,6 +1,6 @@
 //! Files with secrets or access rules. Only the owner can read them, and they are replaced only on request.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -10,11 +10,7 @@ use crate::error::CommandError;
 /// The owner may read and write; all others have no access.
 const MODE: u32 = 0o600;
 
-/// Creates a file with this content.
-///
-/// # Errors
-///
-/// If the file exists and `replace` is not set, or if it cannot be written.
+/// Creates a file with this content. Fails if the file exists and `replace` is not set.
 pub fn create(path: &Path, content: &str, replace: bool) -> Result<(), CommandError> {
     if replace
         && let Err(error) = fs::remove_file(path)
@@ -42,8 +38,7 @@ pub fn read_or_empty(path: &Path) -> Result<String, CommandError> {
     }
 }
 
-/// Appends lines to a file and creates the file if it does not exist. If the last line of the file has no line break, one
-/// is added first.
+/// Appends lines to a file, which may not exist. If its last line has no line break, one is added first.
 pub fn append(path: &Path, lines: &str) -> Result<(), CommandError> {
     let write = || {
         let mut file = OpenOptions::new()
@@ -52,21 +47,14 @@ pub fn append(path: &Path, lines: &str) -> Result<(), CommandError> {
             .create(true)
             .mode(MODE)
             .open(path)?;
-        let separator = if lacks_line_break(&mut file)? {
-            "\n"
-        } else {
-            ""
-        };
+        let mut content = Vec::new();
+        file.read_to_end(&mut content)?;
+        let is_unfinished = content.last().is_some_and(|byte| *byte != b'\n');
+        let separator = if is_unfinished { "\n" } else { "" };
         file.write_all(format!("{separator}{lines}").as_bytes())?;
         file.sync_all()
     };
     write().map_err(|source| CommandError::file("append to", path, source))
-}
-
-fn lacks_line_break(file: &mut File) -> io::Result<bool> {
-    let mut content = Vec::new();
-    file.read_to_end(&mut content)?;
-    Ok(content.last().is_some_and(|byte| *byte != b'\n'))
 }
 
 #[cfg(test)]

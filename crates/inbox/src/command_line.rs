@@ -3,7 +3,6 @@
 //! The two commands do not need a running server. They print one line for scripts.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::pin::pin;
 
@@ -22,31 +21,8 @@ use crate::server::{InboxConfig, InboxServer};
 #[derive(Debug, Parser)]
 #[command(name = "invitations-inbox", version)]
 pub struct InboxArgs {
-    /// Address of the SMTP server; port 0 selects a free port
-    #[arg(
-        long,
-        env = "INVITATIONS_INBOX_SMTP_LISTEN",
-        default_value = "127.0.0.1:1025",
-        value_name = "ADDRESS"
-    )]
-    smtp_listen: SocketAddr,
-    /// Address of the web pages, which show every message without a password; port 0 selects a free port
-    #[arg(
-        long,
-        env = "INVITATIONS_INBOX_HTTP_LISTEN",
-        default_value = "127.0.0.1:8025",
-        value_name = "ADDRESS"
-    )]
-    http_listen: SocketAddr,
-    /// Folder of the messages, with one .eml file per message
-    #[arg(
-        long,
-        env = "INVITATIONS_INBOX_DIRECTORY",
-        default_value = ".data/inbox",
-        value_name = "FOLDER",
-        global = true
-    )]
-    directory: PathBuf,
+    #[command(flatten)]
+    config: InboxConfig,
     #[command(subcommand)]
     command: Option<InboxCommand>,
 }
@@ -65,22 +41,13 @@ enum InboxCommand {
 
 /// Runs a command, or serves until SIGINT or SIGTERM.
 pub async fn run(args: InboxArgs) -> anyhow::Result<()> {
+    let directory = args.config.directory.clone();
     match args.command {
-        None => {
-            serve(InboxConfig {
-                smtp_listen: args.smtp_listen,
-                http_listen: args.http_listen,
-                directory: args.directory,
-            })
-            .await
-        }
-        Some(InboxCommand::Link { to }) => print(&link(args.directory, &to).await?),
+        None => serve(args.config).await,
+        Some(InboxCommand::Link { to }) => print(&link(directory, &to).await?),
         Some(InboxCommand::Count) => {
-            let count = open_existing(args.directory)?.count();
-            print(&format!(
-                "{} messages for {} addresses",
-                count.messages, count.addresses
-            ))
+            let (messages, addresses) = open_existing(directory)?.count();
+            print(&format!("{messages} messages for {addresses} addresses"))
         }
     }
 }
@@ -98,17 +65,13 @@ async fn serve(config: InboxConfig) -> anyhow::Result<()> {
 
     let stop = CancellationToken::new();
     let mut running = pin!(server.run(stop.clone()));
-    let early = tokio::select! {
-        result = &mut running => Some(result),
-        _ = interrupt.recv() => None,
-        _ = terminate.recv() => None,
-    };
+    tokio::select! {
+        result = &mut running => return result.context("the inbox failed"),
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
     stop.cancel();
-    let result = match early {
-        Some(result) => result,
-        None => running.await,
-    };
-    result.context("the inbox failed")
+    running.await.context("the inbox failed")
 }
 
 async fn link(directory: PathBuf, to: &str) -> anyhow::Result<String> {
@@ -117,10 +80,8 @@ async fn link(directory: PathBuf, to: &str) -> anyhow::Result<String> {
     let newest = newest.with_context(|| format!("the inbox has no message to {to}"))?;
     let file = mailbox.read(&newest.id).await?;
     let message = ParsedMessage::parse(&file.unwrap_or_default());
-    let link = message.invitation_link();
-    let link =
-        link.with_context(|| format!("the newest message to {to} has no invitation link"))?;
-    Ok(link.to_owned())
+    let link = message.invitation_link().map(str::to_owned);
+    link.with_context(|| format!("the newest message to {to} has no invitation link"))
 }
 
 /// The address with its domain in A-labels, as the sender of invitations writes it (RFC 5890).
@@ -151,7 +112,7 @@ fn print(line: &str) -> anyhow::Result<()> {
 mod tests {
     use super::*;
     use crate::mailbox::Envelope;
-    use crate::test_folder::TestFolder;
+    use tempfile::TempDir;
 
     #[test]
     fn the_folder_can_be_given_before_or_after_the_command() {
@@ -160,17 +121,18 @@ mod tests {
             ["inbox", "count", "--directory", "d"],
         ] {
             let args = InboxArgs::try_parse_from(line).unwrap();
-            assert_eq!(args.directory, PathBuf::from("d"));
+            assert_eq!(args.config.directory, PathBuf::from("d"));
             assert!(matches!(args.command, Some(InboxCommand::Count)));
         }
         let args = InboxArgs::try_parse_from(["inbox"]).unwrap();
-        assert!(args.smtp_listen.ip().is_loopback() && args.http_listen.ip().is_loopback());
+        let config = args.config;
+        assert!(config.smtp_listen.ip().is_loopback() && config.http_listen.ip().is_loopback());
     }
 
     #[tokio::test]
     async fn the_link_is_that_of_the_newest_message_to_the_address() {
-        let folder = TestFolder::new("command-line");
-        let directory = folder.path();
+        let folder = TempDir::new().unwrap();
+        let directory = folder.path().to_owned();
         let mailbox = Mailbox::open(directory.clone()).unwrap();
         for (recipient, token) in [
             ("a@b.co", "inv1_old"),

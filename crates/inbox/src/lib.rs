@@ -17,8 +17,6 @@ mod mailbox;
 mod message;
 mod server;
 mod smtp;
-#[cfg(test)]
-mod test_folder;
 mod web;
 
 pub use command_line::{InboxArgs, run};

@@ -1,14 +1,12 @@
 //! The folder of the messages, with one file per message, and an index of it in memory.
 //!
 //! A file starts with headers that store the envelope, because the recipients of a message need not be in its own headers.
-//! The name of a file is the time of its arrival in microseconds, so the files are in order and can be listed again after
-//! a restart.
+//! The name of a file is the time of its arrival in microseconds, so the order is known after a restart.
 //!
-//! Messages are never deleted here. They are not synced to disk, so they survive a crash of the process but not always a
-//! crash of the machine.
+//! Messages are never deleted here. They are not synced to disk, so a crash of the machine may lose the latest ones.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, BufRead as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,7 +21,6 @@ const EXTENSION: &str = "eml";
 const ENVELOPE_FROM: &str = "X-Envelope-From: ";
 const ENVELOPE_TO: &str = "X-Envelope-To: ";
 
-/// The sender and the recipients of the SMTP transaction.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Envelope {
     /// The reverse-path. Empty for `<>`.
@@ -36,20 +33,12 @@ pub(crate) struct Envelope {
 pub(crate) struct MessageSummary {
     /// 16 digits. Later messages have greater ids.
     pub(crate) id: String,
-    /// The recipients of the envelope.
     pub(crate) to: Vec<String>,
     /// Decoded. Empty if there is none.
     pub(crate) subject: String,
     /// In whole seconds.
     #[serde(with = "time::serde::rfc3339")]
     pub(crate) received: OffsetDateTime,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct MessageCount {
-    pub(crate) messages: usize,
-    /// Different recipients, compared without ASCII case.
-    pub(crate) addresses: usize,
 }
 
 pub(crate) struct Mailbox {
@@ -110,10 +99,9 @@ impl Mailbox {
             return Ok(None);
         };
         match tokio::fs::read(self.path(arrival)).await {
-            Ok(file) => Ok(Some(file)),
             // The folder may be emptied while the server runs.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+            result => result.map(Some),
         }
     }
 
@@ -145,14 +133,12 @@ impl Mailbox {
         index.summaries.values().rev().find(is_recipient).cloned()
     }
 
-    pub(crate) fn count(&self) -> MessageCount {
+    /// The number of messages, and of different recipients, compared without ASCII case.
+    pub(crate) fn count(&self) -> (usize, usize) {
         let index = self.index();
         let recipients = index.summaries.values().flat_map(|summary| &summary.to);
         let addresses: BTreeSet<_> = recipients.map(|it| it.to_ascii_lowercase()).collect();
-        MessageCount {
-            messages: index.summaries.len(),
-            addresses: addresses.len(),
-        }
+        (index.summaries.len(), addresses.len())
     }
 
     /// Looks an id up in the index only, so that no id can name a file elsewhere.
@@ -224,25 +210,23 @@ fn summarize(arrival: u64, file: &[u8]) -> MessageSummary {
 
 /// The recipients in the headers of [`envelope_headers`].
 fn recipients(file: &[u8]) -> Vec<String> {
-    let mut lines = file.split(|byte| *byte == b'\n').map(|line| {
-        let text = std::str::from_utf8(line).unwrap_or_default();
-        text.trim_end_matches('\r')
-    });
+    let mut lines = file.lines().map_while(Result::ok);
     let first = lines.next();
     if !first.is_some_and(|line| line.starts_with(ENVELOPE_FROM)) {
         return Vec::new();
     }
-    let paths = lines.map_while(|line| line.strip_prefix(ENVELOPE_TO));
-    paths
-        .map(|path| path.trim_start_matches('<').trim_end_matches('>'))
-        .map(str::to_owned)
-        .collect()
+    let recipients = lines.map_while(|line| {
+        let path = line.strip_prefix(ENVELOPE_TO)?;
+        let path = path.trim_start_matches('<').trim_end_matches('>');
+        Some(path.to_owned())
+    });
+    recipients.collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_folder::TestFolder;
+    use tempfile::TempDir;
 
     fn to(recipients: &[&str]) -> Envelope {
         Envelope {
@@ -253,9 +237,9 @@ mod tests {
 
     #[tokio::test]
     async fn messages_are_listed_after_a_restart_newest_first() {
-        let folder = TestFolder::new("restart");
+        let folder = TempDir::new().unwrap();
         let message = "Subject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n\r\nbody\r\n".as_bytes();
-        let mailbox = Mailbox::open(folder.path()).unwrap();
+        let mailbox = Mailbox::open(folder.path().to_owned()).unwrap();
         let first = mailbox.store(&to(&["a@b.co"]), message).await.unwrap();
         let second = mailbox
             .store(&to(&["A@b.co", "c@b.co"]), message)
@@ -264,18 +248,14 @@ mod tests {
         std::fs::write(folder.path().join("notes.txt"), "not a message").unwrap();
         std::fs::write(folder.path().join("1.eml"), "not a stored message").unwrap();
 
-        let again = Mailbox::open(folder.path()).unwrap();
+        let again = Mailbox::open(folder.path().to_owned()).unwrap();
         let listed = again.list("", 10);
         assert_eq!(listed, mailbox.list("", 10));
         let ids: Vec<&str> = listed.iter().map(|summary| summary.id.as_str()).collect();
         assert_eq!(ids, [second.as_str(), first.as_str()]);
         assert_eq!(listed[0].subject, "Grüße");
         assert_eq!(listed[0].to, ["A@b.co", "c@b.co"]);
-        let expected = MessageCount {
-            messages: 2,
-            addresses: 2,
-        };
-        assert_eq!(again.count(), expected);
+        assert_eq!(again.count(), (2, 2));
         assert_eq!(again.newest_to("a@B.co").unwrap().id, second);
         assert_eq!(again.list("C@", 10).len(), 1);
         assert!(
@@ -290,8 +270,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_message_cannot_forge_its_envelope() {
-        let folder = TestFolder::new("forged");
-        let mailbox = Mailbox::open(folder.path()).unwrap();
+        let folder = TempDir::new().unwrap();
+        let mailbox = Mailbox::open(folder.path().to_owned()).unwrap();
         let message = b"X-Envelope-To: <other@b.co>\r\n\r\n";
         let id = mailbox.store(&to(&["a@b.co"]), message).await.unwrap();
         assert_eq!(mailbox.summary(&id).unwrap().to, ["a@b.co"]);
@@ -299,8 +279,8 @@ mod tests {
 
     #[tokio::test]
     async fn an_id_cannot_name_a_file_outside_of_the_folder() {
-        let folder = TestFolder::new("ids");
-        let mailbox = Mailbox::open(folder.path()).unwrap();
+        let folder = TempDir::new().unwrap();
+        let mailbox = Mailbox::open(folder.path().to_owned()).unwrap();
         let id = mailbox.store(&to(&["a@b.co"]), b"\r\n").await.unwrap();
         let padded = format!("+{id}");
         for wrong in ["", "../secret", "0", padded.as_str()] {

@@ -13,9 +13,7 @@ pub(crate) struct ParsedMessage {
     pub(crate) subject: String,
     /// The decoded name and address of the From header.
     pub(crate) from: String,
-    /// The text/plain part.
     pub(crate) text: Option<String>,
-    /// The text/html part.
     pub(crate) html: Option<String>,
     /// Names and raw values, in the order of the message.
     pub(crate) headers: Vec<(String, String)>,
@@ -34,17 +32,15 @@ impl ParsedMessage {
                 ..Self::default()
             };
         };
-        let headers = message
-            .headers_raw()
-            .map(|(name, value)| (name.to_owned(), value.trim().to_owned()))
-            .collect();
+        let headers = message.headers_raw();
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.trim().to_owned()));
         // The parser converts between text and HTML where one of them is missing. Converted parts are skipped here.
         let text = message.text_bodies().find_map(|part| match &part.body {
-            PartType::Text(text) => Some(text.clone().into_owned()),
+            PartType::Text(text) => Some(text.to_string()),
             _ => None,
         });
         let html = message.html_bodies().find_map(|part| match &part.body {
-            PartType::Html(html) => Some(html.clone().into_owned()),
+            PartType::Html(html) => Some(html.to_string()),
             _ => None,
         });
         Self {
@@ -52,12 +48,11 @@ impl ParsedMessage {
             from: from(&message),
             text,
             html,
-            headers,
+            headers: headers.collect(),
             source,
         }
     }
 
-    /// The invitation link in the text part.
     pub(crate) fn invitation_link(&self) -> Option<&str> {
         invitation_link(self.text.as_deref()?)
     }

@@ -10,11 +10,32 @@ use tokio_util::sync::CancellationToken;
 use crate::mailbox::Mailbox;
 use crate::{smtp, web};
 
+#[derive(Debug, clap::Args)]
 pub(crate) struct InboxConfig {
-    /// Port 0 selects a free port, here and below.
+    /// Address of the SMTP server; port 0 selects a free port
+    #[arg(
+        long,
+        env = "INVITATIONS_INBOX_SMTP_LISTEN",
+        default_value = "127.0.0.1:1025",
+        value_name = "ADDRESS"
+    )]
     pub(crate) smtp_listen: SocketAddr,
+    /// Address of the web pages, which show every message without a password; port 0 selects a free port
+    #[arg(
+        long,
+        env = "INVITATIONS_INBOX_HTTP_LISTEN",
+        default_value = "127.0.0.1:8025",
+        value_name = "ADDRESS"
+    )]
     pub(crate) http_listen: SocketAddr,
-    /// The folder of the messages. It is created if it does not exist.
+    /// Folder of the messages, with one .eml file per message
+    #[arg(
+        long,
+        env = "INVITATIONS_INBOX_DIRECTORY",
+        default_value = ".data/inbox",
+        value_name = "FOLDER",
+        global = true
+    )]
     pub(crate) directory: PathBuf,
 }
 
@@ -48,7 +69,7 @@ impl InboxServer {
         let http = tokio::net::TcpListener::from_std(self.http)?;
         let ((), result) = tokio::join!(
             smtp::session::serve(smtp, Arc::clone(&self.mailbox), stop.clone()),
-            web::pages::serve(http, self.mailbox, stop),
+            web::serve(http, self.mailbox, stop),
         );
         result
     }
@@ -69,7 +90,7 @@ mod tests {
     use tokio::net::TcpStream;
 
     use super::*;
-    use crate::test_folder::TestFolder;
+    use tempfile::TempDir;
 
     async fn exchange(address: SocketAddr, request: &str) -> String {
         let mut stream = TcpStream::connect(address).await.unwrap();
@@ -81,12 +102,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_received_message_is_shown_on_the_pages_until_the_server_stops() {
-        let folder = TestFolder::new("whole");
+        let folder = TempDir::new().unwrap();
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let config = InboxConfig {
             smtp_listen: any_port,
             http_listen: any_port,
-            directory: folder.path(),
+            directory: folder.path().to_owned(),
         };
         let server = InboxServer::bind(config).unwrap();
         let (smtp, http) = (server.smtp_addr, server.http_addr);
@@ -108,12 +129,12 @@ mod tests {
     #[test]
     fn a_port_in_use_is_named_in_the_error() {
         let other = TcpListener::bind("127.0.0.1:0").unwrap();
-        let folder = TestFolder::new("port-in-use");
+        let folder = TempDir::new().unwrap();
         let address = other.local_addr().unwrap();
         let config = InboxConfig {
             smtp_listen: address,
             http_listen: address,
-            directory: folder.path(),
+            directory: folder.path().to_owned(),
         };
         let error = InboxServer::bind(config).err().unwrap().to_string();
         assert!(error.contains(&address.to_string()), "{error}");

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, Write};
 
-use invitations_command::error::{CommandError, Exit};
+use invitations_command::error::{CommandError, CommandResult, Exit};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use url::{Url, form_urlencoded};
@@ -60,7 +60,7 @@ struct TokenSource {
     invitation_token: Option<SecretString>,
 }
 
-pub(crate) async fn run(args: &AcceptArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub(crate) async fn run(args: &AcceptArgs, out: &mut dyn Write) -> CommandResult {
     let request = AcceptRequest {
         token: args.source.token()?,
         user_id: args.user_id.clone(),
@@ -84,25 +84,21 @@ impl TokenSource {
         if let Some(token) = &self.invitation_token {
             return Ok(token.expose_secret().to_owned());
         }
-        if let Some(link) = &self.link {
-            return token_of_link(link.expose_secret()).map_err(CommandError::Usage);
-        }
         let mut line = String::new();
-        io::stdin().lock().read_line(&mut line)?;
-        let line = line.trim();
-        if line.contains("://") {
-            token_of_link(line).map_err(CommandError::Usage)
+        let link = if let Some(link) = &self.link {
+            link.expose_secret()
         } else {
-            Ok(line.to_owned())
+            io::stdin().lock().read_line(&mut line)?;
+            line.trim()
+        };
+        if self.link.is_none() && !link.contains("://") {
+            return Ok(link.to_owned());
         }
+        token_of_link(link).map_err(CommandError::Usage)
     }
 }
 
-/// The token in the fragment or in the query of a link.
-///
-/// # Errors
-///
-/// A message that does not contain the link, because the link is a secret.
+/// The token in the fragment or in the query of a link. An error does not contain the link, because the link is a secret.
 fn token_of_link(link: &str) -> Result<String, String> {
     // Mail programs put angle brackets around a link.
     let link = link.trim().trim_start_matches('<').trim_end_matches('>');
@@ -125,13 +121,9 @@ fn token_of_link(link: &str) -> Result<String, String> {
 fn write_table(response: AcceptResponse, out: &mut dyn Write) -> io::Result<()> {
     let invitation = response.invitation.unwrap_or_default();
     let membership = response.membership.unwrap_or_default();
-    let organization = if invitation.organization_name.is_empty() {
-        membership.organization_id.clone()
-    } else {
-        format!(
-            "{} ({})",
-            invitation.organization_name, membership.organization_id
-        )
+    let organization = match invitation.organization_name.as_str() {
+        "" => membership.organization_id.clone(),
+        name => format!("{name} ({})", membership.organization_id),
     };
     let mut facts = vec![
         ("organization", escaped(&organization)),

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use invitations_command::error::{CommandError, Exit};
+use invitations_command::error::{CommandResult, Exit};
 use prost_types::Timestamp;
 use serde_json::{Map, Value, json};
 
@@ -12,7 +12,6 @@ use crate::proto::{AuditAction, AuditEvent, AuditServiceListRequest};
 
 /// Events that are shown by default. They take one call.
 const LIMIT_DEFAULT: usize = 100;
-/// Prefix of the names of actions in the protocol.
 const ACTION_PREFIX: &str = "AUDIT_ACTION_";
 
 const LIST_AFTER_HELP: &str = "\
@@ -69,8 +68,7 @@ pub(crate) struct AuditListArgs {
     connection: ConnectionArgs,
 }
 
-pub(crate) async fn run(command: &AuditCommand, out: &mut dyn Write) -> Result<Exit, CommandError> {
-    let AuditCommand::List(args) = command;
+pub(crate) async fn run(args: &AuditListArgs, out: &mut dyn Write) -> CommandResult {
     let connection = args.connection.connect().await?;
     let mut client = connection.audit();
     let mut request = AuditServiceListRequest {
@@ -159,11 +157,8 @@ fn subject(event: &AuditEvent) -> String {
         ("batch", &event.batch_id),
         ("user", &event.subject_user_id),
     ];
-    subjects
-        .into_iter()
-        .find(|(_, id)| !id.is_empty())
-        .map(|(noun, id)| format!("{noun} {}", escaped(id)))
-        .unwrap_or_default()
+    let subject = subjects.into_iter().find(|(_, id)| !id.is_empty());
+    subject.map_or_else(String::new, |(noun, id)| format!("{noun} {}", escaped(id)))
 }
 
 fn event_to_json(event: &AuditEvent) -> Value {
@@ -193,12 +188,13 @@ fn outcome_of(event: &AuditEvent) -> String {
 
 /// The counts that are not zero, by the name of their field.
 fn counts_of(event: &AuditEvent) -> Map<String, Value> {
-    let counts = serde_json::to_value(event.counts.unwrap_or_default()).unwrap_or_default();
-    let counts = counts.as_object().into_iter().flatten();
-    let counts = counts.filter(|(_, count)| count.as_i64() != Some(0));
-    counts
-        .map(|(name, count)| (name.clone(), count.clone()))
-        .collect()
+    match serde_json::to_value(event.counts.unwrap_or_default()) {
+        Ok(Value::Object(mut counts)) => {
+            counts.retain(|_, count| count.as_i64() != Some(0));
+            counts
+        }
+        _ => Map::new(),
+    }
 }
 
 #[cfg(test)]

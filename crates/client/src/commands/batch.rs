@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use invitations_command::error::{CommandError, Exit};
-use serde_json::json;
+use invitations_command::error::{CommandResult, Exit};
+use serde_json::{Value, json};
 
 use crate::connection::ConnectionArgs;
 use crate::output::{OutputFormat, Table, delivery_state_name, escaped, short_name, time_text};
@@ -30,7 +30,7 @@ pub(crate) struct BatchArgs {
     connection: ConnectionArgs,
 }
 
-pub(crate) async fn run(args: &BatchArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub(crate) async fn run(args: &BatchArgs, out: &mut dyn Write) -> CommandResult {
     let connection = args.connection.connect().await?;
     let mut client = connection.invitations();
     let request = GetBatchRequest {
@@ -47,7 +47,6 @@ pub(crate) async fn run(args: &BatchArgs, out: &mut dyn Write) -> Result<Exit, C
     Ok(Exit::Done)
 }
 
-/// The states of invitations with their counts.
 fn states(batch: &Batch) -> Vec<(String, i64)> {
     let counts = batch.state_counts.iter().map(|it| {
         let name = short_name(it.state().as_str_name(), "INVITATION_STATE_");
@@ -56,12 +55,10 @@ fn states(batch: &Batch) -> Vec<(String, i64)> {
     counts.collect()
 }
 
-/// The states of emails with their counts.
 fn delivery_states(batch: &Batch) -> Vec<(String, i64)> {
     let counts = batch.delivery_state_counts.iter();
-    counts
-        .map(|it| (delivery_state_name(it.delivery_state()), it.count))
-        .collect()
+    let counts = counts.map(|it| (delivery_state_name(it.delivery_state()), it.count));
+    counts.collect()
 }
 
 fn write_text(batch: &Batch, out: &mut dyn Write) -> io::Result<()> {
@@ -92,11 +89,7 @@ fn write_text(batch: &Batch, out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
-fn to_json(batch: &Batch) -> serde_json::Value {
-    let object = |counts: Vec<(String, i64)>| {
-        let members = counts.into_iter().map(|(name, count)| (name, count.into()));
-        serde_json::Value::Object(members.collect())
-    };
+fn to_json(batch: &Batch) -> Value {
     json!({
         "id": batch.id,
         "organization_id": batch.organization_id,
@@ -105,7 +98,7 @@ fn to_json(batch: &Batch) -> serde_json::Value {
         "item_count": batch.item_count,
         "failed_count": batch.failed_count,
         "invitation_count": batch.invitation_count,
-        "states": object(states(batch)),
-        "delivery_states": object(delivery_states(batch)),
+        "states": Value::from_iter(states(batch)),
+        "delivery_states": Value::from_iter(delivery_states(batch)),
     })
 }

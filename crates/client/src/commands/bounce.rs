@@ -7,7 +7,7 @@
 
 use std::io::{self, Read, Write};
 
-use invitations_command::error::{CommandError, Exit};
+use invitations_command::error::{CommandError, CommandResult, Exit};
 
 use crate::connection::ConnectionArgs;
 use crate::output::short_name;
@@ -42,7 +42,7 @@ pub(crate) struct BounceArgs {
     connection: ConnectionArgs,
 }
 
-pub(crate) async fn run(args: &BounceArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub(crate) async fn run(args: &BounceArgs, out: &mut dyn Write) -> CommandResult {
     match report(args).await {
         Ok(outcome) => {
             let name = short_name(outcome.as_str_name(), "BOUNCE_OUTCOME_");
@@ -78,8 +78,8 @@ async fn report(args: &BounceArgs) -> Result<BounceOutcome, CommandError> {
 /// Reads the start of a message and discards the rest. A mail server treats a pipe that is closed early as a failure.
 fn read_start(mut input: impl Read) -> io::Result<Vec<u8>> {
     let mut message = Vec::new();
-    let limit = u64::try_from(MESSAGE_BYTES_MAX).unwrap_or(u64::MAX);
-    input.by_ref().take(limit).read_to_end(&mut message)?;
+    let mut start = input.by_ref().take(MESSAGE_BYTES_MAX as u64);
+    start.read_to_end(&mut message)?;
     io::copy(&mut input, &mut io::sink())?;
     Ok(message)
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal as _, Write};
 
-use invitations_command::error::{CommandError, Exit};
+use invitations_command::error::{CommandError, CommandResult, Exit};
 
 use crate::connection::ConnectionArgs;
 use crate::output::{Table, escaped};
@@ -44,7 +44,7 @@ pub(crate) struct EraseArgs {
     connection: ConnectionArgs,
 }
 
-pub(crate) async fn run(args: &EraseArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub(crate) async fn run(args: &EraseArgs, out: &mut dyn Write) -> CommandResult {
     if !args.yes {
         let stdin = io::stdin();
         if !stdin.is_terminal() {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use invitations_command::error::{CommandError, Exit};
+use invitations_command::error::{CommandError, CommandResult, Exit};
 use uuid::Uuid;
 
 use crate::connection::{CALL_ITEMS_MAX, ConnectionArgs};
@@ -43,7 +43,7 @@ pub(crate) enum OutboxCommand {
     Requeue(OutboxRequeueArgs),
     /// Show how many emails wait, and how long the oldest one has waited
     #[command(after_help = BACKLOG_AFTER_HELP)]
-    Backlog(OutboxBacklogArgs),
+    Backlog(ConnectionArgs),
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -62,23 +62,7 @@ pub(crate) struct OutboxRequeueArgs {
     connection: ConnectionArgs,
 }
 
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct OutboxBacklogArgs {
-    #[command(flatten)]
-    connection: ConnectionArgs,
-}
-
-pub(crate) async fn run(
-    command: &OutboxCommand,
-    out: &mut dyn Write,
-) -> Result<Exit, CommandError> {
-    match command {
-        OutboxCommand::Requeue(args) => requeue(args, out).await,
-        OutboxCommand::Backlog(args) => backlog(args, out).await,
-    }
-}
-
-async fn requeue(args: &OutboxRequeueArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub(crate) async fn requeue(args: &OutboxRequeueArgs, out: &mut dyn Write) -> CommandResult {
     let connection = args.connection.connect().await?;
     let mut client = connection.mails();
     let mut report = ItemReport::default();
@@ -108,15 +92,15 @@ async fn requeue(args: &OutboxRequeueArgs, out: &mut dyn Write) -> Result<Exit, 
     Ok(report.exit())
 }
 
-async fn backlog(args: &OutboxBacklogArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
-    let connection = args.connection.connect().await?;
+pub(crate) async fn backlog(args: &ConnectionArgs, out: &mut dyn Write) -> CommandResult {
+    let connection = args.connect().await?;
     let mut client = connection.mails();
     let call = async || client.get_backlog(GetBacklogRequest {}).await;
     let backlog = connection.call("GetBacklog", call).await?;
     write_backlog(&backlog, out)
 }
 
-fn write_backlog(backlog: &GetBacklogResponse, out: &mut dyn Write) -> Result<Exit, CommandError> {
+fn write_backlog(backlog: &GetBacklogResponse, out: &mut dyn Write) -> CommandResult {
     let count = |count: &Option<MailCount>| match count {
         Some(count) if count.capped => format!("over {}", count.value),
         Some(count) => count.value.to_string(),

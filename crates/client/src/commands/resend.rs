@@ -2,14 +2,13 @@
 
 use std::io::Write;
 
-use invitations_command::error::{CommandError, Exit};
+use invitations_command::error::{CommandError, CommandResult};
 use uuid::Uuid;
 
 use crate::connection::{
-    CALL_ITEMS_MAX, Connection, ConnectionArgs, is_retryable, new_request_id, request_id_of_call,
-    with_retries,
+    CALL_ITEMS_MAX, ConnectionArgs, is_retryable, new_request_id, request_id_of_call, with_retries,
 };
-use crate::enum_parser::{EnumValue, enum_parser};
+use crate::enum_parser::{ArgumentText, enum_parser};
 use crate::proto::{
     BulkResendRequest, DeliveryState, InvitationState, ResendFilter, bulk_resend_request,
 };
@@ -51,10 +50,10 @@ pub(crate) struct ResendArgs {
     #[arg(long, value_name = "USER_ID")]
     inviter: Option<String>,
     /// Select invitations whose latest email is in this state
-    #[arg(long, value_parser = enum_parser(&DELIVERY_STATES))]
+    #[arg(long, value_parser = enum_parser(delivery_state_text))]
     delivery_state: Option<DeliveryState>,
     /// Select invitations in this state; can be given twice [default: pending]
-    #[arg(long = "state", value_parser = enum_parser(&STATES))]
+    #[arg(long = "state", value_parser = enum_parser(state_text))]
     states: Vec<InvitationState>,
     /// Invalidate the links of earlier emails
     #[arg(long)]
@@ -73,104 +72,51 @@ pub(crate) struct ResendArgs {
     connection: ConnectionArgs,
 }
 
-const STATES: [EnumValue<InvitationState>; 2] = [
-    (InvitationState::Pending, "pending", "Not accepted yet"),
-    (
-        InvitationState::Expired,
-        "expired",
-        "Not accepted before its expiry",
-    ),
-];
-
-const DELIVERY_STATES: [EnumValue<DeliveryState>; 9] = [
-    (
-        DeliveryState::NotRequested,
-        "not-requested",
-        "No email was requested",
-    ),
-    (DeliveryState::Queued, "queued", "Waits in the queue"),
-    (DeliveryState::Sent, "sent", "Accepted by the mail server"),
-    (
-        DeliveryState::Deferred,
-        "deferred",
-        "The server retries later",
-    ),
-    (
-        DeliveryState::Bounced,
-        "bounced",
-        "Returned by the receiving mail server",
-    ),
-    (DeliveryState::Complained, "complained", "Reported as spam"),
-    (DeliveryState::Failed, "failed", "Given up"),
-    (
-        DeliveryState::Suppressed,
-        "suppressed",
-        "Not sent, because the address is on the suppression list",
-    ),
-    (DeliveryState::Canceled, "canceled", "Not needed any more"),
-];
-
-pub(crate) async fn run(args: &ResendArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
-    let mut resend = Resend {
-        args,
-        connection: args.connection.connect().await?,
-        request_id: args.request_id.unwrap_or_else(new_request_id),
-        call_count: 0,
-        report: ItemReport::default(),
-    };
-    let mut request = args.request()?;
-    if args.ids.is_empty() {
-        request.filter = Some(args.filter());
-        loop {
-            request.page_token = resend.call(&request).await?;
-            if request.page_token.is_empty() {
-                break;
-            }
-        }
-    } else {
-        for ids in args.ids.chunks(CALL_ITEMS_MAX) {
-            request.invitation_ids = ids.iter().map(Uuid::to_string).collect();
-            resend.call(&request).await?;
-        }
+fn state_text(state: InvitationState) -> ArgumentText {
+    match state {
+        InvitationState::Pending => Some(("pending", "Not accepted yet")),
+        InvitationState::Expired => Some(("expired", "Not accepted before its expiry")),
+        _ => None,
     }
-    let verb = if args.dry_run {
-        "would resend"
-    } else {
-        "resent"
-    };
-    resend.report.write(verb, out)?;
-    Ok(resend.report.exit())
 }
 
-/// The calls of one command.
-struct Resend<'run> {
-    args: &'run ResendArgs,
-    connection: Connection,
-    request_id: Uuid,
-    call_count: usize,
-    report: ItemReport,
+fn delivery_state_text(state: DeliveryState) -> ArgumentText {
+    Some(match state {
+        DeliveryState::NotRequested => ("not-requested", "No email was requested"),
+        DeliveryState::Queued => ("queued", "Waits in the queue"),
+        DeliveryState::Sent => ("sent", "Accepted by the mail server"),
+        DeliveryState::Deferred => ("deferred", "The server retries later"),
+        DeliveryState::Bounced => ("bounced", "Returned by the receiving mail server"),
+        DeliveryState::Complained => ("complained", "Reported as spam"),
+        DeliveryState::Failed => ("failed", "Given up"),
+        DeliveryState::Suppressed => (
+            "suppressed",
+            "Not sent, because the address is on the suppression list",
+        ),
+        DeliveryState::Canceled => ("canceled", "Not needed any more"),
+        DeliveryState::Unspecified | DeliveryState::Sending => return None,
+    })
 }
 
-impl Resend<'_> {
-    /// Makes one call, adds its results to the report and returns the next page token.
-    async fn call(&mut self, request: &BulkResendRequest) -> Result<String, CommandError> {
-        let mut request = request.clone();
+pub(crate) async fn run(args: &ResendArgs, out: &mut dyn Write) -> CommandResult {
+    let connection = args.connection.connect().await?;
+    let mut client = connection.invitations();
+    let request_id = args.request_id.unwrap_or_else(new_request_id);
+    let (mut call_count, mut report) = (0, ItemReport::default());
+    // Makes one call, adds its results to the report and returns the next page token.
+    let mut resend = async |mut request: BulkResendRequest| {
         // A dry run has no request id, so that the id stays unused for the real call.
-        if !self.args.dry_run {
-            request.request_id = request_id_of_call(self.request_id, self.call_count).to_string();
+        if !args.dry_run {
+            request.request_id = request_id_of_call(request_id, call_count).to_string();
         }
-        self.call_count += 1;
-        let mut client = self.connection.invitations();
+        call_count += 1;
         let call = async || client.bulk_resend(request.clone()).await;
         let response = with_retries("BulkResend", call).await.map_err(|status| {
-            let text = self.connection.describe("BulkResend", &status);
-            let advice = if self.args.dry_run {
-                String::new()
-            } else if is_retryable(&status) {
-                let request_id = self.request_id;
+            let text = connection.describe("BulkResend", &status);
+            let count = report.succeeded;
+            let advice = if !args.dry_run && is_retryable(&status) {
                 format!("\n  repeat the command with --request-id {request_id}, so that no person gets two emails")
-            } else if self.report.succeeded() > 0 {
-                let count = self.report.succeeded();
+            } else if !args.dry_run && count > 0 {
                 format!("\n  {count} emails are already sent again")
             } else {
                 String::new()
@@ -178,14 +124,35 @@ impl Resend<'_> {
             CommandError::Refused(text + &advice)
         })?;
         for result in response.results {
-            self.report.add(result.invitation_id, result.error);
+            report.add(result.invitation_id, result.error);
         }
-        Ok(response.next_page_token)
+        Ok::<_, CommandError>(response.next_page_token)
+    };
+    let mut request = args.request()?;
+    if args.ids.is_empty() {
+        loop {
+            request.page_token = resend(request.clone()).await?;
+            if request.page_token.is_empty() {
+                break;
+            }
+        }
+    } else {
+        for ids in args.ids.chunks(CALL_ITEMS_MAX) {
+            request.invitation_ids = ids.iter().map(Uuid::to_string).collect();
+            resend(request.clone()).await?;
+        }
     }
+    let verb = if args.dry_run {
+        "would resend"
+    } else {
+        "resent"
+    };
+    report.write(verb, out)?;
+    Ok(report.exit())
 }
 
 impl ResendArgs {
-    /// The request without a selection of invitations.
+    /// The request, which selects invitations by a filter if no ids are given.
     fn request(&self) -> Result<BulkResendRequest, CommandError> {
         let ttl = self.expires_in.map(|ttl| {
             prost_types::Duration::try_from(std::time::Duration::from(ttl))
@@ -197,16 +164,13 @@ impl ResendArgs {
             rotate_token: self.rotate,
             expiry: ttl.transpose()?,
             validate_only: self.dry_run,
+            filter: self.ids.is_empty().then(|| ResendFilter {
+                states: self.states.iter().map(|state| (*state).into()).collect(),
+                delivery_state: self.delivery_state.unwrap_or_default().into(),
+                batch_id: self.batch.clone().unwrap_or_default(),
+                inviter_user_id: self.inviter.clone().unwrap_or_default(),
+            }),
             ..Default::default()
         })
-    }
-
-    fn filter(&self) -> ResendFilter {
-        ResendFilter {
-            states: self.states.iter().map(|state| (*state).into()).collect(),
-            delivery_state: self.delivery_state.unwrap_or_default().into(),
-            batch_id: self.batch.clone().unwrap_or_default(),
-            inviter_user_id: self.inviter.clone().unwrap_or_default(),
-        }
     }
 }

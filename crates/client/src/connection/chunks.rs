@@ -1,7 +1,10 @@
-//! Lists that do not fit one call: requests are split, and responses are read in pages.
+//! Lists that do not fit one call: requests are split, and responses are read in pages. A repeated command makes the same
+//! calls with the same request ids.
 
 use invitations_command::error::CommandError;
 use prost::Message;
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
 /// Most items in one call. The server has the same limit.
 pub(crate) const CALL_ITEMS_MAX: usize = 10_000;
@@ -12,37 +15,31 @@ pub(crate) const PAGE_SIZE_MAX: usize = 1_000;
 /// Bytes that a repeated field may add to an item: its tag and its length.
 const FRAMING_BYTES_MAX: usize = 6;
 
-/// The bytes that an item takes in a call.
 pub(crate) fn framed_bytes(item: &impl Message) -> usize {
     item.encoded_len() + FRAMING_BYTES_MAX
 }
 
-/// Splits a list into parts, in order. No part is empty. The same list is always split at the same places, so a repeated
-/// command makes the same calls.
+/// Splits a list into parts, in order and always at the same places. No part is empty.
 pub(crate) fn split_into_calls<T: Message>(items: Vec<T>) -> Vec<Vec<T>> {
-    let mut chunks = Vec::new();
-    let mut chunk = Vec::new();
+    let mut chunks: Vec<Vec<T>> = Vec::new();
     let mut bytes = 0;
     for item in items {
-        let size = framed_bytes(&item);
-        let is_full = chunk.len() == CALL_ITEMS_MAX || bytes + size > CALL_BYTES_MAX;
-        if is_full && !chunk.is_empty() {
-            chunks.push(std::mem::take(&mut chunk));
-            bytes = 0;
+        bytes += framed_bytes(&item);
+        match chunks.last_mut() {
+            Some(chunk) if chunk.len() < CALL_ITEMS_MAX && bytes <= CALL_BYTES_MAX => {
+                chunk.push(item);
+            }
+            _ => {
+                bytes = framed_bytes(&item);
+                chunks.push(vec![item]);
+            }
         }
-        bytes += size;
-        chunk.push(item);
-    }
-    if !chunk.is_empty() {
-        chunks.push(chunk);
     }
     chunks
 }
 
-/// Reads pages until the last one, or until there are `limit` items. Returns the items, and whether there are more.
-///
-/// `read` takes a page size and a page token. It returns a page and the token of the next one, which is empty for the
-/// last page.
+/// Reads pages until the last one, or until there are `limit` items. Returns the items, and whether there are more. `read`
+/// takes a page size and a page token. It returns a page and the token of the next one, or an empty text.
 pub(crate) async fn read_pages<T>(
     limit: usize,
     mut read: impl AsyncFnMut(i32, String) -> Result<(Vec<T>, String), CommandError>,
@@ -60,6 +57,27 @@ pub(crate) async fn read_pages<T>(
         }
         token = next;
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the only function of the client that generates ids"
+)]
+pub(crate) fn new_request_id() -> Uuid {
+    Uuid::new_v4()
+}
+
+/// The id of one call: that of the command for the first call, and ids derived from it for the others.
+pub(crate) fn request_id_of_call(request_id: Uuid, index: usize) -> Uuid {
+    if index == 0 {
+        return request_id;
+    }
+    let digest = Sha256::new()
+        .chain_update(request_id.as_bytes())
+        .chain_update((index as u64).to_be_bytes())
+        .finalize();
+    let bytes = std::array::from_fn(|index| digest[index]);
+    uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
 #[cfg(test)]

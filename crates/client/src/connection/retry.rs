@@ -28,45 +28,44 @@ pub(crate) async fn with_retries<T>(
             Ok(response) => return Ok(response.into_inner()),
             Err(status) => status,
         };
-        let Some((delay, message)) = retries.next(method, &status) else {
-            return Err(status);
-        };
-        eprintln!("{message}");
-        tokio::time::sleep(delay).await;
+        let print = |message: &str| eprintln!("{message}");
+        retries.wait(method, status, print).await?;
     }
 }
 
 /// Counts the retries since the last success.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct RetryCounter(u32);
+pub(crate) struct RetryCounter {
+    count: u32,
+    /// For a stream that was open and runs until it is interrupted.
+    pub(crate) is_unlimited: bool,
+}
 
 impl RetryCounter {
-    /// The delay before the next retry and a message about it, or `None` if a retry is of no use.
-    pub(crate) fn next(&mut self, method: &str, status: &Status) -> Option<(Duration, String)> {
-        let delay = delay_before_retry(status, self.0)?;
-        self.0 += 1;
-        let message = format!(
-            "{method}: {}; retry {} of {RETRIES_MAX} in {:.1} s",
-            summary(status),
-            self.0,
-            delay.as_secs_f64()
-        );
-        Some((delay, message))
-    }
-
-    /// As [`RetryCounter::next`], but without a limit. For a stream that runs until it is interrupted.
-    pub(crate) fn next_unlimited(
+    /// Prints a message about the next retry and waits for it. Returns the status if a retry is of no use.
+    pub(crate) async fn wait(
         &mut self,
         method: &str,
-        status: &Status,
-    ) -> Option<(Duration, String)> {
-        let delay = delay_before_retry(status, self.0.min(RETRIES_MAX - 1))?;
-        self.0 = self.0.saturating_add(1);
-        let (summary, seconds) = (summary(status), delay.as_secs_f64());
-        Some((
-            delay,
-            format!("{method}: {summary}; retry in {seconds:.1} s"),
-        ))
+        status: Status,
+        print: impl FnOnce(&str),
+    ) -> Result<(), Status> {
+        let (status, count, number) = if self.is_unlimited {
+            let count = self.count.min(RETRIES_MAX - 1);
+            (as_lost_connection(status), count, String::new())
+        } else {
+            let number = format!(" {} of {RETRIES_MAX}", self.count + 1);
+            (status, self.count, number)
+        };
+        let Some(delay) = delay_before_retry(&status, count) else {
+            return Err(status);
+        };
+        self.count = self.count.saturating_add(1);
+        let (summary, seconds) = (summary(&status), delay.as_secs_f64());
+        print(&format!(
+            "{method}: {summary}; retry{number} in {seconds:.1} s"
+        ));
+        tokio::time::sleep(delay).await;
+        Ok(())
     }
 }
 
@@ -78,7 +77,6 @@ pub(crate) fn as_lost_connection(status: Status) -> Status {
     status
 }
 
-/// Whether the same call may succeed later.
 pub(crate) fn is_retryable(status: &Status) -> bool {
     // A rate limit clears within seconds. A quota asks for hours, which the client does not wait.
     let is_rate_limit = || {
@@ -90,7 +88,6 @@ pub(crate) fn is_retryable(status: &Status) -> bool {
         || is_rate_limit()
 }
 
-/// The delay that the server asks for.
 fn server_delay(status: &Status) -> Option<Duration> {
     status.get_details_retry_info()?.retry_delay
 }
@@ -100,10 +97,8 @@ fn delay_before_retry(status: &Status, retries: u32) -> Option<Duration> {
         return None;
     }
     // Half of the delay is random, so that clients that failed together do not retry together.
-    let jitter: f64 = rand::random();
-    let backoff = DELAY_FIRST
-        .saturating_mul(1 << retries)
-        .mul_f64(0.5 + 0.5 * jitter);
+    let jitter = 0.5 + 0.5 * rand::random::<f64>();
+    let backoff = DELAY_FIRST.saturating_mul(1 << retries).mul_f64(jitter);
     let delay = server_delay(status).map_or(backoff, |delay| delay.max(backoff));
     Some(delay.min(DELAY_MAX))
 }

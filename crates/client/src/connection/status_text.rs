@@ -51,27 +51,16 @@ pub(crate) fn is_timeout(status: &Status) -> bool {
         || (status.code() == Code::Cancelled && status.message() == LOCAL_TIMEOUT)
 }
 
-/// The code as the documentation of gRPC spells it.
-const fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
+/// The code as the documentation of gRPC spells it, such as `NOT_FOUND`.
+fn code_name(code: Code) -> String {
+    let mut name = String::new();
+    for character in format!("{code:?}").chars() {
+        if character.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(character.to_ascii_uppercase());
     }
+    name
 }
 
 fn summary_with(status: &Status, details: &ErrorDetails) -> String {
@@ -86,7 +75,6 @@ fn summary_with(status: &Status, details: &ErrorDetails) -> String {
     }
 }
 
-/// What the user can do.
 fn hint(server: &ServerArgs, status: &Status, details: &ErrorDetails) -> Option<String> {
     let info = details.error_info();
     match (status.code(), info.map(|info| info.reason.as_str())) {
@@ -110,7 +98,7 @@ fn hint(server: &ServerArgs, status: &Status, details: &ErrorDetails) -> Option<
         ),
         (Code::Unavailable, None) => Some(format!(
             "check that the server runs at {0}: invitectl health --server {0}",
-            server.address(),
+            server.address,
         )),
         _ if is_timeout(status) => Some(format!(
             "there was no answer within {}, and the call may or may not have taken effect: allow more time with --timeout",
@@ -129,11 +117,12 @@ fn hint(server: &ServerArgs, status: &Status, details: &ErrorDetails) -> Option<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::server_args;
     use std::collections::HashMap;
     use std::time::Duration;
 
     fn server() -> ServerArgs {
-        ServerArgs::at("http://127.0.0.1:1")
+        server_args("http://127.0.0.1:1")
     }
 
     #[test]

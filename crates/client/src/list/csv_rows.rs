@@ -10,20 +10,8 @@ use crate::list::list_row::{
 };
 use crate::list::utf8::Utf8Checker;
 
-/// The columns that a file may have.
-const COLUMNS: [&str; 11] = [
-    "email",
-    "role",
-    "inviter_user_id",
-    "redirect_url",
-    "locale",
-    "message",
-    "ttl",
-    "expire_time",
-    "notify",
-    "public_metadata",
-    "private_metadata",
-];
+const COLUMNS: &str = "email, role, inviter_user_id, redirect_url, locale, message, ttl, expire_time, notify, \
+                       public_metadata, private_metadata";
 /// Possible separators. The last one is used for a file with one column.
 const DELIMITERS: [u8; 3] = [b'\t', b';', b','];
 
@@ -31,6 +19,8 @@ const DELIMITERS: [u8; 3] = [b'\t', b';', b','];
 const HEADER_BYTES_MAX: u64 = 64 * 1024;
 /// First size of the buffer for the cells of a row. It doubles when a row needs more.
 const CELLS_BYTES_FIRST: usize = 1024;
+/// First number of cells that a row may have. It doubles when a row has more.
+const CELLS_COUNT_FIRST: usize = 16;
 
 pub(crate) struct CsvRows {
     input: ListInput,
@@ -39,23 +29,19 @@ pub(crate) struct CsvRows {
     columns: Vec<&'static str>,
     checker: Utf8Checker,
     /// The cells of the current row, one after the other.
-    cells: Vec<u8>,
-    /// Where each cell ends in `cells`.
+    text: Vec<u8>,
+    /// Where each cell ends in `text`.
     ends: Vec<usize>,
     /// Number of the next line, from 1.
-    line: u64,
-}
-
-/// The current row: its cells are in the buffers of [`CsvRows`].
-struct CsvRecord {
-    /// Line where the row starts, from 1.
+    next_line: u64,
+    /// Line where the current row starts, from 1.
     line: u64,
     cell_count: usize,
+    /// Why the current row cannot be used.
     problem: Option<String>,
 }
 
 impl CsvRows {
-    /// Reads the header.
     pub(crate) fn open(mut input: ListInput) -> Result<Self, ListError> {
         let mut header = Vec::new();
         loop {
@@ -73,71 +59,22 @@ impl CsvRows {
             parser: csv_core::ReaderBuilder::new().delimiter(delimiter).build(),
             columns: Vec::new(),
             checker: Utf8Checker::default(),
-            cells: vec![0; CELLS_BYTES_FIRST],
-            ends: vec![0; COLUMNS.len()],
+            text: vec![0; CELLS_BYTES_FIRST],
+            ends: vec![0; CELLS_COUNT_FIRST],
+            next_line: 1,
             line: 1,
+            cell_count: 0,
+            problem: None,
         };
-        let Some(record) = rows.read_record()? else {
-            return Err(ListError::invalid(
-                "the file is empty; its first line must name the columns",
-            ));
-        };
-        if let Some(problem) = record.problem {
+        if !rows.read_row()? {
+            let problem = "the file is empty; its first line must name the columns";
             return Err(ListError::invalid(problem));
         }
-        rows.columns = column_names(&rows.texts(&record)).map_err(ListError::Invalid)?;
+        if let Some(problem) = rows.problem {
+            return Err(ListError::invalid(problem));
+        }
+        rows.columns = column_names(&rows.cells()).map_err(ListError::Invalid)?;
         Ok(rows)
-    }
-
-    /// Reads a row into `cells` and `ends`.
-    fn read_record(&mut self) -> io::Result<Option<CsvRecord>> {
-        self.skip_line_breaks()?;
-        let line = self.line;
-        let (mut bytes, mut cell_count) = (0, 0);
-        let mut problem = None;
-        let mut is_too_long = false;
-        loop {
-            let input = self.input.fill_buf()?;
-            let is_file_end = input.is_empty();
-            let (result, read, written, ended) = self.parser.read_record(
-                input,
-                self.cells.get_mut(bytes..).unwrap_or_default(),
-                self.ends.get_mut(cell_count..).unwrap_or_default(),
-            );
-            let input = input.get(..read).unwrap_or_default();
-            self.line += line_breaks(input);
-            problem = problem.or(self.checker.check(input));
-            self.input.consume(read);
-            (bytes, cell_count) = (bytes + written, cell_count + ended);
-            match result {
-                ReadRecordResult::InputEmpty => {}
-                ReadRecordResult::OutputFull if bytes < ROW_BYTES_MAX => {
-                    self.cells.resize(self.cells.len() * 2, 0);
-                }
-                ReadRecordResult::OutputEndsFull if cell_count < ROW_BYTES_MAX => {
-                    self.ends.resize(self.ends.len() * 2, 0);
-                }
-                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
-                    // The rest of the row is read and dropped. A quote that is never closed extends to the end of the file.
-                    is_too_long = true;
-                    (bytes, cell_count) = (0, 0);
-                }
-                ReadRecordResult::Record => break,
-                ReadRecordResult::End => return Ok(None),
-            }
-            if is_file_end {
-                problem = problem.or(self.checker.finish());
-            }
-        }
-        if is_too_long {
-            cell_count = 0;
-            problem = Some(format!("{ROW_TOO_LONG} (is a closing quote missing?)"));
-        }
-        Ok(Some(CsvRecord {
-            line,
-            cell_count,
-            problem,
-        }))
     }
 
     /// Skips empty lines here, because the parser does not count them.
@@ -150,70 +87,105 @@ impl CsvRows {
                 return Ok(());
             }
             let input = input.get(..length).unwrap_or_default();
-            self.line += line_breaks(input);
+            self.next_line += line_breaks(input);
             self.checker.check(input);
             self.input.consume(length);
         }
     }
 
-    fn texts(&self, record: &CsvRecord) -> Vec<&str> {
+    fn cells(&self) -> Vec<&str> {
         let mut start = 0;
-        let ends = self.ends.get(..record.cell_count).unwrap_or_default();
+        let ends = self.ends.get(..self.cell_count).unwrap_or_default();
         let cell = |end: &usize| {
-            let cell = self.cells.get(start..*end).unwrap_or_default();
+            let cell = self.text.get(start..*end).unwrap_or_default();
             start = *end;
             str::from_utf8(cell).unwrap_or_default()
         };
         ends.iter().map(cell).collect()
     }
 
-    /// The address of a row, valid or not.
     fn email(&self, cells: &[&str]) -> String {
-        let index = self.columns.iter().position(|name| *name == "email");
-        let cell = index.and_then(|index| cells.get(index));
-        cell.copied().unwrap_or_default().to_owned()
+        let mut named = self.columns.iter().zip(cells);
+        let cell = named.find(|(name, _)| **name == "email");
+        cell.map(|(_, cell)| *cell).unwrap_or_default().to_owned()
     }
 
     fn values(&self, cells: &[&str]) -> Result<RowValues, String> {
         if cells.len() != self.columns.len() {
             return Err(wrong_cell_count(cells.len(), self.columns.len()));
         }
-        let mut values = RowValues::default();
+        let mut values = Map::new();
         let filled = self.columns.iter().zip(cells);
         for (column, cell) in filled.filter(|(_, cell)| !cell.is_empty()) {
-            let text = Some((*cell).to_owned());
-            match *column {
-                "role" => values.role = text,
-                "inviter_user_id" => values.inviter_user_id = text,
-                "redirect_url" => values.redirect_url = text,
-                "locale" => values.locale = text,
-                "message" => values.message = text,
-                "ttl" => values.ttl = text,
-                "expire_time" => values.expire_time = text,
-                "notify" => values.notify = Some(parse_notify(cell)?),
-                "public_metadata" => values.public_metadata = Some(parse_metadata(column, cell)?),
-                "private_metadata" => values.private_metadata = Some(parse_metadata(column, cell)?),
-                _ => values.email = text,
-            }
+            let value = match *column {
+                "notify" => parse_notify(cell)?.into(),
+                "public_metadata" | "private_metadata" => {
+                    let object = serde_json::from_str(cell).map(Value::Object);
+                    object.map_err(|_| format!("{column} must be a JSON object"))?
+                }
+                _ => Value::from(*cell),
+            };
+            values.insert((*column).to_owned(), value);
         }
-        Ok(values)
+        serde_json::from_value(values.into()).map_err(|error| error.to_string())
     }
 }
 
 impl RowParser for CsvRows {
-    fn next_entry(&mut self, defaults: &RowDefaults) -> io::Result<Option<ListEntry>> {
-        let Some(record) = self.read_record()? else {
-            return Ok(None);
-        };
-        let cells = self.texts(&record);
-        let values = record.problem.map_or_else(|| self.values(&cells), Err);
-        let invitee = values.and_then(|values| values.into_invitee(record.line, defaults));
-        let email = || self.email(&cells);
-        Ok(Some(ListEntry::new(record.line, invitee, email)))
+    fn read_row(&mut self) -> io::Result<bool> {
+        self.skip_line_breaks()?;
+        self.line = self.next_line;
+        self.problem = None;
+        let (mut bytes, mut cell_count) = (0, 0);
+        let mut is_too_long = false;
+        loop {
+            let input = self.input.fill_buf()?;
+            let is_file_end = input.is_empty();
+            let (result, read, written, ended) = self.parser.read_record(
+                input,
+                self.text.get_mut(bytes..).unwrap_or_default(),
+                self.ends.get_mut(cell_count..).unwrap_or_default(),
+            );
+            let input = input.get(..read).unwrap_or_default();
+            self.next_line += line_breaks(input);
+            self.problem = self.problem.take().or(self.checker.check(input));
+            self.input.consume(read);
+            (bytes, cell_count) = (bytes + written, cell_count + ended);
+            match result {
+                ReadRecordResult::InputEmpty => {}
+                ReadRecordResult::OutputFull if bytes < ROW_BYTES_MAX => {
+                    self.text.resize(self.text.len() * 2, 0);
+                }
+                ReadRecordResult::OutputEndsFull if cell_count < ROW_BYTES_MAX => {
+                    self.ends.resize(self.ends.len() * 2, 0);
+                }
+                ReadRecordResult::OutputFull | ReadRecordResult::OutputEndsFull => {
+                    // The rest of the row is read and dropped. A quote that is never closed extends to the end of the file.
+                    is_too_long = true;
+                    (bytes, cell_count) = (0, 0);
+                }
+                ReadRecordResult::Record => break,
+                ReadRecordResult::End => return Ok(false),
+            }
+            if is_file_end {
+                self.problem = self.problem.take().or(self.checker.finish());
+            }
+        }
+        self.cell_count = if is_too_long { 0 } else { cell_count };
+        if is_too_long {
+            self.problem = Some(format!("{ROW_TOO_LONG} (is a closing quote missing?)"));
+        }
+        Ok(true)
     }
 
-    fn skip_row(&mut self) -> io::Result<bool> {
-        Ok(self.read_record()?.is_some())
+    fn entry(&self, defaults: &RowDefaults) -> ListEntry {
+        let cells = self.cells();
+        let values = self
+            .problem
+            .clone()
+            .map_or_else(|| self.values(&cells), Err);
+        let invitee = values.and_then(|values| values.into_invitee(self.line, defaults));
+        ListEntry::new(self.line, invitee, || self.email(&cells))
     }
 }
 
@@ -233,24 +205,23 @@ fn wrong_cell_count(found: usize, expected: usize) -> String {
 
 /// The known columns of a header, in its order. The error has all problems.
 fn column_names(header: &[&str]) -> Result<Vec<&'static str>, Vec<String>> {
-    let known = COLUMNS.join(", ");
     let mut columns = Vec::with_capacity(header.len());
     let mut problems = Vec::new();
     for name in header {
         let lowered = name.trim().to_ascii_lowercase();
-        match COLUMNS.into_iter().find(|column| *column == lowered) {
+        match COLUMNS.split(", ").find(|column| *column == lowered) {
             Some(column) if columns.contains(&column) => {
                 problems.push(format!("the column {column} is there twice"));
             }
             Some(column) => columns.push(column),
             None => problems.push(format!(
-                "unknown column {name:?}; known columns are {known}"
+                "unknown column {name:?}; known columns are {COLUMNS}"
             )),
         }
     }
     if problems.is_empty() && !columns.contains(&"email") {
         problems.push(format!(
-            "the column email is missing; known columns are {known}"
+            "the column email is missing; known columns are {COLUMNS}"
         ));
     }
     if problems.is_empty() {
@@ -279,10 +250,6 @@ fn parse_notify(cell: &str) -> Result<bool, String> {
         "false" | "no" | "0" => Ok(false),
         _ => Err("notify must be true or false".to_owned()),
     }
-}
-
-fn parse_metadata(column: &str, cell: &str) -> Result<Map<String, Value>, String> {
-    serde_json::from_str(cell).map_err(|_| format!("{column} must be a JSON object"))
 }
 
 #[cfg(test)]
@@ -401,9 +368,9 @@ mod tests {
     #[test]
     fn empty_cells_take_the_defaults() {
         let defaults = RowDefaults {
-            role: "member".to_owned(),
-            locale: "de".to_owned(),
-            ttl: Some(Duration::from_hours(1)),
+            role: Some("member".to_owned()),
+            locale: Some("de".to_owned()),
+            ttl: Some(Duration::from_hours(1).into()),
             ..RowDefaults::default()
         };
         let invitees = read_csv(b"email,role,ttl\na@b.co,admin,\nc@d.co,,2h\n", &defaults).unwrap();

@@ -34,7 +34,6 @@ pub(crate) struct ListReader {
 }
 
 impl ListReader {
-    /// Reads the byte order mark and the header.
     pub(crate) fn open(
         input: impl BufRead + Send + 'static,
         format: ListFormat,
@@ -55,21 +54,21 @@ impl ListReader {
         &mut self,
         defaults: &RowDefaults,
     ) -> Result<Option<ListEntry>, ListError> {
-        let entry = self.rows.next_entry(defaults)?;
-        if entry.is_none() && !self.has_rows {
+        let is_row = self.rows.read_row()?;
+        if !is_row && !self.has_rows {
             return Err(ListError::invalid(match self.format {
                 ListFormat::Csv => "the file has a header but no rows",
                 ListFormat::Ndjson => "the file is empty",
             }));
         }
         self.has_rows = true;
-        Ok(entry)
+        Ok(is_row.then(|| self.rows.entry(defaults)))
     }
 
     /// Counts the remaining rows without parsing their values.
     pub(crate) fn count_rows(mut self) -> io::Result<u64> {
         let mut count = 0;
-        while self.rows.skip_row()? {
+        while self.rows.read_row()? {
             count += 1;
         }
         Ok(count)

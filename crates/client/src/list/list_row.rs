@@ -28,7 +28,6 @@ pub(crate) enum ListEntry {
     Invitee(Box<Invitee>),
     /// A row that cannot be sent.
     Unreadable {
-        /// Line of the file where the row starts, from 1.
         line: u64,
         /// The address, or an empty text if the row has none that can be read.
         email: String,
@@ -54,7 +53,6 @@ impl ListEntry {
     }
 }
 
-/// Why a list cannot be read any further.
 #[derive(Debug)]
 pub(crate) enum ListError {
     Io(io::Error),
@@ -74,23 +72,32 @@ impl From<io::Error> for ListError {
     }
 }
 
-/// Reads the rows of one file format.
 pub(crate) trait RowParser: Send {
-    /// The next row, or `None` at the end.
-    fn next_entry(&mut self, defaults: &RowDefaults) -> io::Result<Option<ListEntry>>;
+    /// Reads the next row without parsing its values. Returns whether there was one.
+    fn read_row(&mut self) -> io::Result<bool>;
 
-    /// Skips the next row without parsing its values. Returns whether there was one.
-    fn skip_row(&mut self) -> io::Result<bool>;
+    /// Parses the row that was read last.
+    fn entry(&self, defaults: &RowDefaults) -> ListEntry;
 }
 
 /// Values for rows that leave a value out.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, clap::Args)]
 pub(crate) struct RowDefaults {
-    pub(crate) role: String,
-    pub(crate) message: String,
-    pub(crate) locale: String,
-    pub(crate) redirect_url: String,
-    pub(crate) ttl: Option<Duration>,
+    /// Role for rows without one [default: that of the organization]
+    #[arg(long)]
+    pub(crate) role: Option<String>,
+    /// Personal note for rows without one
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) message: Option<String>,
+    /// Language of the email for rows without one [default: that of the organization]
+    #[arg(long)]
+    pub(crate) locale: Option<String>,
+    /// Lifetime of invitations, such as 7d, for rows without one [default: that of the server]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) ttl: Option<humantime::Duration>,
+    /// Where people continue after accepting, for rows without a URL
+    #[arg(long, value_name = "URL")]
+    pub(crate) redirect_url: Option<String>,
 }
 
 /// The values of one row. The names are those of CSV columns and of JSON members.
@@ -118,9 +125,11 @@ impl RowValues {
             }
             (None, Some(time)) => Some(Expiry::ExpireTime(parse_time(time)?)),
             (Some(ttl), None) => Some(to_expiry(parse_ttl(ttl)?)?),
-            (None, None) => defaults.ttl.map(to_expiry).transpose()?,
+            (None, None) => defaults.ttl.map(|ttl| to_expiry(*ttl)).transpose()?,
         };
-        let or = |value: Option<String>, default: &String| value.unwrap_or_else(|| default.clone());
+        let or = |value: Option<String>, default: &Option<String>| {
+            value.or_else(|| default.clone()).unwrap_or_default()
+        };
         let item = NewInvitation {
             email: self.email.unwrap_or_default(),
             role: or(self.role, &defaults.role),

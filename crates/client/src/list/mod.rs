@@ -12,9 +12,6 @@ mod utf8;
 
 #[cfg(test)]
 pub(crate) use list_reader::tests::read_csv;
-
 pub(crate) use list_reader::{ListFormat, ListReader};
-
 pub(crate) use list_row::{Invitee, ListEntry, ListError, RowDefaults};
-
 pub(crate) use utf8::Utf8Checker;

@@ -14,6 +14,8 @@ pub(crate) struct NdjsonRows {
     text: Vec<u8>,
     /// Number of the current line, from 1.
     line: u64,
+    /// Why the current line cannot be used.
+    problem: Option<String>,
 }
 
 impl NdjsonRows {
@@ -23,6 +25,7 @@ impl NdjsonRows {
             checker: Utf8Checker::default(),
             text: Vec::new(),
             line: 0,
+            problem: None,
         }
     }
 
@@ -32,12 +35,14 @@ impl NdjsonRows {
         let email = value.get("email").and_then(serde_json::Value::as_str);
         email.unwrap_or_default().to_owned()
     }
+}
 
-    /// Reads the next line that is not empty into `text`. The inner result has the problem of a line that cannot be used.
-    fn read_line(&mut self) -> io::Result<Option<Result<(), String>>> {
+impl RowParser for NdjsonRows {
+    /// Skips empty lines.
+    fn read_row(&mut self) -> io::Result<bool> {
         loop {
             self.text.clear();
-            let mut problem = None;
+            self.problem = None;
             let mut is_too_long = false;
             let (mut is_line_end, mut is_file_end) = (false, false);
             while !is_line_end {
@@ -47,7 +52,7 @@ impl NdjsonRows {
                 is_line_end = is_file_end || length.is_some();
                 let length = length.map_or(input.len(), |length| length + 1);
                 let input = input.get(..length).unwrap_or_default();
-                problem = problem.or(self.checker.check(input));
+                self.problem = self.problem.take().or(self.checker.check(input));
                 if self.text.len() + length > ROW_BYTES_MAX {
                     is_too_long = true;
                 } else {
@@ -56,38 +61,28 @@ impl NdjsonRows {
                 self.input.consume(length);
             }
             if is_file_end {
-                problem = problem.or(self.checker.finish());
+                self.problem = self.problem.take().or(self.checker.finish());
             }
             self.line += 1;
             if is_too_long {
                 self.text.clear();
-                return Ok(Some(Err(ROW_TOO_LONG.to_owned())));
+                self.problem = Some(ROW_TOO_LONG.to_owned());
+                return Ok(true);
             }
-            if !self.text.trim_ascii().is_empty() {
-                return Ok(Some(problem.map_or(Ok(()), Err)));
-            }
-            if is_file_end {
-                return Ok(None);
+            let is_blank = self.text.trim_ascii().is_empty();
+            if !is_blank || is_file_end {
+                return Ok(!is_blank);
             }
         }
     }
-}
 
-impl RowParser for NdjsonRows {
-    fn next_entry(&mut self, defaults: &RowDefaults) -> io::Result<Option<ListEntry>> {
-        let Some(read) = self.read_line()? else {
-            return Ok(None);
-        };
-        let invitee = read.and_then(|()| {
-            serde_json::from_slice::<RowValues>(&self.text)
-                .map_err(|error| parse_problem(&error))?
-                .into_invitee(self.line, defaults)
-        });
-        Ok(Some(ListEntry::new(self.line, invitee, || self.email())))
-    }
-
-    fn skip_row(&mut self) -> io::Result<bool> {
-        Ok(self.read_line()?.is_some())
+    fn entry(&self, defaults: &RowDefaults) -> ListEntry {
+        let values = self.problem.clone().map_or_else(
+            || serde_json::from_slice(&self.text).map_err(|error| parse_problem(&error)),
+            Err,
+        );
+        let invitee = values.and_then(|values: RowValues| values.into_invitee(self.line, defaults));
+        ListEntry::new(self.line, invitee, || self.email())
     }
 }
 

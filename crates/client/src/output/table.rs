@@ -32,7 +32,6 @@ impl Table {
         table
     }
 
-    /// A table of names and values without a header.
     pub(crate) fn of_facts<'text>(facts: impl IntoIterator<Item = (&'text str, String)>) -> Self {
         let mut table = Self::styled(TableStyle::new());
         for (name, value) in facts {

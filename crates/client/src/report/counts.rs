@@ -66,7 +66,6 @@ impl DeliveryCounts {
         counts
     }
 
-    /// The counts of one email in this state.
     pub(crate) fn of_state(state: DeliveryState) -> Self {
         let mut counts = Self::default();
         counts.add(state, 1);

@@ -8,51 +8,33 @@ use invitations_command::error::Exit;
 use crate::output::{Table, escaped, reason_name};
 use crate::proto::ItemError;
 
-/// The results of all calls of a command.
 #[derive(Default)]
 pub(crate) struct ItemReport {
-    succeeded: usize,
-    refused: Vec<RefusedInvitation>,
-}
-
-struct RefusedInvitation {
-    invitation_id: String,
-    reason: String,
-    message: String,
+    pub(crate) succeeded: usize,
+    /// The ids of invitations, and why they were refused.
+    refused: Vec<(String, ItemError)>,
 }
 
 impl ItemReport {
     pub(crate) fn add(&mut self, invitation_id: String, error: Option<ItemError>) {
         match error {
             None => self.succeeded += 1,
-            Some(error) => self.refused.push(RefusedInvitation {
-                invitation_id,
-                reason: reason_name(error.reason),
-                message: error.message,
-            }),
+            Some(error) => self.refused.push((invitation_id, error)),
         }
     }
 
-    pub(crate) const fn succeeded(&self) -> usize {
-        self.succeeded
-    }
-
-    /// [`Exit::Partial`] if anything was refused.
     pub(crate) const fn exit(&self) -> Exit {
         Exit::partial_if(!self.refused.is_empty())
     }
 
     /// Writes what was refused, and a last line with all counts for scripts; `verb` is for example "resent".
     pub(crate) fn write(&self, verb: &str, out: &mut dyn Write) -> io::Result<()> {
-        let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
         let mut table = Table::new(["Invitation", "Reason", "Explanation"], &[]);
-        for refused in &self.refused {
-            *reasons.entry(&refused.reason).or_default() += 1;
-            table.add_row([
-                escaped(&refused.invitation_id),
-                refused.reason.clone(),
-                escaped(&refused.message),
-            ]);
+        for (invitation_id, error) in &self.refused {
+            let reason = reason_name(error.reason);
+            *reasons.entry(reason.clone()).or_default() += 1;
+            table.add_row([escaped(invitation_id), reason, escaped(&error.message)]);
         }
         if !table.is_empty() {
             table.never_wrap(0);
@@ -60,16 +42,14 @@ impl ItemReport {
             table.write(out)?;
             writeln!(out)?;
         }
-        let reasons = reasons
-            .iter()
-            .map(|(reason, count)| format!(", {count} {reason}"));
+        let reasons = reasons.iter();
+        let reasons = reasons.map(|(reason, count)| format!(", {count} {reason}"));
+        let reasons: String = reasons.collect();
+        let (succeeded, refused) = (self.succeeded, self.refused.len());
+        let total = succeeded + refused;
         writeln!(
             out,
-            "{verb} {} of {}: {} refused{}",
-            self.succeeded,
-            self.succeeded + self.refused.len(),
-            self.refused.len(),
-            reasons.collect::<String>(),
+            "{verb} {succeeded} of {total}: {refused} refused{reasons}"
         )
     }
 }
@@ -99,6 +79,6 @@ mod tests {
             out.ends_with("\n\nresent 1 of 2: 1 refused, 1 REVOKED\n"),
             "{out}"
         );
-        assert_eq!((report.succeeded(), report.exit()), (1, Exit::Partial));
+        assert_eq!((report.succeeded, report.exit()), (1, Exit::Partial));
     }
 }

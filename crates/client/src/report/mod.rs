@@ -3,18 +3,12 @@
 mod counts;
 mod item_report;
 mod report_file;
-mod row_matching;
 mod row_result;
 mod send_report;
 
 pub(crate) use counts::{DeliveryCounts, OutcomeCounts};
-
 pub(crate) use item_report::ItemReport;
-
 pub(crate) use report_file::ReportFile;
-
-pub(crate) use row_matching::{CreateResult, match_response, with_line_numbers};
-
 pub(crate) use row_result::{RowDelivery, RowOutcome, RowResult};
-
+pub(crate) use row_result::{match_response, with_line_numbers};
 pub(crate) use send_report::{ReportOptions, SendReport};

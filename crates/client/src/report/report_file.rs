@@ -13,18 +13,7 @@ use invitations_command::error::CommandError;
 use crate::output::{delivery_state_name, replace_file};
 use crate::report::row_result::{RowDelivery, RowOutcome, RowResult};
 
-const HEADER: [&str; 9] = [
-    "line",
-    "email",
-    "outcome",
-    "reason",
-    "explanation",
-    "invitation_id",
-    "batch_id",
-    "mail",
-    "mail_error",
-];
-/// Indexes in [`HEADER`].
+const HEADER: &str = "line,email,outcome,reason,explanation,invitation_id,batch_id,mail,mail_error";
 const INVITATION_ID: usize = 5;
 const MAIL: usize = 7;
 /// Characters that start a formula in a spreadsheet (OWASP, CSV injection).
@@ -40,7 +29,7 @@ impl ReportFile {
     pub(crate) fn create(path: &Path) -> Result<Self, CommandError> {
         let create = || {
             let mut writer = csv::Writer::from_path(path)?;
-            writer.write_record(HEADER)?;
+            writer.write_record(HEADER.split(','))?;
             writer.flush()?;
             Ok(writer)
         };
@@ -69,11 +58,10 @@ impl ReportFile {
         let write = || {
             self.writer.flush()?;
             // A pipe or a terminal cannot be read again.
-            if fs::metadata(&self.path)?.is_file() {
-                replace_file(&self.path, |part| copy(&self.path, part, delivery_of))
-            } else {
-                Ok(())
+            if !fs::metadata(&self.path)?.is_file() {
+                return Ok(());
             }
+            replace_file(&self.path, |part| copy(&self.path, part, delivery_of))
         };
         write().map_err(|source| CommandError::file("write", &self.path, source))
     }
@@ -84,11 +72,8 @@ fn write_row(writer: &mut csv::Writer<File>, row: &RowResult) -> io::Result<()> 
         RowOutcome::Refused { reason, message } => (reason.as_str(), message.as_str()),
         _ => ("", ""),
     };
-    let [state, error] = row
-        .delivery
-        .as_ref()
-        .map(delivery_cells)
-        .unwrap_or_default();
+    let delivery = row.delivery.as_ref();
+    let [state, error] = delivery.map(delivery_cells).unwrap_or_default();
     let has_invitation = !row.invitation_id.is_empty();
     writer.write_record([
         row.line.to_string().as_str(),

@@ -1,6 +1,15 @@
 //! The result of one row of a list: what the server did, and the delivery of the email.
+//!
+//! The server identifies an item by its index in the request. A user identifies a row by its line in the file.
 
-use crate::proto::{DeliveryState, Invitation};
+use std::fmt::Write as _;
+
+use crate::list::Invitee;
+use crate::output::reason_name;
+use crate::proto::{
+    BulkCreateResponse, BulkCreateResult, CreateOutcome, DeliveryState, ErrorReason, Invitation,
+    ItemError,
+};
 
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct RowResult {
@@ -65,7 +74,49 @@ impl RowDelivery {
 }
 
 impl RowResult {
-    /// A row that has no invitation.
+    /// The result of the server for a row; `line_of` returns the line of the item with an index.
+    pub(crate) fn new(
+        invitee: &Invitee,
+        result: BulkCreateResult,
+        batch_id: &str,
+        line_of: impl Fn(i64) -> Option<u64>,
+    ) -> Self {
+        let outcome = result.outcome();
+        let invitation = result.invitation.unwrap_or_default();
+        let outcome = match outcome {
+            CreateOutcome::Created => RowOutcome::Created,
+            CreateOutcome::Existing => RowOutcome::Existing,
+            CreateOutcome::Resent => RowOutcome::Resent,
+            CreateOutcome::Replaced => RowOutcome::Replaced,
+            CreateOutcome::Failed | CreateOutcome::Unspecified => {
+                let error = result.error.unwrap_or_default();
+                let mut message = message_of(&error, line_of);
+                let is_of_this_list = !batch_id.is_empty() && invitation.batch_id == batch_id;
+                if is_of_this_list && error.reason() == ErrorReason::AlreadyInvited {
+                    message.push_str(" (by an earlier row of this list)");
+                }
+                let reason = reason_name(error.reason);
+                RowOutcome::Refused { reason, message }
+            }
+        };
+        let has_email = matches!(
+            outcome,
+            RowOutcome::Created | RowOutcome::Resent | RowOutcome::Replaced
+        );
+        Self {
+            line: invitee.line,
+            email: invitee.item.email.clone(),
+            outcome,
+            delivery: RowDelivery::of(&invitation).filter(|_| has_email),
+            batch_id: if invitation.batch_id.is_empty() {
+                batch_id.to_owned()
+            } else {
+                invitation.batch_id
+            },
+            invitation_id: invitation.id,
+        }
+    }
+
     pub(crate) fn refused(line: u64, email: String, reason: String, message: String) -> Self {
         Self {
             line,
@@ -75,5 +126,147 @@ impl RowResult {
             batch_id: String::new(),
             delivery: None,
         }
+    }
+}
+
+/// Adds the line of the file to each line that starts with a field of an item, such as `invitations[3].email`.
+pub(crate) fn with_line_numbers(text: &str, chunk: &[Invitee]) -> String {
+    let lines = text.lines().map(|line| {
+        let index = line
+            .trim_start()
+            .strip_prefix("invitations[")
+            .and_then(|rest| rest.split_once(']'))
+            .and_then(|(index, _)| index.parse::<usize>().ok());
+        match index.and_then(|index| chunk.get(index)) {
+            Some(invitee) => format!("  line {}: {}", invitee.line, line.trim_start()),
+            None => line.to_owned(),
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The results of a `BulkCreate` in the order of the list. Fails if the response does not fit the request.
+pub(crate) fn match_response(
+    chunk: &[Invitee],
+    mut response: BulkCreateResponse,
+) -> Result<Vec<RowResult>, String> {
+    response.results.sort_by_key(|result| result.index);
+    let indexes = response.results.iter().map(|result| result.index);
+    if !indexes.eq((0..).take(chunk.len())) {
+        return Err("the server did not return exactly one result for each row".to_owned());
+    }
+    let line_of = |index: i64| Some(chunk.get(usize::try_from(index).ok()?)?.line);
+    let rows = chunk.iter().zip(response.results);
+    let rows =
+        rows.map(|(invitee, result)| RowResult::new(invitee, result, &response.batch_id, line_of));
+    Ok(rows.collect())
+}
+
+/// All violations in one sentence. If the error refers to another row, its line is added.
+fn message_of(error: &ItemError, line_of: impl Fn(i64) -> Option<u64>) -> String {
+    let mut message = if error.violations.len() > 1 {
+        let violations = error.violations.iter();
+        let violations =
+            violations.map(|violation| format!("{}: {}", violation.field, violation.message));
+        violations.collect::<Vec<_>>().join("; ")
+    } else {
+        error.message.clone()
+    };
+    let first_index = error.metadata.get("first_index");
+    let first_line = first_index.and_then(|index| line_of(index.parse().ok()?));
+    if let Some(line) = first_line {
+        let _ = write!(message, " (line {line})");
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::list::{RowDefaults, read_csv};
+    use crate::proto::ItemViolation;
+
+    fn chunk() -> Vec<Invitee> {
+        read_csv(b"email\na@b.co\n\nplain\n", &RowDefaults::default()).unwrap_or_default()
+    }
+
+    fn line_of(index: i64) -> Option<u64> {
+        Some(chunk().get(usize::try_from(index).ok()?)?.line)
+    }
+
+    fn response(indexes: &[i32]) -> BulkCreateResponse {
+        let result = |index: &i32| BulkCreateResult {
+            index: *index,
+            outcome: CreateOutcome::Created.into(),
+            ..Default::default()
+        };
+        BulkCreateResponse {
+            batch_id: "new".to_owned(),
+            results: indexes.iter().map(result).collect(),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn results_can_have_any_order() {
+        let lines = |indexes: &[i32]| {
+            let rows = match_response(&chunk(), response(indexes)).ok()?;
+            Some(rows.iter().map(|row| row.line).collect::<Vec<_>>())
+        };
+        assert_eq!(lines(&[0, 1]), Some(vec![2, 4]));
+        assert_eq!(lines(&[1, 0]), Some(vec![2, 4]));
+        for wrong in [&[0][..], &[0, 0], &[0, 2], &[0, -1], &[0, 1, 1]] {
+            assert_eq!(lines(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_batch_that_created_its_invitation() {
+        let mut response = response(&[0, 1]);
+        response.results[1].set_outcome(CreateOutcome::Resent);
+        response.results[1].invitation = Some(Invitation {
+            batch_id: "old".to_owned(),
+            ..Default::default()
+        });
+        let rows = match_response(&chunk(), response).unwrap_or_default();
+        let batches: Vec<_> = rows.iter().map(|row| row.batch_id.as_str()).collect();
+        assert_eq!(batches, ["new", "old"]);
+    }
+
+    #[test]
+    fn the_message_has_all_violations_of_a_row() {
+        let violation = |field: &str, message: &str| ItemViolation {
+            field: field.to_owned(),
+            message: message.to_owned(),
+            ..Default::default()
+        };
+        let mut error = ItemError {
+            reason: ErrorReason::EmailInvalid.into(),
+            message: "is not an address".to_owned(),
+            violations: vec![violation("email", "is not an address")],
+            ..Default::default()
+        };
+        assert_eq!(message_of(&error, line_of), "is not an address");
+        error.violations.push(violation("role", "is not a role"));
+        assert_eq!(
+            message_of(&error, line_of),
+            "email: is not an address; role: is not a role"
+        );
+        error.violations.clear();
+        error
+            .metadata
+            .insert("first_index".to_owned(), "1".to_owned());
+        assert_eq!(message_of(&error, line_of), "is not an address (line 4)");
+    }
+
+    #[test]
+    fn violations_of_an_atomic_call_have_line_numbers() {
+        let chunk =
+            read_csv(b"email\n\na@b.co\nplain\n", &RowDefaults::default()).unwrap_or_default();
+        let text = "BulkCreate failed: x\n  invitations[1].email: is not an address\n  other: y";
+        assert_eq!(
+            with_line_numbers(text, &chunk),
+            "BulkCreate failed: x\n  line 4: invitations[1].email: is not an address\n  other: y"
+        );
     }
 }

@@ -15,7 +15,6 @@ pub(crate) struct ReportOptions {
     pub(crate) is_dry_run: bool,
     /// The command waited for the emails, so the delivery states are known.
     pub(crate) has_waited: bool,
-    /// Show every row, not only those that need attention.
     pub(crate) shows_all: bool,
 }
 
@@ -26,9 +25,10 @@ const REFUSED_KEPT_MAX: usize = 1_000;
 
 #[derive(Default)]
 pub(crate) struct SendReport {
-    outcomes: OutcomeCounts,
+    pub(crate) outcomes: OutcomeCounts,
     reasons: BTreeMap<String, u64>,
-    queued_count: u64,
+    /// All emails are waiting until the command has waited for them.
+    pub(crate) deliveries: DeliveryCounts,
     rows: Vec<RowResult>,
     /// Refused rows that were not kept.
     refused_omitted: u64,
@@ -37,31 +37,15 @@ pub(crate) struct SendReport {
 impl SendReport {
     pub(crate) fn add(&mut self, row: RowResult) {
         self.outcomes.add(&row.outcome);
-        self.queued_count += u64::from(row.delivery.is_some());
+        self.deliveries.waiting += u64::from(row.delivery.is_some());
         let mut room = ROWS_KEPT_MAX;
-        let is_refused = if let RowOutcome::Refused { reason, .. } = &row.outcome {
+        if let RowOutcome::Refused { reason, .. } = &row.outcome {
             *self.reasons.entry(reason.clone()).or_default() += 1;
             room += REFUSED_KEPT_MAX;
-            true
-        } else {
-            false
-        };
+            self.refused_omitted += u64::from(self.rows.len() >= room);
+        }
         if self.rows.len() < room {
             self.rows.push(row);
-        } else if is_refused {
-            self.refused_omitted += 1;
-        }
-    }
-
-    pub(crate) const fn outcomes(&self) -> OutcomeCounts {
-        self.outcomes
-    }
-
-    /// The delivery counts of a command that does not wait: all emails are queued.
-    pub(crate) fn queued(&self) -> DeliveryCounts {
-        DeliveryCounts {
-            waiting: self.queued_count,
-            ..DeliveryCounts::default()
         }
     }
 
@@ -74,33 +58,21 @@ impl SendReport {
         }
     }
 
-    /// [`Exit::Partial`] if a row was refused or an email failed.
-    pub(crate) const fn exit(&self, deliveries: DeliveryCounts) -> Exit {
-        Exit::partial_if(self.outcomes.refused > 0 || deliveries.failed > 0)
+    pub(crate) const fn exit(&self) -> Exit {
+        Exit::partial_if(self.outcomes.refused > 0 || self.deliveries.failed > 0)
     }
 
     /// Writes the counts, the rows that need attention (or all rows), and the last line.
-    pub(crate) fn write(
-        &self,
-        deliveries: DeliveryCounts,
-        options: ReportOptions,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        self.write_counts(deliveries, options, out)?;
+    pub(crate) fn write(&self, options: ReportOptions, out: &mut dyn Write) -> io::Result<()> {
+        self.write_counts(options, out)?;
         let is_shown = |row: &&RowResult| options.shows_all || needs_attention(row);
         let shown: Vec<&RowResult> = self.rows.iter().filter(is_shown).collect();
-        let omitted = self.omitted(&shown, deliveries, options);
+        let omitted = self.omitted(&shown, options);
         if !shown.is_empty() {
             let header = ["Line", "Address", "Outcome", "Email", "Explanation"];
             let mut table = Table::new(header, &[0]);
             for row in shown {
-                table.add_row([
-                    row.line.to_string(),
-                    address(row),
-                    outcome_or_reason(row),
-                    email_state(row, options),
-                    explanation(row),
-                ]);
+                table.add_row(cells(row, options));
             }
             table.never_wrap(2);
             writeln!(out)?;
@@ -112,30 +84,24 @@ impl SendReport {
                 "{omitted} more rows are not shown; --report writes all rows to a file"
             )?;
         }
-        writeln!(out, "\n{}", self.last_line(deliveries, options))
+        writeln!(out, "\n{}", self.last_line(options))
     }
 
     /// How many rows should be shown but were not kept.
-    fn omitted(
-        &self,
-        shown: &[&RowResult],
-        deliveries: DeliveryCounts,
-        options: ReportOptions,
-    ) -> u64 {
+    fn omitted(&self, shown: &[&RowResult], options: ReportOptions) -> u64 {
         if options.shows_all {
             return self.outcomes.total() - self.rows.len() as u64;
         }
-        let emails_omitted = if options.has_waited {
-            let emails_shown = shown.iter().filter(|row| row.delivery.is_some()).count() as u64;
-            (deliveries.failed + deliveries.deferred).saturating_sub(emails_shown)
-        } else {
-            0
-        };
-        self.refused_omitted + emails_omitted
+        if !options.has_waited {
+            return self.refused_omitted;
+        }
+        let emails_shown = shown.iter().filter(|row| row.delivery.is_some()).count() as u64;
+        let emails = self.deliveries.failed + self.deliveries.deferred;
+        self.refused_omitted + emails.saturating_sub(emails_shown)
     }
 
     /// One line with all counts, for scripts.
-    fn last_line(&self, deliveries: DeliveryCounts, options: ReportOptions) -> String {
+    fn last_line(&self, options: ReportOptions) -> String {
         let verb = if options.is_dry_run {
             "would invite"
         } else {
@@ -144,9 +110,9 @@ impl SendReport {
         let emails = if options.is_dry_run {
             "none in a dry run".to_owned()
         } else if options.has_waited {
-            list_counts(&deliveries.named())
+            list_counts(&self.deliveries.named())
         } else {
-            format!("{} queued", deliveries.total())
+            format!("{} queued", self.deliveries.total())
         };
         let outcomes = self.outcomes;
         format!(
@@ -157,12 +123,7 @@ impl SendReport {
         )
     }
 
-    fn write_counts(
-        &self,
-        deliveries: DeliveryCounts,
-        options: ReportOptions,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
+    fn write_counts(&self, options: ReportOptions, out: &mut dyn Write) -> io::Result<()> {
         let reasons = self.reasons();
         let remarks = [
             "a new invitation",
@@ -172,7 +133,7 @@ impl SendReport {
             &reasons,
         ];
         count_table("Rows", self.outcomes.named(), remarks).write(out)?;
-        if !options.has_waited || deliveries.total() == 0 {
+        if !options.has_waited || self.deliveries.total() == 0 {
             return Ok(());
         }
         let remarks = [
@@ -183,7 +144,7 @@ impl SendReport {
             "the invitation ended or was sent again",
         ];
         writeln!(out)?;
-        count_table("Emails", deliveries.named(), remarks).write(out)
+        count_table("Emails", self.deliveries.named(), remarks).write(out)
     }
 
     /// The reasons of refused rows with their counts, the most frequent first.
@@ -221,35 +182,25 @@ fn needs_attention(row: &RowResult) -> bool {
     has_problem || matches!(row.outcome, RowOutcome::Refused { .. })
 }
 
-fn address(row: &RowResult) -> String {
-    if row.email.is_empty() {
-        "(empty)".to_owned()
-    } else {
-        escaped(&row.email)
-    }
-}
-
-fn outcome_or_reason(row: &RowResult) -> String {
-    match &row.outcome {
-        RowOutcome::Refused { reason, .. } => reason.clone(),
-        outcome => outcome.name().to_owned(),
-    }
-}
-
-fn email_state(row: &RowResult, options: ReportOptions) -> String {
-    match &row.delivery {
+fn cells(row: &RowResult, options: ReportOptions) -> [String; 5] {
+    let address = match row.email.as_str() {
+        "" => "(empty)".to_owned(),
+        email => escaped(email),
+    };
+    let email = match &row.delivery {
         Some(delivery) if options.has_waited => delivery_state_name(delivery.state),
         Some(_) if !options.is_dry_run => "queued".to_owned(),
         _ => "-".to_owned(),
-    }
-}
-
-fn explanation(row: &RowResult) -> String {
-    match (&row.outcome, &row.delivery) {
-        (RowOutcome::Refused { message, .. }, _) => escaped(message),
-        (_, Some(delivery)) if needs_attention(row) => escaped(&delivery.last_error),
-        _ => row.invitation_id.clone(),
-    }
+    };
+    let (outcome, explanation) = match (&row.outcome, &row.delivery) {
+        (RowOutcome::Refused { reason, message }, _) => (reason.as_str(), escaped(message)),
+        (outcome, Some(delivery)) if needs_attention(row) => {
+            (outcome.name(), escaped(&delivery.last_error))
+        }
+        (outcome, _) => (outcome.name(), row.invitation_id.clone()),
+    };
+    let line = row.line.to_string();
+    [line, address, outcome.to_owned(), email, explanation]
 }
 
 #[cfg(test)]

@@ -45,7 +45,7 @@ fn rows() -> Vec<RowResult> {
     ]
 }
 
-fn report(rows: Vec<RowResult>) -> (SendReport, DeliveryCounts) {
+fn report(rows: Vec<RowResult>) -> SendReport {
     let (mut report, mut deliveries) = (SendReport::default(), DeliveryCounts::default());
     for row in rows {
         if let Some(delivery) = &row.delivery {
@@ -53,13 +53,13 @@ fn report(rows: Vec<RowResult>) -> (SendReport, DeliveryCounts) {
         }
         report.add(row);
     }
-    (report, deliveries)
+    report.deliveries = deliveries;
+    report
 }
 
 fn text(rows: Vec<RowResult>, options: ReportOptions) -> String {
     let mut out = Vec::new();
-    let (report, deliveries) = report(rows);
-    report.write(deliveries, options, &mut out).unwrap();
+    report(rows).write(options, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -127,10 +127,7 @@ fn the_last_line_says_when_no_email_was_sent() {
 
 #[test]
 fn a_refused_row_or_a_failed_email_makes_the_exit_status_partial() {
-    let exit = |from, to| {
-        let (report, deliveries) = report(rows()[from..to].to_vec());
-        report.exit(deliveries)
-    };
+    let exit = |from, to| report(rows()[from..to].to_vec()).exit();
     assert_eq!(exit(0, 1), Exit::Done);
     assert_eq!(exit(5, 6), Exit::Done, "a deferred email has not failed");
     assert_eq!(exit(0, 2), Exit::Partial);
@@ -139,7 +136,7 @@ fn a_refused_row_or_a_failed_email_makes_the_exit_status_partial() {
 
 #[test]
 fn a_long_list_is_counted_but_not_kept() {
-    let (mut report, mut deliveries) = (SendReport::default(), DeliveryCounts::default());
+    let mut report = SendReport::default();
     for line in 0..30_000 {
         report.add(accepted(
             line,
@@ -150,9 +147,10 @@ fn a_long_list_is_counted_but_not_kept() {
         report.add(refused(line, "plain", "EMAIL_INVALID", "is not an address"));
     }
     assert_eq!(report.rows.len(), ROWS_KEPT_MAX + REFUSED_KEPT_MAX);
-    deliveries.add(DeliveryState::Failed, 7);
+    report.deliveries = DeliveryCounts::default();
+    report.deliveries.add(DeliveryState::Failed, 7);
     let mut out = Vec::new();
-    report.write(deliveries, WAITED, &mut out).unwrap();
+    report.write(WAITED, &mut out).unwrap();
     let out = String::from_utf8(out).unwrap();
     assert!(out.contains("invited 30000 of 60000: "), "{out}");
     assert!(

@@ -1,22 +1,24 @@
-//! Tracks the emails of a list: counted with `GetBatch`, and looked up one by one where they are few.
+//! Tracks the emails of a list: counted with `GetBatch` once a second, and looked up one by one where they are few.
 //!
 //! An invitation that existed before and is sent again belongs to another batch. Such invitations are listed.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
 use tonic::Status;
 
-use crate::connection::{InvitationClient, PAGE_SIZE_MAX};
+use crate::connection::{InvitationClient, PAGE_SIZE_MAX, RETRIES_MAX, is_retryable, summary};
 use crate::proto::{Batch, DeliveryState, GetBatchRequest, Invitation, ListRequest};
 use crate::report::{DeliveryCounts, RowDelivery, RowOutcome, RowResult};
+use crate::send::progress::Progress;
 
+pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Emails that are looked up one by one. For a longer list these are only those that were not simply sent.
 const KNOWN_MAX: usize = 10_000;
 /// Emails of other batches that are tracked.
 const RESENT_MAX: usize = 10_000;
 /// Pages of other batches that one update reads. There may be any number of these batches, and of any size.
 const PAGES_PER_UPDATE_MAX: usize = 100;
-/// The states that are looked up for a long list.
 const EXCEPTIONS: [DeliveryState; 5] = [
     DeliveryState::Failed,
     DeliveryState::Bounced,
@@ -25,6 +27,7 @@ const EXCEPTIONS: [DeliveryState; 5] = [
     DeliveryState::Canceled,
 ];
 
+#[derive(Default)]
 pub(crate) struct DeliveryTracker {
     organization_id: String,
     batch_id: String,
@@ -33,7 +36,7 @@ pub(crate) struct DeliveryTracker {
     /// The emails of other batches, by the id of the invitation.
     resent: HashMap<String, ResentEmail>,
     /// Emails of other batches that are not tracked, because there are too many.
-    pub(crate) resent_omitted: u64,
+    resent_omitted: u64,
     /// Pages of other batches that are still to be read in the current round.
     unread: Vec<ListRequest>,
 }
@@ -43,7 +46,6 @@ struct ResentEmail {
     delivery: RowDelivery,
 }
 
-/// The delivery of single emails.
 #[derive(Default)]
 pub(crate) struct KnownDeliveries {
     by_invitation: HashMap<String, RowDelivery>,
@@ -55,10 +57,8 @@ impl KnownDeliveries {
     pub(crate) fn of(&self, invitation_id: &str) -> Option<RowDelivery> {
         let known = self.by_invitation.get(invitation_id).cloned();
         known.or_else(|| {
-            Some(RowDelivery {
-                state: self.others?,
-                last_error: String::new(),
-            })
+            let (state, last_error) = (self.others?, String::new());
+            Some(RowDelivery { state, last_error })
         })
     }
 }
@@ -67,15 +67,10 @@ impl DeliveryTracker {
     pub(crate) fn new(organization_id: &str) -> Self {
         Self {
             organization_id: organization_id.to_owned(),
-            batch_id: String::new(),
-            counts: DeliveryCounts::default(),
-            resent: HashMap::new(),
-            resent_omitted: 0,
-            unread: Vec::new(),
+            ..Self::default()
         }
     }
 
-    /// Sets the batch that the list creates.
     pub(crate) fn set_batch(&mut self, batch_id: &str) {
         batch_id.clone_into(&mut self.batch_id);
     }
@@ -90,14 +85,11 @@ impl DeliveryTracker {
             self.resent_omitted += 1;
             return;
         }
-        let email = ResentEmail {
-            batch_id: row.batch_id.clone(),
-            delivery,
-        };
+        let batch_id = row.batch_id.clone();
+        let email = ResentEmail { batch_id, delivery };
         self.resent.insert(row.invitation_id.clone(), email);
     }
 
-    /// The counts of all tracked emails.
     pub(crate) fn counts(&self) -> DeliveryCounts {
         let mut counts = self.counts;
         for resent in self.resent.values() {
@@ -106,8 +98,53 @@ impl DeliveryTracker {
         counts
     }
 
-    /// Reads the current state from the server.
-    pub(crate) async fn update(&mut self, client: &mut InvitationClient) -> Result<(), Status> {
+    /// Waits until every email is sent or failed, the timeout passes, or the user presses Ctrl-C. After an error, the tracker
+    /// has the counts of the last successful call.
+    pub(crate) async fn wait(
+        &mut self,
+        client: &mut InvitationClient,
+        timeout: Duration,
+    ) -> Result<(), Status> {
+        let started = Instant::now();
+        let mut progress = None;
+        let mut failures = 0;
+        let result = loop {
+            match self.update(client).await {
+                Ok(()) => {
+                    failures = 0;
+                    let counts = self.counts();
+                    progress
+                        .get_or_insert_with(|| Progress::new(Some(counts.total())))
+                        .show_deliveries(counts);
+                    if counts.is_settled() {
+                        break Ok(());
+                    }
+                }
+                Err(status) if failures < RETRIES_MAX && is_retryable(&status) => {
+                    failures += 1;
+                    eprintln!("GetBatch: {}; retrying", summary(&status));
+                }
+                Err(status) => break Err(status),
+            }
+            let left = timeout.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                break Ok(());
+            }
+            tokio::select! {
+                () = tokio::time::sleep(POLL_INTERVAL.min(left)) => {}
+                _ = tokio::signal::ctrl_c() => {
+                    eprintln!("interrupted; the invitations exist, and the server continues to send the emails");
+                    break Ok(());
+                }
+            }
+        };
+        if let Some(progress) = progress {
+            progress.finish();
+        }
+        result
+    }
+
+    async fn update(&mut self, client: &mut InvitationClient) -> Result<(), Status> {
         if !self.batch_id.is_empty() {
             let batch = get_batch(client, &self.organization_id, &self.batch_id).await?;
             self.counts = DeliveryCounts::of(&batch);
@@ -132,7 +169,6 @@ impl DeliveryTracker {
         Ok(())
     }
 
-    /// The other batches with unsettled emails.
     fn unsettled_batches(&self) -> Vec<ListRequest> {
         let is_unsettled =
             |resent: &&ResentEmail| !DeliveryCounts::of_state(resent.delivery.state).is_settled();
@@ -140,17 +176,17 @@ impl DeliveryTracker {
         let batch_ids: BTreeSet<_> = unsettled.map(|resent| &resent.batch_id).collect();
         batch_ids
             .into_iter()
-            .map(|batch_id| self.first_page(batch_id, None))
+            .map(|batch_id| self.first_page(batch_id, DeliveryState::Unspecified))
             .collect()
     }
 
     /// The request for the first page of a batch. With a state, only invitations whose email is in this state.
-    fn first_page(&self, batch_id: &str, state: Option<DeliveryState>) -> ListRequest {
+    fn first_page(&self, batch_id: &str, state: DeliveryState) -> ListRequest {
         ListRequest {
             organization_id: self.organization_id.clone(),
             page_size: i32::try_from(PAGE_SIZE_MAX).unwrap_or(i32::MAX),
             batch_id: batch_id.to_owned(),
-            delivery_state: state.unwrap_or_default().into(),
+            delivery_state: state.into(),
             ..Default::default()
         }
     }
@@ -160,11 +196,16 @@ impl DeliveryTracker {
         &self,
         client: &mut InvitationClient,
     ) -> Result<KnownDeliveries, Status> {
+        if self.resent_omitted > 0 {
+            let omitted = self.resent_omitted;
+            eprintln!(
+                "warning: the state of {omitted} emails of invitations that existed before is unknown"
+            );
+        }
         let resent = self.resent.iter();
+        let resent = resent.map(|(id, resent)| (id.clone(), resent.delivery.clone()));
         let mut known = KnownDeliveries {
-            by_invitation: resent
-                .map(|(id, resent)| (id.clone(), resent.delivery.clone()))
-                .collect(),
+            by_invitation: resent.collect(),
             others: None,
         };
         if self.batch_id.is_empty() {
@@ -175,18 +216,18 @@ impl DeliveryTracker {
         let batch = get_batch(client, &self.organization_id, &self.batch_id).await?;
         let counts = DeliveryCounts::of(&batch);
         let is_short = counts.total() <= KNOWN_MAX as u64;
-        let filters: Vec<Option<DeliveryState>> = if is_short {
-            vec![None]
+        let states = if is_short {
+            &[DeliveryState::Unspecified][..]
         } else {
-            let is_present = |state: &DeliveryState| match state {
-                DeliveryState::Canceled => counts.canceled > 0,
-                _ => counts.failed > 0,
-            };
-            let present = EXCEPTIONS.into_iter().filter(is_present);
-            present.map(Some).collect()
+            &EXCEPTIONS[..]
+        };
+        let is_present = |state: &DeliveryState| match state {
+            DeliveryState::Unspecified => true,
+            DeliveryState::Canceled => counts.canceled > 0,
+            _ => counts.failed > 0,
         };
         let mut is_cut = false;
-        for state in filters {
+        for state in states.iter().copied().filter(is_present) {
             let mut next = Some(self.first_page(&self.batch_id, state));
             while let Some(request) = next {
                 let page;

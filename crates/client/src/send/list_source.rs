@@ -12,7 +12,6 @@ use tokio::sync::mpsc;
 use crate::list::{ListEntry, ListError, ListReader, Utf8Checker};
 use crate::send::send_args::SendArgs;
 
-/// Bytes of a file that are read at once.
 const READ_BYTES: usize = 64 * 1024;
 
 pub(crate) struct ListScan {
@@ -46,11 +45,8 @@ fn checked_digest(file: &mut File) -> Result<String, ListError> {
         let length = file.read(&mut buffer)?;
         let piece = buffer.get(..length).unwrap_or_default();
         let is_end = piece.is_empty();
-        let problem = if is_end {
-            checker.finish()
-        } else {
-            checker.check(piece)
-        };
+        let problem = checker.check(piece);
+        let problem = problem.or_else(|| checker.finish().filter(|_| is_end));
         if let Some(problem) = problem {
             return Err(ListError::invalid(problem));
         }
@@ -71,46 +67,33 @@ pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
 /// Rows that are read before the sender asks for them.
 const ROWS_AHEAD_MAX: usize = 1_000;
 
-pub(crate) struct RowSource {
-    rows: mpsc::Receiver<Result<ListEntry, ListError>>,
-}
+/// A list that is being read. It ends after the last row or an error.
+pub(crate) type RowReceiver = mpsc::Receiver<Result<ListEntry, ListError>>;
 
-impl RowSource {
-    pub(crate) fn start(args: &SendArgs) -> Result<Self, CommandError> {
-        let failure = |source| CommandError::file("read", &args.file, source);
-        let (sender, rows) = mpsc::channel(ROWS_AHEAD_MAX);
-        let (args, defaults) = (args.clone(), args.defaults());
-        let read = move || {
-            let mut reader = match open(&args) {
-                Ok(reader) => reader,
-                // The receiver is gone if the command has ended, here and below.
-                Err(error) => return drop(sender.blocking_send(Err(error))),
-            };
-            while let Some(row) = reader.next_entry(&defaults).transpose() {
-                let is_end = row.is_err();
-                if sender.blocking_send(row).is_err() || is_end {
-                    return;
-                }
-            }
+pub(crate) fn start_reading(args: &SendArgs) -> Result<RowReceiver, CommandError> {
+    let failure = |source| CommandError::file("read", &args.file, source);
+    let (sender, rows) = mpsc::channel(ROWS_AHEAD_MAX);
+    let (args, defaults) = (args.clone(), args.defaults.clone());
+    let read = move || {
+        let mut reader = match open(&args) {
+            Ok(reader) => reader,
+            // The receiver is gone if the command has ended, here and below.
+            Err(error) => return drop(sender.blocking_send(Err(error))),
         };
-        // A plain thread does not delay the end of the command, as a blocking task of the runtime would: reading a terminal
-        // or a pipe can block without a limit.
-        thread::Builder::new()
-            .name("rows".to_owned())
-            .spawn(read)
-            .map_err(failure)?;
-        Ok(Self { rows })
-    }
-
-    /// Waits for the next row. `None` at the end.
-    pub(crate) async fn next(&mut self) -> Option<Result<ListEntry, ListError>> {
-        self.rows.recv().await
-    }
-
-    /// The next row, if it is already read.
-    pub(crate) fn next_ready(&mut self) -> Option<Result<ListEntry, ListError>> {
-        self.rows.try_recv().ok()
-    }
+        while let Some(row) = reader.next_entry(&defaults).transpose() {
+            let is_end = row.is_err();
+            if sender.blocking_send(row).is_err() || is_end {
+                return;
+            }
+        }
+    };
+    // A plain thread does not delay the end of the command, as a blocking task of the runtime would: reading a terminal
+    // or a pipe can block without a limit.
+    thread::Builder::new()
+        .name("rows".to_owned())
+        .spawn(read)
+        .map_err(failure)?;
+    Ok(rows)
 }
 
 /// Opens the list. For a named pipe this blocks until a writer opens it too.

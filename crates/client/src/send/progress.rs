@@ -9,7 +9,6 @@ use crate::report::{DeliveryCounts, OutcomeCounts};
 
 /// Shortest time between two plain lines, so that a log stays readable.
 const LINE_INTERVAL: Duration = Duration::from_secs(5);
-/// Shortest time between two updates of the bar.
 const BAR_INTERVAL: Duration = Duration::from_millis(100);
 const TEMPLATE: &str = "[{bar:30}] {msg}";
 const TEMPLATE_WITHOUT_TOTAL: &str = "{spinner} {msg}";
@@ -26,11 +25,9 @@ pub(crate) struct Progress {
 impl Progress {
     /// Starts the display; `total` is the number of rows or emails, if it is known.
     pub(crate) fn new(total: Option<u64>) -> Self {
-        let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new);
-        let template = if total.is_some() {
-            TEMPLATE
-        } else {
-            TEMPLATE_WITHOUT_TOTAL
+        let (bar, template) = match total {
+            Some(total) => (ProgressBar::new(total), TEMPLATE),
+            None => (ProgressBar::no_length(), TEMPLATE_WITHOUT_TOTAL),
         };
         let style = ProgressStyle::with_template(template)
             .expect("both templates are constants, and a test parses them");
@@ -91,7 +88,6 @@ impl Progress {
         self.last = Some((text, Instant::now()));
     }
 
-    /// Prints a line above the bar.
     pub(crate) fn print(&self, message: &str) {
         match &self.bar {
             Some(bar) => bar.suspend(|| eprintln!("{message}")),
@@ -99,7 +95,6 @@ impl Progress {
         }
     }
 
-    /// Removes the bar.
     pub(crate) fn finish(self) {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();

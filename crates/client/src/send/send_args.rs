@@ -6,7 +6,7 @@ use invitations_command::error::CommandError;
 use uuid::Uuid;
 
 use crate::connection::ConnectionArgs;
-use crate::enum_parser::{EnumValue, enum_parser};
+use crate::enum_parser::{ArgumentText, enum_parser};
 use crate::list::{ListError, ListFormat, RowDefaults};
 use crate::proto::OnExisting;
 
@@ -46,24 +46,15 @@ Examples:
   invitectl send people.csv --organization acme --inviter u-1 --ttl 14d
   invitectl send - --format ndjson --organization acme --inviter u-1 --report sent.csv <people.ndjson";
 
-const EXISTING_POLICIES: [EnumValue<OnExisting>; 4] = [
-    (OnExisting::Fail, "fail", "Refuse the row"),
-    (
-        OnExisting::Return,
-        "return",
-        "Keep the invitation unchanged",
-    ),
-    (
-        OnExisting::Resend,
-        "resend",
-        "Send the email again and renew the expiry",
-    ),
-    (
-        OnExisting::Replace,
-        "replace",
-        "Revoke the invitation and create a new one",
-    ),
-];
+fn on_existing_text(policy: OnExisting) -> ArgumentText {
+    Some(match policy {
+        OnExisting::Fail => ("fail", "Refuse the row"),
+        OnExisting::Return => ("return", "Keep the invitation unchanged"),
+        OnExisting::Resend => ("resend", "Send the email again and renew the expiry"),
+        OnExisting::Replace => ("replace", "Revoke the invitation and create a new one"),
+        OnExisting::Unspecified => return None,
+    })
+}
 
 /// Invite all people of a list, wait for the emails, and report the results
 #[derive(Clone, clap::Args)]
@@ -85,23 +76,11 @@ pub(crate) struct SendArgs {
     /// Admin who invites, for rows that do not name one
     #[arg(long, value_name = "USER_ID")]
     pub(crate) inviter: Option<String>,
-    /// Role for rows without one [default: that of the organization]
-    #[arg(long)]
-    pub(crate) role: Option<String>,
-    /// Personal note for rows without one
-    #[arg(long, value_name = "TEXT")]
-    pub(crate) message: Option<String>,
-    /// Language of the email for rows without one [default: that of the organization]
-    #[arg(long)]
-    pub(crate) locale: Option<String>,
-    /// Lifetime of invitations, such as 7d, for rows without one [default: that of the server]
-    #[arg(long, value_name = "TIME")]
-    pub(crate) ttl: Option<humantime::Duration>,
-    /// Where people continue after accepting, for rows without a URL
-    #[arg(long, value_name = "URL")]
-    pub(crate) redirect_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) defaults: RowDefaults,
     /// What to do if an address has a pending invitation
-    #[arg(long, default_value = "fail", value_parser = enum_parser(&EXISTING_POLICIES))]
+    #[arg(long, default_value = "fail",
+          value_parser = enum_parser(on_existing_text))]
     pub(crate) on_existing: OnExisting,
     /// Change nothing if any row is refused; for up to 10,000 rows
     #[arg(long)]
@@ -132,16 +111,6 @@ pub(crate) struct SendArgs {
 }
 
 impl SendArgs {
-    pub(crate) fn defaults(&self) -> RowDefaults {
-        RowDefaults {
-            role: self.role.clone().unwrap_or_default(),
-            message: self.message.clone().unwrap_or_default(),
-            locale: self.locale.clone().unwrap_or_default(),
-            redirect_url: self.redirect_url.clone().unwrap_or_default(),
-            ttl: self.ttl.map(Into::into),
-        }
-    }
-
     pub(crate) fn inviter(&self) -> String {
         self.inviter.clone().unwrap_or_default()
     }
@@ -174,7 +143,6 @@ impl SendArgs {
         Ok(())
     }
 
-    /// The error for a list that cannot be read.
     pub(crate) fn list_error(&self, error: ListError) -> CommandError {
         match error {
             ListError::Io(source) => CommandError::file("read", &self.file, source),

@@ -8,14 +8,13 @@ use std::collections::VecDeque;
 use prost::Message as _;
 
 use crate::list::{Invitee, ListEntry};
-use crate::proto::{BulkCreateStreamItem, BulkCreateStreamResponse};
-use crate::report::{CreateResult, RowResult};
+use crate::proto::{BulkCreateResult, BulkCreateStreamItem, BulkCreateStreamResponse};
+use crate::report::RowResult;
 
 /// Most rows in the window: several chunks of the server, so that the server never waits for the next chunk.
 const WINDOW_ROWS_MAX: usize = 4_000;
 /// Most bytes in the window, which matters for very long rows.
 const WINDOW_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Most items in one message.
 const MESSAGE_ITEMS_MAX: usize = 500;
 /// Most bytes in one message, unless a single item is larger. The server accepts messages of 16 MiB.
 const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -28,7 +27,7 @@ pub(crate) struct SendWindow {
     entries: VecDeque<ListEntry>,
     bytes: usize,
     /// Index of the first item that is not answered.
-    first_index: i64,
+    pub(crate) first_index: i64,
     /// Number of items in `entries`.
     item_count: usize,
 }
@@ -38,12 +37,6 @@ impl SendWindow {
         self.entries.len() < WINDOW_ROWS_MAX && self.bytes < WINDOW_BYTES_MAX
     }
 
-    /// Index of the first item that is not answered.
-    pub(crate) const fn first_index(&self) -> i64 {
-        self.first_index
-    }
-
-    /// Index after the last item that was read.
     pub(crate) fn end_index(&self) -> i64 {
         self.first_index + i64::try_from(self.item_count).unwrap_or(i64::MAX)
     }
@@ -80,18 +73,12 @@ impl SendWindow {
         items
     }
 
-    /// Whether the items from this index on fill a message.
     pub(crate) fn fills_message(&self, from: i64) -> bool {
         self.end_index() - from >= i64::try_from(MESSAGE_ITEMS_MAX).unwrap_or(i64::MAX)
     }
 
-    /// Removes the rows that a response answers, and the unreadable rows among them.
-    ///
+    /// Removes the rows that a response answers, and the unreadable rows among them. Fails if it does not fit the request.
     /// `base` is the index of the first item of the stream, and `sent_end` is the index after the last item that was sent.
-    ///
-    /// # Errors
-    ///
-    /// A message about a response that does not fit the request.
     pub(crate) fn answer(
         &mut self,
         response: BulkCreateStreamResponse,
@@ -118,18 +105,19 @@ impl SendWindow {
             self.item_count -= 1;
             self.bytes -= invitee.item.encoded_len();
             self.first_index += 1;
-            let result = CreateResult {
-                outcome: result.outcome(),
+            let result = BulkCreateResult {
+                outcome: result.outcome,
                 invitation: result.invitation,
                 error: result.error,
+                ..Default::default()
             };
-            rows.push(result.into_row(&invitee, &response.batch_id, line_of));
+            let row = RowResult::new(&invitee, result, &response.batch_id, line_of);
+            rows.push(row);
         }
         rows.extend(self.take_unreadable());
         Ok(rows)
     }
 
-    /// Removes the unreadable rows at the start of the window.
     pub(crate) fn take_unreadable(&mut self) -> Vec<RowResult> {
         let mut rows = Vec::new();
         let is_unreadable = |entry: &mut ListEntry| matches!(entry, ListEntry::Unreadable { .. });

@@ -1,21 +1,36 @@
 //! One run of `send`: its request id, its resume file, and the error message if it is interrupted.
+//!
+//! The resume file lets a later command resume an interrupted one. It is beside the report, or beside the list if there is
+//! no report. It is removed when every row is answered.
 
 use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use invitations_command::error::CommandError;
+use invitations_command::secret_file;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use crate::clock::now;
 use crate::connection::{Connection, is_retryable, new_request_id};
-use crate::send::list_source::ListScan;
-use crate::send::result_collector::ResultCollector;
-use crate::send::resume_file::{ResumeFile, ResumeState};
+use crate::output::with_suffix;
+use crate::send::list_source::{ListScan, hexadecimal};
 use crate::send::send_args::SendArgs;
+use crate::send::sent_list::ResultCollector;
 use crate::send::stream_sender::StreamFailure;
+
+const SUFFIX: &str = ".resume.json";
+
+/// How long a command can be resumed. The server keeps a request id for one hour more.
+const RESUME_SECONDS_MAX: i64 = 23 * 60 * 60;
 
 pub(crate) struct SendSession {
     pub(crate) request_id: Uuid,
-    /// `None` for a dry run, and for a list that cannot be read twice.
-    file: Option<ResumeFile>,
+    /// The resume file. `None` for a dry run, and for a list that cannot be read twice.
+    file: Option<PathBuf>,
     is_resumed: bool,
 }
 
@@ -35,14 +50,14 @@ impl SendSession {
             }
             return Ok(session);
         };
-        let file = ResumeFile::of(args);
+        let file = with_suffix(args.report.as_deref().unwrap_or(&args.file), SUFFIX);
         let state = ResumeState::new(args, scan, session.request_id);
         if args.resume {
-            session.request_id = file.read(&state)?.request_id;
+            session.request_id = read_state(&file, &state)?.request_id;
             session.file = Some(file);
             return Ok(session);
         }
-        match file.create(&state) {
+        match create_state(&file, &state) {
             Ok(()) => session.file = Some(file),
             // A folder without write permission does not stop the command.
             Err(failure @ CommandError::File { .. }) => {
@@ -55,8 +70,10 @@ impl SendSession {
 
     /// Every row is answered, so there is nothing to resume.
     pub(crate) fn finish(&self) {
-        if let Some(file) = &self.file {
-            file.remove();
+        if let Some(file) = &self.file
+            && let Err(error) = fs::remove_file(file)
+        {
+            eprintln!("warning: cannot remove {}: {error}", file.display());
         }
     }
 
@@ -92,20 +109,18 @@ impl SendSession {
             }
             StreamFailure::List(error) => args.list_error(error).to_string(),
         };
-        if args.dry_run {
-            return CommandError::Refused(text);
-        }
-        if !may_have_changes {
+        // A dry run has no file to remove.
+        if args.dry_run || !may_have_changes {
             self.discard();
             return CommandError::Refused(text);
         }
-        let answered_count = collector.sent.report.outcomes().total();
+        let answered_count = collector.sent.report.outcomes.total();
         let _ = write!(text, "\n  {answered_count} rows were answered");
         let _ = match &self.file {
             Some(file) => write!(
                 text,
                 "\n  continue with the same command and --resume ({}); no person is invited twice",
-                file.path().display()
+                file.display()
             ),
             None => write!(
                 text,
@@ -115,4 +130,98 @@ impl SendSession {
         };
         CommandError::Refused(text)
     }
+}
+
+/// What the later command must have in common with the interrupted one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResumeState {
+    request_id: Uuid,
+    server: String,
+    organization: String,
+    /// SHA-256 of all options that change the request.
+    options: String,
+    list: String,
+    /// Start of the first command, in seconds since 1970.
+    begun_at: i64,
+}
+
+impl ResumeState {
+    fn new(args: &SendArgs, scan: &ListScan, request_id: Uuid) -> Self {
+        let text = |value: &Option<String>| value.clone().unwrap_or_default();
+        let defaults = &args.defaults;
+        let options = serde_json::json!([
+            args.inviter(),
+            text(&defaults.role),
+            text(&defaults.message),
+            text(&defaults.locale),
+            defaults.ttl.map(|ttl| ttl.as_nanos().to_string()),
+            text(&defaults.redirect_url),
+            format!("{:?}", args.on_existing),
+            format!("{:?}", args.format),
+        ]);
+        Self {
+            request_id,
+            server: args.connection.server.address.clone(),
+            organization: args.organization.clone(),
+            options: hexadecimal(&Sha256::digest(options.to_string())),
+            list: scan.digest.clone(),
+            begun_at: now().unix_timestamp(),
+        }
+    }
+
+    /// What differs from the interrupted command, such as "options, list". Empty if nothing does.
+    fn differences(&self, earlier: &Self) -> String {
+        let fields = [
+            ("server", self.server != earlier.server),
+            ("organization", self.organization != earlier.organization),
+            ("options", self.options != earlier.options),
+            ("list", self.list != earlier.list),
+        ];
+        let different = fields.into_iter().filter(|(_, differs)| *differs);
+        let names: Vec<_> = different.map(|(name, _)| name).collect();
+        names.join(", ")
+    }
+}
+
+/// Reads the state of the interrupted command. Fails if this command, whose state is `current`, cannot resume it.
+fn read_state(file: &Path, current: &ResumeState) -> Result<ResumeState, CommandError> {
+    let path = file.display();
+    let usage = |message| Err(CommandError::Usage(message));
+    let text = match fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return usage(format!(
+                "there is nothing to resume, because {path} does not exist; run the command without --resume"
+            ));
+        }
+        result => result.map_err(|source| CommandError::file("read", file, source))?,
+    };
+    let earlier: ResumeState = serde_json::from_str(&text)
+        .map_err(|error| CommandError::Usage(format!("{path} is not valid: {error}")))?;
+    if current.begun_at - earlier.begun_at > RESUME_SECONDS_MAX {
+        return usage(format!(
+            "{path} is too old to resume, because the server keeps request ids for one day only; delete the file to \
+             send the whole list again"
+        ));
+    }
+    let differences = current.differences(&earlier);
+    if !differences.is_empty() {
+        return usage(format!(
+            "{path} is of a different command (different {differences}); repeat that command with --resume, or delete \
+             the file"
+        ));
+    }
+    Ok(earlier)
+}
+
+fn create_state(file: &Path, state: &ResumeState) -> Result<(), CommandError> {
+    if file.exists() {
+        return Err(CommandError::Usage(format!(
+            "an earlier send was interrupted, because {} exists: continue it with --resume, or delete the file to \
+             start again",
+            file.display()
+        )));
+    }
+    let text = serde_json::to_string_pretty(state).expect("all fields are texts and numbers");
+    secret_file::create(file, &format!("{text}\n"), false)
 }

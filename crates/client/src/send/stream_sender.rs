@@ -15,11 +15,10 @@ use crate::connection::{
 };
 use crate::list::{ListEntry, ListError};
 use crate::proto::{BulkCreateStreamHeader, BulkCreateStreamRequest, BulkCreateStreamResponse};
-use crate::send::list_source::RowSource;
-use crate::send::result_collector::ResultCollector;
+use crate::send::list_source::RowReceiver;
 use crate::send::send_window::SendWindow;
+use crate::send::sent_list::ResultCollector;
 
-/// Messages that are queued for the connection.
 const MESSAGES_AHEAD_MAX: usize = 2;
 /// How long rows wait until more rows fill a message. A person who types the rows does not notice the delay.
 const LINGER: Duration = Duration::from_millis(50);
@@ -44,12 +43,11 @@ impl From<Status> for StreamFailure {
 pub(crate) struct StreamSender {
     pub(crate) client: InvitationClient,
     pub(crate) header: BulkCreateStreamHeader,
-    pub(crate) source: RowSource,
+    pub(crate) source: RowReceiver,
     /// How long the server may take to answer what it was sent.
     pub(crate) answer_timeout: Duration,
     pub(crate) collector: ResultCollector,
     pub(crate) window: SendWindow,
-    /// The source has no more rows.
     pub(crate) is_read: bool,
 }
 
@@ -68,43 +66,34 @@ struct OpenStream {
 }
 
 impl StreamSender {
-    /// Sends the whole list.
     pub(crate) async fn run(&mut self) -> Result<(), StreamFailure> {
         let mut retries = RetryCounter::default();
         loop {
             // A stream is opened only when there is a row to send. The server ends an idle stream, but a list may be slow.
             while self.window.is_answered() && !self.is_read {
-                let row = self.source.next().await;
+                let row = self.source.recv().await;
                 self.add_rows(row)?;
             }
             if self.window.is_answered() {
                 return Ok(());
             }
-            let first_index_before = self.window.first_index();
-            let failure = match self.run_stream().await {
-                Ok(()) => return Ok(()),
-                Err(failure) => failure,
+            let first_index_before = self.window.first_index;
+            let status = match self.run_stream().await {
+                Err(StreamFailure::Status(status)) if self.collector.was_accepted => {
+                    as_lost_connection(*status)
+                }
+                Err(StreamFailure::Status(status)) => *status,
+                result => return result,
             };
-            let StreamFailure::Status(status) = failure else {
-                return Err(failure);
-            };
-            let status = if self.collector.was_accepted {
-                as_lost_connection(*status)
-            } else {
-                *status
-            };
-            if self.window.first_index() > first_index_before {
+            if self.window.first_index > first_index_before {
                 retries = RetryCounter::default();
             }
             // A stream that ended while there was nothing to send is not a failure.
             if self.window.is_answered() && !self.is_read && is_retryable(&status) {
                 continue;
             }
-            let Some((delay, message)) = retries.next(METHOD, &status) else {
-                return Err(status.into());
-            };
-            self.collector.print(&message);
-            tokio::time::sleep(delay).await;
+            let print = |message: &str| self.collector.progress.print(message);
+            retries.wait(METHOD, status, print).await?;
         }
     }
 
@@ -112,7 +101,7 @@ impl StreamSender {
     async fn run_stream(&mut self) -> Result<(), StreamFailure> {
         let mut stream = self.open().await?;
         loop {
-            let is_waiting = stream.next > self.window.first_index() || stream.requests.is_none();
+            let is_waiting = stream.next > self.window.first_index || stream.requests.is_none();
             let has_more = stream.next < self.window.end_index();
             let can_send = has_more
                 && (self.is_read
@@ -121,7 +110,6 @@ impl StreamSender {
                     || stream.linger_deadline <= Instant::now());
             let can_read = !self.is_read && self.window.has_room();
             if self.is_read && !has_more {
-                // Ends the request side of the stream.
                 stream.requests = None;
             }
             let requests = stream.requests.clone();
@@ -145,7 +133,7 @@ impl StreamSender {
                         None => stream.requests = None,
                     }
                 }
-                row = self.source.next(), if can_read => {
+                row = self.source.recv(), if can_read => {
                     self.add_rows(row)?;
                     if !has_more {
                         stream.linger_deadline = Instant::now() + LINGER;
@@ -160,7 +148,7 @@ impl StreamSender {
     }
 
     async fn open(&mut self) -> Result<OpenStream, StreamFailure> {
-        let next = self.window.first_index();
+        let next = self.window.first_index;
         // Without a request id the server stores no position, so the remaining rows are sent as a list of their own.
         let (first_index, base) = if self.header.request_id.is_empty() {
             (0, next)
@@ -211,18 +199,11 @@ impl StreamSender {
         &mut self,
         mut row: Option<Result<ListEntry, ListError>>,
     ) -> Result<(), StreamFailure> {
-        loop {
-            match row {
-                Some(entry) => self.window.push(entry.map_err(StreamFailure::List)?),
-                None => self.is_read = true,
-            }
-            if self.is_read || !self.window.has_room() {
-                break;
-            }
-            row = match self.source.next_ready() {
-                None => break,
-                ready => ready,
-            };
+        self.is_read = row.is_none();
+        while let Some(entry) = row {
+            self.window.push(entry.map_err(StreamFailure::List)?);
+            let has_room = self.window.has_room();
+            row = has_room.then(|| self.source.try_recv().ok()).flatten();
         }
         let rows = self.window.take_unreadable();
         self.collector.add(rows).map_err(StreamFailure::Other)

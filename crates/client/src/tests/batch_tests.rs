@@ -3,7 +3,7 @@
 use super::*;
 use crate::proto::{Delivery, DeliveryState, Invitation};
 
-async fn batch(id: &str, format: &str) -> (Result<Exit, CommandError>, String) {
+async fn batch(id: &str, format: &str) -> (CommandResult, String) {
     let server = Arc::new(FakeServer::default());
     for state in [
         DeliveryState::Sent,

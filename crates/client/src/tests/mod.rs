@@ -9,13 +9,21 @@ mod watch_tests;
 use std::io::Write;
 use std::sync::Arc;
 
-use clap::Parser as _;
-use invitations_command::error::{CommandError, Exit};
+use clap::{Args as _, FromArgMatches as _, Parser as _};
+use invitations_command::error::{CommandError, CommandResult, Exit};
+use invitations_command::server::ServerArgs;
 
 use crate::command_line::{CommandLine, run};
 use crate::tests::fake_server::service::{FakeServer, serve};
 
 const TOKEN: &str = fake_server::service::TOKEN;
+
+/// Options with this address and the default timeout.
+pub(crate) fn server_args(address: &str) -> ServerArgs {
+    let command = ServerArgs::augment_args(clap::Command::new("test"));
+    let matches = command.get_matches_from(["test", "--server", address]);
+    ServerArgs::from_arg_matches(&matches).unwrap()
+}
 
 /// Runs `commands` with the address of a server that serves until they end.
 async fn with_server<T>(server: &Arc<FakeServer>, commands: impl AsyncFnOnce(&str) -> T) -> T {
@@ -27,7 +35,7 @@ async fn with_server<T>(server: &Arc<FakeServer>, commands: impl AsyncFnOnce(&st
 }
 
 /// Runs one command. `words` are a command line without the program, the server and the token.
-async fn run_at(address: &str, words: &[&str], out: &mut dyn Write) -> Result<Exit, CommandError> {
+async fn run_at(address: &str, words: &[&str], out: &mut dyn Write) -> CommandResult {
     let mut line = vec!["invitectl"];
     line.extend(words);
     line.extend(["--server", address]);
@@ -38,10 +46,7 @@ async fn run_at(address: &str, words: &[&str], out: &mut dyn Write) -> Result<Ex
 }
 
 /// Runs one command against a server. Returns its result and its output.
-async fn run_command(
-    server: &Arc<FakeServer>,
-    words: &[&str],
-) -> (Result<Exit, CommandError>, String) {
+async fn run_command(server: &Arc<FakeServer>, words: &[&str]) -> (CommandResult, String) {
     let mut out = Vec::new();
     let result = with_server(server, async |address| {
         run_at(address, words, &mut out).await

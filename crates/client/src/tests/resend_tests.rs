@@ -5,10 +5,7 @@ use crate::tests::fake_server::service::MISSING_ID;
 
 const INVITATION_ID: &str = "01a204dc-9b39-7001-8c82-6b5f4d3569e3";
 
-async fn resend(
-    server: &Arc<FakeServer>,
-    options: &[&str],
-) -> (Result<Exit, CommandError>, String) {
+async fn resend(server: &Arc<FakeServer>, options: &[&str]) -> (CommandResult, String) {
     let words = [&["resend", "--organization", "acme"], options].concat();
     run_command(server, &words).await
 }

@@ -11,11 +11,7 @@ use tonic::Status;
 use super::*;
 
 /// Runs `send` with a file of this content.
-async fn send(
-    server: &Arc<FakeServer>,
-    file: &str,
-    options: &[&str],
-) -> (Result<Exit, CommandError>, String) {
+async fn send(server: &Arc<FakeServer>, file: &str, options: &[&str]) -> (CommandResult, String) {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("people.csv");
     fs::write(&path, file).unwrap();
@@ -26,7 +22,7 @@ async fn send_file(
     server: &Arc<FakeServer>,
     path: &Path,
     options: &[&str],
-) -> (Result<Exit, CommandError>, String) {
+) -> (CommandResult, String) {
     run_command(server, &send_words(path, options)).await
 }
 

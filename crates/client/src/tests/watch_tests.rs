@@ -64,7 +64,7 @@ async fn watch(
     server: &Arc<FakeServer>,
     line_count: usize,
     options: &[&str],
-) -> (Result<Exit, CommandError>, Vec<String>) {
+) -> (CommandResult, Vec<String>) {
     let words = [&["watch", "--organization", "acme"], options].concat();
     let mut reader = LineReader {
         lines: Vec::new(),

@@ -22,16 +22,16 @@ pub(super) enum SmtpCommand {
     Quit,
 }
 
+/// The code and the text of the reply to a command that is not executed.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum CommandProblem {
-    /// There is no such command.
-    Unknown,
-    /// A command of an extension that is not offered.
-    NotImplemented,
-    /// The command is known, but its arguments are wrong. The text is the reply.
-    Syntax(&'static str),
-    /// MAIL or RCPT has a parameter of an extension that is not offered.
-    Parameter,
+pub(super) struct CommandProblem(pub(super) u16, pub(super) &'static str);
+
+const UNKNOWN: CommandProblem = CommandProblem(500, "unknown command");
+const NOT_IMPLEMENTED: CommandProblem = CommandProblem(502, "not implemented");
+const UNKNOWN_PARAMETER: CommandProblem = CommandProblem(555, "unknown parameter");
+
+pub(super) const fn syntax_problem(text: &'static str) -> CommandProblem {
+    CommandProblem(501, text)
 }
 
 /// Parses a line without its CRLF.
@@ -39,37 +39,35 @@ pub(super) fn parse(line: &str) -> Result<SmtpCommand, CommandProblem> {
     let (verb, rest) = line.split_once(' ').unwrap_or((line, ""));
     let rest = rest.trim_matches(' ');
     match verb.to_ascii_uppercase().as_str() {
-        "HELO" | "EHLO" if rest.is_empty() => {
-            Err(CommandProblem::Syntax("HELO and EHLO need a host name"))
-        }
+        "HELO" | "EHLO" if rest.is_empty() => Err(syntax_problem("HELO and EHLO need a host name")),
         "HELO" => Ok(SmtpCommand::Helo),
         "EHLO" => Ok(SmtpCommand::Ehlo),
         "MAIL" => mail(rest),
         "RCPT" => rcpt(rest),
         "DATA" | "RSET" | "QUIT" if !rest.is_empty() => {
-            Err(CommandProblem::Syntax("this command has no arguments"))
+            Err(syntax_problem("this command has no arguments"))
         }
         "DATA" => Ok(SmtpCommand::Data),
         "RSET" => Ok(SmtpCommand::Rset),
         "QUIT" => Ok(SmtpCommand::Quit),
-        "VRFY" if rest.is_empty() => Err(CommandProblem::Syntax("VRFY needs a name")),
+        "VRFY" if rest.is_empty() => Err(syntax_problem("VRFY needs a name")),
         "VRFY" => Ok(SmtpCommand::Vrfy),
         "NOOP" => Ok(SmtpCommand::Noop),
         "HELP" => Ok(SmtpCommand::Help),
-        "AUTH" | "STARTTLS" | "BDAT" | "EXPN" | "ETRN" => Err(CommandProblem::NotImplemented),
-        _ => Err(CommandProblem::Unknown),
+        "AUTH" | "STARTTLS" | "BDAT" | "EXPN" | "ETRN" => Err(NOT_IMPLEMENTED),
+        _ => Err(UNKNOWN),
     }
 }
 
 fn mail(rest: &str) -> Result<SmtpCommand, CommandProblem> {
-    const SYNTAX: CommandProblem = CommandProblem::Syntax("use MAIL FROM:<address>");
+    const SYNTAX: CommandProblem = syntax_problem("use MAIL FROM:<address>");
     let (sender, parameters) = path(rest, "FROM:").ok_or(SYNTAX)?;
     let mut size = None;
     for parameter in parameters.to_ascii_uppercase().split_ascii_whitespace() {
         match parameter.split_once('=').unwrap_or((parameter, "")) {
             ("SIZE", digits) => size = Some(digits.parse().map_err(|_| SYNTAX)?),
             ("BODY", "7BIT" | "8BITMIME") => {}
-            _ => return Err(CommandProblem::Parameter),
+            _ => return Err(UNKNOWN_PARAMETER),
         }
     }
     Ok(SmtpCommand::Mail {
@@ -79,10 +77,10 @@ fn mail(rest: &str) -> Result<SmtpCommand, CommandProblem> {
 }
 
 fn rcpt(rest: &str) -> Result<SmtpCommand, CommandProblem> {
-    const SYNTAX: CommandProblem = CommandProblem::Syntax("use RCPT TO:<address>");
+    const SYNTAX: CommandProblem = syntax_problem("use RCPT TO:<address>");
     let (recipient, parameters) = path(rest, "TO:").ok_or(SYNTAX)?;
     if !parameters.trim().is_empty() {
-        return Err(CommandProblem::Parameter);
+        return Err(UNKNOWN_PARAMETER);
     }
     let has_domain = recipient
         .rsplit_once('@')
@@ -165,7 +163,7 @@ mod tests {
 
     #[test]
     fn an_invalid_command_has_a_reason() {
-        let is_syntax = |line| matches!(parse(line), Err(CommandProblem::Syntax(_)));
+        let is_syntax = |line| matches!(parse(line), Err(CommandProblem(501, _)));
         for line in [
             "EHLO",
             "MAIL a@b.co",
@@ -184,17 +182,14 @@ mod tests {
         ] {
             assert!(is_syntax(line), "{line}");
         }
-        assert_eq!(
-            parse("MAIL FROM:<a@b.co> SMTPUTF8"),
-            Err(CommandProblem::Parameter)
-        );
+        assert_eq!(parse("MAIL FROM:<a@b.co> SMTPUTF8"), Err(UNKNOWN_PARAMETER));
         assert_eq!(
             parse("RCPT TO:<a@b.co> NOTIFY=NEVER"),
-            Err(CommandProblem::Parameter)
+            Err(UNKNOWN_PARAMETER)
         );
-        assert_eq!(parse("STARTTLS"), Err(CommandProblem::NotImplemented));
+        assert_eq!(parse("STARTTLS"), Err(NOT_IMPLEMENTED));
         for line in ["", " ", "GET / HTTP/1.1", "ehlohost", "\u{0}"] {
-            assert_eq!(parse(line), Err(CommandProblem::Unknown), "{line:?}");
+            assert_eq!(parse(line), Err(UNKNOWN), "{line:?}");
         }
     }
 }

@@ -3,6 +3,5 @@
 //! It offers PIPELINING, 8BITMIME and SIZE. It has no AUTH, no STARTTLS and no relaying.
 
 mod command;
-mod dot_reader;
 pub(crate) mod session;
 mod smtp_stream;

@@ -1,6 +1,7 @@
 //! Accepts connections and answers the commands of each.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,9 +12,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::mailbox::{Envelope, Mailbox};
-use crate::smtp::command::{CommandProblem, SmtpCommand, parse};
-use crate::smtp::dot_reader::MESSAGE_BYTES_MAX;
-use crate::smtp::smtp_stream::{CommandLine, SmtpStream};
+use crate::smtp::command::{CommandProblem, SmtpCommand, parse, syntax_problem};
+use crate::smtp::smtp_stream::{CommandLine, MESSAGE_BYTES_MAX, SmtpStream};
 
 /// Recipients of one message. RFC 5321 §4.5.3.1.8 requires at least 100.
 const RECIPIENTS_MAX: usize = 100;
@@ -27,7 +27,6 @@ const SHUTDOWN_DURATION_MAX: Duration = Duration::from_secs(5);
 
 const HOST: &str = "inbox.localhost";
 
-/// Accepts connections until `stop` is cancelled.
 pub(crate) async fn serve(listener: TcpListener, mailbox: Arc<Mailbox>, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -108,13 +107,6 @@ struct SmtpSession<'a, S> {
     error_count: u32,
 }
 
-/// Whether the connection stays open after a command.
-#[derive(PartialEq, Eq)]
-enum NextStep {
-    Continue,
-    Close,
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<'_, S> {
     /// Answers commands until either side ends the session. The last replies are not flushed.
     async fn run(&mut self, stop: &CancellationToken) -> io::Result<()> {
@@ -131,10 +123,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<'_, S> {
             };
             let command = match line {
                 None => return Ok(()),
-                Some(CommandLine::TooLong) => Err(CommandProblem::Syntax("the line is too long")),
-                Some(CommandLine::Malformed) => Err(CommandProblem::Syntax(
-                    "a line must be UTF-8 and end with CRLF",
-                )),
+                Some(CommandLine::TooLong) => Err(syntax_problem("the line is too long")),
+                Some(CommandLine::Malformed) => {
+                    Err(syntax_problem("a line must be UTF-8 and end with CRLF"))
+                }
                 Some(CommandLine::Text(text)) => parse(&text),
             };
             let next = match command {
@@ -142,14 +134,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<'_, S> {
                 Ok(command) => self.answer(command),
                 Err(problem) => self.reject(&problem),
             };
-            if next == NextStep::Close {
+            if next.is_break() {
                 return Ok(());
             }
         }
     }
 
-    /// Answers every command except DATA.
-    fn answer(&mut self, command: SmtpCommand) -> NextStep {
+    /// Answers every command except DATA. Breaks if the connection must be closed.
+    fn answer(&mut self, command: SmtpCommand) -> ControlFlow<()> {
         match command {
             SmtpCommand::Helo => {
                 self.greet();
@@ -172,11 +164,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<'_, S> {
             SmtpCommand::Help => self.stream.reply(214, "a browser shows the messages"),
             SmtpCommand::Quit => {
                 self.stream.reply(221, "closing the connection");
-                return NextStep::Close;
+                return ControlFlow::Break(());
             }
             SmtpCommand::Data => unreachable!("run() handles DATA"),
         }
-        NextStep::Continue
+        ControlFlow::Continue(())
     }
 
     fn greet(&mut self) {
@@ -209,10 +201,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<'_, S> {
         }
     }
 
-    async fn data(&mut self, stop: &CancellationToken) -> io::Result<NextStep> {
+    async fn data(&mut self, stop: &CancellationToken) -> io::Result<ControlFlow<()>> {
         if self.sender.is_none() || self.recipients.is_empty() {
             self.stream.reply(503, "send MAIL and RCPT first");
-            return Ok(NextStep::Continue);
+            return Ok(ControlFlow::Continue(()));
         }
         self.stream
             .reply(354, "end the message with a line that has a single dot");
@@ -224,7 +216,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<'_, S> {
         };
         let Some(message) = message else {
             self.stream.reply(421, "the message is incomplete");
-            return Ok(NextStep::Close);
+            return Ok(ControlFlow::Break(()));
         };
         let envelope = Envelope {
             sender: self.sender.take().unwrap_or_default(),
@@ -241,22 +233,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<'_, S> {
                 }
             },
         }
-        Ok(NextStep::Continue)
+        Ok(ControlFlow::Continue(()))
     }
 
-    fn reject(&mut self, problem: &CommandProblem) -> NextStep {
+    fn reject(&mut self, problem: &CommandProblem) -> ControlFlow<()> {
         self.error_count += 1;
         if self.error_count > ERRORS_MAX {
             self.stream.reply(421, "too many errors");
-            return NextStep::Close;
+            return ControlFlow::Break(());
         }
-        match problem {
-            CommandProblem::Unknown => self.stream.reply(500, "unknown command"),
-            CommandProblem::NotImplemented => self.stream.reply(502, "not implemented"),
-            CommandProblem::Syntax(text) => self.stream.reply(501, text),
-            CommandProblem::Parameter => self.stream.reply(555, "unknown parameter"),
-        }
-        NextStep::Continue
+        self.stream.reply(problem.0, problem.1);
+        ControlFlow::Continue(())
     }
 
     fn reset(&mut self) {

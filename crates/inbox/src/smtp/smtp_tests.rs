@@ -2,23 +2,23 @@
 
 use std::net::SocketAddr;
 
+use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
-use crate::test_folder::TestFolder;
 
 struct SmtpServer {
     address: SocketAddr,
     mailbox: Arc<Mailbox>,
     stop: CancellationToken,
     tasks: TaskTracker,
-    _folder: TestFolder,
+    _folder: TempDir,
 }
 
 impl SmtpServer {
-    async fn start(name: &str) -> Self {
-        let folder = TestFolder::new(&format!("smtp-{name}"));
-        let mailbox = Arc::new(Mailbox::open(folder.path()).unwrap());
+    async fn start() -> Self {
+        let folder = TempDir::new().unwrap();
+        let mailbox = Arc::new(Mailbox::open(folder.path().to_owned()).unwrap());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -76,7 +76,7 @@ fn codes(output: &str) -> Vec<String> {
 
 #[tokio::test]
 async fn two_pipelined_messages_are_stored_for_any_size_of_chunks() {
-    let server = SmtpServer::start("pipelined").await;
+    let server = SmtpServer::start().await;
     let input = "EHLO me\r\nMAIL FROM:<s@b.co> BODY=8BITMIME SIZE=20\r\nRCPT TO:<a@b.co>\r\nRCPT TO:<c@b.co>\r\n\
                  DATA\r\nSubject: one\r\n\r\n..dot\r\nüber\r\n.\r\n\
                  MAIL FROM:<>\r\nRCPT TO:<d@b.co>\r\nDATA\r\n.\r\nNOOP\r\nQUIT\r\n";
@@ -89,7 +89,7 @@ async fn two_pipelined_messages_are_stored_for_any_size_of_chunks() {
             expected,
             "chunks of {cut}"
         );
-        assert_eq!(server.mailbox.count().messages, 2 * (round + 1));
+        assert_eq!(server.mailbox.count().0, 2 * (round + 1));
     }
     let messages = server.messages().await;
     let first = (
@@ -102,7 +102,7 @@ async fn two_pipelined_messages_are_stored_for_any_size_of_chunks() {
 
 #[tokio::test]
 async fn commands_out_of_order_are_refused_and_change_nothing() {
-    let server = SmtpServer::start("order").await;
+    let server = SmtpServer::start().await;
     let input = "MAIL FROM:<s@b.co>\r\nEHLO me\r\nRCPT TO:<a@b.co>\r\nDATA\r\nMAIL FROM:<s@b.co>\r\nDATA\r\n\
                  MAIL FROM:<t@b.co>\r\nRCPT TO:<a@b.co>\r\nRSET\r\nDATA\r\nVRFY a\r\nSTARTTLS\r\n\
                  MAIL FROM:<s@b.co> SIZE=10485761\r\nMAIL FROM:<s@b.co> SMTPUTF8\r\nQUIT\r\n";
@@ -111,12 +111,12 @@ async fn commands_out_of_order_are_refused_and_change_nothing() {
         "552", "555", "221",
     ];
     assert_eq!(server.talk(input.as_bytes(), 10_000).await, expected);
-    assert_eq!(server.mailbox.count().messages, 0);
+    assert_eq!(server.mailbox.count().0, 0);
 }
 
 #[tokio::test]
 async fn garbage_does_not_affect_other_connections() {
-    let server = SmtpServer::start("garbage").await;
+    let server = SmtpServer::start().await;
     let mut garbage = Vec::new();
     for byte in 0..60_000_u32 {
         garbage.extend_from_slice(&byte.wrapping_mul(2_654_435_761).to_le_bytes());
@@ -129,12 +129,12 @@ async fn garbage_does_not_affect_other_connections() {
     let long = format!("{}\r\nEHLO me\nEHLO me\r\nQUIT\r\n", "x".repeat(9_000));
     let expected = ["220", "501", "501", "250", "221"];
     assert_eq!(server.talk(long.as_bytes(), 1_000).await, expected);
-    assert_eq!(server.mailbox.count().messages, 0);
+    assert_eq!(server.mailbox.count().0, 0);
 }
 
 #[tokio::test]
 async fn a_session_continues_after_an_exceeded_limit() {
-    let server = SmtpServer::start("limits").await;
+    let server = SmtpServer::start().await;
     let mut input = b"EHLO me\r\nMAIL FROM:<s@b.co>\r\n".to_vec();
     for number in 0..=RECIPIENTS_MAX {
         input.extend_from_slice(format!("RCPT TO:<a{number}@b.co>\r\n").as_bytes());
@@ -145,21 +145,21 @@ async fn a_session_continues_after_an_exceeded_limit() {
     let replies = server.talk(&input, 65_536).await;
     let tail: Vec<&str> = replies.iter().rev().take(6).map(String::as_str).collect();
     assert_eq!(tail, ["221", "250", "552", "354", "452", "250"]);
-    assert_eq!(server.mailbox.count().messages, 0);
+    assert_eq!(server.mailbox.count().0, 0);
 }
 
 #[tokio::test]
 async fn concurrent_connections_store_every_message() {
-    let server = SmtpServer::start("many").await;
+    let server = SmtpServer::start().await;
     let input = b"EHLO me\r\nMAIL FROM:<s@b.co>\r\nRCPT TO:<a@b.co>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n";
     let sessions = (0..50).map(|_| server.talk(input, 30));
     futures::future::join_all(sessions).await;
-    assert_eq!(server.mailbox.count().messages, 50);
+    assert_eq!(server.mailbox.count().0, 50);
 }
 
 #[tokio::test]
 async fn a_shutdown_is_announced_to_open_connections() {
-    let server = SmtpServer::start("stop").await;
+    let server = SmtpServer::start().await;
     let mut idle = TcpStream::connect(server.address).await.unwrap();
     let mut greeting = [0; 4];
     idle.read_exact(&mut greeting).await.unwrap();

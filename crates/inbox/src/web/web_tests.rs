@@ -1,16 +1,16 @@
 //! The pages and the API as a client gets them.
 
 use axum::body::{Body, to_bytes};
+use tempfile::TempDir;
 use tower::ServiceExt;
 
 use super::*;
 use crate::mailbox::Envelope;
-use crate::test_folder::TestFolder;
 
 struct TestSite {
     router: Router,
     id: String,
-    _folder: TestFolder,
+    _folder: TempDir,
 }
 
 struct SiteResponse {
@@ -21,9 +21,9 @@ struct SiteResponse {
 
 impl TestSite {
     /// A site with one message.
-    async fn with(name: &str, recipient: &str, message: &str) -> Self {
-        let folder = TestFolder::new(&format!("web-{name}"));
-        let mailbox = Arc::new(Mailbox::open(folder.path()).unwrap());
+    async fn with(recipient: &str, message: &str) -> Self {
+        let folder = TempDir::new().unwrap();
+        let mailbox = Arc::new(Mailbox::open(folder.path().to_owned()).unwrap());
         let envelope = Envelope {
             sender: String::new(),
             recipients: vec![recipient.to_owned()],
@@ -77,7 +77,7 @@ fn hostile_message() -> String {
 
 #[tokio::test]
 async fn values_of_a_message_are_escaped_on_every_page() {
-    let site = TestSite::with("hostile", "\"<script>\"@b.co", &hostile_message()).await;
+    let site = TestSite::with("\"<script>\"@b.co", &hostile_message()).await;
     let id = &site.id;
     let mut paths = vec![
         "/".to_owned(),
@@ -97,7 +97,7 @@ async fn values_of_a_message_are_escaped_on_every_page() {
 
 #[tokio::test]
 async fn the_html_of_a_message_is_served_alone_in_a_sandbox() {
-    let site = TestSite::with("html", "a@b.co", &hostile_message()).await;
+    let site = TestSite::with("a@b.co", &hostile_message()).await;
     let answer = site.get(&format!("/mails/{}/html", site.id)).await;
     assert!(
         answer
@@ -128,7 +128,7 @@ async fn the_html_of_a_message_is_served_alone_in_a_sandbox() {
 async fn the_api_returns_the_same_values() {
     let message =
         "From: A <a@b.co>\r\nSubject: Hi\r\n\r\nhttp://127.0.0.1/welcome#token=inv1_x\r\n";
-    let site = TestSite::with("json", "person@b.co", message).await;
+    let site = TestSite::with("person@b.co", message).await;
     let list: serde_json::Value =
         serde_json::from_str(&site.get("/api/mails?to=PERSON").await.body).unwrap();
     assert_eq!(list[0]["id"], site.id);
@@ -145,7 +145,7 @@ async fn the_api_returns_the_same_values() {
 
 #[tokio::test]
 async fn an_unknown_path_is_not_found() {
-    let site = TestSite::with("missing", "a@b.co", "\r\n").await;
+    let site = TestSite::with("a@b.co", "\r\n").await;
     for path in [
         "/nothing",
         "/mails/0",
@@ -159,7 +159,7 @@ async fn an_unknown_path_is_not_found() {
 
 #[tokio::test]
 async fn a_foreign_host_name_is_refused() {
-    let site = TestSite::with("rebinding", "a@b.co", "\r\n").await;
+    let site = TestSite::with("a@b.co", "\r\n").await;
     for host in [
         "127.0.0.1",
         "localhost:8025",

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use invitations_command::error::{CommandError, Exit};
+use invitations_command::error::{CommandError, CommandResult, Exit};
 use prost_types::Timestamp;
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ use crate::proto::{
     AddResult, ItemError, LiftResult, SuppressionServiceAddRequest, SuppressionServiceLiftRequest,
 };
 
-const AFTER_HELP: &str = "\
+pub(super) const AFTER_HELP: &str = "\
 Exit status:
   0  every address was accepted, even if it was already on the list or already off it
   1  a call failed
@@ -38,17 +38,9 @@ pub(crate) struct SuppressionAddArgs {
     change: ChangeArgs,
 }
 
-/// Remove addresses from the list, whatever the reason of their entries
-#[derive(Clone, clap::Args)]
-#[command(after_help = AFTER_HELP)]
-pub(crate) struct SuppressionLiftArgs {
-    #[command(flatten)]
-    change: ChangeArgs,
-}
-
 #[derive(Clone, clap::Args)]
 #[command(group(clap::ArgGroup::new("addresses").required(true).args(["emails", "from"])))]
-struct ChangeArgs {
+pub(crate) struct ChangeArgs {
     /// Addresses
     #[arg(value_name = "EMAIL")]
     emails: Vec<String>,
@@ -65,19 +57,13 @@ struct ChangeArgs {
     connection: ConnectionArgs,
 }
 
-struct AddressResult {
-    email: String,
-    outcome: String,
-    error: Option<ItemError>,
-}
+/// An address, the name of the outcome, and the error of a refused address.
+type AddressResult = (String, String, Option<ItemError>);
 
 /// The results of one call: the name of each outcome, and the error of a refused address.
 type Outcomes = Vec<(String, Option<ItemError>)>;
 
-pub(crate) async fn add(
-    args: &SuppressionAddArgs,
-    out: &mut dyn Write,
-) -> Result<Exit, CommandError> {
+pub(crate) async fn add(args: &SuppressionAddArgs, out: &mut dyn Write) -> CommandResult {
     let expire_time = args.expires_in.map(|life| end_of(*life)).transpose()?;
     let call = async |connection: &Connection, emails, organization_id| {
         let request = SuppressionServiceAddRequest {
@@ -94,10 +80,7 @@ pub(crate) async fn add(
     args.change.run(call, out).await
 }
 
-pub(crate) async fn lift(
-    args: &SuppressionLiftArgs,
-    out: &mut dyn Write,
-) -> Result<Exit, CommandError> {
+pub(crate) async fn lift(args: &ChangeArgs, out: &mut dyn Write) -> CommandResult {
     let call = async |connection: &Connection, emails, organization_id| {
         let request = SuppressionServiceLiftRequest {
             emails,
@@ -109,7 +92,7 @@ pub(crate) async fn lift(
         let outcome = |it: &LiftResult| short_name(it.outcome().as_str_name(), "LIFT_OUTCOME_");
         Ok(results.map(|it| (outcome(&it), it.error)).collect())
     };
-    args.change.run(call, out).await
+    args.run(call, out).await
 }
 
 impl ChangeArgs {
@@ -118,7 +101,7 @@ impl ChangeArgs {
         &self,
         call: impl AsyncFn(&Connection, Vec<String>, String) -> Result<Outcomes, CommandError>,
         out: &mut dyn Write,
-    ) -> Result<Exit, CommandError> {
+    ) -> CommandResult {
         let emails = self.emails()?;
         let connection = self.connection.connect().await?;
         let mut results = Vec::new();
@@ -126,19 +109,19 @@ impl ChangeArgs {
             let organization_id = self.organization.clone().unwrap_or_default();
             let outcomes = call(&connection, chunk.clone(), organization_id).await?;
             let rows = chunk.into_iter().zip(outcomes);
-            results.extend(rows.map(|(email, (outcome, error))| AddressResult {
-                email,
-                outcome,
-                error,
-            }));
+            results.extend(rows.map(|(email, (outcome, error))| (email, outcome, error)));
         }
         if self.json {
-            let results: Vec<Value> = results.iter().map(result_to_json).collect();
+            let to_json = |(email, outcome, error): &AddressResult| {
+                let reason = error.as_ref().map(|error| reason_name(error.reason));
+                json!({"email": email, "outcome": outcome, "reason": reason})
+            };
+            let results: Vec<Value> = results.iter().map(to_json).collect();
             writeln!(out, "{:#}", json!({"results": results}))?;
         } else {
             write_results(&results, out)?;
         }
-        let has_refused = results.iter().any(|result| result.error.is_some());
+        let has_refused = results.iter().any(|(_, _, error)| error.is_some());
         Ok(Exit::partial_if(has_refused))
     }
 
@@ -153,10 +136,8 @@ impl ChangeArgs {
         };
         let emails = lines(&text.map_err(|source| CommandError::file("read", path, source))?);
         if emails.is_empty() {
-            let message = format!(
-                "nothing was sent, because {} has no addresses",
-                path.display()
-            );
+            let path = path.display();
+            let message = format!("nothing was sent, because {path} has no addresses");
             return Err(CommandError::Usage(message));
         }
         Ok(emails)
@@ -185,23 +166,14 @@ fn end_of(life: std::time::Duration) -> Result<Timestamp, CommandError> {
 
 fn write_results(results: &[AddressResult], out: &mut dyn Write) -> io::Result<()> {
     let mut table = Table::new(["Address", "Outcome", "Reason", "Explanation"], &[]);
-    for result in results {
-        let (reason, message) = match &result.error {
+    for (email, outcome, error) in results {
+        let (reason, message) = match error {
             Some(error) => (reason_name(error.reason), escaped(&error.message)),
             None => Default::default(),
         };
-        let outcome = result.outcome.clone();
-        table.add_row([escaped(&result.email), outcome, reason, message]);
+        table.add_row([escaped(email), outcome.clone(), reason, message]);
     }
     table.write(out)
-}
-
-fn result_to_json(result: &AddressResult) -> Value {
-    json!({
-        "email": result.email,
-        "outcome": result.outcome,
-        "reason": result.error.as_ref().map(|error| reason_name(error.reason)),
-    })
 }
 
 #[cfg(test)]
@@ -216,11 +188,8 @@ mod tests {
 
     #[test]
     fn a_refused_address_is_printed_with_its_reason() {
-        let result = |email: &str, outcome: &str, error| AddressResult {
-            email: email.to_owned(),
-            outcome: outcome.to_owned(),
-            error,
-        };
+        let result =
+            |email: &str, outcome: &str, error| (email.to_owned(), outcome.to_owned(), error);
         let error = ItemError {
             reason: crate::proto::ErrorReason::EmailInvalid.into(),
             message: "is not an address".to_owned(),

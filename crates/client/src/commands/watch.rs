@@ -2,25 +2,22 @@
 //!
 //! A broken stream is opened again with the last cursor. Events that the server repeats then are printed only once.
 
-mod cursor_file;
-mod event_line;
-
 use std::collections::{HashSet, VecDeque};
+use std::fs::File;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use invitations_command::error::{CommandError, Exit};
+use invitations_command::error::{CommandError, CommandResult, Exit};
+use invitations_command::secret_file;
+use serde_json::json;
 use tonic::{Status, Streaming};
 
-use crate::commands::watch::cursor_file::CursorFile;
-use crate::commands::watch::event_line::{json_line, text_line};
 use crate::connection::{
-    Connection, ConnectionArgs, InvitationClient, RetryCounter, as_lost_connection,
-    without_deadline,
+    Connection, ConnectionArgs, InvitationClient, RetryCounter, without_deadline,
 };
-use crate::output::OutputFormat;
-use crate::proto::{WatchRequest, WatchResponse};
+use crate::output::{OutputFormat, escaped, replace_file, short_name, time_text};
+use crate::proto::{Event, EventType, WatchRequest, WatchResponse};
 
 /// Longest time between two responses. The server sends a response at least every 30 seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(90);
@@ -70,10 +67,10 @@ pub(crate) struct WatchArgs {
     connection: ConnectionArgs,
 }
 
-pub(crate) async fn run(args: &WatchArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
+pub(crate) async fn run(args: &WatchArgs, out: &mut dyn Write) -> CommandResult {
     let file = args.cursor_file.as_deref().map(CursorFile::open);
     let file = file.transpose()?;
-    let stored = file.as_ref().map_or("", CursorFile::cursor);
+    let stored = file.as_ref().map_or("", |file| &file.cursor);
     let cursor = args.cursor.as_deref().unwrap_or(stored).to_owned();
     let connection = args.connection.connect().await?;
     let mut watcher = EventWatcher {
@@ -90,9 +87,8 @@ pub(crate) async fn run(args: &WatchArgs, out: &mut dyn Write) -> Result<Exit, C
         _ = tokio::signal::ctrl_c() => Ok(()),
     };
     match result {
-        Ok(()) => Ok(Exit::Done),
-        Err(failure) if failure.is_broken_pipe() => Ok(Exit::Done),
-        Err(failure) => Err(failure),
+        Err(failure) if !failure.is_broken_pipe() => Err(failure),
+        _ => Ok(Exit::Done),
     }
 }
 
@@ -109,35 +105,24 @@ struct EventWatcher<'run> {
 impl EventWatcher<'_> {
     async fn run(&mut self) -> Result<(), CommandError> {
         let mut retries = RetryCounter::default();
-        let mut was_open = false;
         loop {
             let mut stream = None;
             let status = loop {
                 match self.next_response(&mut stream).await {
                     Ok(response) => {
                         self.print(response)?;
-                        (retries, was_open) = (RetryCounter::default(), true);
+                        retries = RetryCounter::default();
+                        retries.is_unlimited = true;
                     }
                     Err(status) => break status,
                 }
             };
-            let (status, retry) = if was_open {
-                let status = as_lost_connection(status);
-                let retry = retries.next_unlimited(METHOD, &status);
-                (status, retry)
-            } else {
-                let retry = retries.next(METHOD, &status);
-                (status, retry)
-            };
-            let Some((delay, message)) = retry else {
-                return Err(self.connection.refused(METHOD, &status));
-            };
-            eprintln!("{message}");
-            tokio::time::sleep(delay).await;
+            let retry = retries.wait(METHOD, status, |message| eprintln!("{message}"));
+            let failure = |status| self.connection.refused(METHOD, &status);
+            retry.await.map_err(failure)?;
         }
     }
 
-    /// The next response. Opens the stream if it is not open.
     async fn next_response(
         &mut self,
         stream: &mut Option<Streaming<WatchResponse>>,
@@ -146,7 +131,12 @@ impl EventWatcher<'_> {
             let stream = if let Some(stream) = stream {
                 stream
             } else {
-                let request = without_deadline(self.request());
+                let request = without_deadline(WatchRequest {
+                    organization_id: self.args.organization.clone(),
+                    batch_id: self.args.batch.clone().unwrap_or_default(),
+                    cursor: self.cursor.clone(),
+                    from_now: !self.args.from_start,
+                });
                 stream.insert(self.client.watch(request).await?.into_inner())
             };
             let response = stream.message().await?;
@@ -155,15 +145,6 @@ impl EventWatcher<'_> {
         tokio::time::timeout(SILENCE_MAX, next)
             .await
             .unwrap_or_else(|_| Err(Status::unavailable("the server has stopped responding")))
-    }
-
-    fn request(&self) -> WatchRequest {
-        WatchRequest {
-            organization_id: self.args.organization.clone(),
-            batch_id: self.args.batch.clone().unwrap_or_default(),
-            cursor: self.cursor.clone(),
-            from_now: !self.args.from_start,
-        }
     }
 
     /// Prints the new events of a response, and then stores its cursor.
@@ -217,4 +198,66 @@ impl RecentIds {
         }
         true
     }
+}
+
+/// The file of `--cursor-file`, which stores how far the events were read.
+struct CursorFile {
+    path: PathBuf,
+    /// The content of the file. Empty if there is no cursor.
+    cursor: String,
+}
+
+impl CursorFile {
+    fn open(path: &Path) -> Result<Self, CommandError> {
+        Ok(Self {
+            path: path.to_owned(),
+            cursor: secret_file::read_or_empty(path)?.trim().to_owned(),
+        })
+    }
+
+    fn set(&mut self, cursor: &str) -> Result<(), CommandError> {
+        if cursor == self.cursor {
+            return Ok(());
+        }
+        let write = |part: &Path| {
+            let mut file = File::create(part)?;
+            writeln!(file, "{cursor}")?;
+            file.sync_all()
+        };
+        replace_file(&self.path, write)
+            .map_err(|source| CommandError::file("write", &self.path, source))?;
+        cursor.clone_into(&mut self.cursor);
+        Ok(())
+    }
+}
+
+fn text_line(event: &Event) -> String {
+    format!(
+        "{} {:<10} {} {}",
+        time_text(event.event_time),
+        type_name(event).to_ascii_lowercase(),
+        escaped(&event.invitation_id),
+        escaped(&event.batch_id)
+    )
+}
+
+fn json_line(event: &Event, cursor: &str) -> String {
+    json!({
+        "id": event.id,
+        "type": type_name(event),
+        "time": time_text(event.event_time),
+        "organization_id": event.organization_id,
+        "batch_id": event.batch_id,
+        "invitation_id": event.invitation_id,
+        "cursor": cursor,
+    })
+    .to_string()
+}
+
+/// A type that this version does not know becomes `TYPE_` and its number.
+fn type_name(event: &Event) -> String {
+    EventType::try_from(event.r#type).map_or_else(
+        |_| format!("TYPE_{}", event.r#type),
+        |known| short_name(known.as_str_name(), "EVENT_TYPE_"),
+    )
 }

@@ -1,6 +1,10 @@
-//! Escapes text of other people before it is printed to a terminal.
+//! Printed forms of values: enum values without their prefix, times, and escaped text of other people.
 //!
 //! Only printed text is escaped. Text that is sent to the server never is.
+
+use prost_types::Timestamp;
+
+use crate::proto::{DeliveryState, ErrorReason};
 
 /// Longest printed text, in characters. Longer text is cut.
 const SHOWN_CHARS_MAX: usize = 120;
@@ -18,10 +22,8 @@ pub(crate) fn escaped(text: &str) -> String {
             shown.push('…');
             break;
         }
-        let is_outer_space =
-            character == ' ' && (offset < leading || offset >= leading + inner.len());
         match character {
-            ' ' if is_outer_space => shown.push_str("\\x20"),
+            ' ' if offset < leading || offset >= leading + inner.len() => shown.push_str("\\x20"),
             '\0' => shown.push_str("\\0"),
             _ if character.is_control() || is_invisible(character) => {
                 shown.extend(character.escape_default());
@@ -39,6 +41,28 @@ fn is_invisible(character: char) -> bool {
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}'
     )
+}
+
+/// An error reason, such as `EMAIL_INVALID`. A reason that this version does not know becomes `REASON_` and its number.
+pub(crate) fn reason_name(reason: i32) -> String {
+    ErrorReason::try_from(reason).map_or_else(
+        |_| format!("REASON_{reason}"),
+        |known| short_name(known.as_str_name(), "ERROR_REASON_"),
+    )
+}
+
+pub(crate) fn delivery_state_name(state: DeliveryState) -> String {
+    short_name(state.as_str_name(), "DELIVERY_STATE_").to_ascii_lowercase()
+}
+
+/// The name of an enum value without the prefix that the style guide of Protocol Buffers requires.
+pub(crate) fn short_name(name: &str, prefix: &str) -> String {
+    name.strip_prefix(prefix).unwrap_or(name).to_owned()
+}
+
+/// The time as RFC 3339 text, or an empty text if there is none.
+pub(crate) fn time_text(time: Option<Timestamp>) -> String {
+    time.map(|time| time.to_string()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -70,5 +94,11 @@ mod tests {
         let shown = escaped(&"a".repeat(900 * 1024));
         assert_eq!(shown.chars().count(), SHOWN_CHARS_MAX + 1);
         assert!(shown.ends_with('…'));
+    }
+
+    #[test]
+    fn an_unknown_reason_is_printed_as_its_number() {
+        assert_eq!(reason_name(1), "EMAIL_INVALID");
+        assert_eq!(reason_name(9999), "REASON_9999");
     }
 }
