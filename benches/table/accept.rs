@@ -126,7 +126,7 @@ async fn accept_by_statement(connection: &mut PgConnection, number: usize) -> an
         is_organization_deleted: false,
         is_organization_suspended: false,
         generation: 1,
-        nonce: seed::nonce(number).to_vec(),
+        nonce: seed::nonce(number),
         key_id: i16::from(KEY_ID),
         email_normalized: seeded.email.clone(),
         state: StateName::Pending.as_str().to_owned(),
@@ -154,7 +154,6 @@ async fn accept_by_statement(connection: &mut PgConnection, number: usize) -> an
         user_name: USER_NAME,
         emails_normalized: &emails,
         emails_to_keep: &emails,
-        now,
         // Decides about the response of the service alone.
         version: "1",
         event: &event,

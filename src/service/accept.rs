@@ -111,7 +111,7 @@ impl Attempt<'_> {
         let (subject, user) = (self.subject, &self.request.user);
         require_active_organization(subject)?;
         let emails = &user.emails_normalized;
-        if self.request.is_self && !subjects::is_addressed_to(work, subject, emails).await? {
+        if self.request.is_self && !subjects::is_addressed_to(work, subject, emails, None).await? {
             return Err(ServiceError::Refused(Reason::EmailMismatch));
         }
         let acceptance = Acceptance {
@@ -120,7 +120,6 @@ impl Attempt<'_> {
             user_name: &user.name,
             emails_normalized: emails,
             emails_to_keep: self.emails_to_keep(),
-            now: self.event.created_at,
             version: self.version,
             event: self.event,
         };
@@ -191,9 +190,10 @@ impl Attempt<'_> {
         if state == StateName::Accepted && is_same_user {
             return Ok(());
         }
+        let emails = &user.emails_normalized;
         let reason = if let Some(reason) = state.refusal() {
             reason
-        } else if !subjects::is_owned_by(work, &subject, user).await? {
+        } else if !subjects::is_addressed_to(work, &subject, emails, Some(&user.id)).await? {
             Reason::EmailMismatch
         } else if !acceptances::is_role_offered(work, &subject).await? {
             Reason::RoleWithdrawn

@@ -96,7 +96,7 @@ impl Decline {
             return Ok(());
         }
         let emails = std::slice::from_ref(email);
-        if self.suppress || !subjects::is_addressed_to(connection, subject, emails).await? {
+        if self.suppress || !subjects::is_addressed_to(connection, subject, emails, None).await? {
             return Err(ServiceError::Refused(Reason::EmailMismatch));
         }
         Ok(())

@@ -1,18 +1,14 @@
 //! Accepting an invitation, and why an attempt was refused.
 
-use time::OffsetDateTime;
-
-use super::invitation_events::query_with_events;
 use super::subjects::Subject;
-use super::{Connection, StoreError};
+use super::{Connection, Result, query_with_events};
 use crate::domain::audit::AuditEvent;
 use crate::domain::membership::Membership;
 
 /// An attempt to accept. Not `Debug`: it holds addresses.
 pub struct Acceptance<'a> {
-    /// The invitation, whose token was verified.
+    /// Its token was verified.
     pub subject: &'a Subject,
-    /// The user who accepts.
     pub user_id: &'a str,
     /// The name to store if the directory does not know the user.
     pub user_name: &'a str,
@@ -20,14 +16,12 @@ pub struct Acceptance<'a> {
     pub emails_normalized: &'a [String],
     /// Addresses to store if the directory does not know the user.
     pub emails_to_keep: &'a [String],
-    pub now: OffsetDateTime,
     /// The version of the invitation's row when the service read it.
     pub version: &'a str,
     /// The audit event to insert if the invitation is accepted.
     pub event: &'a AuditEvent,
 }
 
-/// The result of an attempt to accept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AcceptanceResult {
     pub is_accepted: bool,
@@ -45,9 +39,9 @@ pub struct AcceptanceResult {
 pub async fn accept(
     connection: &mut Connection<'_>,
     acceptance: &Acceptance<'_>,
-) -> Result<AcceptanceResult, StoreError> {
+) -> Result<AcceptanceResult> {
     let (subject, event) = (acceptance.subject, acceptance.event);
-    let row = query_with_events!(query!(
+    let query = query_with_events!(query!(
         r#"-- store::acceptances::accept
         WITH target AS (
             -- Locks the pending invitation. Concurrent attempts wait here, and then find it accepted.
@@ -134,7 +128,7 @@ pub async fn accept(
         acceptance.user_id,
         acceptance.user_name,
         acceptance.emails_normalized,
-        acceptance.now,
+        event.created_at,
         acceptance.emails_to_keep,
         event.id,
         event.action.as_str(),
@@ -142,11 +136,10 @@ pub async fn accept(
         event.caller,
         event.on_behalf_of_user_id,
         acceptance.version,
-    ))
-    .fetch_one(connection.driver())
-    .await?;
+    ));
+    let row = connection.fetch_one(query).await?;
     connection
-        .notifications()
+        .notifications
         .add_events(&subject.organization_id);
     Ok(AcceptanceResult {
         is_accepted: row.is_accepted,
@@ -159,18 +152,15 @@ pub async fn accept(
             public_metadata: row.public_metadata,
             private_metadata: row.private_metadata,
             invitation_id: Some(subject.id),
-            created_at: acceptance.now,
-            updated_at: acceptance.now,
+            created_at: event.created_at,
+            updated_at: event.created_at,
         }),
     })
 }
 
 /// Whether the organization still offers the role of the invitation.
-pub async fn is_role_offered(
-    connection: &mut Connection<'_>,
-    subject: &Subject,
-) -> Result<bool, StoreError> {
-    Ok(sqlx::query_scalar!(
+pub async fn is_role_offered(connection: &mut Connection<'_>, subject: &Subject) -> Result<bool> {
+    let query = sqlx::query_scalar!(
         r#"-- store::acceptances::is_role_offered
         SELECT EXISTS (
                SELECT FROM invitations i
@@ -178,17 +168,16 @@ pub async fn is_role_offered(
                 WHERE i.id = $2 AND i.organization_id = $1 AND i.role = ANY(o.roles)) AS "is_offered!""#,
         subject.organization_id,
         subject.id,
-    )
-    .fetch_one(connection.driver())
-    .await?)
+    );
+    connection.fetch_one(query).await
 }
 
 /// Whether the inviter is still an admin member. Always true if the organization does not check that.
 pub async fn is_inviter_trusted(
     connection: &mut Connection<'_>,
     subject: &Subject,
-) -> Result<bool, StoreError> {
-    Ok(sqlx::query_scalar!(
+) -> Result<bool> {
+    let query = sqlx::query_scalar!(
         r#"-- store::acceptances::is_inviter_trusted
         SELECT EXISTS (
                SELECT FROM invitations i
@@ -198,9 +187,8 @@ pub async fn is_inviter_trusted(
                   AND (NOT o.recheck_inviter OR m.role = 'admin')) AS "is_trusted!""#,
         subject.organization_id,
         subject.id,
-    )
-    .fetch_one(connection.driver())
-    .await?)
+    );
+    connection.fetch_one(query).await
 }
 
 /// Stores why an attempt to accept was refused, for the organization to see, and inserts the audit event.
@@ -208,8 +196,8 @@ pub async fn record_refusal(
     connection: &mut Connection<'_>,
     subject: &Subject,
     event: &AuditEvent,
-) -> Result<(), StoreError> {
-    sqlx::query!(
+) -> Result<()> {
+    let query = sqlx::query!(
         "-- store::acceptances::record_refusal
         WITH changed AS (
             UPDATE invitations SET last_accept_error = $3
@@ -228,8 +216,7 @@ pub async fn record_refusal(
         event.caller,
         event.on_behalf_of_user_id,
         event.subject_user_id,
-    )
-    .execute(connection.driver())
-    .await?;
+    );
+    connection.execute(query).await?;
     Ok(())
 }

@@ -1,36 +1,26 @@
-//! The `audit_events` table: what callers did. An event is written in the transaction of the action, and the database
-//! rejects changes of it.
-//!
-//! Actions that are one statement insert their event in that statement, see [`acceptances`](super::acceptances).
+//! The `audit_events` table: what callers did. An event is written in the transaction of the action, or by its only
+//! statement, see [`acceptances`](super::acceptances). The database rejects changes of events.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::columns::column;
-use super::{Connection, Purged, StoreError};
+use super::{Connection, Purged, Result, column};
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent, AuditFilter, AuditRecord};
 
-/// How far the time in an id may be ahead of the time of its event. The ids of a process never go back, even if its
-/// clock does.
+/// How far the time in an id may be ahead of its event: the ids of a process never go back, even if its clock does.
 const ID_AHEAD_MAX: Duration = Duration::MINUTE;
 
 /// Inserts events. Must run in the transaction of the action.
-pub async fn insert_many(
-    connection: &mut Connection<'_>,
-    events: &[AuditEvent],
-) -> Result<(), StoreError> {
-    sqlx::query!(
+pub async fn insert_many(connection: &mut Connection<'_>, events: &[AuditEvent]) -> Result<()> {
+    let query = sqlx::query!(
         "-- store::audit_events::insert_many
         INSERT INTO audit_events
                (id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,
                 invitation_id, batch_id, request_id, counts)
-        SELECT id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,
-               invitation_id, batch_id, request_id, counts
+        SELECT *
           FROM UNNEST($1::uuid[], $2::timestamptz[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[],
-                      $8::text[], $9::uuid[], $10::uuid[], $11::uuid[], $12::jsonb[])
-               AS t (id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,
-                     invitation_id, batch_id, request_id, counts)",
+                      $8::text[], $9::uuid[], $10::uuid[], $11::uuid[], $12::jsonb[])",
         &column(events, |event| event.id),
         &column(events, |event| event.created_at),
         &column(events, |event| event.organization_id.as_str()) as &[&str],
@@ -42,15 +32,13 @@ pub async fn insert_many(
         &column(events, |event| event.invitation_id) as &[Option<Uuid>],
         &column(events, |event| event.batch_id) as &[Option<Uuid>],
         &column(events, |event| event.request_id) as &[Option<Uuid>],
-        &column(events, |event| to_json(event.counts)),
-    )
-    .execute(connection.driver())
-    .await?;
+        &column(events, |event| event.counts.named().collect::<Value>()),
+    );
+    connection.execute(query).await?;
     Ok(())
 }
 
-/// A lower bound of the ids of a filter. Ids ascend with time, and a call generates the id of its batch before the id of
-/// its event.
+/// A lower bound of the ids of a filter. A call generates the id of its batch before the id of its event.
 fn first_id(filter: &AuditFilter) -> Uuid {
     let of_start = filter.start.map(first_id_of);
     of_start.max(filter.batch_id).unwrap_or(Uuid::nil())
@@ -58,29 +46,22 @@ fn first_id(filter: &AuditFilter) -> Uuid {
 
 /// An exclusive upper bound of the ids of a filter.
 fn end_id(filter: &AuditFilter, before: Option<Uuid>) -> Uuid {
-    let of_end = filter
-        .end
-        .map(|end| first_id_of(end.saturating_add(ID_AHEAD_MAX)));
-    [of_end, before]
-        .into_iter()
-        .flatten()
-        .min()
-        .unwrap_or(Uuid::max())
+    let of_end = |end: OffsetDateTime| first_id_of(end.saturating_add(ID_AHEAD_MAX));
+    let of_end = filter.end.map_or(Uuid::max(), of_end);
+    of_end.min(before.unwrap_or(Uuid::max()))
 }
 
 /// Calls `sqlx::query_as!` with a list of events, in which the macro replaces `COLUMNS` and `FILTERS` by SQL. It also
 /// adds the parameters that all lists have: `$1` and `$2` are the bounds of the ids, `$3` to `$8` are filters, and `$9`
 /// is the limit.
-///
-/// This is a macro because `sqlx::query_as!` accepts only string literals.
 macro_rules! audit_query {
     (
-        $filter:ident, $before:ident, $limit:ident,
+        ($filter:ident, $before:ident, $limit:ident),
         $select:literal + COLUMNS + $from:literal + FILTERS + $order:literal
         $(, $argument:expr)* $(,)?
     ) => {
         sqlx::query_as!(
-            AuditRow,
+            AuditRecord,
             $select
                 + " id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,
                invitation_id, batch_id, request_id, counts"
@@ -107,23 +88,20 @@ macro_rules! audit_query {
     };
 }
 
-/// Returns events whose id is less than `before`, newest first, at most `limit`. Call
+/// Returns events whose id is less than `before`, newest first. Call
 /// [`force_custom_plans`](super::planner::force_custom_plans) first.
 pub async fn list(
     connection: &mut Connection<'_>,
     filter: &AuditFilter,
     before: Option<Uuid>,
     limit: i64,
-) -> Result<Vec<AuditRecord>, StoreError> {
-    let driver = connection.driver();
-    let rows = match (filter.invitation_id, filter.organization_id.as_deref()) {
+) -> Result<Vec<AuditRecord>> {
+    match (filter.invitation_id, filter.organization_id.as_deref()) {
         (Some(id), organization_id) => {
             // Materialized, so that the planner reads the few events of the invitation and then filters them. It could
             // otherwise walk the whole organization.
             let query = audit_query!(
-                filter,
-                before,
-                limit,
+                (filter, before, limit),
                 "-- store::audit_events::list_of_invitation
         WITH event AS MATERIALIZED (SELECT * FROM audit_events WHERE invitation_id = $10)
         SELECT" + COLUMNS
@@ -137,15 +115,13 @@ pub async fn list(
                 id,
                 organization_id,
             );
-            query.fetch_all(driver).await?
+            connection.fetch_all(query).await
         }
         (None, Some(id)) => {
             // The range and the order are those of the primary key. With an equality, the planner could look for the
             // events of a small organization among those of all organizations.
             let query = audit_query!(
-                filter,
-                before,
-                limit,
+                (filter, before, limit),
                 "-- store::audit_events::list_of_organization
         SELECT" + COLUMNS
                     + "
@@ -157,13 +133,11 @@ pub async fn list(
          LIMIT $9",
                 id,
             );
-            query.fetch_all(driver).await?
+            connection.fetch_all(query).await
         }
         (None, None) => {
             let query = audit_query!(
-                filter,
-                before,
-                limit,
+                (filter, before, limit),
                 "-- store::audit_events::list_of_all
         SELECT" + COLUMNS
                     + "
@@ -174,23 +148,20 @@ pub async fn list(
          ORDER BY id DESC
          LIMIT $9",
             );
-            query.fetch_all(driver).await?
+            connection.fetch_all(query).await
         }
-    };
-    Ok(rows.into_iter().map(AuditRow::into_record).collect())
+    }
 }
 
-/// Deletes events of actions before a time, oldest first, at most `limit`.
-///
-/// This is the only statement that the trigger of the table lets delete. The trigger allows it for the rest of the
+/// Deletes events of actions before a time, oldest first. The trigger of the table allows this for the rest of the
 /// transaction, so the transaction should do nothing else. The statement locks no rows in advance, because that needs
 /// the UPDATE privilege.
 pub async fn purge(
     connection: &mut Connection<'_>,
     before: OffsetDateTime,
     limit: i64,
-) -> Result<Purged, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Purged> {
+    let query = sqlx::query_as!(
         Purged,
         r#"-- store::audit_events::purge
         WITH retention AS MATERIALIZED (
@@ -206,9 +177,8 @@ pub async fn purge(
         SELECT count(*) AS "count!", min(created_at) AS "oldest?" FROM deleted"#,
         first_id_of(before),
         limit,
-    )
-    .fetch_one(connection.driver())
-    .await?)
+    );
+    connection.fetch_one(query).await
 }
 
 /// The smallest `UUIDv7` of a time, to the millisecond (RFC 9562 §5.7).
@@ -221,45 +191,9 @@ fn first_id_of(time: OffsetDateTime) -> Uuid {
     Uuid::from_bytes(bytes)
 }
 
-fn to_json(counts: AuditCounts) -> Value {
-    let named = counts
-        .named()
-        .map(|(name, count)| (name.to_owned(), count.into()));
-    Value::Object(named.collect::<Map<_, _>>())
-}
-
-struct AuditRow {
-    id: Uuid,
-    created_at: OffsetDateTime,
-    organization_id: String,
-    action: String,
-    outcome: String,
-    caller: String,
-    on_behalf_of_user_id: Option<String>,
-    subject_user_id: Option<String>,
-    invitation_id: Option<Uuid>,
-    batch_id: Option<Uuid>,
-    request_id: Option<Uuid>,
-    counts: Value,
-}
-
-impl AuditRow {
-    fn into_record(self) -> AuditRecord {
-        let count = |name: &str| self.counts.get(name).and_then(Value::as_u64).unwrap_or(0);
-        AuditRecord {
-            counts: AuditCounts::from_named(count),
-            id: self.id,
-            created_at: self.created_at,
-            organization_id: self.organization_id,
-            action: self.action,
-            outcome: self.outcome,
-            caller: self.caller,
-            on_behalf_of_user_id: self.on_behalf_of_user_id,
-            subject_user_id: self.subject_user_id,
-            invitation_id: self.invitation_id,
-            batch_id: self.batch_id,
-            request_id: self.request_id,
-        }
+impl From<Value> for AuditCounts {
+    fn from(stored: Value) -> Self {
+        Self::from_named(|name| stored.get(name).and_then(Value::as_u64).unwrap_or(0))
     }
 }
 

@@ -1,11 +1,10 @@
 //! Figures of the `outbox` table: how many emails wait, and since when.
-//!
 //! Each figure is read from one end of a partial index, up to a limit, so it costs the same for any number of emails.
 //! Each part is ordered by all columns of its index. A planner with wrong statistics would otherwise read the table.
 
 use time::OffsetDateTime;
 
-use super::{Connection, StoreError};
+use super::{Connection, Result};
 
 /// Numbers of emails, each counted up to a limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,24 +13,20 @@ pub struct BacklogRow {
     pub queued: i64,
     /// The part of `queued` that is due.
     pub due: i64,
-    /// Claimed by workers.
     pub sending: i64,
-    /// Dead letters.
     pub dead: i64,
     /// Since when the email that has waited longest is due, whether it is claimed or not.
     pub oldest_due_at: Option<OffsetDateTime>,
 }
 
-/// Returns the figures of the whole table.
-///
 /// An email that no server has accepted or rejected yet waits since it was queued, even if its lane failed many times:
 /// a failure of the lane counts no attempt. Any other email waits since it is due again.
 pub async fn get(
     connection: &mut Connection<'_>,
     limit: i64,
     now: OffsetDateTime,
-) -> Result<BacklogRow, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<BacklogRow> {
+    let query = sqlx::query_as!(
         BacklogRow,
         r#"-- store::backlog::get
         WITH queued AS (
@@ -63,7 +58,6 @@ pub async fn get(
                      (SELECT min(since) FROM sending)) AS "oldest_due_at?""#,
         limit,
         now,
-    )
-    .fetch_one(connection.driver())
-    .await?)
+    );
+    connection.fetch_one(query).await
 }

@@ -6,11 +6,10 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Connection, Purged, StoreError};
+use super::{Connection, Purged, Result};
 use crate::domain::batch::{Batch, BatchCounts};
 use crate::domain::ids::OrganizationId;
 
-/// Items of a batch that were processed.
 #[derive(Debug, Clone, Copy)]
 pub struct ProcessedItems<'a> {
     pub organization_id: &'a OrganizationId,
@@ -22,25 +21,21 @@ pub struct ProcessedItems<'a> {
 }
 
 /// Adds processed items to a batch. The first items create the batch.
-pub async fn add_items(
-    connection: &mut Connection<'_>,
-    processed: ProcessedItems<'_>,
-) -> Result<(), StoreError> {
-    sqlx::query!(
+pub async fn add_items(connection: &mut Connection<'_>, batch: ProcessedItems<'_>) -> Result<()> {
+    let query = sqlx::query!(
         "-- store::batches::add_items
         INSERT INTO batches AS b (id, created_at, updated_at, item_count, failed_count, organization_id)
         VALUES ($1, $2, $2, $3, $4, $5)
             ON CONFLICT (organization_id, id) DO UPDATE
                SET updated_at = excluded.updated_at, item_count = b.item_count + excluded.item_count,
                    failed_count = b.failed_count + excluded.failed_count",
-        processed.batch_id,
-        processed.now,
-        i64::try_from(processed.items).unwrap_or(i64::MAX),
-        i64::try_from(processed.failed).unwrap_or(i64::MAX),
-        processed.organization_id.as_str(),
-    )
-    .execute(connection.driver())
-    .await?;
+        batch.batch_id,
+        batch.now,
+        i64::try_from(batch.items).unwrap_or(i64::MAX),
+        i64::try_from(batch.failed).unwrap_or(i64::MAX),
+        batch.organization_id.as_str(),
+    );
+    connection.execute(query).await?;
     Ok(())
 }
 
@@ -49,8 +44,8 @@ pub async fn get(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     id: Uuid,
-) -> Result<Option<Batch>, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Option<Batch>> {
+    let query = sqlx::query_as!(
         Batch,
         "-- store::batches::get
         SELECT id, organization_id, created_at, updated_at, item_count, failed_count
@@ -58,9 +53,8 @@ pub async fn get(
          WHERE organization_id = $1 AND id = $2",
         organization_id.as_str(),
         id,
-    )
-    .fetch_optional(connection.driver())
-    .await?)
+    );
+    connection.fetch_optional(query).await
 }
 
 /// Returns the transaction of a batch's first items, where its events begin. `None` if the batch does not exist.
@@ -68,17 +62,16 @@ pub async fn first_transaction(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     id: Uuid,
-) -> Result<Option<i64>, StoreError> {
-    Ok(sqlx::query_scalar!(
+) -> Result<Option<i64>> {
+    let query = sqlx::query_scalar!(
         r#"-- store::batches::first_transaction
         SELECT transaction_id::text::bigint AS "transaction_id!"
           FROM batches
          WHERE organization_id = $1 AND id = $2"#,
         organization_id.as_str(),
         id,
-    )
-    .fetch_optional(connection.driver())
-    .await?)
+    );
+    connection.fetch_optional(query).await
 }
 
 /// Counts the invitations of a batch by state and delivery state, as of one moment. As in every response, a pending
@@ -88,8 +81,8 @@ pub async fn counts(
     organization_id: &OrganizationId,
     id: Uuid,
     now: OffsetDateTime,
-) -> Result<Vec<BatchCounts>, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Vec<BatchCounts>> {
+    let query = sqlx::query_as!(
         BatchCounts,
         r#"-- store::batches::counts
         WITH unfolded AS (
@@ -143,18 +136,14 @@ pub async fn counts(
         organization_id.as_str(),
         id,
         now,
-    )
-    .fetch_all(connection.driver())
-    .await?)
+    );
+    connection.fetch_all(query).await
 }
 
-/// Adds the oldest events to the counts: about `rows` rows, and the rest of the last transaction. Returns how many
-/// rows.
-///
-/// Only events below the horizon are folded. No event can be added there, so each event is read once. A concurrent call
-/// waits, and then continues where this one ended.
-pub async fn fold_events(connection: &mut Connection<'_>, rows: i64) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar!(
+/// Adds the oldest events to the counts: about `rows` rows, and the rest of their transaction. Returns how many rows.
+/// Only events below the horizon are folded, where no event can be added. Concurrent calls wait for each other.
+pub async fn fold_events(connection: &mut Connection<'_>, rows: i64) -> Result<i64> {
+    let query = sqlx::query_scalar!(
         r#"-- store::batches::fold_events
         WITH fold AS MATERIALIZED (
             SELECT folded_before FROM event_fold WHERE id = 1 FOR NO KEY UPDATE
@@ -197,18 +186,17 @@ pub async fn fold_events(connection: &mut Connection<'_>, rows: i64) -> Result<i
         )
         SELECT count(*) AS "count!" FROM event"#,
         rows,
-    )
-    .fetch_one(connection.driver())
-    .await?)
+    );
+    connection.fetch_one(query).await
 }
 
-/// Deletes batches that were created at a time or before, with their counts, oldest first, at most `limit`.
+/// Deletes batches that were created by a time, with their counts, oldest first.
 pub async fn purge(
     connection: &mut Connection<'_>,
     created_by: OffsetDateTime,
     limit: i64,
-) -> Result<Purged, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Purged> {
+    let query = sqlx::query_as!(
         Purged,
         r#"-- store::batches::purge
         WITH due AS (
@@ -231,7 +219,6 @@ pub async fn purge(
         SELECT count(*) AS "count!", min(created_at) AS "oldest?" FROM deleted"#,
         created_by,
         limit,
-    )
-    .fetch_one(connection.driver())
-    .await?)
+    );
+    connection.fetch_one(query).await
 }

@@ -4,7 +4,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::subjects::current_state;
-use super::{Connection, StoreError};
+use super::{Connection, Result};
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::StateName;
 
@@ -18,25 +18,22 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// Whether the address was erased, so that no email can be sent to it.
     pub const fn is_erased(&self) -> bool {
         self.email_normalized.is_empty()
     }
 
-    /// The state at a time.
-    pub fn state(&self, now: OffsetDateTime) -> Result<StateName, StoreError> {
+    pub fn state(&self, now: OffsetDateTime) -> Result<StateName> {
         current_state(&self.state, self.expires_at, now)
     }
 }
 
-/// Locks those of an organization's invitations that exist until the transaction ends. Returns them by address, and
-/// those of one address from old to new.
+/// Locks those of an organization's invitations that exist. Returns them by address, and then from old to new.
 pub async fn lock_many(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     ids: &[Uuid],
-) -> Result<Vec<Candidate>, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Vec<Candidate>> {
+    let query = sqlx::query_as!(
         Candidate,
         r#"-- store::candidates::lock_many
         SELECT id, coalesce(email_normalized, '') AS "email_normalized!", state, expires_at
@@ -46,7 +43,6 @@ pub async fn lock_many(
            FOR NO KEY UPDATE"#,
         organization_id.as_str(),
         ids,
-    )
-    .fetch_all(connection.driver())
-    .await?)
+    );
+    connection.fetch_all(query).await
 }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::mem;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, watch};
 
@@ -21,7 +21,6 @@ pub struct CommitNotifier {
 struct Shared {
     /// Watchers in this process, by organization.
     watchers: Mutex<HashMap<String, watch::Sender<()>>>,
-    /// Wakes the worker of this process.
     mail_queued: Notify,
     /// Not sent to other processes yet.
     outgoing: Mutex<PendingNotifications>,
@@ -45,7 +44,6 @@ impl CommitNotifier {
         self.shared.mail_queued.notified().await;
     }
 
-    /// Whether this process has watchers.
     pub(super) fn has_watchers(&self) -> bool {
         !lock(&self.shared.watchers).is_empty()
     }
@@ -84,13 +82,11 @@ impl CommitNotifier {
         }
     }
 
-    /// Takes what there is to send to other processes.
     pub(super) fn take_outgoing(&self) -> PendingNotifications {
         mem::take(&mut lock(&self.shared.outgoing))
     }
 }
 
-/// A subscription to the events of an organization.
 #[derive(Debug)]
 pub struct Subscription {
     /// Present until the subscription is dropped.
@@ -102,14 +98,13 @@ pub struct Subscription {
 impl Subscription {
     /// Waits for a notification since the last call. There may be no new event.
     pub async fn notified(&mut self) {
-        let is_notified = match &mut self.receiver {
-            Some(receiver) => receiver.changed().await.is_ok(),
-            None => false,
-        };
-        if !is_notified {
-            // The notifier keeps the sender for as long as there is a subscription.
-            std::future::pending::<()>().await;
+        if let Some(receiver) = &mut self.receiver
+            && receiver.changed().await.is_ok()
+        {
+            return;
         }
+        // Never: the notifier keeps the sender for as long as there is a subscription.
+        std::future::pending().await
     }
 }
 
@@ -118,10 +113,8 @@ impl Drop for Subscription {
         let mut watchers = lock(&self.notifier.shared.watchers);
         // Under the lock, so that exactly one of several dropped at once is the last one.
         drop(self.receiver.take());
-        let is_last = watchers
-            .get(&self.organization_id)
-            .is_some_and(|sender| sender.receiver_count() == 0);
-        if is_last {
+        let sender = watchers.get(&self.organization_id);
+        if sender.is_some_and(|sender| sender.receiver_count() == 0) {
             watchers.remove(&self.organization_id);
         }
     }
@@ -129,9 +122,7 @@ impl Drop for Subscription {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing panics while it is held, and a superfluous hint does no harm.
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -155,7 +146,8 @@ mod tests {
         assert!(acme.notified().now_or_never().is_some());
         assert!(acme.notified().now_or_never().is_none());
         assert!(other.notified().now_or_never().is_none());
-        let everything = PendingNotifications::of_all_organizations();
+        let mut everything = PendingNotifications::default();
+        everything.add_mail_of_any_organization();
         notifier.committed(everything.clone());
         assert!(acme.notified().now_or_never().is_some());
         assert!(other.notified().now_or_never().is_some());

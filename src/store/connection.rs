@@ -2,15 +2,46 @@
 
 use std::mem;
 
-use sqlx::PgConnection;
+use futures::TryStreamExt as _;
+use futures::stream::BoxStream;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::{Map, Query, QueryScalar};
+use sqlx::{FromRow, PgConnection, Postgres};
 
+use super::Result;
 use super::pending_notifications::PendingNotifications;
 
 /// A connection to the database, for the length of one unit of work, and what to announce once the work is committed.
 #[derive(Debug)]
 pub struct Connection<'c> {
     driver: &'c mut PgConnection,
-    notifications: PendingNotifications,
+    /// What to announce after the commit.
+    pub(super) notifications: PendingNotifications,
+}
+
+/// A statement whose rows are values of `T`.
+pub(super) trait RowQuery<T> {
+    fn rows(self, driver: &mut PgConnection) -> BoxStream<'_, sqlx::Result<T>>;
+}
+
+impl<T, F> RowQuery<T> for Map<'static, Postgres, F, PgArguments>
+where
+    T: Send + Unpin + 'static,
+    F: FnMut(PgRow) -> sqlx::Result<T> + Send + 'static,
+{
+    fn rows(self, driver: &mut PgConnection) -> BoxStream<'_, sqlx::Result<T>> {
+        self.fetch(driver)
+    }
+}
+
+impl<T> RowQuery<T> for QueryScalar<'static, Postgres, T, PgArguments>
+where
+    T: Send + Unpin + 'static,
+    (T,): for<'r> FromRow<'r, PgRow>,
+{
+    fn rows(self, driver: &mut PgConnection) -> BoxStream<'_, sqlx::Result<T>> {
+        self.fetch(driver)
+    }
 }
 
 impl<'c> Connection<'c> {
@@ -27,13 +58,29 @@ impl<'c> Connection<'c> {
         self.driver
     }
 
-    /// What to announce after the commit.
-    pub(super) fn notifications(&mut self) -> &mut PendingNotifications {
-        &mut self.notifications
+    /// Executes a statement, and returns how many rows it changed.
+    pub(super) async fn execute(&mut self, query: Query<'_, Postgres, PgArguments>) -> Result<u64> {
+        Ok(query.execute(self.driver()).await?.rows_affected())
     }
 
-    /// The same connection and notifications in a value with a shorter lifetime. When that value ends, its notifications go
-    /// back by [`set_notifications`](Self::set_notifications).
+    pub(super) async fn fetch_one<T>(&mut self, query: impl RowQuery<T>) -> Result<T> {
+        let row = self.fetch_optional(query).await?;
+        Ok(row.ok_or(sqlx::Error::RowNotFound)?)
+    }
+
+    pub(super) async fn fetch_optional<T>(&mut self, query: impl RowQuery<T>) -> Result<Option<T>> {
+        let rows: Vec<T> = self.fetch_all(query).await?;
+        Ok(rows.into_iter().next())
+    }
+
+    pub(super) async fn fetch_all<T, C>(&mut self, query: impl RowQuery<T>) -> Result<C>
+    where
+        C: Default + Extend<T>,
+    {
+        Ok(query.rows(self.driver()).try_collect().await?)
+    }
+
+    /// Lends the connection. Afterwards the notifications go back by [`set_notifications`](Self::set_notifications).
     pub fn lend(&mut self) -> Connection<'_> {
         Connection {
             driver: self.driver,
@@ -41,7 +88,6 @@ impl<'c> Connection<'c> {
         }
     }
 
-    /// Ends the use of a connection.
     pub fn into_notifications(self) -> PendingNotifications {
         self.notifications
     }
@@ -49,4 +95,9 @@ impl<'c> Connection<'c> {
     pub fn set_notifications(&mut self, notifications: PendingNotifications) {
         self.notifications = notifications;
     }
+}
+
+/// Returns one column of many rows, as an array that a statement can unnest.
+pub(super) fn column<'a, T, C>(rows: &'a [T], of: impl Fn(&'a T) -> C) -> Vec<C> {
+    rows.iter().map(of).collect()
 }

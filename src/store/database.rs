@@ -9,7 +9,7 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::commit_notifier::CommitNotifier;
 use super::connection::Connection;
-use super::error::{StoreError, Transient};
+use super::error::{Result, StoreError, Transient};
 use super::pool::{self, Pool, StoreConfig};
 use crate::{entropy, shutdown};
 
@@ -17,18 +17,20 @@ use crate::{entropy, shutdown};
 const ATTEMPTS_MAX: u32 = 4;
 /// The pause before the second attempt. It doubles with each attempt, and half of it is random.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// How long connecting outside the pool may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pool: Pool,
+    pub(super) pool: Pool,
     notifier: CommitNotifier,
 }
 
 impl Store {
     /// Prepares a pool for a `postgres://` URL. It connects when a connection is first needed, so the process starts
     /// while the database is down, and reports that through its health checks.
-    pub fn new(url: &str, config: StoreConfig) -> Result<Self, StoreError> {
+    pub fn new(url: &str, config: StoreConfig) -> Result<Self> {
         let millis = |duration: Duration| format!("{}ms", duration.as_millis());
         let options = PgConnectOptions::from_str(url)?
             .application_name("invitations")
@@ -48,23 +50,20 @@ impl Store {
     }
 
     /// Applies the migrations that the database does not have yet.
-    pub async fn migrate(url: &str) -> Result<(), StoreError> {
+    pub async fn migrate(url: &str) -> Result<()> {
         // This connection has no statement timeout: creating an index on a large table takes long.
         let mut connection = PgConnection::connect(url).await?;
         sqlx::migrate!().run(&mut connection).await?;
         Ok(connection.close().await?)
     }
 
-    /// Whether the schema is at least as new as this program needs. A newer schema is accepted, because old and new
-    /// programs run side by side during a deployment.
-    pub async fn is_migrated(&self) -> Result<bool, StoreError> {
-        let newest = sqlx::migrate!()
-            .iter()
-            .map(|migration| migration.version)
-            .max();
-        pool::within_connect_timeout(async {
+    /// Whether the schema is at least as new as this program needs. During a deployment it may be newer.
+    pub async fn is_migrated(&self) -> Result<bool> {
+        let newest = sqlx::migrate!().iter().map(|it| it.version).max();
+        let checked = async {
             // The pool would report a timeout instead of the reason why it cannot connect.
-            let mut connection = self.pool.connect().await?;
+            let options = self.pool.connections.connect_options();
+            let mut connection = PgConnection::connect_with(&options).await?;
             let applied = sqlx::query_scalar::<_, Option<i64>>(
                 "-- store::is_migrated\nSELECT max(version) FROM _sqlx_migrations WHERE success",
             )
@@ -78,13 +77,13 @@ impl Store {
                 }
                 Err(error) => Err(error.into()),
             }
-        })
-        .await
+        };
+        let outcome = tokio::time::timeout(CONNECT_TIMEOUT, checked).await;
+        outcome.unwrap_or_else(|_| Err(pool::timed_out()))
     }
 
-    /// Checks that the database answers and accepts writes. A replica is of no use, nor is a primary that was demoted
-    /// while the pool was connected to it.
-    pub async fn ping(&self) -> Result<(), StoreError> {
+    /// Checks that the database answers and accepts writes, which a primary that was demoted does not.
+    pub async fn ping(&self) -> Result<()> {
         self.run("ping", |connection| {
             Box::pin(async {
                 let is_read_only: bool = sqlx::query_scalar(
@@ -104,31 +103,25 @@ impl Store {
     /// Runs a named unit of work on one connection without a transaction: a single statement, or several that may see
     /// different states of the database. It is retried when it lost against concurrent transactions.
     ///
-    /// The work runs in a task of its own. When the caller is cancelled, the statement still completes and its
-    /// connection returns to the pool. The work fails when the server has sent nothing for longer than
-    /// [`StoreConfig::statement_timeout`] and a margin, even if the network drops every packet.
+    /// The work runs in a task of its own, so it completes even if the caller is cancelled. It fails when the server is
+    /// silent for longer than [`StoreConfig::statement_timeout`] and a margin.
     pub async fn run<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
     where
-        F: for<'c> Fn(&'c mut Connection<'_>) -> BoxFuture<'c, Result<T, E>>
-            + Send
-            + Sync
-            + 'static,
+        F: for<'c> Fn(&'c mut Connection<'_>) -> BoxFuture<'c, Result<T, E>>,
+        F: Send + Sync + 'static,
         T: Send + 'static,
         E: From<StoreError> + Transient + Send + 'static,
     {
         let (pool, notifier) = (self.pool.clone(), self.notifier.clone());
         shutdown::detached(name, async move {
-            retried(name, || async {
-                let pooled = pool.acquire().await?;
-                pooled
-                    .run(async |driver| {
-                        let mut connection = Connection::new(driver);
-                        let outcome = work(&mut connection).await;
-                        // Each statement committed by itself, even if a later one failed.
-                        notifier.committed(connection.into_notifications());
-                        outcome
-                    })
-                    .await
+            retried(name, || {
+                pool.run(async |driver| {
+                    let mut connection = Connection::new(driver);
+                    let outcome = work(&mut connection).await;
+                    // Each statement committed by itself, even if a later one failed.
+                    notifier.committed(connection.into_notifications());
+                    outcome
+                })
             })
             .await
         })
@@ -138,33 +131,27 @@ impl Store {
     /// Runs a named transaction. It is committed if `work` returns `Ok`, rolled back otherwise, and retried when it
     /// lost against concurrent transactions.
     ///
-    /// The transaction runs in a task of its own, so cancelling the caller does not cancel it. A `BEGIN` that is
-    /// cancelled halfway would leave the connection inside a transaction, and the next unit of work would lose its
-    /// writes.
+    /// It runs in a task of its own, so cancelling the caller does not cancel it. A `BEGIN` that is cancelled halfway
+    /// would leave the connection inside a transaction, and the next unit of work would lose its writes.
     pub async fn with_tx<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
     where
-        F: for<'c> Fn(&'c mut Connection<'_>) -> BoxFuture<'c, Result<T, E>>
-            + Send
-            + Sync
-            + 'static,
+        F: for<'c> Fn(&'c mut Connection<'_>) -> BoxFuture<'c, Result<T, E>>,
+        F: Send + Sync + 'static,
         T: Send + 'static,
         E: From<StoreError> + Transient + Send + 'static,
     {
         let (pool, notifier) = (self.pool.clone(), self.notifier.clone());
         shutdown::detached(name, async move {
-            retried(name, || async {
-                let pooled = pool.acquire().await?;
-                pooled
-                    .run(async |driver| {
-                        let mut transaction = driver.begin().await.map_err(StoreError::from)?;
-                        let mut connection = Connection::new(&mut transaction);
-                        let output = work(&mut connection).await?;
-                        let notifications = connection.into_notifications();
-                        transaction.commit().await.map_err(StoreError::from)?;
-                        notifier.committed(notifications);
-                        Ok(output)
-                    })
-                    .await
+            retried(name, || {
+                pool.run(async |driver| {
+                    let mut transaction = driver.begin().await.map_err(StoreError::from)?;
+                    let mut connection = Connection::new(&mut transaction);
+                    let output = work(&mut connection).await?;
+                    let notifications = connection.into_notifications();
+                    transaction.commit().await.map_err(StoreError::from)?;
+                    notifier.committed(notifications);
+                    Ok(output)
+                })
             })
             .await
         })
@@ -176,14 +163,9 @@ impl Store {
         &self.notifier
     }
 
-    /// The options for a connection outside the pool.
-    pub(super) fn connect_options(&self) -> PgConnectOptions {
-        self.pool.connect_options()
-    }
-
     /// Closes every connection. Waits for units of work that still run.
     pub async fn close(&self) {
-        self.pool.close().await;
+        self.pool.connections.close().await;
     }
 }
 

@@ -3,19 +3,17 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::invitation_events::query_with_events;
-use super::{Connection, StoreError};
+use super::{Connection, Result, query_with_events};
 use crate::domain::ids::OrganizationId;
 
-/// Returns the invitations of an organization that can still be accepted and whose latest email is a dead letter,
-/// oldest first, at most `limit`.
+/// Returns invitations that can still be accepted and whose latest email is a dead letter, oldest first.
 pub async fn list(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     limit: i64,
     now: OffsetDateTime,
-) -> Result<Vec<Uuid>, StoreError> {
-    Ok(sqlx::query_scalar!(
+) -> Result<Vec<Uuid>> {
+    let query = sqlx::query_scalar!(
         "-- store::dead_letters::list
         SELECT o.invitation_id
           FROM outbox o
@@ -35,22 +33,19 @@ pub async fn list(
         limit,
         Uuid::nil(),
         Uuid::max(),
-    )
-    .fetch_all(connection.driver())
-    .await?)
+    );
+    connection.fetch_all(query).await
 }
 
-/// Requeues those of the invitations' latest emails that are dead letters, and returns the ids of the invitations. An
-/// email keeps its identity and its content, and its attempts are counted from 0.
-///
-/// The transaction must have locked the invitations and checked that they can still be accepted.
+/// Requeues those of the invitations' latest emails that are dead letters, with 0 attempts, and returns the ids of the
+/// invitations. The transaction must have locked the invitations and checked that they can still be accepted.
 pub async fn requeue_many(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     invitation_ids: &[Uuid],
     now: OffsetDateTime,
-) -> Result<Vec<Uuid>, StoreError> {
-    let requeued = query_with_events!(query_scalar!(
+) -> Result<Vec<Uuid>> {
+    let query = query_with_events!(query_scalar!(
         "-- store::dead_letters::requeue_many
         WITH latest AS MATERIALIZED (
             SELECT requested.id, i.send_seq
@@ -82,11 +77,8 @@ pub async fn requeue_many(
         organization_id.as_str(),
         invitation_ids,
         now,
-    ))
-    .fetch_all(connection.driver())
-    .await?;
-    connection
-        .notifications()
-        .add_mail(organization_id.as_str());
+    ));
+    let requeued = connection.fetch_all(query).await?;
+    connection.notifications.add_mail(organization_id.as_str());
     Ok(requeued)
 }

@@ -1,14 +1,10 @@
 //! Erasure: removes personal data from the `invitations` table, and deletes old invitations.
-//!
-//! The address, the personal message, the metadata and the texts of mail servers are removed together. A keyed hash of
-//! the address stays, so that the invitation can still be found by its address. When to erase is not decided here.
+//! A keyed hash of the address stays, so that the invitation can still be found by its address.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::columns::column;
-use super::invitation_events::query_with_events;
-use super::{Connection, Purged, StoreError};
+use super::{Connection, Result, column, query_with_events};
 use crate::domain::address_tag::AddressTag;
 
 /// An invitation that was locked and still has its address. Not `Debug`: it holds that address.
@@ -22,14 +18,14 @@ pub struct ErasableInvitation {
     pub end_at: OffsetDateTime,
 }
 
-/// Locks invitations of an address in all organizations, at most `limit`.
+/// Locks invitations of an address in all organizations.
 pub async fn lock_of_address(
     connection: &mut Connection<'_>,
     email_normalized: &str,
     limit: i64,
     now: OffsetDateTime,
-) -> Result<Vec<ErasableInvitation>, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Vec<ErasableInvitation>> {
+    let query = sqlx::query_as!(
         ErasableInvitation,
         r#"-- store::erasures::lock_of_address
         SELECT id, organization_id, email_normalized AS "email_normalized!",
@@ -42,19 +38,17 @@ pub async fn lock_of_address(
         email_normalized,
         limit,
         now,
-    )
-    .fetch_all(connection.driver())
-    .await?)
+    );
+    connection.fetch_all(query).await
 }
 
-/// Locks invitations that ended at a time or before and still have their address, in the order in which they ended, at
-/// most `limit`. Skips locked rows.
+/// Locks invitations that ended by a time and still have their address, oldest end first. Skips locked rows.
 pub async fn lock_ended(
     connection: &mut Connection<'_>,
     ended_by: OffsetDateTime,
     limit: i64,
-) -> Result<Vec<ErasableInvitation>, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Vec<ErasableInvitation>> {
+    let query = sqlx::query_as!(
         ErasableInvitation,
         r#"-- store::erasures::lock_ended
         SELECT id, organization_id, email_normalized AS "email_normalized!", false AS "is_open!",
@@ -66,22 +60,19 @@ pub async fn lock_ended(
            FOR NO KEY UPDATE SKIP LOCKED"#,
         ended_by,
         limit,
-    )
-    .fetch_all(connection.driver())
-    .await?)
+    );
+    connection.fetch_all(query).await
 }
 
 /// Removes personal data from invitations, which this transaction must have locked, and stores the tags of their
-/// addresses. Revokes invitations that can still be accepted, cancels queued emails, and returns how many emails were
-/// canceled.
-///
-/// It does not wait for an email that a worker has claimed. The worker settles that email, and it is not retried.
+/// addresses. Revokes invitations that can still be accepted, and returns how many queued emails it canceled. A claimed
+/// email is settled by its worker and not retried.
 pub async fn erase_many(
     connection: &mut Connection<'_>,
     rows: &[(&ErasableInvitation, AddressTag)],
     now: OffsetDateTime,
-) -> Result<u64, StoreError> {
-    let canceled = query_with_events!(query_scalar!(
+) -> Result<u64> {
+    let query = query_with_events!(query_scalar!(
         r#"-- store::erasures::erase_many
         WITH before AS MATERIALIZED (
             SELECT i.id, i.organization_id, i.state, i.delivery_state
@@ -124,23 +115,29 @@ pub async fn erase_many(
         &column(rows, |(_, tag)| tag.bytes.as_slice()) as &[&[u8]],
         &column(rows, |(_, tag)| i16::from(tag.key_id)),
         now,
-    ))
-    .fetch_one(connection.driver())
-    .await?;
+    ));
+    let canceled = connection.fetch_one(query).await?;
     for (row, _) in rows {
-        connection.notifications().add_events(&row.organization_id);
+        connection.notifications.add_events(&row.organization_id);
     }
     Ok(canceled.unsigned_abs())
 }
 
-/// Deletes invitations without an address that ended at a time or before, and their emails, in the order in which they
-/// ended, at most `limit`.
+/// What a statement deleted from a table whose rows are kept for a limited time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purged {
+    pub count: i64,
+    /// When the oldest of the deleted rows was due.
+    pub oldest: Option<OffsetDateTime>,
+}
+
+/// Deletes invitations without an address that ended by a time, and their emails, oldest end first.
 pub async fn delete_ended(
     connection: &mut Connection<'_>,
     ended_by: OffsetDateTime,
     limit: i64,
-) -> Result<Purged, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Purged> {
+    let query = sqlx::query_as!(
         Purged,
         r#"-- store::erasures::delete_ended
         WITH due AS (
@@ -163,7 +160,6 @@ pub async fn delete_ended(
         SELECT count(*) AS "count!", min(end_at) AS "oldest?" FROM deleted"#,
         ended_by,
         limit,
-    )
-    .fetch_one(connection.driver())
-    .await?)
+    );
+    connection.fetch_one(query).await
 }

@@ -1,21 +1,11 @@
 //! Errors of the database, grouped by what the caller can do about them.
 
-/// A constraint of the schema, by its name in the migrations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Constraint {
     /// An address has at most one pending invitation in an organization.
     InvitationsPending,
     /// Any other constraint. Violating it is always a bug of the service.
     Other,
-}
-
-impl Constraint {
-    fn from_name(name: &str) -> Self {
-        match name {
-            "invitations_pending_key" => Self::InvitationsPending,
-            _ => Self::Other,
-        }
-    }
 }
 
 /// An error of the store. The text of the driver is only in the source chain, for the log.
@@ -68,16 +58,15 @@ impl From<sqlx::Error> for StoreError {
                 Some("40001" | "40P01" | "55P03") => Self::Contended(error),
                 // read_only_sql_transaction, idle_in_transaction_session_timeout, and the classes: connection
                 // exception, insufficient resources, operator intervention (shutdown, starting up, statement timeout)
-                Some(code)
-                    if ["25006", "25P03"].contains(&code)
-                        || ["08", "53", "57"]
-                            .iter()
-                            .any(|class| code.starts_with(class)) =>
-                {
+                Some("25006" | "25P03") => Self::Unavailable(error),
+                Some(code) if matches!(code.get(..2), Some("08" | "53" | "57")) => {
                     Self::Unavailable(error)
                 }
-                _ => match database.constraint().map(Constraint::from_name) {
-                    Some(constraint) => Self::Conflict(constraint, error),
+                _ => match database.constraint() {
+                    Some("invitations_pending_key") => {
+                        Self::Conflict(Constraint::InvitationsPending, error)
+                    }
+                    Some(_) => Self::Conflict(Constraint::Other, error),
                     None => Self::Database(error),
                 },
             },
@@ -91,3 +80,5 @@ impl From<sqlx::Error> for StoreError {
         }
     }
 }
+
+pub type Result<T, E = StoreError> = std::result::Result<T, E>;

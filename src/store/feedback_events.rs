@@ -3,39 +3,34 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::columns::column;
-use super::invitation_events::query_with_events;
-use super::{Connection, StoreError};
+use super::{Connection, Result, column, query_with_events};
 use crate::domain::invitation::DeliveryState;
 
-/// Inserts a report, and returns `false` if it was processed before. Waits for a concurrent transaction with the same
-/// report.
+/// Inserts a report, and returns `false` if it was processed before. Waits for concurrent calls with the same report.
 pub async fn insert(
     connection: &mut Connection<'_>,
     source: &str,
     event_id: &str,
     now: OffsetDateTime,
-) -> Result<bool, StoreError> {
-    let inserted = sqlx::query!(
+) -> Result<bool> {
+    let query = sqlx::query!(
         "-- store::feedback_events::insert
         INSERT INTO feedback_events (source, event_id, created_at) VALUES ($1, $2, $3)
             ON CONFLICT DO NOTHING",
         source,
         event_id,
         now,
-    )
-    .execute(connection.driver())
-    .await?;
-    Ok(inserted.rows_affected() == 1)
+    );
+    Ok(connection.execute(query).await? == 1)
 }
 
-/// Deletes reports that were processed at a time or before, at most `limit`, and returns how many.
+/// Deletes reports that were processed by a time, and returns how many.
 pub async fn purge(
     connection: &mut Connection<'_>,
     processed_by: OffsetDateTime,
     limit: i64,
-) -> Result<u64, StoreError> {
-    let purged = sqlx::query!(
+) -> Result<u64> {
+    let query = sqlx::query!(
         "-- store::feedback_events::purge
         DELETE FROM feedback_events
          WHERE (source, event_id) IN (
@@ -46,10 +41,8 @@ pub async fn purge(
                   FOR UPDATE SKIP LOCKED)",
         processed_by,
         limit,
-    )
-    .execute(connection.driver())
-    .await?;
-    Ok(purged.rows_affected())
+    );
+    connection.execute(query).await
 }
 
 /// The invitation that a report is about. Not `Debug`: it holds an address.
@@ -66,13 +59,12 @@ pub struct ReportedInvitation {
     pub address_tag_key_id: Option<i16>,
 }
 
-/// Locks the invitation of an email until the transaction ends. It may belong to any organization, because an email
-/// does not name one.
+/// Locks the invitation of an email, of any organization, because an email does not name one.
 pub async fn lock_invitation(
     connection: &mut Connection<'_>,
     id: Uuid,
-) -> Result<Option<ReportedInvitation>, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Option<ReportedInvitation>> {
+    let query = sqlx::query_as!(
         ReportedInvitation,
         "-- store::feedback_events::lock_invitation
         SELECT id, organization_id, send_seq, email_normalized, address_tag, address_tag_key_id
@@ -80,12 +72,10 @@ pub async fn lock_invitation(
          WHERE id = $1
            FOR NO KEY UPDATE",
         id,
-    )
-    .fetch_optional(connection.driver())
-    .await?)
+    );
+    connection.fetch_optional(query).await
 }
 
-/// What a report says about an email.
 #[derive(Debug, Clone, Copy)]
 pub struct DeliveryReport<'a> {
     /// The final state of the email. `None` if it may still arrive.
@@ -94,19 +84,17 @@ pub struct DeliveryReport<'a> {
     pub after: &'a [DeliveryState],
     /// The reason without the address. May be empty.
     pub text: &'a str,
-    /// The SMTP reply code.
     pub reply_code: Option<u16>,
 }
 
-/// Applies a report to the invitation, which this transaction must have locked. An email whose final state is known is
-/// not retried.
+/// Applies a report to the invitation, which must be locked. An email whose final state is known is not retried.
 pub async fn apply_report(
     connection: &mut Connection<'_>,
     invitation: &ReportedInvitation,
     report: DeliveryReport<'_>,
     now: OffsetDateTime,
-) -> Result<(), StoreError> {
-    query_with_events!(query!(
+) -> Result<()> {
+    let query = query_with_events!(query!(
         "-- store::feedback_events::apply_report
         WITH before AS (
             SELECT id, delivery_state FROM invitations WHERE id = $1 AND organization_id = $2
@@ -140,11 +128,10 @@ pub async fn apply_report(
         report.reply_code.and_then(|code| i16::try_from(code).ok()),
         now,
         &column(report.after, |state| state.as_str()) as &[&str],
-    ))
-    .execute(connection.driver())
-    .await?;
+    ));
+    connection.execute(query).await?;
     connection
-        .notifications()
+        .notifications
         .add_events(&invitation.organization_id);
     Ok(())
 }

@@ -3,37 +3,31 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Connection, StoreError};
+use super::{Connection, Result};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RequestKey {
     pub organization_id: String,
-    /// The name of the caller.
     pub caller: String,
     pub method: &'static str,
-    /// The caller's id of the request.
     pub request_id: Uuid,
 }
 
-/// A request that was made before.
 pub struct StoredRequest {
     /// SHA-256 of the request.
     pub request_hash: Vec<u8>,
     pub response: Option<Vec<u8>>,
 }
 
-/// Claims a key for this transaction. Returns `false` if another request claimed it after `expired_by`.
-///
-/// Blocks while a concurrent request holds the key. If that request commits, the key is taken. If it rolls back, this
-/// transaction gets the key.
+/// Claims a key, or returns `false` if another request claimed it after `expired_by`. Waits for a concurrent request.
 pub async fn claim(
     connection: &mut Connection<'_>,
     key: &RequestKey,
     request_hash: &[u8],
     now: OffsetDateTime,
     expired_by: OffsetDateTime,
-) -> Result<bool, StoreError> {
-    let claimed = sqlx::query!(
+) -> Result<bool> {
+    let query = sqlx::query!(
         "-- store::idempotency_keys::claim
         INSERT INTO idempotency_keys (organization_id, caller, method, request_id, request_hash, created_at)
         VALUES ($1, $2, $3, $4, $5, $6)
@@ -47,10 +41,8 @@ pub async fn claim(
         request_hash,
         now,
         expired_by,
-    )
-    .execute(connection.driver())
-    .await?;
-    Ok(claimed.rows_affected() == 1)
+    );
+    Ok(connection.execute(query).await? == 1)
 }
 
 /// Returns the request that claimed a key after `expired_by`.
@@ -58,8 +50,8 @@ pub async fn get(
     connection: &mut Connection<'_>,
     key: &RequestKey,
     expired_by: OffsetDateTime,
-) -> Result<Option<StoredRequest>, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Option<StoredRequest>> {
+    let query = sqlx::query_as!(
         StoredRequest,
         "-- store::idempotency_keys::get
         SELECT request_hash, response
@@ -70,18 +62,16 @@ pub async fn get(
         key.method,
         key.request_id,
         expired_by,
-    )
-    .fetch_optional(connection.driver())
-    .await?)
+    );
+    connection.fetch_optional(query).await
 }
 
-/// Locks the key of a request that is processed in many transactions, so that concurrent requests with the same key are
-/// processed one after the other. Returns the stored request.
+/// Returns a request that is processed in many transactions, and locks its key until this transaction ends.
 pub async fn lock(
     connection: &mut Connection<'_>,
     key: &RequestKey,
-) -> Result<Option<StoredRequest>, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Option<StoredRequest>> {
+    let query = sqlx::query_as!(
         StoredRequest,
         "-- store::idempotency_keys::lock
         SELECT request_hash, response
@@ -92,9 +82,8 @@ pub async fn lock(
         key.caller,
         key.method,
         key.request_id,
-    )
-    .fetch_optional(connection.driver())
-    .await?)
+    );
+    connection.fetch_optional(query).await
 }
 
 /// Stores the response under a key that this transaction claimed.
@@ -102,8 +91,8 @@ pub async fn set_response(
     connection: &mut Connection<'_>,
     key: &RequestKey,
     response: &[u8],
-) -> Result<(), StoreError> {
-    sqlx::query!(
+) -> Result<()> {
+    let query = sqlx::query!(
         "-- store::idempotency_keys::set_response
         UPDATE idempotency_keys SET response = $5
          WHERE organization_id = $1 AND caller = $2 AND method = $3 AND request_id = $4",
@@ -112,19 +101,18 @@ pub async fn set_response(
         key.method,
         key.request_id,
         response,
-    )
-    .execute(connection.driver())
-    .await?;
+    );
+    connection.execute(query).await?;
     Ok(())
 }
 
-/// Deletes requests that were made at a time or before, at most `limit`, and returns how many.
+/// Deletes requests that were made by a time, and returns how many.
 pub async fn purge(
     connection: &mut Connection<'_>,
     expired_by: OffsetDateTime,
     limit: i64,
-) -> Result<u64, StoreError> {
-    let purged = sqlx::query!(
+) -> Result<u64> {
+    let query = sqlx::query!(
         "-- store::idempotency_keys::purge
         DELETE FROM idempotency_keys
          WHERE (organization_id, caller, method, request_id) IN (
@@ -135,8 +123,6 @@ pub async fn purge(
                   FOR UPDATE SKIP LOCKED)",
         expired_by,
         limit,
-    )
-    .execute(connection.driver())
-    .await?;
-    Ok(purged.rows_affected())
+    );
+    connection.execute(query).await
 }

@@ -1,30 +1,22 @@
 //! The `invitation_events` table, a log of what happened to invitations. The statements that change invitations write
 //! it with `query_with_events!`.
 //!
-//! Events are ordered by the transaction that wrote them. A transaction becomes visible when it commits, so its events
-//! may appear before others that were read already. The horizon is the oldest transaction that still runs. Below the
-//! horizon no event can be added any more.
+//! Events are ordered by the transaction that wrote them. Its events appear when it commits, maybe before others that
+//! were read already. Below the horizon, the oldest transaction that still runs, no event can be added any more.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Connection, Purged, StoreError};
+use super::{Connection, Purged, Result, StoreError};
 use crate::domain::event::EventPosition;
 use crate::domain::ids::OrganizationId;
 
 /// Most rows that [`changed_organizations`] reads.
 const POLLED_ROWS_MAX: i64 = 5_000;
 
-/// Calls `sqlx::query!` or one of its relatives with a statement that changes invitations and must write their events.
-/// The macro puts the common table expression that inserts the events in the place of `EVENTS`. It inserts one row for
-/// each batch and transition, which holds the ids of the invitations in ascending order.
-///
-/// The statement must have a common table expression `changed` with a row for each invitation and the columns `id`,
-/// `organization_id`, `batch_id`, `updated_at`, `event_type`, `old_state`, `old_delivery_state`, `new_state` and
-/// `new_delivery_state`.
-///
-/// This is a macro because the events must be written by the same statement, which saves a round trip, and because
-/// `sqlx::query!` accepts only string literals.
+/// Calls `sqlx::query!` or one of its relatives with a statement that changes invitations. It replaces `EVENTS` by a
+/// common table expression that inserts their events: a row for each batch and transition, with the ids of the
+/// invitations in ascending order. It reads another expression, `changed`, which has a row for each invitation.
 macro_rules! query_with_events {
     ($query:ident!($($record:ident,)? $before:literal + EVENTS + $after:literal, $($arguments:tt)*)) => {
         sqlx::$query!(
@@ -47,7 +39,6 @@ macro_rules! query_with_events {
 
 pub(super) use query_with_events;
 
-/// What to read of the log.
 #[derive(Debug, Clone, Copy)]
 pub struct EventQuery<'a> {
     pub organization_id: &'a OrganizationId,
@@ -87,15 +78,11 @@ pub struct EventPage {
     pub rows: Vec<EventRow>,
 }
 
-/// Reads a part of the log. It is one statement, so that the horizon is the one of the moment at which the rows were
-/// read.
+/// Reads a part of the log, in one statement, so that the horizon is of the moment at which the rows were read.
 #[expect(clippy::too_many_lines, reason = "one statement")]
-pub async fn read_page(
-    connection: &mut Connection<'_>,
-    query: EventQuery<'_>,
-) -> Result<EventPage, StoreError> {
-    let (read_seqs, read_counts): (Vec<i64>, Vec<i32>) = query.already_read.iter().copied().unzip();
-    let rows = sqlx::query!(
+pub async fn read_page(connection: &mut Connection<'_>, page: EventQuery<'_>) -> Result<EventPage> {
+    let (read_seqs, read_counts): (Vec<i64>, Vec<i32>) = page.already_read.iter().copied().unzip();
+    let query = sqlx::query!(
         r#"-- store::invitation_events::read_page
         WITH scanned AS MATERIALIZED (
             SELECT transaction_id, seq, batch_id, created_at, event_type, invitation_count, invitation_ids
@@ -131,34 +118,24 @@ pub async fn read_page(
                       LIMIT 1) AS last ON true
           LEFT JOIN unread ON unread.preceding_count <= $8
          ORDER BY unread.transaction_id, unread.seq"#,
-        query.organization_id.as_str(),
-        query.from.transaction_id,
-        query.from.seq,
-        query.rows_max,
+        page.organization_id.as_str(),
+        page.from.transaction_id,
+        page.from.seq,
+        page.rows_max,
         &read_seqs,
         &read_counts,
-        query.batch_id,
-        i64::from(query.events_max),
+        page.batch_id,
+        i64::from(page.events_max),
         i64::MAX,
-    )
-    .fetch_all(connection.driver())
-    .await?;
-    let position = |transaction_id, seq| EventPosition {
-        transaction_id,
-        seq,
-    };
+    );
+    let rows: Vec<_> = connection.fetch_all(query).await?;
     let first = rows.first().ok_or(StoreError::Inconsistent("horizon"))?;
-    let last = first
-        .last_transaction_id
-        .zip(first.last_seq)
-        .zip(first.last_created_at);
-    let truncated_at = last
-        .filter(|_| first.scanned_count >= query.rows_max)
-        .map(|((transaction_id, seq), created_at)| (position(transaction_id, seq), created_at));
     let horizon = first.horizon;
+    let last = position(first.last_transaction_id, first.last_seq).zip(first.last_created_at);
+    let truncated_at = last.filter(|_| first.scanned_count >= page.rows_max);
     let rows = rows.into_iter().filter_map(|row| {
         Some(EventRow {
-            position: position(row.transaction_id?, row.seq?),
+            position: position(row.transaction_id, row.seq)?,
             created_at: row.created_at?,
             event_type: row.event_type?,
             batch_id: row.batch_id?,
@@ -173,7 +150,14 @@ pub async fn read_page(
     })
 }
 
-/// The transactions that run at one moment.
+fn position(transaction_id: Option<i64>, seq: Option<i64>) -> Option<EventPosition> {
+    let (transaction_id, seq) = transaction_id.zip(seq)?;
+    Some(EventPosition {
+        transaction_id,
+        seq,
+    })
+}
+
 #[derive(Debug, Clone, Copy)]
 pub struct SnapshotBounds {
     /// The oldest transaction that still runs.
@@ -182,20 +166,16 @@ pub struct SnapshotBounds {
     pub end: i64,
 }
 
-pub async fn snapshot_bounds(
-    connection: &mut Connection<'_>,
-) -> Result<SnapshotBounds, StoreError> {
-    Ok(sqlx::query_as!(
+pub async fn snapshot_bounds(connection: &mut Connection<'_>) -> Result<SnapshotBounds> {
+    let query = sqlx::query_as!(
         SnapshotBounds,
         r#"-- store::invitation_events::snapshot_bounds
         SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "horizon!",
                pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS "end!""#,
-    )
-    .fetch_one(connection.driver())
-    .await?)
+    );
+    connection.fetch_one(query).await
 }
 
-/// Organizations that have new events.
 #[derive(Debug)]
 pub struct ChangedOrganizations {
     /// The transaction to poll from next time.
@@ -205,13 +185,13 @@ pub struct ChangedOrganizations {
     pub is_truncated: bool,
 }
 
-/// Returns the organizations that have events of transaction `from` or later ones. Without `from` it returns no
-/// organizations.
+/// Returns the organizations that have events of transaction `from` or later ones; without `from`, no organizations.
 pub async fn changed_organizations(
     connection: &mut Connection<'_>,
     from: Option<i64>,
-) -> Result<ChangedOrganizations, StoreError> {
-    let changed = sqlx::query!(
+) -> Result<ChangedOrganizations> {
+    let query = sqlx::query_as!(
+        ChangedOrganizations,
         r#"-- store::invitation_events::changed_organizations
         WITH fresh AS MATERIALIZED (
             SELECT organization_id
@@ -222,27 +202,20 @@ pub async fn changed_organizations(
         )
         SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "horizon!",
                ARRAY(SELECT DISTINCT organization_id FROM fresh) AS "organization_ids!",
-               (SELECT count(*) FROM fresh) AS "count!""#,
+               (SELECT count(*) FROM fresh) >= $2 AS "is_truncated!""#,
         from,
         POLLED_ROWS_MAX,
-    )
-    .fetch_one(connection.driver())
-    .await?;
-    Ok(ChangedOrganizations {
-        horizon: changed.horizon,
-        organization_ids: changed.organization_ids,
-        is_truncated: changed.count >= POLLED_ROWS_MAX,
-    })
+    );
+    connection.fetch_one(query).await
 }
 
-/// Deletes events that happened at `happened_by` or before and are part of the batch counts. It looks at the `limit`
-/// events of the oldest transactions.
+/// Deletes events that happened by a time and are folded, among the `limit` events of the oldest transactions.
 pub async fn purge(
     connection: &mut Connection<'_>,
     happened_by: OffsetDateTime,
     limit: i64,
-) -> Result<Purged, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Purged> {
+    let query = sqlx::query_as!(
         Purged,
         r#"-- store::invitation_events::purge
         WITH oldest AS MATERIALIZED (
@@ -261,7 +234,6 @@ pub async fn purge(
         SELECT count(*) AS "count!", min(created_at) AS "oldest?" FROM deleted"#,
         happened_by,
         limit,
-    )
-    .fetch_one(connection.driver())
-    .await?)
+    );
+    connection.fetch_one(query).await
 }

@@ -1,7 +1,4 @@
 //! The `invitations` table: statements that create, end and resend invitations.
-//!
-//! [`listings`](super::listings) finds invitations by filters, and [`stored_invitations`](super::stored_invitations)
-//! reads them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,16 +6,13 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::columns::column;
-use super::invitation_events::query_with_events;
-use super::{Connection, StoreError};
+use super::{Connection, Result, column, query_with_events};
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::StateName;
 use crate::domain::new_invitation::NewInvitation;
 use crate::domain::reminder;
 use crate::domain::token::NONCE_BYTES;
 
-/// What all invitations of a call have in common.
 #[derive(Debug, Clone, Copy)]
 pub struct InvitationBatch<'a> {
     pub organization_id: &'a OrganizationId,
@@ -37,19 +31,17 @@ pub struct InvitationRow {
 }
 
 /// Inserts invitations, queues an email for each that requests one, and returns the ids that were inserted. An address
-/// that has a pending invitation is skipped.
-///
-/// Rows must be sorted by their normalized address. Otherwise two overlapping batches deadlock.
+/// that has a pending invitation is skipped. Rows must be sorted by their normalized address.
 pub async fn insert_many(
     connection: &mut Connection<'_>,
     batch: InvitationBatch<'_>,
     rows: &[InvitationRow],
-) -> Result<Vec<Uuid>, StoreError> {
+) -> Result<Vec<Uuid>> {
     debug_assert!(
         rows.is_sorted_by_key(|row| row.item.email.normalized()),
         "unsorted batches deadlock"
     );
-    let inserted = sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         r#"-- store::invitations::insert_many
         WITH inserted AS (
             INSERT INTO invitations
@@ -106,11 +98,10 @@ pub async fn insert_many(
         &column(rows, |row| row.item.notify),
         &column(rows, |row| row.item.reminder_lead.seconds()),
         &column(rows, |row| row.item.remind_at(batch.now)) as &[Option<OffsetDateTime>],
-    )
-    .fetch_all(connection.driver())
-    .await?;
+    );
+    let inserted = connection.fetch_all(query).await?;
     connection
-        .notifications()
+        .notifications
         .add_mail(batch.organization_id.as_str());
     Ok(inserted)
 }
@@ -127,8 +118,8 @@ pub async fn pending_by_address(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     emails_normalized: &[&str],
-) -> Result<HashMap<String, PendingInvitation>, StoreError> {
-    let rows = sqlx::query!(
+) -> Result<HashMap<String, PendingInvitation>> {
+    let query = sqlx::query!(
         r#"-- store::invitations::pending_by_address
         SELECT requested.email_normalized AS "email_normalized!", i.id, i.expires_at
           FROM UNNEST($2::text[]) AS requested (email_normalized)
@@ -141,13 +132,11 @@ pub async fn pending_by_address(
         organization_id.as_str(),
         emails_normalized as &[&str],
     )
-    .fetch_all(connection.driver())
-    .await?;
-    let pending = |id, expires_at| PendingInvitation { id, expires_at };
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.email_normalized, pending(row.id, row.expires_at)))
-        .collect())
+    .map(|row| {
+        let (id, expires_at) = (row.id, row.expires_at);
+        (row.email_normalized, PendingInvitation { id, expires_at })
+    });
+    connection.fetch_all(query).await
 }
 
 /// How pending invitations end without becoming memberships.
@@ -167,14 +156,14 @@ pub async fn end_many(
     targets: &[InvitationKey],
     end: EndReason<'_>,
     now: OffsetDateTime,
-) -> Result<Vec<Uuid>, StoreError> {
+) -> Result<Vec<Uuid>> {
     let (state, ended_at, by_user_id) = match end {
         EndReason::Declined => (StateName::Declined, Some(now), None),
         EndReason::Revoked { by_user_id } => (StateName::Revoked, Some(now), by_user_id),
         EndReason::Expired => (StateName::Expired, None, None),
     };
     let (ids, organization_ids): (Vec<Uuid>, Vec<String>) = targets.iter().cloned().unzip();
-    let ended = query_with_events!(query_scalar!(
+    let query = query_with_events!(query_scalar!(
         r#"-- store::invitations::end_many
         WITH target AS (
             SELECT i.id, i.organization_id, i.delivery_state
@@ -208,11 +197,10 @@ pub async fn end_many(
         ended_at,
         by_user_id,
         now,
-    ))
-    .fetch_all(connection.driver())
-    .await?;
+    ));
+    let ended = connection.fetch_all(query).await?;
     for id in &organization_ids {
-        connection.notifications().add_events(id);
+        connection.notifications.add_events(id);
     }
     Ok(ended)
 }
@@ -222,8 +210,8 @@ pub async fn pending_of_organizations(
     connection: &mut Connection<'_>,
     organization_ids: &[String],
     inviter_user_id: Option<&str>,
-) -> Result<Vec<InvitationKey>, StoreError> {
-    let targets = sqlx::query!(
+) -> Result<Vec<InvitationKey>> {
+    let query = sqlx::query!(
         "-- store::invitations::pending_of_organizations
         SELECT id, organization_id
           FROM invitations
@@ -232,21 +220,17 @@ pub async fn pending_of_organizations(
         organization_ids,
         inviter_user_id,
     )
-    .fetch_all(connection.driver())
-    .await?;
-    Ok(targets
-        .into_iter()
-        .map(|row| (row.id, row.organization_id))
-        .collect())
+    .map(|row| (row.id, row.organization_id));
+    connection.fetch_all(query).await
 }
 
-/// Locks pending invitations that have expired, at most `limit`. Skips rows that are locked.
+/// Locks pending invitations that have expired. Skips locked rows.
 pub async fn lock_expired(
     connection: &mut Connection<'_>,
     now: OffsetDateTime,
     limit: i64,
-) -> Result<Vec<InvitationKey>, StoreError> {
-    let targets = sqlx::query!(
+) -> Result<Vec<InvitationKey>> {
+    let query = sqlx::query!(
         "-- store::invitations::lock_expired
         SELECT id, organization_id
           FROM invitations
@@ -257,19 +241,13 @@ pub async fn lock_expired(
         now,
         limit,
     )
-    .fetch_all(connection.driver())
-    .await?;
-    Ok(targets
-        .into_iter()
-        .map(|row| (row.id, row.organization_id))
-        .collect())
+    .map(|row| (row.id, row.organization_id));
+    connection.fetch_all(query).await
 }
 
-/// An invitation to resend.
 #[derive(Debug, Clone, Copy)]
 pub struct ResendItem {
     pub id: Uuid,
-    /// The new time of expiry.
     pub expires_at: OffsetDateTime,
     /// A new nonce, which makes older links invalid.
     pub nonce: Option<[u8; NONCE_BYTES]>,
@@ -278,8 +256,7 @@ pub struct ResendItem {
 }
 
 /// Makes pending and expired invitations pending until a later time, queues an email for each, cancels emails that are
-/// still queued, and returns the ids. Reminders are scheduled by the rule of
-/// [`ReminderLead::due_at`](reminder::ReminderLead::due_at).
+/// still queued, and returns the ids. Reminders follow [`ReminderLead::due_at`](reminder::ReminderLead::due_at).
 ///
 /// # Errors
 ///
@@ -290,8 +267,8 @@ pub async fn resend_many(
     items: &[ResendItem],
     key_id: u8,
     now: OffsetDateTime,
-) -> Result<Vec<Uuid>, StoreError> {
-    let resent = query_with_events!(query_scalar!(
+) -> Result<Vec<Uuid>> {
+    let query = query_with_events!(query_scalar!(
         r#"-- store::invitations::resend_many
         WITH item AS (
             SELECT t.id, t.organization_id, t.expires_at, t.nonce, i.state, i.delivery_state
@@ -335,17 +312,16 @@ pub async fn resend_many(
         organization_id.as_str(),
         &column(items, |item| item.id),
         &column(items, |item| item.expires_at),
-        &column(items, |item| item.nonce.as_ref().map(<[u8; NONCE_BYTES]>::as_slice))
-            as &[Option<&[u8]>],
+        &column(items, |item| item
+            .nonce
+            .as_ref()
+            .map(<[u8; NONCE_BYTES]>::as_slice)) as &[Option<&[u8]>],
         i16::from(key_id),
         now,
         now + reminder::PAUSE_MIN,
         &column(items, |item| item.send_seq) as &[Option<i32>],
-    ))
-    .fetch_all(connection.driver())
-    .await?;
-    connection
-        .notifications()
-        .add_mail(organization_id.as_str());
+    ));
+    let resent = connection.fetch_all(query).await?;
+    connection.notifications.add_mail(organization_id.as_str());
     Ok(resent)
 }

@@ -10,14 +10,13 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 use sqlx::Executor as _;
-use sqlx::postgres::{PgListener, PgNotification, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgListener, PgNotification, PgPoolOptions};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::commit_notifier::CommitNotifier;
 use super::database::Store;
-use super::error::StoreError;
-use super::invitation_events;
+use super::error::Result;
+use super::invitation_events::changed_organizations;
 use super::pending_notifications::PendingNotifications;
 use crate::entropy;
 
@@ -40,30 +39,20 @@ const RECONNECT_PAUSE_MAX: Duration = Duration::from_secs(10);
 const STABLE_AFTER: Duration = Duration::from_secs(30);
 /// Largest random part by which waits are shortened, so that replicas do not act in step.
 const JITTER: f64 = 0.2;
-/// How often to poll for events.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 pub struct Listener {
     store: Store,
-    notifier: CommitNotifier,
-    poll_interval: Duration,
+    pub poll_interval: Duration,
 }
 
 impl Listener {
     /// A listener that publishes what is committed through `store`.
     pub fn new(store: Store) -> Self {
         Self {
-            notifier: store.notifier().clone(),
             store,
             poll_interval: POLL_INTERVAL,
-        }
-    }
-
-    pub fn with_poll_interval(self, poll_interval: Duration) -> Self {
-        Self {
-            poll_interval,
-            ..self
         }
     }
 
@@ -96,11 +85,14 @@ impl Listener {
 
     async fn exchange(&self) -> Result<(), sqlx::Error> {
         let (mut listener, pid) = in_time(self.connect()).await?;
-        self.wake_all();
+        // Notifications before the connection was made are lost.
+        let mut missed = PendingNotifications::default();
+        missed.add_mail_of_any_organization();
+        self.store.notifier().wake(&missed);
         let mut published_at = Instant::now() - PUBLISH_INTERVAL_MIN;
         loop {
             let is_due = async {
-                self.notifier.has_outgoing().await;
+                self.store.notifier().has_outgoing().await;
                 tokio::time::sleep_until(published_at + PUBLISH_INTERVAL_MIN).await;
             };
             tokio::select! {
@@ -109,7 +101,7 @@ impl Listener {
                     None => return Err(io::Error::from(io::ErrorKind::ConnectionAborted).into()),
                 },
                 () = is_due => {
-                    let notifications = self.notifier.take_outgoing();
+                    let notifications = self.store.notifier().take_outgoing();
                     in_time(publish(&mut listener, notifications)).await?;
                     published_at = Instant::now();
                 }
@@ -125,8 +117,8 @@ impl Listener {
 
     /// Connects and listens. Returns the connection and its process id on the server.
     async fn connect(&self) -> Result<(PgListener, u32), sqlx::Error> {
-        let options = self.store.connect_options();
-        let options = options
+        let options = self.store.pool.connections.connect_options();
+        let options = PgConnectOptions::clone(&options)
             .application_name(APPLICATION_NAME)
             // A notification may be lost, so its commit need not wait for the disk while it holds the lock.
             .options([("synchronous_commit", "off")]);
@@ -151,21 +143,12 @@ impl Listener {
             return;
         }
         let mut notifications = PendingNotifications::default();
-        if notification.channel() == MAIL_CHANNEL {
-            notifications.mail_queued = true;
-        } else if notification.payload().is_empty() {
-            notifications.all_organizations = true;
-        } else {
-            notifications.add_events(notification.payload());
+        match (notification.channel(), notification.payload()) {
+            (MAIL_CHANNEL, _) => notifications.mail_queued = true,
+            (_, "") => notifications.all_organizations = true,
+            (_, organization_id) => notifications.add_events(organization_id),
         }
-        self.notifier.wake(&notifications);
-    }
-
-    /// Wakes the worker and all watchers, because notifications before the connection was made are lost.
-    fn wake_all(&self) {
-        let mut notifications = PendingNotifications::default();
-        notifications.add_mail_of_any_organization();
-        self.notifier.wake(&notifications);
+        self.store.notifier().wake(&notifications);
     }
 
     /// Polls for new events while there are watchers.
@@ -173,12 +156,11 @@ impl Listener {
         let mut from = None;
         loop {
             tokio::time::sleep(entropy::jittered(self.poll_interval, JITTER)).await;
-            if !self.notifier.has_watchers() {
+            if !self.store.notifier().has_watchers() {
                 from = None;
                 continue;
             }
-            let polled = self.poll_once(from).boxed().await;
-            match polled {
+            match self.poll_once(from).boxed().await {
                 Ok(horizon) => from = Some(horizon),
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn Error, "polling for events failed");
@@ -189,16 +171,14 @@ impl Listener {
 
     /// Wakes the watchers of every organization that has events of transaction `from` or later ones. Returns the
     /// transaction to poll from next time.
-    async fn poll_once(&self, from: Option<i64>) -> Result<i64, StoreError> {
+    async fn poll_once(&self, from: Option<i64>) -> Result<i64> {
         let changed = self
             .store
             .run("invitation_events.poll", move |connection| {
-                Box::pin(
-                    async move { invitation_events::changed_organizations(connection, from).await },
-                )
+                Box::pin(changed_organizations(connection, from))
             })
             .await?;
-        self.notifier.wake(&PendingNotifications {
+        self.store.notifier().wake(&PendingNotifications {
             // Before the first poll, events of any organization may have been missed.
             all_organizations: changed.is_truncated || from.is_none(),
             organization_ids: changed.organization_ids.into_iter().collect(),
@@ -208,7 +188,6 @@ impl Listener {
     }
 }
 
-/// Publishes notifications in a transaction that does nothing else.
 async fn publish(
     listener: &mut PgListener,
     notifications: PendingNotifications,
@@ -234,7 +213,6 @@ async fn publish(
     Ok(())
 }
 
-/// Fails work whose network is silent after [`ANSWER_TIMEOUT`].
 async fn in_time<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
     let outcome = tokio::time::timeout(ANSWER_TIMEOUT, work).await;
     outcome.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))

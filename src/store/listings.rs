@@ -1,14 +1,12 @@
 //! Lists of an organization's invitations, newest first, page by page and with filters. The functions return ids.
 //!
-//! For each filter that may leave few of many invitations there is an index in the order of the pages. A page then
-//! costs the same wherever it is, and however few invitations match. There is one statement for each of these indexes,
-//! and it leaves the planner no other choice:
+//! For each filter that may leave few of many invitations there is an index in the order of the pages, so that a page
+//! costs the same however few invitations match. One statement for each index leaves the planner no other choice:
 //!
 //! * The other filters are `CASE` expressions. The planner assumes that half of the rows pass those. With plain
 //!   conditions its estimate may be so low that it reads and sorts all rows.
-//! * The column before the id is compared as a range of one value, in a row with the id. With an equality, the order of
-//!   ids alone would suffice, and in a table that is mostly one organization's the planner would walk the primary key
-//!   until it comes to a rare or an old invitation.
+//! * The column before the id is compared as a range of one value, in a row with the id. With an equality, the planner
+//!   may walk the primary key, in a table that is mostly one organization's, until it comes to a rare invitation.
 //!
 //! No index contains the delivery state, because every email would have to update it. A page with only that filter
 //! walks the invitations until it is full.
@@ -16,14 +14,12 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::columns::column;
-use super::{Connection, StoreError};
+use super::{Connection, Result, column};
 use crate::domain::address_tag::AddressTag;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{DeliveryState, StateName};
 use crate::domain::invitation_filter::InvitationFilter;
 
-/// A page to list.
 #[derive(Clone, Copy)]
 pub struct ListQuery<'a> {
     pub organization_id: &'a OrganizationId,
@@ -37,44 +33,9 @@ pub struct ListQuery<'a> {
     pub now: OffsetDateTime,
 }
 
-/// The rows that a filter for states selects. A row says `pending` until the sweeper ends it, even if the invitation
-/// has expired and must be listed as expired.
-struct StoredStates {
-    names: Vec<&'static str>,
-    /// Whether to include pending rows that have expired.
-    with_overdue: bool,
-    /// Whether to include pending rows only if they have expired.
-    overdue_only: bool,
-}
-
-impl StoredStates {
-    fn of(states: &[StateName]) -> Self {
-        let has = |state| states.is_empty() || states.contains(&state);
-        let names = StateName::ALL.into_iter().filter(|state| has(*state));
-        Self {
-            names: names.map(StateName::as_str).collect(),
-            with_overdue: has(StateName::Pending) && has(StateName::Expired),
-            overdue_only: !has(StateName::Pending) && has(StateName::Expired),
-        }
-    }
-}
-
-impl ListQuery<'_> {
-    fn before(&self) -> Uuid {
-        self.before.unwrap_or(Uuid::max())
-    }
-
-    fn delivery_state(&self) -> Option<&'static str> {
-        self.filter.delivery_state.map(DeliveryState::as_str)
-    }
-}
-
 /// Calls `sqlx::query_scalar!` with a statement over invitations `i`. The macro replaces `FILTERS` by the filters for
-/// states and for the delivery state, and `DELIVERY_FILTER` by the latter only. It also adds the parameters that all lists
-/// have: `$1` organization, `$2` id before which the page begins, `$3` states, `$4` time, `$5` delivery state and `$6`
-/// limit.
-///
-/// This is a macro because `sqlx::query_scalar!` accepts only string literals.
+/// states and for the delivery state, and `DELIVERY_FILTER` by the latter only. It adds the common parameters: `$1`
+/// organization, `$2` id before which the page begins, `$3` states, `$4` time, `$5` delivery state and `$6` limit.
 macro_rules! list_query {
     ($query:ident, $before:literal + FILTERS + $after:literal, $($arguments:tt)*) => {
         list_query!(@ $query, &column(&$query.filter.states, |state| state.as_str()), [$before + "
@@ -96,28 +57,27 @@ macro_rules! list_query {
                                                        AND x.organization_id = i.organization_id
                                                        AND x.state = 'sending') END" + $($next)+)+,
             $query.organization_id.as_str(),
-            $query.before(),
+            $query.before.unwrap_or(Uuid::max()),
             $states as &[&str],
             $query.now,
-            $query.delivery_state(),
+            $query.filter.delivery_state.map(DeliveryState::as_str),
             $query.limit,
             $($arguments)*
         )
     };
 }
 
-/// Returns the ids of an organization's invitations for an address, including those whose address was erased, in no
-/// order.
+/// Returns the ids of an organization's invitations for an address, including those whose address was erased.
 ///
-/// The subquery, which `OFFSET 0` keeps apart, reads the invitations of all organizations. A planner without statistics
-/// would otherwise read all invitations of the organization.
+/// `OFFSET 0` keeps the subquery over all organizations apart. A planner without statistics would otherwise read all
+/// invitations of the organization.
 pub async fn ids_of_address(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     email_normalized: &str,
     tags: &[AddressTag],
-) -> Result<Vec<Uuid>, StoreError> {
-    Ok(sqlx::query_scalar!(
+) -> Result<Vec<Uuid>> {
+    let query = sqlx::query_scalar!(
         r#"-- store::listings::ids_of_address
         SELECT id AS "id!"
           FROM (SELECT id, organization_id FROM invitations WHERE email_normalized = $2
@@ -128,16 +88,12 @@ pub async fn ids_of_address(
         organization_id.as_str(),
         email_normalized,
         &column(tags, |tag| tag.bytes.as_slice()) as &[&[u8]],
-    )
-    .fetch_all(connection.driver())
-    .await?)
+    );
+    connection.fetch_all(query).await
 }
 
 /// Returns the ids of a page, newest first. Call [`force_index_order`](super::planner::force_index_order) first.
-pub async fn list_ids(
-    connection: &mut Connection<'_>,
-    query: ListQuery<'_>,
-) -> Result<Vec<Uuid>, StoreError> {
+pub async fn list_ids(connection: &mut Connection<'_>, query: ListQuery<'_>) -> Result<Vec<Uuid>> {
     let filter = query.filter;
     match (query.address_ids, filter.batch_id, &filter.inviter_user_id) {
         (Some(ids), _, _) => list_of_ids(connection, query, ids).await,
@@ -152,8 +108,8 @@ async fn list_of_ids(
     connection: &mut Connection<'_>,
     query: ListQuery<'_>,
     ids: &[Uuid],
-) -> Result<Vec<Uuid>, StoreError> {
-    Ok(list_query!(
+) -> Result<Vec<Uuid>> {
+    let query = list_query!(
         query,
         "-- store::listings::list_of_ids
         SELECT i.id
@@ -173,20 +129,18 @@ async fn list_of_ids(
         ids,
         query.filter.inviter_user_id,
         query.filter.batch_id,
-    )
-    .fetch_all(connection.driver())
-    .await?)
+    );
+    connection.fetch_all(query).await
 }
 
 /// Lists the invitations of one batch. The organization is a `CASE` too, so that only the index over batches remains.
-/// All invitations of a batch are of one organization, so the newest one tells whether the batch is another
-/// organization's.
+/// The newest invitation of the batch tells whether the batch is another organization's.
 async fn list_of_batch(
     connection: &mut Connection<'_>,
     query: ListQuery<'_>,
     batch_id: Uuid,
-) -> Result<Vec<Uuid>, StoreError> {
-    Ok(list_query!(
+) -> Result<Vec<Uuid>> {
+    let query = list_query!(
         query,
         "-- store::listings::list_of_batch
         SELECT i.id
@@ -201,17 +155,16 @@ async fn list_of_batch(
          LIMIT $6",
         batch_id,
         query.filter.inviter_user_id,
-    )
-    .fetch_all(connection.driver())
-    .await?)
+    );
+    connection.fetch_all(query).await
 }
 
 async fn list_of_inviter(
     connection: &mut Connection<'_>,
     query: ListQuery<'_>,
     inviter_user_id: &str,
-) -> Result<Vec<Uuid>, StoreError> {
-    Ok(list_query!(
+) -> Result<Vec<Uuid>> {
+    let query = list_query!(
         query,
         "-- store::listings::list_of_inviter
         SELECT i.id
@@ -222,25 +175,25 @@ async fn list_of_inviter(
          ORDER BY i.inviter_user_id DESC, i.id DESC
          LIMIT $6",
         inviter_user_id,
-    )
-    .fetch_all(connection.driver())
-    .await?)
+    );
+    connection.fetch_all(query).await
 }
 
-/// Lists the invitations in some states, or in any: reads a page of each state, and returns the newest invitations of
-/// all pages.
+/// Lists the invitations in some states, or in any: the newest invitations of a page of each state.
 ///
-/// `overdue` reads the pending rows that have expired of all organizations. There are only as many as expire between
-/// two runs of the sweeper, and the index over times of expiry finds them. Few of an organization's pending rows may
-/// have expired.
-async fn list_of_states(
-    connection: &mut Connection<'_>,
-    query: ListQuery<'_>,
-) -> Result<Vec<Uuid>, StoreError> {
-    let stored = StoredStates::of(&query.filter.states);
-    Ok(list_query!(
-        query,
-        states = &stored.names,
+/// `overdue` reads the pending rows that have expired of all organizations: only as many as expire between two runs of
+/// the sweeper.
+async fn list_of_states(connection: &mut Connection<'_>, page: ListQuery<'_>) -> Result<Vec<Uuid>> {
+    let wanted = &page.filter.states;
+    let has = |state: &StateName| wanted.is_empty() || wanted.contains(state);
+    let (pending, expired) = (has(&StateName::Pending), has(&StateName::Expired));
+    let states = StateName::ALL.into_iter().filter(has);
+    let names: Vec<&str> = states.map(StateName::as_str).collect();
+    // A row says `pending` until the sweeper ends it, even if the invitation must be listed as expired.
+    let (overdue_only, with_overdue) = (!pending && expired, pending && expired);
+    let query = list_query!(
+        page,
+        states = &names,
         r#"-- store::listings::list_of_states
         WITH overdue AS MATERIALIZED (
             SELECT id, organization_id, send_seq, delivery_state
@@ -267,9 +220,8 @@ async fn list_of_states(
             + "
          ORDER BY 1 DESC
          LIMIT $6",
-        stored.overdue_only,
-        stored.with_overdue,
-    )
-    .fetch_all(connection.driver())
-    .await?)
+        overdue_only,
+        with_overdue,
+    );
+    connection.fetch_all(query).await
 }

@@ -1,15 +1,14 @@
 //! The `mail_batches` table: calls that pass many emails to a provider at once.
 //!
-//! A batch is committed before the call, and its composition never changes. So the call can be repeated with the same
-//! idempotency key and the same bytes. The emails of a batch are leased to the batch, and the batch is leased to a
-//! worker.
+//! A batch is committed before the call and never changes, so that the call can be repeated with the same bytes and the
+//! same idempotency key. The emails of a batch are leased to the batch, and the batch is leased to a worker.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::outbox::{ClaimedMail, Lease, LeaseColumns, MailKey};
+use super::outbox::{ClaimedMail, Lease, MailKey};
 use super::settlements::{self, SettledMail};
-use super::{Connection, StoreError};
+use super::{Connection, Result, column};
 
 /// A batch whose worker crashed or does not know the outcome of the call, claimed by another worker.
 #[derive(Debug, Clone)]
@@ -17,14 +16,13 @@ pub struct AbandonedBatch {
     /// The idempotency key of the call.
     pub id: Uuid,
     pub created_at: OffsetDateTime,
-    /// How often the call was attempted, this attempt included.
+    /// Includes this attempt.
     pub attempts: i32,
     /// The emails with their lease tokens, in the order of the call.
     pub mails: Vec<(ClaimedMail, Uuid)>,
 }
 
-/// Creates a batch of leased emails in this order. Returns the indexes of the emails that are in the batch: those whose
-/// lease was not lost.
+/// Creates a batch of leased emails in this order. Returns the indexes of those whose lease was not lost.
 pub async fn create(
     connection: &mut Connection<'_>,
     id: Uuid,
@@ -32,9 +30,8 @@ pub async fn create(
     mails: &[(MailKey, Uuid)],
     lease: Lease,
     now: OffsetDateTime,
-) -> Result<Vec<usize>, StoreError> {
-    let leases = LeaseColumns::of(mails);
-    let mut indexes = sqlx::query_scalar!(
+) -> Result<Vec<usize>> {
+    let query = sqlx::query_scalar!(
         r#"-- store::mail_batches::create
         WITH member AS (
             UPDATE outbox AS o
@@ -51,18 +48,17 @@ pub async fn create(
             SELECT $5, $6, $9, $9, $7, $8, 1 WHERE EXISTS (SELECT FROM member)
         )
         SELECT batch_index AS "batch_index!" FROM member"#,
-        &leases.invitation_ids,
-        &leases.send_seqs,
-        &leases.organization_ids as &[&str],
-        &leases.tokens,
+        &column(mails, |(key, _)| key.invitation_id),
+        &column(mails, |(key, _)| key.send_seq),
+        &column(mails, |(key, _)| key.organization_id.as_str()) as &[&str],
+        &column(mails, |(_, token)| *token),
         id,
         lane,
         lease.token,
         lease.until,
         now,
-    )
-    .fetch_all(connection.driver())
-    .await?;
+    );
+    let mut indexes: Vec<i32> = connection.fetch_all(query).await?;
     indexes.sort_unstable();
     Ok(indexes
         .into_iter()
@@ -76,8 +72,8 @@ pub async fn claim(
     lane: &str,
     lease: Lease,
     now: OffsetDateTime,
-) -> Result<Option<AbandonedBatch>, StoreError> {
-    let claimed = sqlx::query!(
+) -> Result<Option<AbandonedBatch>> {
+    let query = sqlx::query!(
         "-- store::mail_batches::claim
         UPDATE mail_batches
            SET lease_token = $2, lease_until = $3, attempts = attempts + 1
@@ -92,13 +88,11 @@ pub async fn claim(
         lease.token,
         lease.until,
         now,
-    )
-    .fetch_optional(connection.driver())
-    .await?;
-    let Some(batch) = claimed else {
+    );
+    let Some(batch) = connection.fetch_optional(query).await? else {
         return Ok(None);
     };
-    let mails = sqlx::query!(
+    let query = sqlx::query!(
         r#"-- store::mail_batches::mails
         SELECT invitation_id, send_seq, organization_id, kind, attempts, created_at,
                coalesce(requeued_at, created_at) AS "retrying_since!", lease_token AS "lease_token!"
@@ -107,48 +101,38 @@ pub async fn claim(
          ORDER BY batch_index"#,
         batch.id,
     )
-    .fetch_all(connection.driver())
-    .await?;
+    .map(|row| {
+        let mail = ClaimedMail {
+            key: MailKey {
+                invitation_id: row.invitation_id,
+                send_seq: row.send_seq,
+                organization_id: row.organization_id,
+            },
+            is_reminder: row.kind == "reminder",
+            attempts: row.attempts,
+            created_at: row.created_at,
+            retrying_since: row.retrying_since,
+        };
+        (mail, row.lease_token)
+    });
     Ok(Some(AbandonedBatch {
         id: batch.id,
         created_at: batch.created_at,
         attempts: batch.attempts,
-        mails: mails
-            .into_iter()
-            .map(|row| {
-                let mail = ClaimedMail {
-                    key: MailKey {
-                        invitation_id: row.invitation_id,
-                        send_seq: row.send_seq,
-                        organization_id: row.organization_id,
-                    },
-                    is_reminder: row.kind == "reminder",
-                    attempts: row.attempts,
-                    created_at: row.created_at,
-                    retrying_since: row.retrying_since,
-                };
-                (mail, row.lease_token)
-            })
-            .collect(),
+        mails: connection.fetch_all(query).await?,
     }))
 }
 
 /// Extends the lease of a batch. Returns `false` if the lease was lost.
-pub async fn extend_lease(
-    connection: &mut Connection<'_>,
-    id: Uuid,
-    lease: Lease,
-) -> Result<bool, StoreError> {
-    let extended = sqlx::query!(
+pub async fn extend_lease(connection: &mut Connection<'_>, id: Uuid, lease: Lease) -> Result<bool> {
+    let query = sqlx::query!(
         "-- store::mail_batches::extend_lease
         UPDATE mail_batches SET lease_until = $3 WHERE id = $1 AND lease_token = $2",
         id,
         lease.token,
         lease.until,
-    )
-    .execute(connection.driver())
-    .await?;
-    Ok(extended.rows_affected() == 1)
+    );
+    Ok(connection.execute(query).await? == 1)
 }
 
 /// Releases the lease of a batch whose call has to be repeated at a time. Returns `false` if the lease was lost.
@@ -158,29 +142,26 @@ pub async fn reschedule(
     lease_token: Uuid,
     next_attempt_at: OffsetDateTime,
     now: OffsetDateTime,
-) -> Result<bool, StoreError> {
-    let rescheduled = sqlx::query!(
+) -> Result<bool> {
+    let query = sqlx::query!(
         "-- store::mail_batches::reschedule
         UPDATE mail_batches SET next_attempt_at = $3, lease_until = $4 WHERE id = $1 AND lease_token = $2",
         id,
         lease_token,
         next_attempt_at,
         now,
-    )
-    .execute(connection.driver())
-    .await?;
-    Ok(rescheduled.rows_affected() == 1)
+    );
+    Ok(connection.execute(query).await? == 1)
 }
 
-/// Deletes a batch and settles its emails. Returns `false` if the lease was lost; then nothing changes. Must run inside
-/// a transaction.
+/// Deletes a batch and settles its emails, or returns `false` if the lease was lost. Must run inside a transaction.
 pub async fn settle(
     connection: &mut Connection<'_>,
     id: Uuid,
     lease_token: Uuid,
     mails: &[SettledMail],
     now: OffsetDateTime,
-) -> Result<bool, StoreError> {
+) -> Result<bool> {
     if !delete(connection, id, lease_token).await? {
         return Ok(false);
     }
@@ -188,25 +169,23 @@ pub async fn settle(
     Ok(true)
 }
 
-/// Deletes a batch without settling its emails. They keep leases of their own until `until`. Returns `false` if the
-/// lease of the batch was lost; then nothing changes. Must run inside a transaction.
+/// Does what [`settle`] does, but the emails keep leases of their own until `until` instead of being settled.
 pub async fn dissolve(
     connection: &mut Connection<'_>,
     id: Uuid,
     lease_token: Uuid,
     until: OffsetDateTime,
-) -> Result<bool, StoreError> {
+) -> Result<bool> {
     if !delete(connection, id, lease_token).await? {
         return Ok(false);
     }
-    sqlx::query!(
+    let query = sqlx::query!(
         "-- store::mail_batches::dissolve
         UPDATE outbox SET batch_id = NULL, batch_index = NULL, lease_until = $2 WHERE batch_id = $1",
         id,
         until,
-    )
-    .execute(connection.driver())
-    .await?;
+    );
+    connection.execute(query).await?;
     Ok(true)
 }
 
@@ -216,8 +195,8 @@ pub async fn requeue_abandoned(
     connection: &mut Connection<'_>,
     created_before: OffsetDateTime,
     now: OffsetDateTime,
-) -> Result<u64, StoreError> {
-    let abandoned = sqlx::query_scalar!(
+) -> Result<u64> {
+    let query = sqlx::query_scalar!(
         r#"-- store::mail_batches::requeue_abandoned
         WITH abandoned AS (
             DELETE FROM mail_batches WHERE created_at < $1 AND lease_until < $2 RETURNING id
@@ -229,24 +208,16 @@ pub async fn requeue_abandoned(
         SELECT count(*) AS "count!" FROM abandoned"#,
         created_before,
         now,
-    )
-    .fetch_one(connection.driver())
-    .await?;
-    Ok(abandoned.unsigned_abs())
+    );
+    Ok(connection.fetch_one(query).await?.unsigned_abs())
 }
 
-async fn delete(
-    connection: &mut Connection<'_>,
-    id: Uuid,
-    lease_token: Uuid,
-) -> Result<bool, StoreError> {
-    let deleted = sqlx::query!(
+async fn delete(connection: &mut Connection<'_>, id: Uuid, lease_token: Uuid) -> Result<bool> {
+    let query = sqlx::query!(
         "-- store::mail_batches::delete
         DELETE FROM mail_batches WHERE id = $1 AND lease_token = $2",
         id,
         lease_token,
-    )
-    .execute(connection.driver())
-    .await?;
-    Ok(deleted.rows_affected() == 1)
+    );
+    Ok(connection.execute(query).await? == 1)
 }

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 
 use time::OffsetDateTime;
 
-use super::columns::column;
-use super::{Connection, StoreError};
+use super::{Connection, Result, column};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::membership::Membership;
 use crate::domain::new_invitation::Inviter;
@@ -20,16 +19,15 @@ pub struct MembershipRow {
     pub private_metadata: Option<String>,
 }
 
-/// Inserts or replaces memberships, and returns the (organization, user) pairs that were inserted. The rows are locked
-/// in the order of their keys, so that overlapping calls do not deadlock.
+/// Inserts or replaces memberships, and returns the (organization, user) pairs that were inserted.
 pub async fn upsert_many(
     connection: &mut Connection<'_>,
     rows: &[MembershipRow],
     now: OffsetDateTime,
-) -> Result<Vec<(String, String)>, StoreError> {
+) -> Result<Vec<(String, String)>> {
     let mut sorted: Vec<&MembershipRow> = rows.iter().collect();
     sorted.sort_by_key(|row| (&row.organization_id, &row.user_id));
-    let added = sqlx::query!(
+    let query = sqlx::query!(
         r#"-- store::memberships::upsert_many
         WITH written AS (
             INSERT INTO memberships
@@ -50,20 +48,16 @@ pub async fn upsert_many(
         &column(&sorted, |row| row.private_metadata.as_deref()) as &[Option<&str>],
         now,
     )
-    .fetch_all(connection.driver())
-    .await?;
-    Ok(added
-        .into_iter()
-        .map(|row| (row.organization_id, row.user_id))
-        .collect())
+    .map(|row| (row.organization_id, row.user_id));
+    connection.fetch_all(query).await
 }
 
 pub async fn get(
     connection: &mut Connection<'_>,
     organization_id: &str,
     user_id: &str,
-) -> Result<Option<Membership>, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Option<Membership>> {
+    let query = sqlx::query_as!(
         Membership,
         "-- store::memberships::get
         SELECT organization_id, user_id, role, public_metadata, private_metadata, invitation_id, created_at, updated_at
@@ -71,19 +65,18 @@ pub async fn get(
          WHERE organization_id = $1 AND user_id = $2",
         organization_id,
         user_id,
-    )
-    .fetch_optional(connection.driver())
-    .await?)
+    );
+    connection.fetch_optional(query).await
 }
 
-/// Returns the memberships of an organization whose user id is greater than `after`, by user id, at most `limit`.
+/// Returns the memberships of an organization whose user id is greater than `after`, by user id.
 pub async fn list(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     after: &str,
     limit: i64,
-) -> Result<Vec<Membership>, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Vec<Membership>> {
+    let query = sqlx::query_as!(
         Membership,
         "-- store::memberships::list
         SELECT organization_id, user_id, role, public_metadata, private_metadata, invitation_id, created_at, updated_at
@@ -94,22 +87,18 @@ pub async fn list(
         organization_id.as_str(),
         after,
         limit,
-    )
-    .fetch_all(connection.driver())
-    .await?)
+    );
+    connection.fetch_all(query).await
 }
 
-/// Returns the inviters among users, by id, without users that the directory does not know. Locks their memberships
-/// until the transaction ends.
-///
-/// A transaction that removes a membership or demotes an admin waits for the lock. It then sees the invitations that
-/// were created in the user's name.
+/// Returns the users that the directory knows, by id, and locks their memberships until the transaction ends. A
+/// transaction that removes a membership or demotes an admin waits, and then sees the invitations of the user.
 pub async fn lock_inviters(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     user_ids: &[&str],
-) -> Result<HashMap<String, Inviter>, StoreError> {
-    let rows = sqlx::query!(
+) -> Result<HashMap<String, Inviter>> {
+    let query = sqlx::query!(
         r#"-- store::memberships::lock_inviters
         WITH membership AS (
             SELECT user_id, role
@@ -126,13 +115,11 @@ pub async fn lock_inviters(
         user_ids as &[&str],
         Role::ADMIN,
     )
-    .fetch_all(connection.driver())
-    .await?;
-    let inviter = |name, is_admin| Inviter { name, is_admin };
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.id, inviter(row.name, row.is_admin)))
-        .collect())
+    .map(|row| {
+        let (name, is_admin) = (row.name, row.is_admin);
+        (row.id, Inviter { name, is_admin })
+    });
+    connection.fetch_all(query).await
 }
 
 /// Whether a user is an admin member of an organization that exists and is not deleted.
@@ -140,8 +127,8 @@ pub async fn is_admin(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     user_id: &UserId,
-) -> Result<bool, StoreError> {
-    Ok(sqlx::query_scalar!(
+) -> Result<bool> {
+    let query = sqlx::query_scalar!(
         r#"-- store::memberships::is_admin
         SELECT EXISTS (
                SELECT FROM memberships m
@@ -151,9 +138,8 @@ pub async fn is_admin(
         organization_id.as_str(),
         user_id.as_str(),
         Role::ADMIN,
-    )
-    .fetch_one(connection.driver())
-    .await?)
+    );
+    connection.fetch_one(query).await
 }
 
 /// Deletes one membership. Returns `false` if it does not exist.
@@ -161,43 +147,35 @@ pub async fn delete(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     user_id: &UserId,
-) -> Result<bool, StoreError> {
-    let deleted = sqlx::query!(
+) -> Result<bool> {
+    let query = sqlx::query!(
         "-- store::memberships::delete
         DELETE FROM memberships WHERE organization_id = $1 AND user_id = $2",
         organization_id.as_str(),
         user_id.as_str(),
-    )
-    .execute(connection.driver())
-    .await?;
-    Ok(deleted.rows_affected() == 1)
+    );
+    Ok(connection.execute(query).await? == 1)
 }
 
 /// Deletes every membership of an organization, and returns how many.
 pub async fn delete_of_organization(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
-) -> Result<u64, StoreError> {
-    let deleted = sqlx::query!(
+) -> Result<u64> {
+    let query = sqlx::query!(
         "-- store::memberships::delete_of_organization
         DELETE FROM memberships WHERE organization_id = $1",
         organization_id.as_str(),
-    )
-    .execute(connection.driver())
-    .await?;
-    Ok(deleted.rows_affected())
+    );
+    connection.execute(query).await
 }
 
 /// Deletes every membership of a user, and returns the ids of the organizations.
-pub async fn delete_of_user(
-    connection: &mut Connection<'_>,
-    user_id: &UserId,
-) -> Result<Vec<String>, StoreError> {
-    Ok(sqlx::query_scalar!(
+pub async fn delete_of_user(connection: &mut Connection<'_>, id: &UserId) -> Result<Vec<String>> {
+    let query = sqlx::query_scalar!(
         "-- store::memberships::delete_of_user
         DELETE FROM memberships WHERE user_id = $1 RETURNING organization_id",
-        user_id.as_str(),
-    )
-    .fetch_all(connection.driver())
-    .await?)
+        id.as_str(),
+    );
+    connection.fetch_all(query).await
 }

@@ -5,14 +5,14 @@
 //!
 //! # Conventions of the statements
 //!
-//! * A statement that locks many invitations and waits for them locks them by organization, address and id. Overlapping
-//!   statements then wait for each other instead of deadlocking. An address alone is not an order: it has an invitation
-//!   for each time it was invited. A statement that locks in another order uses `SKIP LOCKED`.
+//! * A `limit` is the largest number of rows that a function returns or changes.
+//! * A statement that locks many rows and waits for them locks them in one order, so that overlapping statements wait
+//!   for each other instead of deadlocking. Rows are ordered by their key, invitations by organization, address and id:
+//!   an address may have many invitations. A statement that locks in another order uses `SKIP LOCKED`.
 //! * An array of thousands of elements is joined by `CROSS JOIN LATERAL (... LIMIT 1)`, which looks up each element by
-//!   itself. The planner turns a plain join into whatever its estimates suggest, and may read a whole table when it has
-//!   no statistics.
-//! * `= ANY ((SELECT $1::text[])::text[])` hides the array from the planner. The plan is then made for an array of
-//!   unknown length: it uses the index, and planning does not look at each element.
+//!   itself. For a plain join, a planner without statistics may read a whole table.
+//! * `= ANY ((SELECT $1::text[])::text[])` hides the array from the planner, which then plans for any array: it uses an
+//!   index and does not look at each element.
 //! * A range such as `(organization_id, id) >= ($1, $2)` together with an `ORDER BY` over the same columns is what one
 //!   index holds. An equality would allow other indexes, and a planner without statistics may choose one of those.
 //! * Several statements share some text. `sqlx::query!` accepts only string literals, so a macro beside the table adds
@@ -23,7 +23,6 @@ pub mod audit_events;
 pub mod backlog;
 pub mod batches;
 pub mod candidates;
-mod columns;
 mod commit_notifier;
 mod connection;
 mod database;
@@ -43,7 +42,6 @@ pub mod outbox;
 mod pending_notifications;
 pub mod planner;
 mod pool;
-mod purged;
 pub mod quotas;
 pub mod reminders;
 pub mod settlements;
@@ -55,11 +53,14 @@ pub mod suppressions;
 pub mod suspensions;
 pub mod users;
 
+use connection::column;
+use invitation_events::query_with_events;
+
 pub use commit_notifier::{CommitNotifier, Subscription};
 pub use connection::Connection;
 pub use database::Store;
-pub use error::{Constraint, StoreError, Transient};
+pub use erasures::Purged;
+pub use error::{Constraint, Result, StoreError, Transient};
 pub use listener::Listener;
 pub use pending_notifications::PendingNotifications;
 pub use pool::StoreConfig;
-pub use purged::Purged;

@@ -2,19 +2,16 @@
 //! may settle it.
 //!
 //! Statements in other files that cancel or release the queued email of an invitation compare `state` with the column
-//! `queued_state` of a preceding common table expression, not with the literal `'queued'`. With the literal, the
-//! planner may use the partial index over queued emails. That index looks empty if no email was queued when the table
-//! was analyzed, and the planner would then read all of it for each email.
+//! `queued_state` of a preceding common table expression. With the literal `'queued'`, the planner may read all of the
+//! partial index over queued emails for each email. It does so if no email was queued when the table was analyzed.
 
 use std::collections::HashSet;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::columns::column;
-use super::{Connection, Purged, StoreError};
+use super::{Connection, Purged, Result, column};
 
-/// The primary key of an email.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MailKey {
     pub invitation_id: Uuid,
@@ -30,12 +27,11 @@ impl MailKey {
     }
 }
 
-/// An email under a lease.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClaimedMail {
     pub key: MailKey,
     pub is_reminder: bool,
-    /// How often delivery was attempted, this attempt included.
+    /// Includes this attempt.
     pub attempts: i32,
     /// When the email was queued.
     pub created_at: OffsetDateTime,
@@ -51,37 +47,15 @@ pub struct Lease {
     pub until: OffsetDateTime,
 }
 
-/// Keys and lease tokens of many emails, as arrays for a statement.
-pub(super) struct LeaseColumns<'a> {
-    pub(super) invitation_ids: Vec<Uuid>,
-    pub(super) send_seqs: Vec<i32>,
-    pub(super) organization_ids: Vec<&'a str>,
-    pub(super) tokens: Vec<Uuid>,
-}
-
-impl<'a> LeaseColumns<'a> {
-    pub(super) fn of(leases: &'a [(MailKey, Uuid)]) -> Self {
-        Self {
-            invitation_ids: column(leases, |(key, _)| key.invitation_id),
-            send_seqs: column(leases, |(key, _)| key.send_seq),
-            organization_ids: column(leases, |(key, _)| key.organization_id.as_str()),
-            tokens: column(leases, |(_, token)| *token),
-        }
-    }
-}
-
-/// Claims emails that are due, oldest first, at most `limit`. Counts the attempt in advance, so that an email that
-/// crashes its worker is counted too.
-///
-/// The statement does not join the invitations to skip those that ended: their emails would pile up at the head of the
-/// queue.
+/// Claims emails that are due, oldest first. Counts the attempt in advance, so that an email that crashes its worker is
+/// counted too. Does not skip emails of invitations that ended: they would pile up at the head of the queue.
 pub async fn claim(
     connection: &mut Connection<'_>,
     limit: i64,
     lease: Lease,
     now: OffsetDateTime,
-) -> Result<Vec<ClaimedMail>, StoreError> {
-    let rows = sqlx::query!(
+) -> Result<Vec<ClaimedMail>> {
+    let query = sqlx::query!(
         r#"-- store::outbox::claim
         WITH due AS (
             SELECT invitation_id, send_seq, organization_id
@@ -103,26 +77,21 @@ pub async fn claim(
         lease.until,
         now,
     )
-    .fetch_all(connection.driver())
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| ClaimedMail {
-            key: MailKey {
-                invitation_id: row.invitation_id,
-                send_seq: row.send_seq,
-                organization_id: row.organization_id,
-            },
-            is_reminder: row.kind == "reminder",
-            attempts: row.attempts,
-            created_at: row.created_at,
-            retrying_since: row.retrying_since,
-        })
-        .collect())
+    .map(|row| ClaimedMail {
+        key: MailKey {
+            invitation_id: row.invitation_id,
+            send_seq: row.send_seq,
+            organization_id: row.organization_id,
+        },
+        is_reminder: row.kind == "reminder",
+        attempts: row.attempts,
+        created_at: row.created_at,
+        retrying_since: row.retrying_since,
+    });
+    connection.fetch_all(query).await
 }
 
-/// What an email is rendered from. Texts that were not given are empty. Not `Debug`: it holds an address, a personal
-/// message and what a token is derived from.
+/// What an email is rendered from. Texts that were not given are empty. Not `Debug`: it holds an address and a nonce.
 pub struct MailContent {
     pub invitation_id: Uuid,
     /// The number of the invitation's latest email.
@@ -144,20 +113,15 @@ pub struct MailContent {
     pub redirect_url: String,
     pub state: String,
     pub expires_at: OffsetDateTime,
-    /// Counts the rotations of the link.
     pub generation: i32,
     pub nonce: Vec<u8>,
-    /// The key that the token is derived with.
     pub key_id: i16,
 }
 
-/// Reads what claimed emails are rendered from. Workers read it right before they send, so that changes since the email
-/// was queued count. Omits invitations of deleted organizations and invitations whose address was erased.
-pub async fn contents(
-    connection: &mut Connection<'_>,
-    ids: &[Uuid],
-) -> Result<Vec<MailContent>, StoreError> {
-    Ok(sqlx::query_as!(
+/// Reads what claimed emails are rendered from, right before they are sent. Omits invitations of deleted organizations
+/// and invitations whose address was erased.
+pub async fn contents(connection: &mut Connection<'_>, ids: &[Uuid]) -> Result<Vec<MailContent>> {
+    let query = sqlx::query_as!(
         MailContent,
         r#"-- store::outbox::contents
         SELECT i.id AS "invitation_id!", i.send_seq AS "send_seq!", i.organization_id AS "organization_id!",
@@ -173,9 +137,8 @@ pub async fn contents(
           LEFT JOIN users inviter ON inviter.id = i.inviter_user_id
          WHERE i.id = ANY($1) AND i.email IS NOT NULL"#,
         ids,
-    )
-    .fetch_all(connection.driver())
-    .await?)
+    );
+    connection.fetch_all(query).await
 }
 
 /// Extends leases that were not lost, and returns how many were extended.
@@ -183,9 +146,8 @@ pub async fn extend_leases(
     connection: &mut Connection<'_>,
     leases: &[(MailKey, Uuid)],
     until: OffsetDateTime,
-) -> Result<u64, StoreError> {
-    let leases = LeaseColumns::of(leases);
-    let extended = sqlx::query!(
+) -> Result<u64> {
+    let query = sqlx::query!(
         "-- store::outbox::extend_leases
         UPDATE outbox AS o SET lease_until = $5
           FROM UNNEST($1::uuid[], $2::integer[], $3::text[], $4::uuid[])
@@ -193,16 +155,14 @@ pub async fn extend_leases(
          WHERE o.invitation_id = lease.invitation_id AND o.send_seq = lease.send_seq
            AND o.organization_id = lease.organization_id COLLATE \"C\"
            AND o.lease_token = lease.lease_token AND o.state = 'sending' AND o.batch_id IS NULL",
-        &leases.invitation_ids,
-        &leases.send_seqs,
-        &leases.organization_ids as &[&str],
-        &leases.tokens,
+        &column(leases, |(key, _)| key.invitation_id),
+        &column(leases, |(key, _)| key.send_seq),
+        &column(leases, |(key, _)| key.organization_id.as_str()) as &[&str],
+        &column(leases, |(_, token)| *token),
         until,
     )
-    .persistent(false)
-    .execute(connection.driver())
-    .await?;
-    Ok(extended.rows_affected())
+    .persistent(false);
+    connection.execute(query).await
 }
 
 /// Returns the emails whose lease was not lost and has not expired.
@@ -210,9 +170,8 @@ pub async fn filter_leased(
     connection: &mut Connection<'_>,
     leases: &[(MailKey, Uuid)],
     now: OffsetDateTime,
-) -> Result<HashSet<(Uuid, i32)>, StoreError> {
-    let leases = LeaseColumns::of(leases);
-    let rows = sqlx::query!(
+) -> Result<HashSet<(Uuid, i32)>> {
+    let query = sqlx::query!(
         "-- store::outbox::filter_leased
         SELECT o.invitation_id, o.send_seq
           FROM UNNEST($1::uuid[], $2::integer[], $3::text[], $4::uuid[])
@@ -220,28 +179,24 @@ pub async fn filter_leased(
           JOIN outbox o ON o.invitation_id = lease.invitation_id AND o.send_seq = lease.send_seq
                        AND o.organization_id = lease.organization_id COLLATE \"C\"
          WHERE o.lease_token = lease.lease_token AND o.state = 'sending' AND o.lease_until > $5",
-        &leases.invitation_ids,
-        &leases.send_seqs,
-        &leases.organization_ids as &[&str],
-        &leases.tokens,
+        &column(leases, |(key, _)| key.invitation_id),
+        &column(leases, |(key, _)| key.send_seq),
+        &column(leases, |(key, _)| key.organization_id.as_str()) as &[&str],
+        &column(leases, |(_, token)| *token),
         now,
     )
-    .fetch_all(connection.driver())
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.invitation_id, row.send_seq))
-        .collect())
+    .map(|row| (row.invitation_id, row.send_seq));
+    connection.fetch_all(query).await
 }
 
-/// Requeues emails whose lease has expired, at most `limit`, and returns how many. They go to the end of the queue, so
-/// that an email that crashes its worker is not the first that the next worker claims.
+/// Requeues emails whose lease has expired, and returns how many. They go to the end of the queue, so that the next
+/// worker does not begin with an email that crashes its worker.
 pub async fn requeue_expired(
     connection: &mut Connection<'_>,
     now: OffsetDateTime,
     limit: i64,
-) -> Result<u64, StoreError> {
-    let requeued = sqlx::query!(
+) -> Result<u64> {
+    let query = sqlx::query!(
         "-- store::outbox::requeue_expired
         UPDATE outbox SET state = 'queued', lease_token = NULL, lease_until = NULL, next_attempt_at = $1
          WHERE (invitation_id, send_seq, organization_id) IN (
@@ -252,10 +207,8 @@ pub async fn requeue_expired(
                   FOR UPDATE SKIP LOCKED)",
         now,
         limit,
-    )
-    .execute(connection.driver())
-    .await?;
-    Ok(requeued.rows_affected())
+    );
+    connection.execute(query).await
 }
 
 /// Calls `sqlx::query_as!` with a statement that deletes old emails. The condition must be a literal, because each of
@@ -285,29 +238,27 @@ macro_rules! purge_query {
     };
 }
 
-/// Deletes emails that were sent or canceled and were last due at `due_by` or before, oldest first, at most `limit`.
+/// Deletes emails that were sent or canceled and were last due by a time, oldest first.
 pub async fn purge_settled(
     connection: &mut Connection<'_>,
     due_by: OffsetDateTime,
     limit: i64,
-) -> Result<Purged, StoreError> {
-    Ok(purge_query!(
+) -> Result<Purged> {
+    let query = purge_query!(
         "purge_settled",
         "state IN ('sent', 'canceled')",
         due_by,
         limit
-    )
-    .fetch_one(connection.driver())
-    .await?)
+    );
+    connection.fetch_one(query).await
 }
 
-/// Deletes dead letters that were last due at `due_by` or before, oldest first, at most `limit`.
+/// Deletes dead letters that were last due by a time, oldest first.
 pub async fn purge_dead(
     connection: &mut Connection<'_>,
     due_by: OffsetDateTime,
     limit: i64,
-) -> Result<Purged, StoreError> {
-    Ok(purge_query!("purge_dead", "state = 'dead'", due_by, limit)
-        .fetch_one(connection.driver())
-        .await?)
+) -> Result<Purged> {
+    let query = purge_query!("purge_dead", "state = 'dead'", due_by, limit);
+    connection.fetch_one(query).await
 }

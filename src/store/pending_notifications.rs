@@ -17,24 +17,16 @@ pub struct PendingNotifications {
 }
 
 impl PendingNotifications {
-    /// Wakes every watcher.
-    pub(super) fn of_all_organizations() -> Self {
-        Self {
-            all_organizations: true,
-            ..Self::default()
-        }
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.organization_ids.is_empty() && !self.all_organizations && !self.mail_queued
     }
 
     /// Events of an organization were written.
     pub(super) fn add_events(&mut self, organization_id: &str) {
-        if !self.all_organizations && !self.organization_ids.contains(organization_id) {
+        if !self.organization_ids.contains(organization_id) {
             self.organization_ids.insert(organization_id.to_owned());
+            self.limit();
         }
-        self.limit();
     }
 
     /// Mail of an organization was queued, and the events that say so were written.
@@ -45,10 +37,9 @@ impl PendingNotifications {
 
     /// Mail of organizations that the statement did not name was queued.
     pub(super) fn add_mail_of_any_organization(&mut self) {
-        self.merge(Self {
-            mail_queued: true,
-            ..Self::of_all_organizations()
-        });
+        self.all_organizations = true;
+        self.mail_queued = true;
+        self.limit();
     }
 
     pub(super) fn merge(&mut self, other: Self) {

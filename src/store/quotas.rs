@@ -9,20 +9,19 @@ use std::collections::{HashMap, HashSet};
 use time::{Date, OffsetDateTime};
 use uuid::Uuid;
 
-use super::{Connection, StoreError};
+use super::{Connection, Result};
 use crate::domain::ids::OrganizationId;
 use crate::domain::quota::RecentMails;
 
-/// Reserves one email for each address. `hashes` must be sorted and distinct. Returns the hashes whose quota was not
-/// exhausted.
+/// Reserves one email for each address whose quota is not exhausted, and returns their hashes. `hashes` must be sorted.
 pub async fn reserve_addresses(
     connection: &mut Connection<'_>,
     day: Date,
     hashes: &[i64],
     limit: u32,
-) -> Result<HashSet<i64>, StoreError> {
+) -> Result<HashSet<i64>> {
     debug_assert!(hashes.is_sorted(), "unsorted batches deadlock");
-    let reserved = sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         "-- store::quotas::reserve_addresses
         INSERT INTO address_quotas AS q (address_hash, day, used)
         SELECT address_hash, $1, 1 FROM UNNEST($2::bigint[]) AS t (address_hash)
@@ -31,10 +30,8 @@ pub async fn reserve_addresses(
         day,
         hashes,
         i32::try_from(limit).unwrap_or(i32::MAX),
-    )
-    .fetch_all(connection.driver())
-    .await?;
-    Ok(reserved.into_iter().collect())
+    );
+    connection.fetch_all(query).await
 }
 
 /// Returns the hashes of addresses whose quota is exhausted.
@@ -43,8 +40,8 @@ pub async fn exhausted_addresses(
     day: Date,
     hashes: &[i64],
     limit: u32,
-) -> Result<HashSet<i64>, StoreError> {
-    let exhausted = sqlx::query_scalar!(
+) -> Result<HashSet<i64>> {
+    let query = sqlx::query_scalar!(
         r#"-- store::quotas::exhausted_addresses
         SELECT requested.address_hash AS "address_hash!"
           FROM UNNEST($2::bigint[]) AS requested (address_hash)
@@ -54,13 +51,10 @@ pub async fn exhausted_addresses(
         day,
         hashes,
         i32::try_from(limit).unwrap_or(i32::MAX),
-    )
-    .fetch_all(connection.driver())
-    .await?;
-    Ok(exhausted.into_iter().collect())
+    );
+    connection.fetch_all(query).await
 }
 
-/// A reservation of an organization's quota.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuotaReservation {
     /// An upper bound of how many invitations are pending. `None` if they were not counted on this day yet.
@@ -75,8 +69,8 @@ pub async fn reserve_organization(
     day: Date,
     (count, new_pending): (i64, i64),
     limit: Option<u32>,
-) -> Result<Option<QuotaReservation>, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Option<QuotaReservation>> {
+    let query = sqlx::query_as!(
         QuotaReservation,
         "-- store::quotas::reserve_organization
         INSERT INTO organization_quotas AS q (organization_id, day, used)
@@ -90,24 +84,21 @@ pub async fn reserve_organization(
         count,
         limit.map_or(i64::MAX, i64::from),
         new_pending,
-    )
-    .fetch_optional(connection.driver())
-    .await?)
+    );
+    connection.fetch_optional(query).await
 }
 
 /// Counts the pending invitations of an organization and stores the count, so that later calls need not count. Returns
-/// `false` if there are more than `limit`.
-///
-/// Must follow [`reserve_organization`] as a statement of its own, so that it sees everything that was committed before
-/// the organization's row was locked.
+/// `false` if there are more than `limit`. Must follow [`reserve_organization`] as a statement of its own, so that it
+/// sees everything that was committed before the organization's row was locked.
 pub async fn recount_pending(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     day: Date,
     now: OffsetDateTime,
     limit: u32,
-) -> Result<bool, StoreError> {
-    let recounted = sqlx::query!(
+) -> Result<bool> {
+    let query = sqlx::query!(
         "-- store::quotas::recount_pending
         WITH pending AS (
             SELECT
@@ -125,38 +116,32 @@ pub async fn recount_pending(
         day,
         now,
         i64::from(limit),
-    )
-    .execute(connection.driver())
-    .await?;
-    Ok(recounted.rows_affected() == 1)
+    );
+    Ok(connection.execute(query).await? == 1)
 }
 
-/// Returns how much of the quota of a day an organization has used.
 pub async fn used_by_organization(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     day: Date,
-) -> Result<i64, StoreError> {
-    let used = sqlx::query_scalar!(
+) -> Result<i64> {
+    let query = sqlx::query_scalar!(
         "-- store::quotas::used_by_organization
         SELECT used FROM organization_quotas WHERE organization_id = $1 AND day = $2",
         organization_id.as_str(),
         day,
-    )
-    .fetch_optional(connection.driver())
-    .await?;
-    Ok(used.unwrap_or_default())
+    );
+    Ok(connection.fetch_optional(query).await?.unwrap_or_default())
 }
 
-/// Counts the invitations of an organization that can be accepted now, up to `most`. The order makes the planner read
-/// the index that holds only pending invitations.
+/// Counts the invitations of an organization that can be accepted now, up to `most`.
 pub async fn count_pending(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     now: OffsetDateTime,
     most: i64,
-) -> Result<i64, StoreError> {
-    Ok(sqlx::query_scalar!(
+) -> Result<i64> {
+    let query = sqlx::query_scalar!(
         r#"-- store::quotas::count_pending
         SELECT count(*) AS "count!"
           FROM (SELECT
@@ -167,28 +152,24 @@ pub async fn count_pending(
         organization_id.as_str(),
         now,
         most,
-    )
-    .fetch_one(connection.driver())
-    .await?)
+    );
+    connection.fetch_one(query).await
 }
 
-/// The emails of one invitation.
 pub struct MailHistory {
-    /// The emails that count against a resend.
     pub recent: RecentMails,
     /// The number of the latest email, 0 if there was none.
     pub send_seq: i32,
 }
 
-/// Returns the emails of invitations by their ids. The first email of an invitation does not count as a resend, nor
-/// does a reminder.
+/// Returns the emails of invitations by their ids. First emails and reminders do not count as resends.
 pub async fn mail_history(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     ids: &[Uuid],
     resent_since: OffsetDateTime,
-) -> Result<HashMap<Uuid, MailHistory>, StoreError> {
-    let rows = sqlx::query!(
+) -> Result<HashMap<Uuid, MailHistory>> {
+    let query = sqlx::query!(
         r#"-- store::quotas::mail_history
         SELECT i.id AS "id!", i.send_seq AS "send_seq!", i.queued_at AS "queued_at?",
                ARRAY(SELECT o.created_at
@@ -206,28 +187,20 @@ pub async fn mail_history(
         ids,
         resent_since,
     )
-    .fetch_all(connection.driver())
-    .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| {
-            let recent = RecentMails {
-                last_queued_at: row.queued_at,
-                resent_at: row.resent_at,
-            };
-            let send_seq = row.send_seq;
-            (row.id, MailHistory { recent, send_seq })
-        })
-        .collect())
+    .map(|row| {
+        let recent = RecentMails {
+            last_queued_at: row.queued_at,
+            resent_at: row.resent_at,
+        };
+        let send_seq = row.send_seq;
+        (row.id, MailHistory { recent, send_seq })
+    });
+    connection.fetch_all(query).await
 }
 
-/// Deletes the quotas of days before `before`, at most `limit` rows of each table, and returns how many.
-pub async fn purge(
-    connection: &mut Connection<'_>,
-    before: Date,
-    limit: i64,
-) -> Result<u64, StoreError> {
-    let purged = sqlx::query_scalar!(
+/// Deletes the quotas of days before `before`, at most `limit` of each table, and returns how many.
+pub async fn purge(connection: &mut Connection<'_>, before: Date, limit: i64) -> Result<u64> {
+    let query = sqlx::query_scalar!(
         r#"-- store::quotas::purge
         WITH organizations AS (
             DELETE FROM organization_quotas
@@ -245,8 +218,6 @@ pub async fn purge(
         SELECT (SELECT count(*) FROM organizations) + (SELECT count(*) FROM addresses) AS "count!""#,
         before,
         limit,
-    )
-    .fetch_one(connection.driver())
-    .await?;
-    Ok(u64::try_from(purged).unwrap_or_default())
+    );
+    Ok(connection.fetch_one(query).await?.unsigned_abs())
 }

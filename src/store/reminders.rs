@@ -2,8 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::invitation_events::query_with_events;
-use super::{Connection, StoreError};
+use super::{Connection, Result, query_with_events};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueuedReminders {
@@ -13,16 +12,14 @@ pub struct QueuedReminders {
     pub queued: i64,
 }
 
-/// Queues an email for each invitation whose reminder is due, at most `limit` of them, if the invitation can still be
-/// accepted and its latest email was sent. Other invitations get no reminder.
-///
-/// It is one statement, so that two replicas do not queue the same reminder. It skips locked rows.
+/// Queues an email for each invitation whose reminder is due, if the invitation can still be accepted and its latest
+/// email was sent. Other invitations get no reminder. Skips locked rows.
 pub async fn queue_due(
     connection: &mut Connection<'_>,
     now: OffsetDateTime,
     limit: i64,
-) -> Result<QueuedReminders, StoreError> {
-    let reminders = query_with_events!(query_as!(
+) -> Result<QueuedReminders> {
+    let query = query_with_events!(query_as!(
         QueuedReminders,
         r#"-- store::reminders::queue_due
         WITH due AS (
@@ -55,11 +52,10 @@ pub async fn queue_due(
         SELECT (SELECT count(*) FROM due) AS "due!", (SELECT count(*) FROM changed) AS "queued!""#,
         now,
         limit,
-    ))
-    .fetch_one(connection.driver())
-    .await?;
+    ));
+    let reminders = connection.fetch_one(query).await?;
     if reminders.queued > 0 {
-        connection.notifications().add_mail_of_any_organization();
+        connection.notifications.add_mail_of_any_organization();
     }
     Ok(reminders)
 }

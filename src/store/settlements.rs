@@ -5,17 +5,14 @@ use std::collections::HashSet;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::columns::column;
-use super::invitation_events::query_with_events;
 use super::outbox::MailKey;
 use super::planner;
 use super::suppressions::{self, SuppressionRow};
-use super::{Connection, StoreError};
+use super::{Connection, Result, column, query_with_events};
 
 /// The result of a delivery attempt. Error texts do not contain the address, and reply codes are those of SMTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
-    /// The mail server accepted the email.
     Sent,
     /// The email will be retried.
     Deferred {
@@ -25,7 +22,6 @@ pub enum Settlement {
         error: String,
         reply_code: Option<u16>,
     },
-    /// The email becomes a dead letter.
     Dead {
         error: String,
         reply_code: Option<u16>,
@@ -35,9 +31,7 @@ pub enum Settlement {
         error: String,
         reply_code: Option<u16>,
     },
-    /// The address is on the suppression list.
     Suppressed,
-    /// The email is no longer wanted.
     Canceled,
     /// The email was claimed but not attempted, and any worker may claim it again. The invitation does not change.
     Released {
@@ -52,11 +46,9 @@ pub struct SettledMail {
     pub key: MailKey,
     pub lease_token: Uuid,
     pub settlement: Settlement,
-    /// An entry for the suppression list.
     pub suppression: Option<SuppressionRow>,
 }
 
-/// What a settlement writes to the two tables.
 struct SettlementColumns<'a> {
     outbox_state: &'static str,
     /// How many attempts to subtract: 1 if this one does not count.
@@ -109,18 +101,16 @@ impl Settlement {
 }
 
 /// Settles attempts, updates their invitations, and returns the [ids](MailKey::id) of the emails that were settled.
-/// Nothing changes for an email whose lease was lost: the new holder of the lease settles it.
-///
-/// Must run inside a transaction.
+/// Nothing changes for an email whose lease was lost. Must run inside a transaction.
 #[expect(clippy::too_many_lines, reason = "one statement")]
 pub async fn settle_many(
     connection: &mut Connection<'_>,
     mails: &[SettledMail],
     now: OffsetDateTime,
-) -> Result<HashSet<(Uuid, i32)>, StoreError> {
+) -> Result<HashSet<(Uuid, i32)>> {
     planner::force_custom_plans(connection).await?;
     let columns = column(mails, |mail| mail.settlement.columns());
-    let rows = query_with_events!(query!(
+    let query = query_with_events!(query!(
         r#"-- store::settlements::settle_many
         WITH attempt AS (
             SELECT *
@@ -196,16 +186,13 @@ pub async fn settle_many(
         &column(&columns, |row| row.reply_code) as &[Option<i16>],
         now,
     ))
-    .fetch_all(connection.driver())
-    .await?;
-    let settled: HashSet<(Uuid, i32)> = rows
-        .into_iter()
-        .map(|row| (row.invitation_id, row.send_seq))
-        .collect();
+    .map(|row| (row.invitation_id, row.send_seq));
+    let settled: HashSet<(Uuid, i32)> = connection.fetch_all(query).await?;
     let mut suppressions = Vec::new();
     for mail in mails.iter().filter(|mail| settled.contains(&mail.key.id())) {
-        let organization_id = mail.key.organization_id.as_str();
-        connection.notifications().add_events(organization_id);
+        connection
+            .notifications
+            .add_events(&mail.key.organization_id);
         suppressions.extend(mail.suppression.clone());
     }
     // Several organizations may have invited the same address.

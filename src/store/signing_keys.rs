@@ -2,8 +2,7 @@
 
 use time::OffsetDateTime;
 
-use super::columns::column;
-use super::{Connection, StoreError};
+use super::{Connection, Result, column};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SigningKeyRow {
@@ -13,13 +12,12 @@ pub struct SigningKeyRow {
     pub check_value: Vec<u8>,
 }
 
-/// Inserts keys that are not in the table yet.
 pub async fn insert_new(
     connection: &mut Connection<'_>,
     keys: &[SigningKeyRow],
     now: OffsetDateTime,
-) -> Result<(), StoreError> {
-    sqlx::query!(
+) -> Result<()> {
+    let query = sqlx::query!(
         "-- store::signing_keys::insert_new
         INSERT INTO signing_keys (key_id, check_value, created_at)
         SELECT key_id, check_value, $3 FROM UNNEST($1::smallint[], $2::bytea[]) AS t (key_id, check_value)
@@ -27,20 +25,18 @@ pub async fn insert_new(
         &column(keys, |key| key.key_id),
         &column(keys, |key| key.check_value.as_slice()) as &[&[u8]],
         now,
-    )
-    .execute(connection.driver())
-    .await?;
+    );
+    connection.execute(query).await?;
     Ok(())
 }
 
-pub async fn list(connection: &mut Connection<'_>) -> Result<Vec<SigningKeyRow>, StoreError> {
-    Ok(sqlx::query_as!(
+pub async fn list(connection: &mut Connection<'_>) -> Result<Vec<SigningKeyRow>> {
+    let query = sqlx::query_as!(
         SigningKeyRow,
         "-- store::signing_keys::list
         SELECT key_id, check_value FROM signing_keys ORDER BY key_id",
-    )
-    .fetch_all(connection.driver())
-    .await?)
+    );
+    connection.fetch_all(query).await
 }
 
 /// Whether a valid link was made with a key.
@@ -48,15 +44,14 @@ pub async fn is_needed(
     connection: &mut Connection<'_>,
     key_id: i16,
     now: OffsetDateTime,
-) -> Result<bool, StoreError> {
-    Ok(sqlx::query_scalar!(
+) -> Result<bool> {
+    let query = sqlx::query_scalar!(
         r#"-- store::signing_keys::is_needed
         SELECT EXISTS (
                SELECT FROM invitations
                 WHERE key_id = $1 AND state = 'pending' AND expires_at > $2) AS "is_needed!""#,
         key_id,
         now,
-    )
-    .fetch_one(connection.driver())
-    .await?)
+    );
+    connection.fetch_one(query).await
 }

@@ -7,12 +7,13 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::subjects::{Subject, current_state};
-use super::{Connection, StoreError};
+use super::{Connection, Result, StoreError};
 use crate::domain::invitation::{
     AcceptPolicy, Delivery, DeliveryState, Invitation, InvitationState, StateName,
 };
 use crate::domain::reason::Reason;
 use crate::domain::reminder::ReminderLead;
+use crate::domain::token::NONCE_BYTES;
 
 struct StoredRow {
     id: Uuid,
@@ -50,7 +51,7 @@ struct StoredRow {
     is_organization_deleted: bool,
     is_organization_suspended: bool,
     generation: i32,
-    nonce: Vec<u8>,
+    nonce: [u8; NONCE_BYTES],
     key_id: i16,
     email_normalized: String,
     version: String,
@@ -58,20 +59,18 @@ struct StoredRow {
 
 /// An invitation that a token names. Not `Debug`: it holds an address.
 pub struct VersionedInvitation {
-    /// What the token is verified against.
     pub subject: Subject,
     pub invitation: Invitation,
     /// The version of the row. Every change of the row changes it.
     pub version: String,
 }
 
-/// Returns the invitation that a token names, of any organization. The caller must check afterwards whether the token
-/// is valid and whether the invitation's organization is accessible.
+/// Returns the invitation that a token names, of any organization. The caller must check the token and organization.
 pub async fn find(
     connection: &mut Connection<'_>,
     id: Uuid,
     now: OffsetDateTime,
-) -> Result<Option<VersionedInvitation>, StoreError> {
+) -> Result<Option<VersionedInvitation>> {
     let row = rows(connection, None, &[id]).await?.pop();
     row.map(|row| row.into_versioned(now)).transpose()
 }
@@ -82,7 +81,7 @@ pub async fn get_many(
     organization_id: &str,
     ids: &[Uuid],
     now: OffsetDateTime,
-) -> Result<Vec<Invitation>, StoreError> {
+) -> Result<Vec<Invitation>> {
     let rows = rows(connection, Some(organization_id), ids).await?;
     in_order(rows, ids, now)
 }
@@ -93,7 +92,7 @@ pub async fn get_page(
     organization_id: &str,
     ids: &[Uuid],
     now: OffsetDateTime,
-) -> Result<Option<Vec<Invitation>>, StoreError> {
+) -> Result<Option<Vec<Invitation>>> {
     let rows = rows(connection, Some(organization_id), ids).await?;
     if rows.iter().any(|row| row.is_organization_deleted) {
         return Ok(None);
@@ -101,11 +100,7 @@ pub async fn get_page(
     in_order(rows, ids, now).map(Some)
 }
 
-fn in_order(
-    rows: Vec<StoredRow>,
-    ids: &[Uuid],
-    now: OffsetDateTime,
-) -> Result<Vec<Invitation>, StoreError> {
+fn in_order(rows: Vec<StoredRow>, ids: &[Uuid], now: OffsetDateTime) -> Result<Vec<Invitation>> {
     let mut by_id: HashMap<Uuid, Invitation> = HashMap::with_capacity(rows.len());
     for row in rows {
         by_id.insert(row.id, row.into_invitation(now)?);
@@ -113,17 +108,17 @@ fn in_order(
     Ok(ids.iter().filter_map(|id| by_id.remove(id)).collect())
 }
 
-/// Reads the rows of invitations, of one organization or of any.
+/// Reads invitations of one organization or of any.
 ///
 /// Planning this statement takes several times as long as running it for one id. Because the array is hidden from the
-/// planner, a plan for these ids looks no better than a plan for any ids, so each connection plans the statement once
-/// and keeps the plan. That plan may be made while the tables are empty (ADR 31), so each row is looked up by itself.
+/// planner, each connection plans the statement once and keeps the plan. It may do so while the tables are empty (ADR
+/// 31), so each row is looked up by itself.
 async fn rows(
     connection: &mut Connection<'_>,
     organization_id: Option<&str>,
     ids: &[Uuid],
-) -> Result<Vec<StoredRow>, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Vec<StoredRow>> {
+    let query = sqlx::query_as!(
         StoredRow,
         r#"-- store::stored_invitations::rows
         SELECT i.id AS "id!", i.organization_id AS "organization_id!", o.name AS "organization_name!",
@@ -147,8 +142,8 @@ async fn rows(
                i.reminder_lead_seconds AS "reminder_lead_seconds!", i.remind_at AS "remind_at?",
                o.deleted_at IS NOT NULL AS "is_organization_deleted!",
                o.suspended_at IS NOT NULL AS "is_organization_suspended!", i.generation AS "generation!",
-               i.nonce AS "nonce!", i.key_id AS "key_id!", coalesce(i.email_normalized, '') AS "email_normalized!",
-               i.version AS "version!"
+               i.nonce AS "nonce!: [u8; NONCE_BYTES]", i.key_id AS "key_id!",
+               coalesce(i.email_normalized, '') AS "email_normalized!", i.version AS "version!"
           FROM UNNEST((SELECT $2::uuid[])::uuid[]) AS requested (id)
          CROSS JOIN LATERAL (
                SELECT *, xmin::text AS version
@@ -159,13 +154,12 @@ async fn rows(
                SELECT name, deleted_at, suspended_at FROM organizations WHERE id = i.organization_id LIMIT 1) AS o"#,
         organization_id,
         ids,
-    )
-    .fetch_all(connection.driver())
-    .await?)
+    );
+    connection.fetch_all(query).await
 }
 
 impl StoredRow {
-    fn into_versioned(self, now: OffsetDateTime) -> Result<VersionedInvitation, StoreError> {
+    fn into_versioned(self, now: OffsetDateTime) -> Result<VersionedInvitation> {
         Ok(VersionedInvitation {
             subject: Subject {
                 id: self.id,
@@ -173,7 +167,7 @@ impl StoredRow {
                 is_organization_deleted: self.is_organization_deleted,
                 is_organization_suspended: self.is_organization_suspended,
                 generation: self.generation,
-                nonce: self.nonce.clone(),
+                nonce: self.nonce,
                 key_id: self.key_id,
                 email_normalized: self.email_normalized.clone(),
                 state: self.state.clone(),
@@ -185,9 +179,10 @@ impl StoredRow {
         })
     }
 
-    fn into_invitation(self, now: OffsetDateTime) -> Result<Invitation, StoreError> {
+    fn into_invitation(self, now: OffsetDateTime) -> Result<Invitation> {
         let state = self.state(now)?;
         let delivery = self.delivery()?;
+        let refusal = self.last_accept_error.as_deref();
         // The row keeps this time even when the email was given up, because the email may be queued again.
         let is_reminded = state == InvitationState::Pending && delivery.state.may_be_reminded_of();
         Ok(Invitation {
@@ -211,17 +206,14 @@ impl StoredRow {
             created_at: self.created_at,
             updated_at: self.updated_at,
             expires_at: self.expires_at,
-            last_accept_error: self
-                .last_accept_error
-                .as_deref()
-                .and_then(Reason::from_code),
+            last_accept_error: refusal.and_then(Reason::from_code),
             delivery,
             reminder_lead: ReminderLead::from_seconds(self.reminder_lead_seconds),
             remind_at: self.remind_at.filter(|_| is_reminded),
         })
     }
 
-    fn state(&self, now: OffsetDateTime) -> Result<InvitationState, StoreError> {
+    fn state(&self, now: OffsetDateTime) -> Result<InvitationState> {
         let ended_at = || {
             self.ended_at
                 .ok_or(StoreError::Inconsistent("invitations.ended_at"))
@@ -241,7 +233,7 @@ impl StoredRow {
         })
     }
 
-    fn delivery(&self) -> Result<Delivery, StoreError> {
+    fn delivery(&self) -> Result<Delivery> {
         let stored = DeliveryState::from_name(&self.delivery_state)
             .ok_or(StoreError::Inconsistent("invitations.delivery_state"))?;
         let attempts = self.sending_attempts.unwrap_or(self.delivery_attempts);
@@ -257,9 +249,7 @@ impl StoredRow {
             attempts: u32::try_from(attempts)
                 .map_err(|_| StoreError::Inconsistent("invitations.delivery_attempts"))?,
             last_error: self.delivery_error.clone(),
-            last_reply_code: self
-                .delivery_reply_code
-                .and_then(|code| u16::try_from(code).ok()),
+            last_reply_code: self.delivery_reply_code.map(i16::unsigned_abs),
             queued_at: self.queued_at,
             next_attempt_at: self.next_attempt_at.filter(|_| !is_sending && !is_reported),
             sent_at: self.sent_at,

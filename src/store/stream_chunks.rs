@@ -1,15 +1,12 @@
 //! The `stream_chunks` table: stored responses to the chunks of a stream, for clients that send the stream again.
-//!
-//! The chunks of a batch follow each other without a gap, because a writer must have locked the idempotency key of the
-//! stream.
+//! The chunks of a batch have no gaps, because a writer must have locked the idempotency key of the stream.
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Connection, StoreError};
+use super::{Connection, Result};
 use crate::domain::ids::OrganizationId;
 
-/// A chunk that was processed.
 pub struct StoredChunk {
     /// The index of the first item in the stream.
     pub first_index: i64,
@@ -20,13 +17,13 @@ pub struct StoredChunk {
     pub response: Vec<u8>,
 }
 
-/// Returns the index after the last item of a batch that was processed, 0 if there is none.
+/// Returns the index after the last processed item of a batch, 0 if there is none.
 pub async fn next_index(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     batch_id: Uuid,
-) -> Result<i64, StoreError> {
-    let next_index = sqlx::query_scalar!(
+) -> Result<i64> {
+    let query = sqlx::query_scalar!(
         "-- store::stream_chunks::next_index
         SELECT next_index
           FROM stream_chunks
@@ -35,10 +32,8 @@ pub async fn next_index(
          LIMIT 1",
         organization_id.as_str(),
         batch_id,
-    )
-    .fetch_optional(connection.driver())
-    .await?;
-    Ok(next_index.unwrap_or(0))
+    );
+    Ok(connection.fetch_optional(query).await?.unwrap_or(0))
 }
 
 /// Returns the chunks that overlap the items from `first_index` to before `next_index`, in order.
@@ -48,8 +43,8 @@ pub async fn overlapping(
     batch_id: Uuid,
     first_index: i64,
     next_index: i64,
-) -> Result<Vec<StoredChunk>, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Vec<StoredChunk>> {
+    let query = sqlx::query_as!(
         StoredChunk,
         "-- store::stream_chunks::overlapping
         SELECT first_index, next_index, item_hashes, response
@@ -63,9 +58,8 @@ pub async fn overlapping(
         batch_id,
         first_index,
         next_index,
-    )
-    .fetch_all(connection.driver())
-    .await?)
+    );
+    connection.fetch_all(query).await
 }
 
 pub async fn insert(
@@ -74,8 +68,8 @@ pub async fn insert(
     batch_id: Uuid,
     chunk: &StoredChunk,
     now: OffsetDateTime,
-) -> Result<(), StoreError> {
-    sqlx::query!(
+) -> Result<()> {
+    let query = sqlx::query!(
         "-- store::stream_chunks::insert
         INSERT INTO stream_chunks (batch_id, first_index, next_index, created_at, organization_id, item_hashes, response)
         VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -86,19 +80,18 @@ pub async fn insert(
         organization_id.as_str(),
         chunk.item_hashes,
         chunk.response,
-    )
-    .execute(connection.driver())
-    .await?;
+    );
+    connection.execute(query).await?;
     Ok(())
 }
 
-/// Deletes chunks that were processed at a time or before, at most `limit`, and returns how many.
+/// Deletes chunks that were processed by a time, and returns how many.
 pub async fn purge(
     connection: &mut Connection<'_>,
     processed_by: OffsetDateTime,
     limit: i64,
-) -> Result<u64, StoreError> {
-    let purged = sqlx::query!(
+) -> Result<u64> {
+    let query = sqlx::query!(
         "-- store::stream_chunks::purge
         DELETE FROM stream_chunks
          WHERE (organization_id, batch_id, first_index) IN (
@@ -109,8 +102,6 @@ pub async fn purge(
                   FOR UPDATE SKIP LOCKED)",
         processed_by,
         limit,
-    )
-    .execute(connection.driver())
-    .await?;
-    Ok(purged.rows_affected())
+    );
+    connection.execute(query).await
 }

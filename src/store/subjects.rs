@@ -3,11 +3,10 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Connection, StoreError};
-use crate::domain::ids::OrganizationId;
+use super::{Connection, Result, StoreError};
+use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::invitation::StateName;
-use crate::domain::token::TokenSubject;
-use crate::domain::user::User;
+use crate::domain::token::{NONCE_BYTES, TokenSubject};
 
 /// The invitation that a token or an action is about. Not `Debug`: it holds an address.
 pub struct Subject {
@@ -17,7 +16,7 @@ pub struct Subject {
     pub is_organization_suspended: bool,
     /// Counts the rotations of the link.
     pub generation: i32,
-    pub nonce: Vec<u8>,
+    pub nonce: [u8; NONCE_BYTES],
     /// The key that the token is derived with.
     pub key_id: i16,
     /// Empty once the address was erased. No token belongs to such an invitation.
@@ -30,45 +29,36 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// The state at a time.
-    pub fn state(&self, now: OffsetDateTime) -> Result<StateName, StoreError> {
+    pub fn state(&self, now: OffsetDateTime) -> Result<StateName> {
         current_state(&self.state, self.expires_at, now)
     }
 
-    /// Whether the address was erased, so that no email can be sent to it.
     pub const fn is_erased(&self) -> bool {
         self.email_normalized.is_empty()
     }
 
-    /// The key that the token is derived with.
-    pub fn key_id(&self) -> Result<u8, StoreError> {
+    pub fn key_id(&self) -> Result<u8> {
         u8::try_from(self.key_id).map_err(|_| StoreError::Inconsistent("invitations.key_id"))
     }
 
-    /// What the token is bound to.
-    pub fn token_subject(&self) -> Result<TokenSubject<'_>, StoreError> {
+    pub fn token_subject(&self) -> Result<TokenSubject<'_>> {
         Ok(TokenSubject {
             organization_id: &self.organization_id,
             invitation_id: self.id,
             generation: u32::try_from(self.generation)
                 .map_err(|_| StoreError::Inconsistent("invitations.generation"))?,
-            nonce: self
-                .nonce
-                .as_slice()
-                .try_into()
-                .map_err(|_| StoreError::Inconsistent("invitations.nonce"))?,
+            nonce: self.nonce,
             email_normalized: &self.email_normalized,
         })
     }
 }
 
-/// The state at a time of an invitation whose row says `stored`. A row says `pending` until the sweeper ends it, even
-/// if the invitation has expired.
+/// The state at a time. A row says `pending` until the sweeper ends it, even if the invitation has expired.
 pub(super) fn current_state(
     stored: &str,
     expires_at: OffsetDateTime,
     now: OffsetDateTime,
-) -> Result<StateName, StoreError> {
+) -> Result<StateName> {
     match StateName::from_name(stored) {
         Some(StateName::Pending) if expires_at <= now => Ok(StateName::Expired),
         Some(state) => Ok(state),
@@ -76,26 +66,24 @@ pub(super) fn current_state(
     }
 }
 
-/// Returns those of an organization's invitations that exist, to derive their links. Does not read whether the
-/// organization is deleted or suspended.
+/// Returns those of an organization's invitations that exist, to derive their links. Does not read the organization.
 pub async fn find_many(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     ids: &[Uuid],
-) -> Result<Vec<Subject>, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Vec<Subject>> {
+    let query = sqlx::query_as!(
         Subject,
         r#"-- store::subjects::find_many
         SELECT i.id, i.organization_id, false AS "is_organization_deleted!", false AS "is_organization_suspended!",
-               i.generation, i.nonce, i.key_id,
+               i.generation, i.nonce AS "nonce: [u8; NONCE_BYTES]", i.key_id,
                coalesce(i.email_normalized, '') AS "email_normalized!", i.state, i.expires_at, i.ended_by_user_id
           FROM invitations i
          WHERE i.id = ANY($2) AND i.organization_id = $1"#,
         organization_id.as_str(),
         ids,
-    )
-    .fetch_all(connection.driver())
-    .await?)
+    );
+    connection.fetch_all(query).await
 }
 
 /// Locks one invitation until the transaction ends.
@@ -103,14 +91,15 @@ pub async fn lock(
     connection: &mut Connection<'_>,
     organization_id: &str,
     id: Uuid,
-) -> Result<Option<Subject>, StoreError> {
-    Ok(sqlx::query_as!(
+) -> Result<Option<Subject>> {
+    let query = sqlx::query_as!(
         Subject,
         r#"-- store::subjects::lock
         SELECT i.id AS "id!", i.organization_id AS "organization_id!",
                o.deleted_at IS NOT NULL AS "is_organization_deleted!",
                o.suspended_at IS NOT NULL AS "is_organization_suspended!", i.generation AS "generation!",
-               i.nonce AS "nonce!", i.key_id AS "key_id!", coalesce(i.email_normalized, '') AS "email_normalized!",
+               i.nonce AS "nonce!: [u8; NONCE_BYTES]", i.key_id AS "key_id!",
+               coalesce(i.email_normalized, '') AS "email_normalized!",
                i.state AS "state!", i.expires_at AS "expires_at!", i.ended_by_user_id AS "ended_by_user_id?"
           FROM invitations i
           JOIN organizations o ON o.id = i.organization_id
@@ -118,52 +107,30 @@ pub async fn lock(
            FOR UPDATE OF i"#,
         organization_id,
         id,
-    )
-    .fetch_optional(connection.driver())
-    .await?)
+    );
+    connection.fetch_optional(query).await
 }
 
-/// Whether the user owns the invited address, according to the directory or to the addresses that the caller has
-/// verified. Always true for an invitation that any address may accept.
-pub async fn is_owned_by(
-    connection: &mut Connection<'_>,
-    subject: &Subject,
-    user: &User,
-) -> Result<bool, StoreError> {
-    Ok(sqlx::query_scalar!(
-        r#"-- store::subjects::is_owned_by
-        SELECT EXISTS (
-               SELECT FROM invitations i
-                WHERE i.id = $2 AND i.organization_id = $1
-                  AND (i.accept_policy = 'any_email'
-                       OR i.email_normalized = ANY($4)
-                       OR EXISTS (SELECT FROM user_emails e
-                                   WHERE e.email_normalized = i.email_normalized AND e.user_id = $3))) AS "is_owned!""#,
-        subject.organization_id,
-        subject.id,
-        user.id.as_str(),
-        &user.emails_normalized,
-    )
-    .fetch_one(connection.driver())
-    .await?)
-}
-
-/// Whether the invitation is for one of these addresses, or for any address. Does not consult the directory.
+/// Whether the invitation is for any address, for one of these, or for one that the directory has for the user.
 pub async fn is_addressed_to(
     connection: &mut Connection<'_>,
     subject: &Subject,
     emails_normalized: &[String],
-) -> Result<bool, StoreError> {
-    Ok(sqlx::query_scalar!(
+    user_id: Option<&UserId>,
+) -> Result<bool> {
+    let query = sqlx::query_scalar!(
         r#"-- store::subjects::is_addressed_to
         SELECT EXISTS (
                SELECT FROM invitations i
                 WHERE i.id = $2 AND i.organization_id = $1
-                  AND (i.accept_policy = 'any_email' OR i.email_normalized = ANY($3))) AS "is_for!""#,
+                  AND (i.accept_policy = 'any_email'
+                       OR i.email_normalized = ANY($3)
+                       OR EXISTS (SELECT FROM user_emails e
+                                   WHERE e.email_normalized = i.email_normalized AND e.user_id = $4))) AS "is_for!""#,
         subject.organization_id,
         subject.id,
         emails_normalized,
-    )
-    .fetch_one(connection.driver())
-    .await?)
+        user_id.map(UserId::as_str),
+    );
+    connection.fetch_one(query).await
 }

@@ -2,56 +2,48 @@
 
 use time::OffsetDateTime;
 
-use super::{Connection, StoreError};
+use super::{Connection, Result};
 use crate::domain::ids::OrganizationId;
 
 /// Suspends an organization, and returns since when it is suspended, or `None` if it does not exist.
-///
-/// Does not wait for calls that hold the shared lock of the organization, so that a flood of calls cannot delay the
-/// suspension. Invitations that such calls still create are not mailed.
+/// It does not wait for calls that hold the shared lock and could delay it. Invitations of such calls are not mailed.
 pub async fn suspend(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
     now: OffsetDateTime,
-) -> Result<Option<OffsetDateTime>, StoreError> {
-    Ok(sqlx::query_scalar!(
+) -> Result<Option<OffsetDateTime>> {
+    let query = sqlx::query_scalar!(
         r#"-- store::suspensions::suspend
         UPDATE organizations SET suspended_at = coalesce(suspended_at, $2) WHERE id = $1
         RETURNING suspended_at AS "suspended_at!""#,
         id.as_str(),
         now,
-    )
-    .fetch_optional(connection.driver())
-    .await?)
+    );
+    connection.fetch_optional(query).await
 }
 
 /// Ends the suspension of an organization, and returns whether it was suspended, or `None` if it does not exist.
-pub async fn resume(
-    connection: &mut Connection<'_>,
-    id: &OrganizationId,
-) -> Result<Option<bool>, StoreError> {
-    Ok(sqlx::query_scalar!(
+pub async fn resume(connection: &mut Connection<'_>, id: &OrganizationId) -> Result<Option<bool>> {
+    let query = sqlx::query_scalar!(
         r#"-- store::suspensions::resume
         WITH before AS (SELECT id, suspended_at FROM organizations WHERE id = $1 FOR UPDATE)
         UPDATE organizations AS o SET suspended_at = NULL
           FROM before WHERE o.id = before.id
         RETURNING before.suspended_at IS NOT NULL AS "was_suspended!""#,
         id.as_str(),
-    )
-    .fetch_optional(connection.driver())
-    .await?)
+    );
+    connection.fetch_optional(query).await
 }
 
-/// Postpones queued emails of organizations that are due, oldest first, at most `limit`, and returns how many. Skips
-/// locked rows.
+/// Postpones queued emails of organizations that are due, oldest first, and returns how many. Skips locked rows.
 pub async fn postpone_mails(
     connection: &mut Connection<'_>,
     organization_ids: &[String],
     now: OffsetDateTime,
     until: OffsetDateTime,
     limit: i64,
-) -> Result<u64, StoreError> {
-    let postponed = sqlx::query!(
+) -> Result<u64> {
+    let query = sqlx::query!(
         "-- store::suspensions::postpone_mails
         UPDATE outbox AS o SET next_attempt_at = $3
          WHERE (invitation_id, send_seq, organization_id) IN (
@@ -65,23 +57,19 @@ pub async fn postpone_mails(
         now,
         until,
         limit,
-    )
-    .execute(connection.driver())
-    .await?;
-    Ok(postponed.rows_affected())
+    );
+    connection.execute(query).await
 }
 
 /// Makes the queued emails of an organization due now, and returns how many. They count as queued now, so that the time
 /// of the suspension does not count against their retries.
-///
-/// Only emails of pending invitations become due, because an index finds those. Any other email would be canceled
-/// anyway.
+/// Only emails of pending invitations become due. Any other email would be canceled anyway.
 pub async fn release_mails(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
     now: OffsetDateTime,
-) -> Result<u64, StoreError> {
-    let released = sqlx::query_scalar!(
+) -> Result<u64> {
+    let query = sqlx::query_scalar!(
         r#"-- store::suspensions::release_mails
         WITH target AS (
             SELECT i.id, i.send_seq, 'queued' AS queued_state
@@ -103,9 +91,8 @@ pub async fn release_mails(
         SELECT count(*) AS "count!" FROM released"#,
         id.as_str(),
         now,
-    )
-    .fetch_one(connection.driver())
-    .await?;
-    connection.notifications().add_mail(id.as_str());
-    Ok(u64::try_from(released).unwrap_or_default())
+    );
+    let released = connection.fetch_one(query).await?;
+    connection.notifications.add_mail(id.as_str());
+    Ok(released.unsigned_abs())
 }

@@ -4,18 +4,16 @@ use std::collections::HashMap;
 
 use time::OffsetDateTime;
 
-use super::columns::column;
-use super::{Connection, StoreError};
+use super::{Connection, Result, column};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::user::User;
 
-/// Inserts or replaces users with all their addresses, and returns the ids of the users that were inserted. The rows
-/// are locked in the order of their ids, so that overlapping calls do not deadlock.
+/// Inserts or replaces users with all their addresses, and returns the ids of the users that were inserted.
 pub async fn upsert_many(
     connection: &mut Connection<'_>,
     users: &[User],
     now: OffsetDateTime,
-) -> Result<Vec<String>, StoreError> {
+) -> Result<Vec<String>> {
     let mut sorted: Vec<&User> = users.iter().collect();
     sorted.sort_by_key(|user| &user.id);
     let (owners, emails): (Vec<&str>, Vec<&str>) = sorted
@@ -25,7 +23,7 @@ pub async fn upsert_many(
             emails.map(|email| (user.id.as_str(), email.as_str()))
         })
         .unzip();
-    Ok(sqlx::query_scalar!(
+    let query = sqlx::query_scalar!(
         r#"-- store::users::upsert_many
         WITH email AS (
             SELECT DISTINCT email_normalized COLLATE "C" AS email_normalized, user_id COLLATE "C" AS user_id
@@ -51,43 +49,33 @@ pub async fn upsert_many(
         &owners as &[&str],
         &emails as &[&str],
         now,
-    )
-    .fetch_all(connection.driver())
-    .await?)
+    );
+    connection.fetch_all(query).await
 }
 
 /// Returns those of the ids that exist.
-pub async fn existing(
-    connection: &mut Connection<'_>,
-    ids: &[String],
-) -> Result<Vec<String>, StoreError> {
-    Ok(sqlx::query_scalar!(
+pub async fn existing(connection: &mut Connection<'_>, ids: &[String]) -> Result<Vec<String>> {
+    let query = sqlx::query_scalar!(
         "-- store::users::existing
         SELECT id FROM users WHERE id = ANY($1)",
         ids,
-    )
-    .fetch_all(connection.driver())
-    .await?)
+    );
+    connection.fetch_all(query).await
 }
 
 /// Deletes a user with their addresses. Returns how many addresses there were, or `None` if the user does not exist.
-pub async fn delete(
-    connection: &mut Connection<'_>,
-    id: &UserId,
-) -> Result<Option<u64>, StoreError> {
-    let emails = sqlx::query_scalar!(
+pub async fn delete(connection: &mut Connection<'_>, id: &UserId) -> Result<Option<u64>> {
+    let query = sqlx::query_scalar!(
         r#"-- store::users::delete
         WITH deleted_email AS (DELETE FROM user_emails WHERE user_id = $1 RETURNING user_id),
              deleted AS (DELETE FROM users WHERE id = $1 RETURNING id)
         SELECT (SELECT count(*) FROM deleted_email) AS "emails!" FROM deleted"#,
         id.as_str(),
-    )
-    .fetch_optional(connection.driver())
-    .await?;
+    );
+    let emails = connection.fetch_optional(query).await?;
     Ok(emails.map(i64::unsigned_abs))
 }
 
-/// The result of [`remove_address`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AddressRemoval {
     /// Users who had the address.
@@ -102,9 +90,9 @@ pub async fn remove_address(
     connection: &mut Connection<'_>,
     email_normalized: &str,
     now: OffsetDateTime,
-) -> Result<AddressRemoval, StoreError> {
+) -> Result<AddressRemoval> {
     // The lock serializes calls for two addresses of one user, so that the second call sees that no address is left.
-    sqlx::query!(
+    let query = sqlx::query!(
         "-- store::users::lock_of_address
         SELECT u.id
           FROM users u
@@ -112,10 +100,9 @@ pub async fn remove_address(
          ORDER BY u.id
            FOR NO KEY UPDATE",
         email_normalized,
-    )
-    .fetch_all(connection.driver())
-    .await?;
-    Ok(sqlx::query_as!(
+    );
+    let _: Vec<_> = connection.fetch_all(query).await?;
+    let query = sqlx::query_as!(
         AddressRemoval,
         r#"-- store::users::remove_address
         WITH removed AS (
@@ -135,12 +122,10 @@ pub async fn remove_address(
                (SELECT count(*) FROM without_address) AS "users_without_address!""#,
         email_normalized,
         now,
-    )
-    .fetch_one(connection.driver())
-    .await?)
+    );
+    connection.fetch_one(query).await
 }
 
-/// The owner of an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddressOwner {
     /// If several users own the address, the smallest id.
@@ -154,8 +139,8 @@ pub async fn address_owners(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     emails_normalized: &[&str],
-) -> Result<HashMap<String, AddressOwner>, StoreError> {
-    let rows = sqlx::query!(
+) -> Result<HashMap<String, AddressOwner>> {
+    let query = sqlx::query!(
         r#"-- store::users::address_owners
         SELECT e.email_normalized, min(e.user_id) AS "user_id!",
                bool_or(EXISTS (SELECT FROM memberships m
@@ -166,11 +151,9 @@ pub async fn address_owners(
         organization_id.as_str(),
         emails_normalized as &[&str],
     )
-    .fetch_all(connection.driver())
-    .await?;
-    let owner = |user_id, is_member| AddressOwner { user_id, is_member };
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.email_normalized, owner(row.user_id, row.is_member)))
-        .collect())
+    .map(|row| {
+        let (user_id, is_member) = (row.user_id, row.is_member);
+        (row.email_normalized, AddressOwner { user_id, is_member })
+    });
+    connection.fetch_all(query).await
 }

@@ -58,7 +58,8 @@ impl World {
     }
 
     fn listen_for(&self, store: &Store, interval: Duration) {
-        let listener = Listener::new(store.clone()).with_poll_interval(interval);
+        let mut listener = Listener::new(store.clone());
+        listener.poll_interval = interval;
         tokio::spawn(listener.run(self.stopping.clone()));
     }
 }
