@@ -138,9 +138,8 @@ pub async fn accept(
         acceptance.version,
     ));
     let row = connection.fetch_one(query).await?;
-    connection
-        .notifications
-        .add_events(&subject.organization_id);
+    let notifications = &mut connection.notifications;
+    notifications.add_events(&subject.organization_id);
     Ok(AcceptanceResult {
         is_accepted: row.is_accepted,
         is_as_read: row.is_as_read,

@@ -104,7 +104,7 @@ impl Subscription {
             return;
         }
         // Never: the notifier keeps the sender for as long as there is a subscription.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

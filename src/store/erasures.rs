@@ -4,7 +4,7 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{Connection, Result, column, query_with_events};
+use super::{Connection, Purged, Result, column, query_with_events};
 use crate::domain::address_tag::AddressTag;
 
 /// An invitation that was locked and still has its address. Not `Debug`: it holds that address.
@@ -121,14 +121,6 @@ pub async fn erase_many(
         connection.notifications.add_events(&row.organization_id);
     }
     Ok(canceled.unsigned_abs())
-}
-
-/// What a statement deleted from a table whose rows are kept for a limited time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Purged {
-    pub count: i64,
-    /// When the oldest of the deleted rows was due.
-    pub oldest: Option<OffsetDateTime>,
 }
 
 /// Deletes invitations without an address that ended by a time, and their emails, oldest end first.

@@ -130,8 +130,7 @@ pub async fn apply_report(
         &column(report.after, |state| state.as_str()) as &[&str],
     ));
     connection.execute(query).await?;
-    connection
-        .notifications
-        .add_events(&invitation.organization_id);
+    let notifications = &mut connection.notifications;
+    notifications.add_events(&invitation.organization_id);
     Ok(())
 }

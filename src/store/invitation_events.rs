@@ -79,7 +79,6 @@ pub struct EventPage {
 }
 
 /// Reads a part of the log, in one statement, so that the horizon is of the moment at which the rows were read.
-#[expect(clippy::too_many_lines, reason = "one statement")]
 pub async fn read_page(connection: &mut Connection<'_>, page: EventQuery<'_>) -> Result<EventPage> {
     let (read_seqs, read_counts): (Vec<i64>, Vec<i32>) = page.already_read.iter().copied().unzip();
     let query = sqlx::query!(

@@ -100,9 +100,8 @@ pub async fn insert_many(
         &column(rows, |row| row.item.remind_at(batch.now)) as &[Option<OffsetDateTime>],
     );
     let inserted = connection.fetch_all(query).await?;
-    connection
-        .notifications
-        .add_mail(batch.organization_id.as_str());
+    let notifications = &mut connection.notifications;
+    notifications.add_mail(batch.organization_id.as_str());
     Ok(inserted)
 }
 

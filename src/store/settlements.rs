@@ -190,9 +190,8 @@ pub async fn settle_many(
     let settled: HashSet<(Uuid, i32)> = connection.fetch_all(query).await?;
     let mut suppressions = Vec::new();
     for mail in mails.iter().filter(|mail| settled.contains(&mail.key.id())) {
-        connection
-            .notifications
-            .add_events(&mail.key.organization_id);
+        let notifications = &mut connection.notifications;
+        notifications.add_events(&mail.key.organization_id);
         suppressions.extend(mail.suppression.clone());
     }
     // Several organizations may have invited the same address.
