@@ -59,25 +59,22 @@ impl AdaptiveRate {
 
     /// How many of `wanted` sends are allowed now.
     pub(super) fn available(&self, wanted: usize) -> usize {
-        let mut state = self.state();
-        state.refill(self.ceiling, Instant::now());
-        match state.rate {
-            None => wanted,
-            Some(_) => wanted.min(whole(state.tokens)),
-        }
+        let state = self.refilled();
+        state
+            .rate
+            .map_or(wanted, |_| wanted.min(whole(state.tokens)))
     }
 
     /// The most sends that are ever allowed at once.
     pub(super) fn burst(&self) -> usize {
-        let mut state = self.state();
-        state.refill(self.ceiling, Instant::now());
-        state.rate.map_or(usize::MAX, |rate| whole(burst(rate)))
+        let rate = self.refilled().rate;
+        rate.map_or(usize::MAX, |rate| whole(burst(rate)))
     }
 
     /// Counts sends that start now.
     pub(super) fn consume(&self, count: usize) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
-        let mut state = self.state();
+        let mut state = self.refilled();
         state.measured = state.measured.saturating_add(count);
         if state.rate.is_some() {
             state.tokens -= f64::from(count);
@@ -86,10 +83,7 @@ impl AdaptiveRate {
 
     /// The current rate in sends per second.
     pub(super) fn recent(&self) -> f64 {
-        let mut state = self.state();
-        let now = Instant::now();
-        state.refill(self.ceiling, now);
-        state.measure(now)
+        self.refilled().measure()
     }
 
     /// Waits until one send is allowed, and counts it.
@@ -103,8 +97,7 @@ impl AdaptiveRate {
 
     /// When the next send is allowed; `None` if one is allowed now.
     pub(super) fn next_at(&self) -> Option<Instant> {
-        let mut state = self.state();
-        state.refill(self.ceiling, Instant::now());
+        let state = self.refilled();
         let missing = 1.0 - state.tokens;
         let rate = state.rate.filter(|_| missing > 0.0)?;
         Some(state.refilled_at + Duration::from_secs_f64(missing / rate))
@@ -112,13 +105,12 @@ impl AdaptiveRate {
 
     /// Halves the rate, because the relay asked for less.
     pub(super) fn slow_down(&self) {
-        let mut state = self.state();
-        let now = Instant::now();
+        let mut state = self.refilled();
+        let now = state.refilled_at;
         if state.slowed_at.is_some_and(|at| now - at < COMPLAINT_SPAN) {
             return;
         }
-        state.refill(self.ceiling, now);
-        let measured = state.measure(now).max(FIRST_RATE_MIN);
+        let measured = state.measure().max(FIRST_RATE_MIN);
         let rate = state.rate.unwrap_or(f64::INFINITY).min(measured);
         state.rate = Some((rate / 2.0).max(RATE_MIN));
         state.tokens = 0.0;
@@ -129,14 +121,18 @@ impl AdaptiveRate {
         );
     }
 
-    fn state(&self) -> MutexGuard<'_, RateState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The state as of now.
+    fn refilled(&self) -> MutexGuard<'_, RateState> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.refill(self.ceiling, Instant::now());
+        state
     }
 }
 
 impl RateState {
-    fn measure(&self, now: Instant) -> f64 {
-        let span = (now - self.measured_since).max(Duration::from_secs(1));
+    /// The rate at the last refill, in sends per second.
+    fn measure(&self) -> f64 {
+        let span = (self.refilled_at - self.measured_since).max(Duration::from_secs(1));
         f64::from(self.measured) / span.as_secs_f64()
     }
 
@@ -217,23 +213,23 @@ mod tests {
         }
         limiter.slow_down();
         limiter.slow_down();
-        let rate = limiter.state().rate.unwrap();
+        let rate = limiter.refilled().rate.unwrap();
         assert!((49.0..=51.0).contains(&rate), "{rate} of 100 a second");
         assert_eq!(take(&limiter, 100), 0, "no send is allowed at once");
         tokio::time::advance(Duration::from_mins(1)).await;
         take(&limiter, 0);
-        let grown = limiter.state().rate.unwrap();
+        let grown = limiter.refilled().rate.unwrap();
         assert!((grown / rate - 1.1).abs() < 0.01, "{grown} after {rate}");
         for _ in 0..100 {
             tokio::time::advance(COMPLAINT_SPAN).await;
             limiter.slow_down();
         }
-        let slowest = limiter.state().rate.unwrap();
+        let slowest = limiter.refilled().rate.unwrap();
         assert!((slowest - RATE_MIN).abs() < 0.01, "{slowest}");
         assert!(limiter.next_at().is_some());
         tokio::time::advance(Duration::from_hours(4)).await;
         take(&limiter, 0);
-        assert_eq!(limiter.state().rate, None, "the limit ends at last");
+        assert_eq!(limiter.refilled().rate, None, "the limit ends at last");
     }
 
     #[tokio::test(start_paused = true)]

@@ -1,12 +1,11 @@
 //! What the worker and its tasks share.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::delivery_config::AmbiguousPolicy;
+use super::delivery_config::DeliveryConfig;
 use super::message_builder::MessageBuilder;
 use super::settler::Settler;
 use crate::clock::Clock;
@@ -19,8 +18,7 @@ pub(super) struct DeliveryContext {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) builder: MessageBuilder,
     pub(super) settler: Settler,
-    pub(super) ambiguous: AmbiguousPolicy,
-    pub(super) lease_duration: Duration,
+    pub(super) config: DeliveryConfig,
 }
 
 impl DeliveryContext {
@@ -32,7 +30,7 @@ impl DeliveryContext {
     pub(super) fn new_lease(&self) -> Lease {
         Lease {
             token: Uuid::from_bytes(entropy::random_bytes()),
-            until: self.now() + self.lease_duration,
+            until: self.now() + self.config.lease_duration,
         }
     }
 }

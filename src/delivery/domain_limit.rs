@@ -45,11 +45,8 @@ impl DomainLimit {
             in_flight: 0,
             free_at: now,
         });
-        let is_full = self
-            .caps
-            .in_flight_max
-            .is_some_and(|max| usage.in_flight >= max);
-        if is_full || usage.free_at > now {
+        let in_flight_max = self.caps.in_flight_max.unwrap_or(usize::MAX);
+        if usage.in_flight >= in_flight_max || usage.free_at > now {
             return false;
         }
         usage.in_flight += 1;

@@ -25,20 +25,16 @@ pub(super) async fn read_jobs(
     if claimed.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Arc<[Uuid]> = claimed
-        .iter()
-        .map(|(mail, _)| mail.key.invitation_id)
-        .collect();
+    let ids = claimed.iter().map(|(mail, _)| mail.key.invitation_id);
+    let ids: Arc<[Uuid]> = ids.collect();
     let read_at = Instant::now();
-    let contents: HashMap<Uuid, Arc<MailContent>> = context
-        .store
-        .run("outbox.contents", move |connection| {
-            let ids = Arc::clone(&ids);
-            Box::pin(async move { outbox::contents(connection, &ids).await })
-        })
-        .await?
-        .into_iter()
-        .map(|content| (content.invitation_id, Arc::new(content)))
+    let contents = context.store.run("outbox.contents", move |connection| {
+        let ids = Arc::clone(&ids);
+        Box::pin(async move { outbox::contents(connection, &ids).await })
+    });
+    let contents = contents.await?.into_iter().map(Arc::new);
+    let contents: HashMap<Uuid, Arc<MailContent>> = contents
+        .map(|content| (content.invitation_id, content))
         .collect();
     let suppressed = suppressed(context, contents.values()).await?;
     Ok(claimed
@@ -60,31 +56,21 @@ async fn suppressed(
 ) -> Result<HashSet<Uuid>, StoreError> {
     let tags: Arc<[(String, AddressTag, Uuid)]> = contents
         .flat_map(|content| {
-            let tags = context
-                .builder
-                .tagger
-                .tags_of_normalized(&content.email_normalized);
+            let tagger = &context.builder.tagger;
+            let tags = tagger.tags_of_normalized(&content.email_normalized);
             tags.map(|tag| (content.organization_id.clone(), tag, content.invitation_id))
         })
         .collect();
     let (searched, now) = (Arc::clone(&tags), context.now());
-    let found = context
-        .store
-        .run("suppressions.find", move |connection| {
-            let searched = Arc::clone(&searched);
-            Box::pin(async move {
-                let pairs: Vec<_> = searched
-                    .iter()
-                    .map(|(id, tag, _)| (id.as_str(), *tag))
-                    .collect();
-                suppressions::find(connection, &pairs, now).await
-            })
+    let found = context.store.run("suppressions.find", move |connection| {
+        let searched = Arc::clone(&searched);
+        Box::pin(async move {
+            let pairs = searched.iter().map(|(id, tag, _)| (id.as_str(), *tag));
+            suppressions::find(connection, &pairs.collect::<Vec<_>>(), now).await
         })
-        .await?;
-    let found: HashSet<_> = found
-        .into_iter()
-        .map(|row| (row.organization_id, row.tag))
-        .collect();
+    });
+    let found = found.await?.into_iter();
+    let found: HashSet<_> = found.map(|row| (row.organization_id, row.tag)).collect();
     Ok(tags
         .iter()
         .filter(|(id, tag, _)| found.contains(&(id.clone(), tag.bytes)))
@@ -98,25 +84,20 @@ pub(super) async fn refresh_jobs(
     context: &DeliveryContext,
     jobs: Vec<SendJob>,
 ) -> Result<Vec<SendJob>, StoreError> {
-    if jobs
-        .iter()
-        .all(|job| job.read_at.elapsed() < CONTENT_AGE_MAX)
-    {
+    let is_fresh = |job: &SendJob| job.read_at.elapsed() < CONTENT_AGE_MAX;
+    if jobs.iter().all(is_fresh) {
         return Ok(jobs);
     }
     let leases: Arc<[_]> = jobs.iter().map(SendJob::lease).collect();
     let now = context.now();
-    let held = context
-        .store
-        .run("outbox.held", move |connection| {
-            let leases = Arc::clone(&leases);
-            Box::pin(async move { outbox::filter_leased(connection, &leases, now).await })
-        })
-        .await?;
-    let (kept, lost): (Vec<_>, Vec<_>) = jobs
-        .into_iter()
-        .map(|job| (job.claimed, job.lease_token))
-        .partition(|(claimed, _)| held.contains(&claimed.key.id()));
+    let held = context.store.run("outbox.held", move |connection| {
+        let leases = Arc::clone(&leases);
+        Box::pin(async move { outbox::filter_leased(connection, &leases, now).await })
+    });
+    let held = held.await?;
+    let claimed = jobs.into_iter().map(|job| (job.claimed, job.lease_token));
+    let (kept, lost): (Vec<_>, Vec<_>) =
+        claimed.partition(|(claimed, _)| held.contains(&claimed.key.id()));
     for (claimed, _) in lost {
         tracing::warn!(
             invitation.id = %claimed.key.invitation_id,

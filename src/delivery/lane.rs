@@ -45,10 +45,8 @@ impl Lane {
 
     /// Lowers the rate, because the relay or provider asked for that.
     pub(super) fn slow_down(&self) {
-        self.call_rate
-            .as_ref()
-            .unwrap_or(&self.message_rate)
-            .slow_down();
+        let rate = self.call_rate.as_ref();
+        rate.unwrap_or(&self.message_rate).slow_down();
     }
 
     /// When the lane can send again: after its pause, or else when its rates allow. `None` if it can send now.
@@ -66,7 +64,7 @@ impl Lane {
         let is_policy_refusal = match outcome {
             Ok(()) => false,
             Err(error) if error.reply_code.is_none() => return,
-            Err(error) => error.refusal_reason() == RefusalReason::Policy,
+            Err(error) => error.refusal_reason == RefusalReason::Policy,
         };
         if let Some(pause) = self.breaker.record_judgement(is_policy_refusal) {
             tracing::error!(
@@ -82,16 +80,16 @@ impl Lane {
         let Some(pause) = self.breaker.record_failure(requested.unwrap_or_default()) else {
             return;
         };
-        let (stage, reply_code) = (error.stage, error.reply_code);
-        if error.is_misconfiguration() {
+        let (pause_ms, reply_code) = (millis(pause), error.reply_code);
+        if error.is_misconfiguration {
             tracing::error!(
-                lane.name = self.name, lane.pause_ms = millis(pause), mail.stage = ?stage,
+                lane.name = self.name, lane.pause_ms = pause_ms, mail.stage = ?error.stage,
                 mail.reply_code = reply_code, error = error.text,
                 "the relay cannot be used until an operator corrects its settings"
             );
         } else {
             tracing::warn!(
-                lane.name = self.name, lane.pause_ms = millis(pause), mail.stage = ?stage,
+                lane.name = self.name, lane.pause_ms = pause_ms, mail.stage = ?error.stage,
                 mail.reply_code = reply_code, error = error.text,
                 "the relay cannot be used; pausing the lane"
             );

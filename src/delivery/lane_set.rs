@@ -63,9 +63,8 @@ impl LaneSet {
             .map(|(index, _)| index)
             .collect();
         let share = |index: &usize| self.0[*index].assigned;
-        let chosen = *candidates
-            .iter()
-            .min_by(|one, other| share(one).total_cmp(&share(other)))?;
+        let shares = candidates.iter();
+        let chosen = *shares.min_by(|one, other| share(one).total_cmp(&share(other)))?;
         let smallest = share(&chosen);
         for (index, state) in self.0.iter_mut().enumerate() {
             if !candidates.contains(&index) {
@@ -79,7 +78,8 @@ impl LaneSet {
     pub(super) fn reserve_calls(&mut self) -> Vec<(usize, String)> {
         let mut reserved = Vec::new();
         for (index, state) in self.0.iter_mut().enumerate() {
-            if state.reserve_call() {
+            if state.idle_calls > 0 && state.lane.is_available() {
+                state.idle_calls -= 1;
                 reserved.push((index, state.lane.name.clone()));
             }
         }
@@ -88,8 +88,8 @@ impl LaneSet {
 
     /// Takes out the connections whose idle deadline is at `now` or before, or all of them.
     pub(super) fn take_idle_connections(&mut self, now: Option<Instant>) -> Vec<TransportSession> {
-        self.0
-            .iter_mut()
+        let lanes = self.0.iter_mut();
+        lanes
             .flat_map(|state| state.take_idle_connections(now))
             .collect()
     }
@@ -131,14 +131,11 @@ impl LaneState {
             LaneTransport::PerMessage { .. } => rate.available(1),
             LaneTransport::Batches { provider, .. } => {
                 let calls = self.lane.call_rate.as_ref();
-                let has_call =
-                    self.idle_calls > 0 && calls.is_none_or(|calls| calls.available(1) > 0);
+                let is_call_allowed = calls.is_none_or(|calls| calls.available(1) > 0);
                 let wanted = provider.batch_max().min(buffered).min(rate.burst());
-                if has_call && rate.available(wanted) >= wanted {
-                    wanted
-                } else {
-                    0
-                }
+                let has_room =
+                    self.idle_calls > 0 && is_call_allowed && rate.available(wanted) >= wanted;
+                if has_room { wanted } else { 0 }
             }
         }
     }
@@ -152,37 +149,24 @@ impl LaneState {
             clippy::cast_sign_loss,
             reason = "between 0 and BUFFER_MAX"
         )]
-        let size = self.in_flight_max().max(quarter as usize);
-        // With domain caps, emails to a domain at its cap must not fill the whole buffer.
-        if self.lane.domains.is_capped() {
-            size * 8
-        } else {
-            size
-        }
-    }
-
-    fn in_flight_max(&self) -> usize {
-        match &self.transport {
+        let quarter = quarter as usize;
+        let in_flight_max = match &self.transport {
             LaneTransport::PerMessage { connections, .. } => *connections,
             LaneTransport::Batches {
                 provider, calls, ..
             } => provider.batch_max() * calls,
-        }
-    }
-
-    /// Reserves a call to the provider, if the lane makes calls and one may start now.
-    fn reserve_call(&mut self) -> bool {
-        let is_reserved = self.idle_calls > 0 && self.lane.is_available();
-        self.idle_calls -= usize::from(is_reserved);
-        is_reserved
+        };
+        // With domain caps, emails to a domain at its cap must not fill the whole buffer.
+        let factor = if self.lane.domains.is_capped() { 8 } else { 1 };
+        in_flight_max.max(quarter) * factor
     }
 
     /// Returns what a task used: its session, or a call. The session of a task that panicked is replaced.
     pub(super) fn release(&mut self, session: Option<TransportSession>) {
         match &self.transport {
             LaneTransport::PerMessage { transport, .. } => {
-                self.idle_sessions
-                    .push(session.unwrap_or_else(|| transport.open()));
+                let session = session.unwrap_or_else(|| transport.open());
+                self.idle_sessions.push(session);
             }
             LaneTransport::Batches { .. } => self.idle_calls += 1,
         }

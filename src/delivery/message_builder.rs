@@ -90,12 +90,11 @@ impl MessageBuilder {
             error: error.to_owned(),
             reply_code: None,
         };
-        if !self.has_key(content) {
+        let mut key_ids = self.keyring.key_ids();
+        if !key_ids.any(|loaded| i16::from(loaded) == content.key_id) {
             // Another process created the invitation with a key that this process has not loaded yet.
-            tracing::error!(
-                key.id = content.key_id,
-                "emails wait for a key that is not loaded"
-            );
+            let key_id = content.key_id;
+            tracing::error!(key.id = key_id, "emails wait for a key that is not loaded");
             return Err(retry(false, "a key is not loaded"));
         }
         let email = self
@@ -104,11 +103,8 @@ impl MessageBuilder {
         match catch_unwind(AssertUnwindSafe(|| compose(&self.composer, &email))) {
             Ok(Ok(message)) => Ok(message),
             Ok(Err(error)) => {
-                tracing::error!(
-                    invitation.id = %content.invitation_id,
-                    error = &error as &dyn Error,
-                    "cannot compose the email"
-                );
+                let (error, id): (&dyn Error, _) = (&error, content.invitation_id);
+                tracing::error!(invitation.id = %id, error, "cannot compose the email");
                 Err(dead("the email cannot be composed"))
             }
             Err(_) if job.claimed.attempts >= PANICS_MAX => {
@@ -116,11 +112,6 @@ impl MessageBuilder {
             }
             Err(_) => Err(retry(true, "composing the email panicked")),
         }
-    }
-
-    fn has_key(&self, content: &MailContent) -> bool {
-        u8::try_from(content.key_id)
-            .is_ok_and(|kid| self.keyring.key_ids().any(|loaded| loaded == kid))
     }
 
     fn email(&self, job: &SendJob, content: &MailContent) -> Option<InvitationEmail> {
@@ -133,6 +124,9 @@ impl MessageBuilder {
         };
         let token = Token::derive(&self.keyring, u8::try_from(content.key_id).ok()?, &subject)?;
         let claimed = &job.claimed;
+        let mailbox = self.bounce_mailbox.as_deref();
+        let bounce_address =
+            mailbox.and_then(|mailbox| job.reference().bounce_address(&self.keyring, mailbox));
         let non_empty = |text: &String| (!text.is_empty()).then(|| text.clone());
         Some(InvitationEmail {
             kind: if claimed.is_reminder {
@@ -161,14 +155,9 @@ impl MessageBuilder {
             link: SecretString::from(self.links.link(&token, &content.redirect_url)),
             expires_at: content.expires_at,
             locale: content.locale.clone(),
-            envelope_from: self.bounce_address(job),
+            envelope_from: bounce_address,
             unsubscribe_url: self.unsubscribe_url(content),
         })
-    }
-
-    fn bounce_address(&self, job: &SendJob) -> Option<String> {
-        let mailbox = self.bounce_mailbox.as_deref()?;
-        job.reference().bounce_address(&self.keyring, mailbox)
     }
 
     fn unsubscribe_url(&self, content: &MailContent) -> Option<SecretString> {

@@ -5,11 +5,11 @@
 //!
 //! In reading order:
 //!
-//! * The `worker` claims emails into a buffer (`claims`) and hands them to lanes.
+//! * The `worker` claims emails (`claims`), buffers them and hands them to lanes.
 //! * A `lane` has a `circuit_breaker`, an `adaptive_rate` and a `domain_limit`, shared by every task that sends over it.
 //!   The `lane_set` chooses the lane of the next email.
-//! * The `job_reader` reads the content of a `send_job`, which is one claimed email. The `message_builder` builds its message, or decides that the
-//!   email must not be sent.
+//! * The `job_reader` reads the content of a `send_job`, which is one claimed email. The `message_builder` builds its
+//!   message, or decides that the email must not be sent.
 //! * The `smtp_sender` sends one email, the `provider_batch_sender` many in one call (`stored_batches`).
 //! * `send_outcome` and `retry_schedule` decide what a result means; the `settler` writes it to the outbox.
 

@@ -40,10 +40,10 @@ impl Reaper {
                 Ok(count) => {
                     tracing::warn!(mail.count = count, "queued emails of dead workers again");
                 }
-                Err(error) => tracing::warn!(
-                    error = &error as &dyn Error,
-                    "cannot look for expired leases"
-                ),
+                Err(error) => {
+                    let error: &dyn Error = &error;
+                    tracing::warn!(error, "cannot look for expired leases");
+                }
             }
             tokio::select! {
                 () = stopping.cancelled() => return,
@@ -55,33 +55,23 @@ impl Reaper {
     /// Queues all emails whose lease expired again, and those of abandoned calls. Returns the number of emails plus the
     /// number of calls.
     pub async fn reap(&self) -> Result<u64, StoreError> {
-        let mut total = self.reap_batches().await?;
+        let now = self.clock.now();
+        // Only the lane of a call repeats it. So the calls of a lane that was removed from the settings stay abandoned.
+        let abandoned_since = now - BATCH_AGE_MAX;
+        let batches = self.store.run("mail_batches.reap", move |connection| {
+            let reaped = mail_batches::requeue_abandoned(connection, abandoned_since, now);
+            Box::pin(reaped)
+        });
+        let mut total = batches.await?;
         loop {
             let now = self.clock.now();
-            let count = self
-                .store
-                .run("outbox.reap", move |connection| {
-                    Box::pin(outbox::requeue_expired(connection, now, REAP_ROWS_MAX))
-                })
-                .await?;
-            total += count;
-            if count == 0 {
-                return Ok(total);
+            let emails = self.store.run("outbox.reap", move |connection| {
+                Box::pin(outbox::requeue_expired(connection, now, REAP_ROWS_MAX))
+            });
+            match emails.await? {
+                0 => return Ok(total),
+                count => total += count,
             }
         }
-    }
-
-    /// Only the lane of a call repeats it. So the calls of a lane that was removed from the settings stay abandoned.
-    async fn reap_batches(&self) -> Result<u64, StoreError> {
-        let now = self.clock.now();
-        self.store
-            .run("mail_batches.reap", move |connection| {
-                Box::pin(mail_batches::requeue_abandoned(
-                    connection,
-                    now - BATCH_AGE_MAX,
-                    now,
-                ))
-            })
-            .await
     }
 }

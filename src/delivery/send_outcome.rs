@@ -34,7 +34,7 @@ pub(super) fn settlement(
     if error.is_throttle() {
         lane.slow_down();
     }
-    if error.is_ambiguous() && context.ambiguous == AmbiguousPolicy::Hold {
+    if error.is_ambiguous() && context.config.ambiguous == AmbiguousPolicy::Hold {
         return job.settled(dead(error));
     }
     match error.action {
@@ -56,13 +56,10 @@ pub(super) fn after_lane_failure(
     job: &SendJob,
     error: SendError,
 ) -> Settlement {
-    let now = context.now();
-    if matches!(
-        error.stage,
-        SendStage::RcptTo | SendStage::Data | SendStage::Body | SendStage::FinalReply
-    ) {
+    if (SendStage::RcptTo..=SendStage::FinalReply).contains(&error.stage) {
         return retry_after_error(context, job, error);
     }
+    let now = context.now();
     if now > job.claimed.retrying_since + retry_schedule::GIVE_UP_AFTER {
         return dead(error);
     }
@@ -81,7 +78,7 @@ pub(super) fn after_unknown_outcome(
     job: &SendJob,
     text: &str,
 ) -> Settlement {
-    match context.ambiguous {
+    match context.config.ambiguous {
         AmbiguousPolicy::Retry => retry(context, job, RetryWait::Scheduled, text.to_owned(), None),
         AmbiguousPolicy::Hold => Settlement::Dead {
             error: text.to_owned(),
@@ -92,10 +89,11 @@ pub(super) fn after_unknown_outcome(
 
 /// The settlement of an email that was refused for its own sake.
 fn after_refusal(context: &DeliveryContext, job: &SendJob, error: SendError) -> SettledMail {
-    let is_unreachable = matches!(
-        error.refusal_reason(),
-        RefusalReason::NoSuchAddress | RefusalReason::MailboxDisabled
-    ) || error.is_inactive_recipient();
+    let is_unreachable = error.is_inactive_recipient()
+        || matches!(
+            error.refusal_reason,
+            RefusalReason::NoSuchAddress | RefusalReason::MailboxDisabled
+        );
     if is_unreachable {
         return SettledMail {
             suppression: hard_bounce(context, job),
@@ -114,20 +112,17 @@ fn after_refusal(context: &DeliveryContext, job: &SendJob, error: SendError) -> 
 /// Suppresses further email to an address that does not exist.
 fn hard_bounce(context: &DeliveryContext, job: &SendJob) -> Option<SuppressionRow> {
     let content = job.content.as_ref()?;
-    let reason = SuppressionReason::HardBounce;
+    let (tagger, reason) = (&context.builder.tagger, SuppressionReason::HardBounce);
     Some(SuppressionRow {
         organization_id: EVERY_ORGANIZATION.to_owned(),
-        tag: context
-            .builder
-            .tagger
-            .tag_of_normalized(&content.email_normalized),
+        tag: tagger.tag_of_normalized(&content.email_normalized),
         reason,
         expires_at: reason.ends_at(context.now()),
     })
 }
 
 fn retry_after_error(context: &DeliveryContext, job: &SendJob, error: SendError) -> Settlement {
-    let wait = match (error.refusal_reason(), error.retry_after) {
+    let wait = match (error.refusal_reason, error.retry_after) {
         (RefusalReason::MailboxFull, _) => RetryWait::FullMailbox,
         (_, Some(requested)) => RetryWait::Requested(requested),
         _ => RetryWait::Scheduled,
@@ -143,18 +138,10 @@ fn retry(
     reply_code: Option<u16>,
 ) -> Settlement {
     let now = context.now();
-    let expires_at = job
-        .content
-        .as_ref()
-        .map_or(now, |content| content.expires_at);
-    let next_attempt_at = retry_schedule::next_attempt_at(
-        wait,
-        job.claimed.attempts,
-        job.claimed.retrying_since,
-        expires_at,
-        now,
-    );
-    match next_attempt_at {
+    let (claimed, content) = (&job.claimed, job.content.as_ref());
+    let expires_at = content.map_or(now, |content| content.expires_at);
+    let (attempts, since) = (claimed.attempts, claimed.retrying_since);
+    match retry_schedule::next_attempt_at(wait, attempts, since, expires_at, now) {
         Some(next_attempt_at) => Settlement::Deferred {
             next_attempt_at,
             is_counted: true,

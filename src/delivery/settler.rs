@@ -27,11 +27,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug, Clone)]
 pub(super) struct Settler(mpsc::Sender<SettleRequest>);
 
-#[derive(Debug)]
-struct SettleRequest {
-    settled: SettledMail,
-    done: oneshot::Sender<()>,
-}
+/// An email, and the sender that waits until it is settled.
+type SettleRequest = (SettledMail, oneshot::Sender<()>);
 
 impl Settler {
     /// Returns a settler and the task that must run for it. The task ends when every clone of the settler is dropped.
@@ -49,7 +46,7 @@ impl Settler {
     /// Settles one email. Returns when the settlement is written or given up.
     pub(super) async fn settle(&self, settled: SettledMail) {
         let (done, is_done) = oneshot::channel();
-        if self.0.send(SettleRequest { settled, done }).await.is_ok() {
+        if self.0.send((settled, done)).await.is_ok() {
             // An error means that the task ended with the process. The lease then expires.
             let _ = is_done.await;
         }
@@ -68,23 +65,16 @@ async fn run(
 ) {
     let mut group = Vec::new();
     while requests.recv_many(&mut group, GROUP_MAX).await > 0 {
-        let (settled, done): (Vec<_>, Vec<_>) = group
-            .drain(..)
-            .map(|request| (request.settled, request.done))
-            .unzip();
+        let (settled, done): (Vec<_>, Vec<_>) = group.drain(..).unzip();
         let settled: Arc<[SettledMail]> = settled.into();
         let give_up_at = Instant::now() + lease_duration;
-        let written = retry_until(give_up_at, || {
-            settle(&store, "outbox.settle", Arc::clone(&settled), clock.now())
-        })
-        .await;
-        match written {
+        let write = || settle(&store, "outbox.settle", Arc::clone(&settled), clock.now());
+        match retry_until(give_up_at, write).await {
             Ok(written) => warn_of_lost_leases(&settled, &written),
-            Err(error) => tracing::error!(
-                error = &error as &dyn Error,
-                mail.count = settled.len(),
-                "cannot settle emails"
-            ),
+            Err(error) => {
+                let error: &dyn Error = &error;
+                tracing::error!(error, mail.count = settled.len(), "cannot settle emails");
+            }
         }
         for done in done {
             // The sender may have stopped waiting.
@@ -109,13 +99,10 @@ pub(super) async fn settle(
 }
 
 /// Repeats a write while the database is unavailable, until `give_up_at`.
-pub(super) async fn retry_until<T, F>(
+pub(super) async fn retry_until<T, F: Future<Output = Result<T, StoreError>>>(
     give_up_at: Instant,
     write: impl Fn() -> F,
-) -> Result<T, StoreError>
-where
-    F: Future<Output = Result<T, StoreError>>,
-{
+) -> Result<T, StoreError> {
     loop {
         match write().await {
             Err(_) if Instant::now() < give_up_at => sleep(RETRY_PAUSE).await,

@@ -3,6 +3,7 @@
 //! A call is persisted before it is made. If its outcome is not recorded, the worker that claims the batch next repeats
 //! the same call.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,139 +28,136 @@ const REPEAT_PAUSE_MAX: Duration = Duration::from_mins(10);
 pub(super) struct BatchLease {
     /// Also the idempotency key of the call.
     pub(super) id: Uuid,
-    pub(super) token: Uuid,
+    token: Uuid,
+    /// How often the call was attempted, this attempt included.
+    pub(super) attempts: i32,
 }
 
-/// Claims one call of a lane whose outcome was not recorded. Returns it with the token of its new lease.
-pub(super) async fn claim_abandoned(
-    context: &DeliveryContext,
-    lane: String,
-) -> Result<Option<(AbandonedBatch, Uuid)>, StoreError> {
-    let (lease, now) = (context.new_lease(), context.now());
-    let batch = context
-        .store
-        .with_tx("mail_batches.claim", move |connection| {
+impl BatchLease {
+    /// Claims one call of a lane whose outcome was not recorded.
+    pub(super) async fn claim_abandoned(
+        context: &DeliveryContext,
+        lane: String,
+    ) -> Result<Option<(AbandonedBatch, Self)>, StoreError> {
+        let (lease, now) = (context.new_lease(), context.now());
+        let store = &context.store;
+        let batch = store.with_tx("mail_batches.claim", move |connection| {
             let lane = lane.clone();
             Box::pin(async move { mail_batches::claim(connection, &lane, lease, now).await })
-        })
-        .await?;
-    Ok(batch.map(|batch| (batch, lease.token)))
-}
+        });
+        let batch = batch.await?;
+        Ok(batch.map(|batch| {
+            let lease = Self::new(batch.id, lease.token, batch.attempts);
+            (batch, lease)
+        }))
+    }
 
-/// Persists a call with emails that are held under these leases. Returns the lease of the call and the indexes, in
-/// order, of the emails whose own leases are still held: only these are in the call.
-pub(super) async fn create(
-    context: &DeliveryContext,
-    lane: String,
-    leases: Arc<[(MailKey, Uuid)]>,
-) -> Result<(BatchLease, Vec<usize>), StoreError> {
-    let id = Uuid::from_bytes(entropy::random_bytes());
-    let (lease, now) = (context.new_lease(), context.now());
-    let indexes = context
-        .store
-        .run("mail_batches.form", move |connection| {
+    /// Persists a call with emails that are held under these leases. Returns the lease of the call and the indexes, in
+    /// order, of the emails whose own leases are still held: only these are in the call.
+    pub(super) async fn create(
+        context: &DeliveryContext,
+        lane: String,
+        leases: Arc<[(MailKey, Uuid)]>,
+    ) -> Result<(Self, Vec<usize>), StoreError> {
+        let id = Uuid::from_bytes(entropy::random_bytes());
+        let (lease, now) = (context.new_lease(), context.now());
+        let indexes = context.store.run("mail_batches.form", move |connection| {
             let (leases, lane) = (Arc::clone(&leases), lane.clone());
             Box::pin(async move {
                 mail_batches::create(connection, id, &lane, &leases, lease, now).await
             })
+        });
+        let indexes = indexes.await?;
+        Ok((Self::new(id, lease.token, 1), indexes))
+    }
+
+    fn new(id: Uuid, token: Uuid, attempts: i32) -> Self {
+        Self {
+            id,
+            token,
+            attempts,
+        }
+    }
+
+    /// Extends the lease of a call that is being made.
+    pub(super) async fn extend(self, context: &DeliveryContext) {
+        let lease = Lease {
+            token: self.token,
+            until: context.now() + context.config.lease_duration,
+        };
+        let store = &context.store;
+        let extended = store.run("mail_batches.extend_lease", move |connection| {
+            Box::pin(mail_batches::extend_lease(connection, self.id, lease))
+        });
+        match extended.await {
+            Ok(true) => {}
+            // The call cannot be stopped. Settling it will also find that the lease was lost.
+            Ok(false) => tracing::warn!("the lease of a call was lost while the call was made"),
+            Err(error) => {
+                let error: &dyn Error = &error;
+                tracing::warn!(error, "cannot extend the lease of a call");
+            }
+        }
+    }
+
+    /// Settles the emails of a call and deletes the batch. Retries while the database is unavailable, because the result
+    /// of the call is known only here.
+    pub(super) async fn settle(
+        self,
+        context: &DeliveryContext,
+        settled: Vec<SettledMail>,
+    ) -> Result<(), StoreError> {
+        let (Self { id, token, .. }, now) = (self, context.now());
+        let settled: Arc<[SettledMail]> = settled.into();
+        // The lease ends later: it was extended while the call was made.
+        let give_up_at = Instant::now() + context.config.lease_duration / 2;
+        let is_held = retry_until(give_up_at, || {
+            let settled = Arc::clone(&settled);
+            let store = &context.store;
+            store.with_tx("mail_batches.settle", move |connection| {
+                let settled = Arc::clone(&settled);
+                Box::pin(
+                    async move { mail_batches::settle(connection, id, token, &settled, now).await },
+                )
+            })
         })
         .await?;
-    let token = lease.token;
-    Ok((BatchLease { id, token }, indexes))
-}
-
-/// Extends the lease of a call that is being made.
-pub(super) async fn extend_lease(context: &DeliveryContext, batch: BatchLease) {
-    let BatchLease { id, token } = batch;
-    let until = context.now() + context.lease_duration;
-    let extended = context
-        .store
-        .run("mail_batches.extend_lease", move |connection| {
-            let lease = Lease { token, until };
-            Box::pin(mail_batches::extend_lease(connection, id, lease))
-        })
-        .await;
-    match extended {
-        Ok(true) => {}
-        // The call cannot be stopped. Settling it will also find that the lease was lost.
-        Ok(false) => tracing::warn!("the lease of a call was lost while the call was made"),
-        Err(error) => tracing::warn!(
-            error = &error as &dyn std::error::Error,
-            "cannot extend the lease of a call"
-        ),
+        if !is_held {
+            tracing::warn!("the lease of a call was lost before the call was settled");
+        }
+        Ok(())
     }
-}
 
-/// Settles the emails of a call and deletes the batch. Retries while the database is unavailable, because the result
-/// of the call is known only here.
-pub(super) async fn settle(
-    context: &DeliveryContext,
-    batch: BatchLease,
-    settled: Vec<SettledMail>,
-) -> Result<(), StoreError> {
-    let now = context.now();
-    let settled: Arc<[SettledMail]> = settled.into();
-    // The lease ends later: it was extended while the call was made.
-    let give_up_at = Instant::now() + context.lease_duration / 2;
-    let is_held = retry_until(give_up_at, || {
-        let settled = Arc::clone(&settled);
-        context
-            .store
-            .with_tx("mail_batches.settle", move |connection| {
-                let settled = Arc::clone(&settled);
-                Box::pin(async move {
-                    mail_batches::settle(connection, batch.id, batch.token, &settled, now).await
-                })
-            })
-    })
-    .await?;
-    if !is_held {
-        tracing::warn!("the lease of a call was lost before the call was settled");
-    }
-    Ok(())
-}
-
-/// Deletes a batch and gives its emails leases of their own, to be sent in other calls. `false` if the lease was
-/// lost.
-pub(super) async fn dissolve(
-    context: &DeliveryContext,
-    batch: BatchLease,
-) -> Result<bool, StoreError> {
-    let BatchLease { id, token } = batch;
-    let until = context.now() + context.lease_duration;
-    context
-        .store
-        .with_tx("mail_batches.take_apart", move |connection| {
+    /// Deletes a batch and gives its emails leases of their own, to be sent in other calls. `false` if the lease was
+    /// lost.
+    pub(super) async fn dissolve(self, context: &DeliveryContext) -> Result<bool, StoreError> {
+        let Self { id, token, .. } = self;
+        let until = context.now() + context.config.lease_duration;
+        let store = &context.store;
+        let dissolved = store.with_tx("mail_batches.take_apart", move |connection| {
             Box::pin(mail_batches::dissolve(connection, id, token, until))
-        })
-        .await
-}
+        });
+        dissolved.await
+    }
 
-/// Keeps a call to be repeated later, and not before the time that the provider asked for.
-pub(super) async fn postpone(
-    context: &DeliveryContext,
-    batch: BatchLease,
-    attempts: i32,
-    requested: Option<Duration>,
-) -> Result<(), StoreError> {
-    let BatchLease { id, token } = batch;
-    let doublings = u32::try_from(attempts.clamp(1, 16) - 1).unwrap_or(0);
-    let scheduled = (REPEAT_PAUSE * 2_u32.pow(doublings)).min(REPEAT_PAUSE_MAX);
-    let pause = scheduled.max(requested.unwrap_or_default());
-    tracing::debug!(call.pause_ms = millis(pause), "a call will be repeated");
-    let now = context.now();
-    let next_attempt_at = now + pause;
-    context
-        .store
-        .run("mail_batches.postpone", move |connection| {
-            Box::pin(mail_batches::reschedule(
-                connection,
-                id,
-                token,
-                next_attempt_at,
-                now,
-            ))
-        })
-        .await
-        .map(|_| ())
+    /// Keeps a call to be repeated later, and not before the time that the provider asked for.
+    pub(super) async fn postpone(
+        self,
+        context: &DeliveryContext,
+        requested: Option<Duration>,
+    ) -> Result<(), StoreError> {
+        let Self { id, token, .. } = self;
+        let doublings = u32::try_from(self.attempts.clamp(1, 16) - 1).unwrap_or(0);
+        let scheduled = (REPEAT_PAUSE * 2_u32.pow(doublings)).min(REPEAT_PAUSE_MAX);
+        let pause = scheduled.max(requested.unwrap_or_default());
+        tracing::debug!(call.pause_ms = millis(pause), "a call will be repeated");
+        let now = context.now();
+        let at = now + pause;
+        let store = &context.store;
+        let postponed = store.run("mail_batches.postpone", move |connection| {
+            Box::pin(mail_batches::reschedule(connection, id, token, at, now))
+        });
+        postponed.await?;
+        Ok(())
+    }
 }

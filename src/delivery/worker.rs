@@ -3,25 +3,28 @@
 //! One task owns this state. Everything that waits for the database, a relay or a provider runs in a task of its own
 //! and returns its result to the worker.
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
 use std::error::Error;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::{Id, JoinError, JoinSet};
+use futures::FutureExt as _;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::claims::{ClaimBuffer, ClaimQuery, ClaimResult, LeasedMessages, extend_leases, release};
+use super::claims::{self, ClaimResult, LeasedMessages};
 use super::delivery_config::{DeliveryConfig, LaneTransport};
 use super::delivery_context::DeliveryContext;
+use super::lane::Lane;
 use super::lane_set::LaneSet;
 use super::message_builder::MessageBuilder;
 use super::provider_batch_sender::ProviderBatchSender;
 use super::send_job::SendJob;
 use super::settler::Settler;
-use super::smtp_sender::SmtpSender;
+use super::smtp_sender;
 use crate::clock::Clock;
 use crate::entropy;
 use crate::mail::transport::TransportSession;
@@ -38,14 +41,12 @@ const DOMAIN_RELEASE_PAUSE: Duration = Duration::from_secs(2);
 /// Sends the emails of the outbox over a number of lanes.
 pub struct Worker {
     context: Arc<DeliveryContext>,
-    config: DeliveryConfig,
     notifier: CommitNotifier,
     lanes: LaneSet,
-    buffer: ClaimBuffer,
+    /// Claimed emails that no lane has taken yet, oldest first. With them no connection waits for the database.
+    buffer: VecDeque<SendJob>,
     leases: LeasedMessages,
     tasks: JoinSet<TaskResult>,
-    /// What the running tasks use. Kept here so that a task that panics returns it too.
-    in_flight: HashMap<Id, InFlight>,
     /// The settler's task, which ends with the worker.
     _settler: JoinSet<()>,
     is_claiming: bool,
@@ -57,25 +58,24 @@ pub struct Worker {
     released_at: Instant,
 }
 
-/// The result of a finished task.
+/// The result of a finished task, and what the task used. A task that panicked has no other result.
 enum TaskResult {
-    Claimed(Result<ClaimResult, StoreError>),
-    /// An email was attempted over this session.
-    Sent(TransportSession),
-    /// A call was made, leases were extended or released, or a connection was closed.
+    /// Emails were attempted, over this session unless in a call.
+    Sent(InFlight, Option<TransportSession>),
+    /// Emails and abandoned calls were claimed. The lanes have one call each reserved for an abandoned call.
+    Claimed {
+        reserved_calls: Vec<usize>,
+        claimed: Option<Result<ClaimResult, StoreError>>,
+    },
+    /// Leases were extended or released, or a connection was closed.
     Done,
 }
 
-/// What a running task uses.
-enum InFlight {
-    /// A session or a call of a lane, and emails with their leases and domains.
-    Send {
-        lane: usize,
-        messages: Vec<(MailKey, Uuid)>,
-        domains: Vec<String>,
-    },
-    /// One call of each of these lanes, reserved by a claim for the abandoned call that it may find.
-    Claim { reserved_calls: Vec<usize> },
+/// A session or a call of a lane that a task uses, and its emails with their leases and domains.
+struct InFlight {
+    lane: usize,
+    messages: Vec<(MailKey, Uuid)>,
+    domains: Vec<String>,
 }
 
 impl Worker {
@@ -93,21 +93,18 @@ impl Worker {
         settler_tasks.spawn(settler_task);
         let now = Instant::now();
         Self {
+            lanes: LaneSet::new(&config.lanes),
             notifier: store.notifier().clone(),
             context: Arc::new(DeliveryContext {
                 store,
                 clock,
                 builder,
                 settler,
-                ambiguous: config.ambiguous,
-                lease_duration,
+                config,
             }),
-            lanes: LaneSet::new(&config.lanes),
-            config,
-            buffer: ClaimBuffer::default(),
+            buffer: VecDeque::new(),
             leases: LeasedMessages::default(),
             tasks: JoinSet::new(),
-            in_flight: HashMap::new(),
             _settler: settler_tasks,
             is_claiming: false,
             may_have_more: true,
@@ -124,7 +121,7 @@ impl Worker {
             let wake_at = self.wake_at();
             tokio::select! {
                 () = stopping.cancelled() => {}
-                Some(ended) = self.tasks.join_next_with_id() => self.finish_or_warn(ended),
+                Some(ended) = self.tasks.join_next() => self.finish_or_warn(ended),
                 () = self.notifier.mail_queued(), if !self.may_have_more => self.may_have_more = true,
                 () = tokio::time::sleep_until(wake_at) => {
                     self.close_connections(Some(Instant::now()));
@@ -140,7 +137,7 @@ impl Worker {
         self.may_have_more = true;
         loop {
             self.start_due_work();
-            match self.tasks.join_next_with_id().await {
+            match self.tasks.join_next().await {
                 Some(ended) => {
                     let attempts = self.finish(ended)?;
                     total += attempts;
@@ -156,11 +153,12 @@ impl Worker {
     fn start_due_work(&mut self) {
         let now = Instant::now();
         if now >= self.heartbeat_at {
-            self.heartbeat_at = now + self.config.lease_duration / 4;
+            self.heartbeat_at = now + self.context.config.lease_duration / 4;
             self.start_heartbeat();
         }
         if now >= self.poll_at {
-            self.poll_at = now + entropy::jittered(self.config.poll_interval, POLL_JITTER);
+            let interval = self.context.config.poll_interval;
+            self.poll_at = now + entropy::jittered(interval, POLL_JITTER);
             self.may_have_more = true;
         }
         self.dispatch();
@@ -188,7 +186,7 @@ impl Worker {
                 break;
             };
             let state = self.lanes.get_mut(index);
-            let jobs = self.buffer.take(state.room(buffered), &state.lane);
+            let jobs = take_for_lane(&mut self.buffer, state.room(buffered), &state.lane);
             if jobs.is_empty() {
                 // Every buffered email goes to a domain that is at its cap on this lane.
                 skipped.push(index);
@@ -215,47 +213,59 @@ impl Worker {
         }
     }
 
-    fn start_send(&mut self, index: usize, mut jobs: Vec<SendJob>) {
-        let in_flight = InFlight::Send {
-            lane: index,
+    fn start_send(&mut self, lane: usize, mut jobs: Vec<SendJob>) {
+        let in_flight = InFlight {
+            lane,
             messages: jobs.iter().map(SendJob::lease).collect(),
             domains: jobs.iter().map(|job| job.domain().to_owned()).collect(),
         };
-        let state = self.lanes.get_mut(index);
-        let (context, lane) = (Arc::clone(&self.context), Arc::clone(&state.lane));
-        match &state.transport {
-            LaneTransport::PerMessage { transport, .. } => {
-                let Some(job) = jobs.pop() else { return };
-                let idle = state.idle_sessions.pop();
-                let session = idle.unwrap_or_else(|| transport.open());
-                let sender = SmtpSender { context, lane };
-                self.spawn(in_flight, async move {
-                    TaskResult::Sent(sender.send(session, job).await)
-                });
-            }
-            LaneTransport::Batches { provider, .. } => {
-                let provider = provider.clone();
-                state.idle_calls -= 1;
-                let sender = ProviderBatchSender {
-                    context,
-                    lane,
-                    provider,
-                };
-                self.spawn(in_flight, async move {
-                    sender.send(jobs).await;
-                    TaskResult::Done
-                });
-            }
+        let state = self.lanes.get_mut(lane);
+        if let LaneTransport::PerMessage { transport, .. } = &state.transport {
+            let Some(job) = jobs.pop() else { return };
+            let idle = state.idle_sessions.pop();
+            let session = idle.unwrap_or_else(|| transport.open());
+            let (context, lane) = (Arc::clone(&self.context), Arc::clone(&state.lane));
+            self.spawn_send(in_flight, async move {
+                Some(smtp_sender::send(&context, &lane, session, job).await)
+            });
+        } else if let Some(sender) = self.take_call(lane) {
+            self.spawn_send(in_flight, async move {
+                sender.send(jobs).await;
+                None
+            });
         }
     }
 
-    fn spawn(
+    /// Takes a call of a lane that makes calls.
+    fn take_call(&mut self, lane: usize) -> Option<ProviderBatchSender> {
+        let state = self.lanes.get_mut(lane);
+        let LaneTransport::Batches { provider, .. } = &state.transport else {
+            return None;
+        };
+        state.idle_calls -= 1;
+        Some(ProviderBatchSender {
+            context: Arc::clone(&self.context),
+            lane: Arc::clone(&state.lane),
+            provider: provider.clone(),
+        })
+    }
+
+    fn spawn_send(
         &mut self,
         in_flight: InFlight,
-        task: impl Future<Output = TaskResult> + Send + 'static,
+        task: impl Future<Output = Option<TransportSession>> + Send + 'static,
     ) {
-        let task = self.tasks.spawn(task);
-        self.in_flight.insert(task.id(), in_flight);
+        self.tasks.spawn(async move {
+            let session = unless_panicked(task).await.flatten();
+            TaskResult::Sent(in_flight, session)
+        });
+    }
+
+    fn spawn_untracked(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(async move {
+            unless_panicked(task).await;
+            TaskResult::Done
+        });
     }
 
     /// How many emails to claim: none before the buffer is half empty.
@@ -274,60 +284,49 @@ impl Worker {
         self.may_have_more = false;
         let lanes = self.lanes.reserve_calls();
         let reserved_calls = lanes.iter().map(|(index, _)| *index).collect();
-        let query = ClaimQuery {
-            context: Arc::clone(&self.context),
-            leases: self.leases.clone(),
-        };
-        self.spawn(InFlight::Claim { reserved_calls }, async move {
-            TaskResult::Claimed(query.run(limit, lanes).await)
+        let (context, leases) = (Arc::clone(&self.context), self.leases.clone());
+        self.tasks.spawn(async move {
+            let claim = claims::claim(&context, &leases, limit, lanes);
+            TaskResult::Claimed {
+                reserved_calls,
+                claimed: unless_panicked(claim).await,
+            }
         });
     }
 
     /// Takes back what a task used and returns the number of emails that it attempted. Fails if the task was a claim
     /// that failed.
-    fn finish(&mut self, ended: Result<(Id, TaskResult), JoinError>) -> Result<usize, StoreError> {
-        let (id, result) = ended.unwrap_or_else(|error| {
-            // The leases of its emails expire, and the reaper queues them again.
-            tracing::error!(
-                error = &error as &dyn Error,
-                "a task of the worker panicked"
-            );
-            (error.id(), TaskResult::Done)
-        });
-        match self.in_flight.remove(&id) {
-            Some(InFlight::Send {
-                lane,
-                messages,
-                domains,
-            }) => {
-                let attempts = messages.len();
-                self.leases.remove(messages);
-                let state = self.lanes.get_mut(lane);
-                for domain in domains {
-                    state.lane.domains.leave(&domain);
+    fn finish(&mut self, ended: Result<TaskResult, JoinError>) -> Result<usize, StoreError> {
+        match ended {
+            Ok(TaskResult::Sent(in_flight, session)) => {
+                let attempts = in_flight.messages.len();
+                self.leases.remove(in_flight.messages);
+                let state = self.lanes.get_mut(in_flight.lane);
+                for domain in &in_flight.domains {
+                    state.lane.domains.leave(domain);
                 }
-                let session = match result {
-                    TaskResult::Sent(session) => Some(session),
-                    _ => None,
-                };
                 state.release(session);
                 Ok(attempts)
             }
-            Some(InFlight::Claim { reserved_calls }) => {
+            Ok(TaskResult::Claimed {
+                reserved_calls,
+                claimed,
+            }) => {
                 self.is_claiming = false;
                 for lane in reserved_calls {
                     self.lanes.get_mut(lane).release(None);
                 }
-                if let TaskResult::Claimed(claimed) = result {
+                if let Some(claimed) = claimed {
                     self.accept_claim(claimed?);
                 }
                 Ok(0)
             }
-            None => Ok(0),
+            // Tasks catch their panics and are not aborted while the worker runs.
+            Ok(TaskResult::Done) | Err(_) => Ok(0),
         }
     }
 
-    fn finish_or_warn(&mut self, ended: Result<(Id, TaskResult), JoinError>) {
+    fn finish_or_warn(&mut self, ended: Result<TaskResult, JoinError>) {
         if let Err(error) = self.finish(ended) {
             tracing::warn!(error = &error as &dyn Error, "cannot claim emails");
         }
@@ -338,26 +337,18 @@ impl Worker {
         // There may be more abandoned calls.
         self.may_have_more |= claimed.has_more || !claimed.abandoned.is_empty();
         self.buffer.extend(claimed.jobs);
-        for (index, batch, lease_token) in claimed.abandoned {
-            let state = self.lanes.get_mut(index);
-            let LaneTransport::Batches { provider, .. } = &state.transport else {
-                continue;
-            };
-            let sender = ProviderBatchSender {
-                context: Arc::clone(&self.context),
-                lane: Arc::clone(&state.lane),
-                provider: provider.clone(),
-            };
-            state.idle_calls -= 1;
-            let in_flight = InFlight::Send {
-                lane: index,
-                messages: Vec::new(),
-                domains: Vec::new(),
-            };
-            self.spawn(in_flight, async move {
-                sender.repeat(batch, lease_token).await;
-                TaskResult::Done
-            });
+        for (lane, batch, lease) in claimed.abandoned {
+            if let Some(sender) = self.take_call(lane) {
+                let in_flight = InFlight {
+                    lane,
+                    messages: Vec::new(),
+                    domains: Vec::new(),
+                };
+                self.spawn_send(in_flight, async move {
+                    sender.repeat(batch, lease).await;
+                    None
+                });
+            }
         }
     }
 
@@ -365,16 +356,16 @@ impl Worker {
     fn start_heartbeat(&mut self) {
         let leases = self.leases.all();
         if !leases.is_empty() {
-            self.spawn_untracked(extend_leases(Arc::clone(&self.context), leases));
+            self.spawn_untracked(claims::extend_leases(Arc::clone(&self.context), leases));
         }
     }
 
     /// Returns all buffered emails except the `kept` oldest to the queue. Another claim finds them after `pause`.
     fn release(&mut self, kept: usize, pause: Duration) {
-        let jobs = self.buffer.take_newest(kept);
+        let jobs = self.buffer.split_off(kept.min(self.buffer.len()));
         if !jobs.is_empty() {
             self.leases.remove(jobs.iter().map(SendJob::lease));
-            self.spawn_untracked(release(Arc::clone(&self.context), jobs, pause));
+            self.spawn_untracked(claims::release(Arc::clone(&self.context), jobs, pause));
         }
     }
 
@@ -386,22 +377,15 @@ impl Worker {
         }
     }
 
-    fn spawn_untracked(&mut self, task: impl Future<Output = ()> + Send + 'static) {
-        self.tasks.spawn(async move {
-            task.await;
-            TaskResult::Done
-        });
-    }
-
     /// Releases what was not started and waits for the rest, at most for the drain timeout. The leases of emails that
     /// are still in flight then expire.
     async fn drain(mut self) {
-        let timeout = self.config.drain_timeout;
+        let timeout = self.context.config.drain_timeout;
         let all_ended = async {
             loop {
                 self.release(0, Duration::ZERO);
                 self.close_connections(None);
-                let Some(ended) = self.tasks.join_next_with_id().await else {
+                let Some(ended) = self.tasks.join_next().await else {
                     return;
                 };
                 self.finish_or_warn(ended);
@@ -413,6 +397,28 @@ impl Worker {
             );
         }
     }
+}
+
+/// Takes the oldest jobs, at most `limit`, whose domains are below their caps on a lane.
+fn take_for_lane(buffer: &mut VecDeque<SendJob>, limit: usize, lane: &Lane) -> Vec<SendJob> {
+    let mut taken = Vec::new();
+    let mut at = 0;
+    while taken.len() < limit && at < buffer.len() {
+        if lane.domains.try_enter(buffer[at].domain()) {
+            taken.extend(buffer.remove(at));
+        } else {
+            at += 1;
+        }
+    }
+    taken
+}
+
+/// Runs a task and returns `None` if it panics. The leases of its emails then expire, and the reaper queues them again.
+async fn unless_panicked<T>(task: impl Future<Output = T>) -> Option<T> {
+    let result = AssertUnwindSafe(task).catch_unwind().await;
+    result
+        .inspect_err(|_| tracing::error!("a task of the worker panicked"))
+        .ok()
 }
 
 #[cfg(test)]

@@ -6,9 +6,8 @@ use crate::delivery::{AmbiguousPolicy, DomainCaps, LaneConfig};
 use crate::domain::address_tag::AddressTagger;
 use crate::domain::keyring::Keyring;
 use crate::domain::link::{LinkMode, LinkTemplate};
-use crate::mail::file_transport::FileTransport;
 use crate::mail::message::{Composer, Sender};
-use crate::mail::transport::Transport;
+use crate::mail::transport::{FileTransport, Transport};
 use crate::store::StoreConfig;
 
 const DOMAIN: &str = "b.co";
@@ -61,12 +60,13 @@ fn lane(name: &str, weight: u32) -> LaneConfig {
     }
 }
 
-/// Runs a task that panics, and returns the number of its attempts.
-async fn panic_in_task(worker: &mut Worker, in_flight: InFlight) -> usize {
-    let task = worker.tasks.spawn(async { panic!("on purpose") });
-    worker.in_flight.insert(task.id(), in_flight);
-    let ended = worker.tasks.join_next_with_id().await.unwrap();
-    assert!(ended.is_err());
+fn panic_on_purpose<T>() -> impl Future<Output = T> {
+    std::future::poll_fn(|_| panic!("on purpose"))
+}
+
+/// Waits for the task that panics, and returns the number of its attempts.
+async fn finish_panicked(worker: &mut Worker) -> usize {
+    let ended = worker.tasks.join_next().await.unwrap();
     worker.finish(ended).unwrap()
 }
 
@@ -82,12 +82,13 @@ async fn an_attempt_that_panics_returns_everything_it_used() {
     for _ in 0..10 {
         worker.lanes.get_mut(0).idle_sessions.pop().unwrap();
         assert!(worker.lanes.get_mut(0).lane.domains.try_enter(DOMAIN));
-        let in_flight = InFlight::Send {
+        let in_flight = InFlight {
             lane: 0,
             messages: vec![mail.clone()],
             domains: vec![DOMAIN.to_owned()],
         };
-        assert_eq!(panic_in_task(&mut worker, in_flight).await, 1);
+        worker.spawn_send(in_flight, panic_on_purpose());
+        assert_eq!(finish_panicked(&mut worker).await, 1);
         assert_eq!(worker.lanes.get_mut(0).idle_sessions.len(), 2);
         assert!(worker.leases.all().is_empty(), "no heartbeat extends it");
     }
@@ -97,10 +98,13 @@ async fn an_attempt_that_panics_returns_everything_it_used() {
 async fn a_claim_that_panics_does_not_prevent_the_next() {
     let mut worker = worker(vec![lane("one", 1)]);
     worker.is_claiming = true;
-    let in_flight = InFlight::Claim {
-        reserved_calls: Vec::new(),
-    };
-    assert_eq!(panic_in_task(&mut worker, in_flight).await, 0);
+    worker.tasks.spawn(async {
+        TaskResult::Claimed {
+            reserved_calls: Vec::new(),
+            claimed: unless_panicked(panic_on_purpose()).await,
+        }
+    });
+    assert_eq!(finish_panicked(&mut worker).await, 0);
     assert!(!worker.is_claiming);
 }
 

@@ -9,11 +9,8 @@ pub(super) fn clean_line(text: &str) -> String {
         .chars()
         .filter(|character| !is_bidi_control(*character))
         .map(|character| {
-            if is_break(character) || character.is_control() {
-                ' '
-            } else {
-                character
-            }
+            let is_space = is_break(character) || character.is_control();
+            if is_space { ' ' } else { character }
         })
         .collect();
     spaced.split_whitespace().collect::<Vec<_>>().join(" ")

@@ -13,7 +13,6 @@ pub enum EmailKind {
     Reminder,
 }
 
-/// The data of one email.
 #[derive(Debug, Clone)]
 pub struct InvitationEmail {
     pub kind: EmailKind,

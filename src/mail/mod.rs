@@ -5,11 +5,10 @@
 //!
 //! * An `invitation_email` is the data of one email. `templates` renders subject, text and HTML in the recipient's
 //!   language, with `clean_text` for the words of other people; `message` builds the message around them.
-//! * `transport` chooses between `smtp` and `file_transport`; `providers` sends many emails in one HTTP call.
+//! * `transport` chooses between `smtp` and a folder of files; `providers` sends many emails in one HTTP call.
 //! * `send_error` says why an email was not accepted; `retry_hint` reads how long a server asks to wait.
 
 mod clean_text;
-pub mod file_transport;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
 mod invitation_email;

@@ -20,7 +20,6 @@ pub struct SendReceipt {
     pub reply: String,
 }
 
-/// What to do with an email after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum FailureAction {
     /// Retry this email later. The attempt counts.
@@ -73,7 +72,6 @@ pub enum RefusalReason {
     Other,
 }
 
-/// Why an email was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{stage:?}: {text}")]
 pub struct SendError {
@@ -87,9 +85,11 @@ pub struct SendError {
     pub text: String,
     /// How long the server asked to wait, if its reply names a duration; at most a day.
     pub retry_after: Option<Duration>,
-    pub(super) is_misconfiguration: bool,
+    /// Whether an operator must act because waiting does not help: a password that is wrong or missing (530, 534, 535,
+    /// 538), an untrusted certificate, or a relay without the encryption that is required.
+    pub is_misconfiguration: bool,
     /// Read from the reply before its text was cut.
-    pub(super) refusal_reason: RefusalReason,
+    pub refusal_reason: RefusalReason,
 }
 
 impl SendError {
@@ -134,16 +134,6 @@ impl SendError {
         self.stage == SendStage::Provider
             && self.action == FailureAction::Discard
             && self.reply_code == Some(INACTIVE_RECIPIENT)
-    }
-
-    pub fn refusal_reason(&self) -> RefusalReason {
-        self.refusal_reason
-    }
-
-    /// Whether an operator must act because waiting does not help: a password that is wrong or missing (530, 534, 535,
-    /// 538), an untrusted certificate, or a relay without the encryption that is required.
-    pub fn is_misconfiguration(&self) -> bool {
-        self.is_misconfiguration
     }
 
     /// Whether the server asks for a lower rate: 421, 432, 4.7.x, 4.5.3, and HTTP 429. Greylisting also uses 4.7.1, but

@@ -9,10 +9,9 @@ use super::lanes_file;
 use super::smtp::SmtpArgs;
 use crate::delivery::LaneConfig;
 use crate::domain::bounce_address::MAILBOX_LOCAL_BYTES_MAX;
-use crate::mail::file_transport::FileTransport;
 use crate::mail::message::Sender;
 use crate::mail::templates::Templates;
-use crate::mail::transport::Transport;
+use crate::mail::transport::{FileTransport, Transport};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MailTransport {

@@ -124,44 +124,41 @@ pub fn run(command: &CallerCommand, out: &mut dyn Write) -> Result<Exit, Command
 }
 
 fn write_token(path: &Path, token: &str, force: bool) -> Result<(), CommandError> {
+    let shown = path.display();
     if !force && path.exists() {
-        let message = format!(
-            "{} already exists: choose another file, or use --force to replace it",
-            path.display()
-        );
-        return Err(CommandError::Usage(message));
+        return Err(CommandError::Usage(format!(
+            "{shown} already exists: choose another file, or use --force to replace it"
+        )));
     }
     secret_file::create(path, &format!("{token}\n"), force)?;
-    eprintln!("wrote the token to {}", path.display());
+    eprintln!("wrote the token to {shown}");
     Ok(())
 }
 
 /// Checks that the file is valid and has no caller with the same name or credential.
 fn check_unique(path: &Path, entry: &CallerEntry) -> Result<(), CommandError> {
     let content = secret_file::read_or_empty(path)?;
+    let (path, name) = (path.display(), &entry.name);
     let file = CallersFile::parse(&content).map_err(|error| {
         let problems = error.problems.join("\n  ");
         CommandError::Usage(format!(
-            "nothing was added, because {} has problems:\n  {problems}",
-            path.display()
+            "nothing was added, because {path} has problems:\n  {problems}"
         ))
     })?;
-    let (path, name) = (path.display(), &entry.name);
-    if file.callers.iter().any(|caller| caller.name == *name) {
-        let message = format!(
+    let mut callers = file.callers.iter();
+    let message = if callers.clone().any(|caller| caller.name == *name) {
+        format!(
             "{path} already has a caller {name}: choose another name, or remove the existing caller"
-        );
-        return Err(CommandError::Usage(message));
-    }
-    let has_credential = |caller: &&CallerEntry| caller.credential == entry.credential;
-    if let Some(caller) = file.callers.iter().find(has_credential) {
-        let message = format!(
+        )
+    } else if let Some(other) = callers.find(|caller| caller.credential == entry.credential) {
+        format!(
             "{path} already has this certificate for caller {}: a certificate identifies one caller",
-            caller.name
-        );
-        return Err(CommandError::Usage(message));
-    }
-    Ok(())
+            other.name
+        )
+    } else {
+        return Ok(());
+    };
+    Err(CommandError::Usage(message))
 }
 
 impl CallerNewArgs {
@@ -171,9 +168,9 @@ impl CallerNewArgs {
         }
         let is_invalid = |id: &&String| OrganizationId::parse(id).is_none();
         if let Some(id) = self.organizations.iter().find(is_invalid) {
-            let message =
-                format!("--organization {id:?} must have 1 to 64 visible ASCII characters");
-            return Err(CommandError::Usage(message));
+            return Err(CommandError::Usage(format!(
+                "--organization {id:?} must have 1 to 64 visible ASCII characters"
+            )));
         }
         let mut scopes = self.scopes.clone();
         scopes.sort_unstable();

@@ -92,13 +92,9 @@ fn read_kids(content: &str) -> Result<BTreeSet<u8>, String> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        let kid = line
-            .split_ascii_whitespace()
-            .next()
-            .and_then(|kid| kid.parse().ok());
-        let Some(kid) = kid else {
-            return Err(format!("line {number} does not begin with a key id"));
-        };
+        let first = line.split_ascii_whitespace().next();
+        let kid = first.and_then(|kid| kid.parse().ok());
+        let kid = kid.ok_or_else(|| format!("line {number} does not begin with a key id"))?;
         if !kids.insert(kid) {
             return Err(format!("line {number} repeats a key id"));
         }

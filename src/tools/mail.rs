@@ -4,7 +4,8 @@ use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
 use time::macros::datetime;
 
 use crate::domain::brand::Brand;
@@ -51,10 +52,11 @@ pub struct MailCheckArgs {
     templates: TemplatesArgs,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum PreviewKind {
-    Invitation,
-    Reminder,
+fn email_kind() -> impl TypedValueParser<Value = EmailKind> {
+    PossibleValuesParser::new(["invitation", "reminder"]).map(|kind| match kind.as_str() {
+        "reminder" => EmailKind::Reminder,
+        _ => EmailKind::Invitation,
+    })
 }
 
 #[derive(Debug, Clone, Args)]
@@ -67,8 +69,8 @@ pub struct MailPreviewArgs {
     #[arg(long, default_value = "en", value_name = "TAG")]
     locale: String,
     /// Kind of email
-    #[arg(long, value_enum, default_value = "invitation")]
-    kind: PreviewKind,
+    #[arg(long, value_parser = email_kind(), default_value = "invitation")]
+    kind: EmailKind,
     /// Sender, as `Name <address>`
     #[arg(
         long,
@@ -130,12 +132,8 @@ pub fn run(command: &MailCommand, out: &mut dyn Write) -> Result<Exit, CommandEr
 fn check(args: &MailCheckArgs, out: &mut dyn Write) -> Result<Exit, CommandError> {
     let templates = args.templates.load()?;
     templates.check().map_err(|errors| refused(&errors))?;
-    let languages: Vec<&str> = templates.languages().collect();
-    writeln!(
-        out,
-        "every email can be rendered in {}",
-        languages.join(", ")
-    )?;
+    let languages = templates.languages().collect::<Vec<_>>().join(", ");
+    writeln!(out, "every email can be rendered in {languages}")?;
     Ok(Exit::Done)
 }
 
@@ -194,10 +192,7 @@ impl MailPreviewArgs {
             CommandError::Usage(violations.iter().map(line).collect::<Vec<_>>().join("\n"))
         })?;
         Ok(InvitationEmail {
-            kind: match self.kind {
-                PreviewKind::Invitation => EmailKind::Invitation,
-                PreviewKind::Reminder => EmailKind::Reminder,
-            },
+            kind: self.kind,
             message_id: "preview@example.com".to_owned(),
             date: datetime!(2026-12-15 18:48 UTC),
             to: EmailAddress::parse("grace@example.com").expect("a plain address"),

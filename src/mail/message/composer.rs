@@ -5,19 +5,27 @@
 //! header with text of other people, and it is encoded.
 
 use std::fmt;
+use std::time::SystemTime;
 
+use data_encoding::HEXLOWER;
 use lettre::Address;
 use lettre::address::Envelope;
 use lettre::message::header::{ContentTransferEncoding, ContentType, HeaderName, HeaderValue};
 use lettre::message::{Mailbox, Message, MultiPart, SinglePart};
 use secrecy::ExposeSecret;
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+use url::Url;
 
-use super::header_values::{
-    UNSUBSCRIBE_URL_BYTES_MAX, boundary, header_date, is_link, is_message_id, parse_address,
-};
-use super::sender::Sender;
+use super::sender::{Sender, parse_address};
 use crate::mail::invitation_email::InvitationEmail;
 use crate::mail::templates::{TemplateError, TemplateErrors, Templates};
+
+/// Without its angle brackets; far below the 998 bytes of a line (RFC 5322 §2.1.1).
+const MESSAGE_ID_BYTES_MAX: usize = 200;
+const LINK_BYTES_MAX: usize = 4_096;
+/// Its header is one line, which RFC 5322 §2.1.1 limits to 998 bytes.
+pub const UNSUBSCRIBE_URL_BYTES_MAX: usize = 900;
 
 /// Why an email could not be composed. Another attempt fails in the same way.
 #[derive(Debug, thiserror::Error)]
@@ -188,6 +196,41 @@ fn headers(email: &InvitationEmail) -> Result<Vec<(&'static str, String)>, Compo
         headers.push(("List-Unsubscribe-Post", one_click));
     }
     Ok(headers)
+}
+
+/// `None` before 1970 and after 9999: `lettre` panics on such a date.
+fn header_date(date: OffsetDateTime) -> Option<SystemTime> {
+    (date.unix_timestamp() >= 0 && date.year() <= 9_999).then(|| SystemTime::from(date))
+}
+
+/// Whether an id is `dot-atom@dot-atom`.
+fn is_message_id(id: &str) -> bool {
+    let is_atom_text =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
+    let is_dot_atom = |part: &str| {
+        part.split('.')
+            .all(|atom| !atom.is_empty() && atom.bytes().all(is_atom_text))
+    };
+    let parts = id.split_once('@');
+    id.len() <= MESSAGE_ID_BYTES_MAX
+        && parts.is_some_and(|(left, right)| is_dot_atom(left) && is_dot_atom(right))
+}
+
+/// Whether a link can stand in plain text so that mail clients find its end: absolute, visible ASCII, no double quote,
+/// no angle bracket, no backslash. HTML escapes the other characters. Every redirect URL that the domain accepts passes.
+fn is_link(link: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"\"<>\\".contains(&byte);
+    link.len() <= LINK_BYTES_MAX
+        && link.bytes().all(is_plain)
+        && Url::parse(link)
+            .is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.host().is_some())
+}
+
+/// The multipart boundary of a message. It contains `=_`, which neither quoted-printable nor base64 can contain
+/// (RFC 2045 §6.7).
+fn boundary(message_id: &str) -> String {
+    let digest = Sha256::digest(message_id.as_bytes());
+    format!("=_{}", HEXLOWER.encode(&digest[..16]))
 }
 
 #[cfg(test)]

@@ -1,15 +1,15 @@
 //! Builds messages. The same data always gives the same bytes.
 //!
 //! The [`Composer`] renders an [`InvitationEmail`] into a [`RenderedMessage`], which providers take, and into a
-//! [`ComposedMessage`], which SMTP and files take. `header_values` checks what becomes part of a header.
+//! [`ComposedMessage`], which SMTP and files take.
 
 mod composer;
-mod header_values;
 mod sender;
 
 pub use super::invitation_email::{EmailKind, InvitationEmail};
-pub use composer::{ComposeError, ComposedMessage, Composer, RenderedMessage};
-pub use header_values::UNSUBSCRIBE_URL_BYTES_MAX;
+pub use composer::{
+    ComposeError, ComposedMessage, Composer, RenderedMessage, UNSUBSCRIBE_URL_BYTES_MAX,
+};
 pub use sender::{Sender, SenderError};
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use lettre::Address;
 use lettre::message::Mailbox;
 
-use super::header_values::parse_address;
+use crate::domain::email_address::EmailAddress;
 use crate::mail::clean_text::clean_line;
 
 /// In characters.
@@ -16,7 +16,6 @@ pub struct Sender {
     pub(super) envelope_from: Address,
 }
 
-/// Why a configured sender is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SenderError {
     #[error("the sender name must be 1 to {SENDER_NAME_CHARS_MAX} characters on one line")]
@@ -50,4 +49,8 @@ impl Sender {
             envelope_from,
         })
     }
+}
+
+pub(super) fn parse_address(address: &str) -> Option<Address> {
+    EmailAddress::parse(address).ok()?.mailbox().parse().ok()
 }

@@ -5,10 +5,10 @@
 
 mod postmark_api;
 mod provider_batch;
-mod provider_config;
 mod provider_transport;
 mod resend_api;
 
 pub use provider_batch::{BatchError, BatchOutcome, BatchResults, ProviderMessage};
-pub use provider_config::{ProviderConfig, ProviderConfigError, ProviderKind};
-pub use provider_transport::ProviderTransport;
+pub use provider_transport::{
+    ProviderConfig, ProviderConfigError, ProviderKind, ProviderTransport,
+};

@@ -55,9 +55,8 @@ struct PostmarkResult {
     error_code: u16,
     #[serde(default)]
     message: String,
-    #[serde(default)]
     to: Option<String>,
-    #[serde(default, rename = "MessageID")]
+    #[serde(rename = "MessageID")]
     message_id: Option<String>,
 }
 
@@ -84,25 +83,18 @@ pub(super) fn results(response: &[u8], messages: &[ProviderMessage]) -> Option<B
         return Some(messages.iter().map(|_| Err(mismatched())).collect());
     }
     let pairs = results.into_iter().zip(messages);
-    Some(
-        pairs
-            .map(|(result, item)| result.check(&item.message.to))
-            .collect(),
-    )
+    let checked = pairs.map(|(result, item)| result.check(&item.message.to));
+    Some(checked.collect())
 }
 
 pub(super) fn refusal(response: &[u8]) -> BatchRefusal {
     let Ok(result) = serde_json::from_slice::<PostmarkResult>(response) else {
-        return BatchRefusal {
-            text: String::new(),
-            outcome: None,
-            is_misconfigured: false,
-        };
+        return BatchRefusal::default();
     };
+    let action = action_for(result.error_code, &result.message);
     BatchRefusal {
         outcome: None,
-        is_misconfigured: action_for(result.error_code, &result.message)
-            == FailureAction::PauseLane,
+        is_misconfigured: action == FailureAction::PauseLane,
         text: format!("{} {}", result.error_code, result.message),
     }
 }
@@ -110,22 +102,13 @@ pub(super) fn refusal(response: &[u8]) -> BatchRefusal {
 impl<'a> PostmarkEmail<'a> {
     fn new(item: &'a ProviderMessage, message_id: &'a str, message_stream: &'a str) -> Self {
         let message = &item.message;
-        let mut headers = vec![
-            PostmarkHeader {
-                name: "Message-ID",
-                value: message_id,
-            },
-            PostmarkHeader {
-                name: "X-PM-KeepID",
-                value: "true",
-            },
-        ];
-        headers.extend(
-            message
-                .headers
-                .iter()
-                .map(|(name, value)| PostmarkHeader { name, value }),
-        );
+        let own = [("Message-ID", message_id), ("X-PM-KeepID", "true")];
+        let headers = message.headers.iter();
+        let headers = own
+            .into_iter()
+            .chain(headers.map(|(name, value)| (*name, value.as_str())))
+            .map(|(name, value)| PostmarkHeader { name, value })
+            .collect();
         Self {
             from: &message.from,
             to: &message.to,
@@ -159,11 +142,10 @@ impl PostmarkResult {
             INACTIVE_RECIPIENT if names_another_address(&self.message, recipient) => {
                 Err(mismatched())
             }
-            code => Err(SendError::provider(
-                action_for(code, &self.message),
-                Some(code),
-                &self.message,
-            )),
+            code => {
+                let action = action_for(code, &self.message);
+                Err(SendError::provider(action, Some(code), &self.message))
+            }
         }
     }
 }

@@ -58,6 +58,7 @@ pub enum BatchOutcome {
 }
 
 /// A provider's explanation for refusing a whole call.
+#[derive(Default)]
 pub(super) struct BatchRefusal {
     pub(super) text: String,
     /// Overrides what the HTTP status says about the messages.
@@ -142,11 +143,8 @@ fn outcome_of(status: StatusCode) -> BatchOutcome {
 
 /// Whether the key, the URL or the rate is wrong, so that every other call would fail too.
 fn concerns_every_call(status: StatusCode) -> bool {
-    status.is_redirection()
-        || matches!(
-            status.as_u16(),
-            401 | 402 | 403 | 404 | 405 | 407 | 410 | 415 | 421 | 429
-        )
+    let codes = [401, 402, 403, 404, 405, 407, 410, 415, 421, 429];
+    status.is_redirection() || codes.contains(&status.as_u16())
 }
 
 /// The innermost cause. The outer causes do not say what happened.

@@ -12,13 +12,12 @@ use std::time::Duration;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::redirect::Policy;
 use reqwest::{Client, RequestBuilder, Response};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use tokio_rustls::rustls::RootCertStore;
 use url::{Host, Url};
 use uuid::Uuid;
 
 use super::provider_batch::{BatchError, BatchResults, ProviderMessage, retry_after};
-use super::provider_config::{ProviderConfig, ProviderConfigError, ProviderKind};
 use super::{postmark_api, resend_api};
 use crate::mail::trusted_roots;
 
@@ -29,6 +28,84 @@ const IDLE_CLOSE: Duration = Duration::from_secs(20);
 /// Several times 500 results of about 250 bytes. A longer response is not read to its end.
 const RESPONSE_BYTES_MAX: usize = 1024 * 1024;
 const USER_AGENT: &str = concat!("invitations/", env!("CARGO_PKG_VERSION"));
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ProviderKind {
+    /// <https://resend.com>
+    Resend,
+    /// <https://postmarkapp.com>
+    Postmark,
+}
+
+#[derive(Debug, Clone)]
+pub struct ProviderConfig {
+    pub kind: ProviderKind,
+    /// Replaces the provider's own URL.
+    pub base_url: Option<Url>,
+    pub api_key: SecretString,
+    /// For a whole call, from connecting to the last byte of the response.
+    pub timeout: Duration,
+    /// The most emails in one call.
+    pub batch_max: usize,
+    /// The Postmark message stream that emails belong to. Every Postmark server has one called `outbound`.
+    pub message_stream: String,
+    /// Certificates in PEM to trust in addition to the system's.
+    pub extra_roots_pem: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProviderConfigError {
+    /// The key and every link would cross the network unencrypted, or the URL has parts that a base URL must not have.
+    #[error(
+        "the base URL must be https, or http to this host, without user, password, query or fragment"
+    )]
+    BaseUrl,
+    #[error("a batch must hold 1 to {0} emails")]
+    BatchMax(usize),
+    #[error("the API key must not be empty and must consist of visible ASCII characters")]
+    ApiKey,
+    #[error("the trusted certificates cannot be loaded: {0}")]
+    Roots(String),
+    #[error("the HTTP client cannot be set up")]
+    Client,
+}
+
+struct ApiFacts {
+    base_url: &'static str,
+    path: &'static str,
+    /// The most emails that the provider accepts in one call.
+    batch_limit: usize,
+    batch_default: usize,
+    /// How long the provider remembers an idempotency key; `None` if it does not support keys.
+    key_retention: Option<Duration>,
+}
+
+impl ProviderKind {
+    /// The number of emails in one call without a setting.
+    pub fn batch_max_default(self) -> usize {
+        self.facts().batch_default
+    }
+
+    fn facts(self) -> ApiFacts {
+        match self {
+            Self::Resend => ApiFacts {
+                base_url: "https://api.resend.com",
+                path: "/emails/batch",
+                batch_limit: 100,
+                batch_default: 100,
+                key_retention: Some(Duration::from_hours(24)),
+            },
+            Self::Postmark => ApiFacts {
+                base_url: "https://api.postmarkapp.com",
+                path: "/email/batch",
+                batch_limit: 500,
+                // Small: without idempotency keys, a call whose response is lost may reach all its recipients twice.
+                batch_default: 50,
+                key_retention: None,
+            },
+        }
+    }
+}
 
 /// A configured provider. Cheap to clone; clones share their connections.
 #[derive(Clone)]
@@ -117,13 +194,11 @@ impl ProviderTransport {
     }
 
     fn request(&self, key: Uuid, messages: &[ProviderMessage]) -> RequestBuilder {
-        let request = self
-            .0
-            .client
-            .post(self.0.url.clone())
-            .header(CONTENT_TYPE, "application/json");
-        let authorization = self.0.authorization.clone();
-        match self.0.kind {
+        let endpoint = &self.0;
+        let request = endpoint.client.post(endpoint.url.clone());
+        let request = request.header(CONTENT_TYPE, "application/json");
+        let authorization = endpoint.authorization.clone();
+        match endpoint.kind {
             ProviderKind::Resend => request
                 .header(AUTHORIZATION, authorization)
                 .header(resend_api::KEY_HEADER, key.to_string())
@@ -132,7 +207,7 @@ impl ProviderTransport {
             ProviderKind::Postmark => request
                 .header(ACCEPT, "application/json")
                 .header(postmark_api::TOKEN_HEADER, authorization)
-                .body(postmark_api::body(messages, &self.0.message_stream)),
+                .body(postmark_api::body(messages, &endpoint.message_stream)),
         }
     }
 }
@@ -168,11 +243,8 @@ fn client(base_url: &Url, config: &ProviderConfig) -> Result<Client, ProviderCon
 
 async fn read(mut response: Response) -> Result<Vec<u8>, BatchError> {
     let mut body = Vec::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| BatchError::without_response(&error))?
-    {
+    let failed = |error| BatchError::without_response(&error);
+    while let Some(chunk) = response.chunk().await.map_err(failed)? {
         if body.len() + chunk.len() > RESPONSE_BYTES_MAX {
             return Err(BatchError::unknown("the answer is too long"));
         }
@@ -193,18 +265,14 @@ fn authorization(kind: ProviderKind, api_key: &str) -> Option<HeaderValue> {
 }
 
 fn is_base_url(url: &Url) -> bool {
-    let is_this_host = match url.host() {
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        Some(Host::Domain(name)) => name == "localhost",
-        None => false,
+    let is_safe = match (url.scheme(), url.host()) {
+        ("https", _) | ("http", Some(Host::Domain("localhost"))) => true,
+        ("http", Some(Host::Ipv4(address))) => address.is_loopback(),
+        ("http", Some(Host::Ipv6(address))) => address.is_loopback(),
+        _ => false,
     };
-    let is_safe = url.scheme() == "https" || (url.scheme() == "http" && is_this_host);
-    let is_bare = url.username().is_empty()
-        && url.password().is_none()
-        && url.query().is_none()
-        && url.fragment().is_none();
-    is_safe && is_bare
+    let is_bare = url.username().is_empty() && url.password().is_none();
+    is_safe && is_bare && url.query().is_none() && url.fragment().is_none()
 }
 
 fn with_path(mut base_url: Url, path: &str) -> Url {

@@ -27,12 +27,10 @@ struct ResendEmail<'a> {
     subject: &'a str,
     html: &'a str,
     text: &'a str,
-    headers: ResendHeaders<'a>,
+    #[serde(serialize_with = "as_object")]
+    headers: Vec<(&'a str, &'a str)>,
     tags: [ResendTag; 2],
 }
-
-/// A JSON object with a fixed order, so that the same message gives the same bytes.
-struct ResendHeaders<'a>(Vec<(&'a str, &'a str)>);
 
 /// Resend allows ASCII letters, digits, `_` and `-`. Ids and numbers need no others.
 #[derive(Serialize)]
@@ -126,38 +124,28 @@ pub(super) fn refusal(status: u16, response: &[u8]) -> BatchRefusal {
 impl<'a> ResendEmail<'a> {
     fn new(item: &'a ProviderMessage) -> Self {
         let message = &item.message;
-        let mut headers = vec![(ENTITY_HEADER, message.message_id.as_str())];
-        headers.extend(
-            message
-                .headers
-                .iter()
-                .map(|(name, value)| (*name, value.as_str())),
-        );
+        let tag = |name, value| ResendTag { name, value };
+        let headers = message.headers.iter();
+        let headers = headers.map(|(name, value)| (*name, value.as_str()));
+        let entity = (ENTITY_HEADER, message.message_id.as_str());
         Self {
             from: &message.from,
             to: [&message.to],
             subject: &message.subject,
             html: &message.html,
             text: &message.text,
-            headers: ResendHeaders(headers),
+            headers: [entity].into_iter().chain(headers).collect(),
             tags: [
-                ResendTag {
-                    name: "invitation_id",
-                    value: item.reference.invitation_id.to_string(),
-                },
-                ResendTag {
-                    name: "send_seq",
-                    value: item.reference.send_seq.to_string(),
-                },
+                tag("invitation_id", item.reference.invitation_id.to_string()),
+                tag("send_seq", item.reference.send_seq.to_string()),
             ],
         }
     }
 }
 
-impl Serialize for ResendHeaders<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().copied())
-    }
+/// A JSON object with a fixed order, so that the same message gives the same bytes.
+fn as_object<S: Serializer>(headers: &[(&str, &str)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(headers.iter().copied())
 }
 
 /// An email that Resend finds invalid stays invalid. The sender is the same in every email, so its fault concerns the

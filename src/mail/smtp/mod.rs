@@ -1,13 +1,12 @@
 //! SMTP: one relay, one session per connection, one email at a time.
 //!
-//! `smtp_config` holds the settings. `smtp_session` keeps one connection between emails; `relay_connect` opens it over a `relay_stream`, and `relay_connection` sends the
-//! commands. `relay_reply` and `reply_rules` decide what a reply means.
+//! `smtp_config` holds the settings. `smtp_session` keeps one connection between emails; `relay_connect` opens it over
+//! a `relay_stream`, and `relay_connection` sends the commands. `relay_reply` decides what a reply means.
 
 mod relay_connect;
 mod relay_connection;
 pub(super) mod relay_reply;
 mod relay_stream;
-mod reply_rules;
 mod smtp_config;
 mod smtp_session;
 

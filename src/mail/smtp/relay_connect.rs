@@ -19,8 +19,9 @@ use crate::mail::send_error::{FailureAction, SendError, SendStage};
 pub(super) async fn connect(
     endpoint: &RelayEndpoint,
 ) -> Result<(AsyncSmtpConnection, bool), SendError> {
-    let timeouts = &endpoint.timeouts;
-    let tcp = dial(&endpoint.host, endpoint.port, timeouts.connect).await?;
+    let config = &endpoint.config;
+    let timeouts = &config.timeouts;
+    let tcp = dial(&config.host, config.port, timeouts.connect).await?;
     let stream: Box<dyn AsyncTokioStream> = match &endpoint.tls {
         RelayTls::None => Box::new(tcp),
         RelayTls::StartTls(_) => Box::new(RelayStream::LineByLine {
@@ -29,7 +30,9 @@ pub(super) async fn connect(
         }),
         RelayTls::Implicit { connector, name } => {
             let handshake = connector.connect(name.clone(), tcp);
-            let tls = within(timeouts.command, SendStage::Tls, handshake).await?;
+            let outcome = timeout(timeouts.command, handshake).await;
+            let tls = outcome.map_err(|_| SendError::timed_out(SendStage::Tls))?;
+            let tls = tls.map_err(|error| handshake_failure(&error))?;
             Box::new(RelayStream::ImplicitTls(Box::new(tls)))
         }
     };
@@ -43,10 +46,10 @@ pub(super) async fn connect(
         let upgrade = connection.starttls(parameters.clone(), &endpoint.hello);
         within(timeouts.command, SendStage::Tls, upgrade).await?;
     }
-    let is_pipelining = endpoint.pipelining && offers_pipelining(&mut connection, endpoint).await?;
-    if let Some(credentials) = &endpoint.credentials {
+    let is_pipelining = config.pipelining && offers_pipelining(&mut connection, endpoint).await?;
+    if let Some(credentials) = endpoint.credentials() {
         let mechanisms = [Mechanism::Plain, Mechanism::Login];
-        let authentication = connection.auth(&mechanisms, credentials);
+        let authentication = connection.auth(&mechanisms, &credentials);
         let response = within(timeouts.command, SendStage::Auth, authentication).await?;
         check_code(SendStage::Auth, &[235], &response).map_err(|failure| failure.error)?;
     }
@@ -60,7 +63,8 @@ async fn offers_pipelining(
     endpoint: &RelayEndpoint,
 ) -> Result<bool, SendError> {
     let hello = connection.command(Ehlo::new(endpoint.hello.clone()));
-    let response = match within(endpoint.timeouts.command, SendStage::Greeting, hello).await {
+    let response = match within(endpoint.config.timeouts.command, SendStage::Greeting, hello).await
+    {
         Ok(response) => response,
         Err(error) if error.reply_code.is_some_and(|code| code != 421) => return Ok(false),
         Err(error) => return Err(error),
@@ -74,18 +78,16 @@ async fn offers_pipelining(
 /// Resolves a host name and tries each of its addresses, each within `limit`.
 async fn dial(host: &str, port: u16, limit: Duration) -> Result<TcpStream, SendError> {
     let failure = |text: &str| SendError::fault(FailureAction::PauseLane, SendStage::Connect, text);
-    let addresses = timeout(limit, lookup_host((host, port)))
-        .await
-        .map_err(|_| failure("the host name was not resolved in time"))?
-        .map_err(|_| failure("the host name was not resolved"))?;
+    let addresses = timeout(limit, lookup_host((host, port))).await;
+    let addresses = addresses.map_err(|_| failure("the host name was not resolved in time"))?;
+    let addresses = addresses.map_err(|_| failure("the host name was not resolved"))?;
     let mut last = failure("the host name has no address");
     for address in addresses {
         match timeout(limit, TcpStream::connect(address)).await {
             Ok(Ok(stream)) => {
                 // Without this the final dot waits 40 ms for the acknowledgement of the body.
-                stream
-                    .set_nodelay(true)
-                    .map_err(|error| failure(&error.to_string()))?;
+                let nodelay = stream.set_nodelay(true);
+                nodelay.map_err(|error| failure(&error.to_string()))?;
                 return Ok(stream);
             }
             Ok(Err(error)) => last = failure(&error.to_string()),
@@ -96,39 +98,21 @@ async fn dial(host: &str, port: u16, limit: Duration) -> Result<TcpStream, SendE
 }
 
 /// Runs one step of the opening within `limit`.
-async fn within<T, E: Into<OpeningError>>(
+async fn within<T>(
     limit: Duration,
     stage: SendStage,
-    step: impl Future<Output = Result<T, E>>,
+    step: impl Future<Output = Result<T, SmtpError>>,
 ) -> Result<T, SendError> {
-    match timeout(limit, step).await {
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(error)) => Err(match error.into() {
-            OpeningError::Smtp(error) => failure_of(stage, &error).error,
-            OpeningError::Io(error) if blames_certificate(&error) => {
-                SendError::misconfigured(stage, &error.to_string())
-            }
-            OpeningError::Io(error) => {
-                SendError::fault(FailureAction::PauseLane, stage, &error.to_string())
-            }
-        }),
-        Err(_) => Err(SendError::timed_out(stage)),
-    }
+    let outcome = timeout(limit, step).await;
+    let outcome = outcome.map_err(|_| SendError::timed_out(stage))?;
+    outcome.map_err(|error| failure_of(stage, &error).error)
 }
 
-enum OpeningError {
-    Smtp(SmtpError),
-    Io(io::Error),
-}
-
-impl From<SmtpError> for OpeningError {
-    fn from(error: SmtpError) -> Self {
-        Self::Smtp(error)
-    }
-}
-
-impl From<io::Error> for OpeningError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error)
+fn handshake_failure(error: &io::Error) -> SendError {
+    let text = error.to_string();
+    if blames_certificate(error) {
+        SendError::misconfigured(SendStage::Tls, &text)
+    } else {
+        SendError::fault(FailureAction::PauseLane, SendStage::Tls, &text)
     }
 }

@@ -80,10 +80,9 @@ impl RelayConnection {
         }
         if self.has_unexpected_input() {
             // Otherwise this input would be taken for the reply to a message that the server has not read.
-            return Err(RelayFailure::out_of_step(SendError::broken(
-                SendStage::Data,
-                "the server sent something or closed the connection before the message",
-            )));
+            let text = "the server sent something or closed the connection before the message";
+            let error = SendError::broken(SendStage::Data, text);
+            return Err(RelayFailure::out_of_step(error));
         }
         let response = self.send_body(message.bytes(), timeouts.body).await?;
         self.is_reset_due = false;
@@ -126,24 +125,19 @@ impl RelayConnection {
             expected,
             timeout,
         };
-        let mut commands = Vec::with_capacity(4);
-        if self.is_reset_due {
-            let reset = "RSET\r\n".to_owned();
-            commands.push(command(
-                SendStage::MailFrom,
-                reset,
-                &[250][..],
-                timeouts.command,
-            ));
-        }
+        let reset = "RSET\r\n".to_owned();
         let mail = Mail::new(message.from().cloned(), Vec::new()).to_string();
         let rcpt = Rcpt::new(message.recipient().clone(), Vec::new()).to_string();
-        commands.extend([
+        let mut commands = vec![
+            command(SendStage::MailFrom, reset, &[250][..], timeouts.command),
             command(SendStage::MailFrom, mail, &[250], timeouts.command),
             // 251: the recipient is not local and the server forwards (RFC 5321 §4.2.3).
             command(SendStage::RcptTo, rcpt, &[250, 251], timeouts.command),
             command(SendStage::Data, Data.to_string(), &[354], timeouts.data),
-        ]);
+        ];
+        if !self.is_reset_due {
+            commands.remove(0);
+        }
         commands
     }
 

@@ -1,10 +1,10 @@
 //! The settings of a relay, and the same settings checked and prepared once at start.
 
-use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lettre::transport::smtp::Error as SmtpError;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, TlsParameters};
 use lettre::transport::smtp::extension::ClientId;
@@ -40,7 +40,6 @@ pub struct SmtpTimeouts {
     pub body: Duration,
 }
 
-/// How long a connection is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SmtpLimits {
     /// Relays close connections that sent many messages.
@@ -51,7 +50,6 @@ pub struct SmtpLimits {
     pub idle_close: Duration,
 }
 
-/// A relay and how to talk to it.
 #[derive(Debug, Clone)]
 pub struct SmtpConfig {
     /// Host name or IP address.
@@ -71,7 +69,6 @@ pub struct SmtpConfig {
     pub limits: SmtpLimits,
 }
 
-/// Why a configuration is refused at start.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SmtpConfigError {
     /// A password would cross the network unencrypted.
@@ -118,14 +115,9 @@ impl Default for SmtpLimits {
 
 /// What every connection to a relay needs.
 pub(super) struct RelayEndpoint {
-    pub(super) host: String,
-    pub(super) port: u16,
+    pub(super) config: SmtpConfig,
     pub(super) tls: RelayTls,
-    pub(super) credentials: Option<Credentials>,
     pub(super) hello: ClientId,
-    pub(super) pipelining: bool,
-    pub(super) timeouts: SmtpTimeouts,
-    pub(super) limits: SmtpLimits,
 }
 
 /// `lettre` performs STARTTLS and needs the parameters in its own form. Implicit TLS wraps the stream before `lettre`
@@ -146,66 +138,53 @@ impl RelayEndpoint {
             return Err(SmtpConfigError::CredentialsWithoutTls);
         }
         Ok(Self {
-            tls: RelayTls::prepare(&config)?,
+            tls: RelayTls::new(&config)?,
             hello: client_id(&config.hello_name).ok_or(SmtpConfigError::HelloName)?,
-            credentials: config.credentials.map(|(user, password)| {
-                Credentials::new(user, password.expose_secret().to_owned())
-            }),
-            host: config.host,
-            port: config.port,
-            pipelining: config.pipelining,
-            timeouts: config.timeouts,
-            limits: config.limits,
+            config,
         })
+    }
+
+    pub(super) fn credentials(&self) -> Option<Credentials> {
+        let (user, password) = self.config.credentials.clone()?;
+        Some(Credentials::new(user, password.expose_secret().to_owned()))
     }
 }
 
 /// The hello name becomes part of a command line, so only a host name or an IP address is accepted.
 fn client_id(name: &str) -> Option<ClientId> {
+    let is_label_byte = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(is_label_byte);
     match name.parse() {
-        Ok(IpAddr::V4(address)) => return Some(ClientId::Ipv4(address)),
-        Ok(IpAddr::V6(address)) => return Some(ClientId::Ipv6(address)),
-        Err(_) => {}
+        Ok(IpAddr::V4(address)) => Some(ClientId::Ipv4(address)),
+        Ok(IpAddr::V6(address)) => Some(ClientId::Ipv6(address)),
+        Err(_) => (name.len() <= 253 && name.split('.').all(is_label))
+            .then(|| ClientId::Domain(name.to_owned())),
     }
-    let is_label = |label: &str| {
-        !label.is_empty()
-            && label
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
-    (name.len() <= 253 && name.split('.').all(is_label)).then(|| ClientId::Domain(name.to_owned()))
 }
 
 impl RelayTls {
     /// Loads the trusted certificates and checks that a certificate can name the host.
-    pub(super) fn prepare(config: &SmtpConfig) -> Result<Self, SmtpConfigError> {
-        match config.tls {
-            SmtpTls::None => Ok(Self::None),
-            SmtpTls::StartTls => start_tls(config).map(Self::StartTls),
-            SmtpTls::Implicit => {
-                let roots = trusted_roots::load(config.extra_roots_pem.as_deref());
-                let client = roots.and_then(trusted_roots::client_config);
-                let client = client.map_err(SmtpConfigError::Roots)?;
-                let connector = TlsConnector::from(Arc::new(client));
-                let name = server_name(&config.host)?;
-                Ok(Self::Implicit { connector, name })
-            }
+    fn new(config: &SmtpConfig) -> Result<Self, SmtpConfigError> {
+        if config.tls == SmtpTls::None {
+            return Ok(Self::None);
         }
+        let name = ServerName::try_from(config.host.clone()).map_err(|_| SmtpConfigError::Host)?;
+        let extra_roots = config.extra_roots_pem.as_deref();
+        if config.tls == SmtpTls::StartTls {
+            return start_tls(&config.host, extra_roots)
+                .map(Self::StartTls)
+                .map_err(|error| SmtpConfigError::Roots(error.to_string()));
+        }
+        let client = trusted_roots::load(extra_roots).and_then(trusted_roots::client_config);
+        let connector = TlsConnector::from(Arc::new(client.map_err(SmtpConfigError::Roots)?));
+        Ok(Self::Implicit { connector, name })
     }
 }
 
-fn server_name(host: &str) -> Result<ServerName<'static>, SmtpConfigError> {
-    ServerName::try_from(host.to_owned()).map_err(|_| SmtpConfigError::Host)
-}
-
-fn start_tls(config: &SmtpConfig) -> Result<TlsParameters, SmtpConfigError> {
-    let roots_error = |error: &dyn fmt::Display| SmtpConfigError::Roots(error.to_string());
-    server_name(&config.host)?;
-    let mut parameters = TlsParameters::builder(config.host.clone());
-    if let Some(pem) = &config.extra_roots_pem {
-        let certificate =
-            Certificate::from_pem(pem.as_bytes()).map_err(|error| roots_error(&error))?;
-        parameters = parameters.add_root_certificate(certificate);
+fn start_tls(host: &str, extra_roots: Option<&str>) -> Result<TlsParameters, SmtpError> {
+    let mut parameters = TlsParameters::builder(host.to_owned());
+    if let Some(pem) = extra_roots {
+        parameters = parameters.add_root_certificate(Certificate::from_pem(pem.as_bytes())?);
     }
-    parameters.build().map_err(|error| roots_error(&error))
+    parameters.build()
 }

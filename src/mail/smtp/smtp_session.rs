@@ -49,17 +49,14 @@ impl SmtpSession {
             Some(connection) => connection,
             None => RelayConnection::open(&self.endpoint).await?,
         };
-        let timeouts = &self.endpoint.timeouts;
+        let timeouts = &self.endpoint.config.timeouts;
         let mut outcome = connection.deliver(message, timeouts).await;
         if is_reused && matches!(&outcome, Err(failure) if was_closed_while_idle(failure)) {
             connection = RelayConnection::open(&self.endpoint).await?;
             outcome = connection.deliver(message, timeouts).await;
         }
-        let is_usable = match &outcome {
-            Ok(_) => true,
-            Err(failure) => failure.connection == ConnectionState::InStep,
-        };
-        if is_usable {
+        let failed = outcome.as_ref().err();
+        if failed.is_none_or(|failure| failure.connection == ConnectionState::InStep) {
             self.idle = Some(connection);
         }
         // Whole addresses are masked already. A reply may also quote the local part alone, which is known here.
@@ -78,7 +75,7 @@ impl SmtpSession {
     /// When the idle connection is due to be closed; `None` without one.
     pub fn idle_deadline(&self) -> Option<Instant> {
         let idle = self.idle.as_ref()?;
-        Some(idle.used_at() + self.endpoint.limits.idle_close)
+        Some(idle.used_at() + self.endpoint.config.limits.idle_close)
     }
 
     /// Sends QUIT and closes the connection, within two seconds.
@@ -90,7 +87,7 @@ impl SmtpSession {
 
     async fn take_idle(&mut self) -> Option<RelayConnection> {
         let mut connection = self.idle.take()?;
-        if connection.is_reusable(&self.endpoint.limits) {
+        if connection.is_reusable(&self.endpoint.config.limits) {
             return Some(connection);
         }
         connection.quit().await;
@@ -106,12 +103,7 @@ fn was_closed_while_idle(failure: &RelayFailure) -> bool {
 
 impl fmt::Debug for SmtpTransport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "SmtpTransport({}:{})", self.0.host, self.0.port)
-    }
-}
-
-impl fmt::Debug for SmtpSession {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "SmtpSession({})", self.endpoint.host)
+        let SmtpConfig { host, port, .. } = &self.0.config;
+        write!(formatter, "SmtpTransport({host}:{port})")
     }
 }

@@ -1,16 +1,19 @@
 //! All locales, compiled into the layouts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+use mrml::prelude::render::RenderOptions;
 
-use super::layout;
-use super::locale_file::Locale;
+use super::locale_file::{CONTENT_NAMES, Locale, placeholder_errors};
 use super::template_error::{TemplateError, TemplateErrors};
 use super::template_files::{LAYOUT_MJML, LAYOUT_TEXT, LOCALE_SUFFIX, TemplateFiles};
 
 /// The locale that is used if no other fits.
 const LOCALE_FALLBACK: &str = "en";
+/// The values of a locale, besides its sentences, that a layout can use.
+const LOCALE_NAMES: [&str; 3] = ["direction", "language", "start"];
+
 /// The scripts and regions of language tags whose readers do not read simplified characters.
 const TRADITIONAL_CHINESE: [&str; 4] = ["hant", "tw", "hk", "mo"];
 
@@ -32,7 +35,11 @@ impl Templates {
     }
 
     pub(super) fn compile(files: &TemplateFiles) -> Result<Self, TemplateErrors> {
-        let mut errors = layout::errors(files);
+        // Before the sentences are inserted, so that an error in a layout is reported once.
+        let mut errors: Vec<_> = [&files.mjml, &files.text]
+            .into_iter()
+            .flat_map(|layout| placeholder_errors(&layout.name, &layout.text, CONTENT_NAMES))
+            .collect();
         let needed = sentence_names(files);
         // A locale may have every sentence of the built-in layouts, even if a replaced layout does not use it.
         let embedded = TemplateFiles::embedded();
@@ -67,15 +74,12 @@ impl Templates {
         let is_other_script = |tag: &str| {
             language == "zh" && is_traditional_chinese(&wanted) && !is_traditional_chinese(tag)
         };
-        let of_same_language = || {
-            self.locales
-                .iter()
-                .find(|(tag, _)| tag.split('-').next() == Some(language) && !is_other_script(tag))
-                .map(|(_, locale)| locale)
-        };
+        let is_same_language =
+            |tag: &str| tag.split('-').next() == Some(language) && !is_other_script(tag);
+        let of_same_language = || self.locales.iter().find(|(tag, _)| is_same_language(tag));
         self.locales
             .get(&wanted)
-            .or_else(of_same_language)
+            .or_else(|| of_same_language().map(|(_, locale)| locale))
             .or_else(|| self.locales.get(LOCALE_FALLBACK))
             .expect("compile() requires the fallback")
     }
@@ -94,10 +98,13 @@ impl Templates {
     }
 }
 
+/// The names of the sentences that the layouts use.
 fn sentence_names(files: &TemplateFiles) -> BTreeSet<&str> {
-    [&files.mjml, &files.text]
-        .into_iter()
-        .flat_map(|file| layout::sentence_names(&file.text))
+    let layouts = [&files.mjml.text, &files.text.text].into_iter();
+    layouts
+        .flat_map(|layout| layout.split("[[").skip(1))
+        .filter_map(|rest| rest.split_once("]]").map(|(name, _)| name))
+        .filter(|name| !LOCALE_NAMES.contains(name))
         .collect()
 }
 
@@ -109,7 +116,8 @@ fn environment(
     let mut environment = Environment::new();
     environment.set_undefined_behavior(UndefinedBehavior::Strict);
     environment.set_auto_escape_callback(|name| {
-        if name.ends_with("html") {
+        let is_html = name.ends_with("html");
+        if is_html {
             AutoEscape::Html
         } else {
             AutoEscape::None
@@ -118,7 +126,7 @@ fn environment(
     let mut errors = Vec::new();
     for locale in locales.values() {
         let mjml = locale.insert_into(&files.mjml.text);
-        let html = layout::html(&mjml).unwrap_or_else(|reason| {
+        let html = compile_mjml(&mjml).unwrap_or_else(|reason| {
             errors.push(TemplateError::new(files.mjml.name.clone(), &reason));
             String::new()
         });
@@ -138,6 +146,18 @@ fn environment(
         }
     }
     TemplateErrors::none_or(errors, environment)
+}
+
+fn compile_mjml(mjml: &str) -> Result<String, String> {
+    let options = RenderOptions {
+        disable_comments: true,
+        social_icon_origin: None,
+        // Empty: with the default fonts a font server learns who opens which email.
+        fonts: HashMap::new(),
+    };
+    let parsed = mrml::parse(mjml).map_err(|error| error.to_string())?;
+    let html = parsed.element.render(&options);
+    html.map_err(|error| error.to_string())
 }
 
 fn template_name(locale: &Locale, part: &str) -> String {

@@ -129,9 +129,9 @@ fn mail_link(address: &EmailAddress) -> Value {
     let mailbox = address.mailbox();
     let (local, domain) = mailbox.split_once('@').unwrap_or_default();
     let local: String = byte_serialize(local.as_bytes()).collect();
+    let text = HtmlEscape(mailbox);
     Value::from_safe_string(format!(
-        "<a href=\"mailto:{local}@{domain}\" dir=\"ltr\">{}</a>",
-        HtmlEscape(mailbox)
+        "<a href=\"mailto:{local}@{domain}\" dir=\"ltr\">{text}</a>"
     ))
 }
 

@@ -2,13 +2,38 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use minijinja::Environment;
 use serde::Deserialize;
 
-use super::layout::{CONTENT_NAMES, placeholder_errors};
 use super::template_error::TemplateError;
 use super::template_files::{LOCALE_SUFFIX, TemplateFile};
 use crate::domain::locale;
 
+/// The placeholders of sentences and layouts.
+pub(super) const CONTENT_NAMES: &[&str] = &[
+    "address",
+    "colors.accent",
+    "colors.accent_dark",
+    "colors.button",
+    "colors.button_edge",
+    "colors.button_edge_dark",
+    "colors.button_text",
+    "colors.link",
+    "colors.link_dark",
+    "expires",
+    "expires_day",
+    "inviter",
+    "is_reminder",
+    "link",
+    "logo_alt",
+    "logo_url",
+    "note_lines",
+    "organization",
+    "role",
+    "sender",
+    "support_email",
+    "unsubscribe_url",
+];
 /// The placeholders of dates.
 const DATE_NAMES: &[&str] = &["weekday", "day", "month", "year", "time"];
 /// The placeholders of subjects.
@@ -69,17 +94,14 @@ impl Locale {
     ) -> Vec<TemplateError> {
         let file = format!("{}{LOCALE_SUFFIX}", self.language);
         let mut errors = Vec::new();
-        for name in needed {
-            if !self.sentences.contains_key(*name) {
-                let reason = format!("the sentence {name} is missing");
-                errors.push(TemplateError::new(file.as_str(), &reason));
-            }
+        let given: BTreeSet<&str> = self.sentences.keys().map(String::as_str).collect();
+        for name in needed - &given {
+            let reason = format!("the sentence {name} is missing");
+            errors.push(TemplateError::new(file.as_str(), &reason));
         }
-        for name in self.sentences.keys() {
-            if !needed.contains(name.as_str()) && !known.contains(name.as_str()) {
-                let reason = format!("no layout has a place for the sentence {name}");
-                errors.push(TemplateError::new(file.as_str(), &reason));
-            }
+        for name in &(&given - needed) - known {
+            let reason = format!("no layout has a place for the sentence {name}");
+            errors.push(TemplateError::new(file.as_str(), &reason));
         }
         let mut check = |name: &str, text: &str, names: &[&str]| {
             let place = format!("{file}, {name}");
@@ -110,4 +132,20 @@ impl Locale {
                 layout.replace(&format!("[[{name}]]"), sentence)
             })
     }
+}
+
+/// The errors of a template that may use these placeholders.
+pub(super) fn placeholder_errors(place: &str, text: &str, names: &[&str]) -> Vec<TemplateError> {
+    let environment = Environment::new();
+    let template = match environment.template_from_str(text) {
+        Ok(template) => template,
+        // The error may quote the template, which contains no personal data.
+        Err(error) => return vec![TemplateError::new(place, &error)],
+    };
+    let found: BTreeSet<String> = template.undeclared_variables(true).into_iter().collect();
+    found
+        .into_iter()
+        .filter(|name| !names.contains(&name.as_str()))
+        .map(|name| TemplateError::new(place, &format!("the placeholder {name} is unknown")))
+        .collect()
 }

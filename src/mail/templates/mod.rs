@@ -4,13 +4,12 @@
 //! layouts and MJML becomes HTML. Rendering an email is then one pass of `minijinja`, which is strict about missing
 //! values and escapes only in HTML. Nothing is loaded from the network, except the logo of an organization that has one.
 //!
-//! In reading order: `template_files` finds the files, `locale_file` and `layout` check them, `compiled_templates`
-//! compiles them, `email_rendering` renders an email with the colors of `palette`, and `template_check` renders every
+//! In reading order: `template_files` finds the files, `locale_file` checks them, `compiled_templates` compiles them,
+//! `email_rendering` renders an email with the colors of `palette`, and `template_check` renders every
 //! combination before the first email is sent.
 
 mod compiled_templates;
 mod email_rendering;
-mod layout;
 mod locale_file;
 mod palette;
 mod template_check;

@@ -50,8 +50,12 @@ impl Palette {
                 ..Self::new(Some(BLUE))
             };
         };
-        let border = visible_on(BACKGROUND, brand, BORDER);
-        let border_dark = visible_on(BACKGROUND_DARK, brand, BORDER_DARK);
+        let brand_on = |background: Color, contrast_min, otherwise| {
+            let is_enough = brand.contrast(background) >= contrast_min;
+            if is_enough { brand } else { otherwise }
+        };
+        let border = brand_on(BACKGROUND, BUTTON_CONTRAST_MIN, BORDER);
+        let border_dark = brand_on(BACKGROUND_DARK, BUTTON_CONTRAST_MIN, BORDER_DARK);
         Self {
             button: brand,
             button_text: text_on(brand),
@@ -59,8 +63,8 @@ impl Palette {
             button_edge_dark: border_dark,
             accent: border,
             accent_dark: border_dark,
-            link: readable_on(BACKGROUND, brand, BLUE_LINK),
-            link_dark: readable_on(BACKGROUND_DARK, brand, BLUE_LINK_DARK),
+            link: brand_on(BACKGROUND, TEXT_CONTRAST_MIN, BLUE_LINK),
+            link_dark: brand_on(BACKGROUND_DARK, TEXT_CONTRAST_MIN, BLUE_LINK_DARK),
         }
     }
 
@@ -85,22 +89,6 @@ fn text_on(button: Color) -> Color {
         WHITE
     } else {
         NEARLY_BLACK
-    }
-}
-
-fn readable_on(background: Color, wanted: Color, otherwise: Color) -> Color {
-    if wanted.contrast(background) >= TEXT_CONTRAST_MIN {
-        wanted
-    } else {
-        otherwise
-    }
-}
-
-fn visible_on(background: Color, wanted: Color, otherwise: Color) -> Color {
-    if wanted.contrast(background) >= BUTTON_CONTRAST_MIN {
-        wanted
-    } else {
-        otherwise
     }
 }
 

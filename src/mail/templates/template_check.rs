@@ -23,6 +23,11 @@ const LINK: &str = "https://app.example.com/join?a=1&b=2#token=inv1_example";
 const UNSUBSCRIBE_URL: &str = "https://mail.example.com/u/example?a=1&b=2";
 const EXPIRES_AT: OffsetDateTime = datetime!(2026-12-22 18:48 UTC);
 
+/// Each kind of email, and the name of its subject.
+const KINDS: [(EmailKind, &str); 2] = [
+    (EmailKind::Invitation, "subject"),
+    (EmailKind::Reminder, "subject_reminder"),
+];
 /// The number of things that an email may have or lack.
 const OPTIONS: u32 = 6;
 
@@ -35,17 +40,14 @@ impl Templates {
     pub fn with_folder(folder: &Path) -> Result<Self, TemplateErrors> {
         let mut files = TemplateFiles::embedded();
         let mut errors = files.overlay(folder);
-        match Self::compile(&files) {
-            Ok(compiled) if errors.is_empty() => {
-                compiled.check()?;
-                Ok(compiled)
-            }
-            Ok(_) => Err(TemplateErrors::new(errors)),
-            Err(others) => {
-                errors.extend(others.0);
-                Err(TemplateErrors::new(errors))
-            }
+        let compiled = Self::compile(&files);
+        if let Err(others) = &compiled {
+            errors.extend(others.0.iter().cloned());
         }
+        TemplateErrors::none_or(errors, ())?;
+        let compiled = compiled?;
+        compiled.check()?;
+        Ok(compiled)
     }
 
     /// Renders every locale in every combination of options.
@@ -60,11 +62,7 @@ impl Templates {
             for combination in 0..1 << OPTIONS {
                 let has = |option: u32| combination & 1 << option != 0;
                 let email = InvitationEmail {
-                    kind: if has(2) {
-                        EmailKind::Reminder
-                    } else {
-                        EmailKind::Invitation
-                    },
+                    kind: KINDS[usize::from(has(2))].0,
                     brand: Brand {
                         logo_url: full.logo_url.clone().filter(|_| has(0)),
                         color: full.color.filter(|_| has(0)),
@@ -119,10 +117,8 @@ fn email_errors(
         errors.push(error(LAYOUT_MJML, "the link is missing"));
     }
     if rendered.html.len() > HTML_BYTES_MAX {
-        errors.push(error(
-            LAYOUT_MJML,
-            "the HTML is over 102 KiB, which Gmail cuts off",
-        ));
+        let reason = "the HTML is over 102 KiB, which Gmail cuts off";
+        errors.push(error(LAYOUT_MJML, reason));
     }
     if !rendered.text.lines().any(|line| line == LINK) {
         errors.push(error(LAYOUT_TEXT, "the link is not on a line of its own"));
@@ -132,12 +128,8 @@ fn email_errors(
 
 /// Checks that the subjects leave room for the organization's name, in every month.
 fn subject_errors(templates: &Templates, locale: &Locale) -> Vec<TemplateError> {
-    let kinds = [
-        (EmailKind::Invitation, "subject"),
-        (EmailKind::Reminder, "subject_reminder"),
-    ];
     let mut errors = Vec::new();
-    for (kind, name) in kinds {
+    for (kind, name) in KINDS {
         for month in 0..12 {
             let email = InvitationEmail {
                 kind,

@@ -74,21 +74,16 @@ impl TemplateFiles {
         };
         let mut errors = Vec::new();
         for entry in entries {
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(error) => {
-                    errors.push(folder_error(error));
-                    continue;
+            let added = entry.map_err(folder_error).and_then(|entry| {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if name.starts_with('.') {
+                    return Ok(());
                 }
-            };
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with('.') {
-                continue;
-            }
-            match read(&entry.path(), &name) {
-                Ok(text) => self.replace(name, text),
-                Err(error) => errors.push(error),
-            }
+                let text = read(&entry.path(), &name)?;
+                self.replace(name, text);
+                Ok(())
+            });
+            errors.extend(added.err());
         }
         errors
     }

@@ -45,7 +45,7 @@ async fn a_wrong_password_is_a_misconfiguration_of_the_lane() {
         (FailureAction::PauseLane, SendStage::Auth)
     );
     assert_eq!(error.reply_code, Some(535));
-    assert!(error.is_misconfiguration());
+    assert!(error.is_misconfiguration);
     assert!(!format!("{error:?}").contains(PASSWORD));
 }
 
@@ -61,7 +61,7 @@ async fn no_password_is_sent_without_tls() {
         (error.action, error.stage),
         (FailureAction::PauseLane, SendStage::Tls)
     );
-    assert!(error.is_misconfiguration());
+    assert!(error.is_misconfiguration);
     assert_eq!(relay.connections()[0].verbs, ["EHLO"]);
 
     let mut config = smtp_config(&relay, SmtpTls::None);
@@ -112,7 +112,7 @@ async fn an_untrusted_misnamed_or_expired_certificate_is_refused() {
             );
             let is_explained = error.text.starts_with("invalid peer certificate");
             assert!(is_explained, "{}", error.text);
-            assert!(error.is_misconfiguration());
+            assert!(error.is_misconfiguration);
         }
         assert!(relay.received().is_empty());
     }
@@ -141,7 +141,7 @@ async fn a_failure_of_the_relay_is_not_a_misconfiguration() {
             (error.action, error.stage),
             (FailureAction::PauseLane, stage)
         );
-        assert!(!error.is_misconfiguration(), "{error}");
+        assert!(!error.is_misconfiguration, "{error}");
     }
 }
 

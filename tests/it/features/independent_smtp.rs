@@ -197,7 +197,7 @@ async fn the_refusals_of_an_independent_server_are_classified() {
                 }
             }
         }
-        let judgement = |name: &str| (refusals[name].action, refusals[name].refusal_reason());
+        let judgement = |name: &str| (refusals[name].action, refusals[name].refusal_reason);
         assert_eq!(refusals.len(), 3, "{kind}");
         assert_eq!(
             judgement("unknown"),
@@ -237,5 +237,5 @@ async fn an_independent_server_refuses_a_wrong_password() {
         (FailureAction::PauseLane, SendStage::Auth)
     );
     assert_eq!(error.reply_code, Some(535));
-    assert!(error.is_misconfiguration());
+    assert!(error.is_misconfiguration);
 }

@@ -91,7 +91,7 @@ async fn one_refused_recipient_in_ten_affects_no_connection_and_no_other_email()
                 Err(error) => {
                     assert_eq!(number % 10, 0, "{error}");
                     assert_eq!(
-                        (error.action, error.refusal_reason()),
+                        (error.action, error.refusal_reason),
                         (FailureAction::Discard, RefusalReason::NoSuchAddress)
                     );
                 }
@@ -165,7 +165,7 @@ async fn a_server_that_expects_a_message_without_a_recipient_receives_an_empty_m
     let mut session = plain_session(&relay);
     let error = send_error(&mut session, &message(1)).await;
     assert_eq!(
-        (error.stage, error.refusal_reason()),
+        (error.stage, error.refusal_reason),
         (SendStage::RcptTo, RefusalReason::NoSuchAddress)
     );
     assert_eq!(arrivals_with(&relay, "."), [".\r\n"]);

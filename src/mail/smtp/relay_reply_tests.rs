@@ -137,7 +137,7 @@ fn only_an_explicit_code_marks_an_address_as_bad() {
     ];
     for (stage, code, text, reason) in cases {
         let error = SendError::reply(stage, code, text);
-        assert_eq!(error.refusal_reason(), reason, "{stage:?} {code} {text}");
+        assert_eq!(error.refusal_reason, reason, "{stage:?} {code} {text}");
         if reason == MailboxFull {
             assert_eq!(
                 error.action,
@@ -157,13 +157,13 @@ fn only_an_explicit_code_marks_an_address_as_bad() {
         SendError::garbled(dot),
         SendError::out_of_step(dot, 550, "5.1.1 odd"),
     ];
-    assert!(silent.iter().all(|error| error.refusal_reason() == None));
+    assert!(silent.iter().all(|error| error.refusal_reason == None));
 }
 
 #[test]
 fn a_misconfiguration_differs_from_a_temporary_failure() {
     let is_misconfiguration =
-        |stage, code, text| SendError::reply(stage, code, text).is_misconfiguration();
+        |stage, code, text| SendError::reply(stage, code, text).is_misconfiguration;
     for code in [530, 534, 535, 538] {
         assert!(is_misconfiguration(SendStage::Auth, code, "5.7.8 no"));
     }
@@ -175,9 +175,9 @@ fn a_misconfiguration_differs_from_a_temporary_failure() {
     assert!(!is_misconfiguration(SendStage::Auth, 454, "4.7.0 later"));
     assert!(!is_misconfiguration(SendStage::RcptTo, 530, "5.7.0 odd"));
     assert!(!is_misconfiguration(SendStage::Greeting, 554, "5.7.1 no"));
-    assert!(!SendError::timed_out(SendStage::Auth).is_misconfiguration());
+    assert!(!SendError::timed_out(SendStage::Auth).is_misconfiguration);
     let certificate = SendError::misconfigured(SendStage::Tls, "expired");
-    assert!(certificate.is_misconfiguration() && certificate.action == FailureAction::PauseLane);
+    assert!(certificate.is_misconfiguration && certificate.action == FailureAction::PauseLane);
 }
 
 #[test]
