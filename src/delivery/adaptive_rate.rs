@@ -41,7 +41,6 @@ struct RateState {
 }
 
 impl AdaptiveRate {
-    /// `ceiling` is in sends per second.
     pub(super) fn new(ceiling: Option<f64>) -> Self {
         let now = Instant::now();
         Self {
@@ -71,7 +70,6 @@ impl AdaptiveRate {
         rate.map_or(usize::MAX, |rate| whole(burst(rate)))
     }
 
-    /// Counts sends that start now.
     pub(super) fn consume(&self, count: usize) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         let mut state = self.refilled();

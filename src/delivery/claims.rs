@@ -17,7 +17,6 @@ use crate::store::outbox::{self, ClaimedMail, MailKey};
 use crate::store::settlements::{self, Settlement};
 use crate::store::{StoreError, suspensions};
 
-/// How often to try to read the content of claimed emails.
 const READ_ATTEMPTS_MAX: u32 = 10;
 const READ_RETRY_PAUSE: Duration = Duration::from_secs(1);
 /// The most emails of suspended organizations that one statement postpones, so that it holds its locks only briefly.
@@ -27,7 +26,6 @@ pub(super) struct ClaimResult {
     pub(super) jobs: Vec<SendJob>,
     /// Calls whose outcome was not recorded, each with the index of its lane and its new lease.
     pub(super) abandoned: Vec<(usize, AbandonedBatch, BatchLease)>,
-    /// Whether more emails may be due.
     pub(super) has_more: bool,
 }
 
@@ -124,9 +122,8 @@ async fn postpone_suspended(
 }
 
 fn leases_of(claimed: &[(ClaimedMail, Uuid)]) -> impl Iterator<Item = (MailKey, Uuid)> {
-    claimed
-        .iter()
-        .map(|(mail, token)| (mail.key.clone(), *token))
+    let claimed = claimed.iter();
+    claimed.map(|(mail, token)| (mail.key.clone(), *token))
 }
 
 /// The leases of every email that a worker holds, buffered or in flight. Clones share them.
@@ -150,10 +147,8 @@ impl LeasedMessages {
 
     pub(super) fn all(&self) -> Arc<[(MailKey, Uuid)]> {
         let leases = self.lock();
-        leases
-            .iter()
-            .map(|(key, token)| (key.clone(), *token))
-            .collect()
+        let pairs = leases.iter();
+        pairs.map(|(key, token)| (key.clone(), *token)).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<MailKey, Uuid>> {

@@ -35,13 +35,11 @@ pub struct LaneConfig {
     pub transport: LaneTransport,
     /// In emails per second.
     pub rate_max: Option<f64>,
-    /// For each recipient domain.
     pub domain_caps: DomainCaps,
     /// How long the lane is paused after a failure. Doubles with each further failure in a row.
     pub pause: Duration,
 }
 
-/// How a lane sends emails.
 #[derive(Debug, Clone)]
 pub enum LaneTransport {
     /// One email at a time over each connection.
@@ -52,7 +50,6 @@ pub enum LaneTransport {
     /// Many emails in one call.
     Batches {
         provider: ProviderTransport,
-        /// The number of concurrent calls.
         calls: usize,
         /// In calls per second.
         calls_rate_max: Option<f64>,

@@ -56,7 +56,6 @@ impl DomainLimit {
         true
     }
 
-    /// Counts one email less in flight to a domain.
     pub(super) fn leave(&self, domain: &str) {
         if let Some(usage) = self.domains().get_mut(domain) {
             usage.in_flight = usage.in_flight.saturating_sub(1);

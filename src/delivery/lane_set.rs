@@ -13,7 +13,6 @@ const BUFFER_MAX: f64 = 256.0;
 
 pub(super) struct LaneSet(Vec<LaneState>);
 
-/// The worker's view of one lane.
 pub(super) struct LaneState {
     pub(super) lane: Arc<Lane>,
     pub(super) transport: LaneTransport,

@@ -34,7 +34,6 @@ pub(super) struct ProviderBatchSender {
     pub(super) provider: ProviderTransport,
 }
 
-/// One call, persisted in the store.
 struct BatchCall {
     lease: BatchLease,
     jobs: Vec<SendJob>,
@@ -187,7 +186,6 @@ impl ProviderBatchSender {
         Ok(Vec::new())
     }
 
-    /// Calls the provider and extends the lease of the call meanwhile.
     async fn call_provider(&self, call: &BatchCall) -> Result<BatchResults, BatchError> {
         let calling = async {
             // Here, because halves of a refused call and repeated calls count against the provider's limit too.

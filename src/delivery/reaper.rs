@@ -13,7 +13,6 @@ use crate::store::{Store, StoreError, mail_batches, outbox};
 const REAP_INTERVAL_MAX: Duration = Duration::from_secs(10);
 /// A call to a provider that was not repeated for this long is given up: no provider remembers its key longer.
 const BATCH_AGE_MAX: Duration = Duration::from_hours(24);
-/// The most emails of one statement.
 const REAP_ROWS_MAX: i64 = 500;
 
 #[derive(Debug, Clone)]

@@ -16,10 +16,8 @@ const JITTER: f64 = 0.2;
 const FULL_MAILBOX_WAIT: Duration = Duration::hours(8);
 const FULL_MAILBOX_GIVE_UP_AFTER: Duration = Duration::hours(24);
 
-/// How long an email waits before its next attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum RetryWait {
-    /// As long as the schedule says.
     Scheduled,
     /// At least as long as the server asked for.
     Requested(std::time::Duration),

@@ -37,7 +37,6 @@ impl SendJob {
         content.is_some_and(|content| content.is_organization_suspended)
     }
 
-    /// The email's key and the token of its lease.
     pub(super) fn lease(&self) -> (MailKey, Uuid) {
         (self.claimed.key.clone(), self.lease_token)
     }

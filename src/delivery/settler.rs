@@ -23,7 +23,6 @@ const GROUP_MAX: usize = 256;
 /// The pause between attempts while the database is unavailable.
 const RETRY_PAUSE: Duration = Duration::from_millis(200);
 
-/// Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Settler(mpsc::Sender<SettleRequest>);
 

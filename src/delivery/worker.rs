@@ -236,7 +236,6 @@ impl Worker {
         }
     }
 
-    /// Takes a call of a lane that makes calls.
     fn take_call(&mut self, lane: usize) -> Option<ProviderBatchSender> {
         let state = self.lanes.get_mut(lane);
         let LaneTransport::Batches { provider, .. } = &state.transport else {
@@ -352,7 +351,6 @@ impl Worker {
         }
     }
 
-    /// Extends the leases of all emails that the worker holds.
     fn start_heartbeat(&mut self) {
         let leases = self.leases.all();
         if !leases.is_empty() {

@@ -5,7 +5,6 @@ use lettre::transport::smtp::response::Response;
 use super::send_error::{SendError, SendStage};
 use super::smtp::relay_reply;
 
-/// Every stage at which a relay replies.
 const STAGES: [SendStage; 6] = [
     SendStage::Greeting,
     SendStage::Auth,

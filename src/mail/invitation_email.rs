@@ -42,8 +42,7 @@ pub struct InvitationEmail {
 
 impl InvitationEmail {
     pub(super) fn unsubscribe_url(&self) -> Option<&str> {
-        self.unsubscribe_url
-            .as_ref()
-            .map(ExposeSecret::expose_secret)
+        let url = self.unsubscribe_url.as_ref();
+        url.map(ExposeSecret::expose_secret)
     }
 }

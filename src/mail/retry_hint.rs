@@ -53,11 +53,8 @@ pub(super) fn find(text: &str) -> Option<Duration> {
         .filter(|at| TRIGGERS.contains(&words[*at]))
         .map(|at| &words[at + 1..])
         .find_map(|rest| {
-            let fillers = rest
-                .iter()
-                .take_while(|word| FILLERS.contains(word))
-                .count();
-            duration(&rest[fillers..])
+            let fillers = rest.iter().take_while(|word| FILLERS.contains(word));
+            duration(&rest[fillers.count()..])
         })
         .filter(|duration| !duration.is_zero())
         .map(|duration| duration.min(RETRY_AFTER_MAX))
@@ -115,9 +112,8 @@ fn clock(text: &str) -> Option<Duration> {
         return None;
     }
     let hours = hours.checked_mul(3_600)?;
-    hours
-        .checked_add(minutes * 60 + seconds)
-        .map(Duration::from_secs)
+    let seconds = hours.checked_add(minutes * 60 + seconds)?;
+    Some(Duration::from_secs(seconds))
 }
 
 #[cfg(test)]

@@ -47,7 +47,6 @@ pub enum SendStage {
     Body,
     /// The reply to the message. Without a reply it is unknown whether the message was accepted.
     FinalReply,
-    /// Writing a file.
     File,
     /// The response of an HTTP provider, to a whole call or to one email in it.
     Provider,
@@ -77,7 +76,6 @@ pub enum RefusalReason {
 pub struct SendError {
     pub action: FailureAction,
     pub stage: SendStage,
-    /// The server's reply code, if it sent one.
     pub reply_code: Option<u16>,
     /// The enhanced status code of the reply (RFC 3463), if it has one.
     pub enhanced_code: Option<EnhancedCode>,

@@ -97,7 +97,6 @@ async fn dial(host: &str, port: u16, limit: Duration) -> Result<TcpStream, SendE
     Err(last)
 }
 
-/// Runs one step of the opening within `limit`.
 async fn within<T>(
     limit: Duration,
     stage: SendStage,

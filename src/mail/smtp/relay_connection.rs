@@ -46,7 +46,6 @@ struct SmtpCommand {
 }
 
 impl RelayConnection {
-    /// Connects, encrypts and authenticates, as configured.
     pub(super) async fn open(endpoint: &RelayEndpoint) -> Result<Self, SendError> {
         let (inner, is_pipelining) = connect(endpoint).await?;
         let now = Instant::now();
@@ -106,7 +105,6 @@ impl RelayConnection {
         self.used_at
     }
 
-    /// Sends QUIT and closes the connection.
     pub(super) async fn quit(mut self) {
         // The socket is closed either way, so an error or a timeout changes nothing.
         let _ = timeout(QUIT_TIMEOUT, self.inner.command(Quit)).await;
@@ -117,7 +115,6 @@ impl RelayConnection {
         self.inner.read_response().now_or_never().is_some()
     }
 
-    /// The commands that precede the message.
     fn commands(&self, message: &ComposedMessage, timeouts: &SmtpTimeouts) -> Vec<SmtpCommand> {
         let command = |stage, line, expected, timeout| SmtpCommand {
             stage,

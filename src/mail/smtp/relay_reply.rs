@@ -16,7 +16,6 @@ use crate::domain::masking::masked;
 use crate::mail::retry_hint;
 use crate::mail::send_error::{FailureAction, RefusalReason, SendError, SendStage};
 
-/// An email that was not accepted, and whether its connection can still be used.
 pub(crate) struct RelayFailure {
     pub(crate) error: SendError,
     pub(super) connection: ConnectionState,
@@ -138,7 +137,6 @@ pub(crate) fn text_of(response: &Response) -> String {
 }
 
 impl SendError {
-    /// A reply that ends the attempt.
     pub(crate) fn reply(stage: SendStage, code: u16, text: &str) -> Self {
         let enhanced_code = EnhancedCode::parse(text);
         let is_temporary = (400..500).contains(&code);
@@ -163,12 +161,10 @@ impl SendError {
         }
     }
 
-    /// The server did not reply in time.
     pub(crate) fn timed_out(stage: SendStage) -> Self {
         Self::fault(action_without_reply(stage), stage, "no reply in time")
     }
 
-    /// The server's reply is not UTF-8.
     pub(crate) fn garbled(stage: SendStage) -> Self {
         let text = "the reply is not UTF-8 text";
         Self::fault(action_without_reply(stage), stage, text)

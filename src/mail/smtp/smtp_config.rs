@@ -25,7 +25,6 @@ pub enum SmtpTls {
     Implicit,
 }
 
-/// How long each step may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SmtpTimeouts {
     /// Resolving the host name, and again connecting to one of its addresses.
@@ -34,7 +33,6 @@ pub struct SmtpTimeouts {
     pub greeting: Duration,
     /// Any other command, including a TLS handshake.
     pub command: Duration,
-    /// The reply to DATA.
     pub data: Duration,
     /// Sending the message and waiting for its reply. A timeout that is too short causes duplicates (RFC 1047).
     pub body: Duration,
@@ -113,7 +111,6 @@ impl Default for SmtpLimits {
     }
 }
 
-/// What every connection to a relay needs.
 pub(super) struct RelayEndpoint {
     pub(super) config: SmtpConfig,
     pub(super) tls: RelayTls,
@@ -132,7 +129,6 @@ pub(super) enum RelayTls {
 }
 
 impl RelayEndpoint {
-    /// Checks a configuration and loads the trusted certificates. Opens no connection.
     pub(super) fn new(config: SmtpConfig) -> Result<Self, SmtpConfigError> {
         if config.tls == SmtpTls::None && config.credentials.is_some() {
             return Err(SmtpConfigError::CredentialsWithoutTls);
