@@ -32,7 +32,13 @@ pub fn bulk_create(bytes: &[u8]) -> Option<usize> {
     };
     let inviters = HashMap::from([("ada".to_owned(), inviter)]);
     let drafts = request.items.iter().enumerate().map(|(index, item)| {
-        ItemDraft::parse(index, item, &organization, &request.inviter_user_id, NOW)
+        ItemDraft::parse(
+            index,
+            item,
+            &organization,
+            &request.terms.inviter_user_id,
+            NOW,
+        )
     });
     Some(
         drafts

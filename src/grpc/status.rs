@@ -61,7 +61,6 @@ fn exhausted(exceeded: &[ExceededQuota]) -> Status {
     Status::with_error_details(code(reason.kind()), reason.sentence(), details)
 }
 
-/// The metadata about a quota.
 pub(super) fn quota_facts(exceeded: &ExceededQuota) -> [(String, String); 3] {
     [
         ("quota", exceeded.quota.code().to_owned()),
@@ -79,7 +78,6 @@ pub(super) fn refused_with(reason: Reason, name: &str, value: &str) -> Status {
     build(reason, reason.kind(), &[], [(name, value.to_owned())])
 }
 
-/// The status for a malformed request.
 pub(super) fn invalid(violations: Vec<Violation>) -> Status {
     from_service(&ServiceError::Invalid(violations))
 }

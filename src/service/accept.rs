@@ -13,11 +13,8 @@ use crate::store::stored_invitations::VersionedInvitation;
 use crate::store::subjects::{self, Subject};
 use crate::store::{memberships, stored_invitations};
 
-use super::ServiceError;
-use super::context::Context;
 use super::invitation_access::require_active_organization;
-use super::runner::UseCase;
-use super::unit_of_work::UnitOfWork;
+use super::{Context, ServiceError, UnitOfWork, UseCase};
 
 /// Accepts an invitation. Of any number of concurrent calls one user wins. The same user may call again.
 ///
@@ -32,11 +29,9 @@ pub struct Accept {
     pub actor: Actor,
 }
 
-/// An accepted invitation.
 pub struct AcceptedInvitation {
     pub membership: Membership,
     pub invitation: Invitation,
-    /// Whether the user was a member before.
     pub is_already_member: bool,
 }
 
@@ -46,15 +41,13 @@ impl UseCase for Accept {
     type Output = AcceptedInvitation;
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<AcceptedInvitation, ServiceError> {
+        let context = work.context;
         let VersionedInvitation {
             subject,
             invitation,
             version,
-        } = work
-            .context
-            .verify_token(work, &self.token, &self.actor)
-            .await?;
-        let event = self.audit_event(work.context, &subject);
+        } = context.verify_token(work, &self.token, &self.actor).await?;
+        let event = self.audit_event(context, &subject);
         let attempt = Attempt {
             request: self,
             subject: &subject,
@@ -74,7 +67,6 @@ impl UseCase for Accept {
 }
 
 impl Accept {
-    /// The audit event of an attempt that succeeds.
     fn audit_event(&self, context: &Context, subject: &Subject) -> AuditEvent {
         let event = context.audit_event(
             &self.actor,
@@ -96,9 +88,7 @@ impl Accept {
 struct Attempt<'a> {
     request: &'a Accept,
     subject: &'a Subject,
-    /// The version of the row that was read.
     version: &'a str,
-    /// The audit event of the attempt if it succeeds.
     event: &'a AuditEvent,
 }
 

@@ -4,9 +4,7 @@ use time::Duration;
 
 use crate::store::{self, backlog};
 
-use super::ServiceError;
-use super::runner::UseCase;
-use super::unit_of_work::UnitOfWork;
+use super::{ServiceError, UnitOfWork, UseCase};
 
 /// Counting stops here, so that the cost does not depend on the number of messages.
 const COUNT_MAX: i64 = 10_000;
@@ -17,7 +15,6 @@ const OLDEST_WAITING_MAX: Duration = Duration::seconds(300);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessageCount {
     pub value: i64,
-    /// Whether there are more.
     pub is_capped: bool,
 }
 
@@ -26,24 +23,18 @@ pub struct MessageCount {
 pub struct Backlog {
     /// Waiting for an attempt, now or later.
     pub queued: MessageCount,
-    /// Those of them that are due.
     pub due: MessageCount,
     /// Leased by workers.
     pub sending: MessageCount,
-    /// Given up.
     pub dead: MessageCount,
     /// How long the message that is due longest has been due. `None` if none is due.
     pub oldest_waiting: Option<Duration>,
 }
 
 impl MessageCount {
-    const fn of(counted: i64) -> Self {
+    fn of(counted: i64) -> Self {
         Self {
-            value: if counted > COUNT_MAX {
-                COUNT_MAX
-            } else {
-                counted
-            },
+            value: counted.min(COUNT_MAX),
             is_capped: counted > COUNT_MAX,
         }
     }

@@ -1,5 +1,6 @@
-//! What use cases need besides the database: time, ids, keys, limits.
+//! What use cases work with: time, ids, keys, limits, and a connection to the database.
 
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,15 +9,17 @@ use time::OffsetDateTime;
 use crate::clock::Clock;
 use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
-use crate::domain::ids::IdSource;
+use crate::domain::ids::{IdSource, OrganizationId};
 use crate::domain::keyring::Keyring;
 use crate::domain::link::LinkTemplate;
 use crate::domain::quota::QuotaLimits;
+use crate::domain::reason::Reason;
+use crate::store::{Connection, audit_events, organizations};
 
-use super::quotas::Quotas;
+use super::ServiceError;
+use super::quotas::{OrganizationLock, Quotas};
 use super::suppression_list::SuppressionList;
 
-/// The environment of use cases.
 pub struct Context {
     clock: Arc<dyn Clock>,
     pub(super) ids: IdSource,
@@ -29,7 +32,6 @@ pub struct Context {
 }
 
 impl Context {
-    /// A context without quotas, whose events are kept forever.
     pub fn new(clock: Arc<dyn Clock>, keyring: Arc<Keyring>, links: Arc<LinkTemplate>) -> Self {
         Self {
             clock,
@@ -42,7 +44,6 @@ impl Context {
         }
     }
 
-    /// The same context with these quotas.
     pub fn with_quotas(self, limits: QuotaLimits) -> Self {
         Self {
             quotas: Quotas::new(limits, &self.keyring),
@@ -50,7 +51,6 @@ impl Context {
         }
     }
 
-    /// The same context where events are kept for this long.
     pub fn with_events_kept(self, events_kept: Option<Duration>) -> Self {
         Self {
             events_kept,
@@ -88,5 +88,73 @@ impl Context {
             request_id: None,
             counts: AuditCounts::default(),
         }
+    }
+}
+
+/// A connection to the database, and the context of the service. Functions of the store take it as a [`Connection`].
+pub struct UnitOfWork<'a> {
+    pub(super) context: &'a Context,
+    /// How a bulk call locks its organization. Other use cases do not look at it.
+    pub(super) lock: OrganizationLock,
+    connection: Connection<'a>,
+}
+
+impl<'a> UnitOfWork<'a> {
+    pub(super) const fn new(
+        context: &'a Context,
+        connection: Connection<'a>,
+        lock: OrganizationLock,
+    ) -> Self {
+        Self {
+            context,
+            lock,
+            connection,
+        }
+    }
+
+    pub(super) fn into_connection(self) -> Connection<'a> {
+        self.connection
+    }
+
+    /// Refuses an organization that is unknown or was deleted, with `ORGANIZATION_NOT_FOUND`.
+    pub(super) async fn require_organization(
+        &mut self,
+        id: &OrganizationId,
+    ) -> Result<(), ServiceError> {
+        organizations::get(self, id)
+            .await?
+            .filter(|stored| !stored.is_deleted)
+            .map(|_| ())
+            .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))
+    }
+
+    /// Writes an audit event that says who did what, and how often.
+    pub(super) async fn record(
+        &mut self,
+        actor: &Actor,
+        action: AuditAction,
+        organization_id: &str,
+        counts: AuditCounts,
+        now: OffsetDateTime,
+    ) -> Result<(), ServiceError> {
+        let event = self
+            .context
+            .audit_event(actor, action, organization_id, now);
+        let event = AuditEvent { counts, ..event };
+        Ok(audit_events::insert_many(self, &[event]).await?)
+    }
+}
+
+impl<'a> Deref for UnitOfWork<'a> {
+    type Target = Connection<'a>;
+
+    fn deref(&self) -> &Connection<'a> {
+        &self.connection
+    }
+}
+
+impl<'a> DerefMut for UnitOfWork<'a> {
+    fn deref_mut(&mut self) -> &mut Connection<'a> {
+        &mut self.connection
     }
 }

@@ -10,11 +10,9 @@ use crate::store::invitations::{self, EndReason};
 use crate::store::subjects::{self, Subject};
 use crate::store::{Connection, audit_events};
 
-use super::ServiceError;
 use super::invitation_access::require_organization;
-use super::runner::UseCase;
 use super::suppression_list::suppress;
-use super::unit_of_work::UnitOfWork;
+use super::{ServiceError, UnitOfWork, UseCase};
 
 /// Declines an invitation. Declining again changes nothing. Not `Debug`, because it may hold an address.
 pub struct Decline {
@@ -31,10 +29,8 @@ impl UseCase for Decline {
     type Output = Invitation;
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Invitation, ServiceError> {
-        let found = work
-            .context
-            .verify_token(work, &self.token, &self.actor)
-            .await?;
+        let context = work.context;
+        let found = context.verify_token(work, &self.token, &self.actor).await?;
         let verified = found.subject;
         require_organization(&verified)?;
         self.require_invited_person(work, &verified).await?;
@@ -70,13 +66,11 @@ impl UseCase for Decline {
                     suppressed: u64::from(self.suppress),
                     ..AuditCounts::default()
                 },
-                ..work
-                    .context
-                    .audit_event(&self.actor, AuditAction::Decline, organization_id, now)
+                ..context.audit_event(&self.actor, AuditAction::Decline, organization_id, now)
             };
             audit_events::insert_many(work, &[event]).await?;
         }
-        work.context
+        context
             .read_invitation(work, organization_id, subject.id)
             .await
     }

@@ -12,9 +12,7 @@ use crate::domain::reason::Reason;
 use crate::store::invitations::{self, EndReason};
 use crate::store::{Connection, audit_events, memberships, organizations, users};
 
-use super::ServiceError;
-use super::runner::UseCase;
-use super::unit_of_work::UnitOfWork;
+use super::{ServiceError, UnitOfWork, UseCase};
 
 /// Deletes an organization, its memberships and its pending invitations.
 pub struct DeleteOrganization {
@@ -36,13 +34,10 @@ pub struct DeleteMembership {
     pub actor: Actor,
 }
 
-/// What a deletion removed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Deleted {
-    /// Pending invitations that were revoked.
     pub revoked_invitations: u64,
     pub memberships: u64,
-    /// Verified addresses.
     pub emails: u64,
 }
 
@@ -55,18 +50,15 @@ impl UseCase for DeleteOrganization {
         if !organizations::mark_deleted(work, id, now).await? {
             return Err(ServiceError::Refused(Reason::OrganizationNotFound));
         }
-        let organization_ids = [id.as_str().to_owned()];
-        let revoked = revoke_pending(work, &organization_ids, None, now).await?;
+        let revoked = revoke_pending(work, &[id.as_str().to_owned()], None, now).await?;
         let deleted = Deleted {
             revoked_invitations: revoked.values().sum(),
             memberships: memberships::delete_of_organization(work, id).await?,
             emails: 0,
         };
-        let action = AuditAction::DeleteOrganization;
-        let event = work
-            .context
-            .audit_event(&self.actor, action, id.as_str(), now);
-        audit_events::insert_many(work, &[deleted.audit_event(event, None)]).await?;
+        let (action, counts) = (AuditAction::DeleteOrganization, deleted.counts());
+        work.record(&self.actor, action, id.as_str(), counts, now)
+            .await?;
         Ok(deleted)
     }
 }
@@ -89,12 +81,11 @@ impl UseCase for DeleteUser {
             emails,
         };
         // One event for each organization of the user, and one with all counts that belongs to no organization.
-        let event = |organization_id: &str, deleted: Deleted| {
-            let action = AuditAction::DeleteUser;
-            let event = work
-                .context
-                .audit_event(&self.actor, action, organization_id, now);
-            deleted.audit_event(event, Some(id))
+        let context = work.context;
+        let event = |organization_id: &str, deleted: Deleted| AuditEvent {
+            subject_user_id: Some(id.as_str().to_owned()),
+            counts: deleted.counts(),
+            ..context.audit_event(&self.actor, AuditAction::DeleteUser, organization_id, now)
         };
         let mut events = vec![event(NO_ORGANIZATION, deleted)];
         events.extend(organization_ids.iter().map(|organization_id| {
@@ -120,33 +111,29 @@ impl UseCase for DeleteMembership {
         if !memberships::delete(work, id, user_id).await? {
             return Err(ServiceError::Refused(Reason::MembershipNotFound));
         }
-        let organization_ids = [id.as_str().to_owned()];
-        let revoked = revoke_pending(work, &organization_ids, Some(user_id), now).await?;
+        let revoked = revoke_pending(work, &[id.as_str().to_owned()], Some(user_id), now).await?;
         let deleted = Deleted {
             revoked_invitations: revoked.values().sum(),
             memberships: 1,
             emails: 0,
         };
-        let action = AuditAction::DeleteMembership;
-        let event = work
-            .context
-            .audit_event(&self.actor, action, id.as_str(), now);
-        let event = deleted.audit_event(event, Some(user_id));
+        let (context, action) = (work.context, AuditAction::DeleteMembership);
+        let event = AuditEvent {
+            subject_user_id: Some(user_id.as_str().to_owned()),
+            counts: deleted.counts(),
+            ..context.audit_event(&self.actor, action, id.as_str(), now)
+        };
         audit_events::insert_many(work, &[event]).await?;
         Ok(deleted)
     }
 }
 
 impl Deleted {
-    fn audit_event(self, event: AuditEvent, user_id: Option<&UserId>) -> AuditEvent {
-        AuditEvent {
-            subject_user_id: user_id.map(|id| id.as_str().to_owned()),
-            counts: AuditCounts {
-                deleted: self.memberships,
-                revoked: self.revoked_invitations,
-                ..AuditCounts::default()
-            },
-            ..event
+    fn counts(self) -> AuditCounts {
+        AuditCounts {
+            deleted: self.memberships,
+            revoked: self.revoked_invitations,
+            ..AuditCounts::default()
         }
     }
 }

@@ -12,24 +12,18 @@ use crate::domain::email_address::EmailAddress;
 use crate::domain::suppression::{EVERY_ORGANIZATION, SuppressionReason};
 use crate::store::{self, audit_events, erasures, suppressions, users};
 
-use super::ServiceError;
-use super::runner::{Service, UseCase};
 use super::suppression_list::suppress;
-use super::unit_of_work::UnitOfWork;
+use super::{Service, ServiceError, UnitOfWork, UseCase};
 
 /// Most invitations of one transaction, so that no lock is held for long.
 const ERASE_ROWS_MAX: i64 = 500;
 
-/// What was erased.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ErasedAddress {
-    /// Invitations that lost the address.
     pub invitations: u64,
     /// Those of them that were pending and were revoked.
     pub revoked_invitations: u64,
-    /// Queued messages that were canceled.
     pub canceled_mails: u64,
-    /// Users who lost the address.
     pub users: u64,
     /// Those of them who had no other address and lost their name too.
     pub nameless_users: u64,
@@ -37,7 +31,6 @@ pub struct ErasedAddress {
     pub is_newly_suppressed: bool,
 }
 
-/// An address to erase, and who asked for it.
 #[derive(Clone)]
 struct Erasure {
     email_normalized: Arc<str>,
@@ -50,7 +43,6 @@ struct SuppressErased(Erasure);
 /// Erases some of the invitations of the address. Fewer than [`ERASE_ROWS_MAX`] means that none is left.
 struct EraseInvitations(Erasure);
 
-/// Removes the address from users.
 struct EraseFromUsers(Erasure);
 
 impl Service {
@@ -163,23 +155,18 @@ impl UseCase for EraseFromUsers {
 }
 
 impl Erasure {
-    /// Writes one audit event for each organization.
     async fn record<'a>(
         &self,
         work: &mut UnitOfWork<'_>,
         counts: impl IntoIterator<Item = (&'a str, AuditCounts)>,
     ) -> Result<(), ServiceError> {
-        let now = work.context.now();
+        let (context, action) = (work.context, AuditAction::EraseAddress);
+        let now = context.now();
         let events: Vec<AuditEvent> = counts
             .into_iter()
             .map(|(organization_id, counts)| AuditEvent {
                 counts,
-                ..work.context.audit_event(
-                    &self.actor,
-                    AuditAction::EraseAddress,
-                    organization_id,
-                    now,
-                )
+                ..context.audit_event(&self.actor, action, organization_id, now)
             })
             .collect();
         if events.is_empty() {

@@ -16,7 +16,6 @@ pub enum ServiceError {
     /// Quotas are used up; at least one.
     #[error("a quota is used up")]
     Exhausted(Vec<ExceededQuota>),
-    /// Refused for one reason.
     #[error("{}", .0.sentence())]
     Refused(Reason),
     /// A concurrent call changed the same rows. A retry may succeed.
@@ -25,7 +24,6 @@ pub enum ServiceError {
     /// The work must run again with its organization locked exclusively. Never leaves the service.
     #[error("the organization must be locked exclusively")]
     NeedsExclusiveLock,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// What this service wrote itself cannot be read back.
@@ -34,7 +32,6 @@ pub enum ServiceError {
 }
 
 impl ServiceError {
-    /// A malformed field.
     pub fn invalid(field: impl Into<String>, reason: Reason) -> Self {
         Self::Invalid(vec![Violation::new(field, reason)])
     }
@@ -79,7 +76,6 @@ impl ServiceError {
         )
     }
 
-    /// Every quota it names.
     pub fn exceeded(&self) -> &[ExceededQuota] {
         match self {
             Self::Exhausted(exceeded) => exceeded,
@@ -87,7 +83,6 @@ impl ServiceError {
         }
     }
 
-    /// Every violation it names.
     pub fn violations(&self) -> &[Violation] {
         match self {
             Self::Invalid(violations) | Self::ItemsFailed(violations) => violations,

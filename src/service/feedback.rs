@@ -5,54 +5,35 @@
 
 use crate::domain::address_tag::AddressTag;
 use crate::domain::bounce_address::SentMail;
-use crate::domain::invitation::DeliveryState;
+use crate::domain::invitation::DeliveryState::{
+    self, Bounced, Complained, Deferred, Failed, Queued, Sent,
+};
 use crate::domain::suppression::{EVERY_ORGANIZATION, SuppressionReason};
 use crate::store::feedback_events::{self, DeliveryReport, ReportedInvitation};
 
-use super::ServiceError;
-use super::context::Context;
-use super::runner::UseCase;
 use super::suppression_list::suppress;
-use super::unit_of_work::UnitOfWork;
+use super::{Context, ServiceError, UnitOfWork, UseCase};
 
+/// States in which a delay may be reported.
+const UNDECIDED: &[DeliveryState] = &[Queued, Deferred, Sent];
 /// States in which a message may still bounce. A message that was given up may have been delivered, if the reply of the mail
 /// server was lost.
-const BEFORE_BOUNCE: [DeliveryState; 4] = [
-    DeliveryState::Queued,
-    DeliveryState::Deferred,
-    DeliveryState::Sent,
-    DeliveryState::Failed,
-];
+const BEFORE_BOUNCE: &[DeliveryState] = &[Queued, Deferred, Sent, Failed];
 /// States in which a hard bounce or a complaint may be reported.
-const UP_TO_BOUNCE: [DeliveryState; 5] = [
-    DeliveryState::Queued,
-    DeliveryState::Deferred,
-    DeliveryState::Sent,
-    DeliveryState::Failed,
-    DeliveryState::Bounced,
-];
-/// States in which a delay may be reported.
-const UNDECIDED: [DeliveryState; 3] = [
-    DeliveryState::Queued,
-    DeliveryState::Deferred,
-    DeliveryState::Sent,
-];
+const UP_TO_BOUNCE: &[DeliveryState] = &[Queued, Deferred, Sent, Failed, Bounced];
 
-/// A report about a message.
 #[derive(Debug, Clone)]
 pub struct Feedback {
     pub mail: SentMail,
     pub kind: FeedbackKind,
     /// The text of the report, shortened and without addresses. May be empty.
     pub text: String,
-    /// The SMTP reply code, if the report has one.
     pub reply_code: Option<u16>,
     pub source: FeedbackSource,
     /// The reporter's id of the report. A repeated report has the same id.
     pub event_id: String,
 }
 
-/// What happened to a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedbackKind {
     /// It cannot be delivered, and no other message to the address can.
@@ -65,7 +46,6 @@ pub enum FeedbackKind {
     Complaint,
 }
 
-/// Who sent the report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedbackSource {
     Resend,
@@ -84,7 +64,6 @@ impl FeedbackSource {
     }
 }
 
-/// What was done with a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FeedbackOutcome {
     Recorded,
@@ -153,11 +132,11 @@ impl FeedbackKind {
 
 impl Feedback {
     fn report(&self) -> DeliveryReport<'_> {
-        let (delivery_state, after): (_, &[DeliveryState]) = match self.kind {
-            FeedbackKind::HardBounce => (Some(DeliveryState::Bounced), &UP_TO_BOUNCE),
-            FeedbackKind::Bounce => (Some(DeliveryState::Bounced), &BEFORE_BOUNCE),
-            FeedbackKind::Delay => (None, &UNDECIDED),
-            FeedbackKind::Complaint => (Some(DeliveryState::Complained), &UP_TO_BOUNCE),
+        let (delivery_state, after) = match self.kind {
+            FeedbackKind::HardBounce => (Some(Bounced), UP_TO_BOUNCE),
+            FeedbackKind::Bounce => (Some(Bounced), BEFORE_BOUNCE),
+            FeedbackKind::Delay => (None, UNDECIDED),
+            FeedbackKind::Complaint => (Some(Complained), UP_TO_BOUNCE),
         };
         DeliveryReport {
             delivery_state,

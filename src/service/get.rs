@@ -1,15 +1,18 @@
-//! `Get`: one invitation of an organization.
+//! `Get`, `GetBatch` and `Preview`: one invitation or batch.
 
 use uuid::Uuid;
 
+use crate::domain::actor::Actor;
+use crate::domain::batch::{Batch, BatchCounts};
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
+use crate::domain::reason::Reason;
+use crate::domain::token::Token;
+use crate::store::{batches, planner};
 
-use super::ServiceError;
-use super::runner::UseCase;
-use super::unit_of_work::UnitOfWork;
+use super::invitation_access::require_active_organization;
+use super::{ServiceError, UnitOfWork, UseCase};
 
-/// Reads an invitation.
 pub struct GetInvitation {
     pub organization_id: OrganizationId,
     pub id: Uuid,
@@ -24,5 +27,45 @@ impl UseCase for GetInvitation {
         work.context
             .read_invitation(work, self.organization_id.as_str(), self.id)
             .await
+    }
+}
+
+/// Reads a batch, and the number of its invitations for each pair of state and delivery state.
+pub struct GetBatch {
+    pub organization_id: OrganizationId,
+    pub id: Uuid,
+}
+
+impl UseCase for GetBatch {
+    const NAME: &'static str = "get_batch";
+    type Output = (Batch, Vec<BatchCounts>);
+
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
+        planner::force_custom_plans(work).await?;
+        let batch = batches::get(work, &self.organization_id, self.id)
+            .await?
+            .ok_or(ServiceError::Refused(Reason::BatchNotFound))?;
+        let now = work.context.now();
+        let counts = batches::counts(work, &self.organization_id, self.id, now).await?;
+        Ok((batch, counts))
+    }
+}
+
+/// Reads the invitation of a token, for a landing page. Not all of it may be shown.
+pub struct PreviewInvitation {
+    pub token: Token,
+    pub actor: Actor,
+}
+
+impl UseCase for PreviewInvitation {
+    const NAME: &'static str = "preview";
+    const IS_TRANSACTION: bool = false;
+    type Output = Invitation;
+
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Invitation, ServiceError> {
+        let context = work.context;
+        let found = context.verify_token(work, &self.token, &self.actor).await?;
+        require_active_organization(&found.subject)?;
+        Ok(found.invitation)
     }
 }

@@ -1,6 +1,9 @@
 //! Idempotency keys: the first call with a `request_id` does the work, later calls get its response.
+//!
+//! A bulk call ends with two steps: its response is stored, then its quotas are reserved. The order matters. The row of the
+//! organization's quota is locked from the reservation to the commit, so nothing may run between the two (ADR 20).
 
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::domain::actor::Actor;
@@ -8,9 +11,10 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
 use crate::store::Connection;
 use crate::store::idempotency_keys::{self, RequestKey};
+use crate::store::stream_chunks::{self, StoredChunk};
 
-use super::ServiceError;
-use super::unit_of_work::UnitOfWork;
+use super::quotas::QuotaUsage;
+use super::{ServiceError, UnitOfWork};
 
 /// How long a response is kept.
 pub(super) const REQUEST_ID_TTL: Duration = Duration::hours(24);
@@ -18,7 +22,6 @@ pub(super) const REQUEST_ID_TTL: Duration = Duration::hours(24);
 /// The idempotency key of a call: its `request_id` within an organization, a caller and a method.
 pub(super) struct IdempotencyKey {
     key: RequestKey,
-    /// SHA-256 of the request.
     request_hash: [u8; 32],
 }
 
@@ -75,7 +78,6 @@ impl IdempotencyKey {
         ))
     }
 
-    /// Stores the response of the call that holds the key.
     pub(super) async fn store_response(
         &self,
         connection: &mut Connection<'_>,
@@ -91,5 +93,39 @@ impl IdempotencyKey {
     ) -> Result<Option<Vec<u8>>, ServiceError> {
         let stored = idempotency_keys::lock(connection, &self.key).await?;
         Ok(stored.and_then(|stored| stored.response))
+    }
+}
+
+/// What is stored for a repetition of the call.
+pub(super) enum StoredResponse {
+    /// The response of a unary call.
+    Call {
+        key: IdempotencyKey,
+        response: Vec<u8>,
+    },
+    /// The results of a chunk of a stream.
+    Chunk { batch_id: Uuid, chunk: StoredChunk },
+}
+
+/// Stores and reserves, as the last statements of a bulk call. If a quota has no room, the call has to run again under the
+/// exclusive lock.
+pub(super) async fn complete(
+    work: &mut UnitOfWork<'_>,
+    organization_id: &OrganizationId,
+    response: Option<StoredResponse>,
+    usage: &QuotaUsage,
+    now: OffsetDateTime,
+) -> Result<(), ServiceError> {
+    match response {
+        None => {}
+        Some(StoredResponse::Call { key, response }) => key.store_response(work, &response).await?,
+        Some(StoredResponse::Chunk { batch_id, chunk }) => {
+            stream_chunks::insert(work, organization_id, batch_id, &chunk, now).await?;
+        }
+    }
+    let quotas = &work.context.quotas;
+    match quotas.reserve(work, organization_id, usage, now).await? {
+        None => Ok(()),
+        Some(_) => Err(work.lock.run_again()),
     }
 }

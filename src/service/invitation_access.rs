@@ -1,5 +1,8 @@
 //! From a token or an id to the row of an invitation: the checks with which use cases start.
 
+use std::collections::HashMap;
+
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::actor::Actor;
@@ -11,8 +14,7 @@ use crate::store::Connection;
 use crate::store::stored_invitations::{self, VersionedInvitation};
 use crate::store::subjects::{self, Subject};
 
-use super::ServiceError;
-use super::context::Context;
+use super::{Context, ItemResult, ServiceError, UnitOfWork};
 
 impl Context {
     /// The invitation of a genuine token, whether or not its organization was deleted or suspended.
@@ -41,24 +43,7 @@ impl Context {
         Ok(found)
     }
 
-    /// The link of an invitation.
-    pub(super) fn link(
-        &self,
-        subject: &Subject,
-        redirect_url: &str,
-    ) -> Result<String, ServiceError> {
-        let token = Token::derive(&self.keyring, subject.key_id()?, &subject.token_subject()?)
-            .ok_or(ServiceError::Corrupt(
-                "a row names a key that is not loaded",
-            ))?;
-        Ok(self.links.link(&token, redirect_url))
-    }
-
-    /// Reads an invitation.
-    ///
-    /// # Errors
-    ///
-    /// `INVITATION_NOT_FOUND`.
+    /// Reads an invitation, or fails with `INVITATION_NOT_FOUND`.
     pub(super) async fn read_invitation(
         &self,
         connection: &mut Connection<'_>,
@@ -74,11 +59,52 @@ impl Context {
     }
 }
 
-/// Locks an invitation.
-///
-/// # Errors
-///
-/// `INVITATION_NOT_FOUND`.
+pub(super) async fn invitations_by_id(
+    connection: &mut Connection<'_>,
+    organization_id: &OrganizationId,
+    ids: &[Uuid],
+    now: OffsetDateTime,
+) -> Result<HashMap<Uuid, Invitation>, ServiceError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let id = organization_id.as_str();
+    let found = stored_invitations::get_many(connection, id, ids, now).await?;
+    Ok(found.into_iter().map(|found| (found.id, found)).collect())
+}
+
+/// Adds the link of each invitation that did not fail.
+pub(super) async fn add_links(
+    work: &mut UnitOfWork<'_>,
+    organization_id: &OrganizationId,
+    results: &mut [ItemResult],
+) -> Result<(), ServiceError> {
+    let ids: Vec<Uuid> = results
+        .iter()
+        .filter(|result| !result.is_failed())
+        .filter_map(|result| Some(result.invitation.as_ref()?.id))
+        .collect();
+    let (keyring, links) = (&work.context.keyring, &work.context.links);
+    let subjects = subjects::find_many(work, organization_id, &ids).await?;
+    let subjects: HashMap<Uuid, _> = subjects
+        .iter()
+        .filter(|subject| !subject.is_erased())
+        .map(|subject| (subject.id, subject))
+        .collect();
+    for result in results.iter_mut().filter(|result| !result.is_failed()) {
+        if let Some(invitation) = &result.invitation
+            && let Some(subject) = subjects.get(&invitation.id)
+        {
+            let token = Token::derive(keyring, subject.key_id()?, &subject.token_subject()?);
+            let unloaded = ServiceError::Corrupt("a row names a key that is not loaded");
+            let token = token.ok_or(unloaded)?;
+            result.link = Some(links.link(&token, &invitation.redirect_url));
+        }
+    }
+    Ok(())
+}
+
+/// Locks an invitation, or fails with `INVITATION_NOT_FOUND`.
 pub(super) async fn lock_invitation(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
@@ -89,7 +115,6 @@ pub(super) async fn lock_invitation(
         .ok_or(ServiceError::Refused(Reason::InvitationNotFound))
 }
 
-/// Refuses if the organization of an invitation was deleted.
 pub(super) fn require_organization(subject: &Subject) -> Result<(), ServiceError> {
     if subject.is_organization_deleted {
         return Err(ServiceError::Refused(Reason::OrganizationInactive));

@@ -1,5 +1,6 @@
 //! The result of one item of a bulk call.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::domain::audit::AuditCounts;
@@ -14,18 +15,19 @@ const EXISTING_METADATA_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// ids could otherwise get a response of any size.
 const EXISTING_TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
-/// What was done for an item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What was done for an item. The names are those in stored responses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ItemOutcome {
-    /// An invitation was created.
+    #[serde(rename = "c")]
     Created,
-    /// The pending invitation was returned.
+    #[serde(rename = "e")]
     Existing,
-    /// The pending invitation was sent again.
+    #[serde(rename = "s")]
     Resent,
-    /// An invitation was created in place of the pending one.
+    #[serde(rename = "r")]
     Replaced,
     /// Nothing was done.
+    #[serde(rename = "f")]
     Failed,
 }
 
@@ -41,7 +43,6 @@ pub struct ItemResult {
     pub first_index: Option<usize>,
     /// The quota that the item would exceed, if the item failed because of one.
     pub exceeded: Option<ExceededQuota>,
-    /// The link, if the caller asked for it.
     pub link: Option<String>,
 }
 

@@ -1,12 +1,10 @@
 //! Checks that the loaded keys fit the rows that need them, before anything is served.
 
-use crate::domain::keyring::{Keyring, Purpose};
+use crate::domain::keyring::Purpose;
 use crate::store::signing_keys::{self, SigningKeyRow};
 use crate::store::suppressions;
 
-use super::ServiceError;
-use super::runner::UseCase;
-use super::unit_of_work::UnitOfWork;
+use super::{ServiceError, UnitOfWork, UseCase};
 
 /// The keys file does not fit the database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,7 +29,14 @@ impl UseCase for CheckKeys {
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
         let now = work.context.now();
-        let loaded = check_values(&work.context.keyring);
+        let keyring = &work.context.keyring;
+        let loaded = keyring.key_ids().filter_map(|id| {
+            Some(SigningKeyRow {
+                key_id: i16::from(id),
+                check_value: keyring.derive(id, Purpose::Check)?.to_vec(),
+            })
+        });
+        let loaded: Vec<SigningKeyRow> = loaded.collect();
         signing_keys::insert_new(work, &loaded, now).await?;
         for known in signing_keys::list(work).await? {
             let key_id = known.key_id;
@@ -49,17 +54,4 @@ impl UseCase for CheckKeys {
         }
         Ok(Ok(()))
     }
-}
-
-fn check_values(keyring: &Keyring) -> Vec<SigningKeyRow> {
-    keyring
-        .key_ids()
-        .filter_map(|kid| {
-            let check_value = keyring.derive(kid, Purpose::Check)?.to_vec();
-            Some(SigningKeyRow {
-                key_id: i16::from(kid),
-                check_value,
-            })
-        })
-        .collect()
 }

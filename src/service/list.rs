@@ -1,21 +1,42 @@
-//! `List`: the invitations of an organization in pages, newest first.
+//! Lists in pages, newest first: invitations and the audit log.
+//!
+//! Use cases write an audit event in the transaction of what it records, one for each call. A dry run, a repetition and a
+//! call that was rolled back write none. Expiry and reports of mail servers are not recorded: no caller caused them.
 
 use uuid::Uuid;
 
+use crate::domain::audit::{AuditFilter, AuditRecord};
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
 use crate::domain::invitation_filter::InvitationFilter;
 use crate::domain::reason::Reason;
 use crate::store::listings::{self, ListQuery};
-use crate::store::{self, Connection, organizations, stored_invitations};
+use crate::store::{Connection, audit_events, organizations, planner, stored_invitations};
 
-use super::ServiceError;
-use super::context::Context;
-use super::result_page::ResultPage;
-use super::runner::UseCase;
-use super::unit_of_work::UnitOfWork;
+use super::{Context, ServiceError, UnitOfWork, UseCase};
 
-/// Reads a page.
+pub struct ResultPage<T> {
+    pub items: Vec<T>,
+    pub has_more: bool,
+}
+
+impl<T> ResultPage<T> {
+    /// How many rows to read for a page: one more than its size tells whether there are more.
+    pub(super) fn rows_max(page_size: usize) -> i64 {
+        i64::try_from(page_size + 1).unwrap_or(i64::MAX)
+    }
+
+    pub(super) fn new(mut rows: Vec<T>, page_size: usize) -> Self {
+        let has_more = rows.len() > page_size;
+        rows.truncate(page_size);
+        Self {
+            items: rows,
+            has_more,
+        }
+    }
+}
+
+/// Reads a page of the invitations of an organization.
 pub struct ListInvitations {
     pub organization_id: OrganizationId,
     pub filter: InvitationFilter,
@@ -33,17 +54,15 @@ impl UseCase for ListInvitations {
         let (id, filter) = (&self.organization_id, &self.filter);
         let limit = ResultPage::<Uuid>::rows_max(self.page_size);
         let context = work.context;
-        let ids = store::planner::read_in_index_order(work, async |connection| {
+        let ids = planner::read_in_index_order(work, async |connection| {
             list_ids(context, connection, id, filter, self.before, limit).await
         })
         .await?;
         let page = ResultPage::new(ids, self.page_size);
         // The rows of invitations tell whether the organization exists. An empty page needs a statement for that.
         let items = if page.items.is_empty() {
-            let stored = organizations::get(work, id).await?;
-            stored
-                .filter(|stored| !stored.is_deleted)
-                .map(|_| Vec::new())
+            work.require_organization(id).await?;
+            Some(Vec::new())
         } else {
             let now = context.now();
             stored_invitations::get_page(work, id.as_str(), &page.items, now).await?
@@ -52,6 +71,36 @@ impl UseCase for ListInvitations {
             items: items.ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?,
             has_more: page.has_more,
         })
+    }
+}
+
+/// Reads a page of the audit log.
+pub struct ListAuditEvents {
+    /// `None` for all organizations and for events of none. The events of a deleted organization stay readable.
+    pub organization_id: Option<OrganizationId>,
+    pub filter: AuditFilter,
+    /// The last id of the page before.
+    pub before: Option<Uuid>,
+    pub page_size: usize,
+}
+
+impl UseCase for ListAuditEvents {
+    const NAME: &'static str = "list_audit";
+    type Output = ResultPage<AuditRecord>;
+
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
+        // One plan for all combinations of filters would read the whole log for each page.
+        planner::force_custom_plans(work).await?;
+        let mut filter = self.filter.clone();
+        if let Some(id) = &self.organization_id {
+            organizations::get(work, id)
+                .await?
+                .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
+            filter.organization_id = Some(id.as_str().to_owned());
+        }
+        let limit = ResultPage::<AuditRecord>::rows_max(self.page_size);
+        let rows = audit_events::list(work, &filter, self.before, limit).await?;
+        Ok(ResultPage::new(rows, self.page_size))
     }
 }
 

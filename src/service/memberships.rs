@@ -5,13 +5,8 @@ use crate::domain::membership::Membership;
 use crate::domain::reason::Reason;
 use crate::store::memberships;
 
-use super::ServiceError;
-use super::existing_organization::require_organization_exists;
-use super::result_page::ResultPage;
-use super::runner::UseCase;
-use super::unit_of_work::UnitOfWork;
+use super::{ResultPage, ServiceError, UnitOfWork, UseCase};
 
-/// Reads a membership.
 pub struct GetMembership {
     pub organization_id: OrganizationId,
     pub user_id: UserId,
@@ -51,7 +46,7 @@ impl UseCase for ListMemberships {
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
         let id = &self.organization_id;
-        require_organization_exists(work, id).await?;
+        work.require_organization(id).await?;
         let limit = ResultPage::<Membership>::rows_max(self.page_size);
         let rows = memberships::list(work, id, &self.after, limit).await?;
         Ok(ResultPage::new(rows, self.page_size))

@@ -21,17 +21,36 @@ use crate::store::quotas::{self, MailHistory};
 use crate::store::{Connection, organizations};
 
 use super::ServiceError;
-use super::organization_lock::OrganizationLock;
 
-/// The quotas of the configuration.
+/// How a bulk call locks its organization, so that bulk calls exclude each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OrganizationLock {
+    /// Other bulk calls of the organization run at the same time.
+    Shared,
+    /// No other bulk call of the organization runs.
+    Exclusive,
+}
+
+impl OrganizationLock {
+    pub(super) const fn is_exclusive(self) -> bool {
+        matches!(self, Self::Exclusive)
+    }
+
+    /// The error for work that cannot end under this lock: another run may succeed, alone if this run was not.
+    pub(super) const fn run_again(self) -> ServiceError {
+        match self {
+            Self::Shared => ServiceError::NeedsExclusiveLock,
+            Self::Exclusive => ServiceError::Conflict,
+        }
+    }
+}
+
 pub(super) struct Quotas {
     limits: QuotaLimits,
     hasher: AddressHasher,
 }
 
-/// What a call uses of quotas.
 pub(super) struct QuotaUsage {
-    /// Invitations that were created or sent again.
     recipients: usize,
     /// Invitations that are pending now and were not before.
     new_pending: usize,
@@ -72,7 +91,6 @@ impl Quotas {
             .map(|_| self.hasher.hash(email_normalized))
     }
 
-    /// What callers learn about a quota that is used up.
     pub(super) fn exceeded(&self, quota: Quota, now: OffsetDateTime) -> ExceededQuota {
         self.limits.exceeded(quota, now)
     }
@@ -103,7 +121,6 @@ impl Quotas {
         active(locked.map(|(stored, _)| stored))
     }
 
-    /// What is left for an organization and for these addresses.
     pub(super) async fn allowance(
         &self,
         connection: &mut Connection<'_>,
@@ -193,7 +210,6 @@ impl Quotas {
         Ok(quotas::mail_history(connection, organization_id, ids, since).await?)
     }
 
-    /// The quota that forbids to send an invitation again now.
     pub(super) fn resend_obstacle(
         &self,
         mailed: Option<&MailHistory>,
@@ -203,7 +219,6 @@ impl Quotas {
     }
 }
 
-/// The organization, if it may invite.
 fn active(stored: Option<StoredOrganization>) -> Result<Organization, ServiceError> {
     let stored = stored
         .filter(|stored| !stored.is_deleted)

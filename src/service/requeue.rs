@@ -6,20 +6,16 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::actor::Actor;
-use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
+use crate::domain::audit::{AuditAction, AuditCounts};
 use crate::domain::ids::OrganizationId;
 use crate::domain::new_invitation::ITEMS_MAX;
 use crate::domain::reason::Reason;
 use crate::store::candidates::Candidate;
-use crate::store::{self, Connection, audit_events, dead_letters, organizations};
+use crate::store::{self, dead_letters, organizations};
 
-use super::ServiceError;
-use super::result_page::ResultPage;
-use super::runner::UseCase;
-use super::selection::{RefusedInvitation, SelectedInvitations};
-use super::unit_of_work::UnitOfWork;
+use super::selection::{SelectedInvitations, SelectionResults};
+use super::{RefusedInvitation, ResultPage, ServiceError, UnitOfWork, UseCase};
 
-/// Which messages, by their invitations.
 #[derive(Debug, Clone)]
 pub enum RequeueSelection {
     /// Those of these invitations. `None` stands for an id that is no UUID.
@@ -28,7 +24,6 @@ pub enum RequeueSelection {
     AllDead,
 }
 
-/// Queues messages again.
 #[derive(Debug, Clone)]
 pub struct Requeue {
     pub actor: Actor,
@@ -36,22 +31,11 @@ pub struct Requeue {
     pub selection: RequeueSelection,
 }
 
-/// The result of each message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RequeuedMessages {
-    /// The invitations that were found. Empty for a list of ids.
-    pub found: Vec<Uuid>,
-    /// In the order of the ids.
-    pub results: Vec<Result<(), RefusedInvitation>>,
-    /// Whether there are more.
-    pub has_more: bool,
-}
-
 impl UseCase for Requeue {
     const NAME: &'static str = "requeue";
-    type Output = RequeuedMessages;
+    type Output = SelectionResults<Result<(), RefusedInvitation>>;
 
-    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<RequeuedMessages, ServiceError> {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
         let now = work.context.now();
         let organization_id = &self.organization_id;
         store::planner::force_custom_plans(work).await?;
@@ -59,62 +43,42 @@ impl UseCase for Requeue {
             .await?
             .filter(|stored| !stored.is_deleted)
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
-        let selected = self.select(work, now).await?;
+        let selected = match &self.selection {
+            RequeueSelection::Ids(ids) => SelectedInvitations::listed(ids),
+            RequeueSelection::AllDead => {
+                let limit = ResultPage::<Uuid>::rows_max(ITEMS_MAX);
+                let ids = dead_letters::list(work, organization_id, limit, now).await?;
+                SelectedInvitations::found(ResultPage::new(ids, ITEMS_MAX))
+            }
+        };
         let candidates = selected.lock(work, organization_id).await?;
         let pending = pending(&candidates, now)?;
         let requeued = dead_letters::requeue_many(work, organization_id, &pending, now).await?;
         let requeued: HashSet<Uuid> = requeued.into_iter().collect();
         let mut results = Vec::new();
+        let mut counts = AuditCounts::default();
         for resolved in selected.resolve(&candidates) {
-            results.push(match resolved {
-                Ok(candidate) if requeued.contains(&candidate.id) => Ok(()),
+            let refused = match resolved {
+                Ok(candidate) if requeued.contains(&candidate.id) => {
+                    counts.requeued += 1;
+                    results.push(Ok(()));
+                    continue;
+                }
                 Ok(candidate) => {
                     let refusal = candidate.state(now)?.refusal();
-                    Err(refusal.unwrap_or(Reason::MailNotFailed).into())
+                    refusal.unwrap_or(Reason::MailNotFailed).into()
                 }
-                Err(refused) => Err(refused),
-            });
+                Err(refused) => refused,
+            };
+            counts.failed += 1;
+            results.push(Err(refused));
         }
-        let event = AuditEvent {
-            counts: counts(&results),
-            ..work.context.audit_event(
-                &self.actor,
-                AuditAction::Requeue,
-                organization_id.as_str(),
-                now,
-            )
-        };
-        audit_events::insert_many(work, &[event]).await?;
-        Ok(RequeuedMessages {
-            found: selected.found,
-            results,
-            has_more: selected.has_more,
-        })
+        let (action, id) = (AuditAction::Requeue, organization_id.as_str());
+        work.record(&self.actor, action, id, counts, now).await?;
+        Ok(selected.with(results))
     }
 }
 
-impl Requeue {
-    async fn select(
-        &self,
-        connection: &mut Connection<'_>,
-        now: OffsetDateTime,
-    ) -> Result<SelectedInvitations, ServiceError> {
-        match &self.selection {
-            RequeueSelection::Ids(ids) => Ok(SelectedInvitations {
-                ids: ids.clone(),
-                found: Vec::new(),
-                has_more: false,
-            }),
-            RequeueSelection::AllDead => {
-                let limit = ResultPage::<Uuid>::rows_max(ITEMS_MAX);
-                let ids = dead_letters::list(connection, &self.organization_id, limit, now).await?;
-                Ok(SelectedInvitations::found(ResultPage::new(ids, ITEMS_MAX)))
-            }
-        }
-    }
-}
-
-/// The invitations that may still be mailed.
 fn pending(
     candidates: &HashMap<Uuid, Candidate>,
     now: OffsetDateTime,
@@ -126,15 +90,4 @@ fn pending(
         }
     }
     Ok(pending)
-}
-
-fn counts(results: &[Result<(), RefusedInvitation>]) -> AuditCounts {
-    let mut counts = AuditCounts::default();
-    for result in results {
-        match result {
-            Ok(()) => counts.requeued += 1,
-            Err(_) => counts.failed += 1,
-        }
-    }
-    counts
 }

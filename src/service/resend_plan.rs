@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::StateName;
 use crate::domain::quota::{ExceededQuota, QuotaRequest};
@@ -16,12 +17,8 @@ use crate::store::invitations::{self, PendingInvitation, ResendItem};
 use crate::store::quotas::MailHistory;
 use crate::store::{Constraint, StoreError};
 
-use super::ServiceError;
-use super::context::Context;
-use super::selection::RefusedInvitation;
-use super::unit_of_work::UnitOfWork;
+use super::{Context, RefusedInvitation, ServiceError, UnitOfWork};
 
-/// How invitations are sent again.
 pub(super) struct ResendTerms<'a> {
     pub(super) organization_id: &'a OrganizationId,
     /// Whether the links that were mailed before stop working. Those of an expired invitation always do.
@@ -30,7 +27,23 @@ pub(super) struct ResendTerms<'a> {
     pub(super) now: OffsetDateTime,
 }
 
-/// What to do for one invitation.
+impl<'a> ResendTerms<'a> {
+    pub(super) fn new(
+        organization_id: &'a OrganizationId,
+        rotate_token: bool,
+        expiry: &Expiry,
+        now: OffsetDateTime,
+    ) -> Result<Self, ServiceError> {
+        let invalid = |reason| ServiceError::invalid(expiry.field(), reason);
+        Ok(Self {
+            organization_id,
+            rotate_token,
+            expires_at: expiry.resolve(now).map_err(invalid)?,
+            now,
+        })
+    }
+}
+
 pub(super) enum ResendStep {
     Send {
         resending: ResendItem,
@@ -40,12 +53,10 @@ pub(super) enum ResendStep {
     },
     Refuse {
         refusal: RefusedInvitation,
-        /// The quota that refuses it.
         exceeded: Option<ExceededQuota>,
     },
 }
 
-/// What the database knows about the invitations and their addresses.
 struct Facts {
     /// The pending invitations of addresses whose selected invitation expired.
     pending: HashMap<String, PendingInvitation>,
@@ -79,11 +90,7 @@ pub(super) async fn plan(
         .collect()
 }
 
-/// Sends the invitations of a plan again.
-///
-/// # Errors
-///
-/// `ALREADY_INVITED` if a concurrent call invited one of the addresses.
+/// Sends the invitations of a plan again. Fails with `ALREADY_INVITED` if a concurrent call invited one of the addresses.
 pub(super) async fn write(
     work: &mut UnitOfWork<'_>,
     terms: &ResendTerms<'_>,
@@ -215,7 +222,6 @@ impl ResendStep {
         }
     }
 
-    /// What it uses of quotas.
     pub(super) const fn quota_request(&self) -> Option<QuotaRequest> {
         match self {
             Self::Send {
@@ -231,7 +237,6 @@ impl ResendStep {
     }
 }
 
-/// How many of the links are replaced.
 pub(super) fn rotated_count(items: &[ResendItem]) -> u64 {
     let rotated = items.iter().filter(|item| item.nonce.is_some()).count();
     u64::try_from(rotated).unwrap_or(u64::MAX)

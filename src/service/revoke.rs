@@ -1,19 +1,19 @@
-//! `Revoke`: the organization withdraws an invitation.
+//! `Revoke` and `BulkRevoke`: the organization withdraws one invitation or many, in one transaction.
 
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::actor::Actor;
-use crate::domain::audit::{AuditAction, AuditEvent};
+use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::invitation::{Invitation, StateName};
 use crate::domain::reason::Reason;
-use crate::store::audit_events;
-use crate::store::invitations::{self, EndReason};
+use crate::store::invitations::{self, EndReason, InvitationKey};
+use crate::store::{audit_events, organizations, planner};
 
-use super::ServiceError;
 use super::invitation_access::lock_invitation;
-use super::runner::UseCase;
-use super::unit_of_work::UnitOfWork;
+use super::selection::SelectionResults;
+use super::{Context, InvitationSelection, RefusedInvitation, ServiceError, UnitOfWork, UseCase};
 
 /// Revokes an invitation. One that was declined, revoked or expired stays as it is.
 pub struct Revoke {
@@ -21,6 +21,22 @@ pub struct Revoke {
     pub id: Uuid,
     pub by_user_id: Option<UserId>,
     pub actor: Actor,
+}
+
+pub struct BulkRevoke {
+    pub actor: Actor,
+    pub organization_id: OrganizationId,
+    pub selection: InvitationSelection,
+    pub by_user_id: Option<UserId>,
+    pub validate_only: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RevokeOutcome {
+    /// It was pending and is revoked.
+    Revoked,
+    /// It was declined, revoked or expired before.
+    Unchanged,
 }
 
 impl UseCase for Revoke {
@@ -31,32 +47,109 @@ impl UseCase for Revoke {
         let subject = lock_invitation(work, &self.organization_id, self.id).await?;
         let now = work.context.now();
         let organization_id = self.organization_id.as_str();
-        match subject.state(now)? {
-            StateName::Accepted => return Err(ServiceError::Refused(Reason::AlreadyAccepted)),
-            StateName::Declined | StateName::Revoked | StateName::Expired => {}
-            StateName::Pending => {
-                let by_user_id = self.by_user_id.as_ref().map(UserId::as_str);
-                let target = (self.id, organization_id.to_owned());
-                let end = EndReason::Revoked { by_user_id };
-                invitations::end_many(work, &[target], end, now).await?;
-                let event = work.context.audit_event(
-                    &self.actor,
-                    AuditAction::Revoke,
-                    organization_id,
-                    now,
-                );
-                let event = AuditEvent {
-                    invitation_id: Some(self.id),
-                    on_behalf_of_user_id: event
-                        .on_behalf_of_user_id
-                        .or_else(|| by_user_id.map(str::to_owned)),
-                    ..event
-                };
-                audit_events::insert_many(work, &[event]).await?;
-            }
+        let outcome = decide(subject.state(now)?).map_err(ServiceError::Refused)?;
+        if outcome == RevokeOutcome::Revoked {
+            let by_user_id = self.by_user_id.as_ref().map(UserId::as_str);
+            let target = (self.id, organization_id.to_owned());
+            invitations::end_many(work, &[target], EndReason::Revoked { by_user_id }, now).await?;
+            let action = AuditAction::Revoke;
+            let event = event(
+                work.context,
+                &self.actor,
+                action,
+                organization_id,
+                by_user_id,
+                now,
+            );
+            let event = AuditEvent {
+                invitation_id: Some(self.id),
+                ..event
+            };
+            audit_events::insert_many(work, &[event]).await?;
         }
         work.context
             .read_invitation(work, organization_id, self.id)
             .await
     }
+}
+
+impl UseCase for BulkRevoke {
+    const NAME: &'static str = "bulk_revoke";
+    type Output = SelectionResults<Result<RevokeOutcome, RefusedInvitation>>;
+
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
+        let now = work.context.now();
+        let organization_id = &self.organization_id;
+        planner::force_index_order(work).await?;
+        organizations::lock_shared(work, organization_id)
+            .await?
+            .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
+        let selected = self.selection.select(work, organization_id).await?;
+        let candidates = selected.lock(work, organization_id).await?;
+        let organization_id = organization_id.as_str();
+        let mut targets: Vec<InvitationKey> = Vec::new();
+        let mut results = Vec::new();
+        let mut counts = AuditCounts::default();
+        for resolved in selected.resolve(&candidates) {
+            let result = match resolved {
+                Ok(candidate) => match decide(candidate.state(now)?) {
+                    Ok(RevokeOutcome::Revoked) => {
+                        targets.push((candidate.id, organization_id.to_owned()));
+                        Ok(RevokeOutcome::Revoked)
+                    }
+                    other => other.map_err(RefusedInvitation::from),
+                },
+                Err(refused) => Err(refused),
+            };
+            *match result {
+                Ok(RevokeOutcome::Revoked) => &mut counts.revoked,
+                Ok(RevokeOutcome::Unchanged) => &mut counts.unchanged,
+                Err(_) => &mut counts.failed,
+            } += 1;
+            results.push(result);
+        }
+        if !self.validate_only {
+            let by_user_id = self.by_user_id.as_ref().map(UserId::as_str);
+            let end = EndReason::Revoked { by_user_id };
+            let ended = invitations::end_many(work, &targets, end, now).await?;
+            if ended.len() != targets.len() {
+                return Err(ServiceError::Conflict);
+            }
+            let action = AuditAction::BulkRevoke;
+            let event = event(
+                work.context,
+                &self.actor,
+                action,
+                organization_id,
+                by_user_id,
+                now,
+            );
+            audit_events::insert_many(work, &[AuditEvent { counts, ..event }]).await?;
+        }
+        Ok(selected.with(results))
+    }
+}
+
+const fn decide(state: StateName) -> Result<RevokeOutcome, Reason> {
+    match state {
+        StateName::Pending => Ok(RevokeOutcome::Revoked),
+        StateName::Accepted => Err(Reason::AlreadyAccepted),
+        StateName::Declined | StateName::Revoked | StateName::Expired => {
+            Ok(RevokeOutcome::Unchanged)
+        }
+    }
+}
+
+fn event(
+    context: &Context,
+    actor: &Actor,
+    action: AuditAction,
+    organization_id: &str,
+    by_user_id: Option<&str>,
+    now: OffsetDateTime,
+) -> AuditEvent {
+    let mut event = context.audit_event(actor, action, organization_id, now);
+    let user = event.on_behalf_of_user_id.take();
+    event.on_behalf_of_user_id = user.or_else(|| by_user_id.map(str::to_owned));
+    event
 }

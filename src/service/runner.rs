@@ -9,10 +9,8 @@ use tokio::sync::Semaphore;
 use crate::clock::Clock;
 use crate::store::{Connection, Store};
 
-use super::ServiceError;
-use super::context::Context;
-use super::organization_lock::OrganizationLock;
-use super::unit_of_work::UnitOfWork;
+use super::quotas::OrganizationLock;
+use super::{Context, ServiceError, UnitOfWork};
 
 /// Most watches that read at the same time, so that calls have the rest of the pool.
 const WATCH_READS_AT_ONCE_MAX: usize = 4;
@@ -26,47 +24,12 @@ pub trait UseCase: Send + Sync + 'static {
     const NAME: &'static str;
     /// Whether the statements form one transaction. Otherwise each statement commits by itself.
     const IS_TRANSACTION: bool = true;
-    /// The result.
     type Output: Send + 'static;
 
-    /// Does the work.
     fn run(
         &self,
         work: &mut UnitOfWork<'_>,
     ) -> impl Future<Output = Result<Self::Output, ServiceError>> + Send;
-}
-
-/// A use case of an organization that runs beside others first, and alone if that fails.
-///
-/// Bulk calls of one organization run concurrently and reserve their quotas as their last act. A call that does not fit is
-/// rolled back and run again under the exclusive lock, where it sees what is left and plans with that.
-pub(super) trait EscalatingUseCase: Send + Sync + 'static {
-    /// See [`UseCase::NAME`].
-    const NAME: &'static str;
-    /// The result.
-    type Output: Send + 'static;
-
-    /// Does the work under this lock.
-    fn run(
-        &self,
-        lock: OrganizationLock,
-        work: &mut UnitOfWork<'_>,
-    ) -> impl Future<Output = Result<Self::Output, ServiceError>> + Send;
-}
-
-/// A use case under a lock.
-struct Locked<U> {
-    lock: OrganizationLock,
-    use_case: Arc<U>,
-}
-
-impl<U: EscalatingUseCase> UseCase for Locked<U> {
-    const NAME: &'static str = U::NAME;
-    type Output = U::Output;
-
-    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<U::Output, ServiceError> {
-        self.use_case.run(self.lock, work).await
-    }
 }
 
 /// The use cases, ready to run. Cheap to clone.
@@ -74,12 +37,10 @@ impl<U: EscalatingUseCase> UseCase for Locked<U> {
 pub struct Service {
     pub(super) store: Store,
     pub(super) context: Arc<Context>,
-    /// Limits how many watches read at the same time.
     pub(super) watch_reads: Arc<Semaphore>,
 }
 
 impl Service {
-    /// Use cases over a store.
     pub fn new(store: Store, context: Context) -> Self {
         Self {
             store,
@@ -88,7 +49,6 @@ impl Service {
         }
     }
 
-    /// The clock of the use cases.
     pub fn clock(&self) -> Arc<dyn Clock> {
         self.context.clock()
     }
@@ -99,29 +59,29 @@ impl Service {
     }
 
     /// Runs a use case. It continues if the caller stops waiting.
+    ///
+    /// Bulk calls of one organization run concurrently and reserve their quotas as their last act. A call that does not fit is
+    /// rolled back and run again under the exclusive lock, where it sees what is left and plans with that.
     pub async fn run<U: UseCase>(&self, use_case: U) -> Result<U::Output, ServiceError> {
-        let shared = Arc::new((Arc::clone(&self.context), use_case));
-        if U::IS_TRANSACTION {
-            self.store.with_tx(U::NAME, work(shared)).await
-        } else {
-            self.store.run(U::NAME, work(shared)).await
+        let use_case = Arc::new(use_case);
+        match self.run_under(OrganizationLock::Shared, &use_case).await {
+            Err(ServiceError::NeedsExclusiveLock) => {
+                self.run_under(OrganizationLock::Exclusive, &use_case).await
+            }
+            outcome => outcome,
         }
     }
 
-    /// Runs a use case beside others of its organization, and alone if it has to.
-    pub(super) async fn run_escalating<U: EscalatingUseCase>(
+    async fn run_under<U: UseCase>(
         &self,
-        use_case: Arc<U>,
+        lock: OrganizationLock,
+        use_case: &Arc<U>,
     ) -> Result<U::Output, ServiceError> {
-        let locked = |lock| Locked {
-            lock,
-            use_case: Arc::clone(&use_case),
-        };
-        match self.run(locked(OrganizationLock::Shared)).await {
-            Err(ServiceError::NeedsExclusiveLock) => {
-                self.run(locked(OrganizationLock::Exclusive)).await
-            }
-            outcome => outcome,
+        let work = work(lock, Arc::clone(&self.context), Arc::clone(use_case));
+        if U::IS_TRANSACTION {
+            self.store.with_tx(U::NAME, work).await
+        } else {
+            self.store.run(U::NAME, work).await
         }
     }
 }
@@ -132,18 +92,18 @@ impl fmt::Debug for Service {
     }
 }
 
-/// The unit of work of a use case.
 fn work<U: UseCase>(
-    shared: Arc<(Arc<Context>, U)>,
+    lock: OrganizationLock,
+    context: Arc<Context>,
+    use_case: Arc<U>,
 ) -> impl for<'c> Fn(&'c mut Connection<'_>) -> BoxFuture<'c, Result<U::Output, ServiceError>>
 + Send
 + Sync
 + 'static {
     move |connection| {
-        let shared = Arc::clone(&shared);
+        let (context, use_case) = (Arc::clone(&context), Arc::clone(&use_case));
         Box::pin(async move {
-            let (context, use_case) = &*shared;
-            let mut work = UnitOfWork::new(context, connection.lend());
+            let mut work = UnitOfWork::new(&context, connection.lend(), lock);
             let outcome = use_case.run(&mut work).await;
             let notifications = work.into_connection().into_notifications();
             connection.set_notifications(notifications);

@@ -10,10 +10,8 @@ use crate::domain::reason::Reason;
 use crate::store::Connection;
 use crate::store::candidates::{self, Candidate};
 
-use super::ServiceError;
 use super::list::list_ids;
-use super::result_page::ResultPage;
-use super::unit_of_work::UnitOfWork;
+use super::{ResultPage, ServiceError, UnitOfWork};
 
 /// Which invitations. Not `Debug`, because a filter may hold an address.
 pub enum InvitationSelection {
@@ -28,14 +26,22 @@ pub enum InvitationSelection {
     },
 }
 
-/// The invitations of a selection.
 pub(super) struct SelectedInvitations {
-    /// In the order of the results.
     pub(super) ids: Vec<Option<Uuid>>,
     /// The ids that the filter found. Empty for a list of ids.
     pub(super) found: Vec<Uuid>,
     /// Whether the filter finds more.
     pub(super) has_more: bool,
+}
+
+/// The result of each invitation of a selection.
+pub struct SelectionResults<T> {
+    /// The ids that a filter found. Empty for a list of ids.
+    pub found: Vec<Uuid>,
+    /// In the order of the ids.
+    pub results: Vec<T>,
+    /// Whether the filter finds more.
+    pub has_more: bool,
 }
 
 /// Why one invitation of a bulk call is left as it is.
@@ -56,7 +62,6 @@ impl From<Reason> for RefusedInvitation {
 }
 
 impl InvitationSelection {
-    /// The largest number of invitations that the selection may have.
     pub const fn size_max(&self) -> usize {
         match self {
             Self::Ids(ids) => ids.len(),
@@ -64,18 +69,13 @@ impl InvitationSelection {
         }
     }
 
-    /// Finds the invitations.
     pub(super) async fn select(
         &self,
         work: &mut UnitOfWork<'_>,
         organization_id: &OrganizationId,
     ) -> Result<SelectedInvitations, ServiceError> {
         match self {
-            Self::Ids(ids) => Ok(SelectedInvitations {
-                ids: ids.clone(),
-                found: Vec::new(),
-                has_more: false,
-            }),
+            Self::Ids(ids) => Ok(SelectedInvitations::listed(ids)),
             Self::Filter {
                 filter,
                 before,
@@ -91,6 +91,22 @@ impl InvitationSelection {
 }
 
 impl SelectedInvitations {
+    pub(super) fn listed(ids: &[Option<Uuid>]) -> Self {
+        Self {
+            ids: ids.to_vec(),
+            found: Vec::new(),
+            has_more: false,
+        }
+    }
+
+    pub(super) fn with<T>(self, results: Vec<T>) -> SelectionResults<T> {
+        SelectionResults {
+            found: self.found,
+            results,
+            has_more: self.has_more,
+        }
+    }
+
     pub(super) fn found(page: ResultPage<Uuid>) -> Self {
         Self {
             ids: page.items.iter().copied().map(Some).collect(),

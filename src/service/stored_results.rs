@@ -16,15 +16,13 @@ use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{Delivery, DeliveryState, Invitation, InvitationState};
 use crate::domain::quota::{ExceededQuota, Quota};
 use crate::domain::reason::{Reason, Violation};
-use crate::store::stored_invitations;
 
-use super::ServiceError;
-use super::item_result::{ItemOutcome, ItemResult, limit_existing};
-use super::unit_of_work::UnitOfWork;
+use super::invitation_access::invitations_by_id;
+use super::item_result::limit_existing;
+use super::{ItemOutcome, ItemResult, ServiceError, UnitOfWork};
 
 const UNREADABLE: ServiceError = ServiceError::Corrupt("a stored response cannot be read");
 
-/// The stored results of a call.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct StoredResults(Vec<StoredResult>);
@@ -33,7 +31,7 @@ pub(super) struct StoredResults(Vec<StoredResult>);
 #[derive(Serialize, Deserialize)]
 struct StoredResult {
     #[serde(rename = "o")]
-    outcome: StoredOutcome,
+    outcome: ItemOutcome,
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     invitation: Option<StoredInvitation>,
     #[serde(rename = "v", default, skip_serializing_if = "Vec::is_empty")]
@@ -43,20 +41,6 @@ struct StoredResult {
     /// The code of the quota, its limit and the seconds until it has room.
     #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
     exceeded: Option<(String, u64, u64)>,
-}
-
-#[derive(Serialize, Deserialize, Clone, Copy)]
-enum StoredOutcome {
-    #[serde(rename = "c")]
-    Created,
-    #[serde(rename = "e")]
-    Existing,
-    #[serde(rename = "s")]
-    Resent,
-    #[serde(rename = "r")]
-    Replaced,
-    #[serde(rename = "f")]
-    Failed,
 }
 
 /// Of a pending invitation. Times are microseconds since the Unix epoch.
@@ -111,7 +95,6 @@ impl StoredResults {
         Self(results.iter().map(StoredResult::new).collect())
     }
 
-    /// Appends a part of other results.
     pub(super) fn append(
         &mut self,
         mut other: Self,
@@ -136,11 +119,7 @@ impl StoredResults {
             .filter_map(|result| Some(result.invitation.as_ref()?.id))
             .collect();
         let now = work.context.now();
-        let found = stored_invitations::get_many(work, organization_id.as_str(), &ids, now).await?;
-        let found: HashMap<Uuid, Invitation> = found
-            .into_iter()
-            .map(|invitation| (invitation.id, invitation))
-            .collect();
+        let found = invitations_by_id(work, organization_id, &ids, now).await?;
         let mut results = self
             .0
             .into_iter()
@@ -156,13 +135,7 @@ impl StoredResult {
         let violation =
             |violation: &Violation| (violation.field.clone(), violation.reason.code().to_owned());
         Self {
-            outcome: match result.outcome {
-                ItemOutcome::Created => StoredOutcome::Created,
-                ItemOutcome::Existing => StoredOutcome::Existing,
-                ItemOutcome::Resent => StoredOutcome::Resent,
-                ItemOutcome::Replaced => StoredOutcome::Replaced,
-                ItemOutcome::Failed => StoredOutcome::Failed,
-            },
+            outcome: result.outcome,
             invitation: result.invitation.as_ref().map(StoredInvitation::new),
             violations: result.violations.iter().map(violation).collect(),
             first_index: result.first_index,
@@ -193,13 +166,7 @@ impl StoredResult {
             })
             .collect::<Result<_, ServiceError>>()?;
         Ok(ItemResult {
-            outcome: match self.outcome {
-                StoredOutcome::Created => ItemOutcome::Created,
-                StoredOutcome::Existing => ItemOutcome::Existing,
-                StoredOutcome::Resent => ItemOutcome::Resent,
-                StoredOutcome::Replaced => ItemOutcome::Replaced,
-                StoredOutcome::Failed => ItemOutcome::Failed,
-            },
+            outcome: self.outcome,
             invitation,
             violations,
             first_index: self.first_index,

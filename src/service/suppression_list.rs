@@ -15,7 +15,6 @@ use crate::store::suppressions::{self, SuppressionRow};
 
 use super::ServiceError;
 
-/// The list, with the keys of its tags.
 pub(super) struct SuppressionList {
     tagger: AddressTagger,
 }

@@ -6,14 +6,12 @@
 use time::OffsetDateTime;
 
 use crate::domain::actor::Actor;
-use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
+use crate::domain::audit::{AuditAction, AuditCounts};
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
-use crate::store::{audit_events, suspensions};
+use crate::store::suspensions;
 
-use super::ServiceError;
-use super::runner::UseCase;
-use super::unit_of_work::UnitOfWork;
+use super::{ServiceError, UnitOfWork, UseCase};
 
 /// Suspends an organization. Returns since when it is suspended.
 pub struct SuspendOrganization {
@@ -38,11 +36,9 @@ impl UseCase for SuspendOrganization {
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
         // Only the first of several calls is recorded.
         if suspended_at == now {
-            let action = AuditAction::SuspendOrganization;
-            let event = work
-                .context
-                .audit_event(&self.actor, action, id.as_str(), now);
-            audit_events::insert_many(work, &[event]).await?;
+            let (action, counts) = (AuditAction::SuspendOrganization, AuditCounts::default());
+            work.record(&self.actor, action, id.as_str(), counts, now)
+                .await?;
         }
         Ok(suspended_at)
     }
@@ -61,19 +57,13 @@ impl UseCase for ResumeOrganization {
             return Ok(0);
         }
         let released = suspensions::release_mails(work, id, now).await?;
-        let event = AuditEvent {
-            counts: AuditCounts {
-                requeued: released,
-                ..AuditCounts::default()
-            },
-            ..work.context.audit_event(
-                &self.actor,
-                AuditAction::ResumeOrganization,
-                id.as_str(),
-                now,
-            )
+        let action = AuditAction::ResumeOrganization;
+        let counts = AuditCounts {
+            requeued: released,
+            ..AuditCounts::default()
         };
-        audit_events::insert_many(work, &[event]).await?;
+        work.record(&self.actor, action, id.as_str(), counts, now)
+            .await?;
         Ok(released)
     }
 }

@@ -1,4 +1,5 @@
-//! The sweep: writes down what expired, and deletes what is kept for a fixed time.
+//! Periodic work: the sweep, which writes down what expired and deletes what is kept for a fixed time; reminders; and the
+//! counts of batches.
 //!
 //! Readers see an invitation as expired at once. The sweep writes that state and its event.
 
@@ -8,13 +9,12 @@ use time::{Duration, OffsetDateTime};
 use crate::domain::quota;
 use crate::store::invitations::{self, EndReason};
 use crate::store::{
-    Connection, StoreError, feedback_events, idempotency_keys, quotas, stream_chunks, suppressions,
+    Connection, StoreError, batches, feedback_events, idempotency_keys, quotas, reminders,
+    stream_chunks, suppressions,
 };
 
-use super::ServiceError;
 use super::idempotency::REQUEST_ID_TTL;
-use super::runner::{Service, UseCase};
-use super::unit_of_work::UnitOfWork;
+use super::{Service, ServiceError, UnitOfWork, UseCase};
 
 /// How long reports of mail providers are remembered: longer than any provider repeats one.
 const FEEDBACK_EVENT_TTL: Duration = Duration::days(7);
@@ -24,6 +24,11 @@ const CHUNK_TTL_MARGIN: Duration = Duration::hours(2);
 const QUOTA_TTL: Duration = Duration::days(1);
 /// Most rows of one transaction, so that no lock is held for long.
 const SWEEP_ROWS_MAX: i64 = 500;
+/// Most invitations of one statement, so that no lock is held for long.
+const REMIND_ROWS_MAX: i64 = 500;
+/// About how many rows of events one statement folds, so that it stays short.
+const FOLD_ROWS_MAX: i64 = 1_000;
+const FOLD_STATEMENTS_MAX: usize = 50;
 
 /// Deletes rows that are older than a time, at most a number of them. Returns how many.
 type DeleteRows = for<'c> fn(
@@ -66,6 +71,42 @@ impl Service {
             while self.delete_rows(name, before, delete).await? > 0 {}
         }
         Ok(())
+    }
+
+    /// Queues the reminders that are due. Returns how many messages were queued. Any number of processes may do this at the
+    /// same time.
+    pub async fn remind(&self) -> Result<i64, ServiceError> {
+        let mut queued = 0;
+        loop {
+            let now = self.context.now();
+            let remind = self.store.run("remind", move |connection| {
+                Box::pin(reminders::queue_due(connection, now, REMIND_ROWS_MAX))
+            });
+            let reminded = remind.await?;
+            queued += reminded.queued;
+            // None is left, or another process queues them.
+            if reminded.due == 0 {
+                return Ok(queued);
+            }
+        }
+    }
+
+    /// Folds the events that are final into the counts of their batches, so that few rows have to be read to count a batch: all,
+    /// or as many as one call may. Returns how many rows of events.
+    pub async fn fold(&self) -> Result<i64, ServiceError> {
+        let mut total = 0;
+        for _ in 0..FOLD_STATEMENTS_MAX {
+            let fold = self.store.run("fold", |connection| {
+                Box::pin(batches::fold_events(connection, FOLD_ROWS_MAX))
+            });
+            let folded = fold.await?;
+            total += folded;
+            // A statement that was limited folds more rows than the limit, because it ends with a transaction.
+            if folded <= FOLD_ROWS_MAX {
+                break;
+            }
+        }
+        Ok(total)
     }
 
     async fn delete_rows(

@@ -2,17 +2,13 @@
 
 use crate::domain::actor::Actor;
 use crate::domain::address_tag::AddressTag;
-use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent, NO_ORGANIZATION};
+use crate::domain::audit::{AuditAction, AuditCounts, NO_ORGANIZATION};
 use crate::domain::suppression::{EVERY_ORGANIZATION, SuppressionReason};
 use crate::domain::unsubscribe_token;
-use crate::store::audit_events;
 
-use super::ServiceError;
-use super::runner::{Service, UseCase};
 use super::suppression_list::suppress;
-use super::unit_of_work::UnitOfWork;
+use super::{Service, ServiceError, UnitOfWork, UseCase};
 
-/// Suppresses the address of a genuine token.
 struct Unsubscribe {
     tag: AddressTag,
     actor: Actor,
@@ -44,19 +40,13 @@ impl UseCase for Unsubscribe {
         let is_new = suppress(work, EVERY_ORGANIZATION, self.tag, reason, now).await?;
         // A link may be followed any number of times. Only the first time is recorded.
         if is_new {
-            let event = AuditEvent {
-                counts: AuditCounts {
-                    suppressed: 1,
-                    ..AuditCounts::default()
-                },
-                ..work.context.audit_event(
-                    &self.actor,
-                    AuditAction::Unsubscribe,
-                    NO_ORGANIZATION,
-                    now,
-                )
+            let action = AuditAction::Unsubscribe;
+            let counts = AuditCounts {
+                suppressed: 1,
+                ..AuditCounts::default()
             };
-            audit_events::insert_many(work, &[event]).await?;
+            work.record(&self.actor, action, NO_ORGANIZATION, counts, now)
+                .await?;
         }
         Ok(())
     }

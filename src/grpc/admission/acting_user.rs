@@ -8,40 +8,16 @@ use crate::domain::ids::UserId;
 use crate::domain::reason::Reason;
 use crate::domain::scope::Scope;
 use crate::domain::user::User;
-use crate::grpc::convert::fields;
+use crate::grpc::convert::fields::{self, Fields as _};
 use crate::grpc::status;
 use crate::identity::{Caller, SignedInUser};
-use crate::proto::{AcceptRequest, BulkCreateRequest, BulkCreateStreamHeader, NewInvitation};
+use crate::proto::{AcceptRequest, NewInvitation};
 use crate::service::Accept;
 
-use super::actor::actor_by_link;
-use super::permission::require_scope;
+use super::permission::{actor_by_link, require_scope};
 
 /// Makes the user the inviter of a request, and refuses what only services may say.
-pub(crate) fn restrict_bulk_create(
-    caller: &Caller,
-    request: &mut BulkCreateRequest,
-) -> Result<(), Status> {
-    let inviter = &mut request.inviter_user_id;
-    restrict_inviter(caller, "inviter_user_id", inviter, request.return_link)?;
-    restrict_items(caller, "invitations", &request.invitations)
-}
-
-/// [`restrict_bulk_create`] for the header of a stream.
-pub(crate) fn restrict_header(
-    caller: &Caller,
-    header: &mut BulkCreateStreamHeader,
-) -> Result<(), Status> {
-    let inviter = &mut header.inviter_user_id;
-    restrict_inviter(
-        caller,
-        "header.inviter_user_id",
-        inviter,
-        header.return_link,
-    )
-}
-
-fn restrict_inviter(
+pub(crate) fn restrict_inviter(
     caller: &Caller,
     field: &str,
     inviter_user_id: &mut String,
@@ -89,7 +65,7 @@ pub(crate) fn accept(
     require_absent("user_emails", request.user_emails.is_empty())?;
     require_absent("user_name", request.user_name.is_empty())?;
     let email = verified_email(user)?;
-    let token = fields::token(&request.token).map_err(status::invalid)?;
+    let token = fields::token(&request.token).valid()?;
     Ok(Accept {
         token,
         user: User {
@@ -102,7 +78,6 @@ pub(crate) fn accept(
     })
 }
 
-/// The normalized form of the verified address of a user.
 pub(crate) fn verified_email(user: &SignedInUser) -> Result<String, Status> {
     user.email
         .as_ref()

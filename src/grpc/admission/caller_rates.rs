@@ -17,13 +17,11 @@ use crate::grpc::admission::failed_accepts::FailedAccepts;
 use crate::grpc::status;
 use crate::grpc::wire::limits::{CALLER_BURST, CALLERS_SWEPT_EVERY};
 
-/// The rates of all callers.
 pub(crate) struct CallerRates {
     recipients: Option<RecipientBuckets>,
     pub(crate) failed_accepts: FailedAccepts,
 }
 
-/// A token bucket for each caller.
 struct RecipientBuckets {
     limiter: BucketLimiter,
     clock: BucketClock,
@@ -64,11 +62,7 @@ impl CallerRates {
         }
     }
 
-    /// Takes recipients out of the bucket of a caller, or nothing.
-    ///
-    /// # Errors
-    ///
-    /// `RATE_LIMITED` with the time until the bucket has enough.
+    /// Takes recipients out of the bucket of a caller, or fails with `RATE_LIMITED` and the time until the bucket has enough.
     pub(crate) fn spend(&self, caller: &str, recipients: usize) -> Result<(), Status> {
         self.try_spend(caller, recipients)
             .map_err(status::rate_limited)

@@ -13,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tracing::{Instrument as _, Span};
 
-use super::method::Method;
 use super::permission::require_scope;
 use crate::domain::reason::Reason;
+use crate::domain::scope::Scope;
 use crate::grpc::status;
 use crate::grpc::wire::limits::{
     BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALLS_AT_ONCE_MAX, STREAM_PARTS_AT_ONCE_MAX,
@@ -23,13 +23,50 @@ use crate::grpc::wire::limits::{
 };
 use crate::identity::Caller;
 
+/// A method of the protocol: its name, who may call it and how long it may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Method {
+    name: &'static str,
+    scope: Scope,
+    /// Whether signed-in users may call it. Which of them may is checked by the method.
+    is_for_users: bool,
+    duration_max: Duration,
+}
+
+impl Method {
+    /// A method for services that reads or writes one row or one page.
+    pub(crate) const fn quick(name: &'static str, scope: Scope) -> Self {
+        Self {
+            name,
+            scope,
+            is_for_users: false,
+            duration_max: CALL_DURATION_MAX,
+        }
+    }
+
+    /// A method for services that may write thousands of rows.
+    pub(crate) const fn bulk(name: &'static str, scope: Scope) -> Self {
+        Self {
+            duration_max: BULK_CALL_DURATION_MAX,
+            ..Self::quick(name, scope)
+        }
+    }
+
+    pub(crate) const fn for_users(self) -> Self {
+        Self {
+            is_for_users: true,
+            ..self
+        }
+    }
+}
+
 /// The admission control of a server, shared by its services.
 #[derive(Debug, Clone)]
 pub(crate) struct AdmissionControl {
     calls: Arc<Semaphore>,
-    streams: Arc<Semaphore>,
+    pub(crate) streams: Arc<Semaphore>,
     stream_parts: Arc<Semaphore>,
-    watches: Arc<Semaphore>,
+    pub(crate) watches: Arc<Semaphore>,
     closing: CancellationToken,
 }
 
@@ -37,7 +74,6 @@ pub(crate) struct AdmissionControl {
 #[derive(Debug)]
 pub(crate) struct AdmittedStream {
     pub(crate) caller: Arc<Caller>,
-    /// The span for the log lines of the stream.
     pub(crate) span: Span,
     control: AdmissionControl,
     _permit: OwnedSemaphorePermit,
@@ -74,25 +110,8 @@ impl AdmissionControl {
         limited(method.duration_max, work).await.map(Response::new)
     }
 
-    /// Admits a stream of items.
-    pub(crate) fn admit_stream<M>(
-        &self,
-        method: Method,
-        request: &Request<M>,
-    ) -> Result<AdmittedStream, Status> {
-        self.admit(&self.streams, method, request)
-    }
-
-    /// Admits a watch.
-    pub(crate) fn admit_watch<M>(
-        &self,
-        method: Method,
-        request: &Request<M>,
-    ) -> Result<AdmittedStream, Status> {
-        self.admit(&self.watches, method, request)
-    }
-
-    fn admit<M>(
+    /// Admits a stream, if the caller may call the method and `capacity` has room.
+    pub(crate) fn admit<M>(
         &self,
         capacity: &Arc<Semaphore>,
         method: Method,
@@ -144,7 +163,6 @@ impl AdmittedStream {
     }
 }
 
-/// The caller, if it may call the method.
 fn permitted_caller<M>(request: &Request<M>, method: Method) -> Result<Arc<Caller>, Status> {
     let caller = request
         .extensions()

@@ -15,7 +15,6 @@ use crate::grpc::wire::limits::{
     FAILED_ACCEPTS_MAX, FAILED_ACCEPTS_SWEPT_AT, FAILED_ACCEPTS_WINDOW,
 };
 
-/// The caller and the user.
 type FailureKey = (String, String);
 
 /// The failures of the last minute, oldest first.
@@ -32,11 +31,7 @@ impl FailedAccepts {
         }
     }
 
-    /// Refuses an attempt after too many failures.
-    ///
-    /// # Errors
-    ///
-    /// `RATE_LIMITED` with the time until another attempt is allowed.
+    /// Refuses an attempt after too many failures, with `RATE_LIMITED` and the time until another one is allowed.
     pub(crate) fn check(&self, caller: &str, user_id: &str) -> Result<(), Status> {
         let now = self.clock.now();
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
@@ -47,11 +42,7 @@ impl FailedAccepts {
         }
     }
 
-    /// Counts a failure.
-    ///
-    /// # Errors
-    ///
-    /// As [`check`](Self::check), for one of several concurrent attempts that is too many.
+    /// Counts a failure. Fails as [`check`](Self::check) does if it is one too many of several concurrent attempts.
     pub(crate) fn count(&self, caller: &str, user_id: &str) -> Result<(), Status> {
         let now = self.clock.now();
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,12 +1,10 @@
 //! Admission: who calls, what the caller may do, and how much of it.
 
 pub(crate) mod acting_user;
-pub(crate) mod actor;
 pub(crate) mod authentication;
 pub(crate) mod caller_rates;
 pub(crate) mod control;
 pub(crate) mod failed_accepts;
-pub(crate) mod method;
 pub(crate) mod peer;
 pub(crate) mod peer_identities;
 pub(crate) mod permission;

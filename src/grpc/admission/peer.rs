@@ -25,7 +25,6 @@ pub(crate) struct Peer {
     pub(crate) certificate: Option<Arc<PeerIdentities>>,
 }
 
-/// Adds the identities of the client to each request.
 #[derive(Debug, Clone)]
 pub(crate) struct PeerLayer {
     trusted: Arc<TrustedProxies>,
@@ -39,7 +38,6 @@ impl PeerLayer {
     }
 }
 
-/// A service behind a [`PeerLayer`].
 #[derive(Debug, Clone)]
 pub(crate) struct WithPeer<S> {
     inner: S,

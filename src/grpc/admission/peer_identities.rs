@@ -13,7 +13,6 @@ use crate::domain::certificate_identity::CertificateIdentity;
 /// The scheme of SPIFFE ids, well formed or not.
 const SPIFFE_SCHEME: &str = "spiffe:";
 
-/// A subject alternative name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum San {
     Uri(String),

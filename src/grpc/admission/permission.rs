@@ -1,10 +1,11 @@
-//! What a caller may do: scopes, and the organizations it may act for.
+//! What a caller may do: scopes, the organizations it may act for, and the actor that use cases see.
 //!
 //! Permission is checked before existence and before other fields: a foreign organization is refused like an unknown one.
 
 use tonic::Status;
 
 use crate::domain::access::Access;
+use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
 use crate::domain::scope::Scope;
@@ -33,7 +34,6 @@ pub(crate) fn require_every_organization(caller: &Caller) -> Result<(), Status> 
     }
 }
 
-/// The organization of a request.
 pub(crate) fn organization(caller: &Caller, input: &str) -> Result<Field<OrganizationId>, Status> {
     let id = fields::organization_id(input);
     match &id {
@@ -54,4 +54,26 @@ pub(crate) fn optional_organization(
         return Ok(Ok(None));
     }
     Ok(organization(caller, input)?.map(Some))
+}
+
+/// What use cases know about a caller.
+pub(crate) fn actor(caller: &Caller) -> Actor {
+    Actor {
+        caller: caller.name.clone(),
+        label: caller.label.clone(),
+        user_id: caller.as_user().map(|user| user.id.as_str().to_owned()),
+        access: caller.access.clone(),
+    }
+}
+
+/// The actor of a call that carries the token of a link. A user may use the link of any organization.
+pub(crate) fn actor_by_link(caller: &Caller) -> Actor {
+    let actor = actor(caller);
+    match caller.as_user() {
+        None => actor,
+        Some(_) => Actor {
+            access: Access::Every,
+            ..actor
+        },
+    }
 }

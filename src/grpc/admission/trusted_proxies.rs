@@ -50,7 +50,6 @@ impl TrustedProxies {
         self.networks.is_empty() && self.identities.is_empty()
     }
 
-    /// Whether a peer is a trusted proxy, by its address or its certificate.
     pub(crate) fn has(&self, ip: Option<IpAddr>, certificate: Option<&PeerIdentities>) -> bool {
         // A socket for both families shows IPv4 peers as ::ffff:a.b.c.d.
         let ip = ip.map(|ip| ip.to_canonical());

@@ -1,16 +1,10 @@
 //! `AuditService`: the filter and the events.
 
-use prost_types::Timestamp;
-use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::fields::{Field, Fields as _};
+use super::fields::{self, Field, Fields as _, invalid};
 use super::times;
-use crate::domain::audit::AuditFilter;
-use crate::domain::audit::{AuditAction, AuditCounts, AuditRecord, OUTCOME_OK};
-use crate::domain::expiry::Expiry;
-use crate::domain::ids::UserId;
-use crate::domain::reason::{Reason, Violation};
+use crate::domain::audit::{AuditAction, AuditCounts, AuditFilter, AuditRecord, OUTCOME_OK};
 use crate::proto;
 
 /// Longest name of a caller in a filter. No caller has a longer name.
@@ -20,19 +14,19 @@ const CALLER_BYTES_MAX: usize = 512;
 pub(in crate::grpc) fn filter(request: &proto::AuditServiceListRequest) -> Field<AuditFilter> {
     let (caller, user_id, action, invitation_id, batch_id, start, end) = (
         caller(&request.caller),
-        user_id(&request.user_id),
+        fields::optional(&request.user_id, fields::user_id),
         action(request.action),
-        id("invitation_id", &request.invitation_id),
-        id("batch_id", &request.batch_id),
-        time("start_time", request.start_time),
-        time("end_time", request.end_time),
+        fields::optional(&request.invitation_id, fields::invitation_id),
+        fields::optional(&request.batch_id, fields::batch_id),
+        times::optional_time("start_time", request.start_time),
+        times::optional_time("end_time", request.end_time),
     )
         .all()?;
     Ok(AuditFilter {
         organization_id: None,
         action,
         caller,
-        user_id,
+        user_id: user_id.map(|id| id.as_str().to_owned()),
         invitation_id,
         batch_id,
         start,
@@ -104,39 +98,6 @@ fn caller(input: &str) -> Field<Option<String>> {
         return Err(invalid("caller"));
     }
     Ok((!input.is_empty()).then(|| input.to_owned()))
-}
-
-fn user_id(input: &str) -> Field<Option<String>> {
-    optional("user_id", input, |input| {
-        UserId::parse(input).map(|id| id.as_str().to_owned())
-    })
-}
-
-fn id(field: &str, input: &str) -> Field<Option<Uuid>> {
-    optional(field, input, |input| Uuid::try_parse(input).ok())
-}
-
-fn optional<T>(
-    field: &str,
-    input: &str,
-    parse: impl FnOnce(&str) -> Option<T>,
-) -> Field<Option<T>> {
-    if input.is_empty() {
-        return Ok(None);
-    }
-    parse(input).map(Some).ok_or_else(|| invalid(field))
-}
-
-fn time(field: &str, input: Option<Timestamp>) -> Field<Option<OffsetDateTime>> {
-    match input.map(times::expiry_of_time) {
-        None => Ok(None),
-        Some(Expiry::At(time)) => Ok(Some(time)),
-        Some(_) => Err(invalid(field)),
-    }
-}
-
-fn invalid(field: &str) -> Vec<Violation> {
-    vec![Violation::new(field, Reason::FieldInvalid)]
 }
 
 #[cfg(test)]

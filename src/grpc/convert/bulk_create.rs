@@ -1,19 +1,24 @@
-//! `BulkCreate`: the request and its results.
+//! `BulkCreate` and `BulkCreateStream`: requests and results.
 
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
-use super::fields::{self, Field, Fields as _};
-use super::viewer::{self, Viewer};
-use super::{count, enums, error, metadata, times};
 use crate::domain::actor::Actor;
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::new_invitation::ItemInput;
 use crate::domain::reason::{Reason, Violation};
+use crate::grpc::wire::limits::ITEM_KEY_BYTES_MAX;
 use crate::proto::{self, new_invitation};
-use crate::service::bulk_create::{BulkCreate, CreatedBatch, OnExisting};
+use crate::service::bulk_create::{
+    BatchTerms, BulkCreate, Chunk, CreatedBatch, ITEM_HASH_BYTES, OpenStream, StreamHeader,
+};
 use crate::service::{ItemOutcome, ItemResult};
+
+use super::fields::{self, Field, Fields as _, invalid};
+use super::filter::within;
+use super::viewer::{self, Viewer};
+use super::{count, enums, error, metadata, times};
 
 /// The request. Reports every violation that is not of an item.
 pub(in crate::grpc) fn request(
@@ -25,7 +30,7 @@ pub(in crate::grpc) fn request(
         organization_id,
         fields::list_length("invitations", input.invitations.len()),
         fields::request_id(&input.request_id),
-        on_existing(input.on_existing),
+        enums::on_existing(input.on_existing),
     )
         .all()?;
     let request_hash = match request_id {
@@ -33,16 +38,18 @@ pub(in crate::grpc) fn request(
         Some(_) => hash(&input),
     };
     Ok(BulkCreate {
-        actor,
-        request_id,
-        request_hash,
-        organization_id,
-        inviter_user_id: input.inviter_user_id,
+        terms: BatchTerms {
+            actor,
+            request_id,
+            request_hash,
+            organization_id,
+            inviter_user_id: input.inviter_user_id,
+            on_existing,
+            atomic: input.atomic,
+            validate_only: input.validate_only,
+            return_link: input.return_link,
+        },
         items: input.invitations.into_iter().map(item).collect(),
-        on_existing,
-        atomic: input.atomic,
-        validate_only: input.validate_only,
-        return_link: input.return_link,
     })
 }
 
@@ -61,24 +68,15 @@ pub(in crate::grpc) fn response(
         failed_count,
         results: (0..)
             .zip(batch.results.into_iter().zip(emails))
-            .map(|(index, (item, email))| result(viewer, index, item, email))
+            .map(|(index, (item, email))| proto::BulkCreateResult {
+                index,
+                email,
+                outcome: enums::create_outcome(item.outcome).into(),
+                error: error::of_result(&item),
+                invitation: item.invitation.map(|input| viewer.invitation(input)),
+                link: item.link.unwrap_or_default(),
+            })
             .collect(),
-    }
-}
-
-fn result(
-    viewer: &Viewer<'_>,
-    index: i32,
-    input: ItemResult,
-    email: String,
-) -> proto::BulkCreateResult {
-    proto::BulkCreateResult {
-        index,
-        email,
-        outcome: enums::create_outcome(input.outcome).into(),
-        error: error::of_result(&input),
-        invitation: input.invitation.map(|input| viewer.invitation(input)),
-        link: input.link.unwrap_or_default(),
     }
 }
 
@@ -92,12 +90,7 @@ fn hash(input: &proto::BulkCreateRequest) -> [u8; 32] {
     Sha256::digest(hashed.encode_to_vec()).into()
 }
 
-pub(super) fn on_existing(value: i32) -> Field<OnExisting> {
-    enums::parse_on_existing(value)
-        .ok_or_else(|| vec![Violation::new("on_existing", Reason::FieldInvalid)])
-}
-
-pub(super) fn item(input: proto::NewInvitation) -> ItemInput {
+fn item(input: proto::NewInvitation) -> ItemInput {
     ItemInput {
         email: input.email,
         role: input.role,
@@ -116,4 +109,136 @@ pub(super) fn item(input: proto::NewInvitation) -> ItemInput {
         accept_policy: enums::parse_accept_policy(input.accept_policy),
         reminder_lead: times::reminder_lead(input.reminder_lead),
     }
+}
+
+/// What a result repeats of its item.
+pub(in crate::grpc) struct ItemEcho {
+    key: String,
+    email: String,
+}
+
+pub(in crate::grpc) fn header(
+    input: proto::BulkCreateStreamHeader,
+    actor: Actor,
+    organization_id: Field<OrganizationId>,
+) -> Field<StreamHeader> {
+    let (organization_id, request_id, on_existing, first_index) = (
+        organization_id,
+        fields::request_id(&input.request_id),
+        enums::on_existing(input.on_existing),
+        first_index(&input),
+    )
+        .all()
+        .map_err(|violations| within("header", violations))?;
+    Ok(StreamHeader {
+        terms: BatchTerms {
+            actor,
+            request_id,
+            request_hash: header_hash(&input),
+            organization_id,
+            inviter_user_id: input.inviter_user_id,
+            on_existing,
+            atomic: false,
+            validate_only: input.validate_only,
+            return_link: input.return_link,
+        },
+        first_index,
+    })
+}
+
+/// A stream without a request id has no items that were done before, so it begins at 0.
+fn first_index(input: &proto::BulkCreateStreamHeader) -> Field<usize> {
+    usize::try_from(input.first_index)
+        .ok()
+        .filter(|index| *index == 0 || !input.request_id.is_empty())
+        .ok_or_else(|| invalid("first_index"))
+}
+
+/// SHA-256 of the header without the request id, `validate_only` and `first_index`.
+fn header_hash(input: &proto::BulkCreateStreamHeader) -> [u8; 32] {
+    let hashed = proto::BulkCreateStreamHeader {
+        request_id: String::new(),
+        validate_only: false,
+        first_index: 0,
+        ..input.clone()
+    };
+    Sha256::digest(hashed.encode_to_vec()).into()
+}
+
+/// The items of a chunk that begins at `first_index`. Hashed if the stream can be sent again.
+pub(in crate::grpc) fn chunk(
+    input: Vec<proto::BulkCreateStreamItem>,
+    first_index: usize,
+    is_hashed: bool,
+) -> Field<(Chunk, Vec<ItemEcho>)> {
+    let violations: Vec<Violation> = (first_index..)
+        .zip(&input)
+        .filter(|(_, item)| item.key.len() > ITEM_KEY_BYTES_MAX)
+        .map(|(index, _)| Violation::new(format!("items[{index}].key"), Reason::FieldInvalid))
+        .collect();
+    if !violations.is_empty() {
+        return Err(violations);
+    }
+    let mut chunk = Chunk {
+        first_index,
+        items: Vec::with_capacity(input.len()),
+        item_hashes: Vec::new(),
+    };
+    let mut echoes = Vec::with_capacity(input.len());
+    for stream_item in input {
+        if is_hashed {
+            let hash = Sha256::digest(stream_item.encode_to_vec());
+            chunk.item_hashes.extend(&hash[..ITEM_HASH_BYTES]);
+        }
+        // An item without an invitation has no address, and its result says so.
+        let invitation = stream_item.invitation.unwrap_or_default();
+        echoes.push(ItemEcho {
+            key: stream_item.key,
+            email: invitation.email.clone(),
+        });
+        chunk.items.push(item(invitation));
+    }
+    Ok((chunk, echoes))
+}
+
+pub(in crate::grpc) fn first_response(stream: &OpenStream) -> proto::BulkCreateStreamResponse {
+    proto::BulkCreateStreamResponse {
+        batch_id: batch_id(stream),
+        next_index: number(stream.next_index),
+        results: Vec::new(),
+    }
+}
+
+pub(in crate::grpc) fn stream_response(
+    viewer: &Viewer<'_>,
+    stream: &OpenStream,
+    first_index: usize,
+    results: Vec<ItemResult>,
+    echoes: Vec<ItemEcho>,
+) -> proto::BulkCreateStreamResponse {
+    let results: Vec<_> = (first_index..)
+        .zip(results.into_iter().zip(echoes))
+        .map(|(index, (result, echo))| proto::BulkCreateStreamResult {
+            index: number(index),
+            key: echo.key,
+            email: echo.email,
+            outcome: enums::create_outcome(result.outcome).into(),
+            error: error::of_result(&result),
+            invitation: result.invitation.map(|input| viewer.invitation(input)),
+            link: result.link.unwrap_or_default(),
+        })
+        .collect();
+    proto::BulkCreateStreamResponse {
+        batch_id: batch_id(stream),
+        next_index: number(first_index + results.len()),
+        results,
+    }
+}
+
+fn batch_id(stream: &OpenStream) -> String {
+    stream.batch_id().map(viewer::id).unwrap_or_default()
+}
+
+fn number(index: usize) -> i64 {
+    i64::try_from(index).unwrap_or(i64::MAX)
 }

@@ -44,27 +44,21 @@ pub(in crate::grpc) fn membership_input(input: proto::Membership) -> MembershipI
     }
 }
 
-/// The results, and how many failed.
 pub(in crate::grpc) fn upserted(results: Vec<UpsertResult>) -> (Vec<proto::UpsertResult>, i32) {
     let is_failed = |result: &&UpsertResult| result.outcome == UpsertOutcome::Failed;
     let failed_count = count(results.iter().filter(is_failed).count());
-    let results = (0..)
-        .zip(results)
-        .map(|(index, result)| upsert_result(index, &result))
-        .collect();
-    (results, failed_count)
-}
-
-fn upsert_result(index: i32, result: &UpsertResult) -> proto::UpsertResult {
-    let outcome = match result.outcome {
-        UpsertOutcome::Created => proto::UpsertOutcome::Created,
-        UpsertOutcome::Updated => proto::UpsertOutcome::Updated,
-        UpsertOutcome::Failed => proto::UpsertOutcome::Failed,
-    };
-    let is_failed = result.outcome == UpsertOutcome::Failed;
-    proto::UpsertResult {
-        index,
-        outcome: outcome.into(),
-        error: is_failed.then(|| error::item_error(&result.violations, result.first_index)),
-    }
+    let results = (0..).zip(results).map(|(index, result)| {
+        let outcome = match result.outcome {
+            UpsertOutcome::Created => proto::UpsertOutcome::Created,
+            UpsertOutcome::Updated => proto::UpsertOutcome::Updated,
+            UpsertOutcome::Failed => proto::UpsertOutcome::Failed,
+        };
+        let is_failed = result.outcome == UpsertOutcome::Failed;
+        proto::UpsertResult {
+            index,
+            outcome: outcome.into(),
+            error: is_failed.then(|| error::item_error(&result.violations, result.first_index)),
+        }
+    });
+    (results.collect(), failed_count)
 }

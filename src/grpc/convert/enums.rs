@@ -1,5 +1,6 @@
 //! Enums of the protocol and of the domain.
 
+use super::fields::{Field, invalid};
 use crate::domain::invitation::{AcceptPolicy, DeliveryState, StateName};
 use crate::proto;
 use crate::service::ItemOutcome;
@@ -15,21 +16,10 @@ pub(in crate::grpc) const fn state(state: StateName) -> proto::InvitationState {
     }
 }
 
-/// The state of a filter. `None` for any state.
-///
-/// # Errors
-///
-/// For a number that is no state.
-pub(super) fn state_filter(value: i32) -> Result<Option<StateName>, ()> {
-    let state = proto::InvitationState::try_from(value).map_err(|_| ())?;
-    Ok(match state {
-        proto::InvitationState::Unspecified => None,
-        proto::InvitationState::Pending => Some(StateName::Pending),
-        proto::InvitationState::Accepted => Some(StateName::Accepted),
-        proto::InvitationState::Declined => Some(StateName::Declined),
-        proto::InvitationState::Revoked => Some(StateName::Revoked),
-        proto::InvitationState::Expired => Some(StateName::Expired),
-    })
+pub(super) fn state_filter(value: i32) -> Field<Option<StateName>> {
+    let wanted = proto::InvitationState::try_from(value).map_err(|_| invalid("state"))?;
+    let mut states = StateName::ALL.into_iter();
+    Ok(states.find(|known| state(*known) == wanted))
 }
 
 pub(in crate::grpc) const fn delivery_state(state: DeliveryState) -> proto::DeliveryState {
@@ -47,26 +37,10 @@ pub(in crate::grpc) const fn delivery_state(state: DeliveryState) -> proto::Deli
     }
 }
 
-/// The delivery state of a filter. `None` for any.
-///
-/// # Errors
-///
-/// For a number that is no delivery state.
-pub(super) fn delivery_filter(value: i32) -> Result<Option<DeliveryState>, ()> {
-    let state = proto::DeliveryState::try_from(value).map_err(|_| ())?;
-    Ok(match state {
-        proto::DeliveryState::Unspecified => None,
-        proto::DeliveryState::NotRequested => Some(DeliveryState::NotRequested),
-        proto::DeliveryState::Queued => Some(DeliveryState::Queued),
-        proto::DeliveryState::Sending => Some(DeliveryState::Sending),
-        proto::DeliveryState::Sent => Some(DeliveryState::Sent),
-        proto::DeliveryState::Deferred => Some(DeliveryState::Deferred),
-        proto::DeliveryState::Bounced => Some(DeliveryState::Bounced),
-        proto::DeliveryState::Complained => Some(DeliveryState::Complained),
-        proto::DeliveryState::Failed => Some(DeliveryState::Failed),
-        proto::DeliveryState::Suppressed => Some(DeliveryState::Suppressed),
-        proto::DeliveryState::Canceled => Some(DeliveryState::Canceled),
-    })
+pub(super) fn delivery_filter(value: i32) -> Field<Option<DeliveryState>> {
+    let wanted = proto::DeliveryState::try_from(value).map_err(|_| invalid("delivery_state"))?;
+    let mut states = DeliveryState::ALL.into_iter();
+    Ok(states.find(|known| delivery_state(*known) == wanted))
 }
 
 pub(super) const fn accept_policy(policy: AcceptPolicy) -> proto::AcceptPolicy {
@@ -86,9 +60,9 @@ pub(super) fn parse_accept_policy(value: i32) -> Option<AcceptPolicy> {
     }
 }
 
-/// `None` for a number that is no value.
-pub(super) fn parse_on_existing(value: i32) -> Option<OnExisting> {
-    Some(match proto::OnExisting::try_from(value).ok()? {
+pub(super) fn on_existing(value: i32) -> Field<OnExisting> {
+    let value = proto::OnExisting::try_from(value).map_err(|_| invalid("on_existing"))?;
+    Ok(match value {
         proto::OnExisting::Unspecified | proto::OnExisting::Fail => OnExisting::Fail,
         proto::OnExisting::Return => OnExisting::Return,
         proto::OnExisting::Resend => OnExisting::Resend,

@@ -38,7 +38,6 @@ pub(in crate::grpc) fn item_error(
     }
 }
 
-/// The error of an item that failed.
 pub(super) fn of_result(result: &ItemResult) -> Option<proto::ItemError> {
     if result.outcome != ItemOutcome::Failed {
         return None;
@@ -49,7 +48,6 @@ pub(super) fn of_result(result: &ItemResult) -> Option<proto::ItemError> {
     Some(error)
 }
 
-/// The error of an invitation of a bulk call.
 pub(super) fn of_refused(refused: RefusedInvitation) -> proto::ItemError {
     let violation = Violation::new("invitation_id", refused.reason);
     item_error(&[violation], refused.first_index)

@@ -19,22 +19,20 @@ pub(in crate::grpc) fn event(
     }
 }
 
-const fn event_type(input: EventType) -> proto::EventType {
-    match input {
-        EventType::Created => proto::EventType::Created,
-        EventType::Sent => proto::EventType::Sent,
-        EventType::Deferred => proto::EventType::Deferred,
-        EventType::Bounced => proto::EventType::Bounced,
-        EventType::Complained => proto::EventType::Complained,
-        EventType::Failed => proto::EventType::Failed,
-        EventType::Suppressed => proto::EventType::Suppressed,
-        EventType::Canceled => proto::EventType::Canceled,
-        EventType::Accepted => proto::EventType::Accepted,
-        EventType::Declined => proto::EventType::Declined,
-        EventType::Revoked => proto::EventType::Revoked,
-        EventType::Expired => proto::EventType::Expired,
-        EventType::Resent => proto::EventType::Resent,
-        EventType::Reminded => proto::EventType::Reminded,
-        EventType::Requeued => proto::EventType::Requeued,
+/// The protocol's enum has the same names.
+fn event_type(input: EventType) -> proto::EventType {
+    let name = format!("EVENT_TYPE_{}", input.as_str().to_ascii_uppercase());
+    proto::EventType::from_str_name(&name).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_protocol_and_the_domain_name_the_same_event_types() {
+        for input in EventType::ALL {
+            assert_ne!(event_type(input), proto::EventType::Unspecified);
+        }
     }
 }

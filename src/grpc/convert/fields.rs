@@ -1,5 +1,6 @@
 //! Fields that many requests have, and the violations of several fields together.
 
+use tonic::Status;
 use uuid::Uuid;
 
 use crate::domain::email_address::EmailAddress;
@@ -7,6 +8,7 @@ use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::new_invitation::ITEMS_MAX;
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::token::Token;
+use crate::grpc::status;
 use crate::grpc::wire::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 
 /// A field, or every rule that it breaks.
@@ -18,6 +20,22 @@ pub(crate) trait Fields {
 
     /// All values, or the violations of all fields.
     fn all(self) -> Field<Self::Values>;
+
+    /// All values, or the status of a request whose fields are malformed.
+    fn valid(self) -> Result<Self::Values, Status>
+    where
+        Self: Sized,
+    {
+        self.all().map_err(status::invalid)
+    }
+}
+
+impl<T> Fields for Field<T> {
+    type Values = T;
+
+    fn all(self) -> Self {
+        self
+    }
 }
 
 macro_rules! fields {
@@ -52,14 +70,6 @@ pub(crate) fn user_id(input: &str) -> Field<UserId> {
     required("user_id", input, UserId::parse(input))
 }
 
-/// `None` if the field is empty.
-pub(crate) fn optional_user_id(input: &str) -> Field<Option<UserId>> {
-    if input.is_empty() {
-        return Ok(None);
-    }
-    user_id(input).map(Some)
-}
-
 pub(crate) fn invitation_id(input: &str) -> Field<Uuid> {
     required("invitation_id", input, Uuid::try_parse(input).ok())
 }
@@ -68,12 +78,16 @@ pub(crate) fn batch_id(input: &str) -> Field<Uuid> {
     required("batch_id", input, Uuid::try_parse(input).ok())
 }
 
-/// `None` if the field is empty.
-pub(crate) fn optional_batch_id(input: &str) -> Field<Option<Uuid>> {
+/// A field that may be empty, which gives `None`.
+pub(crate) fn optional<T>(input: &str, parse: impl FnOnce(&str) -> Field<T>) -> Field<Option<T>> {
     if input.is_empty() {
         return Ok(None);
     }
-    batch_id(input).map(Some)
+    parse(input).map(Some)
+}
+
+pub(crate) fn invalid(field: &str) -> Vec<Violation> {
+    vec![Violation::new(field, Reason::FieldInvalid)]
 }
 
 pub(crate) fn email(input: &str) -> Field<EmailAddress> {
@@ -89,19 +103,19 @@ pub(crate) fn token(input: &str) -> Field<Token> {
 
 /// A page size, limited to its range. A negative one is refused (AIP-158).
 pub(crate) fn page_size(input: i32) -> Field<usize> {
-    match usize::try_from(input) {
-        Ok(0) => Ok(PAGE_SIZE_DEFAULT),
-        Ok(size) => Ok(size.min(PAGE_SIZE_MAX)),
-        Err(_) => Err(vec![Violation::new("page_size", Reason::FieldInvalid)]),
-    }
+    size(input, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
 }
 
 /// The page size of a bulk call, which may be as large as a list of ids.
 pub(crate) fn bulk_page_size(input: i32) -> Field<usize> {
+    size(input, ITEMS_MAX, ITEMS_MAX)
+}
+
+fn size(input: i32, default: usize, max: usize) -> Field<usize> {
     match usize::try_from(input) {
-        Ok(0) => Ok(ITEMS_MAX),
-        Ok(size) => Ok(size.min(ITEMS_MAX)),
-        Err(_) => Err(vec![Violation::new("page_size", Reason::FieldInvalid)]),
+        Ok(0) => Ok(default),
+        Ok(size) => Ok(size.min(max)),
+        Err(_) => Err(invalid("page_size")),
     }
 }
 
@@ -118,7 +132,6 @@ pub(crate) fn request_id(input: &str) -> Field<Option<Uuid>> {
         .ok_or_else(|| vec![Violation::new("request_id", Reason::RequestIdInvalid)])
 }
 
-/// Refuses a list that is empty or too long.
 pub(crate) fn list_length(field: &str, length: usize) -> Field<()> {
     let refuse = |reason| Err(vec![Violation::new(field, reason)]);
     match length {
@@ -134,7 +147,7 @@ pub(crate) fn invitation_ids(input: &[String]) -> Field<Vec<Option<Uuid>>> {
     Ok(input.iter().map(|id| Uuid::try_parse(id).ok()).collect())
 }
 
-fn required<T>(field: &str, input: &str, parsed: Option<T>) -> Field<T> {
+pub(crate) fn required<T>(field: &str, input: &str, parsed: Option<T>) -> Field<T> {
     parsed.ok_or_else(|| {
         let reason = if input.is_empty() {
             Reason::FieldRequired

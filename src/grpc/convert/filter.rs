@@ -3,63 +3,64 @@
 use uuid::Uuid;
 
 use super::enums;
-use super::fields::Field;
-use crate::domain::email_address::EmailAddress;
+use super::fields::{self, Field, Fields as _};
 use crate::domain::ids::UserId;
 use crate::domain::invitation_filter::InvitationFilter;
-use crate::domain::reason::{Reason, Violation};
+use crate::domain::reason::Violation;
 use crate::proto;
+use crate::service::InvitationSelection;
 
-/// The filter of a list. Reports every violation.
 pub(in crate::grpc) fn filter(request: &proto::ListRequest) -> Field<InvitationFilter> {
-    let mut violations = Vec::new();
-    let mut refuse = |field: &str, reason| violations.push(Violation::new(field, reason));
-    let state = enums::state_filter(request.state).unwrap_or_else(|()| {
-        refuse("state", Reason::FieldInvalid);
-        None
-    });
-    let delivery_state = enums::delivery_filter(request.delivery_state).unwrap_or_else(|()| {
-        refuse("delivery_state", Reason::FieldInvalid);
-        None
-    });
-    let email_normalized = match request.email.as_str() {
-        "" => None,
-        email => EmailAddress::parse(email)
-            .map(|email| email.normalized().to_owned())
-            .map_err(|error| refuse("email", error.into()))
-            .ok(),
-    };
-    let batch_id = match request.batch_id.as_str() {
-        "" => None,
-        id => Uuid::try_parse(id)
-            .map_err(|_| refuse("batch_id", Reason::FieldInvalid))
-            .ok(),
-    };
-    let inviter_user_id = Some(request.inviter_user_id.clone()).filter(|id| !id.is_empty());
-    if inviter_user_id
-        .as_deref()
-        .is_some_and(|id| UserId::parse(id).is_none())
-    {
-        refuse("inviter_user_id", Reason::FieldInvalid);
-    }
-    if !violations.is_empty() {
-        return Err(violations);
-    }
+    let inviter = |id: &str| fields::required("inviter_user_id", id, UserId::parse(id));
+    let (state, delivery_state, email, batch_id, inviter) = (
+        enums::state_filter(request.state),
+        enums::delivery_filter(request.delivery_state),
+        fields::optional(&request.email, fields::email),
+        fields::optional(&request.batch_id, fields::batch_id),
+        fields::optional(&request.inviter_user_id, inviter),
+    )
+        .all()?;
     Ok(InvitationFilter {
         states: state.into_iter().collect(),
         delivery_state,
-        email_normalized,
-        inviter_user_id,
+        email_normalized: email.map(|email| email.normalized().to_owned()),
+        inviter_user_id: inviter.map(|id| id.as_str().to_owned()),
         batch_id,
     })
 }
 
 /// The filter of a bulk call, which has the fields of a list and stands in the field `filter`.
 pub(super) fn bulk_filter(request: &proto::ListRequest) -> Field<InvitationFilter> {
-    filter(request).map_err(|violations| {
-        let name = |violation: Violation| {
-            Violation::new(format!("filter.{}", violation.field), violation.reason)
-        };
-        violations.into_iter().map(name).collect()
+    filter(request).map_err(|violations| within("filter", violations))
+}
+
+/// The invitations of a bulk call: ids, or a filter, beside which ids are refused.
+pub(super) fn selection<F>(
+    ids: &[String],
+    wanted: Option<&F>,
+    page_size: i32,
+    filter: fn(&F) -> Field<InvitationFilter>,
+    before: Field<Option<Uuid>>,
+) -> Field<InvitationSelection> {
+    let Some(wanted) = wanted else {
+        return fields::invitation_ids(ids).map(InvitationSelection::Ids);
+    };
+    let only_filter = if ids.is_empty() {
+        Ok(())
+    } else {
+        Err(fields::invalid("filter"))
+    };
+    let page_size = fields::bulk_page_size(page_size);
+    let ((), page_size, filter, before) = (only_filter, page_size, filter(wanted), before).all()?;
+    Ok(InvitationSelection::Filter {
+        filter,
+        before,
+        page_size,
     })
+}
+
+/// The violations of fields of a message that stands in a field.
+pub(super) fn within(field: &str, violations: Vec<Violation>) -> Vec<Violation> {
+    let name = |it: Violation| Violation::new(format!("{field}.{}", it.field), it.reason);
+    violations.into_iter().map(name).collect()
 }

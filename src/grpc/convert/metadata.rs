@@ -14,12 +14,7 @@ pub(in crate::grpc) fn object(input: Option<Struct>) -> Option<Map<String, Value
 
 pub(in crate::grpc) fn structure(input: Option<Value>) -> Option<Struct> {
     match input {
-        Some(Value::Object(object)) => Some(Struct {
-            fields: object
-                .into_iter()
-                .map(|(name, item)| (name, wire(item)))
-                .collect(),
-        }),
+        Some(Value::Object(object)) => Some(wire_object(object)),
         _ => None,
     }
 }
@@ -54,6 +49,13 @@ fn number(number: f64) -> Option<Number> {
     Number::from_f64(number)
 }
 
+fn wire_object(input: Map<String, Value>) -> Struct {
+    let fields = input.into_iter().map(|(name, item)| (name, wire(item)));
+    Struct {
+        fields: fields.collect(),
+    }
+}
+
 fn wire(input: Value) -> prost_types::Value {
     let kind = match input {
         Value::Null => Kind::NullValue(0),
@@ -63,12 +65,7 @@ fn wire(input: Value) -> prost_types::Value {
         Value::Array(items) => Kind::ListValue(ListValue {
             values: items.into_iter().map(wire).collect(),
         }),
-        Value::Object(object) => Kind::StructValue(Struct {
-            fields: object
-                .into_iter()
-                .map(|(name, item)| (name, wire(item)))
-                .collect(),
-        }),
+        Value::Object(object) => Kind::StructValue(wire_object(object)),
     };
     prost_types::Value { kind: Some(kind) }
 }

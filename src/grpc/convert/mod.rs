@@ -2,10 +2,8 @@
 
 pub(super) mod audit;
 pub(super) mod batch;
+pub(super) mod bulk_change;
 pub(super) mod bulk_create;
-pub(super) mod bulk_resend;
-pub(super) mod bulk_revoke;
-pub(super) mod create_stream;
 pub(super) mod directory;
 mod enums;
 mod error;
@@ -19,7 +17,6 @@ pub(super) mod suppression;
 pub(super) mod times;
 pub(super) mod viewer;
 
-/// A length as a count of the protocol.
 fn count(length: usize) -> i32 {
     i32::try_from(length).unwrap_or(i32::MAX)
 }

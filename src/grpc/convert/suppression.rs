@@ -1,15 +1,12 @@
 //! `SuppressionService`: requests and responses.
 
 use data_encoding::HEXLOWER;
-use time::OffsetDateTime;
 
-use super::fields::Field;
+use super::fields::{Field, invalid};
 use super::{count, error, times};
 use crate::domain::email_address::EmailAddress;
-use crate::domain::expiry::Expiry;
-use crate::domain::reason::{Reason, Violation};
-use crate::domain::suppression::SuppressionKey;
-use crate::domain::suppression::{Suppression, SuppressionReason};
+use crate::domain::reason::Reason;
+use crate::domain::suppression::{Suppression, SuppressionKey, SuppressionReason};
 use crate::proto;
 use crate::service::{AddOutcome, AddressInputs, AddressResults, LiftOutcome, RefusedAddress};
 
@@ -21,49 +18,26 @@ pub(in crate::grpc) fn addresses(emails: &[String]) -> AddressInputs {
     emails.iter().map(parse).collect()
 }
 
-pub(in crate::grpc) fn expiry(
-    input: Option<prost_types::Timestamp>,
-) -> Field<Option<OffsetDateTime>> {
-    match input.map(times::expiry_of_time) {
-        None => Ok(None),
-        Some(Expiry::At(time)) => Ok(Some(time)),
-        Some(_) => Err(vec![Violation::new("expire_time", Reason::FieldInvalid)]),
-    }
-}
-
-pub(in crate::grpc) fn email_filter(input: &str) -> Field<Option<EmailAddress>> {
-    if input.is_empty() {
-        return Ok(None);
-    }
-    EmailAddress::parse(input)
-        .map(Some)
-        .map_err(|error| vec![Violation::new("email", error.into())])
-}
-
 pub(in crate::grpc) fn reason_filter(value: i32) -> Field<Option<SuppressionReason>> {
-    let reason = proto::SuppressionReason::try_from(value)
-        .map_err(|_| vec![Violation::new("reason", Reason::FieldInvalid)])?;
-    Ok(match reason {
-        proto::SuppressionReason::Unspecified => None,
-        proto::SuppressionReason::HardBounce => Some(SuppressionReason::HardBounce),
-        proto::SuppressionReason::Complaint => Some(SuppressionReason::Complaint),
-        proto::SuppressionReason::Unsubscribed => Some(SuppressionReason::Unsubscribed),
-        proto::SuppressionReason::Declined => Some(SuppressionReason::Declined),
-        proto::SuppressionReason::Manual => Some(SuppressionReason::Manual),
-    })
+    let wanted = proto::SuppressionReason::try_from(value).map_err(|_| invalid("reason"))?;
+    let mut reasons = SuppressionReason::ALL.into_iter();
+    Ok(reasons.find(|known| reason(*known) == wanted))
 }
 
-pub(in crate::grpc) fn suppression(input: &Suppression) -> proto::Suppression {
-    let reason = match input.reason {
+const fn reason(reason: SuppressionReason) -> proto::SuppressionReason {
+    match reason {
         SuppressionReason::HardBounce => proto::SuppressionReason::HardBounce,
         SuppressionReason::Complaint => proto::SuppressionReason::Complaint,
         SuppressionReason::Unsubscribed => proto::SuppressionReason::Unsubscribed,
         SuppressionReason::Declined => proto::SuppressionReason::Declined,
         SuppressionReason::Manual => proto::SuppressionReason::Manual,
-    };
+    }
+}
+
+pub(in crate::grpc) fn suppression(input: &Suppression) -> proto::Suppression {
     proto::Suppression {
         organization_id: input.organization_id.clone(),
-        reason: reason.into(),
+        reason: reason(input.reason).into(),
         create_time: Some(times::timestamp(input.created_at)),
         expire_time: input.expires_at.map(times::timestamp),
         tag: HEXLOWER.encode(&input.tag[..TAG_SHOWN_BYTES]),
@@ -75,7 +49,6 @@ pub(in crate::grpc) fn cursor(last: &Suppression) -> Vec<u8> {
     [last.tag.as_slice(), last.organization_id.as_bytes()].concat()
 }
 
-/// The position that [`cursor`] encodes.
 pub(in crate::grpc) fn key_of_cursor(cursor: &[u8]) -> Option<SuppressionKey> {
     let (tag, organization_id) = cursor.split_first_chunk()?;
     Some(SuppressionKey {

@@ -3,6 +3,7 @@
 use prost_types::{Duration, Timestamp};
 use time::OffsetDateTime;
 
+use super::fields::{Field, invalid};
 use crate::domain::expiry::Expiry;
 use crate::domain::reminder::ReminderInput;
 
@@ -45,6 +46,17 @@ pub(in crate::grpc) fn expiry_of_time(time: Timestamp) -> Expiry {
         .ok()
         .and_then(|seconds| seconds.replace_nanosecond(nanos?).ok())
         .map_or(Expiry::Malformed("expire_time"), Expiry::At)
+}
+
+pub(in crate::grpc) fn optional_time(
+    field: &str,
+    input: Option<Timestamp>,
+) -> Field<Option<OffsetDateTime>> {
+    match input.map(expiry_of_time) {
+        None => Ok(None),
+        Some(Expiry::At(time)) => Ok(Some(time)),
+        Some(_) => Err(invalid(field)),
+    }
 }
 
 #[cfg(test)]

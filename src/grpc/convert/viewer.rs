@@ -13,7 +13,6 @@ use crate::proto;
 
 use super::{enums, error, metadata, times};
 
-/// A caller as a reader.
 pub(in crate::grpc) struct Viewer<'a> {
     caller: &'a Caller,
 }
@@ -129,7 +128,6 @@ pub(in crate::grpc) fn id(id: Uuid) -> String {
     }
 }
 
-/// The message with the fields about how the invitation ended.
 fn with_end(message: proto::Invitation, state: InvitationState) -> proto::Invitation {
     match state {
         InvitationState::Pending | InvitationState::Expired => message,

@@ -5,45 +5,22 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 use uuid::Uuid;
 
-use crate::domain::keyring::Keyring;
+use super::api::Api;
 use crate::domain::scope::Scope;
-use crate::grpc::admission::control::AdmissionControl;
-use crate::grpc::admission::method::Method;
+use crate::grpc::admission::control::Method;
 use crate::grpc::admission::permission::optional_organization;
 use crate::grpc::convert::audit;
 use crate::grpc::convert::fields::{self, Fields as _};
 use crate::grpc::convert::list_token::ListToken;
-use crate::grpc::status;
 use crate::identity::Caller;
 use crate::proto::audit_service_server::AuditService;
 use crate::proto::{AuditServiceListRequest, AuditServiceListResponse};
-use crate::service::{ListAuditEvents, Service};
+use crate::service::ListAuditEvents;
 
 const LIST: Method = Method::quick("List", Scope::AuditRead);
 
-/// `AuditService`.
-pub(in crate::grpc) struct AuditApi {
-    service: Service,
-    admission: AdmissionControl,
-    keyring: Arc<Keyring>,
-}
-
-impl AuditApi {
-    pub(in crate::grpc) const fn new(
-        service: Service,
-        admission: AdmissionControl,
-        keyring: Arc<Keyring>,
-    ) -> Self {
-        Self {
-            service,
-            admission,
-            keyring,
-        }
-    }
-}
-
 #[tonic::async_trait]
-impl AuditService for AuditApi {
+impl AuditService for Api {
     async fn list(
         &self,
         request: Request<AuditServiceListRequest>,
@@ -61,8 +38,7 @@ impl AuditService for AuditApi {
                 fields::page_size(message.page_size),
                 token.open(&message.page_token, |cursor| Uuid::from_slice(&cursor).ok()),
             )
-                .all()
-                .map_err(status::invalid)?;
+                .valid()?;
             let list = ListAuditEvents {
                 organization_id,
                 filter,

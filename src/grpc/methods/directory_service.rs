@@ -4,32 +4,20 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use crate::domain::keyring::Keyring;
+use super::api::Api;
 use crate::domain::scope::Scope;
-use crate::grpc::admission::actor::actor;
-use crate::grpc::admission::control::AdmissionControl;
-use crate::grpc::admission::method::Method;
-use crate::grpc::admission::permission::{organization, require_every_organization};
+use crate::grpc::admission::control::Method;
+use crate::grpc::admission::permission::{actor, organization, require_every_organization};
 use crate::grpc::convert::fields::{self, Fields as _};
 use crate::grpc::convert::list_token::ListToken;
 use crate::grpc::convert::viewer::Viewer;
 use crate::grpc::convert::{directory, times};
-use crate::grpc::status;
 use crate::identity::Caller;
+use crate::proto;
 use crate::proto::directory_service_server::DirectoryService;
-use crate::proto::{
-    DeleteMembershipRequest, DeleteMembershipResponse, DeleteOrganizationRequest,
-    DeleteOrganizationResponse, DeleteUserRequest, DeleteUserResponse, EraseAddressRequest,
-    EraseAddressResponse, GetMembershipRequest, GetMembershipResponse, ListMembershipsRequest,
-    ListMembershipsResponse, ResumeOrganizationRequest, ResumeOrganizationResponse,
-    SuspendOrganizationRequest, SuspendOrganizationResponse, UpsertMembershipsRequest,
-    UpsertMembershipsResponse, UpsertOrganizationsRequest, UpsertOrganizationsResponse,
-    UpsertUsersRequest, UpsertUsersResponse,
-};
 use crate::service::{
     DeleteMembership, DeleteOrganization, DeleteUser, GetMembership, ListMemberships,
-    ResumeOrganization, Service, SuspendOrganization, UpsertMemberships, UpsertOrganizations,
-    UpsertUsers,
+    ResumeOrganization, SuspendOrganization, UpsertMemberships, UpsertOrganizations, UpsertUsers,
 };
 
 const UPSERT_ORGANIZATIONS: Method = Method::bulk("UpsertOrganizations", Scope::DirectoryWrite);
@@ -44,43 +32,21 @@ const DELETE_USER: Method = Method::bulk("DeleteUser", Scope::DirectoryWrite);
 const DELETE_MEMBERSHIP: Method = Method::bulk("DeleteMembership", Scope::DirectoryWrite);
 const ERASE_ADDRESS: Method = Method::bulk("EraseAddress", Scope::DirectoryWrite);
 
-/// `DirectoryService`.
-pub(in crate::grpc) struct DirectoryApi {
-    service: Service,
-    admission: AdmissionControl,
-    keyring: Arc<Keyring>,
-}
-
-impl DirectoryApi {
-    pub(in crate::grpc) const fn new(
-        service: Service,
-        admission: AdmissionControl,
-        keyring: Arc<Keyring>,
-    ) -> Self {
-        Self {
-            service,
-            admission,
-            keyring,
-        }
-    }
-}
-
 #[tonic::async_trait]
-impl DirectoryService for DirectoryApi {
+impl DirectoryService for Api {
     async fn upsert_organizations(
         &self,
-        request: Request<UpsertOrganizationsRequest>,
-    ) -> Result<Response<UpsertOrganizationsResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: UpsertOrganizationsRequest| {
-            fields::list_length("organizations", message.organizations.len())
-                .map_err(status::invalid)?;
+        request: Request<proto::UpsertOrganizationsRequest>,
+    ) -> Result<Response<proto::UpsertOrganizationsResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: proto::UpsertOrganizationsRequest| {
+            fields::list_length("organizations", message.organizations.len()).valid()?;
             let inputs = message.organizations.into_iter();
             let upsert = UpsertOrganizations {
                 inputs: inputs.map(directory::organization).collect(),
                 actor: actor(&caller),
             };
             let (results, failed_count) = directory::upserted(self.service.run(upsert).await?);
-            Ok(UpsertOrganizationsResponse {
+            Ok(proto::UpsertOrganizationsResponse {
                 results,
                 failed_count,
             })
@@ -92,17 +58,17 @@ impl DirectoryService for DirectoryApi {
 
     async fn upsert_users(
         &self,
-        request: Request<UpsertUsersRequest>,
-    ) -> Result<Response<UpsertUsersResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: UpsertUsersRequest| {
+        request: Request<proto::UpsertUsersRequest>,
+    ) -> Result<Response<proto::UpsertUsersResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: proto::UpsertUsersRequest| {
             require_every_organization(&caller)?;
-            fields::list_length("users", message.users.len()).map_err(status::invalid)?;
+            fields::list_length("users", message.users.len()).valid()?;
             let upsert = UpsertUsers {
                 inputs: message.users.iter().map(directory::user).collect(),
                 actor: actor(&caller),
             };
             let (results, failed_count) = directory::upserted(self.service.run(upsert).await?);
-            Ok(UpsertUsersResponse {
+            Ok(proto::UpsertUsersResponse {
                 results,
                 failed_count,
             })
@@ -112,18 +78,17 @@ impl DirectoryService for DirectoryApi {
 
     async fn upsert_memberships(
         &self,
-        request: Request<UpsertMembershipsRequest>,
-    ) -> Result<Response<UpsertMembershipsResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: UpsertMembershipsRequest| {
-            fields::list_length("memberships", message.memberships.len())
-                .map_err(status::invalid)?;
+        request: Request<proto::UpsertMembershipsRequest>,
+    ) -> Result<Response<proto::UpsertMembershipsResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: proto::UpsertMembershipsRequest| {
+            fields::list_length("memberships", message.memberships.len()).valid()?;
             let inputs = message.memberships.into_iter();
             let upsert = UpsertMemberships {
                 inputs: inputs.map(directory::membership_input).collect(),
                 actor: actor(&caller),
             };
             let (results, failed_count) = directory::upserted(self.service.run(upsert).await?);
-            Ok(UpsertMembershipsResponse {
+            Ok(proto::UpsertMembershipsResponse {
                 results,
                 failed_count,
             })
@@ -133,21 +98,20 @@ impl DirectoryService for DirectoryApi {
 
     async fn get_membership(
         &self,
-        request: Request<GetMembershipRequest>,
-    ) -> Result<Response<GetMembershipResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: GetMembershipRequest| {
+        request: Request<proto::GetMembershipRequest>,
+    ) -> Result<Response<proto::GetMembershipResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: proto::GetMembershipRequest| {
             let (organization_id, user_id) = (
                 organization(&caller, &message.organization_id)?,
                 fields::user_id(&message.user_id),
             )
-                .all()
-                .map_err(status::invalid)?;
+                .valid()?;
             let get = GetMembership {
                 organization_id,
                 user_id,
             };
             let found = self.service.run(get).await?;
-            Ok(GetMembershipResponse {
+            Ok(proto::GetMembershipResponse {
                 membership: Some(Viewer::new(&caller).membership(found)),
             })
         };
@@ -156,10 +120,10 @@ impl DirectoryService for DirectoryApi {
 
     async fn list_memberships(
         &self,
-        request: Request<ListMembershipsRequest>,
-    ) -> Result<Response<ListMembershipsResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: ListMembershipsRequest| {
-            let query = ListMembershipsRequest {
+        request: Request<proto::ListMembershipsRequest>,
+    ) -> Result<Response<proto::ListMembershipsResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: proto::ListMembershipsRequest| {
+            let query = proto::ListMembershipsRequest {
                 organization_id: message.organization_id.clone(),
                 ..Default::default()
             };
@@ -169,8 +133,7 @@ impl DirectoryService for DirectoryApi {
                 fields::page_size(message.page_size),
                 token.open(&message.page_token, |cursor| String::from_utf8(cursor).ok()),
             )
-                .all()
-                .map_err(status::invalid)?;
+                .valid()?;
             let list = ListMemberships {
                 organization_id,
                 after: after.unwrap_or_default(),
@@ -180,7 +143,7 @@ impl DirectoryService for DirectoryApi {
             let last_key = page.items.last().map(|last| last.user_id.as_bytes());
             let next_page_token = token.next(page.has_more, last_key);
             let viewer = Viewer::new(&caller);
-            Ok(ListMembershipsResponse {
+            Ok(proto::ListMembershipsResponse {
                 memberships: page
                     .items
                     .into_iter()
@@ -194,16 +157,16 @@ impl DirectoryService for DirectoryApi {
 
     async fn delete_organization(
         &self,
-        request: Request<DeleteOrganizationRequest>,
-    ) -> Result<Response<DeleteOrganizationResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: DeleteOrganizationRequest| {
+        request: Request<proto::DeleteOrganizationRequest>,
+    ) -> Result<Response<proto::DeleteOrganizationResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: proto::DeleteOrganizationRequest| {
             let organization_id = organization(&caller, &message.organization_id)?;
             let delete = DeleteOrganization {
-                organization_id: organization_id.map_err(status::invalid)?,
+                organization_id: organization_id.valid()?,
                 actor: actor(&caller),
             };
             let deleted = self.service.run(delete).await?;
-            Ok(DeleteOrganizationResponse {
+            Ok(proto::DeleteOrganizationResponse {
                 revoked_invitation_count: count(deleted.revoked_invitations),
                 deleted_membership_count: count(deleted.memberships),
             })
@@ -215,18 +178,18 @@ impl DirectoryService for DirectoryApi {
 
     async fn suspend_organization(
         &self,
-        request: Request<SuspendOrganizationRequest>,
-    ) -> Result<Response<SuspendOrganizationResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: SuspendOrganizationRequest| {
+        request: Request<proto::SuspendOrganizationRequest>,
+    ) -> Result<Response<proto::SuspendOrganizationResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: proto::SuspendOrganizationRequest| {
             require_every_organization(&caller)?;
             let organization_id = fields::organization_id(&message.organization_id);
             let suspend = SuspendOrganization {
-                organization_id: organization_id.map_err(status::invalid)?,
+                organization_id: organization_id.valid()?,
                 actor: actor(&caller),
             };
             let suspended_at = self.service.run(suspend).await?;
             tracing::warn!("an organization is suspended");
-            Ok(SuspendOrganizationResponse {
+            Ok(proto::SuspendOrganizationResponse {
                 suspend_time: Some(times::timestamp(suspended_at)),
             })
         };
@@ -237,17 +200,17 @@ impl DirectoryService for DirectoryApi {
 
     async fn resume_organization(
         &self,
-        request: Request<ResumeOrganizationRequest>,
-    ) -> Result<Response<ResumeOrganizationResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: ResumeOrganizationRequest| {
+        request: Request<proto::ResumeOrganizationRequest>,
+    ) -> Result<Response<proto::ResumeOrganizationResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: proto::ResumeOrganizationRequest| {
             require_every_organization(&caller)?;
             let organization_id = fields::organization_id(&message.organization_id);
             let resume = ResumeOrganization {
-                organization_id: organization_id.map_err(status::invalid)?,
+                organization_id: organization_id.valid()?,
                 actor: actor(&caller),
             };
             let released = self.service.run(resume).await?;
-            Ok(ResumeOrganizationResponse {
+            Ok(proto::ResumeOrganizationResponse {
                 released_mail_count: count(released),
             })
         };
@@ -258,16 +221,16 @@ impl DirectoryService for DirectoryApi {
 
     async fn delete_user(
         &self,
-        request: Request<DeleteUserRequest>,
-    ) -> Result<Response<DeleteUserResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: DeleteUserRequest| {
+        request: Request<proto::DeleteUserRequest>,
+    ) -> Result<Response<proto::DeleteUserResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: proto::DeleteUserRequest| {
             require_every_organization(&caller)?;
             let delete = DeleteUser {
-                user_id: fields::user_id(&message.user_id).map_err(status::invalid)?,
+                user_id: fields::user_id(&message.user_id).valid()?,
                 actor: actor(&caller),
             };
             let deleted = self.service.run(delete).await?;
-            Ok(DeleteUserResponse {
+            Ok(proto::DeleteUserResponse {
                 revoked_invitation_count: count(deleted.revoked_invitations),
                 deleted_membership_count: count(deleted.memberships),
                 deleted_email_count: count(deleted.emails),
@@ -278,22 +241,21 @@ impl DirectoryService for DirectoryApi {
 
     async fn delete_membership(
         &self,
-        request: Request<DeleteMembershipRequest>,
-    ) -> Result<Response<DeleteMembershipResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: DeleteMembershipRequest| {
+        request: Request<proto::DeleteMembershipRequest>,
+    ) -> Result<Response<proto::DeleteMembershipResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: proto::DeleteMembershipRequest| {
             let (organization_id, user_id) = (
                 organization(&caller, &message.organization_id)?,
                 fields::user_id(&message.user_id),
             )
-                .all()
-                .map_err(status::invalid)?;
+                .valid()?;
             let delete = DeleteMembership {
                 organization_id,
                 user_id,
                 actor: actor(&caller),
             };
             let deleted = self.service.run(delete).await?;
-            Ok(DeleteMembershipResponse {
+            Ok(proto::DeleteMembershipResponse {
                 revoked_invitation_count: count(deleted.revoked_invitations),
             })
         };
@@ -302,16 +264,16 @@ impl DirectoryService for DirectoryApi {
 
     async fn erase_address(
         &self,
-        request: Request<EraseAddressRequest>,
-    ) -> Result<Response<EraseAddressResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: EraseAddressRequest| {
+        request: Request<proto::EraseAddressRequest>,
+    ) -> Result<Response<proto::EraseAddressResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: proto::EraseAddressRequest| {
             require_every_organization(&caller)?;
-            let email = fields::email(&message.email).map_err(status::invalid)?;
+            let email = fields::email(&message.email).valid()?;
             let erased = self
                 .service
                 .erase_address(email, message.suppress, actor(&caller))
                 .await?;
-            Ok(EraseAddressResponse {
+            Ok(proto::EraseAddressResponse {
                 erased_invitation_count: count(erased.invitations),
                 revoked_invitation_count: count(erased.revoked_invitations),
                 canceled_mail_count: count(erased.canceled_mails),

@@ -1,53 +1,30 @@
 //! `FeedbackService`: bounce reports of mail servers.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 use tonic::{Request, Response, Status};
 
+use super::api::Api;
 use crate::domain::bounce_address::SentMail;
 use crate::domain::dsn::{Dsn, DsnVerdict, MESSAGE_BYTES_MAX, envelope_recipients};
-use crate::domain::keyring::Keyring;
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::scope::Scope;
-use crate::grpc::admission::control::AdmissionControl;
-use crate::grpc::admission::method::Method;
+use crate::grpc::admission::control::Method;
 use crate::grpc::admission::permission::require_every_organization;
 use crate::grpc::convert::fields::{Field, Fields as _};
-use crate::grpc::status;
 use crate::identity::Caller;
 use crate::proto::feedback_service_server::FeedbackService;
 use crate::proto::{BounceOutcome, ReportBounceRequest, ReportBounceResponse};
-use crate::service::{
-    Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, RecordFeedback, Service,
-};
+use crate::service::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, RecordFeedback};
 
 /// Longest recipient, in bytes. Longer than any valid address, because mail servers may rewrite addresses.
 const RECIPIENT_BYTES_MAX: usize = 1_000;
 
 const REPORT_BOUNCE: Method = Method::quick("ReportBounce", Scope::SuppressionsWrite);
 
-/// `FeedbackService`.
-pub(in crate::grpc) struct FeedbackApi {
-    service: Service,
-    admission: AdmissionControl,
-    keyring: Arc<Keyring>,
-}
-
-impl FeedbackApi {
-    pub(in crate::grpc) const fn new(
-        service: Service,
-        admission: AdmissionControl,
-        keyring: Arc<Keyring>,
-    ) -> Self {
-        Self {
-            service,
-            admission,
-            keyring,
-        }
-    }
-
+impl Api {
     async fn record(&self, request: &ReportBounceRequest) -> Result<BounceOutcome, Status> {
         // The bounce address is verified first. Without a genuine one the message is not parsed.
         let Some((mail, address)) = self.proven(request) else {
@@ -82,14 +59,14 @@ impl FeedbackApi {
 }
 
 #[tonic::async_trait]
-impl FeedbackService for FeedbackApi {
+impl FeedbackService for Api {
     async fn report_bounce(
         &self,
         request: Request<ReportBounceRequest>,
     ) -> Result<Response<ReportBounceResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: ReportBounceRequest| {
             require_every_organization(&caller)?;
-            check(&message).map_err(status::invalid)?;
+            check(&message).valid()?;
             let outcome = self.record(&message).await?;
             tracing::info!(bounce.outcome = ?outcome, "a bounce was reported");
             Ok(ReportBounceResponse {
@@ -141,9 +118,5 @@ fn feedback(mail: SentMail, address: &str, dsn: &Dsn) -> Option<Feedback> {
 /// The reports of mail servers have no id, so the id is a hash of the content. A repeated delay counts once.
 fn event_id(address: &str, dsn: &Dsn) -> String {
     let content = format!("{address}\0{:?}\0{}", dsn.action, dsn.status);
-    let mut hex = String::with_capacity(64);
-    for byte in Sha256::digest(content) {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    hex
+    HEXLOWER.encode(&Sha256::digest(content))
 }

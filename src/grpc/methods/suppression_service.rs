@@ -4,63 +4,35 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use crate::domain::keyring::Keyring;
+use super::api::Api;
 use crate::domain::scope::Scope;
-use crate::grpc::admission::actor::actor;
-use crate::grpc::admission::control::AdmissionControl;
-use crate::grpc::admission::method::Method;
-use crate::grpc::admission::permission::optional_organization;
+use crate::grpc::admission::control::Method;
+use crate::grpc::admission::permission::{actor, optional_organization};
 use crate::grpc::convert::fields::{self, Fields as _};
 use crate::grpc::convert::list_token::ListToken;
-use crate::grpc::convert::suppression;
-use crate::grpc::status;
+use crate::grpc::convert::{suppression, times};
 use crate::identity::Caller;
+use crate::proto;
 use crate::proto::suppression_service_server::SuppressionService;
-use crate::proto::{
-    SuppressionServiceAddRequest, SuppressionServiceAddResponse, SuppressionServiceLiftRequest,
-    SuppressionServiceLiftResponse, SuppressionServiceListRequest, SuppressionServiceListResponse,
-};
-use crate::service::{AddSuppressions, LiftSuppressions, ListSuppressions, Service};
+use crate::service::{AddSuppressions, LiftSuppressions, ListSuppressions};
 
 const ADD: Method = Method::bulk("Add", Scope::SuppressionsWrite);
 const LIST: Method = Method::quick("List", Scope::SuppressionsWrite);
 const LIFT: Method = Method::bulk("Lift", Scope::SuppressionsWrite);
 
-/// `SuppressionService`.
-pub(in crate::grpc) struct SuppressionApi {
-    service: Service,
-    admission: AdmissionControl,
-    keyring: Arc<Keyring>,
-}
-
-impl SuppressionApi {
-    pub(in crate::grpc) const fn new(
-        service: Service,
-        admission: AdmissionControl,
-        keyring: Arc<Keyring>,
-    ) -> Self {
-        Self {
-            service,
-            admission,
-            keyring,
-        }
-    }
-}
-
 #[tonic::async_trait]
-impl SuppressionService for SuppressionApi {
+impl SuppressionService for Api {
     async fn add(
         &self,
-        request: Request<SuppressionServiceAddRequest>,
-    ) -> Result<Response<SuppressionServiceAddResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: SuppressionServiceAddRequest| {
+        request: Request<proto::SuppressionServiceAddRequest>,
+    ) -> Result<Response<proto::SuppressionServiceAddResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: proto::SuppressionServiceAddRequest| {
             let (organization_id, (), expires_at) = (
                 optional_organization(&caller, &message.organization_id)?,
                 fields::list_length("emails", message.emails.len()),
-                suppression::expiry(message.expire_time),
+                times::optional_time("expire_time", message.expire_time),
             )
-                .all()
-                .map_err(status::invalid)?;
+                .valid()?;
             let add = AddSuppressions {
                 actor: actor(&caller),
                 organization_id,
@@ -74,10 +46,10 @@ impl SuppressionService for SuppressionApi {
 
     async fn list(
         &self,
-        request: Request<SuppressionServiceListRequest>,
-    ) -> Result<Response<SuppressionServiceListResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: SuppressionServiceListRequest| {
-            let query = SuppressionServiceListRequest {
+        request: Request<proto::SuppressionServiceListRequest>,
+    ) -> Result<Response<proto::SuppressionServiceListResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: proto::SuppressionServiceListRequest| {
+            let query = proto::SuppressionServiceListRequest {
                 page_size: 0,
                 page_token: String::new(),
                 ..message.clone()
@@ -85,15 +57,14 @@ impl SuppressionService for SuppressionApi {
             let token = ListToken::new(&self.keyring, "suppressions", &query);
             let (organization_id, email, reason, page_size, after) = (
                 optional_organization(&caller, &message.organization_id)?,
-                suppression::email_filter(&message.email),
+                fields::optional(&message.email, fields::email),
                 suppression::reason_filter(message.reason),
                 fields::page_size(message.page_size),
                 token.open(&message.page_token, |cursor| {
                     suppression::key_of_cursor(&cursor)
                 }),
             )
-                .all()
-                .map_err(status::invalid)?;
+                .valid()?;
             let list = ListSuppressions {
                 organization_id,
                 email,
@@ -103,7 +74,7 @@ impl SuppressionService for SuppressionApi {
             };
             let page = self.service.run(list).await?;
             let last_key = page.items.last().map(suppression::cursor);
-            Ok(SuppressionServiceListResponse {
+            Ok(proto::SuppressionServiceListResponse {
                 suppressions: page.items.iter().map(suppression::suppression).collect(),
                 next_page_token: token.next(page.has_more, last_key.as_deref()),
             })
@@ -113,15 +84,14 @@ impl SuppressionService for SuppressionApi {
 
     async fn lift(
         &self,
-        request: Request<SuppressionServiceLiftRequest>,
-    ) -> Result<Response<SuppressionServiceLiftResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: SuppressionServiceLiftRequest| {
+        request: Request<proto::SuppressionServiceLiftRequest>,
+    ) -> Result<Response<proto::SuppressionServiceLiftResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: proto::SuppressionServiceLiftRequest| {
             let (organization_id, ()) = (
                 optional_organization(&caller, &message.organization_id)?,
                 fields::list_length("emails", message.emails.len()),
             )
-                .all()
-                .map_err(status::invalid)?;
+                .valid()?;
             let lift = LiftSuppressions {
                 actor: actor(&caller),
                 organization_id,

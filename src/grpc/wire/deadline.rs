@@ -72,7 +72,6 @@ pub(crate) fn of_stream(metadata: &MetadataMap) -> impl Future<Output = ()> + Se
     }
 }
 
-/// The timeout of the caller, less the margin.
 fn timeout(header: Option<&HeaderValue>) -> Option<Duration> {
     let timeout = parse_timeout(header?.to_str().ok()?)?;
     Some(timeout.saturating_sub(DEADLINE_MARGIN))

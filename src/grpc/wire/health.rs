@@ -45,7 +45,7 @@ impl Health {
             is_draining: Arc::default(),
             readiness: watch::Sender::new(false),
         };
-        health.set(ServingStatus::NotServing).await;
+        health.set(false).await;
         (health, service)
     }
 
@@ -57,12 +57,12 @@ impl Health {
     /// Reports NOT_SERVING until the process ends.
     pub async fn drain(&self) {
         *self.is_draining.lock().await = true;
-        self.set(ServingStatus::NotServing).await;
+        self.set(false).await;
     }
 
     /// Reports SERVING as long as probes of the database succeed.
     pub async fn watch(self, service: Service, stopping: CancellationToken) {
-        self.set(ServingStatus::Serving).await;
+        self.set(true).await;
         let (mut is_serving, mut streak) = (true, 0);
         loop {
             tokio::select! {
@@ -88,26 +88,21 @@ impl Health {
                     health.is_serving = is_serving,
                     "the database became unavailable or available"
                 );
-                let status = if is_serving {
-                    ServingStatus::Serving
-                } else {
-                    ServingStatus::NotServing
-                };
-                self.set(status).await;
+                self.set(is_serving).await;
             }
         }
     }
 
-    async fn set(&self, status: ServingStatus) {
+    async fn set(&self, is_serving: bool) {
         // The lock is held during the change, so that a concurrent drain is applied last.
         let is_draining = self.is_draining.lock().await;
-        let status = if *is_draining {
-            ServingStatus::NotServing
+        let is_serving = is_serving && !*is_draining;
+        let status = if is_serving {
+            ServingStatus::Serving
         } else {
-            status
+            ServingStatus::NotServing
         };
-        self.readiness
-            .send_replace(status == ServingStatus::Serving);
+        self.readiness.send_replace(is_serving);
         for name in NAMES {
             self.reporter.set_service_status(name, status).await;
         }

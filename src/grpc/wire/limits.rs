@@ -37,9 +37,7 @@ pub const CONCURRENT_STREAMS_MAX: u32 = 128;
 pub const LOCAL_ERROR_RESETS_MAX: usize = 1_024;
 /// Resets of calls that were not accepted yet before the connection ends (CVE-2023-44487).
 pub const PENDING_ACCEPT_RESETS_MAX: usize = 20;
-/// How often an idle peer is pinged.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
-/// How long a peer may take to answer a ping.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Age at which a connection is asked to reconnect, so that load moves to new replicas. There is no grace period,
 /// because with one tonic cancels running calls.
@@ -62,7 +60,6 @@ pub const CALL_DURATION_MAX: Duration = Duration::from_secs(5);
 pub const DEADLINE_MARGIN: Duration = Duration::from_millis(5);
 /// Longest delay before a retry that the server asks for.
 pub const RETRY_DELAY_MAX: Duration = Duration::from_secs(2);
-/// Random part of that delay.
 pub const RETRY_DELAY_JITTER: f64 = 0.75;
 /// Recipients per second that a caller may invite or resend to, in each process: a batch of the largest size every five
 /// seconds. That is about a tenth of the capacity of a small database, so that other callers have room.

@@ -18,9 +18,7 @@ use crate::grpc::admission::caller_rates::CallerRates;
 use crate::grpc::admission::control::AdmissionControl;
 use crate::grpc::admission::peer::PeerLayer;
 use crate::grpc::admission::trusted_proxies::TrustedProxies;
-use crate::grpc::methods::{
-    AuditApi, DirectoryApi, FeedbackApi, InvitationApi, MailApi, SuppressionApi,
-};
+use crate::grpc::methods::Api;
 use crate::grpc::wire::connection;
 use crate::grpc::wire::deadline::DeadlineLayer;
 use crate::grpc::wire::health::Health;
@@ -49,7 +47,6 @@ pub struct GrpcConfig {
     pub listen: SocketAddr,
     /// Whether the server answers calls, or only health checks.
     pub serves_api: bool,
-    /// Whether gRPC reflection is enabled.
     pub reflection: bool,
     /// Recipients per second that one caller may invite or resend to; `None` for no limit.
     pub caller_rate: Option<NonZeroU32>,
@@ -57,7 +54,6 @@ pub struct GrpcConfig {
     pub drain_timeout: Duration,
     /// `None` if connections are not encrypted.
     pub tls: Option<ServerTls>,
-    /// Proxies that may forward client certificates.
     pub trusted_proxies: TrustedProxies,
 }
 
@@ -84,15 +80,13 @@ impl GrpcServer {
         let mut router =
             server(config.trusted_proxies.clone()).add_service(HealthServer::new(health_service));
         if config.serves_api {
-            let admission = AdmissionControl::new(closing.clone());
-            router = add_api(
-                router,
-                config.caller_rate,
-                &service,
-                &admission,
-                &callers,
-                &keyring,
-            );
+            let api = Api {
+                admission: AdmissionControl::new(closing.clone()),
+                keyring,
+                rates: Arc::new(CallerRates::new(&service.clock(), config.caller_rate)),
+                service,
+            };
+            router = add_api(router, &api, &callers);
         }
         if config.reflection {
             router = router
@@ -161,38 +155,21 @@ fn server(trusted_proxies: TrustedProxies) -> tonic::transport::Server<Layers> {
         .layer(PeerLayer::new(trusted_proxies))
 }
 
-/// Adds the services that need an authenticated caller.
-fn add_api(
-    router: Router,
-    caller_rate: Option<NonZeroU32>,
-    service: &Service,
-    admission: &AdmissionControl,
-    callers: &Callers,
-    keyring: &Arc<Keyring>,
-) -> Router {
-    let invitations = InvitationServiceServer::new(InvitationApi::new(
-        service.clone(),
-        admission.clone(),
-        Arc::clone(keyring),
-        Arc::new(CallerRates::new(&service.clock(), caller_rate)),
-    ))
-    .max_decoding_message_size(REQUEST_BYTES_MAX)
-    .max_encoding_message_size(RESPONSE_BYTES_MAX);
-    let directory = DirectoryApi::new(service.clone(), admission.clone(), Arc::clone(keyring));
-    let directory = DirectoryServiceServer::new(directory)
+fn add_api(router: Router, api: &Api, callers: &Callers) -> Router {
+    let invitations = InvitationServiceServer::new(api.clone())
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(RESPONSE_BYTES_MAX);
-    let mail = MailServiceServer::new(MailApi::new(service.clone(), admission.clone()))
+    let directory = DirectoryServiceServer::new(api.clone())
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(RESPONSE_BYTES_MAX);
-    let suppressions = SuppressionApi::new(service.clone(), admission.clone(), Arc::clone(keyring));
-    let suppressions = SuppressionServiceServer::new(suppressions)
+    let mail = MailServiceServer::new(api.clone())
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(RESPONSE_BYTES_MAX);
-    let audit = AuditApi::new(service.clone(), admission.clone(), Arc::clone(keyring));
-    let audit = AuditServiceServer::new(audit).max_encoding_message_size(RESPONSE_BYTES_MAX);
-    let feedback = FeedbackApi::new(service.clone(), admission.clone(), Arc::clone(keyring));
-    let feedback = FeedbackServiceServer::new(feedback);
+    let suppressions = SuppressionServiceServer::new(api.clone())
+        .max_decoding_message_size(REQUEST_BYTES_MAX)
+        .max_encoding_message_size(RESPONSE_BYTES_MAX);
+    let audit = AuditServiceServer::new(api.clone()).max_encoding_message_size(RESPONSE_BYTES_MAX);
+    let feedback = FeedbackServiceServer::new(api.clone());
     router
         .add_service(Authenticated::new(invitations, callers.clone()))
         .add_service(Authenticated::new(mail, callers.clone()))

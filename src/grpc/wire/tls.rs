@@ -45,7 +45,6 @@ impl ServerTls {
         })
     }
 
-    /// Whether clients are asked for certificates.
     pub fn asks_clients(&self) -> bool {
         self.files.clients.is_some()
     }

@@ -21,7 +21,6 @@ const CLIENT_ROOTS_FILE: &str = "tls-client-roots-file";
 
 #[derive(Debug, Clone)]
 pub struct TlsFiles {
-    /// The certificate chain of the server.
     pub certificate: PathBuf,
     pub key: PathBuf,
     /// `None` if clients are not asked for certificates.
@@ -30,19 +29,15 @@ pub struct TlsFiles {
 
 #[derive(Debug, Clone)]
 pub struct ClientCertificates {
-    /// The root certificates that issue client certificates.
     pub roots: PathBuf,
     /// Whether a client without a certificate is refused. An invalid certificate is always refused.
     pub required: bool,
 }
 
-/// The configuration that was loaded from valid files.
 #[derive(Clone)]
 pub(super) struct LoadedTls {
     pub(super) config: Arc<ServerConfig>,
-    /// When the certificate of the server expires.
     pub(super) expires_at: Option<OffsetDateTime>,
-    /// The digest of all files.
     pub(super) digest: [u8; 32],
 }
 

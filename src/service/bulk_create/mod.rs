@@ -5,19 +5,17 @@
 //! for each kind of outcome, and [`response`] builds the results. [`new_batch`] runs these for a call and for a chunk of
 //! a stream.
 
-mod batch_request;
+mod batch_terms;
 mod call;
-mod checked_item;
 mod lookup;
 mod new_batch;
 mod plan;
 mod quota;
 mod response;
-mod step;
 mod stream;
 mod write;
 
-pub use batch_request::OnExisting;
+pub use batch_terms::{BatchTerms, OnExisting};
 pub use call::BulkCreate;
 pub use response::CreatedBatch;
-pub use stream::{Chunk, ITEM_HASH_BYTES, OpenStream, StreamHeader};
+pub use stream::{Chunk, CreateChunk, ITEM_HASH_BYTES, OpenBatch, OpenStream, StreamHeader};

@@ -1,30 +1,25 @@
 //! What to do for each item: decided in memory, from the request and from what the database knows.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::new_invitation::{Inviter, ItemDraft};
+use crate::domain::new_invitation::{Inviter, ItemDraft, ItemInput, NewInvitation};
 use crate::domain::organization::Organization;
 use crate::domain::quota::ExceededQuota;
 use crate::domain::reason::{Reason, Violation};
-use crate::service::ServiceError;
-use crate::service::organization_lock::OrganizationLock;
-use crate::service::unit_of_work::UnitOfWork;
+use crate::service::{ServiceError, UnitOfWork};
 use crate::store::invitations::PendingInvitation;
 use crate::store::memberships;
 
-use super::batch_request::{BatchRequest, OnExisting};
-use super::checked_item::CheckedItem;
-use super::lookup::{KnownAddresses, distinct};
-use super::step::CreateStep;
+use super::batch_terms::{BatchTerms, OnExisting};
+use super::lookup::{CheckedItem, KnownAddresses, distinct};
 
-/// What to do for a batch.
 pub(super) struct Plan {
     pub(super) organization: Organization,
     pub(super) now: OffsetDateTime,
-    /// One step for each item.
     pub(super) steps: Vec<CreateStep>,
     /// The inviters that the directory knows, by user id.
     pub(super) inviters: HashMap<String, Inviter>,
@@ -34,21 +29,38 @@ pub(super) struct Plan {
     pub(super) expired: Vec<Uuid>,
 }
 
+pub(super) enum CreateStep {
+    Create(Arc<NewInvitation>),
+    Replace(Arc<NewInvitation>, Uuid),
+    Resend {
+        item: Arc<NewInvitation>,
+        id: Uuid,
+        /// The number of its latest message, if the number of messages is limited.
+        send_seq: Option<i32>,
+    },
+    Return(Uuid),
+    Fail {
+        violations: Vec<Violation>,
+        first_index: Option<usize>,
+        /// The pending invitation, if it is why the item fails.
+        pending_id: Option<Uuid>,
+        exceeded: Option<ExceededQuota>,
+    },
+}
+
 impl Plan {
-    /// Checks every item and decides.
     pub(super) async fn new(
         work: &mut UnitOfWork<'_>,
-        request: &BatchRequest<'_>,
+        terms: &BatchTerms,
+        items: &[ItemInput],
         organization: Organization,
-        lock: OrganizationLock,
     ) -> Result<Self, ServiceError> {
         let now = work.context.now();
-        let drafts: Vec<ItemDraft> = request
-            .items
+        let drafts: Vec<ItemDraft> = items
             .iter()
             .enumerate()
             .map(|(index, item)| {
-                ItemDraft::parse(index, item, &organization, request.inviter_user_id, now)
+                ItemDraft::parse(index, item, &organization, &terms.inviter_user_id, now)
             })
             .collect();
         let inviter_ids = distinct(
@@ -57,12 +69,12 @@ impl Plan {
                 .filter_map(|draft| Some(draft.inviter_user_id()?.as_str())),
         );
         let inviters =
-            memberships::lock_inviters(work, request.organization_id, &inviter_ids).await?;
+            memberships::lock_inviters(work, &terms.organization_id, &inviter_ids).await?;
         let items: Vec<CheckedItem> = drafts
             .into_iter()
             .map(|draft| CheckedItem::new(draft, &inviters))
             .collect();
-        let mut known = KnownAddresses::read(work, request, &items, lock).await?;
+        let mut known = KnownAddresses::read(work, terms, &items).await?;
         let is_expired = |pending: &PendingInvitation| pending.expires_at <= now;
         let expired = known.pending.values().copied().filter(is_expired);
         let expired = expired.map(|pending| pending.id).collect();
@@ -70,7 +82,7 @@ impl Plan {
         Ok(Self {
             organization,
             now,
-            steps: steps(items, &known, request.on_existing),
+            steps: steps(items, &known, terms.on_existing),
             inviters,
             owners: known
                 .owners
@@ -108,7 +120,6 @@ impl Plan {
         })
     }
 
-    /// The quotas that failing items exceed, each once.
     fn exceeded_quotas(&self) -> Vec<ExceededQuota> {
         let mut quotas: Vec<ExceededQuota> = Vec::new();
         for step in &self.steps {
@@ -168,7 +179,6 @@ impl CheckedItem {
         }
     }
 
-    /// What forbids to invite the address.
     fn conflict(
         &self,
         known: &KnownAddresses,
@@ -199,7 +209,6 @@ impl CheckedItem {
     }
 }
 
-/// A violation of an item, with the index of the item in its field.
 pub(super) fn at_item(index: usize, violation: &Violation) -> Violation {
     Violation::new(
         format!("invitations[{index}].{}", violation.field),

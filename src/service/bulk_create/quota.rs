@@ -4,26 +4,20 @@ use uuid::Uuid;
 
 use crate::domain::quota::{ExceededQuota, QuotaRequest};
 use crate::domain::reason::{Reason, Violation};
-use crate::service::ServiceError;
-use crate::service::context::Context;
-use crate::service::item_result::{ItemOutcome, ItemResult};
-use crate::service::organization_lock::OrganizationLock;
 use crate::service::quotas::{QuotaUsage, Quotas};
-use crate::service::unit_of_work::UnitOfWork;
+use crate::service::{Context, ItemOutcome, ItemResult, ServiceError, UnitOfWork};
 
-use super::batch_request::BatchRequest;
-use super::plan::Plan;
-use super::step::CreateStep;
+use super::batch_terms::BatchTerms;
+use super::plan::{CreateStep, Plan};
 
 /// Refuses the items for which quotas have no room. The first that fit stay. Under the shared lock only the limit on sending
 /// one invitation again is checked, because the others are reserved at the end.
 pub(super) async fn refuse_beyond_quotas(
     work: &mut UnitOfWork<'_>,
-    request: &BatchRequest<'_>,
+    terms: &BatchTerms,
     plan: &mut Plan,
-    lock: OrganizationLock,
 ) -> Result<(), ServiceError> {
-    let (quotas, organization_id) = (&work.context.quotas, request.organization_id);
+    let (quotas, organization_id) = (&work.context.quotas, &terms.organization_id);
     let now = plan.now;
     let ids: Vec<Uuid> = plan
         .steps
@@ -41,7 +35,7 @@ pub(super) async fn refuse_beyond_quotas(
             *step = CreateStep::exceeds(exceeded);
         }
     }
-    if !lock.is_exclusive() && !request.validate_only {
+    if !work.lock.is_exclusive() && !terms.validate_only {
         return Ok(());
     }
     let requests: Vec<Option<QuotaRequest>> = plan

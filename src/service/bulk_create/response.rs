@@ -7,18 +7,14 @@ use uuid::Uuid;
 use crate::domain::invitation::{Delivery, Invitation, InvitationState};
 use crate::domain::new_invitation::NewInvitation;
 use crate::domain::reason::{Reason, Violation};
-use crate::service::ServiceError;
-use crate::service::item_result::{ItemOutcome, ItemResult, limit_existing};
-use crate::service::links::add_links;
-use crate::service::unit_of_work::UnitOfWork;
-use crate::store::stored_invitations;
+use crate::service::invitation_access::{add_links, invitations_by_id};
+use crate::service::item_result::limit_existing;
+use crate::service::{ItemOutcome, ItemResult, ServiceError, UnitOfWork};
 
-use super::batch_request::{BatchRequest, OnExisting};
-use super::plan::Plan;
-use super::step::CreateStep;
+use super::batch_terms::{BatchTerms, OnExisting};
+use super::plan::{CreateStep, Plan};
 use super::write::WrittenBatch;
 
-/// The result of a call.
 pub struct CreatedBatch {
     /// The id of the batch. Nil for a dry run.
     pub id: Uuid,
@@ -26,19 +22,17 @@ pub struct CreatedBatch {
     pub results: Vec<ItemResult>,
 }
 
-/// Invitations that existed before, by id.
 type Existing = HashMap<Uuid, Invitation>;
 
-/// The results of a batch that was written.
 pub(super) async fn build(
     work: &mut UnitOfWork<'_>,
-    request: &BatchRequest<'_>,
+    terms: &BatchTerms,
     plan: &Plan,
     written: WrittenBatch,
 ) -> Result<CreatedBatch, ServiceError> {
     let mut ids = plan.existing_ids();
     ids.extend(written.existing.values());
-    let existing = read_existing(work, request, &ids).await?;
+    let existing = invitations_by_id(work, &terms.organization_id, &ids, plan.now).await?;
     let mut results: Vec<ItemResult> = plan
         .steps
         .iter()
@@ -50,14 +44,14 @@ pub(super) async fn build(
             }
             (CreateStep::Create(_) | CreateStep::Replace(..), None) => {
                 let id = written.existing.get(&index);
-                not_created(request, id.and_then(|id| existing.get(id)).cloned())
+                not_created(terms, id.and_then(|id| existing.get(id)).cloned())
             }
             _ => step.result(&existing),
         })
         .collect();
     limit_existing(&mut results);
-    if request.return_link {
-        add_links(work, request.organization_id, &mut results).await?;
+    if terms.return_link {
+        add_links(work, &terms.organization_id, &mut results).await?;
     }
     Ok(CreatedBatch {
         id: written.batch_id,
@@ -68,11 +62,11 @@ pub(super) async fn build(
 /// The results that a batch would have. The ids of invitations that would be created are nil.
 pub(super) async fn predict(
     work: &mut UnitOfWork<'_>,
-    request: &BatchRequest<'_>,
+    terms: &BatchTerms,
     plan: &Plan,
 ) -> Result<CreatedBatch, ServiceError> {
     let ids = plan.existing_ids();
-    let existing = read_existing(work, request, &ids).await?;
+    let existing = invitations_by_id(work, &terms.organization_id, &ids, plan.now).await?;
     let mut results: Vec<ItemResult> = plan
         .steps
         .iter()
@@ -98,23 +92,6 @@ pub(super) async fn predict(
     })
 }
 
-async fn read_existing(
-    work: &mut UnitOfWork<'_>,
-    request: &BatchRequest<'_>,
-    ids: &[Uuid],
-) -> Result<Existing, ServiceError> {
-    if ids.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let organization_id = request.organization_id.as_str();
-    let now = work.context.now();
-    let found = stored_invitations::get_many(work, organization_id, ids, now).await?;
-    Ok(found
-        .into_iter()
-        .map(|invitation| (invitation.id, invitation))
-        .collect())
-}
-
 impl CreateStep {
     const fn outcome(&self) -> ItemOutcome {
         match self {
@@ -134,7 +111,6 @@ impl CreateStep {
         }
     }
 
-    /// The result of a step that created no invitation.
     fn result(&self, existing: &Existing) -> ItemResult {
         let (violations, first_index, exceeded) = match self {
             Self::Fail {
@@ -202,8 +178,8 @@ impl Plan {
 }
 
 /// The result of an item whose address had a pending invitation that the plan did not know.
-fn not_created(request: &BatchRequest<'_>, pending: Option<Invitation>) -> ItemResult {
-    match (request.on_existing, pending) {
+fn not_created(terms: &BatchTerms, pending: Option<Invitation>) -> ItemResult {
+    match (terms.on_existing, pending) {
         (OnExisting::Return, Some(pending)) => ItemResult::done(ItemOutcome::Existing, pending),
         (_, invitation) => ItemResult {
             invitation,

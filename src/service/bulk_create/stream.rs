@@ -8,24 +8,17 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use crate::domain::actor::Actor;
-use crate::domain::ids::OrganizationId;
 use crate::domain::new_invitation::ItemInput;
 use crate::domain::reason::Reason;
-use crate::service::ServiceError;
-use crate::service::completion::StoredResponse;
-use crate::service::idempotency::IdempotencyKey;
-use crate::service::item_result::ItemResult;
-use crate::service::links::add_links;
-use crate::service::organization_lock::OrganizationLock;
-use crate::service::runner::{EscalatingUseCase, Service};
+use crate::service::idempotency::{IdempotencyKey, StoredResponse};
+use crate::service::invitation_access::add_links;
 use crate::service::stored_results::{self, StoredResults};
-use crate::service::unit_of_work::UnitOfWork;
+use crate::service::{ItemResult, ServiceError, UnitOfWork, UseCase};
 use crate::store::Connection;
 use crate::store::batches::{self, ProcessedItems};
 use crate::store::stream_chunks::{self, StoredChunk};
 
-use super::batch_request::{BatchRequest, OnExisting};
+use super::batch_terms::BatchTerms;
 use super::new_batch::NewBatch;
 
 /// Bytes of the hash of an item. The hash detects mistakes, so it may be short.
@@ -33,22 +26,8 @@ pub const ITEM_HASH_BYTES: usize = 8;
 
 const UNREADABLE: ServiceError = ServiceError::Corrupt("the chunks of a stream cannot be read");
 
-/// What applies to all items of a stream.
 pub struct StreamHeader {
-    /// The caller. A request id belongs to its caller.
-    pub actor: Actor,
-    /// Makes the stream safe to send again.
-    pub request_id: Option<Uuid>,
-    /// SHA-256 of the header without the request id, `validate_only` and `first_index`.
-    pub header_hash: [u8; 32],
-    pub organization_id: OrganizationId,
-    /// The inviter of items that name none.
-    pub inviter_user_id: String,
-    pub on_existing: OnExisting,
-    /// Whether to write and send nothing.
-    pub validate_only: bool,
-    pub return_link: bool,
-    /// The index of the first item that is sent.
+    pub terms: BatchTerms,
     pub first_index: usize,
 }
 
@@ -63,7 +42,6 @@ pub struct OpenStream {
 
 /// Consecutive items of a stream. Not `Debug`, because it holds addresses and notes.
 pub struct Chunk {
-    /// The index of the first item in the stream.
     pub first_index: usize,
     /// At least one.
     pub items: Vec<ItemInput>,
@@ -72,55 +50,31 @@ pub struct Chunk {
 }
 
 /// Opens a stream, or finds the one that the request id belongs to.
-struct OpenBatch(Arc<StreamHeader>);
+pub struct OpenBatch(pub Arc<StreamHeader>);
 
-/// Creates the invitations of a chunk.
-struct CreateChunk {
-    stream: Arc<OpenStream>,
-    chunk: Chunk,
+/// Creates the invitations of a chunk. Returns one result for each item, in order. Items that were done before have the
+/// results they had then. Indexes count from the beginning of the stream.
+pub struct CreateChunk {
+    pub stream: Arc<OpenStream>,
+    pub chunk: Chunk,
 }
 
-impl Service {
-    /// Opens a stream, or finds the one that the request id belongs to.
-    pub async fn open_stream(&self, header: StreamHeader) -> Result<OpenStream, ServiceError> {
-        let header = Arc::new(header);
-        let open = Arc::new(OpenBatch(Arc::clone(&header)));
-        let (batch_id, next_index) = self.run_escalating(open).await?;
-        Ok(OpenStream {
-            header,
+impl UseCase for OpenBatch {
+    const NAME: &'static str = "open_stream";
+    type Output = OpenStream;
+
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<OpenStream, ServiceError> {
+        let header = &self.0;
+        let open = |batch_id, next_index| OpenStream {
+            header: Arc::clone(header),
             next_index,
             batch_id,
-        })
-    }
-
-    /// Creates the invitations of a chunk. Returns one result for each item, in order. Items that were done before have the
-    /// results they had then. Indexes count from the beginning of the stream.
-    pub async fn create_chunk(
-        &self,
-        stream: &Arc<OpenStream>,
-        chunk: Chunk,
-    ) -> Result<Vec<ItemResult>, ServiceError> {
-        let stream = Arc::clone(stream);
-        let create = Arc::new(CreateChunk { stream, chunk });
-        self.run_escalating(create).await
-    }
-}
-
-impl EscalatingUseCase for OpenBatch {
-    const NAME: &'static str = "open_stream";
-    /// The id of the batch and the index after the last item that was done before.
-    type Output = (Uuid, usize);
-
-    async fn run(
-        &self,
-        lock: OrganizationLock,
-        work: &mut UnitOfWork<'_>,
-    ) -> Result<(Uuid, usize), ServiceError> {
-        let header = &self.0;
-        let organization_id = &header.organization_id;
+        };
+        let terms = &header.terms;
+        let organization_id = &terms.organization_id;
         let key = header.idempotency_key();
         let earlier = match &key {
-            Some(key) => key.load_response(work, header.validate_only).await?,
+            Some(key) => key.load_response(work, terms.validate_only).await?,
             None => None,
         };
         let (batch_id, next_index) = match &earlier {
@@ -136,15 +90,15 @@ impl EscalatingUseCase for OpenBatch {
             return Err(ServiceError::invalid(field, Reason::FieldInvalid));
         }
         if earlier.is_some() {
-            return Ok((batch_id, next_index));
+            return Ok(open(batch_id, next_index));
         }
-        let now = work.context.now();
-        work.context
-            .quotas
+        let (context, lock, now) = (work.context, work.lock, work.context.now());
+        let quotas = &context.quotas;
+        quotas
             .lock_organization(work, lock, organization_id, 0, now)
             .await?;
-        if header.validate_only {
-            return Ok((batch_id, 0));
+        if terms.validate_only {
+            return Ok(open(batch_id, 0));
         }
         let batch_id = work.context.ids.next(now);
         // The row exists from now on, so that callers can read and watch the batch by its id.
@@ -159,21 +113,17 @@ impl EscalatingUseCase for OpenBatch {
         if let Some(key) = &key {
             key.store_response(work, batch_id.as_bytes()).await?;
         }
-        Ok((batch_id, 0))
+        Ok(open(batch_id, 0))
     }
 }
 
-impl EscalatingUseCase for CreateChunk {
+impl UseCase for CreateChunk {
     const NAME: &'static str = "bulk_create_stream";
     type Output = Vec<ItemResult>;
 
-    async fn run(
-        &self,
-        lock: OrganizationLock,
-        work: &mut UnitOfWork<'_>,
-    ) -> Result<Vec<ItemResult>, ServiceError> {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Vec<ItemResult>, ServiceError> {
         let (stream, chunk) = (&self.stream, &self.chunk);
-        let header = &stream.header;
+        let terms = &stream.header.terms;
         let next_index = self.lock_stream(work).await?;
         let done = next_index
             .saturating_sub(chunk.first_index)
@@ -182,17 +132,17 @@ impl EscalatingUseCase for CreateChunk {
         if done == chunk.items.len() {
             return Ok(results);
         }
-        let request = header.batch_request(&chunk.items[done..]);
-        let mut new = NewBatch::create(work, &request, stream.batch_id, lock).await?;
+        let items = &chunk.items[done..];
+        let mut new = NewBatch::create(work, terms, items, stream.batch_id).await?;
         let first_index = chunk.first_index + done;
         for result in &mut new.batch.results {
             result.first_index = result.first_index.map(|index| index + first_index);
         }
-        let mut batch = if header.validate_only {
+        let mut batch = if terms.validate_only {
             new.batch
         } else {
             let response = self.stored(first_index, &new.batch.results)?;
-            new.complete(work, &request, response, lock).await?
+            new.complete(work, terms, response).await?
         };
         results.append(&mut batch.results);
         Ok(results)
@@ -203,15 +153,15 @@ impl CreateChunk {
     /// Waits until no other stream with the request id works. Returns the index after the last item that is done.
     async fn lock_stream(&self, connection: &mut Connection<'_>) -> Result<usize, ServiceError> {
         let (stream, first_index) = (&self.stream, self.chunk.first_index);
-        let header = &stream.header;
-        let Some(key) = header.idempotency_key() else {
+        let terms = &stream.header.terms;
+        let Some(key) = stream.header.idempotency_key() else {
             return Ok(first_index);
         };
         // A dry run locks nothing, and a stream that was never sent has no items that are done.
-        if header.validate_only && stream.batch_id.is_nil() {
+        if terms.validate_only && stream.batch_id.is_nil() {
             return Ok(first_index);
         }
-        if !header.validate_only {
+        if !terms.validate_only {
             let response = key.lock(connection).await?;
             if response.as_deref() != Some(stream.batch_id.as_bytes()) {
                 // The key was deleted after a day, and may have been used again since.
@@ -219,9 +169,9 @@ impl CreateChunk {
             }
         }
         // A separate statement, because the one above sees the table as it was before it waited for the lock.
-        let (id, batch_id) = (&header.organization_id, stream.batch_id);
+        let (id, batch_id) = (&terms.organization_id, stream.batch_id);
         let next_index = index(stream_chunks::next_index(connection, id, batch_id).await?)?;
-        if next_index < first_index && !header.validate_only {
+        if next_index < first_index && !terms.validate_only {
             return Err(UNREADABLE);
         }
         Ok(next_index)
@@ -236,14 +186,14 @@ impl CreateChunk {
         if count == 0 {
             return Ok(Vec::new());
         }
-        let (header, batch_id) = (&self.stream.header, self.stream.batch_id);
-        let organization_id = &header.organization_id;
+        let (terms, batch_id) = (&self.stream.header.terms, self.stream.batch_id);
+        let organization_id = &terms.organization_id;
         let first = self.chunk.first_index;
         let range = (number(first)?, number(first + count)?);
         let rows = stream_chunks::overlapping(work, organization_id, batch_id, range.0, range.1);
         let results = self.restored(rows.await?, count)?;
         let mut results = results.restore(work, organization_id).await?;
-        if header.return_link {
+        if terms.return_link {
             add_links(work, organization_id, &mut results).await?;
         }
         Ok(results)
@@ -281,13 +231,12 @@ impl CreateChunk {
         Ok(results)
     }
 
-    /// What is stored of new results, if the stream can be sent again.
     fn stored(
         &self,
         first_index: usize,
         results: &[ItemResult],
     ) -> Result<Option<StoredResponse>, ServiceError> {
-        if self.stream.header.request_id.is_none() {
+        if self.stream.header.terms.request_id.is_none() {
             return Ok(None);
         }
         let done = first_index - self.chunk.first_index;
@@ -305,30 +254,13 @@ impl CreateChunk {
 impl OpenStream {
     /// The id of the batch. `None` for a dry run.
     pub fn batch_id(&self) -> Option<Uuid> {
-        (!self.header.validate_only).then_some(self.batch_id)
+        (!self.header.terms.validate_only).then_some(self.batch_id)
     }
 }
 
 impl StreamHeader {
     fn idempotency_key(&self) -> Option<IdempotencyKey> {
-        let (id, actor) = (&self.organization_id, &self.actor);
-        self.request_id.map(|request_id| {
-            IdempotencyKey::new("BulkCreateStream", id, actor, request_id, self.header_hash)
-        })
-    }
-
-    fn batch_request<'a>(&'a self, items: &'a [ItemInput]) -> BatchRequest<'a> {
-        BatchRequest {
-            actor: &self.actor,
-            request_id: self.request_id,
-            organization_id: &self.organization_id,
-            inviter_user_id: &self.inviter_user_id,
-            items,
-            on_existing: self.on_existing,
-            atomic: false,
-            validate_only: self.validate_only,
-            return_link: self.return_link,
-        }
+        self.terms.idempotency_key("BulkCreateStream")
     }
 }
 

@@ -10,20 +10,15 @@ use crate::domain::invitation::Invitation;
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::token::NONCE_BYTES;
 use crate::entropy;
-use crate::service::ServiceError;
-use crate::service::context::Context;
-use crate::service::organization_lock::OrganizationLock;
-use crate::service::unit_of_work::UnitOfWork;
+use crate::service::{Context, ServiceError, UnitOfWork};
 use crate::store::Connection;
 use crate::store::invitations::{
     self, EndReason, InvitationBatch, InvitationKey, InvitationRow, ResendItem,
 };
 
-use super::batch_request::{BatchRequest, OnExisting};
-use super::plan::{Plan, at_item};
-use super::step::CreateStep;
+use super::batch_terms::{BatchTerms, OnExisting};
+use super::plan::{CreateStep, Plan, at_item};
 
-/// What was written.
 pub(super) struct WrittenBatch {
     pub(super) batch_id: Uuid,
     /// For each item that created an invitation, the invitation as it is stored.
@@ -37,15 +32,14 @@ pub(super) struct WrittenBatch {
 /// the batch can end at it.
 pub(super) async fn write(
     work: &mut UnitOfWork<'_>,
-    request: &BatchRequest<'_>,
+    terms: &BatchTerms,
     plan: &Plan,
     batch_id: Uuid,
-    lock: OrganizationLock,
 ) -> Result<WrittenBatch, ServiceError> {
-    end_predecessors(work, request, plan).await?;
-    send_again(work, request, plan).await?;
-    let written = insert(work, request, plan, batch_id, lock).await?;
-    if request.atomic && !written.existing.is_empty() {
+    end_predecessors(work, terms, plan).await?;
+    send_again(work, terms, plan).await?;
+    let written = insert(work, terms, plan, batch_id).await?;
+    if terms.atomic && !written.existing.is_empty() {
         return Err(written.failed_items());
     }
     Ok(written)
@@ -54,11 +48,10 @@ pub(super) async fn write(
 /// Ends the invitations that expired and those that are replaced, so that their addresses can be invited again.
 async fn end_predecessors(
     connection: &mut Connection<'_>,
-    request: &BatchRequest<'_>,
+    terms: &BatchTerms,
     plan: &Plan,
 ) -> Result<(), ServiceError> {
-    let target =
-        |id: &Uuid| -> InvitationKey { (*id, request.organization_id.as_str().to_owned()) };
+    let target = |id: &Uuid| -> InvitationKey { (*id, terms.organization_id.as_str().to_owned()) };
     let expired: Vec<InvitationKey> = plan.expired.iter().map(target).collect();
     if !expired.is_empty() {
         invitations::end_many(connection, &expired, EndReason::Expired, plan.now).await?;
@@ -83,7 +76,7 @@ async fn end_predecessors(
 
 async fn send_again(
     work: &mut UnitOfWork<'_>,
-    request: &BatchRequest<'_>,
+    terms: &BatchTerms,
     plan: &Plan,
 ) -> Result<(), ServiceError> {
     let items: Vec<ResendItem> = plan
@@ -102,7 +95,7 @@ async fn send_again(
     if items.is_empty() {
         return Ok(());
     }
-    let (organization_id, key_id) = (request.organization_id, work.context.keyring.active());
+    let (organization_id, key_id) = (&terms.organization_id, work.context.keyring.active());
     let resent = invitations::resend_many(work, organization_id, &items, key_id, plan.now).await?;
     if resent.len() != items.len() {
         return Err(ServiceError::Conflict);
@@ -112,10 +105,9 @@ async fn send_again(
 
 async fn insert(
     work: &mut UnitOfWork<'_>,
-    request: &BatchRequest<'_>,
+    terms: &BatchTerms,
     plan: &Plan,
     batch_id: Uuid,
-    lock: OrganizationLock,
 ) -> Result<WrittenBatch, ServiceError> {
     let rows = rows(work.context, plan);
     let mut written = WrittenBatch {
@@ -127,7 +119,7 @@ async fn insert(
         return Ok(written);
     }
     let batch = InvitationBatch {
-        organization_id: request.organization_id,
+        organization_id: &terms.organization_id,
         batch_id,
         key_id: work.context.keyring.active(),
         now: plan.now,
@@ -146,7 +138,7 @@ async fn insert(
             .iter()
             .filter(|row| !inserted.contains(&row.id))
             .collect();
-        written.existing = existing(work, request, plan, lock, &refused).await?;
+        written.existing = existing(work, terms, plan, &refused).await?;
         for row in refused {
             written.created[row.item.index] = None;
         }
@@ -184,27 +176,21 @@ fn rows(context: &Context, plan: &Plan) -> Vec<InvitationRow> {
     rows
 }
 
-/// The pending invitations that kept rows from being inserted.
 async fn existing(
-    connection: &mut Connection<'_>,
-    request: &BatchRequest<'_>,
+    work: &mut UnitOfWork<'_>,
+    terms: &BatchTerms,
     plan: &Plan,
-    lock: OrganizationLock,
     refused: &[&InvitationRow],
 ) -> Result<HashMap<usize, Uuid>, ServiceError> {
     // They would have to be sent again or replaced, which is decided only for invitations that were looked up.
-    if matches!(
-        request.on_existing,
-        OnExisting::Resend | OnExisting::Replace
-    ) {
+    if matches!(terms.on_existing, OnExisting::Resend | OnExisting::Replace) {
         return Err(ServiceError::Conflict);
     }
     let emails: Vec<&str> = refused
         .iter()
         .map(|row| row.item.email.normalized())
         .collect();
-    let pending =
-        invitations::pending_by_address(connection, request.organization_id, &emails).await?;
+    let pending = invitations::pending_by_address(work, &terms.organization_id, &emails).await?;
     refused
         .iter()
         .map(|row| {
@@ -212,14 +198,13 @@ async fn existing(
                 .get(row.item.email.normalized())
                 .filter(|pending| pending.expires_at > plan.now)
                 // It expired or ended. To end it now would lock rows out of their order, so another run looks it up first.
-                .ok_or_else(|| lock.run_again())?;
+                .ok_or_else(|| work.lock.run_again())?;
             Ok((row.item.index, pending.id))
         })
         .collect()
 }
 
 impl WrittenBatch {
-    /// The error of an atomic call whose addresses a concurrent call invited.
     fn failed_items(&self) -> ServiceError {
         let mut indexes: Vec<usize> = self.existing.keys().copied().collect();
         indexes.sort_unstable();

@@ -15,14 +15,12 @@ use crate::store::invitation_events::EventPage;
 /// Most rows above the horizon that a watch remembers. With this many it waits for the horizon.
 pub(super) const REMEMBERED_ROWS_MAX: usize = 4_000;
 
-/// A row whose events were sent.
 #[derive(Debug, Clone, Copy)]
 struct SentRow {
     count: usize,
     created_at: OffsetDateTime,
 }
 
-/// The progress of a watch.
 #[derive(Debug)]
 pub(super) struct WatchProgress {
     position: EventPosition,
@@ -40,7 +38,6 @@ struct Lookahead {
     horizon: EventPosition,
 }
 
-/// The result of absorbing a page.
 #[derive(Debug)]
 pub(super) struct AbsorbedPage {
     /// The events that were not sent yet, in order.
@@ -75,7 +72,6 @@ impl WatchProgress {
         progress
     }
 
-    /// Where the next page begins.
     pub(super) fn position(&self) -> EventPosition {
         self.ahead.map_or(self.position, |ahead| ahead.position)
     }

@@ -12,17 +12,12 @@ use crate::domain::event::{EventPosition, InvitationEvent};
 use crate::domain::event_cursor::EventCursor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
-use crate::service::ServiceError;
-use crate::service::context::Context;
-use crate::service::existing_organization::require_organization_exists;
-use crate::service::runner::{Service, UseCase};
-use crate::service::unit_of_work::UnitOfWork;
+use crate::service::{Context, Service, ServiceError, UnitOfWork, UseCase};
 use crate::store::invitation_events::{self, EventPage, EventQuery, SnapshotBounds};
 use crate::store::{Subscription, batches};
 
 use super::progress::WatchProgress;
 
-/// Most events that one read returns.
 pub const EVENTS_MAX: usize = 1_000;
 /// Most rows that one read of the events of a batch looks at: a few milliseconds in a busy organization.
 const BATCH_ROWS_MAX: usize = 2_000;
@@ -33,7 +28,6 @@ const HORIZON_INTERVAL: Duration = Duration::from_secs(1);
 /// A cursor is refused this long before its events are deleted, because transactions and readers take time.
 const CURSOR_MARGIN: Duration = Duration::from_hours(1);
 
-/// Where a watch begins.
 #[derive(Debug, Clone, Copy)]
 pub enum WatchFrom {
     /// With the oldest event that is kept.
@@ -44,12 +38,10 @@ pub enum WatchFrom {
     Cursor(EventCursor),
 }
 
-/// The events of one read.
 #[derive(Debug)]
 pub struct WatchedEvents {
     /// In order. May be empty.
     pub events: Vec<InvitationEvent>,
-    /// Where to continue.
     pub cursor: EventCursor,
     /// Whether there is more to read at once.
     pub has_more: bool,
@@ -57,7 +49,6 @@ pub struct WatchedEvents {
     pub is_settled: bool,
 }
 
-/// A watch.
 #[derive(Debug)]
 pub struct Watch {
     service: Service,
@@ -132,11 +123,7 @@ impl Context {
 }
 
 impl Watch {
-    /// Reads the events since the last read.
-    ///
-    /// # Errors
-    ///
-    /// `CURSOR_EXPIRED` if the watch was too slow for the retention of events.
+    /// Reads the events since the last read. Fails with `CURSOR_EXPIRED` if the watch was too slow for the retention of events.
     pub async fn read(&mut self) -> Result<WatchedEvents, ServiceError> {
         let context = &self.service.context;
         if self.must_keep_up && context.is_expired(self.progress.time()) {
@@ -154,7 +141,6 @@ impl Watch {
         })
     }
 
-    /// Waits until there may be something to read.
     pub async fn changed(&mut self) {
         if self.progress.is_ahead() {
             let _ = tokio::time::timeout(HORIZON_INTERVAL, self.subscription.notified()).await;
@@ -196,7 +182,7 @@ impl UseCase for BeginWatch {
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
         let organization_id = &self.organization_id;
-        require_organization_exists(work, organization_id).await?;
+        work.require_organization(organization_id).await?;
         let first = match self.batch_id {
             None => EventPosition::START,
             Some(id) => batches::first_transaction(work, organization_id, id)
@@ -208,7 +194,6 @@ impl UseCase for BeginWatch {
     }
 }
 
-/// Reads a page of events.
 struct ReadEvents {
     organization_id: OrganizationId,
     batch_id: Option<Uuid>,

@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use tonic::Status;
 
-use super::api::InvitationApi;
 use crate::domain::user::User;
 use crate::grpc::admission::acting_user;
-use crate::grpc::admission::actor::actor_by_link;
+use crate::grpc::admission::permission::actor_by_link;
 use crate::grpc::convert::fields::{self, Field, Fields as _};
 use crate::grpc::convert::viewer::Viewer;
-use crate::grpc::status;
+use crate::grpc::methods::api::Api;
 use crate::identity::Caller;
 use crate::proto::{
     AcceptRequest, AcceptResponse, DeclineRequest, DeclineResponse, PreviewRequest, PreviewResponse,
@@ -18,12 +17,12 @@ use crate::proto::{
 use crate::service::{Accept, Decline, PreviewInvitation, ServiceError};
 
 pub(super) async fn preview(
-    api: &InvitationApi,
+    api: &Api,
     caller: Arc<Caller>,
     message: PreviewRequest,
 ) -> Result<PreviewResponse, Status> {
     let preview = PreviewInvitation {
-        token: fields::token(&message.token).map_err(status::invalid)?,
+        token: fields::token(&message.token).valid()?,
         actor: actor_by_link(&caller),
     };
     let found = api.service.run(preview).await?;
@@ -31,12 +30,12 @@ pub(super) async fn preview(
 }
 
 pub(super) async fn accept(
-    api: &InvitationApi,
+    api: &Api,
     caller: Arc<Caller>,
     message: AcceptRequest,
 ) -> Result<AcceptResponse, Status> {
     let accept = match caller.as_user() {
-        None => accept_for(&caller, &message).map_err(status::invalid)?,
+        None => accept_for(&caller, &message).valid()?,
         Some(user) => acting_user::accept(&caller, user, &message)?,
     };
     let user_id = accept.user.id.as_str().to_owned();
@@ -55,7 +54,6 @@ pub(super) async fn accept(
     })
 }
 
-/// The acceptance of a user that a service names.
 fn accept_for(caller: &Caller, message: &AcceptRequest) -> Field<Accept> {
     let user = User::parse(
         &message.user_id,
@@ -73,7 +71,7 @@ fn accept_for(caller: &Caller, message: &AcceptRequest) -> Field<Accept> {
 }
 
 pub(super) async fn decline(
-    api: &InvitationApi,
+    api: &Api,
     caller: Arc<Caller>,
     message: DeclineRequest,
 ) -> Result<DeclineResponse, Status> {
@@ -82,7 +80,7 @@ pub(super) async fn decline(
         .map(acting_user::verified_email)
         .transpose()?;
     let decline = Decline {
-        token: fields::token(&message.token).map_err(status::invalid)?,
+        token: fields::token(&message.token).valid()?,
         suppress: message.suppress,
         email_normalized,
         actor: actor_by_link(&caller),

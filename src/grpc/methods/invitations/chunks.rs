@@ -20,7 +20,6 @@ use crate::proto::{
     BulkCreateStreamRequest as Request,
 };
 
-/// A stream of messages, read chunk by chunk.
 pub(super) struct Chunks<S> {
     messages: S,
     /// The items of the first message, beside the header.
@@ -30,7 +29,6 @@ pub(super) struct Chunks<S> {
     is_over: bool,
 }
 
-/// The items of a chunk that is not complete.
 #[derive(Default)]
 struct ChunkBuilder {
     items: Vec<Item>,
@@ -115,7 +113,6 @@ impl ChunkBuilder {
     }
 }
 
-/// The items of a message that is not the first.
 fn items(message: Request) -> Result<Vec<Item>, Status> {
     if message.header.is_some() || message.items.is_empty() {
         return Err(malformed());

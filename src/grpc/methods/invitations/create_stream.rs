@@ -12,29 +12,28 @@ use tokio::sync::{mpsc, oneshot};
 use tonic::{Request, Status, Streaming};
 use tracing::Instrument as _;
 
-use super::api::InvitationApi;
 use super::chunks::Chunks;
 use crate::domain::reason::{Reason, Violation};
 use crate::grpc::admission::acting_user;
-use crate::grpc::admission::actor::actor;
 use crate::grpc::admission::control::AdmittedStream;
-use crate::grpc::convert::create_stream;
+use crate::grpc::admission::permission::actor;
+use crate::grpc::convert::bulk_create;
+use crate::grpc::convert::fields::Fields as _;
 use crate::grpc::convert::viewer::Viewer;
+use crate::grpc::methods::api::Api;
 use crate::grpc::status;
 use crate::grpc::wire::deadline;
 use crate::grpc::wire::limits::{STREAM_AGE_MAX, STREAM_IDLE_MAX, STREAM_RATE_WAIT_MAX};
 use crate::proto::{
     BulkCreateStreamHeader, BulkCreateStreamItem, BulkCreateStreamRequest, BulkCreateStreamResponse,
 };
-use crate::service::bulk_create::OpenStream;
+use crate::service::bulk_create::{CreateChunk, OpenBatch, OpenStream};
 use crate::shutdown;
 
-/// The responses of a stream.
 pub(super) type ResultStream = BoxStream<'static, Result<BulkCreateStreamResponse, Status>>;
 
 /// How many responses wait for the reader, beside the one on its way.
 const RESPONSES_WAITING: usize = 1;
-/// How many chunks are read ahead.
 const CHUNKS_AHEAD: usize = 1;
 /// The shortest pause before the rate of the caller is checked again.
 const RATE_PAUSE_MIN: Duration = Duration::from_millis(1);
@@ -42,16 +41,14 @@ const RATE_PAUSE_MIN: Duration = Duration::from_millis(1);
 /// A chunk as it was sent, or why it could not be read.
 type ReadChunk = Result<Vec<BulkCreateStreamItem>, Status>;
 
-/// A running stream.
 struct CreateStream {
-    api: InvitationApi,
+    api: Api,
     admitted: AdmittedStream,
     responses: mpsc::Sender<BulkCreateStreamResponse>,
 }
 
-/// Answers a stream of items with a stream of results.
 pub(super) fn open(
-    api: &InvitationApi,
+    api: &Api,
     admitted: AdmittedStream,
     request: Request<Streaming<BulkCreateStreamRequest>>,
 ) -> ResultStream {
@@ -98,7 +95,6 @@ fn responses_then_end(
 }
 
 impl CreateStream {
-    /// Runs from the header to the end.
     async fn run(self, messages: Streaming<BulkCreateStreamRequest>) -> Result<(), Status> {
         let mut chunks = Chunks::new(messages);
         let aged = tokio::time::sleep(STREAM_AGE_MAX);
@@ -109,7 +105,7 @@ impl CreateStream {
         };
         let stream = self.admitted.run_part(self.open(header)).await?;
         let stream = Arc::new(stream);
-        self.send(create_stream::first_response(&stream)).await?;
+        self.send(bulk_create::first_response(&stream)).await?;
         let (read, chunks_read) = mpsc::channel(CHUNKS_AHEAD);
         let reading = async {
             let is_over = tokio::select! {
@@ -137,10 +133,10 @@ impl CreateStream {
             .api
             .organization(caller, &header.organization_id)
             .await?;
-        acting_user::restrict_header(caller, &mut header)?;
-        let header = create_stream::header(header, actor(caller), organization_id)
-            .map_err(status::invalid)?;
-        Ok(self.api.service.open_stream(header).await?)
+        let (field, inviter) = ("header.inviter_user_id", &mut header.inviter_user_id);
+        acting_user::restrict_inviter(caller, field, inviter, header.return_link)?;
+        let header = bulk_create::header(header, actor(caller), organization_id).valid()?;
+        Ok(self.api.service.run(OpenBatch(Arc::new(header))).await?)
     }
 
     async fn write_all(
@@ -178,12 +174,15 @@ impl CreateStream {
         let caller = &self.admitted.caller;
         let invitations = items.iter().filter_map(|item| item.invitation.as_ref());
         acting_user::restrict_items(caller, "items.invitation", invitations)?;
-        let is_hashed = stream.header.request_id.is_some();
-        let (chunk, echoes) =
-            create_stream::chunk(items, first_index, is_hashed).map_err(status::invalid)?;
-        let results = self.api.service.create_chunk(stream, chunk).await?;
+        let is_hashed = stream.header.terms.request_id.is_some();
+        let (chunk, echoes) = bulk_create::chunk(items, first_index, is_hashed).valid()?;
+        let create = CreateChunk {
+            stream: Arc::clone(stream),
+            chunk,
+        };
+        let results = self.api.service.run(create).await?;
         let viewer = Viewer::new(caller);
-        Ok(create_stream::response(
+        Ok(bulk_create::stream_response(
             &viewer,
             stream,
             first_index,
@@ -218,7 +217,6 @@ impl CreateStream {
     }
 }
 
-/// Reads chunks until the end or an error.
 async fn read_all(
     chunks: &mut Chunks<Streaming<BulkCreateStreamRequest>>,
     read: &mpsc::Sender<ReadChunk>,

@@ -1,12 +1,8 @@
 //! `InvitationService`.
 
-mod api;
-mod bulk;
-mod by_id;
 mod by_link;
 mod chunks;
 mod create_stream;
+mod of_organization;
 mod service;
 mod watch;
-
-pub(in crate::grpc) use api::InvitationApi;

@@ -2,10 +2,10 @@
 
 use tonic::{Request, Response, Status, Streaming};
 
-use super::api::InvitationApi;
-use super::{bulk, by_id, by_link, create_stream, watch};
+use super::{by_link, create_stream, of_organization, watch};
 use crate::domain::scope::Scope;
-use crate::grpc::admission::method::Method;
+use crate::grpc::admission::control::Method;
+use crate::grpc::methods::api::Api;
 use crate::proto::invitation_service_server::InvitationService;
 use crate::proto::{
     AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkCreateStreamRequest,
@@ -31,15 +31,12 @@ const ACCEPT: Method = Method::quick("Accept", Scope::InvitationsWrite).for_user
 const DECLINE: Method = Method::quick("Decline", Scope::InvitationsWrite).for_users();
 
 #[tonic::async_trait]
-impl InvitationService for InvitationApi {
+impl InvitationService for Api {
     async fn bulk_create(
         &self,
         request: Request<BulkCreateRequest>,
     ) -> Result<Response<BulkCreateResponse>, Status> {
-        self.admission
-            .call(BULK_CREATE, request, |caller, message| {
-                bulk::create(self, caller, message)
-            })
+        self.call(BULK_CREATE, request, of_organization::bulk_create)
             .await
     }
 
@@ -49,7 +46,8 @@ impl InvitationService for InvitationApi {
         &self,
         request: Request<Streaming<BulkCreateStreamRequest>>,
     ) -> Result<Response<Self::BulkCreateStreamStream>, Status> {
-        let stream = self.admission.admit_stream(BULK_CREATE_STREAM, &request)?;
+        let control = &self.admission;
+        let stream = control.admit(&control.streams, BULK_CREATE_STREAM, &request)?;
         Ok(Response::new(create_stream::open(self, stream, request)))
     }
 
@@ -57,10 +55,7 @@ impl InvitationService for InvitationApi {
         &self,
         request: Request<GetBatchRequest>,
     ) -> Result<Response<GetBatchResponse>, Status> {
-        self.admission
-            .call(GET_BATCH, request, |caller, message| {
-                by_id::get_batch(self, caller, message)
-            })
+        self.call(GET_BATCH, request, of_organization::get_batch)
             .await
     }
 
@@ -70,79 +65,53 @@ impl InvitationService for InvitationApi {
         &self,
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let stream = self.admission.admit_watch(WATCH, &request)?;
+        let control = &self.admission;
+        let stream = control.admit(&control.watches, WATCH, &request)?;
         let events = watch::open(self, stream, request.into_inner());
         Ok(Response::new(Box::pin(events).await?))
     }
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
-        self.admission
-            .call(GET, request, |caller, message| {
-                by_id::get(self, caller, message)
-            })
-            .await
+        self.call(GET, request, of_organization::get).await
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
-        self.admission
-            .call(LIST, request, |caller, message| {
-                by_id::list(self, caller, message)
-            })
-            .await
+        self.call(LIST, request, of_organization::list).await
     }
 
     async fn preview(
         &self,
         request: Request<PreviewRequest>,
     ) -> Result<Response<PreviewResponse>, Status> {
-        self.admission
-            .call(PREVIEW, request, |caller, message| {
-                by_link::preview(self, caller, message)
-            })
-            .await
+        self.call(PREVIEW, request, by_link::preview).await
     }
 
     async fn accept(
         &self,
         request: Request<AcceptRequest>,
     ) -> Result<Response<AcceptResponse>, Status> {
-        self.admission
-            .call(ACCEPT, request, |caller, message| {
-                by_link::accept(self, caller, message)
-            })
-            .await
+        self.call(ACCEPT, request, by_link::accept).await
     }
 
     async fn decline(
         &self,
         request: Request<DeclineRequest>,
     ) -> Result<Response<DeclineResponse>, Status> {
-        self.admission
-            .call(DECLINE, request, |caller, message| {
-                by_link::decline(self, caller, message)
-            })
-            .await
+        self.call(DECLINE, request, by_link::decline).await
     }
 
     async fn revoke(
         &self,
         request: Request<RevokeRequest>,
     ) -> Result<Response<RevokeResponse>, Status> {
-        self.admission
-            .call(REVOKE, request, |caller, message| {
-                by_id::revoke(self, caller, message)
-            })
-            .await
+        self.call(REVOKE, request, of_organization::revoke).await
     }
 
     async fn bulk_revoke(
         &self,
         request: Request<BulkRevokeRequest>,
     ) -> Result<Response<BulkRevokeResponse>, Status> {
-        self.admission
-            .call(BULK_REVOKE, request, |caller, message| {
-                bulk::revoke(self, caller, message)
-            })
+        self.call(BULK_REVOKE, request, of_organization::bulk_revoke)
             .await
     }
 
@@ -150,21 +119,14 @@ impl InvitationService for InvitationApi {
         &self,
         request: Request<ResendRequest>,
     ) -> Result<Response<ResendResponse>, Status> {
-        self.admission
-            .call(RESEND, request, |caller, message| {
-                by_id::resend(self, caller, message)
-            })
-            .await
+        self.call(RESEND, request, of_organization::resend).await
     }
 
     async fn bulk_resend(
         &self,
         request: Request<BulkResendRequest>,
     ) -> Result<Response<BulkResendResponse>, Status> {
-        self.admission
-            .call(BULK_RESEND, request, |caller, message| {
-                bulk::resend(self, caller, message)
-            })
+        self.call(BULK_RESEND, request, of_organization::bulk_resend)
             .await
     }
 }

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 use tonic::Status;
 use tracing::Instrument as _;
 
-use super::api::InvitationApi;
 use crate::domain::event_cursor::EventCursor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::keyring::Keyring;
@@ -20,13 +19,13 @@ use crate::domain::reason::{Reason, Violation};
 use crate::grpc::admission::control::AdmittedStream;
 use crate::grpc::convert::event;
 use crate::grpc::convert::fields::{self, Field, Fields as _};
+use crate::grpc::methods::api::Api;
 use crate::grpc::status;
 use crate::grpc::wire::limits::{STREAM_AGE_MAX, WATCH_PERMISSION_INTERVAL, WATCH_SILENCE_MAX};
 use crate::identity::Caller;
 use crate::proto::{WatchRequest, WatchResponse};
 use crate::service::{RequireAdmin, Service, ServiceError, Watch, WatchFrom, WatchedEvents};
 
-/// The responses of a watch.
 pub(super) type EventStream = BoxStream<'static, Result<WatchResponse, Status>>;
 
 /// A watch, and everything that may end it.
@@ -45,9 +44,8 @@ struct Watcher {
     has_more: bool,
 }
 
-/// Opens a watch.
 pub(super) async fn open(
-    api: &InvitationApi,
+    api: &Api,
     admitted: AdmittedStream,
     message: WatchRequest,
 ) -> Result<EventStream, Status> {
@@ -75,18 +73,17 @@ pub(super) async fn open(
 }
 
 async fn begin(
-    api: &InvitationApi,
+    api: &Api,
     caller: &Caller,
     log_name: &[u8],
     message: &WatchRequest,
 ) -> Result<(Watch, OrganizationId), Status> {
     let (organization_id, batch_id, from) = (
         api.organization(caller, &message.organization_id).await?,
-        fields::optional_batch_id(&message.batch_id),
+        fields::optional(&message.batch_id, fields::batch_id),
         watch_from(&api.keyring, log_name, message),
     )
-        .all()
-        .map_err(status::invalid)?;
+        .valid()?;
     let watch = api.service.watch(organization_id.clone(), batch_id, from);
     Ok((watch.await?, organization_id))
 }
@@ -162,7 +159,6 @@ async fn respond(
     Some((response, watcher))
 }
 
-/// Where to begin. A cursor takes precedence.
 fn watch_from(keyring: &Keyring, log_name: &[u8], message: &WatchRequest) -> Field<WatchFrom> {
     if message.cursor.is_empty() {
         return Ok(if message.from_now {

@@ -10,7 +10,7 @@ use invitations::domain::new_invitation::ItemInput;
 use invitations::domain::quota::QuotaLimits;
 use invitations::domain::reminder::ReminderInput;
 use invitations::proto::{BulkCreateRequest, CreateOutcome, OnExisting};
-use invitations::service::bulk_create::{BulkCreate, OnExisting as Existing};
+use invitations::service::bulk_create::{BatchTerms, BulkCreate, OnExisting as Existing};
 use invitations::service::{ItemOutcome, Service};
 
 use super::{QuotaUsage, address, daily, emails, pending, start, usage};
@@ -112,16 +112,18 @@ fn use_case_request(emails: &[String]) -> BulkCreate {
         reminder_lead: ReminderInput::Unset,
     };
     BulkCreate {
-        actor: test_actor(),
-        request_id: None,
-        request_hash: [0; 32],
-        organization_id: OrganizationId::parse(ACME).unwrap(),
-        inviter_user_id: "ada".to_owned(),
+        terms: BatchTerms {
+            actor: test_actor(),
+            request_id: None,
+            request_hash: [0; 32],
+            organization_id: OrganizationId::parse(ACME).unwrap(),
+            inviter_user_id: "ada".to_owned(),
+            on_existing: Existing::Fail,
+            atomic: false,
+            validate_only: false,
+            return_link: false,
+        },
         items: emails.iter().map(item).collect(),
-        on_existing: Existing::Fail,
-        atomic: false,
-        validate_only: false,
-        return_link: false,
     }
 }
 
@@ -141,7 +143,7 @@ async fn processes_that_share_a_database_share_its_quotas() {
     let calls = (0..16).map(|number| {
         let service = Arc::clone(&services[number % 2]);
         let request = use_case_request(&emails(&format!("c{number}-"), 4));
-        async move { service.bulk_create(request).await }
+        async move { service.run(request).await }
     });
     let mut count = 0;
     for batch in run_concurrently(calls).await {

@@ -1,28 +1,29 @@
-//! The methods for one invitation, one batch or one page, by id.
+//! The methods for the invitations of an organization: one, a page, a batch, or many in one call.
 
 use std::sync::Arc;
 
 use tonic::Status;
 use uuid::Uuid;
 
-use super::api::InvitationApi;
 use crate::domain::expiry::Expiry;
 use crate::grpc::admission::acting_user;
-use crate::grpc::admission::actor::actor;
+use crate::grpc::admission::permission::actor;
 use crate::grpc::convert::fields::{self, Fields as _};
 use crate::grpc::convert::list_token::ListToken;
 use crate::grpc::convert::viewer::Viewer;
-use crate::grpc::convert::{batch, filter, times};
-use crate::grpc::status;
+use crate::grpc::convert::{batch, bulk_change, bulk_create, filter, times};
+use crate::grpc::methods::api::Api;
 use crate::identity::Caller;
 use crate::proto::{
-    GetBatchRequest, GetBatchResponse, GetRequest, GetResponse, ListRequest, ListResponse,
-    ResendRequest, ResendResponse, RevokeRequest, RevokeResponse, resend_request,
+    BulkCreateRequest, BulkCreateResponse, BulkResendRequest, BulkResendResponse,
+    BulkRevokeRequest, BulkRevokeResponse, GetBatchRequest, GetBatchResponse, GetRequest,
+    GetResponse, ListRequest, ListResponse, ResendRequest, ResendResponse, RevokeRequest,
+    RevokeResponse, resend_request,
 };
 use crate::service::{GetBatch, GetInvitation, ListInvitations, Resend, Revoke};
 
 pub(super) async fn get(
-    api: &InvitationApi,
+    api: &Api,
     caller: Arc<Caller>,
     message: GetRequest,
 ) -> Result<GetResponse, Status> {
@@ -30,8 +31,7 @@ pub(super) async fn get(
         api.organization(&caller, &message.organization_id).await?,
         fields::invitation_id(&message.invitation_id),
     )
-        .all()
-        .map_err(status::invalid)?;
+        .valid()?;
     let get = GetInvitation {
         organization_id,
         id,
@@ -43,7 +43,7 @@ pub(super) async fn get(
 }
 
 pub(super) async fn list(
-    api: &InvitationApi,
+    api: &Api,
     caller: Arc<Caller>,
     message: ListRequest,
 ) -> Result<ListResponse, Status> {
@@ -59,8 +59,7 @@ pub(super) async fn list(
         filter::filter(&message),
         token.open(&message.page_token, |cursor| Uuid::from_slice(&cursor).ok()),
     )
-        .all()
-        .map_err(status::invalid)?;
+        .valid()?;
     let list = ListInvitations {
         organization_id,
         filter,
@@ -82,7 +81,7 @@ pub(super) async fn list(
 }
 
 pub(super) async fn get_batch(
-    api: &InvitationApi,
+    api: &Api,
     caller: Arc<Caller>,
     message: GetBatchRequest,
 ) -> Result<GetBatchResponse, Status> {
@@ -90,8 +89,7 @@ pub(super) async fn get_batch(
         api.organization(&caller, &message.organization_id).await?,
         fields::batch_id(&message.batch_id),
     )
-        .all()
-        .map_err(status::invalid)?;
+        .valid()?;
     let get = GetBatch {
         organization_id,
         id,
@@ -103,17 +101,16 @@ pub(super) async fn get_batch(
 }
 
 pub(super) async fn revoke(
-    api: &InvitationApi,
+    api: &Api,
     caller: Arc<Caller>,
     message: RevokeRequest,
 ) -> Result<RevokeResponse, Status> {
     let (organization_id, id, by_user_id) = (
         api.organization(&caller, &message.organization_id).await?,
         fields::invitation_id(&message.invitation_id),
-        fields::optional_user_id(&message.user_id),
+        fields::optional(&message.user_id, fields::user_id),
     )
-        .all()
-        .map_err(status::invalid)?;
+        .valid()?;
     let revoke = Revoke {
         organization_id,
         id,
@@ -127,7 +124,7 @@ pub(super) async fn revoke(
 }
 
 pub(super) async fn resend(
-    api: &InvitationApi,
+    api: &Api,
     caller: Arc<Caller>,
     message: ResendRequest,
 ) -> Result<ResendResponse, Status> {
@@ -135,8 +132,7 @@ pub(super) async fn resend(
         api.organization(&caller, &message.organization_id).await?,
         fields::invitation_id(&message.invitation_id),
     )
-        .all()
-        .map_err(status::invalid)?;
+        .valid()?;
     let resend = Resend {
         actor: actor(&caller),
         organization_id,
@@ -153,4 +149,58 @@ pub(super) async fn resend(
     Ok(ResendResponse {
         invitation: Some(Viewer::new(&caller).invitation(invitation)),
     })
+}
+
+pub(super) async fn bulk_create(
+    api: &Api,
+    caller: Arc<Caller>,
+    mut message: BulkCreateRequest,
+) -> Result<BulkCreateResponse, Status> {
+    let organization_id = api.organization(&caller, &message.organization_id).await?;
+    let inviter = &mut message.inviter_user_id;
+    acting_user::restrict_inviter(&caller, "inviter_user_id", inviter, message.return_link)?;
+    acting_user::restrict_items(&caller, "invitations", &message.invitations)?;
+    let emails = message
+        .invitations
+        .iter()
+        .map(|item| item.email.clone())
+        .collect();
+    let request = bulk_create::request(message, actor(&caller), organization_id).valid()?;
+    api.rates.spend(&caller.name, request.items.len())?;
+    let batch = api.service.run(request).await?;
+    Ok(bulk_create::response(&Viewer::new(&caller), batch, emails))
+}
+
+pub(super) async fn bulk_revoke(
+    api: &Api,
+    caller: Arc<Caller>,
+    message: BulkRevokeRequest,
+) -> Result<BulkRevokeResponse, Status> {
+    let organization_id = api.organization(&caller, &message.organization_id).await?;
+    let mut request =
+        bulk_change::revoke_request(&message, actor(&caller), organization_id).valid()?;
+    request.by_user_id = acting_user::named_or_self(&caller, "user_id", request.by_user_id)?;
+    let revoked = api.service.run(request).await?;
+    Ok(bulk_change::revoke_response(&message, &revoked))
+}
+
+pub(super) async fn bulk_resend(
+    api: &Api,
+    caller: Arc<Caller>,
+    message: BulkResendRequest,
+) -> Result<BulkResendResponse, Status> {
+    let organization_id = api.organization(&caller, &message.organization_id).await?;
+    let request =
+        bulk_change::resend_request(&message, actor(&caller), organization_id, &api.keyring)
+            .valid()?;
+    api.rates
+        .spend(&caller.name, request.selection.size_max())?;
+    let resent = api.service.run(request).await?;
+    let viewer = Viewer::new(&caller);
+    Ok(bulk_change::resend_response(
+        &viewer,
+        &message,
+        resent,
+        &api.keyring,
+    ))
 }

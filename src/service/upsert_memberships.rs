@@ -7,16 +7,12 @@ use crate::domain::audit::AuditAction;
 use crate::domain::membership::{MembershipInput, NewMembership};
 use crate::domain::organization::Organization;
 use crate::domain::reason::{Reason, Violation};
-use crate::service::ServiceError;
-use crate::service::runner::UseCase;
-use crate::service::unit_of_work::UnitOfWork;
 use crate::store::memberships::MembershipRow;
 use crate::store::{Connection, memberships, organizations, users};
 
-use super::audit::{self, WrittenRow};
-use super::result::{Items, UpsertResult};
+use super::upsert::{Items, UpsertKey, UpsertResult};
+use super::{ServiceError, UnitOfWork, UseCase};
 
-/// Adds or replaces memberships.
 pub struct UpsertMemberships {
     pub inputs: Vec<MembershipInput>,
     pub actor: Actor,
@@ -45,16 +41,9 @@ impl UseCase for UpsertMemberships {
         let items = Items::new(checked, "user_id");
         let now = work.context.now();
         let added = memberships::upsert_many(work, &items.rows, now).await?;
-        let added: HashSet<(String, String)> = added.into_iter().collect();
-        let rows = items.written(&added).map(|(key, is_created)| WrittenRow {
-            organization_id: &key.0,
-            user_id: Some(&key.1),
-            is_created,
-        });
-        let (actor, action) = (&self.actor, AuditAction::UpsertMemberships);
-        let failed_count = items.failed_count();
-        audit::record(work, actor, action, rows, failed_count).await?;
-        Ok(items.into_results(&added))
+        let added = added.into_iter().map(|(id, user_id)| (id, Some(user_id)));
+        let action = AuditAction::UpsertMemberships;
+        items.finish(work, &self.actor, action, added, now).await
     }
 }
 
@@ -89,7 +78,7 @@ impl Directory {
         &self,
         item: NewMembership,
         actor: &Actor,
-    ) -> Result<((String, String), MembershipRow), Vec<Violation>> {
+    ) -> Result<(UpsertKey, MembershipRow), Vec<Violation>> {
         let organization_id = item.organization_id.as_str();
         let violation = |field: &str, reason| Violation::new(field, reason);
         // Permission comes first, because callers must not learn whether a foreign organization exists.
@@ -118,7 +107,8 @@ impl Directory {
         if !violations.is_empty() {
             return Err(violations);
         }
-        let key = (organization_id.to_owned(), item.user_id.as_str().to_owned());
+        let user_id = item.user_id.as_str().to_owned();
+        let key = (organization_id.to_owned(), Some(user_id));
         let row = MembershipRow {
             organization_id: item.organization_id,
             user_id: item.user_id,

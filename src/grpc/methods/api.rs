@@ -1,40 +1,40 @@
-//! What the methods of `InvitationService` share.
+//! What the methods of all services share.
 
 use std::sync::Arc;
 
-use tonic::Status;
+use tonic::{Request, Response, Status};
 
 use crate::domain::ids::OrganizationId;
 use crate::domain::keyring::Keyring;
 use crate::grpc::admission::caller_rates::CallerRates;
-use crate::grpc::admission::control::AdmissionControl;
+use crate::grpc::admission::control::{AdmissionControl, Method};
 use crate::grpc::admission::permission;
 use crate::grpc::convert::fields::{self, Field};
 use crate::identity::Caller;
 use crate::service::{RequireAdmin, Service};
 
-/// `InvitationService`. Cheap to clone, for streams that live longer than their call.
+/// Implements all services. Cheap to clone, for streams that live longer than their call.
 #[derive(Clone)]
-pub(in crate::grpc) struct InvitationApi {
-    pub(super) service: Service,
-    pub(super) admission: AdmissionControl,
-    pub(super) keyring: Arc<Keyring>,
-    pub(super) rates: Arc<CallerRates>,
+pub(in crate::grpc) struct Api {
+    pub(in crate::grpc) service: Service,
+    pub(in crate::grpc) admission: AdmissionControl,
+    pub(in crate::grpc) keyring: Arc<Keyring>,
+    pub(in crate::grpc) rates: Arc<CallerRates>,
 }
 
-impl InvitationApi {
-    pub(in crate::grpc) const fn new(
-        service: Service,
-        admission: AdmissionControl,
-        keyring: Arc<Keyring>,
-        rates: Arc<CallerRates>,
-    ) -> Self {
-        Self {
-            service,
-            admission,
-            keyring,
-            rates,
-        }
+impl Api {
+    /// Runs a call, if the caller may call the method and there is capacity.
+    pub(super) async fn call<'a, M, T, W>(
+        &'a self,
+        method: Method,
+        request: Request<M>,
+        work: impl FnOnce(&'a Self, Arc<Caller>, M) -> W,
+    ) -> Result<Response<T>, Status>
+    where
+        W: Future<Output = Result<T, Status>>,
+    {
+        let work = |caller, message| work(self, caller, message);
+        self.admission.call(method, request, work).await
     }
 
     /// The organization of a request. A user must be an admin of it, and a service must be allowed to act for it. Both are
