@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::domain::new_invitation::ItemInput;
-use crate::service::idempotency::{IdempotencyKey, StoredResponse};
+use crate::service::idempotency::StoredResponse;
 use crate::service::invitation_access::add_links;
 use crate::service::stored_results::{self, StoredResults};
 use crate::service::{ServiceError, UnitOfWork, UseCase};
@@ -42,7 +42,14 @@ impl UseCase for BulkCreate {
         if terms.validate_only {
             return Ok(new.batch);
         }
-        let response = key.map(|key| new.batch.stored(key)).transpose()?;
+        let response = match key {
+            None => None,
+            Some(key) => {
+                let (id, results) = (batch_id, StoredResults::new(&new.batch.results));
+                let response = stored_results::encode(&StoredBatch { id, results })?;
+                Some(StoredResponse::Call { key, response })
+            }
+        };
         new.complete(work, terms, response).await
     }
 }
@@ -63,15 +70,5 @@ impl BulkCreate {
             id: stored.id,
             results,
         })
-    }
-}
-
-impl CreatedBatch {
-    fn stored(&self, key: IdempotencyKey) -> Result<StoredResponse, ServiceError> {
-        let response = stored_results::encode(&StoredBatch {
-            id: self.id,
-            results: StoredResults::new(&self.results),
-        })?;
-        Ok(StoredResponse::Call { key, response })
     }
 }
