@@ -1,8 +1,7 @@
 //! Limits the connections of a port: a number of pending connections, and a number of admitted ones.
 //!
-//! A connection is pending until it has sent its first request. If there are too many pending connections, the oldest
-//! is closed. So somebody who opens thousands of silent connections closes only their own, because other clients send a
-//! request at once. The server of the port decides when a connection is admitted.
+//! A connection is pending until its first request, when the server of the port admits it. Of too many pending ones the
+//! oldest is closed. So somebody who opens thousands of silent connections closes only their own.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -84,22 +83,19 @@ impl ConnectionLimiter {
                 let oldest = pending.by_number.first_key_value();
                 oldest.map(|(_, (accepted_at, _))| *accepted_at)
             };
-            match oldest {
-                Some(accepted_at) if accepted_at.elapsed() < GRACE => {
-                    tokio::time::sleep_until(accepted_at + GRACE).await;
-                }
-                _ => return,
-            }
+            let Some(accepted_at) = oldest.filter(|time| time.elapsed() < GRACE) else {
+                return;
+            };
+            tokio::time::sleep_until(accepted_at + GRACE).await;
         }
     }
 
     fn add(&self) -> PendingConnection {
         let mut pending = self.pending();
-        while pending.by_number.len() >= self.pending_max {
-            match pending.by_number.pop_first() {
-                Some((_, (_, eviction))) => eviction.cancel(),
-                None => break,
-            }
+        while pending.by_number.len() >= self.pending_max
+            && let Some((_, (_, eviction))) = pending.by_number.pop_first()
+        {
+            eviction.cancel();
         }
         let (number, eviction) = (pending.next_number, CancellationToken::new());
         pending.next_number += 1;

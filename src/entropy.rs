@@ -5,11 +5,7 @@ use std::time::Duration;
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-/// Unpredictable bytes of the operating system's generator.
-///
-/// # Panics
-///
-/// If the operating system has no randomness. A predictable secret would be worse.
+/// Unpredictable bytes of the operating system's generator. Panics without one: a predictable secret would be worse.
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
     fill(&mut bytes);
@@ -17,10 +13,6 @@ pub fn random_bytes<const N: usize>() -> [u8; N] {
 }
 
 /// As [`random_bytes`], for the secrets of a whole batch.
-///
-/// # Panics
-///
-/// If the operating system has no randomness.
 pub fn fill(bytes: &mut [u8]) {
     SysRng
         .try_fill_bytes(bytes)

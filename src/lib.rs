@@ -1,5 +1,4 @@
-//! The invitation service: bulk invitations over gRPC. It delivers them by email and turns each into a membership at
-//! most once.
+//! The invitation service: bulk invitations over gRPC, delivered by email, each accepted at most once.
 //!
 //! In reading order: [`domain`] has the rules, [`store`] the SQL and [`service`] the use cases. [`identity`]
 //! authenticates callers; [`grpc`] and [`http`] are the servers. [`mail`] and [`delivery`] send the emails,

@@ -14,8 +14,6 @@ use tokio::runtime::{Builder, Runtime};
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 
-const EXIT_FAILURE: u8 = 1;
-
 fn main() -> ExitCode {
     match CommandLine::parse().command {
         Command::Serve(args) => run_service(|runtime| serve(runtime, &args)),
@@ -45,7 +43,7 @@ fn run_service(service: impl FnOnce(&Runtime) -> anyhow::Result<()>) -> ExitCode
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");
-            ExitCode::from(EXIT_FAILURE)
+            ExitCode::FAILURE
         }
     }
 }

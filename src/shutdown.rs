@@ -16,10 +16,6 @@ pub struct Tasks {
 }
 
 impl Tasks {
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Spawns a task. It must end soon after [`Tasks::stopping`] is cancelled.
     pub fn spawn(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
         self.tracker

@@ -26,9 +26,7 @@ const VERBOSE_LIBRARIES: [&str; 8] = [
 #[error("log: {0}")]
 pub struct TelemetryError(String);
 
-/// # Errors
-///
-/// If the filter is invalid, or logging was already started.
+/// Fails if the filter is invalid, or logging was already started.
 pub fn start(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(filter).map_err(|error| TelemetryError(error.to_string()))?;
     // In a file, escape codes would prevent searches for `name=value`.

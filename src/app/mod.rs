@@ -1,29 +1,65 @@
-//! The composition root: connects all components, starts them in order and stops them in order. Has no business rule.
+//! The composition root: connects all components, starts and stops them in order, and runs the background tasks, each
+//! until the process stops. Has no business rule.
 
-mod background;
-mod components;
-
+use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
+use crate::clock::{Clock, SystemClock};
+use crate::delivery::{MessageBuilder, Reaper, Worker};
+use crate::domain::address_tag::AddressTagger;
+use crate::domain::keyring::Keyring;
+use crate::domain::link::LinkTemplate;
 use crate::grpc::GrpcServer;
 use crate::http;
-use crate::service::CheckKeys;
+use crate::service::{BacklogAlarm, CheckKeys, Context, GetBacklog, Retention, Service};
 use crate::settings::{MigrateArgs, ProcessRole, Settings};
 use crate::shutdown::{self, Tasks};
-use crate::store::Store;
-
-use self::components::Components;
+use crate::store::{Listener, Store};
 
 /// Time between two checks at startup whether the database can be reached and is migrated.
 const READY_POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Time that shutdown may take in addition to the drain delay and the two drain timeouts.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
+/// Time between two looks at the backlog, and so between two warnings that emails are not sent.
+const BACKLOG_INTERVAL: Duration = Duration::from_mins(1);
+/// Time between two folds of new events into the counts of their batches.
+const FOLD_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Brings the schema up to date.
+/// What the tasks of a process share.
+struct Components {
+    clock: Arc<dyn Clock>,
+    keyring: Arc<Keyring>,
+    links: Arc<LinkTemplate>,
+    store: Store,
+    service: Service,
+}
+
+impl Components {
+    fn new(settings: &Settings) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let keyring = Arc::new(settings.keyring.clone());
+        let links = Arc::new(settings.links.clone());
+        let store = Store::new(settings.database_url.expose_secret(), settings.store)
+            .context("cannot use the database URL")?;
+        let context = Context::new(Arc::clone(&clock), Arc::clone(&keyring), Arc::clone(&links))
+            .with_quotas(settings.quotas)
+            .with_events_kept(settings.retention.events);
+        let service = Service::new(store.clone(), context);
+        Ok(Self {
+            clock,
+            keyring,
+            links,
+            store,
+            service,
+        })
+    }
+}
+
 pub async fn migrate(config: &MigrateArgs) -> anyhow::Result<()> {
     Store::migrate(config.database_url.expose_secret())
         .await
@@ -63,7 +99,7 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
     let closing = CancellationToken::new();
     let answering = server.run(closing.clone());
     tokio::pin!(answering);
-    let tasks = Tasks::new();
+    let tasks = Tasks::default();
     if let Some(http) = http {
         tasks.spawn("http", http.run(closing.clone()));
     }
@@ -77,10 +113,10 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
         .clone()
         .watch(components.service.clone(), tasks.stopping().clone());
     tasks.spawn("health", watching);
-    background::spawn_common(&tasks, &components);
+    spawn_common(&tasks, &components);
     let (drain_delay, drain_timeout) = (settings.drain_delay, settings.delivery.drain_timeout);
     if settings.role != ProcessRole::Api {
-        background::spawn_worker(&tasks, settings, &components);
+        spawn_worker(&tasks, settings, &components);
     }
     tracing::info!("serving");
     tokio::select! {
@@ -162,10 +198,78 @@ async fn wait_until_ready(components: &Components) -> anyhow::Result<()> {
         }
         tokio::time::sleep(READY_POLL_INTERVAL).await;
     }
-    components
-        .service
-        .run(CheckKeys)
-        .await
-        .context("cannot check the keys")??;
-    Ok(())
+    let checked = components.service.run(CheckKeys).await;
+    Ok(checked.context("cannot check the keys")??)
+}
+
+/// Spawns what runs in every process. A process that only answers calls also warns if no process delivers emails.
+fn spawn_common(tasks: &Tasks, components: &Components) {
+    let listener = Listener::new(components.store.clone());
+    tasks.spawn("listener", listener.run(tasks.stopping().clone()));
+    spawn_loop(tasks, "backlog", watch_backlog(components.service.clone()));
+}
+
+/// Spawns delivery and the periodic jobs of the database.
+fn spawn_worker(tasks: &Tasks, settings: Settings, components: &Components) {
+    let (store, clock) = (&components.store, &components.clock);
+    let lease_duration = settings.delivery.lease_duration;
+    let reaper = Reaper::new(store.clone(), Arc::clone(clock), lease_duration);
+    let builder = MessageBuilder {
+        tagger: AddressTagger::new(&components.keyring),
+        keyring: Arc::clone(&components.keyring),
+        links: Arc::clone(&components.links),
+        composer: settings.composer,
+        message_id_domain: settings.message_id_domain,
+        bounce_mailbox: settings.bounce_mailbox,
+        public_url: settings.public_url,
+    };
+    let worker = Worker::new(store.clone(), Arc::clone(clock), builder, settings.delivery);
+    tasks.spawn("worker", worker.run(tasks.stopping().clone()));
+    tasks.spawn("reaper", reaper.run(tasks.stopping().clone()));
+    let service = &components.service;
+    spawn_loop(tasks, "folder", fold(service.clone()));
+    let sweep = sweep(service.clone(), settings.sweep_interval, settings.retention);
+    spawn_loop(tasks, "sweeper", sweep);
+}
+
+/// Spawns a task that loops forever. It is cancelled at its next await when the process stops; what it awaits is
+/// either a sleep or work that finishes in a task of its own.
+fn spawn_loop(tasks: &Tasks, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+    let stopping = tasks.stopping().clone();
+    tasks.spawn(name, async move {
+        stopping.run_until_cancelled(task).await;
+    });
+}
+
+async fn watch_backlog(service: Service) {
+    let mut alarm = BacklogAlarm::default();
+    loop {
+        tokio::time::sleep(BACKLOG_INTERVAL).await;
+        let backlog = service.run(GetBacklog).await;
+        let updated = backlog.map(|backlog| alarm.update(&backlog));
+        warn_if_failed("count the backlog", updated);
+    }
+}
+
+async fn fold(service: Service) {
+    loop {
+        warn_if_failed("fold events", service.fold().await);
+        tokio::time::sleep(FOLD_INTERVAL).await;
+    }
+}
+
+/// Expires invitations, queues reminders and deletes what has passed its retention.
+async fn sweep(service: Service, interval: Duration, retention: Retention) {
+    loop {
+        warn_if_failed("expire invitations", service.sweep().await);
+        warn_if_failed("queue reminders", service.remind().await);
+        warn_if_failed("delete old rows", service.purge(&retention).await);
+        tokio::time::sleep(interval).await;
+    }
+}
+
+fn warn_if_failed<T>(what: &str, result: Result<T, impl Error + 'static>) {
+    if let Err(error) = result {
+        tracing::warn!(error = &error as &dyn Error, "cannot {what}");
+    }
 }

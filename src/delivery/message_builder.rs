@@ -142,7 +142,7 @@ impl MessageBuilder {
                 self.message_id_domain
             ),
             date: claimed.created_at,
-            to: EmailAddress::from_stored(&content.email)?,
+            to: EmailAddress::parse(&content.email).ok()?,
             organization_name: content.organization_name.clone(),
             brand: Brand::from_stored(
                 &content.logo_url,

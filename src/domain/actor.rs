@@ -2,7 +2,7 @@
 //!
 //! Scopes were checked before. A use case checks only the organization, and writes the actor to the audit log.
 
-use super::access::Access;
+use std::collections::BTreeSet;
 
 /// Who runs a use case. Contains no address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +14,22 @@ pub struct Actor {
     pub label: String,
     pub user_id: Option<String>,
     pub access: Access,
+}
+
+/// The organizations for which a caller may act.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Access {
+    Every,
+    Only(BTreeSet<String>),
+}
+
+impl Access {
+    pub fn allows(&self, organization_id: &str) -> bool {
+        match self {
+            Self::Every => true,
+            Self::Only(organizations) => organizations.contains(organization_id),
+        }
+    }
 }
 
 impl Actor {

@@ -1,10 +1,10 @@
-//! Address tags: keyed hashes that stand for addresses where the address itself must not be stored.
+//! Address tags and hashes: they stand for addresses where the address itself must not be stored.
 //!
 //! Somebody who reads the database can neither recover an address from a tag nor test whether an address has that tag.
 
 use std::fmt;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
+use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
 
 use super::email_address::EmailAddress;
@@ -27,17 +27,10 @@ impl AddressTagger {
     pub fn new(keyring: &Keyring) -> Self {
         let others = keyring.key_ids().filter(|kid| *kid != keyring.active());
         let kids = std::iter::once(keyring.active()).chain(others);
-        Self(
-            kids.filter_map(|kid| {
-                let key = keyring.derive(kid, Purpose::AddressTag)?;
-                let mac = Hmac::new_from_slice(&key).expect("HMAC accepts keys of any length");
-                Some((kid, mac))
-            })
-            .collect(),
-        )
+        let mac = |kid| Some((kid, keyring.mac(kid, Purpose::AddressTag)?));
+        Self(kids.filter_map(mac).collect())
     }
 
-    /// The tag with which an address is stored.
     pub fn tag(&self, address: &EmailAddress) -> AddressTag {
         self.tag_of_normalized(address.normalized())
     }
@@ -69,12 +62,28 @@ impl AddressTagger {
     }
 }
 
+/// Hashes addresses to count the emails to them for a day. The hashes are shorter than tags and have a key of their own,
+/// so that the two tables cannot be joined. Two addresses have the same hash with a probability of 1 in 2⁶⁴. After a new key was put first, the emails of the day
+/// are counted from zero.
+pub struct AddressHasher(Hmac<Sha256>);
+
+impl AddressHasher {
+    pub fn new(keyring: &Keyring) -> Self {
+        let mac = keyring.mac(keyring.active(), Purpose::AddressQuota);
+        Self(mac.expect("a keyring contains its signing key"))
+    }
+
+    /// The hash of a normalized address: the first 8 bytes of its HMAC-SHA256.
+    pub fn hash(&self, email_normalized: &str) -> i64 {
+        let mac = self.0.clone().chain_update(email_normalized.as_bytes());
+        let bytes = mac.finalize().into_bytes();
+        i64::from_be_bytes(*bytes.first_chunk().expect("a hash has 32 bytes"))
+    }
+}
+
 impl fmt::Debug for AddressTag {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("AddressTag")
-            .field("key_id", &self.key_id)
-            .finish_non_exhaustive()
+        write!(formatter, "AddressTag {{ key_id: {}, .. }}", self.key_id)
     }
 }
 
@@ -100,5 +109,17 @@ mod tests {
         let stranger = EmailAddress::parse("bob@example.com").unwrap();
         assert_ne!(tagger.tag(&stranger), tags[0]);
         assert!(!format!("{tags:?}").contains("bytes"));
+    }
+
+    const ONE: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8";
+    const OTHER: &str = "HxweHRwbGhkYFxYVFBMSERAPDg0MCwoJCAcGBQQDAgA";
+
+    #[test]
+    fn a_hash_depends_on_the_address_and_the_signing_key() {
+        let hasher = |ring: &str| AddressHasher::new(&Keyring::parse(ring).unwrap());
+        let first = hasher(&format!("1 {ONE}")).hash("a@b.co");
+        assert_eq!(hasher(&format!("1 {ONE}\n2 {OTHER}")).hash("a@b.co"), first);
+        assert_ne!(hasher(&format!("2 {OTHER}\n1 {ONE}")).hash("a@b.co"), first);
+        assert_ne!(hasher(&format!("1 {ONE}")).hash("b@b.co"), first);
     }
 }

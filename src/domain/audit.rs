@@ -62,22 +62,9 @@ macro_rules! counts {
 }
 
 counts! {
-    created
-    updated
-    replaced
-    resent
-    rotated
-    requeued
-    revoked
-    deleted
-    erased
-    suppressed
-    unchanged
-    failed
-    role_denied
+    created updated replaced resent rotated requeued revoked deleted erased suppressed unchanged failed role_denied
 }
 
-/// An event to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AuditEvent {
     /// A `UUIDv7` of `created_at`.
@@ -99,7 +86,6 @@ pub struct AuditEvent {
 }
 
 impl AuditEvent {
-    /// The outcome as it is stored.
     pub const fn outcome(&self) -> &'static str {
         match self.refusal {
             None => OUTCOME_OK,
@@ -125,7 +111,6 @@ pub struct AuditRecord {
     pub counts: AuditCounts,
 }
 
-/// Filters of the audit log.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
     pub organization_id: Option<String>,
@@ -135,7 +120,6 @@ pub struct AuditFilter {
     pub user_id: Option<String>,
     pub invitation_id: Option<Uuid>,
     pub batch_id: Option<Uuid>,
-    /// The earliest time.
     pub start: Option<OffsetDateTime>,
     /// The time before which events are listed.
     pub end: Option<OffsetDateTime>,

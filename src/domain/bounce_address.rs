@@ -4,6 +4,7 @@
 //! that address and cannot forge it. So a forged bounce changes no invitation and suppresses no address.
 
 use data_encoding::BASE32_NOPAD;
+use subtle::ConstantTimeEq as _;
 use uuid::Uuid;
 
 use super::keyring::{Keyring, Purpose};
@@ -26,21 +27,17 @@ pub struct SentMail {
 }
 
 impl SentMail {
-    /// The envelope sender of this email, for bounces to `mailbox`. Returns `None` if the local part of `mailbox` is
-    /// too long.
-    ///
-    /// The address is lower case, because mail servers may change the case of a local part.
+    /// The envelope sender of this email, for bounces to `mailbox`, in lower case, because mail servers may change the
+    /// case of a local part. Returns `None` if the local part of `mailbox` is too long.
     pub fn bounce_address(&self, keyring: &Keyring, mailbox: &str) -> Option<String> {
         let (local, domain) = mailbox.rsplit_once('@')?;
         if local.len() > MAILBOX_LOCAL_BYTES_MAX {
             return None;
         }
-        let mut bytes = vec![keyring.active()];
-        bytes.extend_from_slice(self.invitation_id.as_bytes());
-        bytes.extend_from_slice(&self.send_seq.to_be_bytes());
-        let mac: [u8; MAC_BYTES] =
-            keyring.truncated_hmac(keyring.active(), Purpose::Bounce, &bytes)?;
-        bytes.extend_from_slice(&mac);
+        let (kid, id, seq) = (keyring.active(), self.invitation_id, self.send_seq);
+        let signed = [&[kid], id.as_bytes().as_slice(), &seq.to_be_bytes()].concat();
+        let mac: [u8; MAC_BYTES] = keyring.truncated_hmac(kid, Purpose::Bounce, &signed)?;
+        let bytes = [signed.as_slice(), &mac].concat();
         let detail = BASE32_NOPAD.encode(&bytes).to_ascii_lowercase();
         Some(format!("{local}+{detail}@{domain}"))
     }
@@ -52,14 +49,12 @@ impl SentMail {
         if detail.len() != DETAIL_CHARS {
             return None;
         }
-        let bytes = BASE32_NOPAD
-            .decode(detail.to_ascii_uppercase().as_bytes())
-            .ok()?;
+        let detail = detail.to_ascii_uppercase();
+        let bytes = BASE32_NOPAD.decode(detail.as_bytes()).ok()?;
         let (signed, claimed) = bytes.split_at_checked(SIGNED_BYTES)?;
         let expected: [u8; MAC_BYTES] =
             keyring.truncated_hmac(signed[0], Purpose::Bounce, signed)?;
-        let is_genuine = bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_slice(), claimed));
-        is_genuine.then(|| Self {
+        bool::from(expected.as_slice().ct_eq(claimed)).then(|| Self {
             invitation_id: Uuid::from_slice(&signed[1..17]).expect("16 bytes"),
             send_seq: i32::from_be_bytes(signed[17..].try_into().expect("4 bytes")),
         })

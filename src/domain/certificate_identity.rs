@@ -38,21 +38,16 @@ pub enum CertificateIdentityError {
 impl CertificateIdentity {
     /// The identity in a SAN of type URI. A URI that is not a SPIFFE id is refused.
     pub fn from_uri(uri: &str) -> Result<Self, CertificateIdentityError> {
-        if is_spiffe_id(uri) {
-            Ok(Self::Spiffe(uri.to_owned()))
-        } else {
-            Err(CertificateIdentityError::Spiffe)
-        }
+        let identity = is_spiffe_id(uri).then(|| Self::Spiffe(uri.to_owned()));
+        identity.ok_or(CertificateIdentityError::Spiffe)
     }
 
     /// The identity in a SAN of type DNS, in any case. A wildcard is refused.
     pub fn from_dns(name: &str) -> Result<Self, CertificateIdentityError> {
         let name = name.to_ascii_lowercase();
-        if is_dns_name(&name) {
-            Ok(Self::Dns(name))
-        } else {
-            Err(CertificateIdentityError::Dns)
-        }
+        is_dns_name(&name)
+            .then_some(Self::Dns(name))
+            .ok_or(CertificateIdentityError::Dns)
     }
 }
 
@@ -60,16 +55,11 @@ impl FromStr for CertificateIdentity {
     type Err = CertificateIdentityError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if let Some(name) = text.strip_prefix("dns:") {
-            if is_dns_name(name) {
-                Ok(Self::Dns(name.to_owned()))
-            } else {
-                Err(CertificateIdentityError::Dns)
-            }
-        } else if text.starts_with("spiffe:") {
-            Self::from_uri(text)
-        } else {
-            Err(CertificateIdentityError::Kind)
+        match text.strip_prefix("dns:") {
+            Some(name) if is_dns_name(name) => Ok(Self::Dns(name.to_owned())),
+            Some(_) => Err(CertificateIdentityError::Dns),
+            None if text.starts_with("spiffe:") => Self::from_uri(text),
+            None => Err(CertificateIdentityError::Kind),
         }
     }
 }
@@ -86,33 +76,26 @@ impl fmt::Display for CertificateIdentity {
 /// SPIFFE-ID §2: ids are not normalized, so each id has one spelling. An id without a path names a trust domain and not
 /// a workload, so it is refused.
 fn is_spiffe_id(uri: &str) -> bool {
-    let Some((trust_domain, path)) = uri
-        .strip_prefix("spiffe://")
-        .and_then(|rest| rest.split_once('/'))
-    else {
+    let parts = uri.strip_prefix("spiffe://");
+    let Some((trust_domain, path)) = parts.and_then(|parts| parts.split_once('/')) else {
         return false;
     };
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
     let is_trust_domain = (1..=TRUST_DOMAIN_BYTES_MAX).contains(&trust_domain.len())
-        && trust_domain.bytes().all(|byte| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte)
-        });
-    let is_segment = |segment: &str| {
-        !matches!(segment, "" | "." | "..")
-            && segment
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
-    };
+        && trust_domain.bytes().all(is_plain)
+        && !trust_domain.contains(char::is_uppercase);
+    let is_segment =
+        |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(is_plain);
     uri.len() <= SPIFFE_ID_BYTES_MAX && is_trust_domain && path.split('/').all(is_segment)
 }
 
 fn is_dns_name(name: &str) -> bool {
+    let is_plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_');
     let is_label = |label: &str| {
         (1..=DNS_LABEL_BYTES_MAX).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
-            && label.bytes().all(|byte| {
-                byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte)
-            })
+            && label.bytes().all(is_plain)
     };
     name.len() <= DNS_NAME_BYTES_MAX && name.split('.').all(is_label)
 }

@@ -1,7 +1,8 @@
 //! Diagnostics: the reply of a mail server as a bounce or a provider repeats it, such as `smtp; 550 5.1.1 no such
 //! user`.
 
-use super::enhanced_code::EnhancedCode;
+use std::fmt;
+
 use super::masking::masked;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,11 +23,10 @@ impl Diagnostic {
         let reply_code = code.parse().ok().filter(|_| {
             is_code && !rest.starts_with(|next: char| next.is_alphanumeric() || next == '.')
         });
-        let after_code = if reply_code.is_some() {
+        let after_code = match reply_code {
             // All lines of a reply but the last have a hyphen after the code (RFC 5321 §4.2.1).
-            rest.trim_start_matches(['-', ' ', '#'])
-        } else {
-            text
+            Some(_) => rest.trim_start_matches(['-', ' ', '#']),
+            None => text,
         };
         Self {
             reply_code,
@@ -38,15 +38,37 @@ impl Diagnostic {
 
 /// Removes the type, such as `smtp;` or `X-Postfix;`.
 fn without_type(input: &str) -> &str {
-    let is_type = |word: &str| {
-        !word.is_empty()
-            && word
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
-    };
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    let is_type = |word: &str| !word.is_empty() && word.bytes().all(is_allowed);
     match input.split_once(';') {
         Some((word, text)) if is_type(word.trim()) => text.trim(),
         _ => input.trim(),
+    }
+}
+
+/// An enhanced status code (RFC 3463): class, subject and detail. It is more specific than a reply code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct EnhancedCode(pub u16, pub u16, pub u16);
+
+impl EnhancedCode {
+    /// Parses the code at the beginning of a text.
+    pub fn parse(text: &str) -> Option<Self> {
+        let word = text.split_whitespace().next()?;
+        let mut numbers = word.split('.').map(|part| part.parse::<u16>().ok());
+        let code = Self(numbers.next()??, numbers.next()??, numbers.next()??);
+        (numbers.next().is_none() && matches!(code.0, 2 | 4 | 5)).then_some(code)
+    }
+
+    /// Whether the code says that the address cannot receive email, now or later. Such an address is suppressed for a
+    /// while. A full mailbox, a policy and a problem of the sender say nothing about the address.
+    pub const fn is_invalid_address(self) -> bool {
+        matches!(self, Self(5, 1, 0..=3 | 6 | 10) | Self(5, 2, 1))
+    }
+}
+
+impl fmt::Display for EnhancedCode {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}.{}", self.0, self.1, self.2)
     }
 }
 
@@ -82,5 +104,45 @@ mod tests {
         }
         let text = Diagnostic::parse("smtp; 550 5.1.1 <a@b.co>: unknown").text;
         assert_eq!(text, "550 5.1.1 <[address]>: unknown");
+    }
+
+    #[test]
+    fn a_code_is_three_numbers_of_class_2_4_or_5() {
+        let cases = [
+            ("5.1.1 no such user", Some(EnhancedCode(5, 1, 1))),
+            ("4.7.28", Some(EnhancedCode(4, 7, 28))),
+            ("3.1.1", None),
+            ("5.1", None),
+            ("5.1.1.1", None),
+            ("5.1.x", None),
+            ("99999.1.1", None),
+            ("", None),
+        ];
+        for (text, code) in cases {
+            assert_eq!(EnhancedCode::parse(text), code, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn only_codes_about_the_address_make_it_invalid() {
+        for (text, expected) in [
+            ("5.1.1", true),
+            ("5.1.0", true),
+            ("5.1.10", true),
+            ("5.2.1", true),
+            ("4.1.1", false),
+            // The sender's address.
+            ("5.1.7", false),
+            ("5.1.8", false),
+            ("5.2.2", false),
+            ("5.3.4", false),
+            ("5.4.1", false),
+            ("5.7.1", false),
+            ("5.0.0", false),
+        ] {
+            let code = EnhancedCode::parse(text).unwrap();
+            assert_eq!(code.is_invalid_address(), expected, "{text}");
+            assert_eq!(code.to_string(), text);
+        }
     }
 }

@@ -76,10 +76,8 @@ pub(super) fn words(text: &str) -> impl Iterator<Item = &str> {
 /// two letters or an A-label. It may stand anywhere in the word, because mail clients find `evil.com` in
 /// `Win..evil.com`.
 pub(super) fn is_host_name(word: &str) -> bool {
-    let labels: Vec<&str> = word
-        .trim_matches(|character: char| !character.is_alphanumeric())
-        .split(is_dot)
-        .collect();
+    let word = word.trim_matches(|character: char| !character.is_alphanumeric());
+    let labels: Vec<&str> = word.split(is_dot).collect();
     let is_number = |label: &&str| {
         !label.is_empty() && label.len() <= 3 && label.bytes().all(|byte| byte.is_ascii_digit())
     };

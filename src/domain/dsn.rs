@@ -3,10 +3,12 @@
 //! This module parses a report and classifies it. It does not check that the report is genuine; the
 //! [bounce address](super::bounce_address) to which it was sent proves that.
 
-use mail_parser::{HeaderValue, Message, MessageParser, MimeHeaders as _, PartType};
+use std::borrow::Cow;
 
-use super::diagnostic::Diagnostic;
-use super::enhanced_code::EnhancedCode;
+use mail_parser::{ContentType, HeaderValue, Message, MessageParser, MimeHeaders as _, PartType};
+
+use super::diagnostic::{Diagnostic, EnhancedCode};
+use super::named_enum::named_enum;
 
 /// Largest part of a report that is parsed, in bytes. The relevant fields are at the beginning, so the rest is ignored.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -24,16 +26,17 @@ const RECIPIENT_HEADERS: [&str; 5] = [
     "To",
 ];
 
-/// What the reporting server did with the email.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DsnAction {
-    Failed,
-    Delayed,
-    Delivered,
-    /// Passed on to a server that sends no reports.
-    Relayed,
-    /// Passed on to several addresses.
-    Expanded,
+named_enum! {
+    /// What the reporting server did with the email.
+    pub enum DsnAction {
+        Failed = "failed",
+        Delayed = "delayed",
+        Delivered = "delivered",
+        /// Passed on to a server that sends no reports.
+        Relayed = "relayed",
+        /// Passed on to several addresses.
+        Expanded = "expanded",
+    }
 }
 
 /// What a report means for the address, the best first.
@@ -58,37 +61,30 @@ pub struct Dsn {
     pub reply_code: Option<u16>,
 }
 
-/// The email is not a delivery status notification, or has another format such as qmail's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a delivery status notification")]
-pub struct DsnParseError;
-
 impl Dsn {
     /// Parses a report. Of several recipients the one with the best result counts: an email of this service has one
-    /// recipient, so the others are addresses to which that recipient forwards.
-    pub fn parse(message: &[u8]) -> Result<Self, DsnParseError> {
-        let message = open(message).ok_or(DsnParseError)?;
+    /// recipient, so the others are addresses to which that recipient forwards. Returns `None` if the email is no
+    /// report, or has another format such as qmail's.
+    pub fn parse(message: &[u8]) -> Option<Self> {
+        let message = open(message)?;
         let is_report = message
             .content_type()
             .is_some_and(|kind| kind.ctype().eq_ignore_ascii_case("multipart"));
-        let fields = message
-            .parts
-            .iter()
-            .filter(|_| is_report)
-            .find(|part| {
-                part.content_type().is_some_and(|kind| {
-                    kind.ctype().eq_ignore_ascii_case("message")
-                        && kind.subtype().is_some_and(is_delivery_status)
-                }) && !matches!(part.body, PartType::Multipart(_))
-            })
-            .ok_or(DsnParseError)?;
-        let text = String::from_utf8_lossy(fields.contents());
+        let is_status = |kind: &ContentType<'_>| {
+            let is_message = kind.ctype().eq_ignore_ascii_case("message");
+            is_message && kind.subtype().is_some_and(is_delivery_status)
+        };
+        let mut parts = message.parts.iter().filter(|_| is_report);
+        let fields = parts.find(|part| {
+            let is_status = part.content_type().is_some_and(is_status);
+            is_status && !matches!(part.body, PartType::Multipart(_))
+        });
+        let text = String::from_utf8_lossy(fields?.contents());
         groups(&text)
             .into_iter()
             .take(RECIPIENTS_MAX)
             .filter_map(|group| Self::of_group(&group))
             .min_by_key(Self::verdict)
-            .ok_or(DsnParseError)
     }
 
     pub const fn verdict(&self) -> DsnVerdict {
@@ -103,12 +99,13 @@ impl Dsn {
     /// Parses the fields of one recipient. Returns `None` for the fields of the whole report and for invalid fields.
     fn of_group(group: &[(String, String)]) -> Option<Self> {
         let value = |name: &str| {
-            group
-                .iter()
-                .find(|(key, _)| key.eq_ignore_ascii_case(name))
-                .map(|(_, value)| value.as_str())
+            let mut fields = group.iter();
+            let field = fields.find(|(key, _)| key.eq_ignore_ascii_case(name));
+            field.map(|(_, value)| value.as_str())
         };
-        let action = action(value("Action")?)?;
+        // A comment may follow the word.
+        let action = value("Action")?.split([' ', '\t', '(', ';']).next()?;
+        let action = DsnAction::from_name(&action.to_ascii_lowercase())?;
         let diagnostic = Diagnostic::parse(value("Diagnostic-Code").unwrap_or_default());
         let given = value("Status").and_then(EnhancedCode::parse);
         let status = match (given, diagnostic.enhanced_code) {
@@ -148,12 +145,9 @@ fn cut(message: &[u8]) -> &[u8] {
 
 fn open(message: &[u8]) -> Option<Message<'_>> {
     let message = cut(message);
-    let name = b"content-type";
-    let count = message
-        .windows(name.len())
-        .filter(|window| window.eq_ignore_ascii_case(name))
-        .count();
-    (count <= CONTENT_TYPES_MAX).then_some(())?;
+    let names = message.windows("content-type".len());
+    let names = names.filter(|window| window.eq_ignore_ascii_case(b"content-type"));
+    (names.count() <= CONTENT_TYPES_MAX).then_some(())?;
     MessageParser::default().parse(message)
 }
 
@@ -165,17 +159,14 @@ fn is_delivery_status(subtype: &str) -> bool {
 }
 
 fn addresses(value: &HeaderValue<'_>) -> Vec<String> {
+    let bare = |text: &Cow<'_, str>| text.trim_matches(['<', '>', ' ']).to_owned();
     match value {
-        HeaderValue::Address(list) => list
-            .iter()
-            .filter_map(|address| address.address.as_deref())
-            .map(str::to_owned)
-            .collect(),
-        HeaderValue::Text(text) => vec![text.trim_matches(['<', '>', ' ']).to_owned()],
-        HeaderValue::TextList(list) => list
-            .iter()
-            .map(|text| text.trim_matches(['<', '>', ' ']).to_owned())
-            .collect(),
+        HeaderValue::Address(list) => {
+            let addresses = list.iter().filter_map(|address| address.address.as_deref());
+            addresses.map(str::to_owned).collect()
+        }
+        HeaderValue::Text(text) => vec![bare(text)],
+        HeaderValue::TextList(list) => list.iter().map(bare).collect(),
         _ => Vec::new(),
     }
 }
@@ -198,21 +189,6 @@ fn groups(text: &str) -> Vec<Vec<(String, String)>> {
         }
     }
     groups
-}
-
-fn action(value: &str) -> Option<DsnAction> {
-    // A comment may follow the word.
-    let word = value.split([' ', '\t', '(', ';']).next()?;
-    [
-        ("failed", DsnAction::Failed),
-        ("delayed", DsnAction::Delayed),
-        ("delivered", DsnAction::Delivered),
-        ("relayed", DsnAction::Relayed),
-        ("expanded", DsnAction::Expanded),
-    ]
-    .into_iter()
-    .find(|(name, _)| word.eq_ignore_ascii_case(name))
-    .map(|(_, action)| action)
 }
 
 #[cfg(test)]

@@ -8,10 +8,14 @@ use std::fmt;
 use idna::uts46::{AsciiDenyList, DnsLength, Hyphens, Uts46};
 
 use super::reason::Reason;
+
 /// Longest address, in bytes (RFC 5321 §4.5.3.1.3, without the angle brackets).
 pub const EMAIL_BYTES_MAX: usize = 254;
 /// Longest local part, in bytes (RFC 5321 §4.5.3.1.1).
 pub const LOCAL_PART_BYTES_MAX: usize = 64;
+/// Letters, digits and hyphens only, and no hyphen at an end of a label.
+const STRICT: AsciiDenyList = AsciiDenyList::STD3;
+const HYPHENS: Hyphens = Hyphens::CheckFirstLast;
 
 /// A valid address in three spellings: as given, as the mailbox to send to, and normalized for comparison.
 ///
@@ -23,51 +27,30 @@ pub struct EmailAddress {
     normalized: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EmailAddressError {
-    Invalid,
-    /// The local part needs SMTPUTF8, which this service does not support.
-    Unsupported,
-}
-
-impl From<EmailAddressError> for Reason {
-    fn from(error: EmailAddressError) -> Self {
-        match error {
-            EmailAddressError::Invalid => Self::EmailInvalid,
-            EmailAddressError::Unsupported => Self::EmailUnsupported,
-        }
-    }
-}
-
 impl EmailAddress {
     /// Parses an address: an ASCII dot-atom (RFC 5322 §3.2.3), an at sign and a domain of at least two LDH labels.
     ///
     /// Spaces and tabs at both ends are dropped. The domain is processed by UTS #46, non-transitional and strict. A
     /// domain that UTS #46 changes in more than ASCII case is refused, because two spellings would name one host.
-    pub fn parse(input: &str) -> Result<Self, EmailAddressError> {
+    pub fn parse(input: &str) -> Result<Self, Reason> {
         let given = input.trim_matches([' ', '\t']);
         // The length is checked first, because the other checks cost more. A-labels may be longer than the text that
         // they encode, so the mailbox is checked again below.
         if given.is_empty() || given.len() > EMAIL_BYTES_MAX {
-            return Err(EmailAddressError::Invalid);
+            return Err(Reason::EmailInvalid);
         }
-        let (local, domain) = given.split_once('@').ok_or(EmailAddressError::Invalid)?;
+        let (local, domain) = given.split_once('@').ok_or(Reason::EmailInvalid)?;
         check_local_part(local)?;
-        let ascii_domain = domain_to_ascii(domain).ok_or(EmailAddressError::Invalid)?;
+        let ascii_domain = domain_to_ascii(domain).ok_or(Reason::EmailInvalid)?;
         let mailbox = format!("{local}@{ascii_domain}");
         if mailbox.len() > EMAIL_BYTES_MAX {
-            return Err(EmailAddressError::Invalid);
+            return Err(Reason::EmailInvalid);
         }
         Ok(Self {
             given: given.to_owned(),
             normalized: mailbox.to_ascii_lowercase(),
             mailbox,
         })
-    }
-
-    /// Rebuilds an address from the database, by the same grammar.
-    pub fn from_stored(given: &str) -> Option<Self> {
-        Self::parse(given).ok()
     }
 
     /// The address as given, without spaces and tabs at both ends.
@@ -88,9 +71,7 @@ impl EmailAddress {
 
     /// The domain in lower-case A-labels.
     pub fn domain(&self) -> &str {
-        self.mailbox
-            .rsplit_once('@')
-            .map_or("", |(_, domain)| domain)
+        self.mailbox.rsplit_once('@').map_or("", |parts| parts.1)
     }
 
     /// The address with most characters hidden, such as `a***@e***.com`, so that only its owner can recognize it.
@@ -112,15 +93,8 @@ impl fmt::Debug for EmailAddress {
 pub fn domain_to_ascii(domain: &str) -> Option<String> {
     let lowered = domain.to_ascii_lowercase();
     let uts46 = Uts46::new();
-    let ascii = uts46
-        .to_ascii(
-            lowered.as_bytes(),
-            AsciiDenyList::STD3,
-            Hyphens::CheckFirstLast,
-            DnsLength::Verify,
-        )
-        .ok()?
-        .into_owned();
+    let ascii = uts46.to_ascii(lowered.as_bytes(), STRICT, HYPHENS, DnsLength::Verify);
+    let ascii = ascii.ok()?.into_owned();
     if !lowered.is_ascii() && !is_unmapped(&uts46, &lowered, &ascii) {
         return None;
     }
@@ -136,14 +110,8 @@ fn is_unmapped(uts46: &Uts46, lowered: &str, ascii: &str) -> bool {
         text.split('.')
             .map(|label| {
                 if label.starts_with("xn--") {
-                    uts46
-                        .to_unicode(
-                            label.as_bytes(),
-                            AsciiDenyList::STD3,
-                            Hyphens::CheckFirstLast,
-                        )
-                        .0
-                        .into_owned()
+                    let (unicode, _) = uts46.to_unicode(label.as_bytes(), STRICT, HYPHENS);
+                    unicode.into_owned()
                 } else {
                     label.to_owned()
                 }
@@ -153,29 +121,21 @@ fn is_unmapped(uts46: &Uts46, lowered: &str, ascii: &str) -> bool {
     spelled(lowered) == spelled(ascii)
 }
 
-fn check_local_part(local: &str) -> Result<(), EmailAddressError> {
-    if local.is_empty() || local.len() > LOCAL_PART_BYTES_MAX {
-        return Err(EmailAddressError::Invalid);
+fn check_local_part(local: &str) -> Result<(), Reason> {
+    let is_short = (1..=LOCAL_PART_BYTES_MAX).contains(&local.len());
+    if is_short && !local.is_ascii() && !local.chars().any(char::is_control) {
+        // The local part needs SMTPUTF8, which this service does not support.
+        return Err(Reason::EmailUnsupported);
     }
-    if local.chars().any(char::is_control) {
-        return Err(EmailAddressError::Invalid);
-    }
-    if !local.is_ascii() {
-        return Err(EmailAddressError::Unsupported);
-    }
-    let is_dot_atom = local
-        .split('.')
-        .all(|atom| !atom.is_empty() && atom.bytes().all(is_atext));
-    if is_dot_atom {
+    // RFC 5322 §3.2.3.
+    let is_atext =
+        |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte);
+    let is_atom = |atom: &str| !atom.is_empty() && atom.bytes().all(is_atext);
+    if is_short && local.split('.').all(is_atom) {
         Ok(())
     } else {
-        Err(EmailAddressError::Invalid)
+        Err(Reason::EmailInvalid)
     }
-}
-
-/// RFC 5322 §3.2.3.
-fn is_atext(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&byte)
 }
 
 #[cfg(test)]

@@ -37,12 +37,11 @@ impl Expiry {
             Self::At(time) => time - now,
             Self::Malformed(_) => return Err(Reason::ExpiryOutOfRange),
         };
-        if (TTL_MIN..=TTL_MAX).contains(&ttl) {
-            let expires_at = now + ttl;
-            Ok(expires_at - Duration::nanoseconds(i64::from(expires_at.nanosecond() % 1_000)))
-        } else {
-            Err(Reason::ExpiryOutOfRange)
+        if !(TTL_MIN..=TTL_MAX).contains(&ttl) {
+            return Err(Reason::ExpiryOutOfRange);
         }
+        let expires_at = now + ttl;
+        Ok(expires_at - Duration::nanoseconds(i64::from(expires_at.nanosecond() % 1_000)))
     }
 }
 

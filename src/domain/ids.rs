@@ -1,14 +1,14 @@
-//! Identifiers: those that other systems give to organizations and users, and those that this service generates.
+//! Identifiers: those that other systems give to organizations and users, those that this service generates, and names
+//! of callers, issuers and lanes.
 
-use std::fmt;
 use std::sync::{Mutex, PoisonError};
 
 use time::OffsetDateTime;
 use uuid::{ContextV7, Timestamp, Uuid};
 
-use super::reason::Reason;
-
-pub const EXTERNAL_ID_BYTES_MAX: usize = 64;
+const EXTERNAL_ID_BYTES_MAX: usize = 64;
+const PLAIN_NAME_CHARS_MAX: usize = 64;
+pub const PLAIN_NAME_RULE: &str = "must be 1 to 64 of A-Z, a-z, 0-9, \".\", \"_\" and \"-\"";
 
 /// The identifier of an organization in the caller's system: 1 to 64 visible ASCII characters.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -19,7 +19,6 @@ pub struct OrganizationId(String);
 pub struct UserId(String);
 
 impl OrganizationId {
-    /// Returns `None` if the input is empty, too long or not visible ASCII.
     pub fn parse(input: &str) -> Option<Self> {
         is_external_id(input).then(|| Self(input.to_owned()))
     }
@@ -30,7 +29,6 @@ impl OrganizationId {
 }
 
 impl UserId {
-    /// Returns `None` if the input is empty, too long or not visible ASCII.
     pub fn parse(input: &str) -> Option<Self> {
         is_external_id(input).then(|| Self(input.to_owned()))
     }
@@ -40,30 +38,15 @@ impl UserId {
     }
 }
 
-impl fmt::Display for OrganizationId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for UserId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
-    }
-}
-
 fn is_external_id(input: &str) -> bool {
     (1..=EXTERNAL_ID_BYTES_MAX).contains(&input.len())
         && input.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
-/// Why a required identifier that could not be parsed is refused.
-pub(super) const fn missing_or_malformed(input: &str) -> Reason {
-    if input.is_empty() {
-        Reason::FieldRequired
-    } else {
-        Reason::FieldInvalid
-    }
+/// Whether a name can be that of a caller, an issuer or a lane. These names appear in logs.
+pub fn is_plain_name(name: &str) -> bool {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=PLAIN_NAME_CHARS_MAX).contains(&name.len()) && name.bytes().all(is_plain)
 }
 
 /// Generates `UUIDv7`s (RFC 9562 §5.7) that ascend within a process, even if many are generated in one millisecond.
@@ -74,7 +57,7 @@ pub struct IdSource(Mutex<ContextV7>);
 
 impl IdSource {
     pub fn new() -> Self {
-        Self(Mutex::new(ContextV7::new()))
+        Self::default()
     }
 
     pub fn next(&self, now: OffsetDateTime) -> Uuid {

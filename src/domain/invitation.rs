@@ -24,16 +24,13 @@ named_enum! {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InvitationState {
     Pending,
-    /// The invitation became a membership.
     Accepted {
         at: OffsetDateTime,
         by_user_id: String,
     },
-    /// The invited person refused.
     Declined {
         at: OffsetDateTime,
     },
-    /// The organization withdrew the invitation.
     Revoked {
         at: OffsetDateTime,
         /// `None` if the caller named no user.
@@ -84,7 +81,6 @@ named_enum! {
         /// The caller asked for no email.
         NotRequested = "not_requested",
         Queued = "queued",
-        /// A worker is sending the email.
         Sending = "sending",
         Sent = "sent",
         /// An attempt failed and will be retried.
@@ -161,13 +157,12 @@ pub struct Invitation {
     pub invited_user_id: Option<String>,
     /// Where the application sends the person after accepting; may be empty.
     pub redirect_url: String,
-    /// Is copied to the membership.
+    /// Is copied to the membership, as is `private_metadata`.
     pub public_metadata: Option<Value>,
-    /// Is copied to the membership.
     pub private_metadata: Option<Value>,
     /// The language of the emails; may be empty.
     pub locale: String,
-    /// The personal message; may be empty.
+    /// May be empty.
     pub message: String,
     pub batch_id: Uuid,
     pub accept_policy: AcceptPolicy,
@@ -192,23 +187,31 @@ impl Invitation {
     }
 
     pub fn accept(&mut self, by_user_id: &str, now: OffsetDateTime) {
-        let by_user_id = by_user_id.to_owned();
         self.state = InvitationState::Accepted {
             at: now,
-            by_user_id,
+            by_user_id: by_user_id.to_owned(),
         };
         self.updated_at = now;
         self.last_accept_error = None;
         self.remind_at = None;
-        let delivery = &mut self.delivery;
-        delivery.next_attempt_at = None;
-        if matches!(
-            delivery.state,
-            DeliveryState::Queued | DeliveryState::Deferred
-        ) {
-            delivery.state = DeliveryState::Canceled;
+        self.delivery.next_attempt_at = None;
+        let state = &mut self.delivery.state;
+        if let DeliveryState::Queued | DeliveryState::Deferred = state {
+            *state = DeliveryState::Canceled;
         }
     }
+}
+
+/// Invitations that match every field. Not `Debug`: it may hold an address.
+#[derive(Default)]
+pub struct InvitationFilter {
+    /// Empty for any state.
+    pub states: Vec<StateName>,
+    /// The state of the latest email.
+    pub delivery_state: Option<DeliveryState>,
+    pub email_normalized: Option<String>,
+    pub inviter_user_id: Option<String>,
+    pub batch_id: Option<Uuid>,
 }
 
 #[cfg(test)]

@@ -11,36 +11,25 @@ use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
+use super::named_enum::named_enum;
+
 /// Length of a master key and of every derived key, in bytes.
 pub const KEY_BYTES: usize = 32;
 
-/// What a derived key is used for. The keys of two purposes are independent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// Invitation tokens.
-    Accept,
-    Page,
-    AddressTag,
-    /// Hashes under which the emails to an address are counted.
-    AddressQuota,
-    /// Unsubscribe links.
-    Unsubscribe,
-    Bounce,
-    /// A value by which two processes compare the key that each has under one id.
-    Check,
-}
-
-impl Purpose {
-    const fn info(self) -> &'static [u8] {
-        match self {
-            Self::Accept => b"invitations/accept/v1",
-            Self::Page => b"invitations/page/v1",
-            Self::AddressTag => b"invitations/address-tag/v1",
-            Self::AddressQuota => b"invitations/address-quota/v1",
-            Self::Unsubscribe => b"invitations/unsubscribe/v1",
-            Self::Bounce => b"invitations/bounce/v1",
-            Self::Check => b"invitations/check/v1",
-        }
+named_enum! {
+    /// What a derived key is used for, with the context of its derivation. The keys of two purposes are independent.
+    pub enum Purpose {
+        /// Invitation tokens.
+        Accept = "invitations/accept/v1",
+        Page = "invitations/page/v1",
+        AddressTag = "invitations/address-tag/v1",
+        /// Hashes under which the emails to an address are counted.
+        AddressQuota = "invitations/address-quota/v1",
+        /// Unsubscribe links.
+        Unsubscribe = "invitations/unsubscribe/v1",
+        Bounce = "invitations/bounce/v1",
+        /// A value by which two processes compare the key that each has under one id.
+        Check = "invitations/check/v1",
     }
 }
 
@@ -77,9 +66,8 @@ impl Keyring {
             }
             active.get_or_insert(kid);
         }
-        active
-            .map(|active| Self { active, masters })
-            .ok_or(KeyringError::Empty)
+        let active = active.ok_or(KeyringError::Empty)?;
+        Ok(Self { active, masters })
     }
 
     /// The id of the signing key.
@@ -96,29 +84,27 @@ impl Keyring {
         let master = self.masters.get(&kid)?;
         let mut key = [0; KEY_BYTES];
         Hkdf::<Sha256>::new(None, master)
-            .expand(purpose.info(), &mut key)
+            .expand(purpose.as_str().as_bytes(), &mut key)
             .expect("HKDF-SHA256 can produce 32 bytes");
         Some(key)
     }
 
+    /// An HMAC-SHA256 with the key of a purpose. Returns `None` if the keyring has no key `kid`.
+    pub fn mac(&self, kid: u8, purpose: Purpose) -> Option<Hmac<Sha256>> {
+        let key = self.derive(kid, purpose)?;
+        Some(Hmac::new_from_slice(&key).expect("HMAC accepts keys of any length"))
+    }
+
     /// The first `N` bytes of the HMAC-SHA256 of a message under the key of a purpose. They prove that the holder of
-    /// the keyring made the message. Returns `None` if the keyring has no key `kid`.
-    ///
-    /// # Panics
-    ///
-    /// If `N` is over 32.
+    /// the keyring made the message. Returns `None` if the keyring has no key `kid`. Panics if `N` is over 32.
     pub fn truncated_hmac<const N: usize>(
         &self,
         kid: u8,
         purpose: Purpose,
         message: &[u8],
     ) -> Option<[u8; N]> {
-        let key = self.derive(kid, purpose)?;
-        let mac = Hmac::<Sha256>::new_from_slice(&key)
-            .expect("HMAC accepts keys of any length")
-            .chain_update(message)
-            .finalize()
-            .into_bytes();
+        let mac = self.mac(kid, purpose)?.chain_update(message);
+        let mac = mac.finalize().into_bytes();
         Some(*mac.first_chunk().expect("an HMAC of SHA-256 has 32 bytes"))
     }
 }

@@ -1,7 +1,6 @@
 //! Logo URLs: the picture at the top of an organization's emails.
 //!
-//! Whoever serves the picture can see who opens which email. An organization that sets a logo accepts that. This
-//! service does not fetch the picture.
+//! Whoever serves the picture can see who opens which email. This service does not fetch the picture.
 
 use url::{Host, Url};
 
@@ -12,31 +11,23 @@ pub const LOGO_URL_BYTES_MAX: usize = 2_048;
 /// Checks a logo URL: absolute, https, a host name with a dot, without user information, port, IP address and fragment.
 pub fn parse(input: &str) -> Result<String, Reason> {
     // The URL standard drops tabs and line feeds and reads a backslash as a slash, but other parsers do not.
-    let is_plain = input
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && !b"\"'<>\\`{}".contains(&byte));
-    if input.len() > LOGO_URL_BYTES_MAX || !is_plain {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !b"\"'<>\\`{}".contains(&byte);
+    if input.len() > LOGO_URL_BYTES_MAX || !input.bytes().all(is_plain) {
         return Err(Reason::FieldInvalid);
     }
     let url = Url::parse(input).map_err(|_| Reason::FieldInvalid)?;
     let is_public_host = matches!(url.host(), Some(Host::Domain(name)) if name.contains('.'));
     // The authority is compared as written, because the parser accepts `https:host`, an empty user name and an empty
     // port.
-    let authority = input
-        .split_once("://")
-        .and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
-    let is_host_alone = authority
-        .is_some_and(|authority| Some(authority.to_ascii_lowercase().as_str()) == url.host_str());
+    let rest = input.split_once("://").unwrap_or_default().1;
+    let authority = rest.split(['/', '?', '#']).next();
+    let is_host_alone = authority.map(str::to_ascii_lowercase).as_deref() == url.host_str();
     let is_accepted = url.scheme() == "https"
         && is_public_host
         && is_host_alone
         && url.fragment().is_none()
         && url.as_str().len() <= LOGO_URL_BYTES_MAX;
-    if is_accepted {
-        Ok(url.into())
-    } else {
-        Err(Reason::FieldInvalid)
-    }
+    is_accepted.then(|| url.into()).ok_or(Reason::FieldInvalid)
 }
 
 #[cfg(test)]

@@ -14,18 +14,9 @@ pub fn masked(text: &str) -> String {
     for piece in text.split_inclusive(is_delimiter) {
         let word = piece.trim_end_matches(is_delimiter);
         // A link in a reply ("to unblock, see ...") contains the address in percent encoding.
-        if word.contains('@') || word.to_ascii_lowercase().contains("%40") {
-            kept.push_str(ADDRESS_MASK);
-        } else {
-            kept.push_str(word);
-        }
-        kept.extend(piece[word.len()..].chars().map(|delimiter| {
-            if delimiter.is_control() {
-                ' '
-            } else {
-                delimiter
-            }
-        }));
+        let is_address = word.contains('@') || word.to_ascii_lowercase().contains("%40");
+        kept.push_str(if is_address { ADDRESS_MASK } else { word });
+        kept.push_str(&piece[word.len()..].replace(char::is_control, " "));
     }
     truncate(kept.trim(), REPLY_CHARS_MAX)
 }

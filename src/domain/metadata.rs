@@ -10,13 +10,10 @@ pub const METADATA_BYTES_MAX: usize = 8 * 1024;
 /// Deepest nesting, including the object itself.
 pub const METADATA_DEPTH_MAX: usize = 16;
 
-/// As [`parse`], for metadata that is `None` where the caller sent something that is not JSON.
-pub(super) fn parse_input(input: Option<Map<String, Value>>) -> Result<Option<String>, Reason> {
-    input.ok_or(Reason::FieldInvalid).and_then(parse)
-}
-
-/// Checks an object and converts it to JSON text. Returns `None` for an empty object.
-pub fn parse(object: Map<String, Value>) -> Result<Option<String>, Reason> {
+/// Checks an object and converts it to JSON text. Returns `None` for an empty object. The object is `None` if the
+/// caller sent something that is not JSON.
+pub(super) fn parse(object: Option<Map<String, Value>>) -> Result<Option<String>, Reason> {
+    let object = object.ok_or(Reason::FieldInvalid)?;
     if object.is_empty() {
         return Ok(None);
     }
@@ -37,12 +34,9 @@ pub fn parse(object: Map<String, Value>) -> Result<Option<String>, Reason> {
 
 fn is_within_depth(value: &Value, depth: usize) -> bool {
     match value {
-        Value::Array(items) => {
-            depth > 0 && items.iter().all(|item| is_within_depth(item, depth - 1))
-        }
-        Value::Object(fields) => {
-            depth > 0 && fields.values().all(|item| is_within_depth(item, depth - 1))
-        }
+        Value::Array(_) | Value::Object(_) if depth == 0 => false,
+        Value::Array(items) => items.iter().all(|item| is_within_depth(item, depth - 1)),
+        Value::Object(fields) => fields.values().all(|item| is_within_depth(item, depth - 1)),
         _ => true,
     }
 }

@@ -15,7 +15,6 @@ use super::reminder::{ReminderInput, ReminderLead};
 use super::role::Role;
 use super::{locale, metadata, personal_message, redirect_url};
 
-/// Most items of a bulk request.
 pub const ITEMS_MAX: usize = 10_000;
 
 /// An item as a caller sends it. It is not `Debug`, because it contains an address and a personal message.
@@ -27,9 +26,8 @@ pub struct ItemInput {
     /// Empty for the inviter of the request.
     pub inviter_user_id: String,
     pub redirect_url: String,
-    /// `None` if the caller sent something that is not JSON.
+    /// `None` if the caller sent something that is not JSON, as is `private_metadata`.
     pub public_metadata: Option<Map<String, Value>>,
-    /// `None` if the caller sent something that is not JSON.
     pub private_metadata: Option<Map<String, Value>>,
     pub expiry: Expiry,
     pub notify: bool,
@@ -41,7 +39,6 @@ pub struct ItemInput {
     pub reminder_lead: ReminderInput,
 }
 
-/// A valid item.
 #[derive(Clone)]
 pub struct NewInvitation {
     /// The position of the item in the request.
@@ -51,9 +48,8 @@ pub struct NewInvitation {
     pub inviter_user_id: UserId,
     /// Empty for none.
     pub redirect_url: String,
-    /// A JSON object as text.
+    /// A JSON object as text, as is `private_metadata`.
     pub public_metadata: Option<String>,
-    /// A JSON object as text.
     pub private_metadata: Option<String>,
     pub expires_at: OffsetDateTime,
     pub notify: bool,
@@ -112,23 +108,23 @@ impl ItemDraft {
     ) -> Self {
         let mut violations = Violations::default();
         let email = violations.check("email", EmailAddress::parse(&input.email));
-        if let Some(address) = &email
-            && !is_domain_allowed(address, organization)
-        {
+        let is_allowed = |address| is_domain_allowed(address, organization);
+        if !email.as_ref().is_none_or(is_allowed) {
             violations.add("email", Reason::DomainNotAllowed);
         }
         let role = parse_role(&input.role, organization).ok_or(Reason::RoleUnknown);
         let role = violations.check("role", role);
         let inviter_user_id = parse_inviter(&input.inviter_user_id, default_inviter);
         let inviter_user_id = violations.check("inviter_user_id", inviter_user_id);
-        let redirect_url = parse_redirect_url(&input.redirect_url, organization);
-        let redirect_url = violations.check("redirect_url", redirect_url);
-        let public_metadata = metadata::parse_input(input.public_metadata.clone());
+        let redirect_url = violations.check_optional("redirect_url", &input.redirect_url, |url| {
+            redirect_url::parse(url, &organization.redirect_origins)
+        });
+        let public_metadata = metadata::parse(input.public_metadata.clone());
         let public_metadata = violations.check("public_metadata", public_metadata);
-        let private_metadata = metadata::parse_input(input.private_metadata.clone());
+        let private_metadata = metadata::parse(input.private_metadata.clone());
         let private_metadata = violations.check("private_metadata", private_metadata);
         let expires_at = violations.check(input.expiry.field(), input.expiry.resolve(now));
-        let locale = violations.check("locale", locale::parse_optional(&input.locale));
+        let locale = violations.check_optional("locale", &input.locale, locale::parse);
         let message = violations.check("message", personal_message::parse(&input.message));
         let accept_policy = input.accept_policy.ok_or(Reason::FieldInvalid);
         let accept_policy = violations.check("accept_policy", accept_policy);
@@ -152,12 +148,10 @@ impl ItemDraft {
         }
     }
 
-    /// The address, if it is valid.
     pub const fn email(&self) -> Option<&EmailAddress> {
         self.email.as_ref()
     }
 
-    /// The inviter, if the id is valid.
     pub const fn inviter_user_id(&self) -> Option<&UserId> {
         self.inviter_user_id.as_ref()
     }
@@ -172,43 +166,41 @@ impl ItemDraft {
         inviters: &HashMap<String, Inviter>,
     ) -> Result<NewInvitation, Vec<Violation>> {
         self.check_inviter(inviters);
-        match (self.email, self.role, self.inviter_user_id) {
-            (Some(email), Some(role), Some(inviter_user_id)) if self.violations.is_empty() => {
-                Ok(NewInvitation {
-                    index: self.index,
-                    email,
-                    role,
-                    inviter_user_id,
-                    redirect_url: self.redirect_url,
-                    public_metadata: self.public_metadata,
-                    private_metadata: self.private_metadata,
-                    expires_at: self.expires_at,
-                    notify: self.notify,
-                    locale: self.locale,
-                    message: self.message,
-                    accept_policy: self.accept_policy,
-                    reminder_lead: self.reminder_lead,
-                })
-            }
-            _ => Err(self.violations.into_vec()),
-        }
+        let required = self.email.zip(self.role).zip(self.inviter_user_id);
+        let item = required.map(|((email, role), inviter_user_id)| NewInvitation {
+            index: self.index,
+            email,
+            role,
+            inviter_user_id,
+            redirect_url: self.redirect_url,
+            public_metadata: self.public_metadata,
+            private_metadata: self.private_metadata,
+            expires_at: self.expires_at,
+            notify: self.notify,
+            locale: self.locale,
+            message: self.message,
+            accept_policy: self.accept_policy,
+            reminder_lead: self.reminder_lead,
+        });
+        self.violations.into_result(item)
     }
 
     fn check_inviter(&mut self, inviters: &HashMap<String, Inviter>) {
         let Some(user_id) = &self.inviter_user_id else {
             return;
         };
-        let inviter = inviters.get(user_id.as_str());
-        let is_admin = inviter.is_some_and(|inviter| inviter.is_admin);
-        if inviter.is_none() {
-            self.violations
-                .add("inviter_user_id", Reason::InviterNotFound);
-        } else if !is_admin {
-            self.violations
-                .add("inviter_user_id", Reason::InviterNotAdmin);
+        let is_admin = inviters.get(user_id.as_str()).map(|it| it.is_admin);
+        let obstacle = match is_admin {
+            None => Some(Reason::InviterNotFound),
+            Some(false) => Some(Reason::InviterNotAdmin),
+            Some(true) => None,
+        };
+        if let Some(reason) = obstacle {
+            self.violations.add("inviter_user_id", reason);
         }
-        let is_grantable = |role: &Role| role.is_grantable_by(is_admin);
-        if !self.role.as_ref().is_none_or(is_grantable) {
+        let is_admin = is_admin.unwrap_or_default();
+        let is_refused = |role: &Role| !role.is_grantable_by(is_admin);
+        if self.role.as_ref().is_some_and(is_refused) {
             self.violations.add("role", Reason::RoleNotGrantable);
         }
     }
@@ -220,38 +212,22 @@ fn is_domain_allowed(address: &EmailAddress, organization: &Organization) -> boo
 }
 
 fn parse_role(input: &str, organization: &Organization) -> Option<Role> {
-    let name = if input.is_empty() {
-        &organization.default_role
-    } else {
-        input
+    let name = match input {
+        "" => &organization.default_role,
+        name => name,
     };
-    let role = Role::parse(name)?;
-    organization
-        .roles
-        .iter()
-        .any(|known| known == role.as_str())
-        .then_some(role)
+    Role::parse(name).filter(|_| organization.roles.iter().any(|known| known == name))
 }
 
 fn parse_inviter(input: &str, default_inviter: &str) -> Result<UserId, Reason> {
-    let inviter = if input.is_empty() {
-        default_inviter
-    } else {
-        input
+    let inviter = match input {
+        "" => default_inviter,
+        inviter => inviter,
     };
-    UserId::parse(inviter).ok_or(if inviter.is_empty() {
-        Reason::FieldRequired
-    } else {
-        Reason::InviterNotFound
+    UserId::parse(inviter).ok_or(match inviter {
+        "" => Reason::FieldRequired,
+        _ => Reason::InviterNotFound,
     })
-}
-
-fn parse_redirect_url(input: &str, organization: &Organization) -> Result<String, Reason> {
-    if input.is_empty() {
-        Ok(String::new())
-    } else {
-        redirect_url::parse(input, &organization.redirect_origins)
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Organizations: the settings that govern their invitations.
 
 use super::brand::Brand;
-use super::ids::{OrganizationId, missing_or_malformed};
+use super::ids::OrganizationId;
 use super::reason::{Reason, Violation, Violations};
 use super::reminder::{ReminderInput, ReminderLead};
 use super::role::Role;
@@ -14,7 +14,6 @@ pub const LIST_ENTRIES_MAX: usize = 100;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Organization {
     pub id: OrganizationId,
-    /// A name that emails may show.
     pub name: String,
     /// Always contains `admin`.
     pub roles: Vec<String>,
@@ -52,19 +51,16 @@ pub struct OrganizationInput {
 }
 
 impl OrganizationInput {
-    /// Checks every field and reports every violation.
     pub fn parse(&self) -> Result<Organization, Vec<Violation>> {
         let mut violations = Violations::default();
-        let id = OrganizationId::parse(&self.id).ok_or_else(|| missing_or_malformed(&self.id));
-        let id = violations.check("id", id);
+        let id = violations.check_id("id", &self.id, OrganizationId::parse);
         let name = violations.check("name", display_name::parse(&self.name));
         let roles = violations
             .check("roles", parse_roles(&self.roles))
             .unwrap_or_default();
-        let default_role = if self.default_role.is_empty() {
-            Role::MEMBER
-        } else {
-            &self.default_role
+        let default_role = match self.default_role.as_str() {
+            "" => Role::MEMBER,
+            role => role,
         };
         if !roles.is_empty() && !roles.iter().any(|role| role == default_role) {
             violations.add("default_role", Reason::RoleUnknown);
@@ -76,27 +72,23 @@ impl OrganizationInput {
             violations.check("allowed_email_domains", allowed_email_domains);
         let redirect_origins = parse_list(&self.redirect_origins, redirect_url::parse_origin);
         let redirect_origins = violations.check("redirect_origins", redirect_origins);
-        let locale = violations.check("locale", locale::parse_optional(&self.locale));
+        let locale = violations.check_optional("locale", &self.locale, locale::parse);
         let reminder_lead = self.reminder_lead.resolve(ReminderLead::NEVER);
         let reminder_lead = violations.check("reminder_lead", reminder_lead);
         let brand = Brand::parse(&self.logo_url, &self.brand_color, &self.support_email)
             .map_err(|found| violations.extend(found));
-
-        match id {
-            Some(id) if violations.is_empty() => Ok(Organization {
-                id,
-                name: name.unwrap_or_default(),
-                roles,
-                default_role: default_role.to_owned(),
-                allowed_email_domains: allowed_email_domains.unwrap_or_default(),
-                redirect_origins: redirect_origins.unwrap_or_default(),
-                locale: locale.unwrap_or_default(),
-                recheck_inviter: self.recheck_inviter,
-                brand: brand.unwrap_or_default(),
-                reminder_lead: reminder_lead.unwrap_or_default(),
-            }),
-            _ => Err(violations.into_vec()),
-        }
+        violations.into_result(id.map(|id| Organization {
+            id,
+            name: name.unwrap_or_default(),
+            roles,
+            default_role: default_role.to_owned(),
+            allowed_email_domains: allowed_email_domains.unwrap_or_default(),
+            redirect_origins: redirect_origins.unwrap_or_default(),
+            locale: locale.unwrap_or_default(),
+            recheck_inviter: self.recheck_inviter,
+            brand: brand.unwrap_or_default(),
+            reminder_lead: reminder_lead.unwrap_or_default(),
+        }))
     }
 }
 
@@ -109,9 +101,9 @@ fn parse_roles(input: &[String]) -> Result<Vec<String>, Reason> {
         return Err(Reason::FieldInvalid);
     }
     for role in input {
-        let role = Role::parse(role).ok_or(Reason::RoleUnknown)?.into_string();
-        if !roles.contains(&role) {
-            roles.push(role);
+        Role::parse(role).ok_or(Reason::RoleUnknown)?;
+        if !roles.contains(role) {
+            roles.push(role.clone());
         }
     }
     Ok(roles)

@@ -3,6 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use subtle::ConstantTimeEq as _;
 
 use super::keyring::{Keyring, Purpose};
 use super::reason::Reason;
@@ -11,30 +12,20 @@ const MAC_BYTES: usize = 16;
 
 /// Makes the token of a cursor. `list` identifies the list and its filter.
 pub fn seal(keyring: &Keyring, list: &[u8], cursor: &[u8]) -> String {
-    let mut token = mac(keyring, keyring.active(), list, cursor)
-        .unwrap_or_default()
-        .to_vec();
-    token.extend_from_slice(cursor);
-    URL_SAFE_NO_PAD.encode(token)
+    let mac = mac(keyring, keyring.active(), list, cursor).unwrap_or_default();
+    URL_SAFE_NO_PAD.encode([mac.as_slice(), cursor].concat())
 }
 
 /// Returns the cursor of a token that was made for this list, with any key of the keyring.
 pub fn open(keyring: &Keyring, list: &[u8], token: &str) -> Result<Vec<u8>, Reason> {
-    let bytes = URL_SAFE_NO_PAD
-        .decode(token)
-        .map_err(|_| Reason::PageTokenInvalid)?;
-    let (claimed, cursor) = bytes
-        .split_at_checked(MAC_BYTES)
-        .ok_or(Reason::PageTokenInvalid)?;
-    let is_genuine = keyring
-        .key_ids()
-        .filter_map(|kid| mac(keyring, kid, list, cursor))
-        .any(|expected| bool::from(subtle::ConstantTimeEq::ct_eq(expected.as_slice(), claimed)));
-    if is_genuine {
-        Ok(cursor.to_vec())
-    } else {
-        Err(Reason::PageTokenInvalid)
-    }
+    let bytes = URL_SAFE_NO_PAD.decode(token).unwrap_or_default();
+    let parts = bytes.split_at_checked(MAC_BYTES);
+    let (claimed, cursor) = parts.ok_or(Reason::PageTokenInvalid)?;
+    let key_ids = keyring.key_ids();
+    let mut macs = key_ids.filter_map(|kid| mac(keyring, kid, list, cursor));
+    let is_genuine = macs.any(|expected| bool::from(expected.as_slice().ct_eq(claimed)));
+    let cursor = is_genuine.then(|| cursor.to_vec());
+    cursor.ok_or(Reason::PageTokenInvalid)
 }
 
 fn mac(keyring: &Keyring, kid: u8, list: &[u8], cursor: &[u8]) -> Option<[u8; MAC_BYTES]> {

@@ -18,11 +18,9 @@ pub fn parse(input: &str) -> Result<String, Reason> {
     let text = input.replace("\r\n", "\n");
     let message = text.trim();
     let is_too_long = message.chars().count() > MESSAGE_CHARACTERS_MAX;
-    let has_hidden = message
-        .chars()
-        .any(|character| is_hidden(character) && !matches!(character, '\n' | '\t'));
+    let is_refused = |character| is_hidden(character) && !matches!(character, '\n' | '\t');
     let has_link = contains_link(message) || contains_page_address(message);
-    if is_too_long || has_hidden || has_link {
+    if is_too_long || message.chars().any(is_refused) || has_link {
         return Err(Reason::MessageInvalid);
     }
     Ok(message.to_owned())

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use time::{Date, OffsetDateTime, Time};
 
-/// Pending invitations of an organization: as many as one call can create. More pending invitations than that mean that
-/// the invited people do not answer.
+use super::named_enum::named_enum;
+
+/// Pending invitations of an organization: as many as one call can create. With more, the invited people do not answer.
 pub const ORGANIZATION_PENDING_DEFAULT: u32 = 10_000;
 /// Invitations of an organization in a day: two calls of the largest size.
 pub const ORGANIZATION_DAILY_DEFAULT: u32 = 20_000;
@@ -16,22 +17,18 @@ pub const ORGANIZATION_DAILY_DEFAULT: u32 = 20_000;
 pub const ADDRESS_DAILY_DEFAULT: u32 = 10;
 /// Resends of an invitation within [`RESENDS_WINDOW`]: for a lost email, one in the spam folder, and one to spare.
 pub const INVITATION_RESENDS_DEFAULT: u32 = 3;
-/// The time in which resends of an invitation are counted.
 pub const RESENDS_WINDOW: Duration = Duration::from_hours(24);
-/// When to retry if an organization has too many pending invitations. Nobody can predict when people answer, and a
-/// retry each hour does no harm.
+/// When to retry if an organization has too many pending invitations. Nobody can predict when people answer.
 const PENDING_RETRY_HINT: Duration = Duration::from_hours(1);
 
 /// The configured limits; `None` for no limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QuotaLimits {
-    /// Pending invitations of an organization.
     pub organization_pending: Option<u32>,
     /// Invitations that an organization creates or resends in a UTC day.
     pub organization_daily: Option<u32>,
     /// Emails to one address in a UTC day, over all organizations.
     pub address_daily: Option<u32>,
-    /// Resends of one invitation within [`RESENDS_WINDOW`].
     pub invitation_resends: Option<u32>,
     /// Shortest time between two emails of one invitation.
     pub invitation_pause: Option<Duration>,
@@ -73,10 +70,8 @@ impl QuotaLimits {
         }
         let limit = self.invitation_resends?;
         // A resend is possible once this one is older than the window.
-        let oldest = limit
-            .checked_sub(1)
-            .and_then(|index| usize::try_from(index).ok())?;
-        let oldest = sent.resent_at.get(oldest)?;
+        let index = usize::try_from(limit.checked_sub(1)?).ok()?;
+        let oldest = sent.resent_at.get(index)?;
         Some(ExceededQuota {
             quota: Quota::InvitationResends,
             limit: u64::from(limit),
@@ -84,7 +79,6 @@ impl QuotaLimits {
         })
     }
 
-    /// Describes an exceeded quota, with its limit and when to retry.
     pub fn exceeded(&self, quota: Quota, now: OffsetDateTime) -> ExceededQuota {
         let limit = match quota {
             Quota::OrganizationPending => self.organization_pending,
@@ -93,9 +87,11 @@ impl QuotaLimits {
             Quota::InvitationResends => self.invitation_resends,
             Quota::InvitationPause => None,
         };
+        let tomorrow = day(now).next_day().unwrap_or(Date::MAX);
+        let tomorrow = tomorrow.with_time(Time::MIDNIGHT).assume_utc();
         let retry_after = match quota {
             Quota::OrganizationPending => PENDING_RETRY_HINT,
-            _ => until_tomorrow(now),
+            _ => (tomorrow - now).unsigned_abs(),
         };
         ExceededQuota {
             quota,
@@ -113,41 +109,18 @@ pub struct RecentMails {
     pub resent_at: Vec<OffsetDateTime>,
 }
 
-/// The quotas, each documented at its field of [`QuotaLimits`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Quota {
-    OrganizationPending,
-    OrganizationDaily,
-    AddressDaily,
-    InvitationResends,
-    InvitationPause,
+named_enum! {
+    /// The quotas, each documented at its field of [`QuotaLimits`]. The protocol and stored responses have these names.
+    pub enum Quota {
+        OrganizationPending = "organization_pending",
+        OrganizationDaily = "organization_daily",
+        AddressDaily = "address_daily",
+        InvitationResends = "invitation_resends",
+        InvitationPause = "invitation_pause",
+    }
 }
 
 impl Quota {
-    const ALL: [Self; 5] = [
-        Self::OrganizationPending,
-        Self::OrganizationDaily,
-        Self::AddressDaily,
-        Self::InvitationResends,
-        Self::InvitationPause,
-    ];
-
-    /// The name in the protocol and in stored responses.
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::OrganizationPending => "organization_pending",
-            Self::OrganizationDaily => "organization_daily",
-            Self::AddressDaily => "address_daily",
-            Self::InvitationResends => "invitation_resends",
-            Self::InvitationPause => "invitation_pause",
-        }
-    }
-
-    pub fn from_code(code: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|quota| quota.code() == code)
-    }
-
-    /// What kind of thing has the quota.
     pub const fn subject(self) -> &'static str {
         match self {
             Self::OrganizationPending | Self::OrganizationDaily => "organization",
@@ -185,13 +158,8 @@ pub struct ExceededQuota {
 
 impl ExceededQuota {
     /// [`Self::retry_after`] in whole seconds, rounded up.
-    pub const fn retry_after_seconds(&self) -> u64 {
-        let seconds = self.retry_after.as_secs();
-        if self.retry_after.subsec_nanos() > 0 {
-            seconds + 1
-        } else {
-            seconds
-        }
+    pub fn retry_after_seconds(&self) -> u64 {
+        self.retry_after.as_secs() + u64::from(self.retry_after.subsec_nanos() > 0)
     }
 }
 
@@ -216,16 +184,10 @@ pub struct QuotaAllowance {
 }
 
 impl QuotaAllowance {
-    /// Subtracts the needs of one item. Subtracts nothing if one of them is exceeded.
-    ///
-    /// # Errors
-    ///
-    /// The exceeded quota.
+    /// Subtracts the needs of one item. If one of them is exceeded, subtracts nothing and returns the exceeded quota.
     pub fn reserve(&mut self, request: &QuotaRequest) -> Result<(), Quota> {
-        if request
-            .address
-            .is_some_and(|address| self.full.contains(&address))
-        {
+        let is_full = |address| self.full.contains(&address);
+        if request.address.is_some_and(is_full) {
             return Err(Quota::AddressDaily);
         }
         if self.daily == Some(0) {
@@ -242,14 +204,8 @@ impl QuotaAllowance {
     }
 }
 
-/// The UTC day of a time.
 pub fn day(now: OffsetDateTime) -> Date {
     now.to_offset(time::UtcOffset::UTC).date()
-}
-
-fn until_tomorrow(now: OffsetDateTime) -> Duration {
-    let tomorrow = day(now).next_day().unwrap_or(Date::MAX);
-    (tomorrow.with_time(Time::MIDNIGHT).assume_utc() - now).unsigned_abs()
 }
 
 #[cfg(test)]
@@ -333,7 +289,7 @@ mod tests {
     #[test]
     fn every_quota_is_found_by_its_code() {
         for quota in Quota::ALL {
-            assert_eq!(Quota::from_code(quota.code()), Some(quota));
+            assert_eq!(Quota::from_name(quota.as_str()), Some(quota));
         }
     }
 }

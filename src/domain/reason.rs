@@ -10,7 +10,6 @@ pub const DOMAIN: &str = "invitation.v1";
 pub enum ErrorKind {
     Invalid,
     Unauthenticated,
-    /// The caller has no permission.
     Denied,
     NotFound,
     Exists,
@@ -52,25 +51,43 @@ impl Violations {
         self.0.push(Violation::new(field, reason));
     }
 
+    /// As [`Self::check`], for a field that may be empty.
+    pub(super) fn check_optional<T>(
+        &mut self,
+        field: &str,
+        input: &str,
+        parse: impl FnOnce(&str) -> Result<T, Reason>,
+    ) -> Option<T> {
+        let value = (!input.is_empty()).then(|| parse(input))?;
+        self.check(field, value)
+    }
+
+    /// As [`Self::check`], for a required identifier.
+    pub(super) fn check_id<T>(
+        &mut self,
+        field: &str,
+        input: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let reason = match input {
+            "" => Reason::FieldRequired,
+            _ => Reason::FieldInvalid,
+        };
+        self.check(field, parse(input).ok_or(reason))
+    }
+
     pub(super) fn extend(&mut self, violations: Vec<Violation>) {
         self.0.extend(violations);
     }
 
     /// Returns the checked value of a field. Records a violation and returns `None` if the check failed.
-    pub(super) fn check<T>(
-        &mut self,
-        field: &str,
-        result: Result<T, impl Into<Reason>>,
-    ) -> Option<T> {
-        result.map_err(|error| self.add(field, error.into())).ok()
+    pub(super) fn check<T>(&mut self, field: &str, result: Result<T, Reason>) -> Option<T> {
+        result.map_err(|reason| self.add(field, reason)).ok()
     }
 
-    pub(super) const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    pub(super) fn into_vec(self) -> Vec<Violation> {
-        self.0
+    /// Returns the message if all of its fields are valid. `None` has at least one violation.
+    pub(super) fn into_result<T>(self, message: Option<T>) -> Result<T, Vec<Violation>> {
+        message.filter(|_| self.0.is_empty()).ok_or(self.0)
     }
 }
 
@@ -81,7 +98,7 @@ macro_rules! reasons {
         pub enum Reason { $($variant,)* }
 
         impl Reason {
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+            pub const ALL: [Self; [$($code),*].len()] = [$(Self::$variant,)*];
 
             /// The name in the protocol, such as `EMAIL_INVALID`.
             pub const fn code(self) -> &'static str {
@@ -166,9 +183,6 @@ reasons! {
 
 impl Reason {
     pub fn from_code(code: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|reason| reason.code() == code)
+        Self::ALL.into_iter().find(|reason| reason.code() == code)
     }
 }

@@ -3,8 +3,8 @@
 
 use url::Url;
 
+use super::public_url::is_secure;
 use super::reason::Reason;
-use super::secure_url::is_secure;
 
 pub const REDIRECT_URL_BYTES_MAX: usize = 2_048;
 
@@ -12,32 +12,23 @@ pub const REDIRECT_URL_BYTES_MAX: usize = 2_048;
 /// origin that is equal to one of `origins`.
 pub fn parse(input: &str, origins: &[String]) -> Result<String, Reason> {
     let url = parse_web_url(input).ok_or(Reason::RedirectUrlInvalid)?;
-    let origin = url.origin().ascii_serialization();
-    if origins.contains(&origin) {
-        Ok(url.into())
-    } else {
-        Err(Reason::RedirectUrlInvalid)
-    }
+    let is_listed = origins.contains(&url.origin().ascii_serialization());
+    let url = is_listed.then(|| url.into());
+    url.ok_or(Reason::RedirectUrlInvalid)
 }
 
 /// Checks an origin of an organization's list and converts it to canonical form, such as `https://app.example.com`.
 pub fn parse_origin(input: &str) -> Result<String, Reason> {
     let url = parse_web_url(input).ok_or(Reason::FieldInvalid)?;
     let is_origin = url.path() == "/" && url.query().is_none() && url.fragment().is_none();
-    if is_origin {
-        Ok(url.origin().ascii_serialization())
-    } else {
-        Err(Reason::FieldInvalid)
-    }
+    let origin = is_origin.then(|| url.origin().ascii_serialization());
+    origin.ok_or(Reason::FieldInvalid)
 }
 
 fn parse_web_url(input: &str) -> Option<Url> {
     // The URL standard drops tabs and line feeds and reads a backslash as a slash, but other parsers do not.
-    let is_plain = input.len() <= REDIRECT_URL_BYTES_MAX
-        && input
-            .bytes()
-            .all(|byte| byte.is_ascii_graphic() && byte != b'\\');
-    if !is_plain {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'\\';
+    if input.len() > REDIRECT_URL_BYTES_MAX || !input.bytes().all(is_plain) {
         return None;
     }
     let url = Url::parse(input).ok()?;

@@ -15,7 +15,6 @@ pub enum ReminderInput {
     #[default]
     Unset,
     Lead(Duration),
-    /// A value that is not a duration.
     Malformed,
 }
 
@@ -39,12 +38,10 @@ impl ReminderLead {
 
     /// Checks a lead: zero, or from [`LEAD_MIN`] to [`LEAD_MAX`].
     pub fn parse(lead: Duration) -> Result<Self, Reason> {
-        if !lead.is_zero() && !(LEAD_MIN..=LEAD_MAX).contains(&lead) {
-            return Err(Reason::FieldInvalid);
-        }
-        i32::try_from(lead.whole_seconds())
-            .map(Self)
-            .map_err(|_| Reason::FieldInvalid)
+        let is_allowed = lead.is_zero() || (LEAD_MIN..=LEAD_MAX).contains(&lead);
+        let seconds = i32::try_from(lead.whole_seconds()).ok();
+        let lead = seconds.filter(|_| is_allowed).map(Self);
+        lead.ok_or(Reason::FieldInvalid)
     }
 
     pub const fn from_seconds(seconds: i32) -> Self {

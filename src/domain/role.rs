@@ -15,33 +15,21 @@ impl Role {
     /// The default role of an organization that sets none.
     pub const MEMBER: &'static str = "member";
 
-    /// Returns `None` if the name is invalid.
     pub fn parse(input: &str) -> Option<Self> {
-        let is_allowed = |byte: u8| {
-            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_:.-".contains(&byte)
-        };
-        let is_role =
-            !input.is_empty() && input.len() <= ROLE_BYTES_MAX && input.bytes().all(is_allowed);
-        is_role.then(|| Self(input.to_owned()))
+        let is_allowed =
+            |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b':' | b'.' | b'-');
+        let is_short = (1..=ROLE_BYTES_MAX).contains(&input.len());
+        (is_short && input.bytes().all(is_allowed)).then(|| Self(input.to_owned()))
     }
 
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    pub fn into_string(self) -> String {
-        self.0
-    }
-
     /// Whether an inviter may grant the role. An admin may grant every role but `owner`, which only the directory sets.
     /// An inviter who is not an admin may not grant `admin`.
     pub fn is_grantable_by(&self, is_admin: bool) -> bool {
-        self.0 != Self::OWNER && (is_admin || !self.is_admin())
-    }
-
-    /// Whether members with this role may invite.
-    pub fn is_admin(&self) -> bool {
-        self.0 == Self::ADMIN
+        self.0 != Self::OWNER && (is_admin || self.0 != Self::ADMIN)
     }
 }
 

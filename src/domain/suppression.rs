@@ -14,15 +14,13 @@ pub const HARD_BOUNCE_DURATION: Duration = Duration::days(180);
 pub const EVERY_ORGANIZATION: &str = "";
 
 named_enum! {
-    /// Why an address is suppressed, the weakest reason first. A wish of the reader is stronger than an entry of an
-    /// operator or a report of a mail server.
+    /// Why an address is suppressed, the weakest reason first: a report of a mail server, an entry of an operator, then
+    /// wishes of the reader.
     ///
     /// Of two suppressions of one address the one that ends later stays. If both end together, the one with the
     /// stronger reason stays. So reports may arrive in any order.
     pub enum SuppressionReason {
-        /// The mailbox does not exist.
         HardBounce = "hard_bounce",
-        /// An operator added the address.
         Manual = "manual",
         /// The reader declined an invitation and wants no other from this organization.
         Declined = "declined",
@@ -36,19 +34,13 @@ named_enum! {
 impl SuppressionReason {
     /// When a suppression that begins now ends. Returns `None` if it stays until somebody removes it.
     pub fn ends_at(self, now: OffsetDateTime) -> Option<OffsetDateTime> {
-        match self {
-            Self::HardBounce => Some(now + HARD_BOUNCE_DURATION),
-            Self::Manual | Self::Declined | Self::Unsubscribed | Self::Complaint => None,
-        }
+        (self == Self::HardBounce).then(|| now + HARD_BOUNCE_DURATION)
     }
 
     /// Whether the reason stops an invitation with an email (`is_mailed`) or without one. A mailbox that does not exist
     /// matters only if an email is sent. Every other reason is a wish not to be invited.
     pub const fn stops(self, is_mailed: bool) -> bool {
-        match self {
-            Self::HardBounce => is_mailed,
-            Self::Manual | Self::Declined | Self::Unsubscribed | Self::Complaint => true,
-        }
+        is_mailed || !matches!(self, Self::HardBounce)
     }
 }
 
@@ -62,9 +54,8 @@ pub struct SuppressionKey {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Suppression {
-    /// Empty if the suppression applies to all organizations.
+    /// Empty for all organizations.
     pub organization_id: String,
-    /// The [`AddressTag`](super::address_tag::AddressTag) of the address.
     pub tag: [u8; TAG_BYTES],
     pub reason: SuppressionReason,
     /// When the suppression was added or last confirmed.

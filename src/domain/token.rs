@@ -5,9 +5,6 @@
 //!        ‖ SHA-256(email_normalized)
 //! token  "inv1_" ‖ base64url-nopad( 0x01 ‖ kid[1] ‖ id[16] ‖ HMAC-SHA256(K[kid], msg)[32] )
 //! ```
-//!
-//! A token names the row and the key to check it with. The organization, the address and the role are taken from the
-//! row.
 
 use std::fmt;
 
@@ -30,7 +27,7 @@ const MAC_BYTES: usize = 32;
 const PAYLOAD_BYTES: usize = 2 + 16 + MAC_BYTES;
 
 /// The parts of a row to which a token is bound. After a change of any part all older tokens are invalid.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct TokenSubject<'a> {
     pub organization_id: &'a str,
     pub invitation_id: Uuid,
@@ -50,10 +47,6 @@ pub struct Token {
     mac: [u8; MAC_BYTES],
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the token is malformed")]
-pub struct TokenParseError;
-
 impl Token {
     /// Derives the token of a subject. Returns `None` if the keyring has no key `kid`.
     pub fn derive(ring: &Keyring, kid: u8, subject: &TokenSubject<'_>) -> Option<Self> {
@@ -66,22 +59,20 @@ impl Token {
     }
 
     /// Parses a token: exact length, prefix and canonical base64url. It may still be forged.
-    pub fn parse(text: &str) -> Result<Self, TokenParseError> {
+    pub fn parse(text: &str) -> Option<Self> {
         if text.len() != TOKEN_CHARACTERS {
-            return Err(TokenParseError);
+            return None;
         }
-        let encoded = text.strip_prefix(PREFIX).ok_or(TokenParseError)?;
-        let payload = URL_SAFE_NO_PAD
-            .decode(encoded)
-            .map_err(|_| TokenParseError)?;
-        let payload: [u8; PAYLOAD_BYTES] = payload.try_into().map_err(|_| TokenParseError)?;
-        let token = Self::from_payload(&payload);
+        let payload = URL_SAFE_NO_PAD.decode(text.strip_prefix(PREFIX)?).ok()?;
+        let payload: [u8; PAYLOAD_BYTES] = payload.try_into().ok()?;
+        let token = Self {
+            version: payload[0],
+            kid: payload[1],
+            invitation_id: Uuid::from_slice(&payload[2..18]).expect("16 bytes"),
+            mac: payload[18..].try_into().expect("32 bytes"),
+        };
         // Trailing bits that decode to nothing would allow several spellings of one token.
-        if token.reveal() == text {
-            Ok(token)
-        } else {
-            Err(TokenParseError)
-        }
+        (token.reveal() == text).then_some(token)
     }
 
     pub const fn invitation_id(&self) -> Uuid {
@@ -92,49 +83,24 @@ impl Token {
     pub fn matches(&self, ring: &Keyring, row_kid: u8, subject: &TokenSubject<'_>) -> bool {
         let key = ring.derive(row_kid, Purpose::Accept);
         let expected = mac(&key.unwrap_or([0; KEY_BYTES]), subject);
+        let id = subject.invitation_id.as_bytes();
         let is_same = self.mac.ct_eq(&expected)
             & self.kid.ct_eq(&row_kid)
             & self.version.ct_eq(&VERSION)
-            & self
-                .invitation_id
-                .as_bytes()
-                .ct_eq(subject.invitation_id.as_bytes());
+            & self.invitation_id.as_bytes().ct_eq(id);
         bool::from(is_same) && key.is_some()
     }
 
     /// Does the same work as [`Token::matches`] for a row that does not exist, so that the duration reveals nothing.
     pub fn verify_dummy(&self, ring: &Keyring) {
-        let dummy = TokenSubject {
-            organization_id: "",
-            invitation_id: Uuid::nil(),
-            generation: 0,
-            nonce: [0; NONCE_BYTES],
-            email_normalized: "",
-        };
-        let _ = self.matches(ring, ring.active(), &dummy);
+        let _ = self.matches(ring, ring.active(), &TokenSubject::default());
     }
 
     /// The token as text. It is secret: only the email and callers with the scope `invitations:link` may contain it.
     pub fn reveal(&self) -> String {
-        let mut payload = [0; PAYLOAD_BYTES];
-        payload[0] = self.version;
-        payload[1] = self.kid;
-        payload[2..18].copy_from_slice(self.invitation_id.as_bytes());
-        payload[18..].copy_from_slice(&self.mac);
+        let id = self.invitation_id.as_bytes().as_slice();
+        let payload = [&[self.version, self.kid], id, &self.mac].concat();
         format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(payload))
-    }
-
-    fn from_payload(payload: &[u8; PAYLOAD_BYTES]) -> Self {
-        let mut id = [0; 16];
-        id.copy_from_slice(&payload[2..18]);
-        let mut mac = [0; MAC_BYTES];
-        mac.copy_from_slice(&payload[18..]);
-        Self {
-            version: payload[0],
-            kid: payload[1],
-            invitation_id: Uuid::from_bytes(id),
-            mac,
-        }
     }
 }
 

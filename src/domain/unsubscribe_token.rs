@@ -15,11 +15,9 @@ const MAC_BYTES: usize = 16;
 
 /// Makes the token of a tag. Returns `None` if the keyring lacks the tag's key.
 pub fn seal(keyring: &Keyring, tag: &AddressTag) -> Option<String> {
-    let mut bytes = vec![VERSION, tag.key_id];
-    bytes.extend_from_slice(&tag.bytes);
-    let mac: [u8; MAC_BYTES] = keyring.truncated_hmac(tag.key_id, Purpose::Unsubscribe, &bytes)?;
-    bytes.extend_from_slice(&mac);
-    Some(URL_SAFE_NO_PAD.encode(bytes))
+    let signed = [[VERSION, tag.key_id].as_slice(), &tag.bytes].concat();
+    let mac: [u8; MAC_BYTES] = keyring.truncated_hmac(tag.key_id, Purpose::Unsubscribe, &signed)?;
+    Some(URL_SAFE_NO_PAD.encode([signed.as_slice(), &mac].concat()))
 }
 
 /// Returns the tag of a genuine token.

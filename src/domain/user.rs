@@ -2,12 +2,12 @@
 
 use super::display_name;
 use super::email_address::EmailAddress;
-use super::ids::{UserId, missing_or_malformed};
+use super::ids::UserId;
 use super::reason::{Reason, Violation, Violations};
 
 pub const USER_EMAILS_MAX: usize = 20;
 
-/// A user. It is not `Debug`, because it contains addresses.
+/// It is not `Debug`, because it contains addresses.
 #[derive(Clone)]
 pub struct User {
     pub id: UserId,
@@ -26,14 +26,8 @@ impl User {
         [field_of_id, field_of_name, field_of_emails]: [&str; 3],
     ) -> Result<Self, Vec<Violation>> {
         let mut violations = Violations::default();
-        let parsed_id = UserId::parse(id).ok_or_else(|| missing_or_malformed(id));
-        let parsed_id = violations.check(field_of_id, parsed_id);
-        let name = if name.is_empty() {
-            String::new()
-        } else {
-            let name = violations.check(field_of_name, display_name::parse(name));
-            name.unwrap_or_default()
-        };
+        let id = violations.check_id(field_of_id, id, UserId::parse);
+        let name = violations.check_optional(field_of_name, name, display_name::parse);
         if emails.len() > USER_EMAILS_MAX {
             violations.add(field_of_emails, Reason::FieldInvalid);
         }
@@ -44,13 +38,10 @@ impl User {
                 emails_normalized.push(address.normalized().to_owned());
             }
         }
-        match parsed_id {
-            Some(id) if violations.is_empty() => Ok(Self {
-                id,
-                name,
-                emails_normalized,
-            }),
-            _ => Err(violations.into_vec()),
-        }
+        violations.into_result(id.map(|id| Self {
+            id,
+            name: name.unwrap_or_default(),
+            emails_normalized,
+        }))
     }
 }

@@ -63,7 +63,7 @@ fn exhausted(exceeded: &[ExceededQuota]) -> Status {
 
 pub(super) fn quota_facts(exceeded: &ExceededQuota) -> [(String, String); 3] {
     [
-        ("quota", exceeded.quota.code().to_owned()),
+        ("quota", exceeded.quota.as_str().to_owned()),
         ("limit", exceeded.limit.to_string()),
         (
             "retry_after_seconds",

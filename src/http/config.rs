@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::limits::HttpTimeouts;
 use super::webhooks::{PostmarkPassword, WebhookSecret};
 
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct HttpConfig {
     pub listen: SocketAddr,
     /// Whether the server has all routes, or only health checks.
@@ -18,4 +17,24 @@ pub struct HttpConfig {
     pub timeouts: HttpTimeouts,
     /// How long running requests may take to finish at shutdown.
     pub drain_timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct HttpTimeouts {
+    /// From the connection or the previous response to the whole head of a request. Closes idle connections.
+    pub head: Duration,
+    /// From the head of a request to its response.
+    pub request: Duration,
+    /// For all requests of one connection, so that no peer occupies a slot forever.
+    pub connection: Duration,
+}
+
+impl Default for HttpTimeouts {
+    fn default() -> Self {
+        Self {
+            head: Duration::from_secs(5),
+            request: Duration::from_secs(10),
+            connection: Duration::from_mins(1),
+        }
+    }
 }

@@ -1,7 +1,5 @@
 //! All limits of the HTTP port, with their reasons.
 
-use std::time::Duration;
-
 /// Largest body, in bytes. A report of a provider with the reply of a mail server has a few thousand.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Largest head of a request, in bytes: the request line and the headers.
@@ -18,23 +16,3 @@ pub const EVENT_ID_CHARS_MAX: usize = 200;
 pub const SIGNATURE_AGE_MAX: time::Duration = time::Duration::minutes(5);
 /// The delay before a retry that the server asks for while the database is unavailable.
 pub const RETRY_DELAY_SECONDS: u16 = 30;
-
-#[derive(Debug, Clone, Copy)]
-pub struct HttpTimeouts {
-    /// From the connection or the previous response to the whole head of a request. Closes idle connections.
-    pub head: Duration,
-    /// From the head of a request to its response.
-    pub request: Duration,
-    /// For all requests of one connection, so that no peer occupies a slot forever.
-    pub connection: Duration,
-}
-
-impl Default for HttpTimeouts {
-    fn default() -> Self {
-        Self {
-            head: Duration::from_secs(5),
-            request: Duration::from_secs(10),
-            connection: Duration::from_mins(1),
-        }
-    }
-}

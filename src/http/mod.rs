@@ -1,12 +1,11 @@
 //! The HTTP port, for clients that do not use gRPC.
 //!
-//! Readers of emails unsubscribe (`unsubscribe`), mail providers report deliveries (`webhooks`), and orchestrators
-//! probe the process (`health`). `server` applies the `limits` to connections and `router` to requests. The port is
-//! public, so every request needs a proof: a signed token, or the signature or the password of a provider. TLS is left
-//! to a proxy. This module knows no SQL, no store, no email and no gRPC.
+//! Readers of emails unsubscribe, mail providers report deliveries (`webhooks`), and orchestrators probe the process.
+//! `server` applies the `limits` to connections and `router` to requests. The port is public, so every request needs a
+//! proof: a signed token, or the signature or the password of a provider. TLS is left to a proxy. This module knows no
+//! SQL, no store, no email and no gRPC.
 
 mod config;
-mod health;
 pub mod limits;
 mod page;
 mod router;
@@ -15,9 +14,8 @@ mod state;
 mod unsubscribe;
 mod webhooks;
 
-pub use config::HttpConfig;
-pub use limits::HttpTimeouts;
+pub use config::{HttpConfig, HttpTimeouts};
 pub use server::HttpServer;
 #[cfg(feature = "fuzzing")]
 pub use webhooks::fuzzing;
-pub use webhooks::{PostmarkPassword, WebhookSecret, WebhookSecretError};
+pub use webhooks::{PostmarkPassword, WebhookSecret};

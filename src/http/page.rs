@@ -54,7 +54,6 @@ pub(super) fn missing() -> Response {
     )
 }
 
-/// The answer to a POST that is not a one-click unsubscribe.
 pub(super) fn incomplete() -> Response {
     page(
         StatusCode::BAD_REQUEST,
@@ -64,18 +63,15 @@ pub(super) fn incomplete() -> Response {
     )
 }
 
-/// The answer while the database is unavailable.
 pub(super) fn unavailable() -> Response {
-    let mut response = page(
+    let page = page(
         StatusCode::SERVICE_UNAVAILABLE,
         "Please try again in a minute",
         "Something is not working right now, and nothing was changed. We are sorry.",
         "",
     );
-    response
-        .headers_mut()
-        .insert(header::RETRY_AFTER, RETRY_DELAY_SECONDS.into());
-    response
+    let retry_after = HeaderValue::from(RETRY_DELAY_SECONDS);
+    ([(header::RETRY_AFTER, retry_after)], page).into_response()
 }
 
 fn page(status: StatusCode, title: &str, text: &str, form: &str) -> Response {
@@ -84,9 +80,6 @@ fn page(status: StatusCode, title: &str, text: &str, form: &str) -> Response {
         .replace("{{title}}", title)
         .replace("{{text}}", text)
         .replace("{{form}}", form);
-    let mut response = (status, Html(html)).into_response();
-    response
-        .headers_mut()
-        .insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
-    response
+    let policy = (header::CONTENT_SECURITY_POLICY, POLICY.clone());
+    (status, [policy], Html(html)).into_response()
 }

@@ -1,4 +1,4 @@
-//! The routes of the HTTP port, the timeout of a request and the headers of every response.
+//! The routes of the HTTP port, its health checks, the timeout of a request and the headers of every response.
 
 use std::sync::Arc;
 
@@ -6,19 +6,19 @@ use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 
-use super::config::HttpConfig;
-use super::limits::{BODY_BYTES_MAX, HttpTimeouts};
+use super::config::{HttpConfig, HttpTimeouts};
+use super::limits::BODY_BYTES_MAX;
 use super::state::HttpState;
 use super::webhooks::{postmark_webhook, resend_webhook};
-use super::{health, page, unsubscribe};
+use super::{page, unsubscribe};
 
 pub(super) fn router(config: HttpConfig, state: HttpState) -> Router {
     let mut router = Router::new()
-        .route("/healthz", get(health::is_alive))
-        .route("/readyz", get(health::is_ready));
+        .route("/healthz", get(is_alive))
+        .route("/readyz", get(is_ready));
     if config.serves_api {
         router = router.route(
             "/u/{token}",
@@ -47,16 +47,28 @@ pub(super) fn router(config: HttpConfig, state: HttpState) -> Router {
         .with_state(state)
 }
 
+/// The process is alive if it answers. A restart does not help while the database is down.
+async fn is_alive() -> &'static str {
+    "ok\n"
+}
+
+/// The same as the gRPC health.
+async fn is_ready(State(http): State<HttpState>) -> (StatusCode, &'static str) {
+    if *http.readiness.borrow() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
 /// Ends a request whose body does not arrive in time. A use case that has begun still completes.
 async fn end_in_time(
     State(timeouts): State<HttpTimeouts>,
     request: Request,
     next: Next,
-) -> Response {
-    match tokio::time::timeout(timeouts.request, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
-    }
+) -> Result<Response, StatusCode> {
+    let response = tokio::time::timeout(timeouts.request, next.run(request)).await;
+    response.map_err(|_| StatusCode::REQUEST_TIMEOUT)
 }
 
 async fn add_headers(request: Request, next: Next) -> Response {

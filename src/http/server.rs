@@ -16,10 +16,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::config::HttpConfig;
-use super::limits::{
-    CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, HttpTimeouts, PENDING_CONNECTIONS_MAX,
-};
+use super::config::{HttpConfig, HttpTimeouts};
+use super::limits::{CONNECTIONS_MAX, HEAD_BYTES_MAX, HEADERS_MAX, PENDING_CONNECTIONS_MAX};
 use super::router::router;
 use super::state::HttpState;
 use crate::clock::Clock;
@@ -27,7 +25,6 @@ use crate::connection_limiter::{ConnectionLimiter, PendingConnection};
 use crate::service::Service;
 use crate::shutdown::Tasks;
 
-/// A server that listens. [`HttpServer::run`] starts to serve.
 pub struct HttpServer {
     listener: TcpListener,
     router: Router,
@@ -64,14 +61,18 @@ impl HttpServer {
     /// Serves until `stopping` is cancelled, then lets running requests finish for at most the configured drain
     /// timeout.
     pub async fn run(self, stopping: CancellationToken) {
-        let connections = Tasks::new();
+        let connections = Tasks::default();
         let limiter = ConnectionLimiter::new(PENDING_CONNECTIONS_MAX, CONNECTIONS_MAX);
         loop {
             let (stream, pending) = tokio::select! {
                 () = stopping.cancelled() => break,
                 accepted = limiter.accept(&self.listener) => accepted,
             };
-            let admission = Arc::new(Admission::new(limiter.slots()));
+            let admission = Arc::new(Admission {
+                slots: limiter.slots(),
+                slot: OnceCell::new(),
+                is_admitted: CancellationToken::new(),
+            });
             let router = self.router.clone();
             let router = router.layer(from_fn_with_state(Arc::clone(&admission), admit));
             let stopping = connections.stopping().clone();
@@ -99,27 +100,13 @@ struct Admission {
     is_admitted: CancellationToken,
 }
 
-impl Admission {
-    fn new(slots: Arc<Semaphore>) -> Self {
-        Self {
-            slots,
-            slot: OnceCell::new(),
-            is_admitted: CancellationToken::new(),
-        }
-    }
-
-    async fn admit(&self) {
-        let acquire = || async {
-            let slot = Arc::clone(&self.slots).acquire_owned().await;
-            slot.expect("the semaphore is never closed")
-        };
-        self.slot.get_or_init(acquire).await;
-        self.is_admitted.cancel();
-    }
-}
-
 async fn admit(State(admission): State<Arc<Admission>>, request: Request, next: Next) -> Response {
-    admission.admit().await;
+    let acquire = || async {
+        let slot = Arc::clone(&admission.slots).acquire_owned().await;
+        slot.expect("the semaphore is never closed")
+    };
+    admission.slot.get_or_init(acquire).await;
+    admission.is_admitted.cancel();
     next.run(request).await
 }
 

@@ -1,8 +1,7 @@
 //! One-click unsubscribe (RFC 8058): each email has a link with which only its reader can unsubscribe.
 //!
-//! Mail scanners follow links, so a GET changes nothing. Only a POST with the fields of RFC 8058 unsubscribes. It comes
-//! from a mail client, or from the form on the page. The token in the URL is the only credential; it appears in no log
-//! and in no page.
+//! Mail scanners follow links, so a GET changes nothing. Only a POST with the fields of RFC 8058, of a mail client or of
+//! the form on the page, unsubscribes. The token in the URL is the only credential; it appears in no log and no page.
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -18,7 +17,6 @@ const CALLER: &str = "http:unsubscribe";
 const FIELD: &[u8] = b"List-Unsubscribe";
 const VALUE: &[u8] = b"One-Click";
 
-/// Shows the confirmation page for a genuine token.
 pub(super) async fn show(State(http): State<HttpState>, Path(token): Path<String>) -> Response {
     if http.service.is_unsubscribe_token(&token) {
         page::question()
@@ -27,7 +25,6 @@ pub(super) async fn show(State(http): State<HttpState>, Path(token): Path<String
     }
 }
 
-/// Unsubscribes the address of a genuine token.
 pub(super) async fn confirm(
     State(http): State<HttpState>,
     Path(token): Path<String>,
@@ -39,11 +36,8 @@ pub(super) async fn confirm(
     if !is_one_click(&body) {
         return page::incomplete();
     }
-    match http
-        .service
-        .unsubscribe(&token, Actor::from_outside(CALLER))
-        .await
-    {
+    let actor = Actor::from_outside(CALLER);
+    match http.service.unsubscribe(&token, actor).await {
         Ok(true) => page::done(),
         Ok(false) => page::missing(),
         Err(error) => {

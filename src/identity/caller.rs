@@ -1,11 +1,11 @@
 //! Callers: a service that acts for users, or a user who acts for themselves.
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
 
+use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
-use crate::domain::access::Access;
+use crate::domain::actor::Access;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::UserId;
 use crate::domain::scope::Scope;
@@ -30,7 +30,6 @@ pub struct Caller {
 pub enum Principal {
     /// Acts for users by naming them.
     Service,
-    /// Acts for themselves.
     User(SignedInUser),
 }
 
@@ -45,7 +44,6 @@ pub struct SignedInUser {
 }
 
 impl Caller {
-    /// A service with a configured name.
     pub fn configured(name: String, scopes: Vec<Scope>, access: Access) -> Self {
         Self {
             label: name.clone(),
@@ -56,26 +54,22 @@ impl Caller {
         }
     }
 
-    /// A service that an issuer authenticated.
     pub fn service(issuer: &str, subject: &str, scopes: Vec<Scope>, access: Access) -> Self {
         Self {
-            name: format!("{issuer}:{subject}"),
             label: label(issuer, subject),
-            scopes,
-            access,
-            principal: Principal::Service,
+            ..Self::configured(format!("{issuer}:{subject}"), scopes, access)
         }
     }
 
     /// A user whom an issuer authenticated. Without scopes and organizations, so that code which does not check
     /// [`Caller::principal`] permits nothing.
     pub fn user(issuer: &str, user: SignedInUser) -> Self {
+        let access = Access::Only(BTreeSet::new());
+        let service = Self::service(issuer, user.id.as_str(), Vec::new(), access);
+        let principal = Principal::User(user);
         Self {
-            name: format!("{issuer}:{}", user.id),
-            label: label(issuer, user.id.as_str()),
-            scopes: Vec::new(),
-            access: Access::Only(BTreeSet::new()),
-            principal: Principal::User(user),
+            principal,
+            ..service
         }
     }
 
@@ -96,11 +90,8 @@ fn label(issuer: &str, subject: &str) -> String {
     if !subject.contains('@') {
         return format!("{issuer}:{subject}");
     }
-    let mut label = format!("{issuer}:~");
-    for byte in Sha256::digest(subject).iter().take(LABEL_HASH_BYTES) {
-        let _ = write!(label, "{byte:02x}");
-    }
-    label
+    let hash = HEXLOWER.encode(&Sha256::digest(subject)[..LABEL_HASH_BYTES]);
+    format!("{issuer}:~{hash}")
 }
 
 #[cfg(test)]

@@ -9,11 +9,13 @@ use http::header::AUTHORIZATION;
 use sha2::{Digest as _, Sha256};
 
 use super::caller::Caller;
+use super::claims;
 use super::entries::{CallerCredential, CallerEntry, IssuerEntry};
-use super::issuer::Issuer;
 use super::jwt::{JwtError, UnverifiedJwt};
+use super::key_cache::KeyCache;
+use super::key_origin::KeyOrigin;
 use crate::clock::Clock;
-use crate::domain::access::Access;
+use crate::domain::actor::Access;
 use crate::domain::certificate_identity::CertificateIdentity;
 use crate::domain::reason::Reason;
 
@@ -28,13 +30,26 @@ struct CallerIndex {
     clock: Arc<dyn Clock>,
 }
 
+/// An issuer of JWTs: its entry in the callers file and its keys.
+struct Issuer {
+    entry: IssuerEntry,
+    keys: KeyCache,
+}
+
+impl Issuer {
+    /// Reads the keys if they are in a file.
+    fn new(entry: IssuerEntry, clock: Arc<dyn Clock>) -> Result<Self, String> {
+        let problem = |problem: String| format!("issuer {:?}: {problem}", entry.name);
+        let origin = KeyOrigin::new(entry.keys.clone(), entry.roots_file.as_deref());
+        let keys = origin.and_then(|origin| KeyCache::new(entry.name.clone(), origin, clock));
+        let keys = keys.map_err(problem)?;
+        Ok(Self { entry, keys })
+    }
+}
+
 impl Callers {
     /// Reads the key sets that are files. A key set with a URL is fetched when the first token of its issuer arrives,
-    /// so that the service starts while the issuer is down.
-    ///
-    /// # Errors
-    ///
-    /// Every key set and root certificate that cannot be used.
+    /// so that the service starts while the issuer is down. The errors are all problems of key sets and certificates.
     pub fn new(
         callers: Vec<CallerEntry>,
         issuers: Vec<IssuerEntry>,
@@ -48,31 +63,27 @@ impl Callers {
                 Some(organizations) => Access::Only(organizations.into_iter().collect()),
             };
             let caller = Arc::new(Caller::configured(entry.name, entry.scopes, access));
-            match entry.credential {
-                CallerCredential::TokenSha256(hash) => {
-                    by_token_sha256.insert(hash, caller);
-                }
-                CallerCredential::Certificate(identity) => {
-                    by_certificate.insert(identity, caller);
-                }
-            }
+            // The credentials of two callers differ, so no caller is replaced.
+            let _ = match entry.credential {
+                CallerCredential::TokenSha256(hash) => by_token_sha256.insert(hash, caller),
+                CallerCredential::Certificate(identity) => by_certificate.insert(identity, caller),
+            };
         }
         let mut problems = Vec::new();
-        let issuers = issuers
-            .into_iter()
-            .filter_map(|entry| {
-                Issuer::new(entry, Arc::clone(&clock))
-                    .map_err(|problem| problems.push(problem))
-                    .ok()
-            })
-            .collect();
+        let mut checked_issuers = Vec::new();
+        for entry in issuers {
+            match Issuer::new(entry, Arc::clone(&clock)) {
+                Ok(issuer) => checked_issuers.push(issuer),
+                Err(problem) => problems.push(problem),
+            }
+        }
         if !problems.is_empty() {
             return Err(problems);
         }
         Ok(Self(Arc::new(CallerIndex {
             by_token_sha256,
             by_certificate,
-            issuers,
+            issuers: checked_issuers,
             clock,
         })))
     }
@@ -86,13 +97,11 @@ impl Callers {
     /// The caller whom a verified client certificate names. Returns `None` if it names no caller, or two: the order of
     /// names in a certificate must not decide.
     pub fn of_certificate(&self, identities: &[CertificateIdentity]) -> Option<Arc<Caller>> {
-        let mut named = identities
-            .iter()
-            .filter_map(|identity| self.0.by_certificate.get(identity));
+        let known = |identity| self.0.by_certificate.get(identity);
+        let mut named = identities.iter().filter_map(known);
         let caller = named.next()?;
-        named
-            .all(|other| Arc::ptr_eq(caller, other))
-            .then(|| Arc::clone(caller))
+        let is_only = named.all(|other| Arc::ptr_eq(caller, other));
+        is_only.then(|| Arc::clone(caller))
     }
 
     /// The caller of a call, by its `authorization` header (RFC 6750 §2.1).
@@ -100,10 +109,8 @@ impl Callers {
     /// A configured token is found by its hash. The duration of the lookup depends only on the hash, so it does not
     /// help to guess the token. Any other token may be a JWT.
     ///
-    /// # Errors
-    ///
-    /// `CREDENTIALS_INVALID` for every problem of the token, which is logged. `OVERLOADED` if the keys of the token's
-    /// issuer are unavailable, which is not the caller's fault.
+    /// Every problem of the token is `CREDENTIALS_INVALID` and is logged. If the keys of its issuer are unavailable, which
+    /// is not the caller's fault, the error is `OVERLOADED`.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Caller>, Reason> {
         let token = bearer_token(headers).ok_or(Reason::CredentialsInvalid)?;
         let hash: [u8; 32] = Sha256::digest(token).into();
@@ -114,36 +121,32 @@ impl Callers {
             return Err(Reason::CredentialsInvalid);
         }
         self.verify(token).await.map(Arc::new).map_err(|error| {
-            tracing::debug!(token.fault = error.as_str(), "refused a JWT");
-            error.reason()
+            tracing::debug!(token.fault = error.to_string(), "refused a JWT");
+            match error {
+                JwtError::KeysUnavailable => Reason::Overloaded,
+                _ => Reason::CredentialsInvalid,
+            }
         })
     }
 
     /// Verifies a token with the one issuer that it claims.
     async fn verify(&self, token: &str) -> Result<Caller, JwtError> {
         let unverified = UnverifiedJwt::parse(token)?;
-        let mut claimed = self
-            .0
-            .issuers
-            .iter()
-            .filter(|issuer| issuer.is_claimed_by(&unverified));
+        let issuers = self.0.issuers.iter();
+        let mut claimed = issuers.filter(|issuer| claims::names(&unverified.claims, &issuer.entry));
         let issuer = claimed.next().ok_or(JwtError::Issuer)?;
         // A token for two configured issuers is ambiguous: one may identify users and the other services.
         if claimed.next().is_some() {
             return Err(JwtError::Audience);
         }
-        issuer.verify(&unverified, self.0.clock.now()).await
+        let claims = issuer.keys.verify(&unverified).await?;
+        claims::caller(&claims, &issuer.entry, self.0.clock.now())
     }
 }
 
 impl fmt::Debug for Callers {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Callers")
-            .field("tokens", &self.0.by_token_sha256.len())
-            .field("certificates", &self.0.by_certificate.len())
-            .field("issuers", &self.0.issuers.len())
-            .finish()
+        formatter.debug_struct("Callers").finish_non_exhaustive()
     }
 }
 

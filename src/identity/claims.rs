@@ -10,7 +10,7 @@ use time::{Duration, OffsetDateTime};
 use super::caller::{Caller, SignedInUser};
 use super::entries::{IssuerEntry, IssuerKind, ServicePermissions};
 use super::jwt::{Claims, JwtError};
-use crate::domain::access::Access;
+use crate::domain::actor::Access;
 use crate::domain::display_name;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::UserId;
@@ -22,7 +22,6 @@ pub const LIFETIME_MAX: Duration = Duration::hours(24);
 /// Longest subject of a service, in bytes, as `OpenID` Connect allows (Core 1.0 §2).
 const SUBJECT_BYTES_MAX: usize = 255;
 
-/// Whether a token names this issuer and its audience.
 pub(super) fn names(claims: &Claims, entry: &IssuerEntry) -> bool {
     let is_issuer = claims.get("iss").and_then(Value::as_str) == Some(entry.issuer.as_str());
     let is_audience = |audience: &Value| audience.as_str() == Some(entry.audience.as_str());
@@ -34,7 +33,6 @@ pub(super) fn names(claims: &Claims, entry: &IssuerEntry) -> bool {
         }
 }
 
-/// The caller that a verified token identifies.
 pub(super) fn caller(
     claims: &Claims,
     entry: &IssuerEntry,
@@ -57,13 +55,9 @@ fn check_times(claims: &Claims, now: OffsetDateTime) -> Result<(), JwtError> {
     if expires_at <= now - LEEWAY {
         return Err(JwtError::Expired);
     }
-    let begins_at = time(claims, "nbf")?;
     let issued_at = time(claims, "iat")?;
-    if [begins_at, issued_at]
-        .into_iter()
-        .flatten()
-        .any(|time| time > now + LEEWAY)
-    {
+    // No time is less than any.
+    if time(claims, "nbf")?.max(issued_at) > Some(now + LEEWAY) {
         return Err(JwtError::NotYetValid);
     }
     // The issuer's clock may be ahead, so the remaining lifetime may seem longer than the whole one.
@@ -89,12 +83,12 @@ fn service(
     }
     let mut scopes = match words(claims, "scope")?.or(words(claims, "scp")?) {
         None => permissions.default_scopes.clone(),
-        Some(claimed) => permissions
-            .scopes
-            .iter()
-            .copied()
-            .filter(|scope| claimed.contains(scope.as_str()))
-            .collect(),
+        Some(claimed) => {
+            let scopes = permissions.scopes.iter().copied();
+            scopes
+                .filter(|scope| claimed.contains(scope.as_str()))
+                .collect()
+        }
     };
     scopes.sort_unstable();
     scopes.dedup();
@@ -133,7 +127,6 @@ fn user(claims: &Claims, subject: &str) -> Result<SignedInUser, JwtError> {
     })
 }
 
-/// An optional claim that is a string.
 fn text<'a>(claims: &'a Claims, name: &str) -> Result<Option<&'a str>, JwtError> {
     match claims.get(name) {
         None | Some(Value::Null) => Ok(None),

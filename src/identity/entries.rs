@@ -4,13 +4,13 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use crate::domain::access::Access;
+use crate::domain::actor::Access;
 use crate::domain::certificate_identity::CertificateIdentity;
 use crate::domain::scope::Scope;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CallerEntry {
-    /// The name in logs and quotas, see [`plain_name`](crate::domain::plain_name).
+    /// The name in logs and quotas, see [`is_plain_name`](crate::domain::ids::is_plain_name).
     pub name: String,
     pub credential: CallerCredential,
     /// Never empty.
@@ -29,7 +29,7 @@ pub enum CallerCredential {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IssuerEntry {
-    /// The name in logs and in the names of its callers, see [`plain_name`](crate::domain::plain_name).
+    /// The name in logs and in the names of its callers, see [`is_plain_name`](crate::domain::ids::is_plain_name).
     pub name: String,
     /// The `iss` of its tokens.
     pub issuer: String,

@@ -3,10 +3,8 @@
 //! The result only selects the key to verify with. Headers that contain a key themselves (`jwk`, `jku`, `x5c`, `x5u`)
 //! are ignored.
 
-use jsonwebtoken::{Algorithm, Header, dangerous, decode_header};
+use jsonwebtoken::{Algorithm, dangerous, decode_header};
 use serde_json::{Map, Value};
-
-use crate::domain::reason::Reason;
 
 pub(super) type Claims = Map<String, Value>;
 
@@ -15,50 +13,36 @@ pub(super) const KEY_ID_BYTES_MAX: usize = 256;
 /// keys, such as `OpenID` Connect logout tokens, which do not authenticate a caller.
 const TYPES: [&str; 4] = ["jwt", "application/jwt", "at+jwt", "application/at+jwt"];
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum JwtError {
+    #[error("not a JWT")]
     Malformed,
+    #[error("the type is not that of an access token")]
     Type,
+    #[error("the algorithm is not RS256, ES256 or EdDSA")]
     Algorithm,
+    #[error("the header has no key id")]
     KeyUnnamed,
+    #[error("the issuer has no key with this id")]
     KeyUnknown,
+    #[error("the keys of the issuer are unavailable")]
     KeysUnavailable,
+    #[error("the signature is wrong")]
     Signature,
+    #[error("no configured issuer has this issuer and audience")]
     Issuer,
+    #[error("the audience is wrong, or two configured issuers match")]
     Audience,
+    #[error("the token has expired, or has no expiry")]
     Expired,
+    #[error("the token is not valid yet")]
     NotYetValid,
+    #[error("the lifetime is too long")]
     LifetimeTooLong,
+    #[error("the subject cannot be a caller")]
     Subject,
+    #[error("a claim has the wrong type")]
     Claim,
-}
-
-impl JwtError {
-    pub(super) const fn reason(self) -> Reason {
-        match self {
-            Self::KeysUnavailable => Reason::Overloaded,
-            _ => Reason::CredentialsInvalid,
-        }
-    }
-
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::Malformed => "not a JWT",
-            Self::Type => "the type is not that of an access token",
-            Self::Algorithm => "the algorithm is not RS256, ES256 or EdDSA",
-            Self::KeyUnnamed => "the header has no key id",
-            Self::KeyUnknown => "the issuer has no key with this id",
-            Self::KeysUnavailable => "the keys of the issuer are unavailable",
-            Self::Signature => "the signature is wrong",
-            Self::Issuer => "no configured issuer has this issuer and audience",
-            Self::Audience => "the audience is wrong, or two configured issuers match",
-            Self::Expired => "the token has expired, or has no expiry",
-            Self::NotYetValid => "the token is not valid yet",
-            Self::LifetimeTooLong => "the lifetime is too long",
-            Self::Subject => "the subject cannot be a caller",
-            Self::Claim => "a claim has the wrong type",
-        }
-    }
 }
 
 /// A well-formed token. Nothing of it is verified.
@@ -72,7 +56,14 @@ pub(super) struct UnverifiedJwt<'token> {
 impl<'token> UnverifiedJwt<'token> {
     pub(super) fn parse(token: &'token str) -> Result<Self, JwtError> {
         let header = decode_header(token).map_err(|_| JwtError::Malformed)?;
-        check_type(&header)?;
+        // This service understands no critical header (RFC 7515 §4.1.11).
+        if header.crit.is_some() {
+            return Err(JwtError::Malformed);
+        }
+        let is_type = |name: &String| TYPES.contains(&name.to_ascii_lowercase().as_str());
+        if !header.typ.as_ref().is_none_or(is_type) {
+            return Err(JwtError::Type);
+        }
         // Algorithms with a shared secret or without a signature would allow anybody to make tokens.
         if !matches!(
             header.alg,
@@ -92,17 +83,6 @@ impl<'token> UnverifiedJwt<'token> {
             key_id,
             claims,
         })
-    }
-}
-
-/// A token with `crit` is refused, because this service understands no critical header (RFC 7515 §4.1.11).
-fn check_type(header: &Header) -> Result<(), JwtError> {
-    if header.crit.is_some() {
-        return Err(JwtError::Malformed);
-    }
-    match &header.typ {
-        Some(name) if !TYPES.contains(&name.to_ascii_lowercase().as_str()) => Err(JwtError::Type),
-        _ => Ok(()),
     }
 }
 

@@ -1,9 +1,7 @@
-//! The cached keys of one issuer. They are refreshed regularly, by one fetch at a time, and kept while the issuer
-//! fails.
+//! The cached keys of one issuer: refreshed by one fetch at a time, and kept while the issuer fails.
 //!
-//! Only calls start a fetch, so nothing is fetched for an issuer without calls. A fetch runs in a task of its own, so
-//! that the end of one call does not cancel it for others. Most calls do not wait: stale keys are used during a
-//! refresh.
+//! Only calls start a fetch. It runs in a task of its own, so that the end of one call does not cancel it for others.
+//! Most calls do not wait: stale keys are used during a refresh.
 
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
@@ -55,7 +53,6 @@ struct RefreshHistory {
     started_at: Option<OffsetDateTime>,
     /// When the last fetch failed; `None` if it succeeded.
     failed_at: Option<OffsetDateTime>,
-    /// When the last fetch for an unknown key id was started.
     unknown_key_at: Option<OffsetDateTime>,
 }
 
@@ -81,8 +78,8 @@ impl KeyCache {
             let cause = error.source().map(|cause| format!(": {cause}"));
             format!("jwks_file: {error}{}", cause.unwrap_or_default())
         })?;
-        let keys = bytes.map(|bytes| KeySet::parse(&bytes)).transpose();
-        let keys = keys.map_err(|_| "jwks_file: not a JWK Set".to_owned())?;
+        let parse = |bytes: Vec<u8>| KeySet::parse(&bytes).ok_or("jwks_file: not a JWK Set");
+        let keys = bytes.map(parse).transpose()?;
         if keys.as_ref().is_some_and(|keys| keys.len() == 0) {
             return Err("jwks_file: holds no key for RS256, ES256 or EdDSA with a kid".to_owned());
         }
@@ -97,7 +94,6 @@ impl KeyCache {
         })))
     }
 
-    /// Verifies a token with the keys of the issuer and returns its claims.
     pub(super) async fn verify(&self, token: &UnverifiedJwt<'_>) -> Result<Claims, JwtError> {
         let is_just_fetched = self.refresh_if_needed().await;
         let verified = self.verify_with_cached(token);
@@ -118,12 +114,9 @@ impl KeyCache {
 
     fn verify_with_cached(&self, token: &UnverifiedJwt<'_>) -> Result<Claims, JwtError> {
         let cached = self.0.cached.load();
-        match cached.as_deref() {
-            Some(cached) if self.0.freshness(Some(cached)) != Freshness::Expired => {
-                cached.keys.verify(token)
-            }
-            _ => Err(JwtError::KeysUnavailable),
-        }
+        let is_usable = |keys: &&CachedKeys| self.0.freshness(Some(keys)) != Freshness::Expired;
+        let usable = cached.as_deref().filter(is_usable);
+        usable.ok_or(JwtError::KeysUnavailable)?.keys.verify(token)
     }
 
     /// Starts a refresh if the keys are not fresh. Waits for it if they cannot be used meanwhile, and returns whether
@@ -190,14 +183,14 @@ impl KeyCacheState {
     async fn fetch(&self) -> bool {
         let fetched = self.origin.read().await;
         match fetched.as_deref().map(KeySet::parse) {
-            Ok(Ok(keys)) => {
+            Ok(Some(keys)) => {
                 self.log_fetched(&keys);
                 let fetched_at = self.clock.now();
                 self.cached
                     .store(Some(Arc::new(CachedKeys { keys, fetched_at })));
                 true
             }
-            Ok(Err(_)) => {
+            Ok(None) => {
                 tracing::warn!(
                     issuer.name = self.issuer,
                     "the answer of the issuer is not a JWK Set"
@@ -238,28 +231,24 @@ impl KeyCacheState {
         let Some(cached) = cached else {
             return Freshness::Expired;
         };
+        let now = self.clock.now();
         // The age is negative after the clock was set back. Then the keys are refreshed.
-        match self.clock.now() - cached.fetched_at {
+        match now - cached.fetched_at {
             age if age >= KEYS_KEPT_FOR => Freshness::Expired,
             age if (Duration::ZERO..KEYS_FRESH_FOR).contains(&age) => Freshness::Fresh,
-            age if age >= 2 * KEYS_FRESH_FOR && !self.was_refresh_tried() => Freshness::Outdated,
+            // No refresh was started recently, successful or not.
+            age if age >= 2 * KEYS_FRESH_FOR
+                && !is_within(self.refreshes().started_at, KEYS_FRESH_FOR, now) =>
+            {
+                Freshness::Outdated
+            }
             _ => Freshness::Stale,
         }
     }
 
-    /// Whether a refresh was started recently, successful or not.
-    fn was_refresh_tried(&self) -> bool {
-        is_within(
-            self.refreshes().started_at,
-            KEYS_FRESH_FOR,
-            self.clock.now(),
-        )
-    }
-
     fn refreshes(&self) -> MutexGuard<'_, RefreshHistory> {
-        self.refreshes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        let refreshes = self.refreshes.lock();
+        refreshes.unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -3,6 +3,7 @@
 //! This module reads once and caches nothing. It follows no redirect and uses no proxy of the environment, because the
 //! key set decides who may call.
 
+use std::fmt::Display;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -73,7 +74,6 @@ impl KeyOrigin {
         }
     }
 
-    /// Reads the current key set.
     pub(super) async fn read(&self) -> Result<Vec<u8>, KeyFetchError> {
         match self {
             Self::File(path) => {
@@ -101,11 +101,8 @@ async fn fetch(client: &Client, url: &Url) -> Result<Vec<u8>, KeyFetchError> {
         return Err(KeyFetchError::Status(response.status().as_u16()));
     }
     let mut bytes = Vec::new();
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(reqwest::Error::without_url)?
-    {
+    let without_url = reqwest::Error::without_url;
+    while let Some(chunk) = response.chunk().await.map_err(without_url)? {
         bytes.extend_from_slice(&chunk);
         bytes = check_size(bytes)?;
     }
@@ -125,13 +122,12 @@ fn client_config(url: &Url, roots_file: Option<&Path>) -> Result<ClientConfig, S
     if url.scheme() == "https" {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if let Some(file) = roots_file {
-            let unreadable = |error| format!("roots_file {}: {error}", file.display());
-            let pem = std::fs::read(file).map_err(|error| unreadable(error.to_string()))?;
+            let unreadable =
+                |error: &dyn Display| format!("roots_file {}: {error}", file.display());
+            let pem = std::fs::read(file).map_err(|error| unreadable(&error))?;
             for certificate in CertificateDer::pem_slice_iter(&pem) {
-                let certificate = certificate.map_err(|error| unreadable(error.to_string()))?;
-                roots
-                    .add(certificate)
-                    .map_err(|error| unreadable(error.to_string()))?;
+                let certificate = certificate.map_err(|error| unreadable(&error))?;
+                roots.add(certificate).map_err(|error| unreadable(&error))?;
             }
         }
         if roots.is_empty() {

@@ -1,14 +1,13 @@
 //! Authentication: which caller the credentials of a call belong to.
 //!
 //! [`Callers`] maps a bearer token or a client certificate to a [`Caller`]. A JWT passes through `jwt` (its form),
-//! `issuer` (which issuer it claims), `key_cache` (the keys of that issuer) and `claims` (the caller it names). What
-//! the caller may do is decided by `grpc` and by the use cases. This module knows no gRPC, no store and no settings.
+//! `key_cache` (the keys of its issuer) and `claims` (the caller it names). `grpc` and the use cases decide what the
+//! caller may do. This module knows no gRPC, no store and no settings.
 
 mod caller;
 mod callers;
 mod claims;
 mod entries;
-mod issuer;
 mod jwt;
 mod key_cache;
 mod key_origin;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::retry_hint;
-use crate::domain::enhanced_code::EnhancedCode;
+use crate::domain::diagnostic::EnhancedCode;
 use crate::domain::masking::masked;
 
 /// Postmark's error code for a recipient that it has marked as inactive

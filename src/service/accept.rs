@@ -1,7 +1,6 @@
 //! `Accept`: a token and a user become a membership, once.
 
-use crate::domain::access::Access;
-use crate::domain::actor::Actor;
+use crate::domain::actor::{Access, Actor};
 use crate::domain::audit::{AuditAction, AuditEvent};
 use crate::domain::invitation::{DeliveryState, Invitation, StateName};
 use crate::domain::membership::Membership;

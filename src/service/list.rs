@@ -7,8 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::audit::{AuditFilter, AuditRecord};
 use crate::domain::ids::OrganizationId;
-use crate::domain::invitation::Invitation;
-use crate::domain::invitation_filter::InvitationFilter;
+use crate::domain::invitation::{Invitation, InvitationFilter};
 use crate::domain::reason::Reason;
 use crate::store::listings::{self, ListQuery};
 use crate::store::{Connection, audit_events, organizations, planner, stored_invitations};

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::address_hash::AddressHasher;
+use crate::domain::address_tag::AddressHasher;
 use crate::domain::ids::OrganizationId;
 use crate::domain::keyring::Keyring;
 use crate::domain::organization::Organization;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use uuid::Uuid;
 
 use crate::domain::ids::OrganizationId;
-use crate::domain::invitation_filter::InvitationFilter;
+use crate::domain::invitation::InvitationFilter;
 use crate::domain::reason::Reason;
 use crate::store::Connection;
 use crate::store::candidates::{self, Candidate};

@@ -140,7 +140,7 @@ impl StoredResult {
             violations: result.violations.iter().map(violation).collect(),
             first_index: result.first_index,
             exceeded: result.exceeded.map(|exceeded| {
-                let code = exceeded.quota.code().to_owned();
+                let code = exceeded.quota.as_str().to_owned();
                 (code, exceeded.limit, exceeded.retry_after_seconds())
             }),
         }
@@ -239,7 +239,7 @@ impl StoredInvitation {
 
 fn exceeded((code, limit, seconds): (String, u64, u64)) -> Result<ExceededQuota, ServiceError> {
     Ok(ExceededQuota {
-        quota: Quota::from_code(&code).ok_or(UNREADABLE)?,
+        quota: Quota::from_name(&code).ok_or(UNREADABLE)?,
         limit,
         retry_after: Duration::from_secs(seconds),
     })

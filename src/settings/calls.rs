@@ -52,12 +52,7 @@ pub(super) struct CallArgs {
     #[arg(long, env = "INVITATIONS_LINK_BASE_URL")]
     link_base_url: String,
     /// Form of invitation links
-    #[arg(
-        long,
-        env = "INVITATIONS_LINK_STYLE",
-        value_enum,
-        default_value = "fragment"
-    )]
+    #[arg(long, env = "INVITATIONS_LINK_STYLE", default_value = "fragment")]
     link_style: LinkStyle,
 }
 
@@ -66,7 +61,6 @@ impl CallArgs {
         read(&self.keys_file, "keys-file", Keyring::parse)
     }
 
-    /// The callers of the callers file, with the key sets of its issuers.
     pub(super) fn callers(&self) -> Result<Callers, Vec<String>> {
         let file = read(&self.callers_file, "callers-file", CallersFile::parse)
             .map_err(|problem| vec![problem])?;

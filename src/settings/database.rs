@@ -15,36 +15,21 @@ pub(super) struct DatabaseArgs {
     #[arg(long, env = "INVITATIONS_DATABASE_URL", hide_env_values = true)]
     pub(super) database_url: SecretString,
     /// Most connections to the database
-    #[arg(
-        long,
-        env = "INVITATIONS_DATABASE_CONNECTIONS_MAX",
-        default_value_t = 16
-    )]
+    #[arg(long, env = "INVITATIONS_DATABASE_CONNECTIONS_MAX")]
+    #[arg(default_value_t = 16)]
     pub(super) database_connections_max: u32,
     /// How long a call waits for a connection before it fails with UNAVAILABLE
     #[arg(long, env = "INVITATIONS_DATABASE_ACQUIRE_TIMEOUT", default_value = "500ms", value_parser = parse_duration)]
-    database_acquire_timeout: Duration,
+    pub(super) database_acquire_timeout: Duration,
     /// Longest run time of one statement; a batch of 10,000 takes about half a second
     #[arg(long, env = "INVITATIONS_DATABASE_STATEMENT_TIMEOUT", default_value = "5s", value_parser = parse_duration)]
-    database_statement_timeout: Duration,
+    pub(super) database_statement_timeout: Duration,
     /// How long one statement waits for a row that another transaction has locked
     #[arg(long, env = "INVITATIONS_DATABASE_LOCK_TIMEOUT", default_value = "2s", value_parser = parse_duration)]
-    database_lock_timeout: Duration,
+    pub(super) database_lock_timeout: Duration,
 }
 
 impl DatabaseArgs {
-    /// Durations that must not be zero, with the names of their settings.
-    pub(super) const fn timeouts(&self) -> [(&'static str, Duration); 3] {
-        [
-            ("database-acquire-timeout", self.database_acquire_timeout),
-            (
-                "database-statement-timeout",
-                self.database_statement_timeout,
-            ),
-            ("database-lock-timeout", self.database_lock_timeout),
-        ]
-    }
-
     pub(super) const fn store(&self) -> StoreConfig {
         StoreConfig {
             connections_max: self.database_connections_max,

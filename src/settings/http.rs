@@ -20,18 +20,12 @@ pub(super) struct HttpArgs {
     #[arg(long, env = "INVITATIONS_PUBLIC_URL")]
     public_url: Option<String>,
     /// Secret of the webhook at Resend (`whsec_...`), which posts to /webhooks/resend
-    #[arg(
-        long,
-        env = "INVITATIONS_RESEND_WEBHOOK_SECRET",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "INVITATIONS_RESEND_WEBHOOK_SECRET")]
+    #[arg(hide_env_values = true)]
     resend_webhook_secret: Option<SecretString>,
     /// Password of the webhook at Postmark, which posts to /webhooks/postmark with the user name `postmark`
-    #[arg(
-        long,
-        env = "INVITATIONS_POSTMARK_WEBHOOK_PASSWORD",
-        hide_env_values = true
-    )]
+    #[arg(long, env = "INVITATIONS_POSTMARK_WEBHOOK_PASSWORD")]
+    #[arg(hide_env_values = true)]
     postmark_webhook_password: Option<SecretString>,
 }
 
@@ -43,32 +37,28 @@ impl HttpArgs {
     ) -> Result<(Option<HttpConfig>, Option<PublicUrl>), Vec<String>> {
         let mut problems = Problems::default();
         let public_url = self.public_url.as_deref().map(|url| {
-            PublicUrl::parse(url).ok_or_else(|| {
-                "public-url: not an https URL (or http URL of this machine) without query"
-                    .to_owned()
-            })
+            PublicUrl::parse(url)
+                .ok_or("public-url: not an https URL (or http URL of this machine) without query")
         });
-        let public_url = problems.check(public_url.transpose());
+        let public_url = problems.check_optional(public_url);
         let resend = self.resend_webhook_secret.as_ref().map(|secret| {
             WebhookSecret::parse(secret.expose_secret())
-                .map_err(|error| format!("resend-webhook-secret: {error}"))
+                .ok_or("resend-webhook-secret: not `whsec_` and 16 to 128 bytes in base64")
         });
-        let resend = problems.check(resend.transpose());
+        let resend = problems.check_optional(resend);
         let postmark = self.postmark_webhook_password.as_ref().map(|password| {
-            PostmarkPassword::parse(password.expose_secret()).ok_or_else(|| {
-                "postmark-webhook-password: must have at least 16 visible ASCII characters"
-                    .to_owned()
-            })
+            PostmarkPassword::parse(password.expose_secret())
+                .ok_or("postmark-webhook-password: must have at least 16 visible ASCII characters")
         });
-        let postmark = problems.check(postmark.transpose());
+        let postmark = problems.check_optional(postmark);
         let http = self.http_listen.map(|listen| HttpConfig {
             listen,
             serves_api: role != ProcessRole::Worker,
-            resend: resend.flatten(),
-            postmark: postmark.flatten(),
+            resend,
+            postmark,
             timeouts: HttpTimeouts::default(),
             drain_timeout,
         });
-        problems.into_result(Some((http, public_url.flatten())))
+        problems.into_result(Some((http, public_url)))
     }
 }

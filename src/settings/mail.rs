@@ -28,12 +28,7 @@ pub(super) struct MailArgs {
     #[arg(long, env = "INVITATIONS_LANES_FILE")]
     lanes_file: Option<PathBuf>,
     /// How emails are sent
-    #[arg(
-        long,
-        env = "INVITATIONS_MAIL_TRANSPORT",
-        value_enum,
-        default_value = "smtp"
-    )]
+    #[arg(long, env = "INVITATIONS_MAIL_TRANSPORT", default_value = "smtp")]
     mail_transport: MailTransport,
     /// Sender of the emails, as `Name <address>`
     #[arg(long, env = "INVITATIONS_MAIL_FROM")]
@@ -100,13 +95,11 @@ impl MailArgs {
         }
         let transport = match self.mail_transport {
             MailTransport::Smtp => smtp.transport(hello_name),
-            MailTransport::File => self
-                .mail_folder
-                .as_ref()
-                .map(|folder| Transport::File(FileTransport::new(folder)))
-                .ok_or_else(|| "mail-folder: the file transport needs a folder".to_owned()),
+            MailTransport::File => match &self.mail_folder {
+                Some(folder) => Ok(Transport::File(FileTransport::new(folder))),
+                None => Err("mail-folder: the file transport needs a folder".to_owned()),
+            },
         };
-        let lane = smtp.lane(transport);
-        lane.map(|lane| vec![lane]).map_err(|problem| vec![problem])
+        Ok(vec![smtp.lane(transport).map_err(|problem| vec![problem])?])
     }
 }

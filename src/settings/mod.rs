@@ -22,7 +22,7 @@ mod smtp;
 use std::time::Duration;
 
 use clap::Args;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 
 use self::calls::CallArgs;
 use self::certificates::CertificateArgs;
@@ -35,12 +35,12 @@ use self::queue::QueueArgs;
 use self::quotas::QuotaArgs;
 use self::retention::RetentionArgs;
 use self::smtp::SmtpArgs;
-use crate::delivery::{DeliveryConfig, LaneConfig};
+use crate::delivery::DeliveryConfig;
 use crate::domain::keyring::Keyring;
 use crate::domain::link::LinkTemplate;
 use crate::domain::public_url::PublicUrl;
 use crate::domain::quota::QuotaLimits;
-use crate::grpc::{GrpcConfig, ServerTls, TrustedProxies};
+use crate::grpc::GrpcConfig;
 use crate::http::HttpConfig;
 use crate::identity::Callers;
 use crate::mail::message::Composer;
@@ -53,7 +53,6 @@ pub use self::process::LogFormat;
 /// A lease is extended four times before it ends. A busy machine would miss a shorter one.
 const LEASE_DURATION_MIN: Duration = Duration::from_secs(2);
 
-/// The arguments of `migrate`.
 #[derive(Debug, Clone, Args)]
 pub struct MigrateArgs {
     /// URL of the database (postgres://...)
@@ -61,7 +60,6 @@ pub struct MigrateArgs {
     pub database_url: SecretString,
 }
 
-/// The arguments of `serve`, by section.
 #[derive(Debug, Clone, Args)]
 pub struct ServeArgs {
     #[command(flatten, next_help_heading = "Calls")]
@@ -86,7 +84,6 @@ pub struct ServeArgs {
     pub process: ProcessArgs,
 }
 
-/// The checked settings, with the content of all files.
 pub struct Settings {
     pub role: ProcessRole,
     pub grpc: GrpcConfig,
@@ -94,9 +91,7 @@ pub struct Settings {
     pub quotas: QuotaLimits,
     pub keyring: Keyring,
     pub links: LinkTemplate,
-    /// `None` if there is no HTTP server.
     pub http: Option<HttpConfig>,
-    /// The public URL of the HTTP server.
     pub public_url: Option<PublicUrl>,
     pub database_url: SecretString,
     pub store: StoreConfig,
@@ -112,90 +107,76 @@ pub struct Settings {
     pub drain_delay: Duration,
 }
 
-/// All problems of the settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the configuration cannot be used:\n  {}", .0.join("\n  "))]
 pub struct SettingsError(pub Vec<String>);
 
 impl ServeArgs {
-    /// Reads the files and checks all settings.
-    ///
-    /// # Errors
-    ///
-    /// All problems, each with the name of its setting.
+    /// Reads the files and checks all settings. The error has all problems, each with the name of its setting.
     pub fn load(&self) -> Result<Settings, SettingsError> {
         let role = self.calls.role;
         let mut problems = Problems::default();
         let keyring = problems.check(self.calls.keyring());
         let callers = problems.check_all(self.calls.callers());
         let links = problems.check(self.calls.links());
-        let certificates = self.certificates.load(role, callers.as_ref());
-        let certificates = problems.check_all(certificates);
-        let http = self.http.load(role, self.process.drain_timeout);
-        let http = problems.check_all(http);
+        let certificates = problems.check_all(self.certificates.load(role, callers.as_ref()));
+        let http = problems.check_all(self.http.load(role, self.process.drain_timeout));
         let sender = problems.check(self.mail.sender());
         let lanes = problems.check_all(self.mail.lanes(&self.smtp));
         let templates = problems.check_all(self.mail.templates());
         self.check_limits(&mut problems);
-        let (Some(keyring), Some(callers), Some(links), Some((tls, trusted_proxies))) =
-            (keyring, callers, links, certificates)
-        else {
-            return problems.into_result(None).map_err(SettingsError);
+        let settings = || {
+            let (tls, trusted_proxies) = certificates?;
+            let (http, public_url) = http?;
+            Some(Settings {
+                role,
+                grpc: GrpcConfig {
+                    listen: self.calls.listen,
+                    serves_api: role != ProcessRole::Worker,
+                    reflection: self.calls.reflection,
+                    caller_rate: self.quotas.caller_rate(),
+                    drain_timeout: self.process.drain_timeout,
+                    tls,
+                    trusted_proxies,
+                },
+                callers: callers?,
+                quotas: self.quotas.limits(),
+                keyring: keyring?,
+                links: links?,
+                http,
+                public_url,
+                database_url: self.database.database_url.clone(),
+                store: self.database.store(),
+                composer: Composer::with_templates(sender?, templates?),
+                message_id_domain: self.mail.domain().to_owned(),
+                bounce_mailbox: self.mail.mail_envelope_from.clone(),
+                delivery: self.queue.delivery(lanes?, self.process.drain_timeout),
+                sweep_interval: self.queue.sweep_interval,
+                retention: self.retention.retention(),
+                drain_delay: self.process.drain_delay,
+            })
         };
-        let (Some((http, public_url)), Some(sender), Some(lanes), Some(templates)) =
-            (http, sender, lanes, templates)
-        else {
-            return problems.into_result(None).map_err(SettingsError);
-        };
-        let settings = Settings {
-            role,
-            grpc: self.grpc(tls, trusted_proxies),
-            callers,
-            quotas: self.quotas.limits(),
-            keyring,
-            links,
-            http,
-            public_url,
-            database_url: self.database.database_url.clone(),
-            store: self.database.store(),
-            composer: Composer::with_templates(sender, templates),
-            message_id_domain: self.mail.domain().to_owned(),
-            bounce_mailbox: self.mail.mail_envelope_from.clone(),
-            delivery: self.delivery(lanes),
-            sweep_interval: self.queue.sweep_interval,
-            retention: self.retention.retention(),
-            drain_delay: self.process.drain_delay,
-        };
-        problems.into_result(Some(settings)).map_err(SettingsError)
-    }
-
-    fn grpc(&self, tls: Option<ServerTls>, trusted_proxies: TrustedProxies) -> GrpcConfig {
-        GrpcConfig {
-            listen: self.calls.listen,
-            serves_api: self.calls.role != ProcessRole::Worker,
-            reflection: self.calls.reflection,
-            caller_rate: self.quotas.caller_rate(),
-            drain_timeout: self.process.drain_timeout,
-            tls,
-            trusted_proxies,
-        }
-    }
-
-    fn delivery(&self, lanes: Vec<LaneConfig>) -> DeliveryConfig {
-        DeliveryConfig {
-            lanes,
-            lease_duration: self.queue.lease_duration,
-            poll_interval: self.queue.poll_interval,
-            drain_timeout: self.process.drain_timeout,
-            ambiguous: self.queue.ambiguous(),
-        }
+        problems.into_result(settings()).map_err(SettingsError)
     }
 
     fn check_limits(&self, problems: &mut Problems) {
         // Without a pause a loop would never rest, and without a timeout a statement might never end.
-        let durations = self.database.timeouts().into_iter();
-        let durations = durations.chain(self.smtp.durations());
-        for (setting, duration) in durations.chain(self.queue.intervals()) {
+        let database = &self.database;
+        for (setting, duration) in [
+            (
+                "database-acquire-timeout",
+                database.database_acquire_timeout,
+            ),
+            (
+                "database-statement-timeout",
+                database.database_statement_timeout,
+            ),
+            ("database-lock-timeout", database.database_lock_timeout),
+            ("smtp-reply-timeout", self.smtp.smtp_reply_timeout),
+            ("smtp-pause", self.smtp.smtp_pause),
+            ("poll-interval", self.queue.poll_interval),
+            ("sweep-interval", self.queue.sweep_interval),
+        ] {
             if duration.is_zero() {
                 problems.add(format!("{setting}: must not be zero"));
             }
@@ -204,17 +185,11 @@ impl ServeArgs {
         if self.queue.lease_duration < LEASE_DURATION_MIN {
             problems.add("lease-duration: must be at least 2s, or a busy machine loses its leases");
         }
-        if self.database.database_connections_max < 2 {
+        if database.database_connections_max < 2 {
             problems.add(
                 "database-connections-max: must be at least 2, one for calls and one for emails",
             );
         }
-    }
-}
-
-impl Settings {
-    pub fn database_url(&self) -> &str {
-        self.database_url.expose_secret()
     }
 }
 

@@ -19,7 +19,10 @@ impl Problems {
         result.map_err(|problem| self.0.push(problem)).ok()
     }
 
-    /// Returns a value that may have several problems.
+    pub(super) fn check_optional<T>(&mut self, result: Option<Result<T, &str>>) -> Option<T> {
+        self.check(result?.map_err(str::to_owned))
+    }
+
     pub(super) fn check_all<T>(&mut self, result: Result<T, Vec<String>>) -> Option<T> {
         result.map_err(|problems| self.0.extend(problems)).ok()
     }
@@ -54,7 +57,6 @@ impl<'a> TableProblems<'a> {
         self.problems.add(format!("{place}: {problem}"));
     }
 
-    /// Returns a value that may have one problem.
     pub(super) fn check<T>(&mut self, result: Result<T, String>) -> Option<T> {
         result.map_err(|problem| self.add(problem)).ok()
     }

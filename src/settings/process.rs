@@ -25,11 +25,6 @@ pub struct ProcessArgs {
     #[arg(long, env = "INVITATIONS_LOG", default_value = "info")]
     pub log: String,
     /// Format of log lines
-    #[arg(
-        long,
-        env = "INVITATIONS_LOG_FORMAT",
-        value_enum,
-        default_value = "text"
-    )]
+    #[arg(long, env = "INVITATIONS_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 }

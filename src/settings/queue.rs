@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use humantime::parse_duration;
 
-use crate::delivery::AmbiguousPolicy;
+use crate::delivery::{AmbiguousPolicy, DeliveryConfig, LaneConfig};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MailAmbiguous {
@@ -18,12 +18,7 @@ enum MailAmbiguous {
 #[derive(Debug, Clone, Args)]
 pub(super) struct QueueArgs {
     /// What to do with an email that a relay may have accepted, because its last reply is missing
-    #[arg(
-        long,
-        env = "INVITATIONS_MAIL_AMBIGUOUS",
-        value_enum,
-        default_value = "retry"
-    )]
+    #[arg(long, env = "INVITATIONS_MAIL_AMBIGUOUS", default_value = "retry")]
     mail_ambiguous: MailAmbiguous,
     /// How long a worker owns an email that it claimed, unless it extends the lease; after a crash the email waits this
     /// long
@@ -38,18 +33,20 @@ pub(super) struct QueueArgs {
 }
 
 impl QueueArgs {
-    pub(super) const fn ambiguous(&self) -> AmbiguousPolicy {
-        match self.mail_ambiguous {
-            MailAmbiguous::Retry => AmbiguousPolicy::Retry,
-            MailAmbiguous::Hold => AmbiguousPolicy::Hold,
+    pub(super) fn delivery(
+        &self,
+        lanes: Vec<LaneConfig>,
+        drain_timeout: Duration,
+    ) -> DeliveryConfig {
+        DeliveryConfig {
+            lanes,
+            lease_duration: self.lease_duration,
+            poll_interval: self.poll_interval,
+            drain_timeout,
+            ambiguous: match self.mail_ambiguous {
+                MailAmbiguous::Retry => AmbiguousPolicy::Retry,
+                MailAmbiguous::Hold => AmbiguousPolicy::Hold,
+            },
         }
-    }
-
-    /// Durations that must not be zero, with the names of their settings.
-    pub(super) const fn intervals(&self) -> [(&'static str, Duration); 2] {
-        [
-            ("poll-interval", self.poll_interval),
-            ("sweep-interval", self.sweep_interval),
-        ]
     }
 }

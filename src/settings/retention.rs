@@ -7,20 +7,6 @@ use humantime::parse_duration;
 
 use crate::service::Retention;
 
-/// Long enough to see who was invited last month, and to resend expired invitations.
-const KEEP_ADDRESSES: &str = "30d";
-/// Long enough to compare a year, plus a month to do it.
-const KEEP_INVITATIONS: &str = "13months";
-/// Long enough to investigate an email that somebody asks about.
-const KEEP_MAILS: &str = "7d";
-/// Long enough to fix the problem and to requeue the emails.
-const KEEP_DEAD_MAILS: &str = "30d";
-/// Long enough to compare a year with the previous one, plus a month to do it.
-const KEEP_AUDIT_EVENTS: &str = "13months";
-/// Long enough for a watcher to continue after a long weekend.
-const KEEP_EVENTS: &str = "7d";
-/// A little longer than the invitations of a batch.
-const KEEP_BATCHES: &str = "400d";
 /// Calls may be retried for this long, and the response of a retry is read from the kept rows.
 const KEEP_MIN: Duration = Duration::from_hours(24);
 
@@ -28,25 +14,32 @@ const KEEP_MIN: Duration = Duration::from_hours(24);
 #[derive(Debug, Clone, Args)]
 pub(super) struct RetentionArgs {
     /// How long an ended invitation keeps its address and its other personal data; 0s to keep them forever
-    #[arg(long, env = "INVITATIONS_KEEP_ADDRESSES", default_value = KEEP_ADDRESSES, value_parser = parse_duration)]
+    // Long enough to see who was invited last month, and to resend expired invitations.
+    #[arg(long, env = "INVITATIONS_KEEP_ADDRESSES", default_value = "30d", value_parser = parse_duration)]
     keep_addresses: Duration,
     /// How long ended invitations are kept; 0s to keep them forever
-    #[arg(long, env = "INVITATIONS_KEEP_INVITATIONS", default_value = KEEP_INVITATIONS, value_parser = parse_duration)]
+    // Long enough to compare a year, plus a month to do it.
+    #[arg(long, env = "INVITATIONS_KEEP_INVITATIONS", default_value = "13months", value_parser = parse_duration)]
     keep_invitations: Duration,
     /// How long the queue keeps emails that were sent or canceled; 0s to keep them forever
-    #[arg(long, env = "INVITATIONS_KEEP_MAILS", default_value = KEEP_MAILS, value_parser = parse_duration)]
+    // Long enough to investigate an email that somebody asks about.
+    #[arg(long, env = "INVITATIONS_KEEP_MAILS", default_value = "7d", value_parser = parse_duration)]
     keep_mails: Duration,
     /// How long the queue keeps dead letters, which can be requeued; 0s to keep them forever
-    #[arg(long, env = "INVITATIONS_KEEP_DEAD_MAILS", default_value = KEEP_DEAD_MAILS, value_parser = parse_duration)]
+    // Long enough to fix the problem and to requeue the emails.
+    #[arg(long, env = "INVITATIONS_KEEP_DEAD_MAILS", default_value = "30d", value_parser = parse_duration)]
     keep_dead_mails: Duration,
     /// How long audit events are kept; 0s to keep them forever
-    #[arg(long, env = "INVITATIONS_KEEP_AUDIT_EVENTS", default_value = KEEP_AUDIT_EVENTS, value_parser = parse_duration)]
+    // Long enough to compare a year with the previous one, plus a month to do it.
+    #[arg(long, env = "INVITATIONS_KEEP_AUDIT_EVENTS", default_value = "13months", value_parser = parse_duration)]
     keep_audit_events: Duration,
     /// How long events of invitations can be watched, equal in all processes; 0s to keep them forever
-    #[arg(long, env = "INVITATIONS_KEEP_EVENTS", default_value = KEEP_EVENTS, value_parser = parse_duration)]
+    // Long enough for a watcher to continue after a long weekend.
+    #[arg(long, env = "INVITATIONS_KEEP_EVENTS", default_value = "7d", value_parser = parse_duration)]
     keep_events: Duration,
     /// How long the counts of a batch are kept; 0s to keep them forever
-    #[arg(long, env = "INVITATIONS_KEEP_BATCHES", default_value = KEEP_BATCHES, value_parser = parse_duration)]
+    // A little longer than the invitations of a batch.
+    #[arg(long, env = "INVITATIONS_KEEP_BATCHES", default_value = "400d", value_parser = parse_duration)]
     keep_batches: Duration,
 }
 

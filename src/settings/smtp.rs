@@ -47,23 +47,14 @@ pub(super) struct SmtpArgs {
     #[arg(long, env = "INVITATIONS_SMTP_PORT", default_value_t = 465)]
     smtp_port: u16,
     /// Encryption of the connection to the relay; certificates are always verified
-    #[arg(
-        long,
-        env = "INVITATIONS_SMTP_TLS",
-        value_enum,
-        default_value = "implicit"
-    )]
+    #[arg(long, env = "INVITATIONS_SMTP_TLS", default_value = "implicit")]
     smtp_tls: SmtpTlsChoice,
     /// User name at the relay; requires TLS
     #[arg(long, env = "INVITATIONS_SMTP_USERNAME", requires = "smtp_password")]
     smtp_username: Option<String>,
     /// Password at the relay
-    #[arg(
-        long,
-        env = "INVITATIONS_SMTP_PASSWORD",
-        hide_env_values = true,
-        requires = "smtp_username"
-    )]
+    #[arg(long, env = "INVITATIONS_SMTP_PASSWORD")]
+    #[arg(hide_env_values = true, requires = "smtp_username")]
     smtp_password: Option<SecretString>,
     /// Name of this host in EHLO; by default the domain of `mail-from`
     #[arg(long, env = "INVITATIONS_SMTP_HELLO_NAME")]
@@ -76,7 +67,7 @@ pub(super) struct SmtpArgs {
     smtp_connections: u16,
     /// How long the relay may take to accept a whole message; a short timeout causes duplicates (RFC 1047)
     #[arg(long, env = "INVITATIONS_SMTP_REPLY_TIMEOUT", default_value = "120s", value_parser = parse_duration)]
-    smtp_reply_timeout: Duration,
+    pub(super) smtp_reply_timeout: Duration,
     /// Most emails per second; without it, as fast as the relay accepts them
     #[arg(long, env = "INVITATIONS_SMTP_RATE_MAX")]
     smtp_rate_max: Option<f64>,
@@ -85,18 +76,10 @@ pub(super) struct SmtpArgs {
     smtp_domain_in_flight_max: Option<usize>,
     /// How long a relay is not used after it failed; doubles up to 10 minutes
     #[arg(long, env = "INVITATIONS_SMTP_PAUSE", default_value = "30s", value_parser = parse_duration)]
-    smtp_pause: Duration,
+    pub(super) smtp_pause: Duration,
 }
 
 impl SmtpArgs {
-    /// Durations that must not be zero, with the names of their settings.
-    pub(super) const fn durations(&self) -> [(&'static str, Duration); 2] {
-        [
-            ("smtp-reply-timeout", self.smtp_reply_timeout),
-            ("smtp-pause", self.smtp_pause),
-        ]
-    }
-
     /// The only lane, over this transport.
     pub(super) fn lane(&self, transport: Result<Transport, String>) -> Result<LaneConfig, String> {
         let is_rate = |rate: f64| rate.is_finite() && rate > 0.0;
@@ -123,10 +106,8 @@ impl SmtpArgs {
     }
 
     pub(super) fn transport(&self, hello_name: &str) -> Result<Transport, String> {
-        let extra_roots_pem = self
-            .smtp_roots_file
-            .as_ref()
-            .map(|file| read_text(file, "smtp-roots-file"));
+        let extra_roots = self.smtp_roots_file.as_deref();
+        let extra_roots_pem = extra_roots.map(|file| read_text(file, "smtp-roots-file"));
         let config = SmtpConfig {
             host: self.smtp_host.clone(),
             port: self.smtp_port,

@@ -17,8 +17,7 @@ use uuid::Uuid;
 use super::{Connection, Result, column};
 use crate::domain::address_tag::AddressTag;
 use crate::domain::ids::OrganizationId;
-use crate::domain::invitation::{DeliveryState, StateName};
-use crate::domain::invitation_filter::InvitationFilter;
+use crate::domain::invitation::{DeliveryState, InvitationFilter, StateName};
 
 #[derive(Clone, Copy)]
 pub struct ListQuery<'a> {

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::certificate_identity::CertificateIdentity;
 use crate::domain::ids::OrganizationId;
-use crate::domain::plain_name::{PLAIN_NAME_RULE, is_plain_name};
+use crate::domain::ids::{PLAIN_NAME_RULE, is_plain_name};
 use crate::domain::scope::Scope;
 use crate::entropy::random_bytes;
 use crate::identity::{CallerCredential, CallerEntry};
@@ -85,7 +85,8 @@ pub struct CallerNewArgs {
 }
 
 fn scope_parser() -> impl TypedValueParser<Value = Scope> {
-    PossibleValuesParser::new(Scope::ALL.map(Scope::as_str)).try_map(|scope| scope.parse::<Scope>())
+    PossibleValuesParser::new(Scope::ALL.map(Scope::as_str))
+        .try_map(|scope| Scope::from_name(&scope).ok_or("not a scope"))
 }
 
 pub fn run(command: &CallerCommand, out: &mut dyn Write) -> Result<Exit, CommandError> {

@@ -4,7 +4,7 @@
 
 use tonic::Status;
 
-use crate::domain::access::Access;
+use crate::domain::actor::Access;
 use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;

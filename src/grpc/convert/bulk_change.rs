@@ -7,8 +7,7 @@ use uuid::Uuid;
 use crate::domain::actor::Actor;
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
-use crate::domain::invitation::StateName;
-use crate::domain::invitation_filter::InvitationFilter;
+use crate::domain::invitation::{InvitationFilter, StateName};
 use crate::domain::keyring::Keyring;
 use crate::proto::{self, InvitationState, bulk_resend_request};
 use crate::service::{

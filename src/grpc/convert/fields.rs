@@ -94,11 +94,11 @@ pub(crate) fn email(input: &str) -> Field<EmailAddress> {
     if input.is_empty() {
         return Err(vec![Violation::new("email", Reason::FieldRequired)]);
     }
-    EmailAddress::parse(input).map_err(|error| vec![Violation::new("email", error.into())])
+    EmailAddress::parse(input).map_err(|error| vec![Violation::new("email", error)])
 }
 
 pub(crate) fn token(input: &str) -> Field<Token> {
-    Token::parse(input).map_err(|_| vec![Violation::new("token", Reason::TokenMalformed)])
+    Token::parse(input).ok_or_else(|| vec![Violation::new("token", Reason::TokenMalformed)])
 }
 
 /// A page size, limited to its range. A negative one is refused (AIP-158).

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use super::enums;
 use super::fields::{self, Field, Fields as _};
 use crate::domain::ids::UserId;
-use crate::domain::invitation_filter::InvitationFilter;
+use crate::domain::invitation::InvitationFilter;
 use crate::domain::reason::Violation;
 use crate::proto;
 use crate::service::InvitationSelection;

@@ -14,7 +14,7 @@ use crate::service::{AddOutcome, AddressInputs, AddressResults, LiftOutcome, Ref
 const TAG_SHOWN_BYTES: usize = 8;
 
 pub(in crate::grpc) fn addresses(emails: &[String]) -> AddressInputs {
-    let parse = |email: &String| EmailAddress::parse(email).map_err(Reason::from);
+    let parse = |email: &String| EmailAddress::parse(email);
     emails.iter().map(parse).collect()
 }
 

@@ -70,7 +70,7 @@ impl<'a> Viewer<'a> {
     /// invitation was for.
     pub(in crate::grpc) fn invitation_of_link(&self, input: Invitation) -> proto::Invitation {
         let is_hidden = self.caller.as_user().is_some_and(|user| {
-            let invited = EmailAddress::from_stored(&input.email);
+            let invited = EmailAddress::parse(&input.email).ok();
             user.email
                 .as_ref()
                 .zip(invited.as_ref())
@@ -89,7 +89,7 @@ impl<'a> Viewer<'a> {
 
     /// What a landing page may show. Users do not see whether the address has an account.
     pub(in crate::grpc) fn preview(&self, input: Invitation) -> proto::PreviewResponse {
-        let email = EmailAddress::from_stored(&input.email);
+        let email = EmailAddress::parse(&input.email).ok();
         proto::PreviewResponse {
             organization_id: input.organization_id,
             organization_name: input.organization_name,

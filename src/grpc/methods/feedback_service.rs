@@ -30,7 +30,7 @@ impl Api {
         let Some((mail, address)) = self.proven(request) else {
             return Ok(BounceOutcome::Unproven);
         };
-        let Ok(dsn) = Dsn::parse(&request.message) else {
+        let Some(dsn) = Dsn::parse(&request.message) else {
             return Ok(BounceOutcome::NotAReport);
         };
         let Some(feedback) = feedback(mail, &address, &dsn) else {

@@ -12,4 +12,4 @@ pub(super) mod resend_webhook;
 mod signature;
 
 pub use postmark_webhook::PostmarkPassword;
-pub use signature::{WebhookSecret, WebhookSecretError};
+pub use signature::WebhookSecret;

@@ -2,13 +2,12 @@
 //! metadata with which it was sent.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest as _, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{Response, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
@@ -47,18 +46,12 @@ impl PostmarkPassword {
     }
 }
 
-impl fmt::Debug for PostmarkPassword {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("PostmarkPassword([redacted])")
-    }
-}
-
 /// A report. Fields that are not needed are ignored.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub(super) struct PostmarkEvent {
     record_type: String,
-    #[serde(rename = "ID", default)]
+    #[serde(rename = "ID")]
     id: Option<i64>,
     #[serde(default)]
     r#type: String,
@@ -68,7 +61,6 @@ pub(super) struct PostmarkEvent {
     description: String,
     #[serde(default)]
     details: String,
-    #[serde(default)]
     metadata: Option<BTreeMap<String, TextOrNumber>>,
 }
 
@@ -76,41 +68,28 @@ pub(in crate::http) async fn receive(
     State(http): State<HttpState>,
     password: Arc<PostmarkPassword>,
     request: Request,
-) -> Response {
+) -> Result<Response> {
     // The password is checked before the body is read, so that strangers use no memory.
     if !password.is_in(request.headers()) {
         let challenge = HeaderValue::from_static("Basic realm=\"webhooks\"");
         let headers = [(header::WWW_AUTHENTICATE, challenge)];
-        return (StatusCode::UNAUTHORIZED, headers).into_response();
+        return Err((StatusCode::UNAUTHORIZED, headers).into());
     }
-    let body = match Bytes::from_request(request, &()).await {
-        Ok(body) => body,
-        Err(rejection) => return rejection.into_response(),
-    };
-    let Ok(event) = serde_json::from_slice::<PostmarkEvent>(&body) else {
-        return StatusCode::BAD_REQUEST.into_response();
-    };
-    match interpret(event) {
-        Some(report) => record(&http, FeedbackSource::Postmark, report).await,
-        None => StatusCode::NO_CONTENT.into_response(),
-    }
+    let body = Bytes::from_request(request, &()).await?;
+    let event = serde_json::from_slice(&body).map_err(|_| StatusCode::BAD_REQUEST)?;
+    Ok(record(&http, FeedbackSource::Postmark, interpret(event)).await)
 }
 
 /// Returns `None` for reports that are not about failures, and for emails of other senders.
 pub(super) fn interpret(event: PostmarkEvent) -> Option<ProviderReport> {
     let kind = kind(&event)?;
-    let metadata: BTreeMap<_, _> = event
-        .metadata?
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value.into_text()?)))
-        .collect();
-    let text = if event.details.is_empty() {
-        event.description
-    } else {
-        event.details
+    let metadata = event.metadata?;
+    let text = match event.details.as_str() {
+        "" => event.description,
+        _ => event.details,
     };
     Some(ProviderReport {
-        mail: sent_mail(|name| metadata.get(name).cloned())?,
+        mail: sent_mail(|name| metadata.get(name)?.text())?,
         kind,
         text,
         event_id: format!("{}-{}", event.id?, event.record_type),

@@ -26,9 +26,9 @@ pub(super) enum TextOrNumber {
 }
 
 impl TextOrNumber {
-    pub(super) fn into_text(self) -> Option<String> {
+    pub(super) fn text(&self) -> Option<String> {
         match self {
-            Self::Text(text) => Some(text),
+            Self::Text(text) => Some(text.clone()),
             Self::Number(number) => Some(number.to_string()),
             Self::Other(_) => None,
         }
@@ -51,12 +51,15 @@ pub(super) fn sent_mail(value: impl Fn(&str) -> Option<String>) -> Option<SentMa
     })
 }
 
-/// Records a report. The answer tells the provider whether to repeat it.
+/// Records a report if there is one. The answer tells the provider whether to repeat it.
 pub(super) async fn record(
     http: &HttpState,
     source: FeedbackSource,
-    report: ProviderReport,
+    report: Option<ProviderReport>,
 ) -> Response {
+    let Some(report) = report else {
+        return StatusCode::NO_CONTENT.into_response();
+    };
     let diagnostic = Diagnostic::parse(&report.text);
     let (kind, invitation_id) = (report.kind, report.mail.invitation_id);
     let feedback = Feedback {

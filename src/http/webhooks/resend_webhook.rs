@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::{FromRequest as _, Request, State};
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{Response, Result};
 use serde::Deserialize;
 
 use super::report::{ProviderReport, TextOrNumber, record, sent_mail};
@@ -24,35 +24,25 @@ pub(super) struct ResendEvent {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(default)]
 struct EventData {
-    #[serde(default)]
     tags: EventTags,
-    #[serde(default)]
     bounce: Option<BounceDetails>,
-    #[serde(default)]
     failed: Option<FailureDetails>,
-    #[serde(default)]
-    suppressed: Option<SuppressionDetails>,
+    suppressed: Option<BounceDetails>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct BounceDetails {
-    #[serde(default)]
     r#type: String,
-    #[serde(default)]
     message: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct FailureDetails {
-    #[serde(default)]
     reason: String,
-}
-
-#[derive(Deserialize)]
-struct SuppressionDetails {
-    #[serde(default)]
-    message: String,
 }
 
 /// The tags of an email: an object, or in some events the list as it was sent.
@@ -77,16 +67,16 @@ impl Default for EventTags {
 }
 
 impl EventTags {
-    fn into_map(self) -> BTreeMap<String, String> {
-        let pairs: Vec<_> = match self {
-            Self::Object(tags) => tags.into_iter().collect(),
-            Self::List(tags) => tags.into_iter().map(|tag| (tag.name, tag.value)).collect(),
-            Self::None(_) => Vec::new(),
-        };
-        pairs
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value.into_text()?)))
-            .collect()
+    /// The value of a tag. Of several tags with one name the last counts.
+    fn get(&self, name: &str) -> Option<String> {
+        match self {
+            Self::Object(tags) => tags.get(name)?.text(),
+            Self::List(tags) => {
+                let mut named = tags.iter().rev().filter(|tag| tag.name == name);
+                named.find_map(|tag| tag.value.text())
+            }
+            Self::None(_) => None,
+        }
     }
 }
 
@@ -94,38 +84,28 @@ pub(in crate::http) async fn receive(
     State(http): State<HttpState>,
     secret: Arc<WebhookSecret>,
     request: Request,
-) -> Response {
+) -> Result<Response> {
     let headers = request.headers().clone();
     // The headers are checked before the body is read, so that most strangers use no memory.
-    let Some(head) = SignedHead::parse(&headers, http.clock.now()) else {
-        return StatusCode::UNAUTHORIZED.into_response();
-    };
-    let body = match Bytes::from_request(request, &()).await {
-        Ok(body) => body,
-        Err(rejection) => return rejection.into_response(),
-    };
+    let head = SignedHead::parse(&headers, http.clock.now()).ok_or(StatusCode::UNAUTHORIZED)?;
+    let body = Bytes::from_request(request, &()).await?;
     if !secret.signed(&head, &body) {
-        return StatusCode::UNAUTHORIZED.into_response();
+        return Err(StatusCode::UNAUTHORIZED.into());
     }
-    let Ok(event) = serde_json::from_slice::<ResendEvent>(&body) else {
-        return StatusCode::BAD_REQUEST.into_response();
-    };
-    match interpret(event, head.event_id) {
-        Some(report) => record(&http, FeedbackSource::Resend, report).await,
-        None => StatusCode::NO_CONTENT.into_response(),
-    }
+    let event = serde_json::from_slice(&body).map_err(|_| StatusCode::BAD_REQUEST)?;
+    let report = interpret(event, head.event_id);
+    Ok(record(&http, FeedbackSource::Resend, report).await)
 }
 
 /// Returns `None` for events that are not about failures, and for emails of other senders.
 pub(super) fn interpret(event: ResendEvent, event_id: &str) -> Option<ProviderReport> {
-    let tags = event.data.tags.into_map();
+    let tags = event.data.tags;
     let (kind, text) = match event.r#type.as_str() {
         "email.bounced" => {
             let bounce = event.data.bounce?;
-            let kind = if bounce.r#type == "Permanent" {
-                FeedbackKind::HardBounce
-            } else {
-                FeedbackKind::Bounce
+            let kind = match bounce.r#type.as_str() {
+                "Permanent" => FeedbackKind::HardBounce,
+                _ => FeedbackKind::Bounce,
             };
             (kind, bounce.message)
         }
@@ -145,7 +125,7 @@ pub(super) fn interpret(event: ResendEvent, event_id: &str) -> Option<ProviderRe
         _ => return None,
     };
     Some(ProviderReport {
-        mail: sent_mail(|name| tags.get(name).cloned())?,
+        mail: sent_mail(|name| tags.get(name))?,
         kind,
         text,
         event_id: event_id.to_owned(),

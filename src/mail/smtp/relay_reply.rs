@@ -11,7 +11,7 @@ use lettre::transport::smtp::response::Response;
 use tokio::time::error::Elapsed;
 use tokio_rustls::rustls;
 
-use crate::domain::enhanced_code::EnhancedCode;
+use crate::domain::diagnostic::EnhancedCode;
 use crate::domain::masking::masked;
 use crate::mail::retry_hint;
 use crate::mail::send_error::{FailureAction, RefusalReason, SendError, SendStage};

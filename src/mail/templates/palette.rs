@@ -5,7 +5,7 @@
 
 use minijinja::{Value, context};
 
-use crate::domain::color::Color;
+use crate::domain::brand::Color;
 
 /// The background of the content, in light and in dark mode.
 const BACKGROUND: Color = Color::new(0xff, 0xff, 0xff);

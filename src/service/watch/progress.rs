@@ -8,8 +8,7 @@ use std::collections::BTreeMap;
 
 use time::OffsetDateTime;
 
-use crate::domain::event::{EventId, EventPosition, EventType, InvitationEvent};
-use crate::domain::event_cursor::EventCursor;
+use crate::domain::event::{EventCursor, EventId, EventPosition, EventType, InvitationEvent};
 use crate::store::invitation_events::EventPage;
 
 /// Most rows above the horizon that a watch remembers. With this many it waits for the horizon.

@@ -8,8 +8,7 @@ use time::OffsetDateTime;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use crate::domain::event::{EventPosition, InvitationEvent};
-use crate::domain::event_cursor::EventCursor;
+use crate::domain::event::{EventCursor, EventPosition, InvitationEvent};
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
 use crate::service::{Context, Service, ServiceError, UnitOfWork, UseCase};

@@ -1,11 +1,13 @@
-//! The `[[caller]]` tables of the callers file.
+//! The `[[caller]]` tables of the callers file, and the checks that they share with issuers.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
+use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use serde::Deserialize;
 
-use super::permissions::{check_name, check_organizations, check_scopes};
+use crate::domain::ids::{OrganizationId, PLAIN_NAME_RULE, is_plain_name};
+use crate::domain::scope::Scope;
 use crate::identity::{CallerCredential, CallerEntry};
 use crate::settings::problems::{Problems, TableProblems};
 
@@ -59,7 +61,10 @@ pub(super) fn check_callers(tables: Vec<CallerTable>, problems: &mut Problems) -
 impl CallerTable {
     fn credential(&self) -> Result<CallerCredential, String> {
         match (&self.token_sha256, &self.certificate) {
-            (Some(digits), None) => unhex(digits)
+            (Some(digits), None) => HEXLOWER_PERMISSIVE
+                .decode(digits.as_bytes())
+                .ok()
+                .and_then(|bytes| bytes.try_into().ok())
                 .map(CallerCredential::TokenSha256)
                 .ok_or_else(|| "token_sha256 must be 64 hexadecimal digits".to_owned()),
             (None, Some(identity)) => identity
@@ -71,11 +76,48 @@ impl CallerTable {
     }
 }
 
+pub(super) fn check_name(name: &str, problems: &mut TableProblems<'_>) {
+    if !is_plain_name(name) {
+        problems.add(format_args!("name {PLAIN_NAME_RULE}"));
+    }
+}
+
+pub(super) fn check_scopes(
+    field: &str,
+    names: &[String],
+    problems: &mut TableProblems<'_>,
+) -> Vec<Scope> {
+    let mut scopes = Vec::with_capacity(names.len());
+    for name in names {
+        match Scope::from_name(name) {
+            Some(scope) => scopes.push(scope),
+            None => problems.add(format_args!(
+                "{field}: unknown scope {name:?}; the scopes are {}",
+                Scope::ALL.map(Scope::as_str).join(", ")
+            )),
+        }
+    }
+    scopes
+}
+
+pub(super) fn check_organizations(ids: Option<&[String]>, problems: &mut TableProblems<'_>) {
+    for id in ids.unwrap_or_default() {
+        if OrganizationId::parse(id).is_none() {
+            problems.add(format_args!("{id:?} is not an organization id"));
+        }
+    }
+    if ids.is_some_and(<[String]>::is_empty) {
+        problems.add("organizations is empty; leave it out for every organization");
+    }
+}
+
 /// Writes an entry as a TOML table that can be appended to a callers file.
 pub fn to_toml(entry: &CallerEntry) -> String {
     let scopes = entry.scopes.iter().map(|scope| scope.as_str());
     let credential = match &entry.credential {
-        CallerCredential::TokenSha256(hash) => format!("token_sha256 = \"{}\"", hex(hash)),
+        CallerCredential::TokenSha256(hash) => {
+            format!("token_sha256 = \"{}\"", HEXLOWER.encode(hash))
+        }
         CallerCredential::Certificate(identity) => {
             format!("certificate = {}", quoted(&identity.to_string()))
         }
@@ -90,24 +132,6 @@ pub fn to_toml(entry: &CallerEntry) -> String {
         let _ = writeln!(table, "organizations = {organizations}");
     }
     table
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut digits, byte| {
-        let _ = write!(digits, "{byte:02x}");
-        digits
-    })
-}
-
-fn unhex(digits: &str) -> Option<[u8; 32]> {
-    let mut bytes = [0; 32];
-    if digits.len() != 2 * bytes.len() || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        return None;
-    }
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(digits.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
-    Some(bytes)
 }
 
 /// A TOML basic string. The text is visible ASCII, so only backslashes and quotation marks need escaping.

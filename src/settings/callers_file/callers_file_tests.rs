@@ -1,5 +1,5 @@
 use super::*;
-use crate::domain::access::Access;
+use crate::domain::actor::Access;
 use crate::domain::scope::Scope;
 use crate::identity::{CallerCredential, IssuerKind, KeyLocation, ServicePermissions};
 

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use url::Url;
 
-use super::permissions::{check_name, check_organizations, check_scopes};
-use crate::domain::access::Access;
-use crate::domain::secure_url::is_secure;
+use super::caller_table::{check_name, check_organizations, check_scopes};
+use crate::domain::actor::Access;
+use crate::domain::public_url::is_secure;
 use crate::identity::{IssuerEntry, IssuerKind, KeyLocation, ServicePermissions};
 use crate::settings::problems::{Problems, TableProblems};
 
@@ -71,10 +71,7 @@ impl IssuerTable {
                 self.check_user(problems);
                 Some(IssuerKind::User)
             }
-            _ => {
-                problems.add("kind must be \"service\" or \"user\"");
-                None
-            }
+            _ => problems.check(Err("kind must be \"service\" or \"user\"".to_owned())),
         };
         Some(IssuerEntry {
             name,
@@ -106,8 +103,9 @@ impl IssuerTable {
 
     fn permissions(&self, problems: &mut TableProblems<'_>) -> ServicePermissions {
         let scopes = self.scopes.as_deref().unwrap_or_default();
+        let is_empty = scopes.is_empty();
         let scopes = check_scopes("scopes", scopes, problems);
-        if self.scopes.as_ref().is_none_or(Vec::is_empty) {
+        if is_empty {
             problems.add("scopes is missing or empty, so its tokens could do nothing");
         }
         let default_scopes = self.default_scopes.as_deref().unwrap_or_default();
@@ -116,10 +114,9 @@ impl IssuerTable {
             problems.add("default_scopes contains a scope that is not in scopes");
         }
         check_organizations(self.organizations.as_deref(), problems);
-        let organizations_claim = self
-            .organizations_claim
-            .as_deref()
-            .map(|claim| check_text("organizations_claim", Some(claim), problems));
+        let claim = self.organizations_claim.as_deref();
+        let organizations_claim =
+            claim.map(|claim| check_text("organizations_claim", Some(claim), problems));
         ServicePermissions {
             scopes,
             default_scopes,

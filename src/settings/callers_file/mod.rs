@@ -1,42 +1,10 @@
 //! The callers file: who may call, with which credentials, scopes and organizations.
 //!
 //! The server reads the file at start, and `invitations caller new` adds entries. It contains no token but only SHA-256
-//! hashes. A token has 256 random bits, so a slow password hash would not make it safer.
-//!
-//! ```toml
-//! [[caller]]
-//! name = "demo"
-//! token_sha256 = "f2ca1bb6c7e907d06dafe4687e579fce76b37e4e93b7605022da52e6ccc26fd2"
-//! scopes = ["invitations:write", "invitations:read"]
-//! organizations = ["acme"]  # optional: by default every organization
-//!
-//! [[caller]]
-//! name = "web"
-//! certificate = "spiffe://example.org/ns/prod/sa/web"  # or "dns:web.example.org"
-//! scopes = ["invitations:read"]
-//!
-//! [[issuer]]
-//! name = "platform"
-//! issuer = "https://issuer.example.com/"      # `iss` of its tokens, compared byte by byte
-//! audience = "invitations"                    # must be in their `aud`
-//! jwks_url = "https://issuer.example.com/jwks.json"
-//! kind = "service"
-//! scopes = ["invitations:write", "invitations:read"]  # the most that its tokens may have
-//! organizations = ["acme"]                    # optional: by default every organization
-//!
-//! [[issuer]]
-//! name = "accounts"
-//! issuer = "https://accounts.example.com/"
-//! audience = "invitations"
-//! jwks_file = "/etc/invitations/accounts.jwks.json"
-//! kind = "user"
-//! ```
+//! hashes. A token has 256 random bits, so a slow password hash would not make it safer. See docs/callers.md.
 
 mod caller_table;
 mod issuer_table;
-mod permissions;
-
-use std::fmt;
 
 use serde::Deserialize;
 
@@ -56,18 +24,11 @@ pub struct CallersFile {
 }
 
 /// All problems of a callers file, one sentence each.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .problems.join("; "))]
 pub struct CallersFileError {
     pub problems: Vec<String>,
 }
-
-impl fmt::Display for CallersFileError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.problems.join("; "))
-    }
-}
-
-impl std::error::Error for CallersFileError {}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,11 +40,8 @@ struct CallersToml {
 }
 
 impl CallersFile {
-    /// Parses the text of a callers file. An empty text is a file without callers.
-    ///
-    /// # Errors
-    ///
-    /// All problems of the file. Invalid TOML and a missing or unknown field is reported as one problem.
+    /// Parses the text of a callers file. An empty text is a file without callers. Invalid TOML and a missing or unknown
+    /// field is reported as one problem, other problems all together.
     pub fn parse(text: &str) -> Result<Self, CallersFileError> {
         let toml: CallersToml = toml::from_str(text).map_err(|error| CallersFileError {
             problems: vec![toml_problem(text, &error)],

@@ -1,30 +1,9 @@
 //! The lanes file: several relays and providers, with their shares, their limits and their fail-over. A server with one
 //! relay needs no lanes file, but only the `SMTP_*` settings.
-//!
-//! ```toml
-//! [[lane]]
-//! name = "main"
-//! weight = 3                     # three of four emails, while both lanes are free
-//! rate_max = 50                  # emails per second
-//! domain_in_flight_max = 2       # to one recipient domain at once
-//! smtp = { host = "smtp.example.com", username = "invites", password = "…" }
-//!
-//! [[lane]]
-//! name = "other"
-//! weight = 1
-//! resend = { api_key = "re_…" }
-//!
-//! [[lane]]
-//! name = "spare"
-//! weight = 0                     # used only while no other lane works
-//! postmark = { server_token = "…" }
-//! ```
-//!
-//! The file contains passwords, so only the service should be able to read it.
+//! See docs/delivery.md for an example. The file contains passwords, so only the service should be able to read it.
 
 mod provider_table;
 mod smtp_table;
-mod values;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -32,17 +11,15 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use self::provider_table::{PostmarkTable, ResendTable};
-use self::smtp_table::SmtpTable;
-use self::values::duration;
+use self::smtp_table::{SmtpTable, duration};
 use super::files::toml_problem;
 use super::problems::{Problems, TableProblems};
 use crate::delivery::{DomainCaps, LaneConfig};
-use crate::domain::plain_name::{PLAIN_NAME_RULE, is_plain_name};
+use crate::domain::ids::{PLAIN_NAME_RULE, is_plain_name};
 
 pub const LANES_MAX: usize = 32;
 /// Pause of a lane after a failure, if the lane sets none.
 pub const PAUSE_DEFAULT: Duration = Duration::from_secs(30);
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LanesToml {
@@ -54,8 +31,7 @@ struct LanesToml {
 #[serde(deny_unknown_fields)]
 struct LaneTable {
     name: String,
-    #[serde(default = "weight_default")]
-    weight: u32,
+    weight: Option<u32>,
     rate_max: Option<f64>,
     domain_in_flight_max: Option<usize>,
     domain_rate_max: Option<f64>,
@@ -66,22 +42,15 @@ struct LaneTable {
     postmark: Option<PostmarkTable>,
 }
 
-const fn weight_default() -> u32 {
-    1
-}
-
-/// Parses the text of a lanes file. `hello_name` is for SMTP lanes that set none.
-///
-/// # Errors
-///
-/// All problems, one sentence each. Invalid TOML is one problem.
+/// Parses the text of a lanes file. `hello_name` is for SMTP lanes that set none. Returns all problems, one sentence
+/// each. Invalid TOML is one problem.
 pub fn parse(text: &str, hello_name: &str) -> Result<Vec<LaneConfig>, Vec<String>> {
     let toml: LanesToml = toml::from_str(text).map_err(|error| vec![toml_problem(text, &error)])?;
     let mut problems = Problems::default();
     if toml.lanes.is_empty() || toml.lanes.len() > LANES_MAX {
         problems.add(format!("needs 1 to {LANES_MAX} lanes"));
     }
-    if !toml.lanes.is_empty() && toml.lanes.iter().all(|lane| lane.weight == 0) {
+    if !toml.lanes.is_empty() && toml.lanes.iter().all(|lane| lane.weight == Some(0)) {
         problems.add("every lane has the weight 0; at least one needs a higher weight");
     }
     let mut names = HashSet::new();
@@ -116,7 +85,7 @@ impl LaneTable {
         };
         Some(LaneConfig {
             name: self.name,
-            weight: self.weight,
+            weight: self.weight.unwrap_or(1),
             transport: problems.check(transport)?,
             rate_max: self.rate_max,
             domain_caps: DomainCaps {

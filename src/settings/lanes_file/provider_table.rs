@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use url::Url;
 
-use super::values::{concurrency, duration, read_roots};
+use super::smtp_table::{concurrency, duration, read_roots};
 use crate::delivery::LaneTransport;
 use crate::mail::providers::{ProviderConfig, ProviderKind, ProviderTransport};
 
@@ -34,8 +34,7 @@ pub(super) struct ResendTable {
 #[serde(deny_unknown_fields)]
 pub(super) struct PostmarkTable {
     server_token: SecretString,
-    #[serde(default = "message_stream_default")]
-    message_stream: String,
+    message_stream: Option<String>,
     base_url: Option<Url>,
     batch_max: Option<usize>,
     calls: Option<u16>,
@@ -45,55 +44,46 @@ pub(super) struct PostmarkTable {
     roots_file: Option<PathBuf>,
 }
 
-fn message_stream_default() -> String {
-    "outbound".to_owned()
-}
-
 impl ResendTable {
     pub(super) fn transport(self) -> Result<LaneTransport, String> {
-        let kind = ProviderKind::Resend;
-        let config = ProviderConfig {
-            kind,
+        // The two tables differ only in the name of the key and in the stream.
+        let table = PostmarkTable {
+            server_token: self.api_key,
+            message_stream: None,
             base_url: self.base_url,
-            api_key: self.api_key,
-            timeout: self.timeout.unwrap_or(CALL_TIMEOUT_DEFAULT),
-            batch_max: self.batch_max.unwrap_or(kind.batch_max_default()),
-            message_stream: String::new(),
-            extra_roots_pem: read_roots(self.roots_file)?,
+            batch_max: self.batch_max,
+            calls: self.calls,
+            calls_rate_max: self.calls_rate_max,
+            timeout: self.timeout,
+            roots_file: self.roots_file,
         };
-        provider_transport(config, self.calls, self.calls_rate_max)
+        table.transport_of(ProviderKind::Resend)
     }
 }
 
 impl PostmarkTable {
     pub(super) fn transport(self) -> Result<LaneTransport, String> {
-        let kind = ProviderKind::Postmark;
+        self.transport_of(ProviderKind::Postmark)
+    }
+
+    fn transport_of(self, kind: ProviderKind) -> Result<LaneTransport, String> {
         let config = ProviderConfig {
             kind,
             base_url: self.base_url,
             api_key: self.server_token,
             timeout: self.timeout.unwrap_or(CALL_TIMEOUT_DEFAULT),
             batch_max: self.batch_max.unwrap_or(kind.batch_max_default()),
-            message_stream: self.message_stream,
+            message_stream: self.message_stream.unwrap_or_else(|| "outbound".to_owned()),
             extra_roots_pem: read_roots(self.roots_file)?,
         };
-        provider_transport(config, self.calls, self.calls_rate_max)
+        let rate = self.calls_rate_max.unwrap_or(CALLS_RATE_DEFAULT);
+        if !rate.is_finite() || rate <= 0.0 {
+            return Err("calls_rate_max must be above zero".to_owned());
+        }
+        Ok(LaneTransport::Batches {
+            provider: ProviderTransport::new(config).map_err(|error| error.to_string())?,
+            calls: concurrency(self.calls.unwrap_or(CALLS_DEFAULT), "calls")?,
+            calls_rate_max: Some(rate),
+        })
     }
-}
-
-fn provider_transport(
-    config: ProviderConfig,
-    calls: Option<u16>,
-    calls_rate_max: Option<f64>,
-) -> Result<LaneTransport, String> {
-    let rate = calls_rate_max.unwrap_or(CALLS_RATE_DEFAULT);
-    if !rate.is_finite() || rate <= 0.0 {
-        return Err("calls_rate_max must be above zero".to_owned());
-    }
-    let provider = ProviderTransport::new(config).map_err(|error| error.to_string())?;
-    Ok(LaneTransport::Batches {
-        provider,
-        calls: concurrency(calls.unwrap_or(CALLS_DEFAULT), "calls")?,
-        calls_rate_max: Some(rate),
-    })
 }

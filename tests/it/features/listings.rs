@@ -2,8 +2,7 @@
 //! on the size of the tables.
 
 use invitations::domain::ids::OrganizationId;
-use invitations::domain::invitation::{DeliveryState, StateName};
-use invitations::domain::invitation_filter::InvitationFilter;
+use invitations::domain::invitation::{DeliveryState, InvitationFilter, StateName};
 use invitations::store::Connection;
 use invitations::store::invitations::{EndReason, ResendItem, end_many, resend_many};
 use invitations::store::listings::{ListQuery, list_ids};

@@ -5,7 +5,7 @@ use std::time::Duration as StdDuration;
 use invitations::clock::{Clock, SystemClock};
 use invitations::domain::address_tag::AddressTagger;
 use invitations::domain::ids::OrganizationId;
-use invitations::domain::invitation_filter::InvitationFilter;
+use invitations::domain::invitation::InvitationFilter;
 use invitations::domain::keyring::Keyring;
 use invitations::proto::{InvitationState, ListRequest};
 use invitations::service::Retention;

@@ -2,7 +2,7 @@
 
 use invitations::domain::email_address::EmailAddress;
 use invitations::domain::ids::OrganizationId;
-use invitations::domain::invitation_filter::InvitationFilter;
+use invitations::domain::invitation::InvitationFilter;
 use invitations::proto::AcceptResponse;
 use invitations::service::{CheckKeys, ListInvitations};
 use tonic::transport::Channel;

@@ -66,10 +66,11 @@ pub(super) fn callers(issuers: &str, clock: Arc<dyn Clock>) -> Callers {
         caller("other-only", &Scope::ALL, Some(OTHER)),
     ];
     for scope in Scope::ALL {
+        let name = scope.as_str();
         let others = Scope::ALL.into_iter().filter(|other| *other != scope);
         let others: Vec<_> = others.collect();
-        callers.push(caller(&format!("only-{scope}"), &[scope], None));
-        callers.push(caller(&format!("all-but-{scope}"), &others, None));
+        callers.push(caller(&format!("only-{name}"), &[scope], None));
+        callers.push(caller(&format!("all-but-{name}"), &others, None));
     }
     let issuers = CallersFile::parse(issuers).unwrap().issuers;
     Callers::new(callers, issuers, clock).unwrap()

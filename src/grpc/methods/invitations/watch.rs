@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use tonic::Status;
 use tracing::Instrument as _;
 
-use crate::domain::event_cursor::EventCursor;
+use crate::domain::event::EventCursor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::keyring::Keyring;
 use crate::domain::page_token;

@@ -2,8 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use invitations::domain::event::EventPosition;
-use invitations::domain::event_cursor::EventCursor;
+use invitations::domain::event::{EventCursor, EventPosition};
 use invitations::domain::keyring::Keyring;
 use invitations::domain::page_token;
 use invitations::proto::{BulkRevokeRequest, Event, EventType, RevokeFilter, WatchRequest};
