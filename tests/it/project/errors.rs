@@ -61,7 +61,7 @@ fn every_reason_is_some_methods_and_named_by_it() {
         let named = methods
             .iter()
             .any(|(_, comment)| names(comment, reason.code()));
-        let expected = !OF_EVERY_METHOD.contains(reason);
+        let expected = !OF_EVERY_METHOD.contains(&reason);
         assert!(
             named || !expected,
             "no method's comment names {}",
