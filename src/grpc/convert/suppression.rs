@@ -5,7 +5,6 @@ use data_encoding::HEXLOWER;
 use super::fields::{Field, invalid};
 use super::{count, error, times};
 use crate::domain::email_address::EmailAddress;
-use crate::domain::reason::Reason;
 use crate::domain::suppression::{Suppression, SuppressionKey, SuppressionReason};
 use crate::proto;
 use crate::service::{AddOutcome, AddressInputs, AddressResults, LiftOutcome, RefusedAddress};

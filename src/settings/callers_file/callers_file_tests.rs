@@ -53,8 +53,8 @@ fn all_problems_of_callers_are_reported_together() {
     );
     let problems = CallersFile::parse(&text).unwrap_err().problems;
     let expected = [
-        "caller 2 (\"a\") has the same name as caller 1",
-        "caller 2 (\"a\") has the same token as caller 1",
+        "caller 2 (\"a\"): has the same name as caller 1",
+        "caller 2 (\"a\"): has the same token as caller 1",
         "caller 3 (\"b c\"): name must be",
         "caller 3 (\"b c\"): token_sha256 must be 64 hexadecimal digits",
         "caller 3 (\"b c\"): scopes: unknown scope \"root\"; the scopes are invitations:write,",
@@ -65,7 +65,7 @@ fn all_problems_of_callers_are_reported_together() {
         "caller 5 (\"e\"): needs either token_sha256 or certificate",
         "caller 6 (\"f\"): needs either token_sha256 or certificate",
         "caller 7 (\"g\"): certificate: must be spiffe://trust-domain/path or dns:name",
-        "caller 9 (\"i\") has the same certificate as caller 8",
+        "caller 9 (\"i\"): has the same certificate as caller 8",
     ];
     assert_eq!(problems.len(), expected.len(), "{problems:#?}");
     for (problem, start) in problems.iter().zip(expected) {

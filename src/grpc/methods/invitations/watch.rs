@@ -52,7 +52,7 @@ pub(super) async fn open(
     let span = admitted.span.clone();
     let log_name = log_name(&message);
     let begin = begin(api, &admitted.caller, &log_name, &message).instrument(span.clone());
-    let (watch, organization_id) = admitted.run_quick_part(begin).await?;
+    let (watch, organization_id) = Box::pin(admitted.run_quick_part(begin)).await?;
     let now = Instant::now();
     let watcher = Watcher {
         watch,
