@@ -18,13 +18,14 @@ const FAILURES_MAX: u32 = 3;
 /// Successful probes in a row after which the service is SERVING again.
 const SUCCESSES_MIN: u32 = 2;
 /// The names that clients can query: the server as a whole, and each service.
-const NAMES: [&str; 6] = [
+const NAMES: [&str; 7] = [
     "",
     "invitation.v1.InvitationService",
     "invitation.v1.DirectoryService",
     "invitation.v1.MailService",
     "invitation.v1.SuppressionService",
     "invitation.v1.FeedbackService",
+    "invitation.v1.AuditService",
 ];
 
 #[derive(Clone)]

@@ -63,7 +63,10 @@ async fn health_needs_no_token_and_reports_not_serving_before_the_first_database
         "",
         "invitation.v1.InvitationService",
         "invitation.v1.DirectoryService",
+        "invitation.v1.MailService",
+        "invitation.v1.SuppressionService",
         "invitation.v1.FeedbackService",
+        "invitation.v1.AuditService",
     ] {
         let service = service.to_owned();
         let answer = client.check(HealthCheckRequest { service }).await.unwrap();
