@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|bytes: &[u8]| {
     if let Some(report) = Dsn::parse(bytes) {
         assert_anonymous(&report.diagnostic);
-        let _ = report.refusal_reason();
+        let _ = report.verdict();
     }
     assert!(dsn::envelope_recipients(bytes).len() <= 100);
 });

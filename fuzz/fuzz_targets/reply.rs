@@ -17,6 +17,10 @@ fuzz_target!(|bytes: &[u8]| {
                 .is_none_or(|wait| wait.as_secs() <= 86_400),
             "{error}"
         );
-        let _ = (error.refusal_reason(), error.is_ambiguous(), error.is_throttle());
+        let _ = (
+            error.refusal_reason,
+            error.is_ambiguous(),
+            error.is_throttle(),
+        );
     }
 });
