@@ -1,8 +1,8 @@
 //! The settings of the server: arguments and environment variables, checked and converted.
 //!
 //! Each section of `serve --help` has a file with its arguments, whose doc comments are the manual, and their
-//! conversion. [`ServeArgs::load`] reads the files that the arguments name and reports all problems together. No other
-//! module reads the environment.
+//! conversion. [`ServeArgs::load`] reads the files that the arguments name and reports all problems together. Only clap
+//! reads the environment, for these arguments and for two of `invitations mail`.
 
 pub mod callers_file;
 mod calls;
