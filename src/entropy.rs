@@ -1,4 +1,5 @@
-//! Random numbers. No other module asks the operating system for them.
+//! Random numbers for secrets, nonces, lease tokens and waits. No other module asks the operating system for them. Only
+//! the random ends of ids come from the crate uuid, see [`ids`](crate::domain::ids).
 
 use std::time::Duration;
 

@@ -1,7 +1,8 @@
-//! The rules of the service, as pure functions and types. Time and randomness are parameters.
+//! The rules of the service, as types and functions without input or output. Time and random numbers are parameters.
+//! The exception is [`ids::IdSource`], which keeps a counter and gets random numbers from the crate uuid.
 //!
-//! This module knows no async code, no SQL, no protocol, no email transport and no configuration. `ARCHITECTURE.md` lists
-//! the files by subject.
+//! This module has no async code, no SQL, no messages of the protocol, no email transport and no settings.
+//! `ARCHITECTURE.md` lists the files by subject.
 
 pub mod actor;
 pub mod address_tag;

@@ -1,10 +1,12 @@
-//! The use cases: each a type with a request, a result and a `run`.
+//! The use cases. Most are types that hold a request and implement [`UseCase`].
 //!
 //! [`Service::run`] runs a [`UseCase`] on one connection, in a named transaction unless the use case says otherwise. Use
-//! cases decide; [`store`](crate::store) holds the SQL. They know no protocol and no mail. Whether a caller may call a
-//! method was decided before.
+//! cases that need several transactions, or work before or after one, are methods of [`Service`], such as `sweep`,
+//! `watch` and `unsubscribe`.
 //!
-//! Work in several transactions is a method of [`Service`].
+//! Use cases decide, and [`store`](crate::store) has the SQL. They know neither the messages of the protocol nor how an
+//! email is sent. The caller was checked before: its scopes and its organization, and with [`RequireAdmin`] whether a user
+//! is an admin. Only items of upserts are checked here, because each may name another organization.
 
 mod accept;
 mod backlog;

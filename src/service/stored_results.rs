@@ -1,7 +1,7 @@
 //! The results of a bulk call as they are stored for repetitions.
 //!
-//! Stored is only what can change in the rows of the invitations and names no person. Addresses, notes, metadata and links
-//! are read from the rows again, so that an erased address is gone here too.
+//! Outcomes, and what can change in the rows of the invitations, are stored. Addresses, notes, metadata and links are read
+//! from the rows again, so that they are missing here once they were erased there.
 
 use std::collections::HashMap;
 use std::ops::Range;
