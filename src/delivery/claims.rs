@@ -82,21 +82,21 @@ async fn postpone_suspended(
     leases: &LeasedMessages,
     jobs: Vec<SendJob>,
 ) -> Vec<SendJob> {
-    let (held_back, jobs): (Vec<_>, Vec<_>) = jobs
+    let (suspended_jobs, jobs): (Vec<_>, Vec<_>) = jobs
         .into_iter()
         .partition(SendJob::is_organization_suspended);
-    if held_back.is_empty() {
+    if suspended_jobs.is_empty() {
         return jobs;
     }
-    leases.remove(held_back.iter().map(SendJob::lease));
+    leases.remove(suspended_jobs.iter().map(SendJob::lease));
     let now = context.now();
-    let settled = held_back.iter().map(|job| job.settled(suspended(now)));
+    let settled = suspended_jobs.iter().map(|job| job.settled(suspended(now)));
     let settled: Arc<[_]> = settled.collect();
-    let ids = held_back.into_iter();
+    let ids = suspended_jobs.into_iter();
     let ids: BTreeSet<_> = ids.map(|job| job.claimed.key.organization_id).collect();
     let ids: Arc<[String]> = ids.into_iter().collect();
     let store = &context.store;
-    let postponed = store.with_tx("outbox.hold_back", move |connection| {
+    let postponed = store.with_tx("outbox.postpone_suspended", move |connection| {
         let (settled, ids) = (Arc::clone(&settled), Arc::clone(&ids));
         let until = now + SUSPENDED_PAUSE;
         Box::pin(async move {

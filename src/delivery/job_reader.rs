@@ -90,14 +90,15 @@ pub(super) async fn refresh_jobs(
     }
     let leases: Arc<[_]> = jobs.iter().map(SendJob::lease).collect();
     let now = context.now();
-    let held = context.store.run("outbox.held", move |connection| {
+    let store = &context.store;
+    let leased = store.run("outbox.filter_leased", move |connection| {
         let leases = Arc::clone(&leases);
         Box::pin(async move { outbox::filter_leased(connection, &leases, now).await })
     });
-    let held = held.await?;
+    let leased = leased.await?;
     let claimed = jobs.into_iter().map(|job| (job.claimed, job.lease_token));
     let (kept, lost): (Vec<_>, Vec<_>) =
-        claimed.partition(|(claimed, _)| held.contains(&claimed.key.id()));
+        claimed.partition(|(claimed, _)| leased.contains(&claimed.key.id()));
     for (claimed, _) in lost {
         tracing::warn!(
             invitation.id = %claimed.key.invitation_id,

@@ -1,6 +1,6 @@
 //! Delivery: claims due emails from the outbox, sends them and settles the results.
 //!
-//! An email is attempted by one worker at a time, under a lease with a fencing token. If a worker dies, its leases
+//! An email is attempted by one worker at a time, under a lease with a fencing token. If a worker crashes, its leases
 //! expire and the reaper queues the emails again. No transaction is open while a relay or provider is called.
 //!
 //! In reading order:

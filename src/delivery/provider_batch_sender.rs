@@ -1,8 +1,9 @@
 //! Sends many emails in one call to a provider: build, persist the call, call, settle.
 //!
 //! The call is persisted before it is made. If its outcome is unknown, the same call is repeated by the worker that
-//! claims its batch next. A provider with idempotency keys then sends no email twice. Without keys, or after the key
-//! expired, the emails return to the queue, and each may arrive twice.
+//! claims its batch next. A provider with idempotency keys then sends no email twice. Without keys, or shortly before
+//! the key expires, the call is not repeated: [`AmbiguousPolicy`](super::AmbiguousPolicy) decides whether its emails
+//! return to the queue, so that each may arrive twice, or are given up.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -123,7 +124,7 @@ impl ProviderBatchSender {
         let mut call = BatchCall::new(lease);
         if retention.is_none_or(|retention| age >= retention.saturating_sub(KEY_EXPIRY_MARGIN)) {
             call.jobs = jobs;
-            self.requeue(&call, "the outcome of a call is unknown")
+            self.settle_unknown(&call, "the outcome of a call is unknown")
                 .await?;
             return Ok(Vec::new());
         }
@@ -178,7 +179,7 @@ impl ProviderBatchSender {
                 if self.provider.key_retention().is_some() {
                     call.lease.postpone(context, error.retry_after).await?;
                 } else {
-                    self.requeue(&call, &error.error.text).await?;
+                    self.settle_unknown(&call, &error.error.text).await?;
                 }
             }
             BatchOutcome::NotSent => return self.after_refusal(call, error).await,
@@ -253,9 +254,9 @@ impl ProviderBatchSender {
         call.lease.settle(&self.context, settled).await
     }
 
-    /// Returns the emails of a call with an unknown outcome to the queue, unless they must not be sent any more. Each
-    /// may arrive twice.
-    async fn requeue(&self, call: &BatchCall, text: &str) -> Result<(), StoreError> {
+    /// Settles the emails of a call with an unknown outcome: each that is still wanted is retried or given up, as
+    /// [`AmbiguousPolicy`](super::AmbiguousPolicy) says.
+    async fn settle_unknown(&self, call: &BatchCall, text: &str) -> Result<(), StoreError> {
         let context = &*self.context;
         let settled = call.settled(|job| {
             let unsent = context.builder.build(job, context.now(), |_, _| Ok(()));

@@ -37,7 +37,7 @@ impl Reaper {
             match self.reap().await {
                 Ok(0) => {}
                 Ok(count) => {
-                    tracing::warn!(mail.count = count, "queued emails of dead workers again");
+                    tracing::warn!(mail.count = count, "queued emails of crashed workers again");
                 }
                 Err(error) => {
                     let error: &dyn Error = &error;

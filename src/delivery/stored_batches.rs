@@ -61,7 +61,7 @@ impl BatchLease {
     ) -> Result<(Self, Vec<usize>), StoreError> {
         let id = Uuid::from_bytes(entropy::random_bytes());
         let (lease, now) = (context.new_lease(), context.now());
-        let indexes = context.store.run("mail_batches.form", move |connection| {
+        let indexes = context.store.run("mail_batches.create", move |connection| {
             let (leases, lane) = (Arc::clone(&leases), lane.clone());
             Box::pin(async move {
                 mail_batches::create(connection, id, &lane, &leases, lease, now).await
@@ -134,7 +134,7 @@ impl BatchLease {
         let Self { id, token, .. } = self;
         let until = context.now() + context.config.lease_duration;
         let store = &context.store;
-        let dissolved = store.with_tx("mail_batches.take_apart", move |connection| {
+        let dissolved = store.with_tx("mail_batches.dissolve", move |connection| {
             Box::pin(mail_batches::dissolve(connection, id, token, until))
         });
         dissolved.await
