@@ -176,7 +176,7 @@ async fn bind_http(
     Ok(Some(server))
 }
 
-/// The gRPC server ended before it was told to, which is always an error.
+/// The gRPC server ended before it was stopped, which is always an error.
 fn ended_early(ended: Result<(), tonic::transport::Error>) -> anyhow::Result<()> {
     ended?;
     bail!("the gRPC server ended unexpectedly")

@@ -1,6 +1,6 @@
 //! Logo URLs: the picture at the top of an organization's emails.
 //!
-//! Whoever serves the picture can see who opens which email. This service does not fetch the picture.
+//! The server of the picture can see who opens which email. This service does not fetch the picture.
 
 use url::{Host, Url};
 

@@ -28,11 +28,11 @@ pub fn errors_of_reply(bytes: &[u8]) -> Vec<SendError> {
                 let code = u16::from(response.code());
                 SendError::reply(stage, code, &relay_reply::text_of(response))
             });
-            let out_of_step = response.as_ref().and_then(|response| {
+            let out_of_sync = response.as_ref().and_then(|response| {
                 let checked = relay_reply::check_code(stage, &[250], response);
                 checked.err().map(|failure| failure.error)
             });
-            [Some(broken), refused, out_of_step]
+            [Some(broken), refused, out_of_sync]
         })
         .flatten()
         .collect()

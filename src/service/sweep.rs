@@ -1,4 +1,4 @@
-//! Periodic work: the sweep, which writes down what expired and deletes what is kept for a fixed time; reminders; and the
+//! Periodic work: the sweep, which records what expired and deletes what is kept for a fixed time; reminders; and the
 //! counts of batches.
 //!
 //! Readers see an invitation as expired at once. The sweep writes that state and its event.

@@ -81,7 +81,7 @@ impl RelayConnection {
             // Otherwise this input would be taken for the reply to a message that the server has not read.
             let text = "the server sent something or closed the connection before the message";
             let error = SendError::broken(SendStage::Data, text);
-            return Err(RelayFailure::out_of_step(error));
+            return Err(RelayFailure::out_of_sync(error));
         }
         let response = self.send_body(message.bytes(), timeouts.body).await?;
         self.is_reset_due = false;
@@ -150,7 +150,7 @@ impl RelayConnection {
             let Err(failure) = self.run(command, &mem::take(&mut lines)).await else {
                 continue;
             };
-            let is_refusal = failure.connection == ConnectionState::InStep;
+            let is_refusal = failure.connection == ConnectionState::InSync;
             if !is_refusal || command.stage >= SendStage::Data {
                 return Err(failure);
             }
@@ -166,7 +166,7 @@ impl RelayConnection {
     /// Reads the remaining replies after a refused recipient, when DATA was sent already.
     ///
     /// Without a recipient the server should refuse DATA. If it replies 354, it gets a lone dot and must refuse that
-    /// (RFC 2920 §3.1). A server that accepts even the dot is out of step.
+    /// (RFC 2920 §3.1). A server that accepts even the dot is out of sync.
     async fn abandon(&mut self, remaining: &[SmtpCommand], timeout: Duration) -> ConnectionState {
         for command in remaining {
             if let Err(failure) = self.run(command, "").await {
@@ -180,7 +180,7 @@ impl RelayConnection {
             timeout,
         };
         match self.run(&dot, &dot.line).await {
-            Ok(_) => ConnectionState::OutOfStep,
+            Ok(_) => ConnectionState::OutOfSync,
             Err(failure) => failure.connection,
         }
     }
@@ -212,7 +212,7 @@ impl RelayConnection {
             SendStage::Body
         };
         let outcome = check(stage, &[250], outcome);
-        if matches!(&outcome, Err(failure) if failure.connection == ConnectionState::InStep) {
+        if matches!(&outcome, Err(failure) if failure.connection == ConnectionState::InSync) {
             // A refused message ends its transaction (RFC 5321 §4.1.1.4).
             self.is_reset_due = false;
         }

@@ -24,18 +24,18 @@ pub(crate) struct RelayFailure {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ConnectionState {
     /// Usable: the refusal was an orderly reply.
-    InStep,
+    InSync,
     /// The server closed it.
     Closed,
     /// Unusable: it is unknown which command the next reply belongs to.
-    OutOfStep,
+    OutOfSync,
 }
 
 impl RelayFailure {
-    pub(super) fn out_of_step(error: SendError) -> Self {
+    pub(super) fn out_of_sync(error: SendError) -> Self {
         Self {
             error,
-            connection: ConnectionState::OutOfStep,
+            connection: ConnectionState::OutOfSync,
         }
     }
 }
@@ -52,7 +52,7 @@ pub(super) fn check(
             Ok(response)
         }
         Ok(Err(error)) => Err(failure_of(stage, &error)),
-        Err(_) => Err(RelayFailure::out_of_step(SendError::timed_out(stage))),
+        Err(_) => Err(RelayFailure::out_of_sync(SendError::timed_out(stage))),
     }
 }
 
@@ -66,8 +66,8 @@ pub(crate) fn check_code(
     if expected.contains(&code) {
         return Ok(());
     }
-    let error = SendError::out_of_step(stage, code, &text_of(response));
-    Err(RelayFailure::out_of_step(error))
+    let error = SendError::out_of_sync(stage, code, &text_of(response));
+    Err(RelayFailure::out_of_sync(error))
 }
 
 /// Classifies an error of `lettre`: a negative reply, an unreadable one, or none.
@@ -77,9 +77,9 @@ pub(super) fn failure_of(stage: SendStage, error: &SmtpError) -> RelayFailure {
     };
     let text = error.source().map_or_else(String::new, ToString::to_string);
     let connection = if stage >= SendStage::RcptTo && code != 421 {
-        ConnectionState::InStep
+        ConnectionState::InSync
     } else {
-        ConnectionState::OutOfStep
+        ConnectionState::OutOfSync
     };
     RelayFailure {
         error: SendError::reply(stage, code, &text),
@@ -89,11 +89,11 @@ pub(super) fn failure_of(stage: SendStage, error: &SmtpError) -> RelayFailure {
 
 fn failure_without_reply(stage: SendStage, error: &SmtpError) -> RelayFailure {
     if is_not_utf8(error) {
-        return RelayFailure::out_of_step(SendError::garbled(stage));
+        return RelayFailure::out_of_sync(SendError::garbled(stage));
     }
     // `lettre` itself refuses a server that offers no authentication mechanism that it knows.
     if error.is_client() || causes(error).any(blames_certificate) {
-        return RelayFailure::out_of_step(SendError::misconfigured(stage, &innermost_cause(error)));
+        return RelayFailure::out_of_sync(SendError::misconfigured(stage, &innermost_cause(error)));
     }
     RelayFailure {
         error: SendError::broken(stage, &innermost_cause(error)),
@@ -153,8 +153,8 @@ impl SendError {
         }
     }
 
-    /// A positive reply that does not belong to the command: client and server are out of step.
-    pub(crate) fn out_of_step(stage: SendStage, code: u16, text: &str) -> Self {
+    /// A positive reply that does not belong to the command: client and server are out of sync.
+    pub(crate) fn out_of_sync(stage: SendStage, code: u16, text: &str) -> Self {
         Self {
             reply_code: Some(code),
             ..Self::broken(stage, &format!("unexpected reply: {text}"))

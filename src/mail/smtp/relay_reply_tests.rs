@@ -44,7 +44,7 @@ fn a_missing_reply_is_ambiguous_only_after_the_final_dot() {
         (after.action, after.is_ambiguous()),
         (FailureAction::Retry, true)
     );
-    let odd = SendError::out_of_step(SendStage::FinalReply, 354, "go on");
+    let odd = SendError::out_of_sync(SendStage::FinalReply, 354, "go on");
     assert_eq!(
         (odd.action, odd.is_ambiguous()),
         (FailureAction::Retry, true)
@@ -155,7 +155,7 @@ fn only_an_explicit_code_marks_an_address_as_bad() {
     let silent = [
         SendError::timed_out(rcpt),
         SendError::garbled(dot),
-        SendError::out_of_step(dot, 550, "5.1.1 odd"),
+        SendError::out_of_sync(dot, 550, "5.1.1 odd"),
     ];
     assert!(silent.iter().all(|error| error.refusal_reason == None));
 }

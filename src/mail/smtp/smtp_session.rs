@@ -56,7 +56,7 @@ impl SmtpSession {
             outcome = connection.deliver(message, timeouts).await;
         }
         let failed = outcome.as_ref().err();
-        if failed.is_none_or(|failure| failure.connection == ConnectionState::InStep) {
+        if failed.is_none_or(|failure| failure.connection == ConnectionState::InSync) {
             self.idle = Some(connection);
         }
         // Whole addresses are masked already. A reply may also quote the local part alone, which is known here.
