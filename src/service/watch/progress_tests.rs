@@ -112,7 +112,7 @@ fn read(
 ) -> (Vec<String>, Vec<(EventCursor, usize)>) {
     let (mut names, mut cursors) = (Vec::new(), Vec::new());
     for number in 0.. {
-        // Time goes on from page to page, in the middle of a walk too.
+        // Time continues from page to page, in the middle of a walk too.
         let moment = (number / pages_a_moment).min(END);
         let page = log.page(&progress, moment, rows_max, events_max);
         let step = progress.absorb(page, NOW);
@@ -179,7 +179,7 @@ fn page(horizon: i64, rows: Vec<EventRow>) -> EventPage {
 }
 
 #[test]
-fn what_is_not_final_is_remembered_up_to_a_bound_and_goes_on_with_the_horizon() {
+fn what_is_not_final_is_remembered_up_to_a_bound_and_continues_with_the_horizon() {
     let mut progress = WatchProgress::at(EventPosition::START, NOW);
     let count = i64::try_from(REMEMBERED_ROWS_MAX).unwrap();
     let rows: Vec<_> = (1..=count + 5).map(|seq| row(10 + seq, seq, 1)).collect();

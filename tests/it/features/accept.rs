@@ -123,7 +123,7 @@ async fn accepting_creates_a_membership_with_the_role_and_metadata_of_the_invita
     let item = NewInvitation {
         role: "admin".to_owned(),
         public_metadata: Some(number("team")),
-        private_metadata: Some(number("desk")),
+        private_metadata: Some(number("room")),
         ..item("Barbara@example.com")
     };
     world.bulk_create(create_request(vec![item])).await;
@@ -142,7 +142,7 @@ async fn accepting_creates_a_membership_with_the_role_and_metadata_of_the_invita
         ("admin", invitation.id.as_str())
     );
     assert_eq!(membership.public_metadata, Some(number("team")));
-    assert_eq!(membership.private_metadata, Some(number("desk")));
+    assert_eq!(membership.private_metadata, Some(number("room")));
     assert_eq!(invitation.state(), InvitationState::Accepted);
     assert_eq!(invitation.accepted_by_user_id, "barbara");
     assert!(invitation.accept_time.is_some() && invitation.registered);

@@ -125,11 +125,11 @@ async fn an_invitation_that_cannot_be_resent_fails_without_affecting_the_others(
 #[tokio::test]
 async fn an_expired_invitation_becomes_pending_unless_its_address_was_invited_again() {
     let mut world = World::start().await;
-    let old = invited(&world, &["anew@b.co", "twice@b.co", "alone@b.co"]).await;
+    let old = invited(&world, &["again@b.co", "twice@b.co", "alone@b.co"]).await;
     world.deliver_all().await;
     let expired_token = world.mail_to("alone@b.co").token();
     world.clock.advance(Duration::days(31));
-    let new = invited(&world, &["anew@b.co", "twice@b.co"]).await;
+    let new = invited(&world, &["again@b.co", "twice@b.co"]).await;
     world.deliver_all().await;
     // Of two expired invitations for one address, the first in the request becomes pending.
     world.revoke(&new[1]).await;
@@ -137,14 +137,14 @@ async fn an_expired_invitation_becomes_pending_unless_its_address_was_invited_ag
     world.deliver_all().await;
     world.clock.advance(Duration::days(31));
     world.service.sweep().await.unwrap();
-    let newest = invited(&world, &["anew@b.co"]).await;
+    let newest = invited(&world, &["again@b.co"]).await;
     world.deliver_all().await;
     let requested = [&old[0], &again[0], &old[1], &old[2], &newest[0]].map(String::clone);
     let answer = resend(&world, &bulk_resend_request(&requested)).await;
-    let invited_anew = Some(ErrorReason::AlreadyInvited);
+    let already_invited = Some(ErrorReason::AlreadyInvited);
     assert_eq!(
         reasons(&answer),
-        [invited_anew, None, invited_anew, None, None]
+        [already_invited, None, already_invited, None, None]
     );
     assert_eq!(world.deliver_all().await, 3);
     let refused = world.accept(&expired_token, "new", "alone@b.co").await;

@@ -186,7 +186,7 @@ async fn a_foreign_organization_is_refused_in_the_same_way_as_an_unknown_one() {
 }
 
 #[tokio::test]
-async fn a_caller_for_all_organizations_is_told_what_does_not_exist() {
+async fn a_caller_for_all_organizations_learns_what_does_not_exist() {
     let world = World::start().await;
     let organization_id = || "unknown".to_owned();
     let bulk_create = BulkCreateRequest {

@@ -137,7 +137,7 @@ async fn concurrent_copies_of_a_stream_produce_one_batch() {
     world.may_leave_mail();
     let client = world.client();
     let header = resumable_header();
-    let items = stream_items("twin", 0..2 * CHUNK_ITEMS + 300);
+    let items = stream_items("concurrent", 0..2 * CHUNK_ITEMS + 300);
     let sizes = [1_000, 333, 70];
     let calls = sizes.map(|size| send_all(&client, header.clone(), size, &items));
     let answers = join_all(calls).await;

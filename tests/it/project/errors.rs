@@ -92,7 +92,7 @@ fn table() -> String {
     table
 }
 
-/// Written down a second time, so that a code which changes is noticed here.
+/// Recorded a second time, so that a code that changes is noticed here.
 const fn status_code(kind: ErrorKind) -> &'static str {
     match kind {
         ErrorKind::Invalid => "INVALID_ARGUMENT",

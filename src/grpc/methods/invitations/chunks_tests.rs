@@ -39,7 +39,7 @@ fn all(messages: impl IntoIterator<Item = Request>) -> Messages {
     stream::iter(messages).boxed()
 }
 
-/// A stream that goes on for as long as its sender lives.
+/// A stream that continues for as long as its sender lives.
 fn open() -> (mpsc::UnboundedSender<Result<Request, Status>>, Messages) {
     let (sender, receiver) = mpsc::unbounded_channel();
     let messages = stream::unfold(receiver, async |mut receiver| {
@@ -71,20 +71,20 @@ fn reason(status: &Status) -> String {
 
 #[tokio::test]
 async fn chunks_are_cut_by_items_wherever_messages_end() {
-    let told = async |messages: Vec<usize>| {
+    let read = async |messages: Vec<usize>| {
         let mut messages = messages.into_iter();
         let first = first(messages.next().unwrap());
         let (sizes, end) = sizes(all([first].into_iter().chain(messages.map(message)))).await;
         assert_eq!(end, None);
         sizes
     };
-    assert_eq!(told(vec![0]).await, [0; 0]);
-    assert_eq!(told(vec![1]).await, [1]);
-    assert_eq!(told(vec![0, 1, 2]).await, [3]);
-    assert_eq!(told(vec![CHUNK_ITEMS]).await, [CHUNK_ITEMS]);
-    assert_eq!(told(vec![CHUNK_ITEMS, 1]).await, [CHUNK_ITEMS, 1]);
-    assert_eq!(told(vec![CHUNK_ITEMS - 1, 3]).await, [CHUNK_ITEMS, 2]);
-    let many = told(vec![ITEMS_MAX, ITEMS_MAX]).await;
+    assert_eq!(read(vec![0]).await, [0; 0]);
+    assert_eq!(read(vec![1]).await, [1]);
+    assert_eq!(read(vec![0, 1, 2]).await, [3]);
+    assert_eq!(read(vec![CHUNK_ITEMS]).await, [CHUNK_ITEMS]);
+    assert_eq!(read(vec![CHUNK_ITEMS, 1]).await, [CHUNK_ITEMS, 1]);
+    assert_eq!(read(vec![CHUNK_ITEMS - 1, 3]).await, [CHUNK_ITEMS, 2]);
+    let many = read(vec![ITEMS_MAX, ITEMS_MAX]).await;
     assert_eq!(many, vec![CHUNK_ITEMS; 2 * ITEMS_MAX / CHUNK_ITEMS]);
 }
 
@@ -128,12 +128,12 @@ async fn what_is_out_of_place_ends_the_stream() {
 async fn what_cannot_be_read_is_its_senders_fault() {
     let cut = Status::internal("Unexpected EOF decoding stream.");
     let messages = stream::iter([Ok(first(1)), Err(cut)]).boxed();
-    let told = sizes(messages).await;
-    assert_eq!(told, (Vec::new(), Some("REQUEST_MALFORMED".to_owned())));
+    let read = sizes(messages).await;
+    assert_eq!(read, (Vec::new(), Some("REQUEST_MALFORMED".to_owned())));
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_pauses_has_what_was_sent_made_and_whoever_drips_has_too() {
+async fn a_chunk_ends_when_its_sender_pauses_and_when_it_gets_old() {
     let (sender, messages) = open();
     let mut chunks = Chunks::new(messages);
     sender.send(Ok(first(2))).unwrap();
@@ -159,7 +159,7 @@ async fn whoever_pauses_has_what_was_sent_made_and_whoever_drips_has_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn whoever_sends_nothing_for_long_is_let_go() {
+async fn a_stream_ends_when_its_sender_is_silent_for_long() {
     for before in [vec![], vec![first(0)], vec![first(1)]] {
         let (sender, messages) = open();
         for message in before {

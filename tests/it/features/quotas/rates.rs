@@ -13,7 +13,7 @@ use crate::support::{
 };
 
 #[tokio::test]
-async fn a_caller_above_its_rate_is_told_when_to_retry() {
+async fn a_caller_above_its_rate_learns_when_to_retry() {
     let mut world = World::builder().caller_rate(100).start().await;
     world.may_leave_mail();
     let dry_run = BulkCreateRequest {

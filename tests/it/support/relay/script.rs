@@ -44,9 +44,9 @@ pub(crate) enum RelayAction {
     Close,
     /// Resets the connection. The client also loses replies that it has not read yet.
     Reset,
-    /// Sends nothing more and goes on reading.
+    /// Sends nothing more and continues to read.
     Silence,
-    /// Sends no reply and goes on with the next command.
+    /// Sends no reply and continues with the next command.
     Skip,
 }
 
