@@ -22,7 +22,7 @@ pub enum AmbiguousPolicy {
     /// Send the same message again: it may arrive twice and is never lost.
     Retry,
     /// Give the email up, for an operator to decide: it may be lost. This does not apply to an email whose worker
-    /// crashed: the reaper queues it again, so it may arrive twice.
+    /// crashed during an SMTP session: the reaper queues the email again, so it may arrive twice.
     Hold,
 }
 

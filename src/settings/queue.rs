@@ -11,7 +11,7 @@ use crate::delivery::{AmbiguousPolicy, DeliveryConfig, LaneConfig};
 enum MailAmbiguous {
     /// Send the email again: it is never lost, but may arrive twice
     Retry,
-    /// Keep it as a dead letter until it is requeued; only after a crash it is sent again and may arrive twice
+    /// Keep it as a dead letter until it is requeued; it may still arrive twice if a worker crashes
     Hold,
 }
 
