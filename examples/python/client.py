@@ -47,7 +47,7 @@ ADVICE = {
     "REQUEST_ID_REUSED": "use a new request_id for each new request",
     "ITEMS_FAILED": "correct the items named below, or call without atomic",
     "EMAIL_MISMATCH": "sign in with the invited address",
-    "EXPIRED": "ask the organization to send the invitation again",
+    "INVITATION_EXPIRED": "ask the organization to send the invitation again",
     "ALREADY_ACCEPTED": "nothing remains to be done",
     "CONFLICT": "repeat the call",
     "OVERLOADED": "repeat the call in a moment",

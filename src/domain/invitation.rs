@@ -56,9 +56,9 @@ impl StateName {
         match self {
             Self::Pending => None,
             Self::Accepted => Some(Reason::AlreadyAccepted),
-            Self::Declined => Some(Reason::Declined),
-            Self::Revoked => Some(Reason::Revoked),
-            Self::Expired => Some(Reason::Expired),
+            Self::Declined => Some(Reason::InvitationDeclined),
+            Self::Revoked => Some(Reason::InvitationRevoked),
+            Self::Expired => Some(Reason::InvitationExpired),
         }
     }
 }

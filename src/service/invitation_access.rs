@@ -117,7 +117,7 @@ pub(super) async fn lock_invitation(
 
 pub(super) fn require_organization(subject: &Subject) -> Result<(), ServiceError> {
     if subject.is_organization_deleted {
-        return Err(ServiceError::Refused(Reason::OrganizationInactive));
+        return Err(ServiceError::Refused(Reason::OrganizationDeleted));
     }
     Ok(())
 }

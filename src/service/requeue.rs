@@ -66,7 +66,7 @@ impl UseCase for Requeue {
                 }
                 Ok(candidate) => {
                     let refusal = candidate.state(now)?.refusal();
-                    refusal.unwrap_or(Reason::MailNotFailed).into()
+                    refusal.unwrap_or(Reason::MessageNotFailed).into()
                 }
                 Err(refused) => refused,
             };

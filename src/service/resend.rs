@@ -89,7 +89,7 @@ fn require_active(organization: Option<&StoredOrganization>) -> Result<(), Servi
             Err(ServiceError::Refused(Reason::OrganizationSuspended))
         }
         Some(organization) if !organization.is_deleted => Ok(()),
-        _ => Err(ServiceError::Refused(Reason::OrganizationInactive)),
+        _ => Err(ServiceError::Refused(Reason::OrganizationDeleted)),
     }
 }
 

@@ -62,7 +62,7 @@ pub(crate) fn accept(
     request: &AcceptRequest,
 ) -> Result<Accept, Status> {
     require_self(user, "user_id", &request.user_id)?;
-    require_absent("user_emails", request.user_emails.is_empty())?;
+    require_absent("user_emails", request.verified_emails.is_empty())?;
     require_absent("user_name", request.user_name.is_empty())?;
     let email = verified_email(user)?;
     let token = fields::token(&request.token).valid()?;

@@ -11,7 +11,7 @@ use crate::proto;
 const CALLER_BYTES_MAX: usize = 512;
 
 /// The filter without the organization. Reports every violation.
-pub(in crate::grpc) fn filter(request: &proto::AuditServiceListRequest) -> Field<AuditFilter> {
+pub(in crate::grpc) fn filter(request: &proto::ListAuditEventsRequest) -> Field<AuditFilter> {
     let (caller, user_id, action, invitation_id, batch_id, start, end) = (
         caller(&request.caller),
         fields::optional(&request.user_id, fields::user_id),

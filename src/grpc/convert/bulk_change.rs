@@ -45,8 +45,8 @@ pub(in crate::grpc) fn resend_request(
         rotate_token: input.rotate_token,
         expiry: match input.expiry {
             None => Expiry::Default,
-            Some(bulk_resend_request::Expiry::Ttl(ttl)) => times::expiry_of_ttl(ttl),
-            Some(bulk_resend_request::Expiry::ExpireTime(time)) => times::expiry_of_time(time),
+            Some(bulk_resend_request::Expiration::Ttl(ttl)) => times::expiry_of_ttl(ttl),
+            Some(bulk_resend_request::Expiration::ExpireTime(time)) => times::expiry_of_time(time),
         },
         validate_only: input.validate_only,
     })

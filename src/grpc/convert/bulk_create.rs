@@ -100,8 +100,8 @@ fn item(input: proto::NewInvitation) -> ItemInput {
         private_metadata: metadata::object(input.private_metadata),
         expiry: match input.expiry {
             None => Expiry::Default,
-            Some(new_invitation::Expiry::Ttl(ttl)) => times::expiry_of_ttl(ttl),
-            Some(new_invitation::Expiry::ExpireTime(time)) => times::expiry_of_time(time),
+            Some(new_invitation::Expiration::Ttl(ttl)) => times::expiry_of_ttl(ttl),
+            Some(new_invitation::Expiration::ExpireTime(time)) => times::expiry_of_time(time),
         },
         notify: input.notify.unwrap_or(true),
         locale: input.locale,

@@ -1,15 +1,15 @@
 //! Events of invitations.
 
 use super::{times, viewer};
-use crate::domain::event::{EventType, InvitationEvent};
+use crate::domain::event::{InvitationEventType, InvitationEvent};
 use crate::domain::ids::OrganizationId;
 use crate::proto;
 
 pub(in crate::grpc) fn event(
     input: &InvitationEvent,
     organization_id: &OrganizationId,
-) -> proto::Event {
-    proto::Event {
+) -> proto::InvitationEvent {
+    proto::InvitationEvent {
         id: input.id.to_string(),
         r#type: event_type(input.event_type).into(),
         invitation_id: viewer::id(input.invitation_id),
@@ -20,9 +20,9 @@ pub(in crate::grpc) fn event(
 }
 
 /// The protocol's enum has the same names.
-fn event_type(input: EventType) -> proto::EventType {
-    let name = format!("EVENT_TYPE_{}", input.as_str().to_ascii_uppercase());
-    proto::EventType::from_str_name(&name).unwrap_or_default()
+fn event_type(input: InvitationEventType) -> proto::InvitationEventType {
+    let name = format!("INVITATION_EVENT_TYPE_{}", input.as_str().to_ascii_uppercase());
+    proto::InvitationEventType::from_str_name(&name).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -31,8 +31,8 @@ mod tests {
 
     #[test]
     fn the_protocol_and_the_domain_name_the_same_event_types() {
-        for input in EventType::ALL {
-            assert_ne!(event_type(input), proto::EventType::Unspecified);
+        for input in InvitationEventType::ALL {
+            assert_ne!(event_type(input), proto::InvitationEventType::Unspecified);
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::service::{
 };
 
 pub(in crate::grpc) fn requeue_request(
-    input: &proto::RequeueRequest,
+    input: &proto::RequeueMessagesRequest,
     actor: Actor,
     organization_id: Field<OrganizationId>,
 ) -> Field<Requeue> {
@@ -30,9 +30,9 @@ pub(in crate::grpc) fn requeue_request(
 }
 
 pub(in crate::grpc) fn requeue_response(
-    input: proto::RequeueRequest,
+    input: proto::RequeueMessagesRequest,
     page: SelectionResults<Result<(), RefusedInvitation>>,
-) -> proto::RequeueResponse {
+) -> proto::RequeueMessagesResponse {
     let found = page.found.iter().map(Uuid::to_string);
     let ids = input.invitation_ids.into_iter().chain(found);
     let result = |(index, (invitation_id, outcome)): (i32, (String, Result<(), _>))| {
@@ -50,7 +50,7 @@ pub(in crate::grpc) fn requeue_response(
     };
     let results: Vec<_> = (0..).zip(ids.zip(page.results)).map(result).collect();
     let failed_count = count(results.iter().filter(|it| it.error.is_some()).count());
-    proto::RequeueResponse {
+    proto::RequeueMessagesResponse {
         requeued_count: count(results.len()) - failed_count,
         failed_count,
         results,
@@ -60,7 +60,7 @@ pub(in crate::grpc) fn requeue_response(
 
 pub(in crate::grpc) fn backlog(input: Backlog) -> proto::GetBacklogResponse {
     let message_count = |count: MessageCount| {
-        Some(proto::MailCount {
+        Some(proto::MessageCount {
             value: count.value,
             capped: count.is_capped,
         })

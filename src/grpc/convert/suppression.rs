@@ -58,22 +58,22 @@ pub(in crate::grpc) fn key_of_cursor(cursor: &[u8]) -> Option<SuppressionKey> {
 
 pub(in crate::grpc) fn added(
     outcomes: AddressResults<AddOutcome>,
-) -> proto::SuppressionServiceAddResponse {
+) -> proto::AddSuppressionsResponse {
     let failed_count = failed_count(&outcomes);
     let results = (0..).zip(outcomes).map(|(index, outcome)| {
         let (outcome, error) = match outcome {
-            Ok(AddOutcome::Added) => (proto::AddOutcome::Added, None),
-            Ok(AddOutcome::Updated) => (proto::AddOutcome::Updated, None),
-            Ok(AddOutcome::Kept) => (proto::AddOutcome::Kept, None),
-            Err(refused) => (proto::AddOutcome::Failed, Some(item_error(refused))),
+            Ok(AddOutcome::Added) => (proto::AddSuppressionOutcome::Added, None),
+            Ok(AddOutcome::Updated) => (proto::AddSuppressionOutcome::Updated, None),
+            Ok(AddOutcome::Kept) => (proto::AddSuppressionOutcome::Kept, None),
+            Err(refused) => (proto::AddSuppressionOutcome::Failed, Some(item_error(refused))),
         };
-        proto::AddResult {
+        proto::AddSuppressionResult {
             index,
             outcome: outcome.into(),
             error,
         }
     });
-    proto::SuppressionServiceAddResponse {
+    proto::AddSuppressionsResponse {
         results: results.collect(),
         failed_count,
     }
@@ -81,21 +81,21 @@ pub(in crate::grpc) fn added(
 
 pub(in crate::grpc) fn lifted(
     outcomes: AddressResults<LiftOutcome>,
-) -> proto::SuppressionServiceLiftResponse {
+) -> proto::LiftSuppressionsResponse {
     let failed_count = failed_count(&outcomes);
     let results = (0..).zip(outcomes).map(|(index, outcome)| {
         let (outcome, error) = match outcome {
-            Ok(LiftOutcome::Lifted) => (proto::LiftOutcome::Lifted, None),
-            Ok(LiftOutcome::NotSuppressed) => (proto::LiftOutcome::NotSuppressed, None),
-            Err(refused) => (proto::LiftOutcome::Failed, Some(item_error(refused))),
+            Ok(LiftOutcome::Lifted) => (proto::LiftSuppressionOutcome::Lifted, None),
+            Ok(LiftOutcome::NotSuppressed) => (proto::LiftSuppressionOutcome::NotSuppressed, None),
+            Err(refused) => (proto::LiftSuppressionOutcome::Failed, Some(item_error(refused))),
         };
-        proto::LiftResult {
+        proto::LiftSuppressionResult {
             index,
             outcome: outcome.into(),
             error,
         }
     });
-    proto::SuppressionServiceLiftResponse {
+    proto::LiftSuppressionsResponse {
         results: results.collect(),
         failed_count,
     }

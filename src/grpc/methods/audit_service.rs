@@ -14,7 +14,7 @@ use crate::grpc::convert::fields::{self, Fields as _};
 use crate::grpc::convert::list_token::ListToken;
 use crate::identity::Caller;
 use crate::proto::audit_service_server::AuditService;
-use crate::proto::{AuditServiceListRequest, AuditServiceListResponse};
+use crate::proto::{ListAuditEventsRequest, ListAuditEventsResponse};
 use crate::service::ListAuditEvents;
 
 const LIST: Method = Method::quick("List", Scope::AuditRead);
@@ -23,10 +23,10 @@ const LIST: Method = Method::quick("List", Scope::AuditRead);
 impl AuditService for Api {
     async fn list(
         &self,
-        request: Request<AuditServiceListRequest>,
-    ) -> Result<Response<AuditServiceListResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: AuditServiceListRequest| {
-            let query = AuditServiceListRequest {
+        request: Request<ListAuditEventsRequest>,
+    ) -> Result<Response<ListAuditEventsResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: ListAuditEventsRequest| {
+            let query = ListAuditEventsRequest {
                 page_size: 0,
                 page_token: String::new(),
                 ..message.clone()
@@ -48,7 +48,7 @@ impl AuditService for Api {
             let page = self.service.run(list).await?;
             let last_key = page.items.last().map(|last| last.id.as_bytes().as_slice());
             let next_page_token = token.next(page.has_more, last_key);
-            Ok(AuditServiceListResponse {
+            Ok(ListAuditEventsResponse {
                 events: page.items.into_iter().map(audit::event).collect(),
                 next_page_token,
             })

@@ -211,7 +211,7 @@ impl DirectoryService for Api {
             };
             let released = self.service.run(resume).await?;
             Ok(proto::ResumeOrganizationResponse {
-                released_mail_count: count(released),
+                released_message_count: count(released),
             })
         };
         self.admission
@@ -276,7 +276,7 @@ impl DirectoryService for Api {
             Ok(proto::EraseAddressResponse {
                 erased_invitation_count: count(erased.invitations),
                 revoked_invitation_count: count(erased.revoked_invitations),
-                canceled_mail_count: count(erased.canceled_mails),
+                canceled_message_count: count(erased.canceled_mails),
                 erased_user_count: count(erased.users),
                 nameless_user_count: count(erased.nameless_users),
                 newly_suppressed: erased.is_newly_suppressed,

@@ -39,7 +39,7 @@ impl Api {
         Ok(match self.service.run(RecordFeedback(feedback)).await? {
             FeedbackOutcome::Recorded => BounceOutcome::Recorded,
             FeedbackOutcome::KnownAlready => BounceOutcome::KnownAlready,
-            FeedbackOutcome::UnknownMail => BounceOutcome::UnknownMail,
+            FeedbackOutcome::UnknownMail => BounceOutcome::UnknownMessage,
         })
     }
 

@@ -12,7 +12,7 @@ use crate::grpc::convert::fields::Fields as _;
 use crate::grpc::convert::mail;
 use crate::identity::Caller;
 use crate::proto::mail_service_server::MailService;
-use crate::proto::{GetBacklogRequest, GetBacklogResponse, RequeueRequest, RequeueResponse};
+use crate::proto::{GetBacklogRequest, GetBacklogResponse, RequeueMessagesRequest, RequeueMessagesResponse};
 use crate::service::GetBacklog;
 
 const REQUEUE: Method = Method::bulk("Requeue", Scope::InvitationsWrite);
@@ -22,9 +22,9 @@ const GET_BACKLOG: Method = Method::quick("GetBacklog", Scope::InvitationsRead);
 impl MailService for Api {
     async fn requeue(
         &self,
-        request: Request<RequeueRequest>,
-    ) -> Result<Response<RequeueResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: RequeueRequest| {
+        request: Request<RequeueMessagesRequest>,
+    ) -> Result<Response<RequeueMessagesResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: RequeueMessagesRequest| {
             let organization_id = organization(&caller, &message.organization_id)?;
             let requeue =
                 mail::requeue_request(&message, actor(&caller), organization_id).valid()?;

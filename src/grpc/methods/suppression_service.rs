@@ -24,9 +24,9 @@ const LIFT: Method = Method::bulk("Lift", Scope::SuppressionsWrite);
 impl SuppressionService for Api {
     async fn add(
         &self,
-        request: Request<proto::SuppressionServiceAddRequest>,
-    ) -> Result<Response<proto::SuppressionServiceAddResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: proto::SuppressionServiceAddRequest| {
+        request: Request<proto::AddSuppressionsRequest>,
+    ) -> Result<Response<proto::AddSuppressionsResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: proto::AddSuppressionsRequest| {
             let (organization_id, (), expires_at) = (
                 optional_organization(&caller, &message.organization_id)?,
                 fields::list_length("emails", message.emails.len()),
@@ -46,10 +46,10 @@ impl SuppressionService for Api {
 
     async fn list(
         &self,
-        request: Request<proto::SuppressionServiceListRequest>,
-    ) -> Result<Response<proto::SuppressionServiceListResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: proto::SuppressionServiceListRequest| {
-            let query = proto::SuppressionServiceListRequest {
+        request: Request<proto::ListSuppressionsRequest>,
+    ) -> Result<Response<proto::ListSuppressionsResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: proto::ListSuppressionsRequest| {
+            let query = proto::ListSuppressionsRequest {
                 page_size: 0,
                 page_token: String::new(),
                 ..message.clone()
@@ -74,7 +74,7 @@ impl SuppressionService for Api {
             };
             let page = self.service.run(list).await?;
             let last_key = page.items.last().map(suppression::cursor);
-            Ok(proto::SuppressionServiceListResponse {
+            Ok(proto::ListSuppressionsResponse {
                 suppressions: page.items.iter().map(suppression::suppression).collect(),
                 next_page_token: token.next(page.has_more, last_key.as_deref()),
             })
@@ -84,9 +84,9 @@ impl SuppressionService for Api {
 
     async fn lift(
         &self,
-        request: Request<proto::SuppressionServiceLiftRequest>,
-    ) -> Result<Response<proto::SuppressionServiceLiftResponse>, Status> {
-        let work = async |caller: Arc<Caller>, message: proto::SuppressionServiceLiftRequest| {
+        request: Request<proto::LiftSuppressionsRequest>,
+    ) -> Result<Response<proto::LiftSuppressionsResponse>, Status> {
+        let work = async |caller: Arc<Caller>, message: proto::LiftSuppressionsRequest| {
             let (organization_id, ()) = (
                 optional_organization(&caller, &message.organization_id)?,
                 fields::list_length("emails", message.emails.len()),

@@ -212,7 +212,7 @@ async fn of_a_concurrent_accept_and_revoke_exactly_one_succeeds() {
         } else {
             assert_eq!(
                 (reason(accepted).as_str(), state),
-                ("REVOKED", InvitationState::Revoked)
+                ("INVITATION_REVOKED", InvitationState::Revoked)
             );
             assert!(revoked.is_ok());
         }
@@ -321,7 +321,7 @@ async fn an_invitation_expires_without_the_sweeper() {
     world.clock.advance(Duration::milliseconds(1));
     assert_eq!(
         reason(world.accept(&token, "new", "a@b.co").await),
-        "EXPIRED"
+        "INVITATION_EXPIRED"
     );
     assert_eq!(
         world.get(&invitation.id).await.state(),
@@ -390,7 +390,7 @@ async fn two_invitations_of_one_user_create_one_membership() {
     );
     let accept = async |token: &str| {
         let mut request = accept_request(token, "new", "a@b.co");
-        request.user_emails.push("a@c.co".to_owned());
+        request.verified_emails.push("a@c.co".to_owned());
         let answer = world.client().accept(request).await;
         answer.unwrap().into_inner()
     };

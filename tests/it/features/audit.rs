@@ -4,7 +4,7 @@ mod acts;
 mod expectations;
 
 use invitations::domain::audit::AuditAction as Action;
-use invitations::proto::AuditServiceListRequest;
+use invitations::proto::ListAuditEventsRequest;
 use prost::Message as _;
 use serde_json::Value;
 use sqlx::Executor as _;
@@ -20,7 +20,7 @@ use crate::support::{START, World};
 
 /// Every method, and the action that it writes to the log. A new method needs a decision.
 const DECISIONS: [(&str, Option<Action>); 31] = [
-    ("AuditService/List", None),
+    ("AuditService/ListAuditEvents", None),
     (
         "DirectoryService/DeleteMembership",
         Some(Action::DeleteMembership),
@@ -70,10 +70,10 @@ const DECISIONS: [(&str, Option<Action>); 31] = [
     ("InvitationService/Revoke", Some(Action::Revoke)),
     ("InvitationService/Watch", None),
     ("MailService/GetBacklog", None),
-    ("MailService/Requeue", Some(Action::Requeue)),
-    ("SuppressionService/Add", Some(Action::AddSuppressions)),
-    ("SuppressionService/Lift", Some(Action::LiftSuppressions)),
-    ("SuppressionService/List", None),
+    ("MailService/RequeueMessages", Some(Action::Requeue)),
+    ("SuppressionService/AddSuppressions", Some(Action::AddSuppressions)),
+    ("SuppressionService/LiftSuppressions", Some(Action::LiftSuppressions)),
+    ("SuppressionService/ListSuppressions", None),
 ];
 /// Organization, outcome, user on whose behalf, user concerned, counts.
 fn summary(row: &AuditRow) -> (&str, &str, &str, &str, Value) {
@@ -129,7 +129,7 @@ async fn each_act_writes_one_event_with_its_counts_and_without_texts_of_people()
         .fetch_all(&mut world.database().await)
         .await
         .unwrap();
-    let page = list_audit_events(&world, "all", AuditServiceListRequest::default()).await;
+    let page = list_audit_events(&world, "all", ListAuditEventsRequest::default()).await;
     let wire = String::from_utf8_lossy(&page.unwrap().encode_to_vec()).into_owned();
     assert!(dump.iter().all(|text| !text.contains('@')));
     let secrets = invitations.tokens.values().map(|token| &token[5..]);

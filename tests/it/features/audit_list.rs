@@ -2,7 +2,7 @@
 
 use invitations::domain::audit::AuditFilter;
 use invitations::proto::{
-    AuditAction, AuditEvent, AuditServiceListRequest, ErrorReason, UpsertOrganizationsRequest,
+    AuditAction, AuditEvent, ListAuditEventsRequest, ErrorReason, UpsertOrganizationsRequest,
 };
 use invitations::store;
 use invitations::store::Connection;
@@ -20,8 +20,8 @@ use crate::support::programs::run_client;
 use crate::support::{ACME, OTHER, START, World, invite_request, reason, status_reason};
 
 /// All events that match a request, page by page.
-async fn list_all(world: &World, request: AuditServiceListRequest) -> Vec<AuditEvent> {
-    let mut request = AuditServiceListRequest {
+async fn list_all(world: &World, request: ListAuditEventsRequest) -> Vec<AuditEvent> {
+    let mut request = ListAuditEventsRequest {
         page_size: 3,
         ..request
     };
@@ -39,8 +39,8 @@ async fn list_all(world: &World, request: AuditServiceListRequest) -> Vec<AuditE
     }
 }
 
-fn events_of(organization_id: &str) -> AuditServiceListRequest {
-    AuditServiceListRequest {
+fn events_of(organization_id: &str) -> ListAuditEventsRequest {
+    ListAuditEventsRequest {
         organization_id: organization_id.to_owned(),
         ..Default::default()
     }
@@ -69,32 +69,32 @@ async fn pages_show_each_event_once_with_the_newest_first_and_filters_select_eve
         .unwrap();
     let all = audit_rows(&world).await;
     let ids: Vec<String> = all.iter().rev().map(|row| row.id.to_string()).collect();
-    let shown = list_all(&world, AuditServiceListRequest::default()).await;
+    let shown = list_all(&world, ListAuditEventsRequest::default()).await;
     let shown: Vec<_> = shown.into_iter().map(|event| event.id).collect();
     assert_eq!(shown, ids);
 
     let acme = all.iter().filter(|row| row.organization_id == ACME).count();
-    let about = |id: &str| AuditServiceListRequest {
+    let about = |id: &str| ListAuditEventsRequest {
         invitation_id: id.to_owned(),
         ..events_of("")
     };
-    let by = |caller: &str| AuditServiceListRequest {
+    let by = |caller: &str| ListAuditEventsRequest {
         caller: caller.to_owned(),
         ..events_of(ACME)
     };
-    let for_user = |user_id: &str| AuditServiceListRequest {
+    let for_user = |user_id: &str| ListAuditEventsRequest {
         user_id: user_id.to_owned(),
         ..events_of(ACME)
     };
-    let doing = |action: AuditAction| AuditServiceListRequest {
+    let doing = |action: AuditAction| ListAuditEventsRequest {
         action: action.into(),
         ..events_of("")
     };
-    let made = |batch_id: &str| AuditServiceListRequest {
+    let made = |batch_id: &str| ListAuditEventsRequest {
         batch_id: batch_id.to_owned(),
         ..events_of(ACME)
     };
-    let within = |hours: std::ops::Range<i64>| AuditServiceListRequest {
+    let within = |hours: std::ops::Range<i64>| ListAuditEventsRequest {
         start_time: Some(timestamp(START + Duration::hours(hours.start))),
         end_time: Some(timestamp(START + Duration::hours(hours.end))),
         ..events_of(ACME)
@@ -104,7 +104,7 @@ async fn pages_show_each_event_once_with_the_newest_first_and_filters_select_eve
         (events_of(OTHER), 2),
         (about(&invitation.id), 2),
         (
-            AuditServiceListRequest {
+            ListAuditEventsRequest {
                 invitation_id: invitation.id.clone(),
                 ..events_of(OTHER)
             },
@@ -143,23 +143,23 @@ async fn pages_show_each_event_once_with_the_newest_first_and_filters_select_eve
 #[tokio::test]
 async fn a_foreign_page_token_and_a_malformed_filter_are_refused() {
     let world = World::start().await;
-    let first = AuditServiceListRequest {
+    let first = ListAuditEventsRequest {
         page_size: 1,
         ..events_of(ACME)
     };
     let page = list_audit_events(&world, "all", first.clone())
         .await
         .unwrap();
-    let next = AuditServiceListRequest {
+    let next = ListAuditEventsRequest {
         page_token: page.next_page_token,
         ..first
     };
-    let wrong = |change: &dyn Fn(&mut AuditServiceListRequest)| {
+    let wrong = |change: &dyn Fn(&mut ListAuditEventsRequest)| {
         let mut request = next.clone();
         change(&mut request);
         request
     };
-    let malformed = |change: &dyn Fn(&mut AuditServiceListRequest)| {
+    let malformed = |change: &dyn Fn(&mut ListAuditEventsRequest)| {
         let mut request = events_of(ACME);
         change(&mut request);
         request

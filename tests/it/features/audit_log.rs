@@ -96,10 +96,10 @@ async fn a_refused_accept_writes_an_event_with_its_reason() {
         assert_eq!(reason(answer), "ALREADY_ACCEPTED");
         world.clock.advance(expired);
         let answer = world.accept(&late_token, "late", "late@b.co").await;
-        assert_eq!(reason(answer), "EXPIRED");
+        assert_eq!(reason(answer), "INVITATION_EXPIRED");
         world.delete_organization().await;
         let answer = world.accept(&token, "thief", "a@b.co").await;
-        assert_eq!(reason(answer), "ORGANIZATION_INACTIVE");
+        assert_eq!(reason(answer), "ORGANIZATION_DELETED");
     })
     .await;
     let recorded: Vec<_> = attempts
@@ -116,8 +116,8 @@ async fn a_refused_accept_writes_an_event_with_its_reason() {
         ("EMAIL_MISMATCH", "thief", &invitation.id),
         ("OK", "new", &invitation.id),
         ("ALREADY_ACCEPTED", "thief", &invitation.id),
-        ("EXPIRED", "late", &late.id),
-        ("ORGANIZATION_INACTIVE", "thief", &invitation.id),
+        ("INVITATION_EXPIRED", "late", &late.id),
+        ("ORGANIZATION_DELETED", "thief", &invitation.id),
     ]
     .map(|(outcome, user_id, id)| (outcome, user_id.to_owned(), id.clone()));
     assert_eq!(recorded, expected);

@@ -126,11 +126,11 @@ async fn a_report_is_proven_by_its_address_and_needs_a_caller_with_the_scope() {
     };
     let genuine = genuine_address();
     for (recipient, outcome) in [
-        (genuine.clone(), BounceOutcome::UnknownMail),
+        (genuine.clone(), BounceOutcome::UnknownMessage),
         // Servers on the way may change the case and add brackets.
         (
             format!("<{}>", genuine.to_ascii_uppercase()),
-            BounceOutcome::UnknownMail,
+            BounceOutcome::UnknownMessage,
         ),
         (forged_address(), BounceOutcome::Unproven),
         (PLACEHOLDER.to_owned(), BounceOutcome::Unproven),

@@ -96,7 +96,7 @@ async fn an_invitation_has_every_field_of_its_item() {
         redirect_url: "https://app.example.com/welcome?x=1".to_owned(),
         public_metadata: Some(metadata("team", "engines")),
         private_metadata: Some(metadata("seat", "7")),
-        expiry: Some(new_invitation::Expiry::Ttl(Duration {
+        expiry: Some(new_invitation::Expiration::Ttl(Duration {
             seconds: 7 * 86_400,
             nanos: 0,
         })),
@@ -259,7 +259,7 @@ async fn on_existing_decides_what_happens_to_an_address_that_is_already_invited(
     assert_eq!(world.deliver_all().await, 2);
     assert_eq!(
         reason(world.accept(&first_token, "new", "a@b.co").await),
-        "REVOKED"
+        "INVITATION_REVOKED"
     );
 }
 

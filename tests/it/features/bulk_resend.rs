@@ -49,7 +49,7 @@ async fn each_listed_invitation_gets_one_new_email_and_a_later_expiry() {
     assert_eq!(world.deliver_all().await, 3);
     world.clock.advance(Duration::days(10));
     let request = BulkResendRequest {
-        expiry: Some(bulk_resend_request::Expiry::Ttl(prost_types::Duration {
+        expiry: Some(bulk_resend_request::Expiration::Ttl(prost_types::Duration {
             seconds: 86_400,
             nanos: 0,
         })),
@@ -97,7 +97,7 @@ async fn an_invitation_that_cannot_be_resent_fails_without_affecting_the_others(
     let expected = [
         None,
         Some(ErrorReason::AlreadyAccepted),
-        Some(ErrorReason::Declined),
+        Some(ErrorReason::InvitationDeclined),
         Some(ErrorReason::Revoked),
         Some(ErrorReason::InvitationNotFound),
         Some(ErrorReason::FieldInvalid),
@@ -390,7 +390,7 @@ async fn a_malformed_resend_request_is_refused() {
         assert_eq!(refused(bulk_resend_by_filter(ended)).await, "FIELD_INVALID");
     }
     let short = BulkResendRequest {
-        expiry: Some(bulk_resend_request::Expiry::Ttl(prost_types::Duration {
+        expiry: Some(bulk_resend_request::Expiration::Ttl(prost_types::Duration {
             seconds: 60,
             nanos: 0,
         })),

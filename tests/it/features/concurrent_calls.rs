@@ -103,7 +103,7 @@ async fn resend_and_requeue(mut client: InvitationClient, mut mails: MailClient,
             let is_resent = result.outcome() == ResendOutcome::Resent;
             assert_eq!(is_resent, result.invitation.is_some());
         }
-        mails.requeue(requeue_request(&ids)).await.unwrap();
+        mails.requeue_messages(requeue_request(&ids)).await.unwrap();
     }
 }
 

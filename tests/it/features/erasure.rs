@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use invitations::proto::{
     BulkCreateRequest, DeclineRequest, DeleteUserRequest, EraseAddressRequest,
     EraseAddressResponse, ErrorReason, InvitationState, ListRequest, NewInvitation,
-    SuppressionServiceListRequest,
+    ListSuppressionsRequest,
 };
 use sqlx::AssertSqlSafe;
 use time::Duration;
@@ -33,7 +33,7 @@ fn counts(answer: &EraseAddressResponse) -> ErasureCounts {
     let counts = [
         answer.erased_invitation_count,
         answer.revoked_invitation_count,
-        answer.canceled_mail_count,
+        answer.canceled_message_count,
         answer.erased_user_count,
         answer.nameless_user_count,
     ];
@@ -268,7 +268,7 @@ async fn an_erased_invitation_is_found_by_its_address_and_cannot_be_accepted_or_
         .collect();
     assert_eq!(reasons, [ErrorReason::AddressErased, ErrorReason::Revoked]);
     let requeue = requeue_request(&[refused]);
-    let answer = world.mails().requeue(requeue).await.unwrap();
+    let answer = world.mails().requeue_messages(requeue).await.unwrap();
     let error = answer.into_inner().results.remove(0).error.unwrap();
     assert_eq!(error.reason(), ErrorReason::Expired);
     assert_eq!(world.deliver_all().await, 0);
@@ -302,7 +302,7 @@ async fn an_erased_and_suppressed_address_cannot_be_invited() {
         item_reason(&answer.results[0]),
         ErrorReason::EmailSuppressed
     );
-    let request = SuppressionServiceListRequest {
+    let request = ListSuppressionsRequest {
         email: CANARY.to_owned(),
         ..Default::default()
     };

@@ -38,11 +38,11 @@ async fn a_declined_invitation_stays_declined() {
     let again = world.decline(&token).await.unwrap();
     assert!(again == declined, "a repeated decline changes nothing");
     let accepted = world.accept(&token, "new", "a@b.co").await;
-    assert_eq!(reason(accepted), "DECLINED");
+    assert_eq!(reason(accepted), "INVITATION_DECLINED");
     let revoked = revoke(&world, &invitation.id).await.unwrap();
     assert_eq!(revoked.state(), InvitationState::Declined);
     let resent = resend(&world, resend_request(&invitation.id)).await;
-    assert_eq!(reason(resent), "DECLINED");
+    assert_eq!(reason(resent), "INVITATION_DECLINED");
     created(&world.invite(&["a@b.co"]).await.results[0]);
     world.deliver_all().await;
 }
@@ -65,7 +65,7 @@ async fn revoking_an_invitation_ends_it_and_cancels_its_queued_email() {
     let again = revoke(&world, &invitation.id).await.unwrap();
     assert!(again == revoked);
     let resent = resend(&world, resend_request(&invitation.id)).await;
-    assert_eq!(reason(resent), "REVOKED");
+    assert_eq!(reason(resent), "INVITATION_REVOKED");
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn a_resent_invitation_keeps_its_link_unless_the_token_is_rotated() {
     let mut world = World::start().await;
     let (invitation, first) = world.invite_one("a@b.co").await;
     world.clock.advance(Duration::hours(1));
-    let ttl = resend_request::Expiry::Ttl(prost_types::Duration {
+    let ttl = resend_request::Expiration::Ttl(prost_types::Duration {
         seconds: 86_400,
         nanos: 0,
     });
@@ -227,7 +227,7 @@ async fn deleting_a_membership_user_or_organization_revokes_its_pending_invitati
     assert_eq!(answer.revoked_invitation_count, 1);
     assert_eq!(answer.deleted_membership_count, 2);
     let accepted = world.accept(&token, "new", "kept@b.co").await;
-    assert_eq!(reason(accepted), "ORGANIZATION_INACTIVE");
+    assert_eq!(reason(accepted), "ORGANIZATION_DELETED");
     let request = invite_request(&["a@b.co"]);
     let invited = world.client().bulk_create(request).await;
     assert_eq!(reason(invited), "ORGANIZATION_NOT_FOUND");

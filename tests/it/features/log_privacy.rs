@@ -48,7 +48,7 @@ async fn no_log_level_shows_an_address_a_note_or_a_secret() {
         .err()
         .unwrap();
     for email in ["canary1@b.co", "canary2@b.co"] {
-        request.user_emails.push(email.to_owned());
+        request.verified_emails.push(email.to_owned());
     }
     request.user_name = "Canary".to_owned();
     client(&channel).accept(request).await.unwrap();

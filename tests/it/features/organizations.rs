@@ -88,7 +88,7 @@ async fn a_deleted_organization_can_be_created_again_and_starts_empty() {
     assert_eq!(world.get(&invitation.id).await.organization_name, "Acme II");
     assert_eq!(
         reason(world.accept(&token, "new", "a@b.co").await),
-        "REVOKED"
+        "INVITATION_REVOKED"
     );
     let refused = world
         .client()

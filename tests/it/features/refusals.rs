@@ -95,7 +95,7 @@ async fn all_malformed_fields_of_a_call_are_named_in_one_response() {
             &["organization_id", "page_token"],
         ),
         (
-            "SuppressionService/List",
+            "SuppressionService/ListSuppressions",
             &["organization_id", "email", "page_token"],
         ),
     ] {

@@ -23,7 +23,7 @@ fn seconds(duration: Duration) -> prost_types::Duration {
 /// An item that expires in ten days, with this lead of its reminder.
 fn item_with_reminder(email: &str, lead: Duration) -> NewInvitation {
     NewInvitation {
-        expiry: Some(new_invitation::Expiry::Ttl(seconds(Duration::days(10)))),
+        expiry: Some(new_invitation::Expiration::Ttl(seconds(Duration::days(10)))),
         reminder_lead: Some(seconds(lead)),
         ..item(email)
     }
@@ -205,7 +205,7 @@ fn acme_with_lead(lead: Option<Duration>) -> Organization {
 /// An item that expires after this time, with a reminder one day before.
 fn item_with_expiry(email: &str, ttl: Duration) -> NewInvitation {
     NewInvitation {
-        expiry: Some(new_invitation::Expiry::Ttl(seconds(ttl))),
+        expiry: Some(new_invitation::Expiration::Ttl(seconds(ttl))),
         ..item_with_reminder(email, Duration::days(1))
     }
 }
@@ -266,13 +266,13 @@ async fn a_renewed_expiry_schedules_a_new_reminder() {
     let ten_days = || seconds(Duration::days(10));
 
     let single = ResendRequest {
-        expiry: Some(resend_request::Expiry::Ttl(ten_days())),
+        expiry: Some(resend_request::Expiration::Ttl(ten_days())),
         ..resend_request(&id)
     };
     world.client().resend(single.clone()).await.unwrap();
     assert_eq!(remind_time(&world, &id).await, Some(14 * DAY));
     let short = ResendRequest {
-        expiry: Some(resend_request::Expiry::Ttl(seconds(Duration::days(3)))),
+        expiry: Some(resend_request::Expiration::Ttl(seconds(Duration::days(3)))),
         ..single
     };
     world.client().resend(short).await.unwrap();
@@ -283,7 +283,7 @@ async fn a_renewed_expiry_schedules_a_new_reminder() {
     );
 
     let bulk = BulkResendRequest {
-        expiry: Some(bulk_resend_request::Expiry::Ttl(ten_days())),
+        expiry: Some(bulk_resend_request::Expiration::Ttl(ten_days())),
         validate_only: true,
         ..bulk_resend_by_filter(ResendFilter::default())
     };

@@ -3,7 +3,7 @@
 use invitations::delivery::LaneConfig;
 use invitations::proto::{
     DeliveryState, ErrorReason, GetBacklogRequest, GetBacklogResponse, ItemError, RequeueOutcome,
-    RequeueRequest, RequeueResponse,
+    RequeueMessagesRequest, RequeueMessagesResponse,
 };
 use time::Duration;
 
@@ -12,19 +12,19 @@ use crate::support::lanes::lane;
 use crate::support::relay::{RelayAction, SmtpStep};
 use crate::support::{OTHER, UNKNOWN_ID, World, created, created_ids, reason, requeue_request};
 
-fn all_dead() -> RequeueRequest {
-    RequeueRequest {
+fn all_dead() -> RequeueMessagesRequest {
+    RequeueMessagesRequest {
         all_dead: true,
         ..requeue_request(&[""; 0])
     }
 }
 
-async fn requeue(world: &World, request: RequeueRequest) -> RequeueResponse {
-    let answer = world.mails().requeue(request).await;
+async fn requeue(world: &World, request: RequeueMessagesRequest) -> RequeueMessagesResponse {
+    let answer = world.mails().requeue_messages(request).await;
     answer.unwrap().into_inner()
 }
 
-fn reasons(answer: &RequeueResponse) -> Vec<Option<ErrorReason>> {
+fn reasons(answer: &RequeueMessagesResponse) -> Vec<Option<ErrorReason>> {
     let results = answer.results.iter();
     results
         .map(|result| {
@@ -158,22 +158,22 @@ async fn only_the_latest_failed_email_of_a_pending_invitation_is_requeued() {
     let expected = [
         None,
         Some(ErrorReason::Revoked),
-        Some(ErrorReason::MailNotFailed),
-        Some(ErrorReason::MailNotFailed),
+        Some(ErrorReason::MessageNotFailed),
+        Some(ErrorReason::MessageNotFailed),
         Some(ErrorReason::InvitationNotFound),
         Some(ErrorReason::FieldInvalid),
         Some(ErrorReason::DuplicateInRequest),
     ];
     assert_eq!(reasons(&answer), expected);
     let again = requeue(&world, requeue_request(&ids[..1])).await;
-    assert_eq!(reasons(&again), [Some(ErrorReason::MailNotFailed)]);
+    assert_eq!(reasons(&again), [Some(ErrorReason::MessageNotFailed)]);
     assert_eq!(world.deliver_all().await, 1);
 
     let expired = invite_dead_letters(&mut world, &["expired@b.co"]).await;
     world.clock.advance(Duration::days(30));
     let answer = requeue(&world, requeue_request(&expired)).await;
     assert_eq!(reasons(&answer), [Some(ErrorReason::Expired)]);
-    let of_other = RequeueRequest {
+    let of_other = RequeueMessagesRequest {
         organization_id: OTHER.to_owned(),
         ..requeue_request(&ids[..1])
     };
@@ -186,7 +186,7 @@ async fn all_dead_requeues_the_dead_letters_of_one_organization_oldest_first() {
     let mut world = World::start().await;
     let mut ids = invite_dead_letters(&mut world, &["a@b.co", "b@b.co", "c@b.co"]).await;
     world.revoke(&ids.remove(1)).await;
-    let elsewhere = RequeueRequest {
+    let elsewhere = RequeueMessagesRequest {
         organization_id: OTHER.to_owned(),
         ..all_dead()
     };
@@ -221,19 +221,19 @@ async fn a_requeue_of_all_dead_letters_handles_ten_thousand_and_reports_more() {
 #[tokio::test]
 async fn a_malformed_requeue_request_is_refused() {
     let world = World::start().await;
-    let refused = |request: RequeueRequest| {
+    let refused = |request: RequeueMessagesRequest| {
         let mut client = world.mails();
-        async move { reason(client.requeue(request).await) }
+        async move { reason(client.requeue_messages(request).await) }
     };
     assert_eq!(refused(requeue_request(&[""; 0])).await, "ITEMS_EMPTY");
     let many = vec!["x".to_owned(); 10_001];
     assert_eq!(refused(requeue_request(&many)).await, "TOO_MANY_ITEMS");
-    let both = RequeueRequest {
+    let both = RequeueMessagesRequest {
         all_dead: true,
         ..requeue_request(&many[..1])
     };
     assert_eq!(refused(both).await, "FIELD_INVALID");
-    let unknown = RequeueRequest {
+    let unknown = RequeueMessagesRequest {
         organization_id: "unknown".to_owned(),
         ..all_dead()
     };

@@ -89,7 +89,7 @@ async fn bulk_resend_and_requeue_of_any_size_run_the_same_number_of_statements()
         }
         let request = requeue_request(&ids);
         let before = statements.count();
-        world.mails().requeue(request).await.unwrap();
+        world.mails().requeue_messages(request).await.unwrap();
         counts.push(statements.count() - before);
     }
     let (one_item, more_items) = counts.split_at(3);

@@ -28,7 +28,7 @@ async fn resume(world: &World, id: &str) -> Result<i64, Status> {
         organization_id: id.to_owned(),
     };
     let answer = world.directory().resume_organization(request).await;
-    answer.map(|answer| answer.into_inner().released_mail_count)
+    answer.map(|answer| answer.into_inner().released_message_count)
 }
 
 #[tokio::test]

@@ -188,7 +188,7 @@ async fn a_user_who_names_another_user_is_denied_with_the_field() {
         ..accept.clone()
     };
     let other_address = AcceptRequest {
-        user_emails: vec!["ada@example.org".to_owned()],
+        verified_emails: vec!["ada@example.org".to_owned()],
         ..accept.clone()
     };
     let other_name = AcceptRequest {

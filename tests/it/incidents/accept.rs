@@ -47,7 +47,7 @@ async fn only_the_exact_invited_address_accepts_an_invitation() {
         assert_eq!(reason(refused), expected, "{email}");
     }
     let without_address = AcceptRequest {
-        user_emails: Vec::new(),
+        verified_emails: Vec::new(),
         ..accept_request(&token, "eve", "")
     };
     let refused = world.client().accept(without_address).await;
@@ -112,9 +112,9 @@ async fn an_expired_invitation_is_refused_before_any_sweep() {
     world.clock.advance(Duration::days(30));
     for _ in 0..2 {
         let accepted = world.accept(&token, "new", "a@b.co").await;
-        assert_eq!(reason(accepted), "EXPIRED");
+        assert_eq!(reason(accepted), "INVITATION_EXPIRED");
         let declined = world.client().decline(decline.clone()).await;
-        assert_eq!(reason(declined), "EXPIRED");
+        assert_eq!(reason(declined), "INVITATION_EXPIRED");
         let list = ListRequest {
             state: InvitationState::Pending.into(),
             ..list_request()
@@ -149,7 +149,7 @@ async fn every_invitation_expires_within_a_year() {
     };
     for ttl in [days(366), days(i64::from(i32::MAX)), days(0), days(-1)] {
         let item = NewInvitation {
-            expiry: Some(new_invitation::Expiry::Ttl(ttl)),
+            expiry: Some(new_invitation::Expiration::Ttl(ttl)),
             ..item("c@b.co")
         };
         let request = create_request(vec![item]);
@@ -157,7 +157,7 @@ async fn every_invitation_expires_within_a_year() {
         let refused = item_reason(&answer.results[0]);
         assert_eq!(refused, ErrorReason::ExpiryOutOfRange);
         let request = ResendRequest {
-            expiry: Some(resend_request::Expiry::Ttl(ttl)),
+            expiry: Some(resend_request::Expiration::Ttl(ttl)),
             ..resend_request(&invitation.id)
         };
         let refused = world.client().resend(request).await;
@@ -223,7 +223,7 @@ async fn an_accept_that_fails_in_the_middle_changes_nothing() {
         .execute("ALTER TABLE memberships DROP CONSTRAINT closed")
         .await;
     let refused = world.accept(&token, "new", "a@b.co").await;
-    assert_eq!(reason(refused), "REVOKED");
+    assert_eq!(reason(refused), "INVITATION_REVOKED");
     let missing = world.get_membership("new").await;
     assert_eq!(reason(missing), "MEMBERSHIP_NOT_FOUND");
 }

@@ -127,7 +127,7 @@ impl Round {
             |operation: &CompletedOperation| operation.result == OperationResult::Expired;
         let is_error_expected = match error.as_deref() {
             None => true,
-            Some("EXPIRED") => state != "accepted" && history.iter().any(has_expired),
+            Some("INVITATION_EXPIRED") => state != "accepted" && history.iter().any(has_expired),
             Some(_) => false,
         };
         assert!(is_error_expected, "rows {rows} {}", description());

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use invitations::proto::{
-    BulkCreateRequest, Invitation, ListRequest, OnExisting, SuppressionServiceAddRequest,
+    BulkCreateRequest, Invitation, ListRequest, OnExisting, AddSuppressionsRequest,
 };
 use prost::Message as _;
 
@@ -188,7 +188,7 @@ async fn addresses_are_compared_as_a_whole_and_never_as_a_pattern() {
         let page = world.list(request).await;
         assert_eq!(page.invitations.len(), expected, "{email}");
     }
-    let request = SuppressionServiceAddRequest {
+    let request = AddSuppressionsRequest {
         emails: vec!["%@other.example".to_owned(), "_@other.example".to_owned()],
         ..Default::default()
     };

@@ -250,7 +250,7 @@ async fn two_invitations_accepted_at_once_create_one_membership_with_the_role_of
         let user = format!("user{round}");
         let accept = |email: &str| {
             let mut request = accept_request(&world.mail_to(email).token(), &user, &emails[0]);
-            request.user_emails.push(emails[1].clone());
+            request.verified_emails.push(emails[1].clone());
             let mut client = world.client();
             async move { client.accept(request).await.unwrap().into_inner() }
         };

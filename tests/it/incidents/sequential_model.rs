@@ -91,10 +91,10 @@ impl ModelInvitation {
 /// Returns the reason why an invitation in this state cannot be accepted.
 fn refusal(state: InvitationState) -> Option<&'static str> {
     match state {
-        InvitationState::Expired => Some("EXPIRED"),
+        InvitationState::Expired => Some("INVITATION_EXPIRED"),
         InvitationState::Accepted => Some("ALREADY_ACCEPTED"),
-        InvitationState::Declined => Some("DECLINED"),
-        InvitationState::Revoked => Some("REVOKED"),
+        InvitationState::Declined => Some("INVITATION_DECLINED"),
+        InvitationState::Revoked => Some("INVITATION_REVOKED"),
         _ => None,
     }
 }
@@ -222,7 +222,7 @@ impl ModelRun<'_> {
                 if let Some(old) = person.invitation.take() {
                     let is_replaced = outcome == CreateOutcome::Replaced;
                     let reason = if is_replaced {
-                        Some("REVOKED")
+                        Some("INVITATION_REVOKED")
                     } else {
                         refusal(old.state(now))
                     };

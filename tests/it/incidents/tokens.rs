@@ -296,7 +296,7 @@ async fn a_replaced_link_is_invalid() {
     world.deliver_all().await;
     let fourth = world.mail_to("a@b.co").token();
     let refused = world.accept(&third, "new", "a@b.co").await;
-    assert_eq!(reason(refused), "REVOKED");
+    assert_eq!(reason(refused), "INVITATION_REVOKED");
     // A used link is invalid for every other user, also when it is replayed.
     world.accept(&fourth, "new", "a@b.co").await.unwrap();
     for _ in 0..3 {

@@ -1,6 +1,6 @@
 //! The rows of the audit log.
 
-use invitations::proto::{AuditServiceListRequest, AuditServiceListResponse};
+use invitations::proto::{ListAuditEventsRequest, ListAuditEventsResponse};
 use serde_json::Value;
 use time::OffsetDateTime;
 use tonic::{Response, Status};
@@ -44,8 +44,8 @@ pub(crate) async fn audit_rows_of(world: &World, act: impl Future<Output = ()>) 
 pub(crate) async fn list_audit_events(
     world: &World,
     caller: &str,
-    request: AuditServiceListRequest,
-) -> Result<AuditServiceListResponse, Status> {
+    request: ListAuditEventsRequest,
+) -> Result<ListAuditEventsResponse, Status> {
     let response = world.audit_of(caller).list(request).await;
     response.map(Response::into_inner)
 }

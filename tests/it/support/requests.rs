@@ -7,7 +7,7 @@ use invitations::domain::actor::Actor;
 use invitations::proto::{
     AcceptRequest, BulkCreateRequest, BulkResendRequest, BulkRevokeRequest, DeclineRequest,
     DeleteMembershipRequest, DeleteOrganizationRequest, GetBatchRequest, GetMembershipRequest,
-    GetRequest, ListRequest, NewInvitation, PreviewRequest, RequeueRequest, ResendFilter,
+    GetRequest, ListRequest, NewInvitation, PreviewRequest, RequeueMessagesRequest, ResendFilter,
     ResendRequest, RevokeFilter, RevokeRequest, UpsertUsersRequest,
 };
 use prost_types::{Struct, Value, value::Kind};
@@ -83,7 +83,7 @@ pub(crate) fn accept_request(token: &str, user_id: &str, email: &str) -> AcceptR
     AcceptRequest {
         token: token.to_owned(),
         user_id: user_id.to_owned(),
-        user_emails: vec![email.to_owned()],
+        verified_emails: vec![email.to_owned()],
         user_name: String::new(),
     }
 }
@@ -167,8 +167,8 @@ pub(crate) fn bulk_revoke_by_filter(filter: RevokeFilter) -> BulkRevokeRequest {
     }
 }
 
-pub(crate) fn requeue_request(invitation_ids: &[impl AsRef<str>]) -> RequeueRequest {
-    RequeueRequest {
+pub(crate) fn requeue_request(invitation_ids: &[impl AsRef<str>]) -> RequeueMessagesRequest {
+    RequeueMessagesRequest {
         organization_id: ACME.to_owned(),
         invitation_ids: owned(invitation_ids),
         all_dead: false,

@@ -35,7 +35,7 @@ pub(crate) struct AcceptArgs {
     user_id: String,
     /// Verified address of the user; can be repeated
     #[arg(long = "user-email", value_name = "EMAIL")]
-    user_emails: Vec<String>,
+    verified_emails: Vec<String>,
     /// Name of the user, if the directory does not have the user yet
     #[arg(long, value_name = "NAME")]
     user_name: Option<String>,
@@ -64,7 +64,7 @@ pub(crate) async fn run(args: &AcceptArgs, out: &mut dyn Write) -> CommandResult
     let request = AcceptRequest {
         token: args.source.token()?,
         user_id: args.user_id.clone(),
-        user_emails: args.user_emails.clone(),
+        verified_emails: args.user_emails.clone(),
         user_name: args.user_name.clone().unwrap_or_default(),
     };
     let connection = args.connection.connect().await?;

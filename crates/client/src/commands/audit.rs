@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::connection::{ConnectionArgs, read_pages};
 use crate::output::{Table, escaped, reason_name, short_name, time_text};
-use crate::proto::{AuditAction, AuditEvent, AuditServiceListRequest};
+use crate::proto::{AuditAction, AuditEvent, ListAuditEventsRequest};
 
 /// Events that are shown by default. They take one call.
 const LIMIT_DEFAULT: usize = 100;
@@ -71,7 +71,7 @@ pub(crate) struct AuditListArgs {
 pub(crate) async fn run(args: &AuditListArgs, out: &mut dyn Write) -> CommandResult {
     let connection = args.connection.connect().await?;
     let mut client = connection.audit();
-    let mut request = AuditServiceListRequest {
+    let mut request = ListAuditEventsRequest {
         organization_id: args.organization.clone().unwrap_or_default(),
         action: args.action.unwrap_or_default().into(),
         caller: args.caller.clone().unwrap_or_default(),
@@ -80,7 +80,7 @@ pub(crate) async fn run(args: &AuditListArgs, out: &mut dyn Write) -> CommandRes
         batch_id: args.batch.clone().unwrap_or_default(),
         start_time: args.since,
         end_time: args.until,
-        ..AuditServiceListRequest::default()
+        ..ListAuditEventsRequest::default()
     };
     let pages = read_pages(args.limit, async |page_size, page_token| {
         (request.page_size, request.page_token) = (page_size, page_token);

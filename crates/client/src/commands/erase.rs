@@ -99,7 +99,7 @@ fn write_counts(
     let facts = [
         ("invitations erased", response.erased_invitation_count),
         ("invitations revoked", response.revoked_invitation_count),
-        ("emails canceled", response.canceled_mail_count),
+        ("emails canceled", response.canceled_message_count),
         ("users without the address", response.erased_user_count),
         ("users without a name", response.nameless_user_count),
     ]

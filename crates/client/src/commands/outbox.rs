@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::connection::{CALL_ITEMS_MAX, ConnectionArgs};
 use crate::output::Table;
-use crate::proto::{GetBacklogRequest, GetBacklogResponse, MailCount, RequeueRequest};
+use crate::proto::{GetBacklogRequest, GetBacklogResponse, MessageCount, RequeueMessagesRequest};
 use crate::report::ItemReport;
 
 /// If the oldest due email waits longer, emails are not being sent, and an operator has to look.
@@ -68,12 +68,12 @@ pub(crate) async fn requeue(args: &OutboxRequeueArgs, out: &mut dyn Write) -> Co
     let mut report = ItemReport::default();
     // Returns whether another call may find more emails.
     let mut requeue = async |ids: &[Uuid]| {
-        let request = RequeueRequest {
+        let request = RequeueMessagesRequest {
             organization_id: args.organization.clone(),
             invitation_ids: ids.iter().map(Uuid::to_string).collect(),
             all_dead: args.all_dead,
         };
-        let call = async || client.requeue(request.clone()).await;
+        let call = async || client.requeue_messages(request.clone()).await;
         let response = connection.call("Requeue", call).await?;
         for result in response.results {
             report.add(result.invitation_id, result.error);
@@ -101,7 +101,7 @@ pub(crate) async fn backlog(args: &ConnectionArgs, out: &mut dyn Write) -> Comma
 }
 
 fn write_backlog(backlog: &GetBacklogResponse, out: &mut dyn Write) -> CommandResult {
-    let count = |count: &Option<MailCount>| match count {
+    let count = |count: &Option<MessageCount>| match count {
         Some(count) if count.capped => format!("over {}", count.value),
         Some(count) => count.value.to_string(),
         None => "unknown".to_owned(),
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn an_old_backlog_makes_the_exit_status_negative() {
-        let count = |value, capped| Some(MailCount { value, capped });
+        let count = |value, capped| Some(MessageCount { value, capped });
         let backlog = |oldest: Option<i64>| GetBacklogResponse {
             queued: count(10_000, true),
             due: count(7, false),

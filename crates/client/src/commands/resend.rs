@@ -156,7 +156,7 @@ impl ResendArgs {
     fn request(&self) -> Result<BulkResendRequest, CommandError> {
         let ttl = self.expires_in.map(|ttl| {
             prost_types::Duration::try_from(std::time::Duration::from(ttl))
-                .map(bulk_resend_request::Expiry::Ttl)
+                .map(bulk_resend_request::Expiration::Ttl)
                 .map_err(|_| CommandError::Usage("--expires-in is too long".to_owned()))
         });
         Ok(BulkResendRequest {

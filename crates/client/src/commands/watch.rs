@@ -17,7 +17,7 @@ use crate::connection::{
     Connection, ConnectionArgs, InvitationClient, RetryCounter, without_deadline,
 };
 use crate::output::{OutputFormat, escaped, replace_file, short_name, time_text};
-use crate::proto::{Event, EventType, WatchRequest, WatchResponse};
+use crate::proto::{Event, InvitationEventType, WatchRequest, WatchResponse};
 
 /// Longest time between two responses. The server sends a response at least every 30 seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(90);
@@ -256,8 +256,8 @@ fn json_line(event: &Event, cursor: &str) -> String {
 
 /// A type that this version does not know becomes `TYPE_` and its number.
 fn type_name(event: &Event) -> String {
-    EventType::try_from(event.r#type).map_or_else(
+    InvitationEventType::try_from(event.r#type).map_or_else(
         |_| format!("TYPE_{}", event.r#type),
-        |known| short_name(known.as_str_name(), "EVENT_TYPE_"),
+        |known| short_name(known.as_str_name(), "INVITATION_EVENT_TYPE_"),
     )
 }

@@ -257,7 +257,7 @@ mod tests {
     use super::*;
     use crate::list::list_reader::tests::read_csv;
     use crate::proto::NewInvitation;
-    use crate::proto::new_invitation::Expiry;
+    use crate::proto::new_invitation::Expiration;
     use std::time::Duration;
 
     fn problems(file: &[u8]) -> Vec<String> {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::metadata;
 use crate::proto::NewInvitation;
-use crate::proto::new_invitation::Expiry;
+use crate::proto::new_invitation::Expiration;
 
 /// Longest row. The limit is far above what the server accepts; it stops a quoted cell that is never closed.
 pub(crate) const ROW_BYTES_MAX: usize = 1024 * 1024;

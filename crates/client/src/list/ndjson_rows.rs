@@ -100,7 +100,7 @@ mod tests {
     use crate::list::list_reader::ListFormat;
     use crate::list::list_reader::tests::read_list;
     use crate::list::list_row::Invitee;
-    use crate::proto::new_invitation::Expiry;
+    use crate::proto::new_invitation::Expiration;
 
     fn read(file: &[u8], defaults: &RowDefaults) -> Result<Vec<Invitee>, Vec<String>> {
         read_list(file, ListFormat::Ndjson, defaults)

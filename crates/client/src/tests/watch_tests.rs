@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tonic::Status;
 
 use super::*;
-use crate::proto::{Event, EventType};
+use crate::proto::{Event, InvitationEventType};
 
 /// Reads a number of lines and then closes the output.
 struct LineReader {
@@ -45,7 +45,7 @@ fn server(events: usize) -> Arc<FakeServer> {
     let server = Arc::new(FakeServer::default());
     let event = |index| Event {
         id: format!("event-{index}"),
-        r#type: EventType::Sent.into(),
+        r#type: InvitationEventType::Sent.into(),
         invitation_id: format!("invitation-{index}"),
         batch_id: "batch-1".to_owned(),
         organization_id: "acme".to_owned(),

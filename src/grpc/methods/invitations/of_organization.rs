@@ -140,8 +140,8 @@ pub(super) async fn resend(
         rotate_token: message.rotate_token,
         expiry: match message.expiry {
             None => Expiry::Default,
-            Some(resend_request::Expiry::Ttl(ttl)) => times::expiry_of_ttl(ttl),
-            Some(resend_request::Expiry::ExpireTime(time)) => times::expiry_of_time(time),
+            Some(resend_request::Expiration::Ttl(ttl)) => times::expiry_of_ttl(ttl),
+            Some(resend_request::Expiration::ExpireTime(time)) => times::expiry_of_time(time),
         },
     };
     api.rates.spend(&caller.name, 1)?;

@@ -8,7 +8,7 @@ use invitations::domain::audit::AuditAction as Action;
 use invitations::proto::{
     BulkCreateRequest, BulkResendRequest, BulkRevokeRequest, DeclineRequest, DeleteUserRequest,
     EraseAddressRequest, NewInvitation, OnExisting, ResendRequest, ResumeOrganizationRequest,
-    RevokeRequest, SuppressionServiceAddRequest, SuppressionServiceLiftRequest,
+    RevokeRequest, AddSuppressionsRequest, LiftSuppressionsRequest,
     SuspendOrganizationRequest, UpsertMembershipsRequest, UpsertOrganizationsRequest,
     UpsertUsersRequest,
 };
@@ -69,7 +69,7 @@ pub(super) async fn perform(
         | Action::BulkResend => call_invitations(world, invitations, action).await,
         Action::Requeue => {
             let request = requeue_request(&[&invitations.ids[TO_RESEND]]);
-            world.mails().requeue(request).await.map(drop)
+            world.mails().requeue_messages(request).await.map(drop)
         }
         Action::AddSuppressions | Action::LiftSuppressions => {
             call_suppressions(world, action).await
@@ -161,14 +161,14 @@ async fn call_suppressions(world: &World, action: Action) -> Result<(), Status> 
     let organization_id = ACME.to_owned();
     let mut client = world.suppressions();
     if action == Action::AddSuppressions {
-        let request = SuppressionServiceAddRequest {
+        let request = AddSuppressionsRequest {
             emails,
             organization_id,
             expire_time: None,
         };
         client.add(request).await.map(drop)
     } else {
-        let request = SuppressionServiceLiftRequest {
+        let request = LiftSuppressionsRequest {
             emails,
             organization_id,
         };

@@ -3,7 +3,7 @@
 
 use invitations::proto::{
     BulkCreateResponse, BulkCreateStreamResponse, BulkResendResponse, BulkRevokeResponse,
-    RequeueResponse,
+    RequeueMessagesResponse,
 };
 use prost::Message as _;
 use tonic::{Code, Status};
@@ -85,7 +85,7 @@ fn without_returned_fields(path: &str, bytes: &[u8]) -> Vec<u8> {
         }
         answer.encode_to_vec()
     } else if path.ends_with("/Requeue") {
-        let mut answer = RequeueResponse::decode(bytes).unwrap();
+        let mut answer = RequeueMessagesResponse::decode(bytes).unwrap();
         for result in &mut answer.results {
             result.invitation_id.clear();
         }

@@ -1,6 +1,6 @@
 //! Page tokens that are changed, truncated or invented, and invalid page sizes.
 
-use invitations::proto::{ListMembershipsRequest, ListRequest, SuppressionServiceListRequest};
+use invitations::proto::{ListMembershipsRequest, ListRequest, ListSuppressionsRequest};
 use tonic::Code;
 
 use super::assert_call_refused;
@@ -46,7 +46,7 @@ async fn every_list_refuses_a_page_token_that_the_service_did_not_issue() {
             page_token: token.clone(),
             ..list_request()
         };
-        let suppressions = SuppressionServiceListRequest {
+        let suppressions = ListSuppressionsRequest {
             page_token: token.clone(),
             ..Default::default()
         };

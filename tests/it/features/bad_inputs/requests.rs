@@ -38,7 +38,7 @@ async fn an_empty_list_and_a_list_that_is_too_long_are_refused_and_write_nothing
     ] {
         let answer = world.client().bulk_resend(resend(&ids)).await;
         assert_call_refused(answer, Code::InvalidArgument, reason, ID);
-        let answer = world.mails().requeue(requeue_request(&ids)).await;
+        let answer = world.mails().requeue_messages(requeue_request(&ids)).await;
         assert_call_refused(answer, Code::InvalidArgument, reason, ID);
     }
     assert_eq!(row_counts(&world).await, before);

@@ -1,7 +1,7 @@
 //! Times and durations that are out of range, malformed or not representable.
 
 use invitations::proto::{
-    ErrorReason, NewInvitation, ResendRequest, SuppressionServiceAddRequest, new_invitation,
+    ErrorReason, NewInvitation, ResendRequest, AddSuppressionsRequest, new_invitation,
     resend_request,
 };
 use prost_types::{Duration, Timestamp};
@@ -47,7 +47,7 @@ fn expiry_times() -> [(i64, i32); 9] {
 async fn a_lifetime_outside_of_one_hour_to_one_year_is_refused() {
     let world = World::start().await;
     for (seconds, nanos) in DURATIONS {
-        let ttl = new_invitation::Expiry::Ttl(Duration { seconds, nanos });
+        let ttl = new_invitation::Expiration::Ttl(Duration { seconds, nanos });
         let rule = ("ttl", ErrorReason::ExpiryOutOfRange);
         assert_items_refused(&world, &[""], rule, |_, _| NewInvitation {
             expiry: Some(ttl),
@@ -56,7 +56,7 @@ async fn a_lifetime_outside_of_one_hour_to_one_year_is_refused() {
         .await;
     }
     for (seconds, nanos) in expiry_times() {
-        let time = new_invitation::Expiry::ExpireTime(Timestamp { seconds, nanos });
+        let time = new_invitation::Expiration::ExpireTime(Timestamp { seconds, nanos });
         let rule = ("expire_time", ErrorReason::ExpiryOutOfRange);
         assert_items_refused(&world, &[""], rule, |_, _| NewInvitation {
             expiry: Some(time),
@@ -88,9 +88,9 @@ async fn a_resend_with_an_invalid_expiry_is_refused() {
         ..resend_request(&invitation.id)
     };
     let ttls = DURATIONS
-        .map(|(seconds, nanos)| request(resend_request::Expiry::Ttl(Duration { seconds, nanos })));
+        .map(|(seconds, nanos)| request(resend_request::Expiration::Ttl(Duration { seconds, nanos })));
     let times = expiry_times().map(|(seconds, nanos)| {
-        request(resend_request::Expiry::ExpireTime(Timestamp {
+        request(resend_request::Expiration::ExpireTime(Timestamp {
             seconds,
             nanos,
         }))
@@ -114,7 +114,7 @@ async fn a_suppression_must_end_in_the_future_or_never() {
         (i64::MIN, 0),
         (i64::MIN, i32::MIN),
     ] {
-        let request = SuppressionServiceAddRequest {
+        let request = AddSuppressionsRequest {
             emails: vec!["a@b.co".to_owned()],
             expire_time: Some(Timestamp { seconds, nanos }),
             ..Default::default()
@@ -123,7 +123,7 @@ async fn a_suppression_must_end_in_the_future_or_never() {
         assert_call_refused(answer, Code::InvalidArgument, "FIELD_INVALID", "");
     }
     // The last representable time.
-    let request = SuppressionServiceAddRequest {
+    let request = AddSuppressionsRequest {
         emails: vec!["a@b.co".to_owned()],
         expire_time: Some(Timestamp {
             seconds: 253_402_300_799,

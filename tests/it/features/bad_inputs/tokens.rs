@@ -187,10 +187,10 @@ async fn a_token_of_an_ended_invitation_is_refused_with_its_state() {
     // The sweeper does not run.
     world.clock.advance(Duration::days(30));
     for (token, email, expected) in [
-        (&revoked_token, "revoked@b.co", "REVOKED"),
+        (&revoked_token, "revoked@b.co", "INVITATION_REVOKED"),
         (&accepted_token, "accepted@b.co", "ALREADY_ACCEPTED"),
-        (&declined_token, "declined@b.co", "DECLINED"),
-        (&expired_token, "expired@b.co", "EXPIRED"),
+        (&declined_token, "declined@b.co", "INVITATION_DECLINED"),
+        (&expired_token, "expired@b.co", "INVITATION_EXPIRED"),
     ] {
         let answer = world.accept(token, "second", email).await;
         assert_call_refused(answer, Code::FailedPrecondition, expected, email);
@@ -206,7 +206,7 @@ async fn a_token_of_a_deleted_organization_is_refused() {
     assert_call_refused(
         answer,
         Code::FailedPrecondition,
-        "ORGANIZATION_INACTIVE",
+        "ORGANIZATION_DELETED",
         "a@b.co",
     );
 }
@@ -264,7 +264,7 @@ async fn an_accepted_or_revoked_invitation_cannot_be_resent_and_an_expired_one_g
         "ALREADY_ACCEPTED",
         &accepted.id,
     );
-    for (id, expected) in [(&accepted.id, "ALREADY_ACCEPTED"), (&revoked.id, "REVOKED")] {
+    for (id, expected) in [(&accepted.id, "ALREADY_ACCEPTED"), (&revoked.id, "INVITATION_REVOKED")] {
         let answer = world.client().resend(resend_request(id)).await;
         assert_call_refused(answer, Code::FailedPrecondition, expected, id);
     }

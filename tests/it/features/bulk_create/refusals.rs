@@ -24,7 +24,7 @@ fn invalid_item() -> NewInvitation {
         redirect_url: "https://evil.example".to_owned(),
         public_metadata: Some(metadata("x", &long)),
         private_metadata: Some(metadata("x", &long)),
-        expiry: Some(new_invitation::Expiry::ExpireTime(Timestamp {
+        expiry: Some(new_invitation::Expiration::ExpireTime(Timestamp {
             seconds: 0,
             nanos: 0,
         })),

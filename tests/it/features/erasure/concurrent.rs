@@ -61,7 +61,7 @@ async fn a_concurrent_accept_succeeds_or_fails_and_leaves_no_address() {
             );
             let refused = reason(accepted);
             assert!(
-                ["REVOKED", "TOKEN_INVALID"].contains(&refused.as_str()),
+                ["INVITATION_REVOKED", "TOKEN_INVALID"].contains(&refused.as_str()),
                 "{refused}"
             );
             lost += 1;
@@ -117,7 +117,7 @@ async fn a_claimed_message_of_an_erased_address_stores_no_address_and_is_not_ret
     let erased = world.erase_address(CANARY, false).await;
     // A message that a worker has claimed is not canceled.
     assert_eq!(
-        (erased.revoked_invitation_count, erased.canceled_mail_count),
+        (erased.revoked_invitation_count, erased.canceled_message_count),
         (1, 0)
     );
     let deferred = Settlement::Deferred {

@@ -2,7 +2,7 @@
 
 use invitations::proto::{
     BulkCreateRequest, BulkCreateResponse, BulkResendRequest, BulkRevokeRequest, DeclineRequest,
-    NewInvitation, OnExisting, RequeueRequest, ResendFilter, RevokeFilter, new_invitation,
+    NewInvitation, OnExisting, RequeueMessagesRequest, ResendFilter, RevokeFilter, new_invitation,
 };
 use invitations::service::{Feedback, FeedbackKind, RecordFeedback};
 use time::Duration;
@@ -47,7 +47,7 @@ fn invitation(random: &mut SeededRandom) -> NewInvitation {
     NewInvitation {
         notify: (random.below(5) == 0).then_some(false),
         reminder_lead: (random.below(2) == 0).then(|| second(86_400 * 2)),
-        expiry: Some(new_invitation::Expiry::Ttl(second(
+        expiry: Some(new_invitation::Expiration::Ttl(second(
             86_400 * i64::try_from(3 + random.below(10)).unwrap(),
         ))),
         ..item(&random.email())
@@ -186,11 +186,11 @@ async fn act(
             let _ = world.client().resend(resend_request(&id)).await;
         }
         9 => {
-            let request = RequeueRequest {
+            let request = RequeueMessagesRequest {
                 all_dead: true,
                 ..requeue_request(&[""; 0])
             };
-            world.mails().requeue(request).await.unwrap();
+            world.mails().requeue_messages(request).await.unwrap();
         }
         10 => report(world, random, created, number).await,
         11 => {

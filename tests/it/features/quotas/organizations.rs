@@ -103,7 +103,7 @@ async fn the_pending_quota_limits_how_many_invitations_are_pending_at_once() {
     world.clock.advance(time::Duration::days(31));
     assert_eq!(invite(&world, "e", 3).await, ". . .");
     let refused = world.client().resend(resend_request(&first)).await;
-    assert_eq!(reason(refused), "REVOKED", "it was replaced");
+    assert_eq!(reason(refused), "INVITATION_REVOKED", "it was replaced");
     let recipients = world.recipients();
     assert!(recipients.contains(&"b0@example.net".to_owned()));
     world.deliver_all().await;

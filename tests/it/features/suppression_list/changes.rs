@@ -3,8 +3,8 @@
 use futures::future::join_all;
 use invitations::domain::suppression::SuppressionReason as Reason;
 use invitations::proto::{
-    AddOutcome, ErrorReason, LiftOutcome, LiftResult, SuppressionReason,
-    SuppressionServiceAddRequest,
+    AddSuppressionOutcome, ErrorReason, LiftSuppressionOutcome, LiftSuppressionResult, SuppressionReason,
+    AddSuppressionsRequest,
 };
 use invitations::store::Connection;
 use invitations::store::suppressions::{self, SuppressionRow};
@@ -18,8 +18,8 @@ use crate::support::deadlocks::assert_no_deadlocks;
 use crate::support::suppression_rows::{suppression_row, write_suppressions};
 use crate::support::{START, World, numbered_emails, reason};
 
-use AddOutcome::{Added, Failed, Kept, Updated};
-use LiftOutcome::{Lifted, NotSuppressed};
+use AddSuppressionOutcome::{Added, Failed, Kept, Updated};
+use LiftSuppressionOutcome::{Lifted, NotSuppressed};
 
 #[tokio::test]
 async fn each_address_has_a_result_at_its_index() {
@@ -52,12 +52,12 @@ async fn each_address_has_a_result_at_its_index() {
     assert_eq!(add_outcomes(&again.results), expected);
     let request = lift_request("", &["what", "A@b.co", "b@b.co", "a@b.co"]);
     let answer = lift_as(&world, "all", request).await.unwrap();
-    let lifted: Vec<_> = answer.results.iter().map(LiftResult::outcome).collect();
+    let lifted: Vec<_> = answer.results.iter().map(LiftSuppressionResult::outcome).collect();
     let expected = [
-        LiftOutcome::Failed,
+        LiftSuppressionOutcome::Failed,
         Lifted,
         NotSuppressed,
-        LiftOutcome::Failed,
+        LiftSuppressionOutcome::Failed,
     ];
     assert_eq!((lifted, answer.failed_count), (expected.to_vec(), 2));
     assert_eq!(all_suppressions(&world).await.len(), 1);
@@ -126,7 +126,7 @@ async fn a_manual_suppression_never_shortens_an_existing_one() {
     let world = World::start().await;
     let complaint = suppression_row("", "a@b.co", Reason::Complaint);
     write_suppressions(&world, &[complaint]).await;
-    let request = |days| SuppressionServiceAddRequest {
+    let request = |days| AddSuppressionsRequest {
         expire_time: Some(timestamp(START + Duration::days(days))),
         ..add_request("", &["a@b.co", "c@b.co"])
     };
@@ -153,7 +153,7 @@ async fn a_manual_suppression_never_shortens_an_existing_one() {
 #[tokio::test]
 async fn a_suppression_with_an_expire_time_ends_at_that_time() {
     let world = World::start().await;
-    let request = |end: OffsetDateTime| SuppressionServiceAddRequest {
+    let request = |end: OffsetDateTime| AddSuppressionsRequest {
         expire_time: Some(timestamp(end)),
         ..add_request("", &["a@b.co"])
     };

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use invitations::domain::suppression::SuppressionReason as Reason;
-use invitations::proto::{LiftOutcome, SuppressionReason, SuppressionServiceListRequest};
+use invitations::proto::{LiftSuppressionOutcome, SuppressionReason, ListSuppressionsRequest};
 use tonic::{Code, Status};
 
 use super::{
@@ -68,7 +68,7 @@ async fn a_caller_limited_to_an_organization_reads_and_changes_only_its_suppress
     assert_eq!(page.suppressions.len(), 1);
     let request = lift_request(ACME, &["a@b.co"]);
     let lifted = lift_as(&world, "acme-only", request).await.unwrap();
-    assert_eq!(lifted.results[0].outcome(), LiftOutcome::Lifted);
+    assert_eq!(lifted.results[0].outcome(), LiftSuppressionOutcome::Lifted);
     let left = all_suppressions(&world).await;
     let left: Vec<_> = left
         .iter()
@@ -99,7 +99,7 @@ async fn pages_show_each_suppression_once_and_filters_apply() {
     let bounced = suppression_row(ACME, "bounced@b.co", Reason::HardBounce);
     write_suppressions(&world, &[bounced]).await;
     let filter = |organization_id: &str, email: &str, reason: SuppressionReason| {
-        SuppressionServiceListRequest {
+        ListSuppressionsRequest {
             organization_id: organization_id.to_owned(),
             email: email.to_owned(),
             reason: reason.into(),
@@ -116,7 +116,7 @@ async fn pages_show_each_suppression_once_and_filters_apply() {
         (filter(OTHER, "", HardBounce), 0),
         (filter("", "bounced@b.co", Manual), 0),
     ] {
-        let mut request = SuppressionServiceListRequest {
+        let mut request = ListSuppressionsRequest {
             page_size: 100,
             ..request
         };
@@ -139,46 +139,46 @@ async fn pages_show_each_suppression_once_and_filters_apply() {
 async fn a_foreign_page_token_and_a_malformed_filter_are_refused() {
     let world = World::start().await;
     world.suppress("", &["a@b.co", "c@b.co"]).await;
-    let first = SuppressionServiceListRequest {
+    let first = ListSuppressionsRequest {
         page_size: 1,
         ..Default::default()
     };
     let page = list_as(&world, "all", first.clone()).await.unwrap();
-    let next = SuppressionServiceListRequest {
+    let next = ListSuppressionsRequest {
         page_token: page.next_page_token,
         ..first
     };
     for (request, expected) in [
         (
-            SuppressionServiceListRequest {
+            ListSuppressionsRequest {
                 email: "a@b.co".to_owned(),
                 ..next.clone()
             },
             "PAGE_TOKEN_INVALID",
         ),
         (
-            SuppressionServiceListRequest {
+            ListSuppressionsRequest {
                 page_token: "x".to_owned(),
                 ..next.clone()
             },
             "PAGE_TOKEN_INVALID",
         ),
         (
-            SuppressionServiceListRequest {
+            ListSuppressionsRequest {
                 reason: 99,
                 ..Default::default()
             },
             "FIELD_INVALID",
         ),
         (
-            SuppressionServiceListRequest {
+            ListSuppressionsRequest {
                 email: "what".to_owned(),
                 ..Default::default()
             },
             "EMAIL_INVALID",
         ),
         (
-            SuppressionServiceListRequest {
+            ListSuppressionsRequest {
                 page_size: -1,
                 ..Default::default()
             },

@@ -4,9 +4,9 @@ mod changes;
 mod lists;
 
 use invitations::proto::{
-    AddOutcome, AddResult, Suppression, SuppressionServiceAddRequest,
-    SuppressionServiceAddResponse, SuppressionServiceLiftRequest, SuppressionServiceLiftResponse,
-    SuppressionServiceListRequest, SuppressionServiceListResponse,
+    AddSuppressionOutcome, AddSuppressionResult, Suppression, AddSuppressionsRequest,
+    AddSuppressionsResponse, LiftSuppressionsRequest, LiftSuppressionsResponse,
+    ListSuppressionsRequest, ListSuppressionsResponse,
 };
 use prost_types::Timestamp;
 use time::OffsetDateTime;
@@ -15,8 +15,8 @@ use tonic::Status;
 use crate::support::World;
 
 /// Suppresses addresses for an organization, or for all if the id is empty.
-fn add_request(organization_id: &str, emails: &[impl AsRef<str>]) -> SuppressionServiceAddRequest {
-    SuppressionServiceAddRequest {
+fn add_request(organization_id: &str, emails: &[impl AsRef<str>]) -> AddSuppressionsRequest {
+    AddSuppressionsRequest {
         emails: owned(emails),
         organization_id: organization_id.to_owned(),
         expire_time: None,
@@ -27,15 +27,15 @@ fn add_request(organization_id: &str, emails: &[impl AsRef<str>]) -> Suppression
 fn lift_request(
     organization_id: &str,
     emails: &[impl AsRef<str>],
-) -> SuppressionServiceLiftRequest {
-    SuppressionServiceLiftRequest {
+) -> LiftSuppressionsRequest {
+    LiftSuppressionsRequest {
         emails: owned(emails),
         organization_id: organization_id.to_owned(),
     }
 }
 
-fn list_request_of(organization_id: &str) -> SuppressionServiceListRequest {
-    SuppressionServiceListRequest {
+fn list_request_of(organization_id: &str) -> ListSuppressionsRequest {
+    ListSuppressionsRequest {
         organization_id: organization_id.to_owned(),
         ..Default::default()
     }
@@ -56,8 +56,8 @@ fn timestamp(time: OffsetDateTime) -> Timestamp {
 async fn add_as(
     world: &World,
     caller: &str,
-    request: SuppressionServiceAddRequest,
-) -> Result<SuppressionServiceAddResponse, Status> {
+    request: AddSuppressionsRequest,
+) -> Result<AddSuppressionsResponse, Status> {
     let answer = world.suppressions_of(caller).add(request).await?;
     Ok(answer.into_inner())
 }
@@ -65,8 +65,8 @@ async fn add_as(
 async fn lift_as(
     world: &World,
     caller: &str,
-    request: SuppressionServiceLiftRequest,
-) -> Result<SuppressionServiceLiftResponse, Status> {
+    request: LiftSuppressionsRequest,
+) -> Result<LiftSuppressionsResponse, Status> {
     let answer = world.suppressions_of(caller).lift(request).await?;
     Ok(answer.into_inner())
 }
@@ -74,20 +74,20 @@ async fn lift_as(
 async fn list_as(
     world: &World,
     caller: &str,
-    request: SuppressionServiceListRequest,
-) -> Result<SuppressionServiceListResponse, Status> {
+    request: ListSuppressionsRequest,
+) -> Result<ListSuppressionsResponse, Status> {
     let answer = world.suppressions_of(caller).list(request).await?;
     Ok(answer.into_inner())
 }
 
 /// All suppressions of all organizations.
 async fn all_suppressions(world: &World) -> Vec<Suppression> {
-    let request = SuppressionServiceListRequest::default();
+    let request = ListSuppressionsRequest::default();
     let page = list_as(world, "all", request).await.unwrap();
     assert!(page.next_page_token.is_empty(), "there is more");
     page.suppressions
 }
 
-fn add_outcomes(results: &[AddResult]) -> Vec<AddOutcome> {
-    results.iter().map(AddResult::outcome).collect()
+fn add_outcomes(results: &[AddSuppressionResult]) -> Vec<AddSuppressionOutcome> {
+    results.iter().map(AddSuppressionResult::outcome).collect()
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use invitations::domain::event::{EventCursor, EventPosition};
 use invitations::domain::keyring::Keyring;
 use invitations::domain::page_token;
-use invitations::proto::{BulkRevokeRequest, Event, EventType, RevokeFilter, WatchRequest};
+use invitations::proto::{BulkRevokeRequest, Event, InvitationEventType, RevokeFilter, WatchRequest};
 use tonic::Code;
 use uuid::Uuid;
 
@@ -28,8 +28,8 @@ async fn events_arrive_at_once_and_in_order() {
     world.deliver_all().await;
     watch.wait_for_events(6).await;
     let types: Vec<_> = watch.events.iter().map(Event::r#type).collect();
-    assert_eq!(types[..3], [EventType::Created; 3]);
-    assert_eq!(types[3..], [EventType::Sent; 3]);
+    assert_eq!(types[..3], [InvitationEventType::Created; 3]);
+    assert_eq!(types[3..], [InvitationEventType::Sent; 3]);
     for event in &watch.events {
         assert_eq!(event.batch_id, batch_id);
         assert_eq!(event.organization_id, ACME);
@@ -186,7 +186,7 @@ async fn the_events_of_a_batch_are_found_among_those_of_a_busy_organization() {
     world.client().bulk_revoke(revoke).await.unwrap();
     watch.wait_for_events(4).await;
     assert_eq!(watch.events.len(), 4);
-    assert_eq!(watch.events[3].r#type(), EventType::Revoked);
+    assert_eq!(watch.events[3].r#type(), InvitationEventType::Revoked);
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
 //! Calls about organizations, users, memberships and suppressions, and those of operators.
 
 use invitations::proto::{
-    AuditServiceListRequest, AuditServiceListResponse, DeleteMembershipResponse,
+    ListAuditEventsRequest, ListAuditEventsResponse, DeleteMembershipResponse,
     DeleteOrganizationRequest, DeleteOrganizationResponse, DeleteUserRequest, DeleteUserResponse,
     EraseAddressRequest, EraseAddressResponse, GetMembershipResponse, ListMembershipsRequest,
     ListMembershipsResponse, Membership, Organization, ResumeOrganizationRequest,
-    ResumeOrganizationResponse, SuppressionServiceAddRequest, SuppressionServiceAddResponse,
-    SuppressionServiceLiftRequest, SuppressionServiceLiftResponse, SuppressionServiceListRequest,
-    SuppressionServiceListResponse, SuspendOrganizationRequest, SuspendOrganizationResponse,
+    ResumeOrganizationResponse, AddSuppressionsRequest, AddSuppressionsResponse,
+    LiftSuppressionsRequest, LiftSuppressionsResponse, ListSuppressionsRequest,
+    ListSuppressionsResponse, SuspendOrganizationRequest, SuspendOrganizationResponse,
     UpsertMembershipsRequest, UpsertMembershipsResponse, UpsertOrganizationsRequest,
     UpsertOrganizationsResponse, UpsertUsersRequest, UpsertUsersResponse,
 };
@@ -58,23 +58,23 @@ impl CanaryDeployment {
     pub(super) async fn suppress_addresses(&mut self) {
         let valid_email = "qzlocal3@qzdomain3.example".to_owned();
         let emails = vec![valid_email.clone(), "qzmalformed".to_owned()];
-        let add = SuppressionServiceAddRequest {
+        let add = AddSuppressionsRequest {
             emails: emails.clone(),
             ..Default::default()
         };
-        self.call::<SuppressionServiceAddResponse>("SuppressionService/Add", add)
+        self.call::<AddSuppressionsResponse>("SuppressionService/AddSuppressions", add)
             .await;
-        let list = SuppressionServiceListRequest {
+        let list = ListSuppressionsRequest {
             email: valid_email,
             ..Default::default()
         };
-        self.call::<SuppressionServiceListResponse>("SuppressionService/List", list)
+        self.call::<ListSuppressionsResponse>("SuppressionService/ListSuppressions", list)
             .await;
-        let lift = SuppressionServiceLiftRequest {
+        let lift = LiftSuppressionsRequest {
             emails,
             ..Default::default()
         };
-        self.call::<SuppressionServiceLiftResponse>("SuppressionService/Lift", lift)
+        self.call::<LiftSuppressionsResponse>("SuppressionService/LiftSuppressions", lift)
             .await;
     }
 
@@ -106,8 +106,8 @@ impl CanaryDeployment {
 
     /// Reads the audit log, suspends and resumes an organization, and erases an address.
     pub(super) async fn call_as_operator(&mut self) {
-        let list = AuditServiceListRequest::default();
-        self.call::<AuditServiceListResponse>("AuditService/List", list)
+        let list = ListAuditEventsRequest::default();
+        self.call::<ListAuditEventsResponse>("AuditService/ListAuditEvents", list)
             .await;
         let suspend = SuspendOrganizationRequest {
             organization_id: OTHER.to_owned(),

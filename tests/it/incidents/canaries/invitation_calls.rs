@@ -5,7 +5,7 @@ use invitations::proto::{
     BulkCreateStreamItem, BulkCreateStreamRequest, BulkCreateStreamResponse, BulkResendResponse,
     BulkRevokeResponse, DeclineRequest, DeclineResponse, GetBacklogRequest, GetBacklogResponse,
     GetBatchResponse, GetResponse, ListRequest, ListResponse, NewInvitation, OnExisting,
-    PreviewResponse, ReportBounceRequest, ReportBounceResponse, RequeueResponse, ResendResponse,
+    PreviewResponse, ReportBounceRequest, ReportBounceResponse, RequeueMessagesResponse, ResendResponse,
     RevokeResponse, WatchRequest, WatchResponse,
 };
 
@@ -95,7 +95,7 @@ impl CanaryDeployment {
         self.call::<ResendResponse>("InvitationService/Resend", resend)
             .await;
         let requeue = requeue_request(&[&ids[1]]);
-        self.call::<RequeueResponse>("MailService/Requeue", requeue)
+        self.call::<RequeueMessagesResponse>("MailService/RequeueMessages", requeue)
             .await;
         self.call::<GetBacklogResponse>("MailService/GetBacklog", GetBacklogRequest {})
             .await;

@@ -208,10 +208,10 @@ impl Round {
 fn refusal(error: &ServiceError) -> Option<OperationResult> {
     match error.reason().code() {
         "TOKEN_INVALID" => Some(OperationResult::TokenInvalid),
-        "EXPIRED" => Some(OperationResult::Expired),
+        "INVITATION_EXPIRED" => Some(OperationResult::Expired),
         "ALREADY_ACCEPTED" => Some(OperationResult::AlreadyAccepted),
-        "DECLINED" => Some(OperationResult::Declined),
-        "REVOKED" => Some(OperationResult::Revoked),
+        "INVITATION_DECLINED" => Some(OperationResult::Declined),
+        "INVITATION_REVOKED" => Some(OperationResult::Revoked),
         "CONFLICT" => None,
         other => panic!("unexpected reason {other}"),
     }

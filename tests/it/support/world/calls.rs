@@ -3,8 +3,8 @@
 use invitations::proto::{
     AcceptResponse, BulkCreateRequest, BulkCreateResponse, DeleteOrganizationResponse, Delivery,
     EraseAddressRequest, EraseAddressResponse, Invitation, ListMembershipsRequest, ListRequest,
-    ListResponse, Membership, NewInvitation, Organization, SuppressionServiceAddRequest,
-    SuppressionServiceLiftRequest, UpsertResult, User,
+    ListResponse, Membership, NewInvitation, Organization, AddSuppressionsRequest,
+    LiftSuppressionsRequest, UpsertResult, User,
 };
 use tonic::{Response, Status};
 
@@ -175,7 +175,7 @@ impl World {
 
     /// Suppresses addresses for one organization, or for all if the id is empty.
     pub(crate) async fn suppress(&self, organization_id: &str, emails: &[&str]) {
-        let request = SuppressionServiceAddRequest {
+        let request = AddSuppressionsRequest {
             emails: emails.iter().map(|email| (*email).to_owned()).collect(),
             organization_id: organization_id.to_owned(),
             expire_time: None,
@@ -186,7 +186,7 @@ impl World {
 
     /// Lifts the suppression of an address for one organization, or the one for all if the id is empty.
     pub(crate) async fn lift_suppression(&self, organization_id: &str, email: &str) {
-        let request = SuppressionServiceLiftRequest {
+        let request = LiftSuppressionsRequest {
             emails: vec![email.to_owned()],
             organization_id: organization_id.to_owned(),
         };

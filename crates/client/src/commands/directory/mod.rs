@@ -73,7 +73,7 @@ pub(crate) async fn resume(args: &ResumeArgs, out: &mut dyn Write) -> CommandRes
     };
     let call = async || client.resume_organization(request.clone()).await;
     let response = connection.call("ResumeOrganization", call).await?;
-    let (name, count) = (escaped(&args.organization), response.released_mail_count);
+    let (name, count) = (escaped(&args.organization), response.released_message_count);
     writeln!(out, "{name} is resumed, {count} waiting emails are due")?;
     Ok(Exit::Done)
 }

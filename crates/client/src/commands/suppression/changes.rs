@@ -12,7 +12,7 @@ use crate::clock::now;
 use crate::connection::{Connection, ConnectionArgs, split_into_calls};
 use crate::output::{Table, escaped, reason_name, short_name};
 use crate::proto::{
-    AddResult, ItemError, LiftResult, SuppressionServiceAddRequest, SuppressionServiceLiftRequest,
+    AddSuppressionResult, ItemError, LiftSuppressionResult, AddSuppressionsRequest, LiftSuppressionsRequest,
 };
 
 pub(super) const AFTER_HELP: &str = "\
@@ -66,7 +66,7 @@ type Outcomes = Vec<(String, Option<ItemError>)>;
 pub(crate) async fn add(args: &SuppressionAddArgs, out: &mut dyn Write) -> CommandResult {
     let expire_time = args.expires_in.map(|life| end_of(*life)).transpose()?;
     let call = async |connection: &Connection, emails, organization_id| {
-        let request = SuppressionServiceAddRequest {
+        let request = AddSuppressionsRequest {
             emails,
             organization_id,
             expire_time,
@@ -74,7 +74,7 @@ pub(crate) async fn add(args: &SuppressionAddArgs, out: &mut dyn Write) -> Comma
         let mut client = connection.suppressions();
         let call = async || client.add(request.clone()).await;
         let results = connection.call("Add", call).await?.results.into_iter();
-        let outcome = |it: &AddResult| short_name(it.outcome().as_str_name(), "ADD_OUTCOME_");
+        let outcome = |it: &AddSuppressionResult| short_name(it.outcome().as_str_name(), "ADD_OUTCOME_");
         Ok(results.map(|it| (outcome(&it), it.error)).collect())
     };
     args.change.run(call, out).await
@@ -82,14 +82,14 @@ pub(crate) async fn add(args: &SuppressionAddArgs, out: &mut dyn Write) -> Comma
 
 pub(crate) async fn lift(args: &ChangeArgs, out: &mut dyn Write) -> CommandResult {
     let call = async |connection: &Connection, emails, organization_id| {
-        let request = SuppressionServiceLiftRequest {
+        let request = LiftSuppressionsRequest {
             emails,
             organization_id,
         };
         let mut client = connection.suppressions();
         let call = async || client.lift(request.clone()).await;
         let results = connection.call("Lift", call).await?.results.into_iter();
-        let outcome = |it: &LiftResult| short_name(it.outcome().as_str_name(), "LIFT_OUTCOME_");
+        let outcome = |it: &LiftSuppressionResult| short_name(it.outcome().as_str_name(), "LIFT_OUTCOME_");
         Ok(results.map(|it| (outcome(&it), it.error)).collect())
     };
     args.run(call, out).await

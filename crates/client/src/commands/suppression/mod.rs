@@ -13,7 +13,7 @@ use crate::commands::suppression::changes::{ChangeArgs, SuppressionAddArgs};
 use crate::connection::{ConnectionArgs, read_pages};
 use crate::enum_parser::{ArgumentText, enum_parser};
 use crate::output::{Table, escaped, short_name, time_text};
-use crate::proto::{Suppression, SuppressionReason, SuppressionServiceListRequest};
+use crate::proto::{Suppression, SuppressionReason, ListSuppressionsRequest};
 
 #[derive(Clone, clap::Subcommand)]
 pub(crate) enum SuppressionCommand {
@@ -72,7 +72,7 @@ fn reason_text(reason: SuppressionReason) -> ArgumentText {
 pub(crate) async fn list(args: &SuppressionListArgs, out: &mut dyn Write) -> CommandResult {
     let connection = args.connection.connect().await?;
     let mut client = connection.suppressions();
-    let mut request = SuppressionServiceListRequest {
+    let mut request = ListSuppressionsRequest {
         organization_id: args.organization.clone().unwrap_or_default(),
         email: args.email.clone().unwrap_or_default(),
         reason: args.reason.unwrap_or_default().into(),
