@@ -145,6 +145,7 @@ reasons! {
     FieldInvalid "FIELD_INVALID" Invalid "the field is malformed";
     RequestIdInvalid "REQUEST_ID_INVALID" Invalid "the request id is not a UUID";
     RequestIdReused "REQUEST_ID_REUSED" Precondition "the request id was already used for a different request";
+    UpdateMaskInvalid "UPDATE_MASK_INVALID" Invalid "the update mask names a field that does not exist or cannot be written";
     RequestMalformed "REQUEST_MALFORMED" Invalid "the bytes are not a valid request message of this method";
     PageTokenInvalid "PAGE_TOKEN_INVALID" Invalid "the page token was changed or belongs to another list";
     BatchNotFound "BATCH_NOT_FOUND" NotFound "the organization has no such batch";

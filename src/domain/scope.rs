@@ -12,7 +12,12 @@ named_enum! {
         DirectoryWrite = "directory:write",
         /// Read memberships, and learn who has an account.
         DirectoryRead = "directory:read",
+        /// Suspend organizations, delete organizations, users and memberships, and erase addresses.
+        DirectoryAdmin = "directory:admin",
         SuppressionsWrite = "suppressions:write",
+        SuppressionsRead = "suppressions:read",
+        /// Report bounces.
+        FeedbackWrite = "feedback:write",
         AuditRead = "audit:read",
     }
 }

@@ -8,7 +8,8 @@ use crate::domain::ids::UserId;
 use crate::domain::reason::Reason;
 use crate::domain::scope::Scope;
 use crate::domain::user::User;
-use crate::grpc::convert::fields::{self, Fields as _};
+use crate::grpc::convert::fields::Fields as _;
+use crate::grpc::convert::target;
 use crate::grpc::status;
 use crate::identity::{Caller, SignedInUser};
 use crate::proto::{AcceptRequest, NewInvitation};
@@ -62,10 +63,10 @@ pub(crate) fn accept(
     request: &AcceptRequest,
 ) -> Result<Accept, Status> {
     require_self(user, "user_id", &request.user_id)?;
-    require_absent("user_emails", request.verified_emails.is_empty())?;
+    require_absent("verified_emails", request.verified_emails.is_empty())?;
     require_absent("user_name", request.user_name.is_empty())?;
     let email = verified_email(user)?;
-    let token = fields::token(&request.token).valid()?;
+    let token = target::accept_token(request.target.as_ref()).valid()?;
     Ok(Accept {
         token,
         user: User {

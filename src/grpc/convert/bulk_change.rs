@@ -16,7 +16,7 @@ use crate::service::{
 };
 
 use super::fields::{self, Field, Fields as _};
-use super::filter::{bulk_filter, selection};
+use super::filter::{self, selection};
 use super::list_token::ListToken;
 use super::viewer::Viewer;
 use super::{count, error, times};
@@ -43,7 +43,7 @@ pub(in crate::grpc) fn resend_request(
         organization_id,
         selection,
         rotate_token: input.rotate_token,
-        expiry: match input.expiry {
+        expiry: match input.expiration {
             None => Expiry::Default,
             Some(bulk_resend_request::Expiration::Ttl(ttl)) => times::expiry_of_ttl(ttl),
             Some(bulk_resend_request::Expiration::ExpireTime(time)) => times::expiry_of_time(time),
@@ -85,19 +85,13 @@ pub(in crate::grpc) fn resend_response(
     }
 }
 
-fn resend_filter(input: &proto::ResendFilter) -> Field<InvitationFilter> {
+fn resend_filter(input: &proto::InvitationFilter) -> Field<InvitationFilter> {
     let states = if input.states.is_empty() {
         Ok(vec![StateName::Pending])
     } else {
         input.states.iter().copied().map(resendable_state).collect()
     };
-    let rest = bulk_filter(&proto::ListRequest {
-        delivery_state: input.delivery_state,
-        batch_id: input.batch_id.clone(),
-        inviter_user_id: input.inviter_user_id.clone(),
-        ..Default::default()
-    });
-    let (states, rest) = (states, rest).all()?;
+    let (states, rest) = (states, filter::filter(Some(input))).all()?;
     Ok(InvitationFilter { states, ..rest })
 }
 
@@ -136,7 +130,7 @@ pub(in crate::grpc) fn revoke_request(
     let (ids, wanted) = (&input.invitation_ids, input.filter.as_ref());
     let (organization_id, by_user_id, selection) = (
         organization_id,
-        fields::optional(&input.user_id, fields::user_id),
+        fields::optional(&input.acting_user_id, fields::acting_user_id),
         selection(ids, wanted, input.page_size, revoke_filter, Ok(None)),
     )
         .all()?;
@@ -164,7 +158,8 @@ pub(in crate::grpc) fn revoke_response(
             .zip(ids.zip(results))
             .map(|(index, (id, outcome))| revoke_result(index, id, *outcome))
             .collect(),
-        has_more: revoked.has_more,
+        // TODO(13): paging.
+        next_page_token: String::new(),
     }
 }
 
@@ -186,20 +181,15 @@ fn revoke_result(
         invitation_id,
         outcome: outcome.into(),
         error,
+        // TODO(13): the invitation in the view of the request.
+        invitation: None,
     }
 }
 
 /// Only pending invitations can be revoked.
-fn revoke_filter(input: &proto::RevokeFilter) -> Field<InvitationFilter> {
-    let rest = bulk_filter(&proto::ListRequest {
-        delivery_state: input.delivery_state,
-        batch_id: input.batch_id.clone(),
-        inviter_user_id: input.inviter_user_id.clone(),
-        email: input.email.clone(),
-        ..Default::default()
-    })?;
+fn revoke_filter(input: &proto::InvitationFilter) -> Field<InvitationFilter> {
     Ok(InvitationFilter {
         states: vec![StateName::Pending],
-        ..rest
+        ..filter::filter(Some(input))?
     })
 }

@@ -53,30 +53,40 @@ pub(in crate::grpc) fn request(
     })
 }
 
-/// The response. `emails` are the addresses of the request.
+/// The response. `echoes` are of the items of the request.
 pub(in crate::grpc) fn response(
     viewer: &Viewer<'_>,
     batch: CreatedBatch,
-    emails: Vec<String>,
+    echoes: Vec<ItemEcho>,
 ) -> proto::BulkCreateResponse {
     let all_count = count(batch.results.len());
     let is_failed = |result: &&ItemResult| result.outcome == ItemOutcome::Failed;
     let failed_count = count(batch.results.iter().filter(is_failed).count());
     proto::BulkCreateResponse {
         batch_id: viewer::id(batch.id),
-        created_count: all_count - failed_count,
+        succeeded_count: all_count - failed_count,
         failed_count,
         results: (0..)
-            .zip(batch.results.into_iter().zip(emails))
-            .map(|(index, (item, email))| proto::BulkCreateResult {
-                index,
-                email,
-                outcome: enums::create_outcome(item.outcome).into(),
-                error: error::of_result(&item),
-                invitation: item.invitation.map(|input| viewer.invitation(input)),
-                link: item.link.unwrap_or_default(),
-            })
+            .zip(batch.results.into_iter().zip(echoes))
+            .map(|(index, (item, echo))| result(viewer, index, item, echo))
             .collect(),
+    }
+}
+
+fn result(
+    viewer: &Viewer<'_>,
+    index: i64,
+    result: ItemResult,
+    echo: ItemEcho,
+) -> proto::CreateResult {
+    proto::CreateResult {
+        index,
+        key: echo.key,
+        outcome: enums::create_outcome(result.outcome).into(),
+        error: error::of_result(&result),
+        invitation: result.invitation.map(|input| viewer.invitation(input)),
+        link: result.link.unwrap_or_default(),
+        email: echo.email,
     }
 }
 
@@ -98,7 +108,7 @@ fn item(input: proto::NewInvitation) -> ItemInput {
         redirect_url: input.redirect_url,
         public_metadata: metadata::object(input.public_metadata),
         private_metadata: metadata::object(input.private_metadata),
-        expiry: match input.expiry {
+        expiry: match input.expiration {
             None => Expiry::Default,
             Some(new_invitation::Expiration::Ttl(ttl)) => times::expiry_of_ttl(ttl),
             Some(new_invitation::Expiration::ExpireTime(time)) => times::expiry_of_time(time),
@@ -115,6 +125,15 @@ fn item(input: proto::NewInvitation) -> ItemInput {
 pub(in crate::grpc) struct ItemEcho {
     key: String,
     email: String,
+}
+
+impl ItemEcho {
+    pub(in crate::grpc) fn of(item: &proto::NewInvitation) -> Self {
+        Self {
+            key: item.key.clone(),
+            email: item.email.clone(),
+        }
+    }
 }
 
 pub(in crate::grpc) fn header(
@@ -167,14 +186,14 @@ fn header_hash(input: &proto::BulkCreateStreamHeader) -> [u8; 32] {
 
 /// The items of a chunk that begins at `first_index`. Hashed if the stream can be sent again.
 pub(in crate::grpc) fn chunk(
-    input: Vec<proto::BulkCreateStreamItem>,
+    input: Vec<proto::NewInvitation>,
     first_index: usize,
     is_hashed: bool,
 ) -> Field<(Chunk, Vec<ItemEcho>)> {
     let violations: Vec<Violation> = (first_index..)
         .zip(&input)
         .filter(|(_, item)| item.key.len() > ITEM_KEY_BYTES_MAX)
-        .map(|(index, _)| Violation::new(format!("items[{index}].key"), Reason::FieldInvalid))
+        .map(|(index, _)| Violation::new(format!("invitations[{index}].key"), Reason::FieldInvalid))
         .collect();
     if !violations.is_empty() {
         return Err(violations);
@@ -185,17 +204,12 @@ pub(in crate::grpc) fn chunk(
         item_hashes: Vec::new(),
     };
     let mut echoes = Vec::with_capacity(input.len());
-    for stream_item in input {
+    for invitation in input {
         if is_hashed {
-            let hash = Sha256::digest(stream_item.encode_to_vec());
+            let hash = Sha256::digest(invitation.encode_to_vec());
             chunk.item_hashes.extend(&hash[..ITEM_HASH_BYTES]);
         }
-        // An item without an invitation has no address, and its result says so.
-        let invitation = stream_item.invitation.unwrap_or_default();
-        echoes.push(ItemEcho {
-            key: stream_item.key,
-            email: invitation.email.clone(),
-        });
+        echoes.push(ItemEcho::of(&invitation));
         chunk.items.push(item(invitation));
     }
     Ok((chunk, echoes))
@@ -218,15 +232,7 @@ pub(in crate::grpc) fn stream_response(
 ) -> proto::BulkCreateStreamResponse {
     let results: Vec<_> = (first_index..)
         .zip(results.into_iter().zip(echoes))
-        .map(|(index, (result, echo))| proto::BulkCreateStreamResult {
-            index: number(index),
-            key: echo.key,
-            email: echo.email,
-            outcome: enums::create_outcome(result.outcome).into(),
-            error: error::of_result(&result),
-            invitation: result.invitation.map(|input| viewer.invitation(input)),
-            link: result.link.unwrap_or_default(),
-        })
+        .map(|(index, (item, echo))| result(viewer, number(index), item, echo))
         .collect();
     proto::BulkCreateStreamResponse {
         batch_id: batch_id(stream),

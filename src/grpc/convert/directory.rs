@@ -11,16 +11,17 @@ use crate::service::{UpsertOutcome, UpsertResult};
 pub(in crate::grpc) fn organization(input: proto::Organization) -> OrganizationInput {
     OrganizationInput {
         id: input.id,
-        name: input.name,
-        roles: input.roles,
-        default_role: input.default_role,
+        name: input.name.unwrap_or_default(),
+        // TODO(13): display names and can_invite of roles; update masks.
+        roles: input.roles.into_iter().map(|role| role.id).collect(),
+        default_role: input.default_role.unwrap_or_default(),
         allowed_email_domains: input.allowed_email_domains,
         redirect_origins: input.redirect_origins,
-        locale: input.locale,
-        recheck_inviter: input.recheck_inviter,
-        logo_url: input.logo_url,
-        brand_color: input.brand_color,
-        support_email: input.support_email,
+        locale: input.locale.unwrap_or_default(),
+        recheck_inviter: input.recheck_inviter.unwrap_or_default(),
+        logo_url: input.logo_url.unwrap_or_default(),
+        brand_color: input.brand_color.unwrap_or_default(),
+        support_email: input.support_email.unwrap_or_default(),
         reminder_lead: times::reminder_lead(input.reminder_lead),
     }
 }
@@ -28,7 +29,7 @@ pub(in crate::grpc) fn organization(input: proto::Organization) -> OrganizationI
 pub(in crate::grpc) fn user(input: &proto::User) -> Result<User, Vec<Violation>> {
     User::parse(
         &input.id,
-        &input.name,
+        input.name.as_deref().unwrap_or_default(),
         &input.verified_emails,
         ["id", "name", "verified_emails"],
     )
@@ -38,7 +39,7 @@ pub(in crate::grpc) fn membership_input(input: proto::Membership) -> MembershipI
     MembershipInput {
         organization_id: input.organization_id,
         user_id: input.user_id,
-        role: input.role,
+        role: input.role.unwrap_or_default(),
         public_metadata: metadata::object(input.public_metadata),
         private_metadata: metadata::object(input.private_metadata),
     }

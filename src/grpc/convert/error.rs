@@ -27,6 +27,7 @@ pub(in crate::grpc) fn item_error(
             .map(|index| ("first_index".to_owned(), index.to_string()))
             .into_iter()
             .collect(),
+        omitted_violation_count: 0,
         violations: violations
             .iter()
             .map(|violation| proto::ItemViolation {

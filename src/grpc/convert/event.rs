@@ -1,7 +1,7 @@
 //! Events of invitations.
 
 use super::{times, viewer};
-use crate::domain::event::{InvitationEventType, InvitationEvent};
+use crate::domain::event::{EventType, InvitationEvent};
 use crate::domain::ids::OrganizationId;
 use crate::proto;
 
@@ -20,8 +20,11 @@ pub(in crate::grpc) fn event(
 }
 
 /// The protocol's enum has the same names.
-fn event_type(input: InvitationEventType) -> proto::InvitationEventType {
-    let name = format!("INVITATION_EVENT_TYPE_{}", input.as_str().to_ascii_uppercase());
+fn event_type(input: EventType) -> proto::InvitationEventType {
+    let name = format!(
+        "INVITATION_EVENT_TYPE_{}",
+        input.as_str().to_ascii_uppercase()
+    );
     proto::InvitationEventType::from_str_name(&name).unwrap_or_default()
 }
 
@@ -31,7 +34,7 @@ mod tests {
 
     #[test]
     fn the_protocol_and_the_domain_name_the_same_event_types() {
-        for input in InvitationEventType::ALL {
+        for input in EventType::ALL {
             assert_ne!(event_type(input), proto::InvitationEventType::Unspecified);
         }
     }

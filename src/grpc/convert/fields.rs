@@ -70,6 +70,10 @@ pub(crate) fn user_id(input: &str) -> Field<UserId> {
     required("user_id", input, UserId::parse(input))
 }
 
+pub(crate) fn acting_user_id(input: &str) -> Field<UserId> {
+    required("acting_user_id", input, UserId::parse(input))
+}
+
 pub(crate) fn invitation_id(input: &str) -> Field<Uuid> {
     required("invitation_id", input, Uuid::try_parse(input).ok())
 }

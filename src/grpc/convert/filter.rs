@@ -10,16 +10,22 @@ use crate::domain::reason::Violation;
 use crate::proto;
 use crate::service::InvitationSelection;
 
-pub(in crate::grpc) fn filter(request: &proto::ListRequest) -> Field<InvitationFilter> {
+/// A filter, which stands in the field `filter`. Reports every violation.
+pub(in crate::grpc) fn filter(input: Option<&proto::InvitationFilter>) -> Field<InvitationFilter> {
+    let Some(input) = input else {
+        return Ok(InvitationFilter::default());
+    };
     let inviter = |id: &str| fields::required("inviter_user_id", id, UserId::parse(id));
+    // TODO(13): several states.
     let (state, delivery_state, email, batch_id, inviter) = (
-        enums::state_filter(request.state),
-        enums::delivery_filter(request.delivery_state),
-        fields::optional(&request.email, fields::email),
-        fields::optional(&request.batch_id, fields::batch_id),
-        fields::optional(&request.inviter_user_id, inviter),
+        enums::state_filter(input.states.first().copied().unwrap_or_default()),
+        enums::delivery_filter(input.delivery_states.first().copied().unwrap_or_default()),
+        fields::optional(&input.email, fields::email),
+        fields::optional(&input.batch_id, fields::batch_id),
+        fields::optional(&input.inviter_user_id, inviter),
     )
-        .all()?;
+        .all()
+        .map_err(|violations| within("filter", violations))?;
     Ok(InvitationFilter {
         states: state.into_iter().collect(),
         delivery_state,
@@ -27,11 +33,6 @@ pub(in crate::grpc) fn filter(request: &proto::ListRequest) -> Field<InvitationF
         inviter_user_id: inviter.map(|id| id.as_str().to_owned()),
         batch_id,
     })
-}
-
-/// The filter of a bulk call, which has the fields of a list and stands in the field `filter`.
-pub(super) fn bulk_filter(request: &proto::ListRequest) -> Field<InvitationFilter> {
-    filter(request).map_err(|violations| within("filter", violations))
 }
 
 /// The invitations of a bulk call: ids, or a filter, beside which ids are refused.

@@ -16,9 +16,9 @@ pub(in crate::grpc) fn requeue_request(
     actor: Actor,
     organization_id: Field<OrganizationId>,
 ) -> Field<Requeue> {
-    let selection = match (input.all_dead, input.invitation_ids.is_empty()) {
+    let selection = match (input.all, input.invitation_ids.is_empty()) {
         (true, true) => Ok(RequeueSelection::AllDead),
-        (true, false) => Err(fields::invalid("all_dead")),
+        (true, false) => Err(fields::invalid("all")),
         (false, _) => fields::invitation_ids(&input.invitation_ids).map(RequeueSelection::Ids),
     };
     let (organization_id, selection) = (organization_id, selection).all()?;
@@ -54,7 +54,8 @@ pub(in crate::grpc) fn requeue_response(
         requeued_count: count(results.len()) - failed_count,
         failed_count,
         results,
-        has_more: page.has_more,
+        // TODO(13): paging, filter, dry run.
+        next_page_token: String::new(),
     }
 }
 
@@ -69,7 +70,7 @@ pub(in crate::grpc) fn backlog(input: Backlog) -> proto::GetBacklogResponse {
         queued: message_count(input.queued),
         due: message_count(input.due),
         sending: message_count(input.sending),
-        dead: message_count(input.dead),
+        failed: message_count(input.dead),
         oldest_waiting: input.oldest_waiting.map(times::duration),
     }
 }

@@ -14,6 +14,7 @@ pub(super) mod list_token;
 pub(super) mod mail;
 mod metadata;
 pub(super) mod suppression;
+pub(super) mod target;
 pub(super) mod times;
 pub(super) mod viewer;
 

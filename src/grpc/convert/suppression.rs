@@ -17,6 +17,11 @@ pub(in crate::grpc) fn addresses(emails: &[String]) -> AddressInputs {
     emails.iter().map(parse).collect()
 }
 
+pub(in crate::grpc) fn new_addresses(input: &[proto::NewSuppression]) -> AddressInputs {
+    let parse = |new: &proto::NewSuppression| EmailAddress::parse(&new.email);
+    input.iter().map(parse).collect()
+}
+
 pub(in crate::grpc) fn reason_filter(value: i32) -> Field<Option<SuppressionReason>> {
     let wanted = proto::SuppressionReason::try_from(value).map_err(|_| invalid("reason"))?;
     let mut reasons = SuppressionReason::ALL.into_iter();
@@ -65,7 +70,10 @@ pub(in crate::grpc) fn added(
             Ok(AddOutcome::Added) => (proto::AddSuppressionOutcome::Added, None),
             Ok(AddOutcome::Updated) => (proto::AddSuppressionOutcome::Updated, None),
             Ok(AddOutcome::Kept) => (proto::AddSuppressionOutcome::Kept, None),
-            Err(refused) => (proto::AddSuppressionOutcome::Failed, Some(item_error(refused))),
+            Err(refused) => (
+                proto::AddSuppressionOutcome::Failed,
+                Some(item_error(refused)),
+            ),
         };
         proto::AddSuppressionResult {
             index,
@@ -87,7 +95,10 @@ pub(in crate::grpc) fn lifted(
         let (outcome, error) = match outcome {
             Ok(LiftOutcome::Lifted) => (proto::LiftSuppressionOutcome::Lifted, None),
             Ok(LiftOutcome::NotSuppressed) => (proto::LiftSuppressionOutcome::NotSuppressed, None),
-            Err(refused) => (proto::LiftSuppressionOutcome::Failed, Some(item_error(refused))),
+            Err(refused) => (
+                proto::LiftSuppressionOutcome::Failed,
+                Some(item_error(refused)),
+            ),
         };
         proto::LiftSuppressionResult {
             index,

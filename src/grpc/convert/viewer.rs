@@ -42,7 +42,7 @@ impl<'a> Viewer<'a> {
             state: enums::state(input.state.name()).into(),
             inviter_user_id: input.inviter_user_id,
             inviter_name,
-            registered: invited_user_id.is_some(),
+            registered: sees_accounts.then_some(invited_user_id.is_some()),
             invited_user_id: invited_user_id.unwrap_or_default(),
             redirect_url: input.redirect_url,
             public_metadata: metadata::structure(input.public_metadata),
@@ -98,8 +98,10 @@ impl<'a> Viewer<'a> {
             masked_email: email.map(|email| email.masked()).unwrap_or_default(),
             expire_time: Some(times::timestamp(input.expires_at)),
             state: enums::state(input.state.name()).into(),
-            registered: !self.is_user() && input.invited_user_id.is_some(),
+            registered: (!self.is_user()).then_some(input.invited_user_id.is_some()),
             redirect_url: input.redirect_url,
+            // TODO(13): the display name of the role.
+            role_display_name: String::new(),
         }
     }
 
@@ -109,7 +111,7 @@ impl<'a> Viewer<'a> {
         proto::Membership {
             organization_id: input.organization_id,
             user_id: input.user_id,
-            role: input.role,
+            role: Some(input.role),
             public_metadata: metadata::structure(input.public_metadata),
             private_metadata: metadata::structure(private_metadata),
             invitation_id: input.invitation_id.map(id).unwrap_or_default(),

@@ -17,11 +17,11 @@ use crate::proto::audit_service_server::AuditService;
 use crate::proto::{ListAuditEventsRequest, ListAuditEventsResponse};
 use crate::service::ListAuditEvents;
 
-const LIST: Method = Method::quick("List", Scope::AuditRead);
+const LIST: Method = Method::quick("ListAuditEvents", Scope::AuditRead);
 
 #[tonic::async_trait]
 impl AuditService for Api {
-    async fn list(
+    async fn list_audit_events(
         &self,
         request: Request<ListAuditEventsRequest>,
     ) -> Result<Response<ListAuditEventsResponse>, Status> {

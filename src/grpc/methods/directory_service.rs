@@ -25,12 +25,12 @@ const UPSERT_USERS: Method = Method::bulk("UpsertUsers", Scope::DirectoryWrite);
 const UPSERT_MEMBERSHIPS: Method = Method::bulk("UpsertMemberships", Scope::DirectoryWrite);
 const GET_MEMBERSHIP: Method = Method::quick("GetMembership", Scope::DirectoryRead);
 const LIST_MEMBERSHIPS: Method = Method::quick("ListMemberships", Scope::DirectoryRead);
-const DELETE_ORGANIZATION: Method = Method::bulk("DeleteOrganization", Scope::DirectoryWrite);
-const SUSPEND_ORGANIZATION: Method = Method::quick("SuspendOrganization", Scope::DirectoryWrite);
-const RESUME_ORGANIZATION: Method = Method::bulk("ResumeOrganization", Scope::DirectoryWrite);
-const DELETE_USER: Method = Method::bulk("DeleteUser", Scope::DirectoryWrite);
-const DELETE_MEMBERSHIP: Method = Method::bulk("DeleteMembership", Scope::DirectoryWrite);
-const ERASE_ADDRESS: Method = Method::bulk("EraseAddress", Scope::DirectoryWrite);
+const DELETE_ORGANIZATION: Method = Method::bulk("DeleteOrganization", Scope::DirectoryAdmin);
+const SUSPEND_ORGANIZATION: Method = Method::quick("SuspendOrganization", Scope::DirectoryAdmin);
+const RESUME_ORGANIZATION: Method = Method::bulk("ResumeOrganization", Scope::DirectoryAdmin);
+const DELETE_USER: Method = Method::bulk("DeleteUser", Scope::DirectoryAdmin);
+const DELETE_MEMBERSHIP: Method = Method::bulk("DeleteMembership", Scope::DirectoryAdmin);
+const ERASE_ADDRESS: Method = Method::bulk("EraseAddress", Scope::DirectoryAdmin);
 
 #[tonic::async_trait]
 impl DirectoryService for Api {
@@ -94,6 +94,48 @@ impl DirectoryService for Api {
             })
         };
         self.admission.call(UPSERT_MEMBERSHIPS, request, work).await
+    }
+
+    async fn get_organization(
+        &self,
+        _: Request<proto::GetOrganizationRequest>,
+    ) -> Result<Response<proto::GetOrganizationResponse>, Status> {
+        Err(Status::unimplemented("TODO(13)"))
+    }
+
+    async fn list_organizations(
+        &self,
+        _: Request<proto::ListOrganizationsRequest>,
+    ) -> Result<Response<proto::ListOrganizationsResponse>, Status> {
+        Err(Status::unimplemented("TODO(13)"))
+    }
+
+    async fn get_user(
+        &self,
+        _: Request<proto::GetUserRequest>,
+    ) -> Result<Response<proto::GetUserResponse>, Status> {
+        Err(Status::unimplemented("TODO(13)"))
+    }
+
+    async fn list_users(
+        &self,
+        _: Request<proto::ListUsersRequest>,
+    ) -> Result<Response<proto::ListUsersResponse>, Status> {
+        Err(Status::unimplemented("TODO(13)"))
+    }
+
+    async fn bulk_delete_users(
+        &self,
+        _: Request<proto::BulkDeleteUsersRequest>,
+    ) -> Result<Response<proto::BulkDeleteUsersResponse>, Status> {
+        Err(Status::unimplemented("TODO(13)"))
+    }
+
+    async fn bulk_delete_memberships(
+        &self,
+        _: Request<proto::BulkDeleteMembershipsRequest>,
+    ) -> Result<Response<proto::BulkDeleteMembershipsResponse>, Status> {
+        Err(Status::unimplemented("TODO(13)"))
     }
 
     async fn get_membership(

@@ -22,7 +22,7 @@ use crate::service::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, Re
 /// Longest recipient, in bytes. Longer than any valid address, because mail servers may rewrite addresses.
 const RECIPIENT_BYTES_MAX: usize = 1_000;
 
-const REPORT_BOUNCE: Method = Method::quick("ReportBounce", Scope::SuppressionsWrite);
+const REPORT_BOUNCE: Method = Method::quick("ReportBounce", Scope::FeedbackWrite);
 
 impl Api {
     async fn record(&self, request: &ReportBounceRequest) -> Result<BounceOutcome, Status> {

@@ -12,15 +12,17 @@ use crate::grpc::convert::fields::Fields as _;
 use crate::grpc::convert::mail;
 use crate::identity::Caller;
 use crate::proto::mail_service_server::MailService;
-use crate::proto::{GetBacklogRequest, GetBacklogResponse, RequeueMessagesRequest, RequeueMessagesResponse};
+use crate::proto::{
+    GetBacklogRequest, GetBacklogResponse, RequeueMessagesRequest, RequeueMessagesResponse,
+};
 use crate::service::GetBacklog;
 
-const REQUEUE: Method = Method::bulk("Requeue", Scope::InvitationsWrite);
+const REQUEUE: Method = Method::bulk("RequeueMessages", Scope::InvitationsWrite);
 const GET_BACKLOG: Method = Method::quick("GetBacklog", Scope::InvitationsRead);
 
 #[tonic::async_trait]
 impl MailService for Api {
-    async fn requeue(
+    async fn requeue_messages(
         &self,
         request: Request<RequeueMessagesRequest>,
     ) -> Result<Response<RequeueMessagesResponse>, Status> {

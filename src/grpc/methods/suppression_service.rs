@@ -16,27 +16,28 @@ use crate::proto;
 use crate::proto::suppression_service_server::SuppressionService;
 use crate::service::{AddSuppressions, LiftSuppressions, ListSuppressions};
 
-const ADD: Method = Method::bulk("Add", Scope::SuppressionsWrite);
-const LIST: Method = Method::quick("List", Scope::SuppressionsWrite);
-const LIFT: Method = Method::bulk("Lift", Scope::SuppressionsWrite);
+const ADD: Method = Method::bulk("AddSuppressions", Scope::SuppressionsWrite);
+const LIST: Method = Method::quick("ListSuppressions", Scope::SuppressionsRead);
+const LIFT: Method = Method::bulk("LiftSuppressions", Scope::SuppressionsWrite);
 
 #[tonic::async_trait]
 impl SuppressionService for Api {
-    async fn add(
+    async fn add_suppressions(
         &self,
         request: Request<proto::AddSuppressionsRequest>,
     ) -> Result<Response<proto::AddSuppressionsResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: proto::AddSuppressionsRequest| {
             let (organization_id, (), expires_at) = (
                 optional_organization(&caller, &message.organization_id)?,
-                fields::list_length("emails", message.emails.len()),
-                times::optional_time("expire_time", message.expire_time),
+                fields::list_length("suppressions", message.suppressions.len()),
+                // TODO(13): reason and expiry of each address.
+                times::optional_time("expire_time", None),
             )
                 .valid()?;
             let add = AddSuppressions {
                 actor: actor(&caller),
                 organization_id,
-                emails: suppression::addresses(&message.emails),
+                emails: suppression::new_addresses(&message.suppressions),
                 expires_at,
             };
             Ok(suppression::added(self.service.run(add).await?))
@@ -44,7 +45,7 @@ impl SuppressionService for Api {
         self.admission.call(ADD, request, work).await
     }
 
-    async fn list(
+    async fn list_suppressions(
         &self,
         request: Request<proto::ListSuppressionsRequest>,
     ) -> Result<Response<proto::ListSuppressionsResponse>, Status> {
@@ -82,7 +83,7 @@ impl SuppressionService for Api {
         self.admission.call(LIST, request, work).await
     }
 
-    async fn lift(
+    async fn lift_suppressions(
         &self,
         request: Request<proto::LiftSuppressionsRequest>,
     ) -> Result<Response<proto::LiftSuppressionsResponse>, Status> {

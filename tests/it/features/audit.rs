@@ -71,8 +71,14 @@ const DECISIONS: [(&str, Option<Action>); 31] = [
     ("InvitationService/Watch", None),
     ("MailService/GetBacklog", None),
     ("MailService/RequeueMessages", Some(Action::Requeue)),
-    ("SuppressionService/AddSuppressions", Some(Action::AddSuppressions)),
-    ("SuppressionService/LiftSuppressions", Some(Action::LiftSuppressions)),
+    (
+        "SuppressionService/AddSuppressions",
+        Some(Action::AddSuppressions),
+    ),
+    (
+        "SuppressionService/LiftSuppressions",
+        Some(Action::LiftSuppressions),
+    ),
     ("SuppressionService/ListSuppressions", None),
 ];
 /// Organization, outcome, user on whose behalf, user concerned, counts.

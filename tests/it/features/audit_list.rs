@@ -2,7 +2,7 @@
 
 use invitations::domain::audit::AuditFilter;
 use invitations::proto::{
-    AuditAction, AuditEvent, ListAuditEventsRequest, ErrorReason, UpsertOrganizationsRequest,
+    AuditAction, AuditEvent, ErrorReason, ListAuditEventsRequest, UpsertOrganizationsRequest,
 };
 use invitations::store;
 use invitations::store::Connection;

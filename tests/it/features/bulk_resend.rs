@@ -49,10 +49,12 @@ async fn each_listed_invitation_gets_one_new_email_and_a_later_expiry() {
     assert_eq!(world.deliver_all().await, 3);
     world.clock.advance(Duration::days(10));
     let request = BulkResendRequest {
-        expiry: Some(bulk_resend_request::Expiration::Ttl(prost_types::Duration {
-            seconds: 86_400,
-            nanos: 0,
-        })),
+        expiry: Some(bulk_resend_request::Expiration::Ttl(
+            prost_types::Duration {
+                seconds: 86_400,
+                nanos: 0,
+            },
+        )),
         ..bulk_resend_request(&[ids[2].clone(), ids[0].clone()])
     };
     let before = world.mail_to("a@b.co").token();
@@ -390,10 +392,12 @@ async fn a_malformed_resend_request_is_refused() {
         assert_eq!(refused(bulk_resend_by_filter(ended)).await, "FIELD_INVALID");
     }
     let short = BulkResendRequest {
-        expiry: Some(bulk_resend_request::Expiration::Ttl(prost_types::Duration {
-            seconds: 60,
-            nanos: 0,
-        })),
+        expiry: Some(bulk_resend_request::Expiration::Ttl(
+            prost_types::Duration {
+                seconds: 60,
+                nanos: 0,
+            },
+        )),
         ..bulk_resend_request(&many[..1])
     };
     assert_eq!(refused(short).await, "EXPIRY_OUT_OF_RANGE");

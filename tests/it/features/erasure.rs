@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use invitations::proto::{
     BulkCreateRequest, DeclineRequest, DeleteUserRequest, EraseAddressRequest,
-    EraseAddressResponse, ErrorReason, InvitationState, ListRequest, NewInvitation,
-    ListSuppressionsRequest,
+    EraseAddressResponse, ErrorReason, InvitationState, ListRequest, ListSuppressionsRequest,
+    NewInvitation,
 };
 use sqlx::AssertSqlSafe;
 use time::Duration;

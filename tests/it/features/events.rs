@@ -104,22 +104,30 @@ async fn each_type_of_event_is_written_once_with_its_invitation_and_batch() {
     let (accepted, token) = watched.invite_and_deliver("accepted@b.co").await;
     let email = "accepted@b.co";
     watched.world.accept(&token, "new", email).await.unwrap();
-    watched.expect(&accepted, &[InvitationEventType::Accepted]).await;
+    watched
+        .expect(&accepted, &[InvitationEventType::Accepted])
+        .await;
     // A repeated accept writes no event.
     watched.world.accept(&token, "new", email).await.unwrap();
 
     let (declined, token) = watched.invite_and_deliver("declined@b.co").await;
     watched.world.decline(&token).await.unwrap();
-    watched.expect(&declined, &[InvitationEventType::Declined]).await;
+    watched
+        .expect(&declined, &[InvitationEventType::Declined])
+        .await;
 
     let (bounced, _) = watched.invite_and_deliver("bounced@b.co").await;
     watched.report(&bounced, FeedbackKind::HardBounce).await;
-    watched.expect(&bounced, &[InvitationEventType::Bounced]).await;
+    watched
+        .expect(&bounced, &[InvitationEventType::Bounced])
+        .await;
     watched.report(&bounced, FeedbackKind::HardBounce).await;
 
     let (complained, _) = watched.invite_and_deliver("complained@b.co").await;
     watched.report(&complained, FeedbackKind::Complaint).await;
-    watched.expect(&complained, &[InvitationEventType::Complained]).await;
+    watched
+        .expect(&complained, &[InvitationEventType::Complained])
+        .await;
 
     let deferred = watched.invite("deferred@b.co").await;
     watched
@@ -127,7 +135,9 @@ async fn each_type_of_event_is_written_once_with_its_invitation_and_batch() {
         .relay
         .reply_once(SmtpStep::Rcpt, "450 4.7.1 try again later");
     watched.world.deliver_all().await;
-    watched.expect(&deferred, &[InvitationEventType::Deferred]).await;
+    watched
+        .expect(&deferred, &[InvitationEventType::Deferred])
+        .await;
     // A second deferral writes no event.
     watched
         .world
@@ -136,7 +146,9 @@ async fn each_type_of_event_is_written_once_with_its_invitation_and_batch() {
     watched.world.clock.advance(Duration::hours(1));
     assert_eq!(watched.world.deliver_all().await, 1);
     watched.revoke(&deferred).await;
-    watched.expect(&deferred, &[InvitationEventType::Revoked]).await;
+    watched
+        .expect(&deferred, &[InvitationEventType::Revoked])
+        .await;
 
     let failed = watched.invite("failed@b.co").await;
     watched
@@ -144,29 +156,46 @@ async fn each_type_of_event_is_written_once_with_its_invitation_and_batch() {
         .relay
         .reply_once(SmtpStep::Rcpt, "554 5.7.1 not from you");
     watched.world.deliver_all().await;
-    watched.expect(&failed, &[InvitationEventType::Failed]).await;
+    watched
+        .expect(&failed, &[InvitationEventType::Failed])
+        .await;
     let request = requeue_request(&[&failed.id]);
-    watched.world.mails().requeue_messages(request).await.unwrap();
-    watched.expect(&failed, &[InvitationEventType::Requeued]).await;
+    watched
+        .world
+        .mails()
+        .requeue_messages(request)
+        .await
+        .unwrap();
+    watched
+        .expect(&failed, &[InvitationEventType::Requeued])
+        .await;
     watched.world.deliver_all().await;
     watched.expect(&failed, &[InvitationEventType::Sent]).await;
 
     let suppressed = watched.invite("suppressed@b.co").await;
     watched.world.suppress(ACME, &["suppressed@b.co"]).await;
     watched.world.deliver_all().await;
-    watched.expect(&suppressed, &[InvitationEventType::Suppressed]).await;
+    watched
+        .expect(&suppressed, &[InvitationEventType::Suppressed])
+        .await;
 
     let (erased, _) = watched.invite_and_deliver("erased@b.co").await;
     watched.erase("erased@b.co").await;
-    watched.expect(&erased, &[InvitationEventType::Revoked]).await;
+    watched
+        .expect(&erased, &[InvitationEventType::Revoked])
+        .await;
 
     let (resent, _) = watched.invite_and_deliver("resent@b.co").await;
     watched.world.resend(&resent.id).await;
-    watched.expect(&resent, &[InvitationEventType::Resent]).await;
+    watched
+        .expect(&resent, &[InvitationEventType::Resent])
+        .await;
     watched.world.deliver_all().await;
     watched.expect(&resent, &[InvitationEventType::Sent]).await;
     watched.revoke(&resent).await;
-    watched.expect(&resent, &[InvitationEventType::Revoked]).await;
+    watched
+        .expect(&resent, &[InvitationEventType::Revoked])
+        .await;
 
     reminded_and_expired(&mut watched).await;
     let seen: BTreeSet<i32> = watched.watching.events.iter().map(|it| it.r#type).collect();
@@ -192,12 +221,18 @@ async fn reminded_and_expired(watched: &mut WatchedWorld) {
     let (reminded, _) = watched.invite_and_deliver("reminded@b.co").await;
     watched.world.clock.advance(Duration::days(2));
     assert_eq!(watched.world.service.remind().await.unwrap(), 1);
-    watched.expect(&reminded, &[InvitationEventType::Reminded]).await;
+    watched
+        .expect(&reminded, &[InvitationEventType::Reminded])
+        .await;
     watched.world.deliver_all().await;
-    watched.expect(&reminded, &[InvitationEventType::Sent]).await;
+    watched
+        .expect(&reminded, &[InvitationEventType::Sent])
+        .await;
     watched.world.clock.advance(Duration::days(3));
     watched.world.service.sweep().await.unwrap();
-    watched.expect(&reminded, &[InvitationEventType::Expired]).await;
+    watched
+        .expect(&reminded, &[InvitationEventType::Expired])
+        .await;
 }
 
 #[tokio::test]
@@ -206,7 +241,9 @@ async fn deleting_an_organization_writes_one_event_for_each_pending_invitation()
     let invited = watched.invite("a@b.co").await;
     // The deletion of the organization ends the invitation and cancels its message.
     watched.world.delete_organization().await;
-    watched.expect(&invited, &[InvitationEventType::Revoked]).await;
+    watched
+        .expect(&invited, &[InvitationEventType::Revoked])
+        .await;
     assert_eq!(watched.world.deliver_all().await, 0);
     assert_batch_counts(&watched.world).await;
 }

@@ -2,8 +2,8 @@
 
 use invitations::delivery::LaneConfig;
 use invitations::proto::{
-    DeliveryState, ErrorReason, GetBacklogRequest, GetBacklogResponse, ItemError, RequeueOutcome,
-    RequeueMessagesRequest, RequeueMessagesResponse,
+    DeliveryState, ErrorReason, GetBacklogRequest, GetBacklogResponse, ItemError,
+    RequeueMessagesRequest, RequeueMessagesResponse, RequeueOutcome,
 };
 use time::Duration;
 

@@ -108,7 +108,11 @@ async fn an_ambiguous_email_can_be_held_for_an_operator() {
     assert_eq!(state_and_attempts(&world, &ids[0]).await, expected);
     world.clock.advance(time::Duration::days(1));
     assert_eq!(world.deliver_all().await, 0, "the email was not held");
-    world.mails().requeue_messages(requeue_request(&ids)).await.unwrap();
+    world
+        .mails()
+        .requeue_messages(requeue_request(&ids))
+        .await
+        .unwrap();
     assert_eq!(world.deliver_all().await, 1);
     let mails = world.mailbox();
     assert_eq!(mails.len(), 2);

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use invitations::proto::{
-    BulkCreateRequest, Invitation, ListRequest, OnExisting, AddSuppressionsRequest,
+    AddSuppressionsRequest, BulkCreateRequest, Invitation, ListRequest, OnExisting,
 };
 use prost::Message as _;
 

@@ -3,8 +3,8 @@
 
 use invitations::http::HttpTimeouts;
 use invitations::proto::{
-    BulkCreateRequest, BulkCreateResponse, ErrorReason, InvitationState, NewInvitation,
-    ResendRequest, ListSuppressionsRequest,
+    BulkCreateRequest, BulkCreateResponse, ErrorReason, InvitationState, ListSuppressionsRequest,
+    NewInvitation, ResendRequest,
 };
 use prost::Message as _;
 

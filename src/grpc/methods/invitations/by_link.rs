@@ -8,6 +8,7 @@ use crate::domain::user::User;
 use crate::grpc::admission::acting_user;
 use crate::grpc::admission::permission::actor_by_link;
 use crate::grpc::convert::fields::{self, Field, Fields as _};
+use crate::grpc::convert::target;
 use crate::grpc::convert::viewer::Viewer;
 use crate::grpc::methods::api::Api;
 use crate::identity::Caller;
@@ -58,10 +59,10 @@ fn accept_for(caller: &Caller, message: &AcceptRequest) -> Field<Accept> {
     let user = User::parse(
         &message.user_id,
         &message.user_name,
-        &message.user_emails,
-        ["user_id", "user_name", "user_emails"],
+        &message.verified_emails,
+        ["user_id", "user_name", "verified_emails"],
     );
-    let (token, user) = (fields::token(&message.token), user).all()?;
+    let (token, user) = (target::accept_token(message.target.as_ref()), user).all()?;
     Ok(Accept {
         token,
         user,
@@ -80,7 +81,7 @@ pub(super) async fn decline(
         .map(acting_user::verified_email)
         .transpose()?;
     let decline = Decline {
-        token: fields::token(&message.token).valid()?,
+        token: target::decline_token(message.target.as_ref()).valid()?,
         suppress: message.suppress,
         email_normalized,
         actor: actor_by_link(&caller),

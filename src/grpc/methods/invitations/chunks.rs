@@ -16,8 +16,7 @@ use crate::grpc::wire::limits::{
     CHUNK_AGE_MAX, CHUNK_BYTES_MAX, CHUNK_ITEMS, CHUNK_LINGER, STREAM_IDLE_MAX,
 };
 use crate::proto::{
-    BulkCreateStreamHeader as Header, BulkCreateStreamItem as Item,
-    BulkCreateStreamRequest as Request,
+    BulkCreateStreamHeader as Header, BulkCreateStreamRequest as Request, NewInvitation as Item,
 };
 
 pub(super) struct Chunks<S> {
@@ -50,7 +49,7 @@ impl<S: Stream<Item = Result<Request, Status>> + Unpin> Chunks<S> {
     pub(super) async fn header(&mut self) -> Result<Header, Status> {
         let message = self.message_in_time().await?;
         let message = message.ok_or_else(malformed)?;
-        self.first = message.items;
+        self.first = message.invitations;
         message.header.ok_or_else(malformed)
     }
 
@@ -114,10 +113,10 @@ impl ChunkBuilder {
 }
 
 fn items(message: Request) -> Result<Vec<Item>, Status> {
-    if message.header.is_some() || message.items.is_empty() {
+    if message.header.is_some() || message.invitations.is_empty() {
         return Err(malformed());
     }
-    counted(message.items)
+    counted(message.invitations)
 }
 
 fn counted(items: Vec<Item>) -> Result<Vec<Item>, Status> {

@@ -25,7 +25,7 @@ use crate::grpc::status;
 use crate::grpc::wire::deadline;
 use crate::grpc::wire::limits::{STREAM_AGE_MAX, STREAM_IDLE_MAX, STREAM_RATE_WAIT_MAX};
 use crate::proto::{
-    BulkCreateStreamHeader, BulkCreateStreamItem, BulkCreateStreamRequest, BulkCreateStreamResponse,
+    BulkCreateStreamHeader, BulkCreateStreamRequest, BulkCreateStreamResponse, NewInvitation,
 };
 use crate::service::bulk_create::{CreateChunk, OpenBatch, OpenStream};
 use crate::shutdown;
@@ -39,7 +39,7 @@ const CHUNKS_AHEAD: usize = 1;
 const RATE_PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// A chunk as it was sent, or why it could not be read.
-type ReadChunk = Result<Vec<BulkCreateStreamItem>, Status>;
+type ReadChunk = Result<Vec<NewInvitation>, Status>;
 
 struct CreateStream {
     api: Api,
@@ -159,7 +159,7 @@ impl CreateStream {
             self.send(response).await?;
         }
         if next_index == 0 && stream.next_index == 0 {
-            let violation = Violation::new("items", Reason::ItemsEmpty);
+            let violation = Violation::new("invitations", Reason::ItemsEmpty);
             return Err(status::invalid(vec![violation]));
         }
         Ok(())
@@ -169,11 +169,10 @@ impl CreateStream {
         &self,
         stream: &Arc<OpenStream>,
         first_index: usize,
-        items: Vec<BulkCreateStreamItem>,
+        items: Vec<NewInvitation>,
     ) -> Result<BulkCreateStreamResponse, Status> {
         let caller = &self.admitted.caller;
-        let invitations = items.iter().filter_map(|item| item.invitation.as_ref());
-        acting_user::restrict_items(caller, "items.invitation", invitations)?;
+        acting_user::restrict_items(caller, "invitations", &items)?;
         let is_hashed = stream.header.terms.request_id.is_some();
         let (chunk, echoes) = bulk_create::chunk(items, first_index, is_hashed).valid()?;
         let create = CreateChunk {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::domain::expiry::Expiry;
 use crate::grpc::admission::acting_user;
 use crate::grpc::admission::permission::actor;
+use crate::grpc::convert::bulk_create::ItemEcho;
 use crate::grpc::convert::fields::{self, Fields as _};
 use crate::grpc::convert::list_token::ListToken;
 use crate::grpc::convert::viewer::Viewer;
@@ -56,7 +57,7 @@ pub(super) async fn list(
     let (organization_id, page_size, filter, before) = (
         api.organization(&caller, &message.organization_id).await?,
         fields::page_size(message.page_size),
-        filter::filter(&message),
+        filter::filter(message.filter.as_ref()),
         token.open(&message.page_token, |cursor| Uuid::from_slice(&cursor).ok()),
     )
         .valid()?;
@@ -108,13 +109,13 @@ pub(super) async fn revoke(
     let (organization_id, id, by_user_id) = (
         api.organization(&caller, &message.organization_id).await?,
         fields::invitation_id(&message.invitation_id),
-        fields::optional(&message.user_id, fields::user_id),
+        fields::optional(&message.acting_user_id, fields::acting_user_id),
     )
         .valid()?;
     let revoke = Revoke {
         organization_id,
         id,
-        by_user_id: acting_user::named_or_self(&caller, "user_id", by_user_id)?,
+        by_user_id: acting_user::named_or_self(&caller, "acting_user_id", by_user_id)?,
         actor: actor(&caller),
     };
     let revoked = api.service.run(revoke).await?;
@@ -138,7 +139,7 @@ pub(super) async fn resend(
         organization_id,
         id,
         rotate_token: message.rotate_token,
-        expiry: match message.expiry {
+        expiry: match message.expiration {
             None => Expiry::Default,
             Some(resend_request::Expiration::Ttl(ttl)) => times::expiry_of_ttl(ttl),
             Some(resend_request::Expiration::ExpireTime(time)) => times::expiry_of_time(time),
@@ -160,15 +161,11 @@ pub(super) async fn bulk_create(
     let inviter = &mut message.inviter_user_id;
     acting_user::restrict_inviter(&caller, "inviter_user_id", inviter, message.return_link)?;
     acting_user::restrict_items(&caller, "invitations", &message.invitations)?;
-    let emails = message
-        .invitations
-        .iter()
-        .map(|item| item.email.clone())
-        .collect();
+    let echoes = message.invitations.iter().map(ItemEcho::of).collect();
     let request = bulk_create::request(message, actor(&caller), organization_id).valid()?;
     api.rates.spend(&caller.name, request.items.len())?;
     let batch = api.service.run(request).await?;
-    Ok(bulk_create::response(&Viewer::new(&caller), batch, emails))
+    Ok(bulk_create::response(&Viewer::new(&caller), batch, echoes))
 }
 
 pub(super) async fn bulk_revoke(
@@ -179,7 +176,7 @@ pub(super) async fn bulk_revoke(
     let organization_id = api.organization(&caller, &message.organization_id).await?;
     let mut request =
         bulk_change::revoke_request(&message, actor(&caller), organization_id).valid()?;
-    request.by_user_id = acting_user::named_or_self(&caller, "user_id", request.by_user_id)?;
+    request.by_user_id = acting_user::named_or_self(&caller, "acting_user_id", request.by_user_id)?;
     let revoked = api.service.run(request).await?;
     Ok(bulk_change::revoke_response(&message, &revoked))
 }

@@ -6,6 +6,7 @@ use super::{by_link, create_stream, of_organization, watch};
 use crate::domain::scope::Scope;
 use crate::grpc::admission::control::Method;
 use crate::grpc::methods::api::Api;
+use crate::proto;
 use crate::proto::invitation_service_server::InvitationService;
 use crate::proto::{
     AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkCreateStreamRequest,
@@ -73,6 +74,13 @@ impl InvitationService for Api {
 
     async fn get(&self, request: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
         self.call(GET, request, of_organization::get).await
+    }
+
+    async fn bulk_get(
+        &self,
+        _: Request<proto::BulkGetRequest>,
+    ) -> Result<Response<proto::BulkGetResponse>, Status> {
+        Err(Status::unimplemented("TODO(13)"))
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use invitations::domain::actor::Actor;
 use invitations::domain::audit::AuditAction as Action;
 use invitations::proto::{
-    BulkCreateRequest, BulkResendRequest, BulkRevokeRequest, DeclineRequest, DeleteUserRequest,
-    EraseAddressRequest, NewInvitation, OnExisting, ResendRequest, ResumeOrganizationRequest,
-    RevokeRequest, AddSuppressionsRequest, LiftSuppressionsRequest,
+    AddSuppressionsRequest, BulkCreateRequest, BulkResendRequest, BulkRevokeRequest,
+    DeclineRequest, DeleteUserRequest, EraseAddressRequest, LiftSuppressionsRequest, NewInvitation,
+    OnExisting, ResendRequest, ResumeOrganizationRequest, RevokeRequest,
     SuspendOrganizationRequest, UpsertMembershipsRequest, UpsertOrganizationsRequest,
     UpsertUsersRequest,
 };

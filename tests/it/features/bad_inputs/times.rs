@@ -1,7 +1,7 @@
 //! Times and durations that are out of range, malformed or not representable.
 
 use invitations::proto::{
-    ErrorReason, NewInvitation, ResendRequest, AddSuppressionsRequest, new_invitation,
+    AddSuppressionsRequest, ErrorReason, NewInvitation, ResendRequest, new_invitation,
     resend_request,
 };
 use prost_types::{Duration, Timestamp};
@@ -87,8 +87,9 @@ async fn a_resend_with_an_invalid_expiry_is_refused() {
         expiry: Some(expiry),
         ..resend_request(&invitation.id)
     };
-    let ttls = DURATIONS
-        .map(|(seconds, nanos)| request(resend_request::Expiration::Ttl(Duration { seconds, nanos })));
+    let ttls = DURATIONS.map(|(seconds, nanos)| {
+        request(resend_request::Expiration::Ttl(Duration { seconds, nanos }))
+    });
     let times = expiry_times().map(|(seconds, nanos)| {
         request(resend_request::Expiration::ExpireTime(Timestamp {
             seconds,

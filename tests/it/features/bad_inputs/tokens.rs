@@ -264,7 +264,10 @@ async fn an_accepted_or_revoked_invitation_cannot_be_resent_and_an_expired_one_g
         "ALREADY_ACCEPTED",
         &accepted.id,
     );
-    for (id, expected) in [(&accepted.id, "ALREADY_ACCEPTED"), (&revoked.id, "INVITATION_REVOKED")] {
+    for (id, expected) in [
+        (&accepted.id, "ALREADY_ACCEPTED"),
+        (&revoked.id, "INVITATION_REVOKED"),
+    ] {
         let answer = world.client().resend(resend_request(id)).await;
         assert_call_refused(answer, Code::FailedPrecondition, expected, id);
     }

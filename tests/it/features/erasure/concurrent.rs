@@ -117,7 +117,10 @@ async fn a_claimed_message_of_an_erased_address_stores_no_address_and_is_not_ret
     let erased = world.erase_address(CANARY, false).await;
     // A message that a worker has claimed is not canceled.
     assert_eq!(
-        (erased.revoked_invitation_count, erased.canceled_message_count),
+        (
+            erased.revoked_invitation_count,
+            erased.canceled_message_count
+        ),
         (1, 0)
     );
     let deferred = Settlement::Deferred {

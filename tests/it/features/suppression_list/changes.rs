@@ -3,8 +3,8 @@
 use futures::future::join_all;
 use invitations::domain::suppression::SuppressionReason as Reason;
 use invitations::proto::{
-    AddSuppressionOutcome, ErrorReason, LiftSuppressionOutcome, LiftSuppressionResult, SuppressionReason,
-    AddSuppressionsRequest,
+    AddSuppressionOutcome, AddSuppressionsRequest, ErrorReason, LiftSuppressionOutcome,
+    LiftSuppressionResult, SuppressionReason,
 };
 use invitations::store::Connection;
 use invitations::store::suppressions::{self, SuppressionRow};
@@ -52,7 +52,11 @@ async fn each_address_has_a_result_at_its_index() {
     assert_eq!(add_outcomes(&again.results), expected);
     let request = lift_request("", &["what", "A@b.co", "b@b.co", "a@b.co"]);
     let answer = lift_as(&world, "all", request).await.unwrap();
-    let lifted: Vec<_> = answer.results.iter().map(LiftSuppressionResult::outcome).collect();
+    let lifted: Vec<_> = answer
+        .results
+        .iter()
+        .map(LiftSuppressionResult::outcome)
+        .collect();
     let expected = [
         LiftSuppressionOutcome::Failed,
         Lifted,

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use invitations::domain::suppression::SuppressionReason as Reason;
-use invitations::proto::{LiftSuppressionOutcome, SuppressionReason, ListSuppressionsRequest};
+use invitations::proto::{LiftSuppressionOutcome, ListSuppressionsRequest, SuppressionReason};
 use tonic::{Code, Status};
 
 use super::{
@@ -98,14 +98,13 @@ async fn pages_show_each_suppression_once_and_filters_apply() {
     }
     let bounced = suppression_row(ACME, "bounced@b.co", Reason::HardBounce);
     write_suppressions(&world, &[bounced]).await;
-    let filter = |organization_id: &str, email: &str, reason: SuppressionReason| {
-        ListSuppressionsRequest {
+    let filter =
+        |organization_id: &str, email: &str, reason: SuppressionReason| ListSuppressionsRequest {
             organization_id: organization_id.to_owned(),
             email: email.to_owned(),
             reason: reason.into(),
             ..Default::default()
-        }
-    };
+        };
     for (request, expected) in [
         (filter("", "", Unspecified), 751),
         (filter(ACME, "", Unspecified), 251),

@@ -4,9 +4,9 @@ mod changes;
 mod lists;
 
 use invitations::proto::{
-    AddSuppressionOutcome, AddSuppressionResult, Suppression, AddSuppressionsRequest,
-    AddSuppressionsResponse, LiftSuppressionsRequest, LiftSuppressionsResponse,
-    ListSuppressionsRequest, ListSuppressionsResponse,
+    AddSuppressionOutcome, AddSuppressionResult, AddSuppressionsRequest, AddSuppressionsResponse,
+    LiftSuppressionsRequest, LiftSuppressionsResponse, ListSuppressionsRequest,
+    ListSuppressionsResponse, Suppression,
 };
 use prost_types::Timestamp;
 use time::OffsetDateTime;
@@ -24,10 +24,7 @@ fn add_request(organization_id: &str, emails: &[impl AsRef<str>]) -> AddSuppress
 }
 
 /// Lifts suppressions of an organization, or those for all if the id is empty.
-fn lift_request(
-    organization_id: &str,
-    emails: &[impl AsRef<str>],
-) -> LiftSuppressionsRequest {
+fn lift_request(organization_id: &str, emails: &[impl AsRef<str>]) -> LiftSuppressionsRequest {
     LiftSuppressionsRequest {
         emails: owned(emails),
         organization_id: organization_id.to_owned(),

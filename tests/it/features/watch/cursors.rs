@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use invitations::domain::event::{EventCursor, EventPosition};
 use invitations::domain::keyring::Keyring;
 use invitations::domain::page_token;
-use invitations::proto::{BulkRevokeRequest, Event, InvitationEventType, RevokeFilter, WatchRequest};
+use invitations::proto::{
+    BulkRevokeRequest, Event, InvitationEventType, RevokeFilter, WatchRequest,
+};
 use tonic::Code;
 use uuid::Uuid;
 

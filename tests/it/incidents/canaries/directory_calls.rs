@@ -1,13 +1,13 @@
 //! Calls about organizations, users, memberships and suppressions, and those of operators.
 
 use invitations::proto::{
-    ListAuditEventsRequest, ListAuditEventsResponse, DeleteMembershipResponse,
+    AddSuppressionsRequest, AddSuppressionsResponse, DeleteMembershipResponse,
     DeleteOrganizationRequest, DeleteOrganizationResponse, DeleteUserRequest, DeleteUserResponse,
-    EraseAddressRequest, EraseAddressResponse, GetMembershipResponse, ListMembershipsRequest,
-    ListMembershipsResponse, Membership, Organization, ResumeOrganizationRequest,
-    ResumeOrganizationResponse, AddSuppressionsRequest, AddSuppressionsResponse,
-    LiftSuppressionsRequest, LiftSuppressionsResponse, ListSuppressionsRequest,
-    ListSuppressionsResponse, SuspendOrganizationRequest, SuspendOrganizationResponse,
+    EraseAddressRequest, EraseAddressResponse, GetMembershipResponse, LiftSuppressionsRequest,
+    LiftSuppressionsResponse, ListAuditEventsRequest, ListAuditEventsResponse,
+    ListMembershipsRequest, ListMembershipsResponse, ListSuppressionsRequest,
+    ListSuppressionsResponse, Membership, Organization, ResumeOrganizationRequest,
+    ResumeOrganizationResponse, SuspendOrganizationRequest, SuspendOrganizationResponse,
     UpsertMembershipsRequest, UpsertMembershipsResponse, UpsertOrganizationsRequest,
     UpsertOrganizationsResponse, UpsertUsersRequest, UpsertUsersResponse,
 };

@@ -5,8 +5,8 @@ use invitations::proto::{
     BulkCreateStreamItem, BulkCreateStreamRequest, BulkCreateStreamResponse, BulkResendResponse,
     BulkRevokeResponse, DeclineRequest, DeclineResponse, GetBacklogRequest, GetBacklogResponse,
     GetBatchResponse, GetResponse, ListRequest, ListResponse, NewInvitation, OnExisting,
-    PreviewResponse, ReportBounceRequest, ReportBounceResponse, RequeueMessagesResponse, ResendResponse,
-    RevokeResponse, WatchRequest, WatchResponse,
+    PreviewResponse, ReportBounceRequest, ReportBounceResponse, RequeueMessagesResponse,
+    ResendResponse, RevokeResponse, WatchRequest, WatchResponse,
 };
 
 use super::canary_deployment::{CanaryDeployment, canary_item, canary_item_without_email};

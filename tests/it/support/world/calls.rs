@@ -1,10 +1,10 @@
 //! Calls as the caller `all`. Those that do not return a `Result` expect success.
 
 use invitations::proto::{
-    AcceptResponse, BulkCreateRequest, BulkCreateResponse, DeleteOrganizationResponse, Delivery,
-    EraseAddressRequest, EraseAddressResponse, Invitation, ListMembershipsRequest, ListRequest,
-    ListResponse, Membership, NewInvitation, Organization, AddSuppressionsRequest,
-    LiftSuppressionsRequest, UpsertResult, User,
+    AcceptResponse, AddSuppressionsRequest, BulkCreateRequest, BulkCreateResponse,
+    DeleteOrganizationResponse, Delivery, EraseAddressRequest, EraseAddressResponse, Invitation,
+    LiftSuppressionsRequest, ListMembershipsRequest, ListRequest, ListResponse, Membership,
+    NewInvitation, Organization, UpsertResult, User,
 };
 use tonic::{Response, Status};
 

@@ -12,7 +12,8 @@ use crate::clock::now;
 use crate::connection::{Connection, ConnectionArgs, split_into_calls};
 use crate::output::{Table, escaped, reason_name, short_name};
 use crate::proto::{
-    AddSuppressionResult, ItemError, LiftSuppressionResult, AddSuppressionsRequest, LiftSuppressionsRequest,
+    AddSuppressionResult, AddSuppressionsRequest, ItemError, LiftSuppressionResult,
+    LiftSuppressionsRequest,
 };
 
 pub(super) const AFTER_HELP: &str = "\
@@ -74,7 +75,8 @@ pub(crate) async fn add(args: &SuppressionAddArgs, out: &mut dyn Write) -> Comma
         let mut client = connection.suppressions();
         let call = async || client.add(request.clone()).await;
         let results = connection.call("Add", call).await?.results.into_iter();
-        let outcome = |it: &AddSuppressionResult| short_name(it.outcome().as_str_name(), "ADD_OUTCOME_");
+        let outcome =
+            |it: &AddSuppressionResult| short_name(it.outcome().as_str_name(), "ADD_OUTCOME_");
         Ok(results.map(|it| (outcome(&it), it.error)).collect())
     };
     args.change.run(call, out).await
@@ -89,7 +91,8 @@ pub(crate) async fn lift(args: &ChangeArgs, out: &mut dyn Write) -> CommandResul
         let mut client = connection.suppressions();
         let call = async || client.lift(request.clone()).await;
         let results = connection.call("Lift", call).await?.results.into_iter();
-        let outcome = |it: &LiftSuppressionResult| short_name(it.outcome().as_str_name(), "LIFT_OUTCOME_");
+        let outcome =
+            |it: &LiftSuppressionResult| short_name(it.outcome().as_str_name(), "LIFT_OUTCOME_");
         Ok(results.map(|it| (outcome(&it), it.error)).collect())
     };
     args.run(call, out).await

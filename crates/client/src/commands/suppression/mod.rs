@@ -13,7 +13,7 @@ use crate::commands::suppression::changes::{ChangeArgs, SuppressionAddArgs};
 use crate::connection::{ConnectionArgs, read_pages};
 use crate::enum_parser::{ArgumentText, enum_parser};
 use crate::output::{Table, escaped, short_name, time_text};
-use crate::proto::{Suppression, SuppressionReason, ListSuppressionsRequest};
+use crate::proto::{ListSuppressionsRequest, Suppression, SuppressionReason};
 
 #[derive(Clone, clap::Subcommand)]
 pub(crate) enum SuppressionCommand {
