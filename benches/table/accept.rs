@@ -108,10 +108,13 @@ pub(crate) async fn run(bench: &mut Bench<'_>) -> anyhow::Result<()> {
 fn request(keyring: &Keyring, number: usize) -> anyhow::Result<AcceptRequest> {
     let seeded = SeededInvitation::new(number);
     Ok(AcceptRequest {
-        token: seed::token(keyring, number)?,
+        target: Some(invitations::proto::accept_request::Target::Token(
+            seed::token(keyring, number)?,
+        )),
         user_id: seeded.user_id,
         user_name: USER_NAME.to_owned(),
-        user_emails: vec![seeded.email],
+        verified_emails: vec![seeded.email],
+        ..Default::default()
     })
 }
 

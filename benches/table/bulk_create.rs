@@ -121,7 +121,7 @@ async fn create(
         request,
         move |mut client, request| async move {
             let response = client.bulk_create(request).await?.into_inner();
-            let created = usize::try_from(response.created_count)?;
+            let created = usize::try_from(response.succeeded_count)?;
             ensure!(created == size, "{created} of {size} items were created");
             Ok(())
         },

@@ -7,9 +7,7 @@ use std::time::Instant;
 
 use anyhow::ensure;
 use futures::stream;
-use invitations::proto::{
-    BulkCreateStreamHeader, BulkCreateStreamItem, BulkCreateStreamRequest, CreateOutcome,
-};
+use invitations::proto::{BulkCreateStreamHeader, BulkCreateStreamRequest, CreateOutcome};
 
 use crate::bench::Bench;
 use crate::bulk_create;
@@ -105,13 +103,10 @@ fn messages(
         inviter_user_id: INVITER.to_owned(),
         ..Default::default()
     };
-    let item = |email| BulkCreateStreamItem {
-        key: String::new(),
-        invitation: Some(bulk_create::item(email)),
-    };
+    let item = |email| bulk_create::item(email);
     let messages = (0..size / MESSAGE_ITEMS).map(move |_| BulkCreateStreamRequest {
         header: None,
-        items: addresses
+        invitations: addresses
             .take(MESSAGE_ITEMS)
             .into_iter()
             .map(item)
@@ -119,7 +114,7 @@ fn messages(
     });
     std::iter::once(BulkCreateStreamRequest {
         header: Some(header),
-        items: Vec::new(),
+        invitations: Vec::new(),
     })
     .chain(messages)
 }

@@ -31,7 +31,10 @@ impl SuppressionService for Api {
                 optional_organization(&caller, &message.organization_id)?,
                 fields::list_length("suppressions", message.suppressions.len()),
                 // TODO(13): reason and expiry of each address.
-                times::optional_time("expire_time", None),
+                times::optional_time(
+                    "suppressions.expire_time",
+                    message.suppressions.first().and_then(|new| new.expire_time),
+                ),
             )
                 .valid()?;
             let add = AddSuppressions {

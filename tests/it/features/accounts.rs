@@ -15,7 +15,7 @@ async fn only_readers_of_the_directory_learn_who_has_an_account() {
         let check = |method: &str, invitation: Invitation| {
             let shown = (
                 invitation.inviter_name.as_str(),
-                invitation.registered,
+                invitation.registered(),
                 invitation.invited_user_id.as_str(),
             );
             let expected = if may_read {
@@ -41,7 +41,10 @@ async fn only_readers_of_the_directory_learn_who_has_an_account() {
         let answer = client.get(get_request(id)).await.unwrap();
         check("Get", answer.into_inner().invitation.unwrap());
         let request = ListRequest {
-            email: "a@b.co".to_owned(),
+            filter: Some(invitations::proto::InvitationFilter {
+                email: "a@b.co".to_owned(),
+                ..Default::default()
+            }),
             ..list_request()
         };
         let answer = client.list(request).await.unwrap();

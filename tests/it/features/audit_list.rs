@@ -223,7 +223,10 @@ async fn a_caller_for_one_organization_sees_only_the_events_of_that_organization
     // A refused item is recorded without an organization, so only callers for all organizations see it.
     let denied = audit_rows_of(&world, async {
         let organizations = vec![organization(OTHER, "Mine")];
-        let request = UpsertOrganizationsRequest { organizations };
+        let request = UpsertOrganizationsRequest {
+            organizations,
+            ..Default::default()
+        };
         let mut client = world.directory_of("acme-only");
         client.upsert_organizations(request).await.unwrap();
     })

@@ -5,7 +5,7 @@ mod refusals;
 use std::ops::Range;
 
 use invitations::proto::{
-    AcceptPolicy, BulkCreateRequest, BulkCreateResult, CreateOutcome, DeliveryState, ErrorReason,
+    AcceptPolicy, BulkCreateRequest, CreateOutcome, CreateResult, DeliveryState, ErrorReason,
     Invitation, InvitationState, NewInvitation, OnExisting, new_invitation,
 };
 use prost_types::Duration;
@@ -29,7 +29,10 @@ async fn an_invalid_item_fails_without_affecting_the_others() {
         request.invitations[index].email = format!("broken {index}");
     }
     let response = world.bulk_create(request).await;
-    assert_eq!((response.created_count, response.failed_count), (900, 100));
+    assert_eq!(
+        (response.succeeded_count, response.failed_count),
+        (900, 100)
+    );
     for (index, result) in response.results.iter().enumerate() {
         assert_eq!(usize::try_from(result.index).unwrap(), index);
         if index % 10 == 0 {
@@ -53,7 +56,7 @@ async fn a_repeated_call_without_a_request_id_sends_no_second_email() {
     let mut world = World::start().await;
     let request = invite_request(&emails(0..900));
     let first = world.bulk_create(request.clone()).await;
-    assert_eq!(first.created_count, 900);
+    assert_eq!(first.succeeded_count, 900);
     world.deliver_all().await;
     let second = world.bulk_create(request).await;
     assert_eq!(second.failed_count, 900);
@@ -82,7 +85,7 @@ async fn a_call_accepts_one_to_ten_thousand_items() {
         .await;
     assert_eq!(reason(over), "TOO_MANY_ITEMS");
     let response = world.bulk_create(invite_request(&emails(0..10_000))).await;
-    assert_eq!(response.created_count, 10_000);
+    assert_eq!(response.succeeded_count, 10_000);
     let none = world.client().bulk_create(create_request(vec![])).await;
     assert_eq!(reason(none), "ITEMS_EMPTY");
 }
@@ -96,7 +99,7 @@ async fn an_invitation_has_every_field_of_its_item() {
         redirect_url: "https://app.example.com/welcome?x=1".to_owned(),
         public_metadata: Some(metadata("team", "engines")),
         private_metadata: Some(metadata("seat", "7")),
-        expiry: Some(new_invitation::Expiration::Ttl(Duration {
+        expiration: Some(new_invitation::Expiration::Ttl(Duration {
             seconds: 7 * 86_400,
             nanos: 0,
         })),
@@ -151,7 +154,7 @@ async fn an_invitation_has_every_field_of_its_item() {
         invitation.delivery.as_ref().unwrap().state(),
         DeliveryState::NotRequested
     );
-    assert!(!invitation.registered);
+    assert!(!invitation.registered());
     assert!(
         invitation == world.get(&invitation.id).await,
         "the response differs from the stored invitation"
@@ -263,7 +266,7 @@ async fn on_existing_decides_what_happens_to_an_address_that_is_already_invited(
     );
 }
 
-fn without_ids(result: &BulkCreateResult) -> Option<Invitation> {
+fn without_ids(result: &CreateResult) -> Option<Invitation> {
     let invitation = result.invitation.clone()?;
     Some(Invitation {
         id: String::new(),
@@ -327,9 +330,9 @@ async fn concurrent_batches_in_opposite_order_invite_each_address_once() {
         let request = invite_request(if number % 2 == 0 { &forward } else { &backward });
         async move { client.bulk_create(request).await.unwrap().into_inner() }
     });
-    let mut created_count = 0;
+    let mut succeeded_count = 0;
     for answer in run_concurrently(calls).await {
-        created_count += answer.created_count;
+        succeeded_count += answer.succeeded_count;
         let others = answer
             .results
             .iter()
@@ -339,6 +342,6 @@ async fn concurrent_batches_in_opposite_order_invite_each_address_once() {
             assert!(result.invitation.is_some());
         }
     }
-    assert_eq!(created_count, 300);
+    assert_eq!(succeeded_count, 300);
     assert_eq!(world.deliver_all().await, 300);
 }

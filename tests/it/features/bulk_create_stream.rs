@@ -2,8 +2,8 @@
 
 use invitations::grpc::limits::{CALLER_BURST, CHUNK_ITEMS, ITEM_KEY_BYTES_MAX};
 use invitations::proto::{
-    BulkCreateRequest, BulkCreateStreamHeader, BulkCreateStreamItem, BulkCreateStreamRequest,
-    BulkCreateStreamResult, CreateOutcome, ErrorReason, NewInvitation, OnExisting,
+    BulkCreateRequest, BulkCreateStreamHeader, BulkCreateStreamRequest, CreateOutcome,
+    CreateResult, ErrorReason, NewInvitation, OnExisting,
 };
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
@@ -19,13 +19,13 @@ use crate::support::{
     reason, status_reason,
 };
 
-fn count_of(results: &[BulkCreateStreamResult], outcome: CreateOutcome) -> usize {
+fn count_of(results: &[CreateResult], outcome: CreateOutcome) -> usize {
     let results = results.iter();
     results.filter(|it| it.outcome() == outcome).count()
 }
 
 /// The reason of a failure and the index of the first item with the same address.
-fn error(result: &BulkCreateStreamResult) -> (ErrorReason, String) {
+fn error(result: &CreateResult) -> (ErrorReason, String) {
     let error = result.error.as_ref().unwrap();
     let first_index = error.metadata.get("first_index").cloned();
     (error.reason(), first_index.unwrap_or_default())
@@ -88,12 +88,12 @@ async fn items_of_a_stream_have_the_same_outcomes_as_items_of_a_call() {
             on_existing: on_existing.into(),
             ..header()
         };
-        let keyed: Vec<BulkCreateStreamItem> = items
+        let keyed: Vec<NewInvitation> = items
             .iter()
             .enumerate()
-            .map(|(number, item)| BulkCreateStreamItem {
+            .map(|(number, item)| NewInvitation {
                 key: format!("row {number}"),
-                invitation: Some(item.clone()),
+                ..item.clone()
             })
             .collect();
         let answer = send_all(&of_stream.client(), header, 100, &keyed).await;
@@ -201,7 +201,7 @@ async fn a_malformed_stream_is_refused_and_earlier_chunks_remain() {
     let client = world.client();
     let message = |header: Option<BulkCreateStreamHeader>, count: usize| BulkCreateStreamRequest {
         header,
-        items: stream_items("x", 0..count),
+        invitations: stream_items("x", 0..count),
     };
     let one = |header: BulkCreateStreamHeader| vec![message(Some(header), 1)];
     let changed = |change: &dyn Fn(&mut BulkCreateStreamHeader)| {
@@ -254,12 +254,12 @@ async fn a_malformed_stream_is_refused_and_earlier_chunks_remain() {
     stream.next().await.unwrap();
     stream.send(stream_items("y", 0..2));
     assert_eq!(stream.next().await.unwrap().unwrap().results.len(), 2);
-    stream.send(vec![BulkCreateStreamItem {
+    stream.send(vec![NewInvitation {
         key: "k".repeat(ITEM_KEY_BYTES_MAX + 1),
         ..stream_item("z@b.co", 0)
     }]);
     let status = stream.next().await.err().unwrap();
-    assert_eq!(field_violations(&status)[0].0, "items[2].key");
+    assert_eq!(field_violations(&status)[0].0, "invitations[2].key");
     assert_eq!(world.count("invitations").await, 2);
 }
 
@@ -292,10 +292,7 @@ async fn a_stream_needs_the_same_permissions_as_a_call() {
     let mut world = World::builder().issuers(&accounts.table()).start().await;
     world.may_leave_mail();
     let denied = async |caller: &str, header: BulkCreateStreamHeader, item: NewInvitation| {
-        let items = [BulkCreateStreamItem {
-            key: String::new(),
-            invitation: Some(item),
-        }];
+        let items = [item];
         let answer = send_all(&world.client_of(caller), header, 1, &items).await;
         let code = answer.end.as_ref().err().map(Status::code);
         assert_eq!(code, Some(Code::PermissionDenied));

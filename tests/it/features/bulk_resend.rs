@@ -1,8 +1,8 @@
 //! `BulkResend`: a new email for each of many invitations, with a result for each.
 
 use invitations::proto::{
-    BulkResendRequest, BulkResendResponse, DeliveryState, ErrorReason, InvitationState, ItemError,
-    ResendFilter, ResendOutcome, bulk_resend_request,
+    BulkResendRequest, BulkResendResponse, DeliveryState, ErrorReason, InvitationFilter,
+    InvitationState, ItemError, ResendOutcome, bulk_resend_request,
 };
 use time::Duration;
 
@@ -49,7 +49,7 @@ async fn each_listed_invitation_gets_one_new_email_and_a_later_expiry() {
     assert_eq!(world.deliver_all().await, 3);
     world.clock.advance(Duration::days(10));
     let request = BulkResendRequest {
-        expiry: Some(bulk_resend_request::Expiration::Ttl(
+        expiration: Some(bulk_resend_request::Expiration::Ttl(
             prost_types::Duration {
                 seconds: 86_400,
                 nanos: 0,
@@ -100,7 +100,7 @@ async fn an_invitation_that_cannot_be_resent_fails_without_affecting_the_others(
         None,
         Some(ErrorReason::AlreadyAccepted),
         Some(ErrorReason::InvitationDeclined),
-        Some(ErrorReason::Revoked),
+        Some(ErrorReason::InvitationRevoked),
         Some(ErrorReason::InvitationNotFound),
         Some(ErrorReason::FieldInvalid),
         Some(ErrorReason::DuplicateInRequest),
@@ -193,8 +193,8 @@ async fn a_filter_selects_invitations_by_delivery_state_batch_and_state() {
     world.deliver_all().await;
     invited(&world, &["d@b.co"]).await;
     world.deliver_all().await;
-    let failed = ResendFilter {
-        delivery_state: DeliveryState::Failed.into(),
+    let failed = InvitationFilter {
+        delivery_states: vec![DeliveryState::Failed.into()],
         ..Default::default()
     };
     let answer = resend(&world, &bulk_resend_by_filter(failed.clone())).await;
@@ -209,7 +209,7 @@ async fn a_filter_selects_invitations_by_delivery_state_batch_and_state() {
         0
     );
 
-    let batch = ResendFilter {
+    let batch = InvitationFilter {
         batch_id: first.batch_id.clone(),
         inviter_user_id: "ada".to_owned(),
         ..Default::default()
@@ -228,7 +228,7 @@ async fn a_filter_selects_invitations_by_delivery_state_batch_and_state() {
             .len(),
         0
     );
-    let expired = ResendFilter {
+    let expired = InvitationFilter {
         states: vec![InvitationState::Expired.into()],
         ..batch
     };
@@ -248,7 +248,7 @@ async fn pages_reach_each_invitation_once_while_others_are_created() {
     world.deliver_all().await;
     let mut request = BulkResendRequest {
         page_size: 10,
-        ..bulk_resend_by_filter(ResendFilter::default())
+        ..bulk_resend_by_filter(InvitationFilter::default())
     };
     let mut reached = Vec::new();
     loop {
@@ -265,8 +265,8 @@ async fn pages_reach_each_invitation_once_while_others_are_created() {
     assert_eq!(world.deliver_all().await, 25 + 3);
 
     let elsewhere = BulkResendRequest {
-        filter: Some(ResendFilter {
-            delivery_state: DeliveryState::Failed.into(),
+        filter: Some(InvitationFilter {
+            delivery_states: vec![DeliveryState::Failed.into()],
             ..Default::default()
         }),
         ..request
@@ -288,7 +288,7 @@ async fn a_repeated_call_returns_the_first_response_and_sends_no_email() {
     let by_filter = BulkResendRequest {
         request_id: "1c7b8a52-9ad6-4fd5-9a2a-07f1c6a0b1d3".to_owned(),
         page_size: 2,
-        ..bulk_resend_by_filter(ResendFilter::default())
+        ..bulk_resend_by_filter(InvitationFilter::default())
     };
     for (request, mails) in [(&by_ids, 3), (&by_filter, 2)] {
         let first = resend(&world, request).await;
@@ -375,24 +375,24 @@ async fn a_malformed_resend_request_is_refused() {
     let many = vec!["x".to_owned(); 10_001];
     assert_eq!(refused(bulk_resend_request(&many)).await, "TOO_MANY_ITEMS");
     let both = BulkResendRequest {
-        filter: Some(ResendFilter::default()),
+        filter: Some(InvitationFilter::default()),
         ..bulk_resend_request(&many[..1])
     };
     assert_eq!(refused(both).await, "FIELD_INVALID");
     let negative = BulkResendRequest {
         page_size: -1,
-        ..bulk_resend_by_filter(ResendFilter::default())
+        ..bulk_resend_by_filter(InvitationFilter::default())
     };
     assert_eq!(refused(negative).await, "FIELD_INVALID");
     for state in [InvitationState::Accepted, InvitationState::Unspecified] {
-        let ended = ResendFilter {
+        let ended = InvitationFilter {
             states: vec![state.into()],
             ..Default::default()
         };
         assert_eq!(refused(bulk_resend_by_filter(ended)).await, "FIELD_INVALID");
     }
     let short = BulkResendRequest {
-        expiry: Some(bulk_resend_request::Expiration::Ttl(
+        expiration: Some(bulk_resend_request::Expiration::Ttl(
             prost_types::Duration {
                 seconds: 60,
                 nanos: 0,
@@ -415,7 +415,7 @@ async fn a_call_resends_ten_thousand_invitations_and_returns_a_page_token() {
         let emails = numbered_emails("p", &format!("b{number}.co"), 0..count);
         world.invite(&emails).await;
     }
-    let mut request = bulk_resend_by_filter(ResendFilter::default());
+    let mut request = bulk_resend_by_filter(InvitationFilter::default());
     let first = resend(&world, &request).await;
     assert_eq!(first.resent_count, 10_000);
     request.page_token = first.next_page_token;

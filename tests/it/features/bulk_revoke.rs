@@ -1,7 +1,8 @@
 //! `BulkRevoke`: revokes many invitations in one call, with a result for each.
 
 use invitations::proto::{
-    BulkRevokeRequest, BulkRevokeResponse, InvitationState, ItemError, RevokeFilter, RevokeOutcome,
+    BulkRevokeRequest, BulkRevokeResponse, InvitationFilter, InvitationState, ItemError,
+    RevokeOutcome,
 };
 use time::Duration;
 use tonic::Code;
@@ -54,7 +55,7 @@ async fn each_listed_invitation_gets_a_result_and_a_failure_does_not_affect_the_
         ids[0].clone(),
     ];
     let request = BulkRevokeRequest {
-        user_id: "ada".to_owned(),
+        acting_user_id: "ada".to_owned(),
         ..bulk_revoke_request(&requested)
     };
     let dry = BulkRevokeRequest {
@@ -94,7 +95,7 @@ async fn a_filter_revokes_pending_invitations_page_by_page_until_none_is_left() 
     let ids = invited(&world, &["a@b.co", "b@b.co", "c@b.co"]).await;
     let request = BulkRevokeRequest {
         page_size: 2,
-        ..bulk_revoke_by_filter(RevokeFilter::default())
+        ..bulk_revoke_by_filter(InvitationFilter::default())
     };
     let first = revoke(&world, &request).await;
     let newest: Vec<_> = ids.iter().rev().take(2).collect();
@@ -104,9 +105,12 @@ async fn a_filter_revokes_pending_invitations_page_by_page_until_none_is_left() 
         .map(|result| &result.invitation_id)
         .collect();
     assert_eq!(found, newest);
-    assert!(first.has_more);
+    assert!(!first.next_page_token.is_empty());
     let second = revoke(&world, &request).await;
-    assert_eq!((second.revoked_count, second.has_more), (1, false));
+    assert_eq!(
+        (second.revoked_count, !second.next_page_token.is_empty()),
+        (1, false)
+    );
     assert_eq!(second.results[0].invitation_id, ids[0]);
     let third = revoke(&world, &request).await;
     assert!(third.results.is_empty());
@@ -120,15 +124,15 @@ async fn a_filter_selects_by_inviter_address_and_batch() {
     world.may_leave_mail();
     let ids = invited(&world, &["a@b.co", "b@b.co"]).await;
     let batch_id = world.invite(&["c@b.co"]).await.batch_id;
-    let email = RevokeFilter {
+    let email = InvitationFilter {
         email: "A@B.co".to_owned(),
         ..Default::default()
     };
-    let batch = RevokeFilter {
+    let batch = InvitationFilter {
         batch_id,
         ..Default::default()
     };
-    let unknown_inviter = RevokeFilter {
+    let unknown_inviter = InvitationFilter {
         inviter_user_id: "nobody".to_owned(),
         ..Default::default()
     };
@@ -138,7 +142,7 @@ async fn a_filter_selects_by_inviter_address_and_batch() {
     }
     assert_eq!(state(&world, &ids[0]).await, InvitationState::Revoked);
     assert_eq!(state(&world, &ids[1]).await, InvitationState::Pending);
-    let inviter = RevokeFilter {
+    let inviter = InvitationFilter {
         inviter_user_id: "ada".to_owned(),
         ..Default::default()
     };
@@ -155,23 +159,23 @@ async fn a_malformed_revoke_request_is_refused() {
     let world = World::start().await;
     let other = BulkRevokeRequest {
         organization_id: OTHER.to_owned(),
-        ..bulk_revoke_by_filter(RevokeFilter::default())
+        ..bulk_revoke_by_filter(InvitationFilter::default())
     };
     let answer = world.client_of("acme-only").bulk_revoke(other).await;
     assert_eq!(reason(answer), "ORGANIZATION_DENIED");
     let unknown = BulkRevokeRequest {
         organization_id: "unknown".to_owned(),
-        ..bulk_revoke_by_filter(RevokeFilter::default())
+        ..bulk_revoke_by_filter(InvitationFilter::default())
     };
     let both = BulkRevokeRequest {
-        filter: Some(RevokeFilter::default()),
+        filter: Some(InvitationFilter::default()),
         ..bulk_revoke_request(&["x"])
     };
     let negative = BulkRevokeRequest {
         page_size: -1,
-        ..bulk_revoke_by_filter(RevokeFilter::default())
+        ..bulk_revoke_by_filter(InvitationFilter::default())
     };
-    let address = RevokeFilter {
+    let address = InvitationFilter {
         email: "no address".to_owned(),
         ..Default::default()
     };

@@ -223,6 +223,7 @@ async fn a_caller_for_all_organizations_learns_what_does_not_exist() {
     };
     let delete_organization = DeleteOrganizationRequest {
         organization_id: organization_id(),
+        ..Default::default()
     };
     let no_organization = "ORGANIZATION_NOT_FOUND";
     let no_invitation = "INVITATION_NOT_FOUND";
@@ -287,13 +288,16 @@ async fn a_caller_for_one_organization_changes_nothing_outside_of_it() {
     let world = World::start().await;
     let users = UpsertUsersRequest {
         users: vec![user("ada", "", &[])],
+        ..Default::default()
     };
     let deleted = DeleteUserRequest {
         user_id: "ada".to_owned(),
+        ..Default::default()
     };
     let address = EraseAddressRequest {
         email: "ada@example.com".to_owned(),
         suppress: true,
+        ..Default::default()
     };
     for answer in [
         call_typed(&world, "acme-only", "DirectoryService/UpsertUsers", &users).await,
@@ -314,6 +318,7 @@ async fn a_caller_for_one_organization_changes_nothing_outside_of_it() {
     let organizations = [ACME, OTHER, "new"].map(|id| organization(id, "Renamed"));
     let organizations = UpsertOrganizationsRequest {
         organizations: organizations.into(),
+        ..Default::default()
     };
     let mut client = world.directory_of("acme-only");
     let answer = client.upsert_organizations(organizations).await.unwrap();
@@ -321,6 +326,7 @@ async fn a_caller_for_one_organization_changes_nothing_outside_of_it() {
     let memberships = [ACME, OTHER, "new"].map(|id| membership(id, "grace", ""));
     let memberships = UpsertMembershipsRequest {
         memberships: memberships.into(),
+        ..Default::default()
     };
     let answer = client.upsert_memberships(memberships).await.unwrap();
     assert_eq!(errors(answer.into_inner().results), ["", DENIED, DENIED]);

@@ -28,9 +28,12 @@ fn batch(is_ascending: bool, on_existing: OnExisting) -> BulkCreateRequest {
 /// Counts the pending invitations of an inviter, or of all if the id is empty.
 async fn count_pending(world: &World, inviter_user_id: &str) -> usize {
     let request = ListRequest {
-        state: InvitationState::Pending.into(),
-        inviter_user_id: inviter_user_id.to_owned(),
         page_size: 1_000,
+        filter: Some(invitations::proto::InvitationFilter {
+            states: vec![InvitationState::Pending.into()],
+            inviter_user_id: inviter_user_id.to_owned(),
+            ..Default::default()
+        }),
         ..list_request()
     };
     world.list(request).await.invitations.len()
@@ -87,7 +90,7 @@ async fn an_inviter_removed_during_a_batch_leaves_no_pending_invitation() {
         );
         assert_eq!(
             removed.unwrap().into_inner().revoked_invitation_count,
-            i64::from(created.unwrap().into_inner().created_count),
+            i64::from(created.unwrap().into_inner().succeeded_count),
             "round {round}"
         );
         assert_eq!(count_pending(&world, "bob").await, 0, "round {round}");

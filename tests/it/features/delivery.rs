@@ -66,7 +66,10 @@ async fn a_message_to_an_unknown_recipient_bounces_and_the_others_are_delivered(
     );
 
     let request = ListRequest {
-        delivery_state: DeliveryState::Bounced.into(),
+        filter: Some(invitations::proto::InvitationFilter {
+            delivery_states: vec![DeliveryState::Bounced.into()],
+            ..Default::default()
+        }),
         ..list_request()
     };
     let bounced = world.list(request).await.invitations;

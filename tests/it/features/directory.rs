@@ -84,7 +84,7 @@ async fn a_failed_item_does_not_affect_the_others() {
         ]
     );
     assert_eq!(upsert_error(&results[2]).metadata["first_index"], "0");
-    assert_eq!(world.get_membership("u").await.unwrap().role, "member");
+    assert_eq!(world.get_membership("u").await.unwrap().role(), "member");
 }
 
 #[tokio::test]
@@ -92,18 +92,18 @@ async fn a_failed_item_lists_every_violation() {
     let world = World::start().await;
     let broken = Organization {
         id: "a b".to_owned(),
-        name: "See www.evil.example".to_owned(),
-        roles: vec!["Owner".to_owned()],
+        name: Some("See www.evil.example".to_owned()),
+        roles: crate::support::directory::roles_named(&["Owner"]),
         allowed_email_domains: vec!["localhost".to_owned()],
         redirect_origins: vec!["http://app.example.com".to_owned()],
-        locale: "de_DE".to_owned(),
-        logo_url: "http://cdn.example.com/logo.png".to_owned(),
-        brand_color: "teal".to_owned(),
-        support_email: "help@localhost".to_owned(),
+        locale: Some("de_DE".to_owned()),
+        logo_url: Some("http://cdn.example.com/logo.png".to_owned()),
+        brand_color: Some("teal".to_owned()),
+        support_email: Some("help@localhost".to_owned()),
         ..Default::default()
     };
     let roleless = Organization {
-        default_role: "owner".to_owned(),
+        default_role: Some("owner".to_owned()),
         ..organization("roleless", "Roleless")
     };
     let results = world.upsert_organizations(vec![broken, roleless]).await;
@@ -168,7 +168,10 @@ async fn a_failed_item_lists_every_violation() {
     for (result, expected) in results.iter().zip(expected) {
         assert_eq!(upsert_violations(result), expected);
     }
-    assert_eq!(world.get_membership("grace").await.unwrap().role, "member");
+    assert_eq!(
+        world.get_membership("grace").await.unwrap().role(),
+        "member"
+    );
 }
 
 #[tokio::test]
@@ -178,6 +181,7 @@ async fn an_empty_list_and_a_list_of_more_than_ten_thousand_are_refused() {
         users: (0..count)
             .map(|number| user(&number.to_string(), "", &[]))
             .collect(),
+        ..Default::default()
     };
     let mut directory = world.directory();
     let empty = directory.upsert_users(users(0)).await;

@@ -234,7 +234,10 @@ async fn an_erased_invitation_is_found_by_its_address_and_cannot_be_accepted_or_
     );
 
     let list = ListRequest {
-        email: "A@b.co".to_owned(),
+        filter: Some(invitations::proto::InvitationFilter {
+            email: "A@b.co".to_owned(),
+            ..Default::default()
+        }),
         ..list_request()
     };
     let found = world.list(list).await;
@@ -266,11 +269,14 @@ async fn an_erased_invitation_is_found_by_its_address_and_cannot_be_accepted_or_
         .iter()
         .map(|it| it.error.as_ref().unwrap().reason())
         .collect();
-    assert_eq!(reasons, [ErrorReason::AddressErased, ErrorReason::Revoked]);
+    assert_eq!(
+        reasons,
+        [ErrorReason::AddressErased, ErrorReason::InvitationRevoked]
+    );
     let requeue = requeue_request(&[refused]);
     let answer = world.mails().requeue_messages(requeue).await.unwrap();
     let error = answer.into_inner().results.remove(0).error.unwrap();
-    assert_eq!(error.reason(), ErrorReason::Expired);
+    assert_eq!(error.reason(), ErrorReason::InvitationExpired);
     assert_eq!(world.deliver_all().await, 0);
 }
 
@@ -285,7 +291,7 @@ async fn a_call_repeated_after_the_erasure_returns_no_address() {
     world.erase_address("a@b.co", false).await;
     let again = world.bulk_create(request).await;
     assert_eq!(first.batch_id, again.batch_id);
-    assert_eq!(again.created_count, 2);
+    assert_eq!(again.succeeded_count, 2);
     let erased = again.results[0].invitation.clone().unwrap();
     assert_eq!((erased.email, erased.message), Default::default());
     assert!(first.results[1] == again.results[1]);
@@ -306,7 +312,11 @@ async fn an_erased_and_suppressed_address_cannot_be_invited() {
         email: CANARY.to_owned(),
         ..Default::default()
     };
-    let found = world.suppressions().list(request).await.unwrap();
+    let found = world
+        .suppressions()
+        .list_suppressions(request)
+        .await
+        .unwrap();
     assert_eq!(found.into_inner().suppressions.len(), 1);
 }
 
@@ -321,6 +331,7 @@ async fn an_invalid_address_is_refused_as_a_field_violation() {
         let request = EraseAddressRequest {
             email: email.to_owned(),
             suppress: true,
+            ..Default::default()
         };
         let answer = world.directory().erase_address(request).await;
         let status = answer.err().unwrap();
@@ -371,6 +382,7 @@ async fn only_the_id_of_a_deleted_user_remains() {
     assert!(!places_of(&world, "canary").await.is_empty());
     let request = DeleteUserRequest {
         user_id: "u-1".to_owned(),
+        ..Default::default()
     };
     let answer = world.directory().delete_user(request).await.unwrap();
     let answer = answer.into_inner();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use invitations::proto::{Event, InvitationEventType, NewInvitation, new_invitation};
+use invitations::proto::{InvitationEvent, InvitationEventType, NewInvitation, new_invitation};
 use invitations::service::{FeedbackKind, RecordFeedback};
 use time::Duration;
 
@@ -40,7 +40,7 @@ impl WatchedWorld {
     /// Fails unless the next events are exactly these, each of this invitation.
     async fn expect(&mut self, invited: &InvitationIds, types: &[InvitationEventType]) {
         self.watching.wait_for_events(self.seen + types.len()).await;
-        let events: Vec<&Event> = self.watching.events[self.seen..].iter().collect();
+        let events: Vec<&InvitationEvent> = self.watching.events[self.seen..].iter().collect();
         let found: Vec<_> = events.iter().map(|event| event.r#type()).collect();
         assert_eq!(found, types);
         for event in events {
@@ -58,7 +58,7 @@ impl WatchedWorld {
             nanos: 0,
         };
         let item = NewInvitation {
-            expiry: Some(new_invitation::Expiration::Ttl(seconds(4))),
+            expiration: Some(new_invitation::Expiration::Ttl(seconds(4))),
             reminder_lead: Some(seconds(2)),
             ..item(email)
         };

@@ -69,7 +69,10 @@ async fn a_hard_bounce_shows_in_the_delivery_and_suppresses_the_address() {
     assert_eq!(shown.send_time.unwrap().seconds, START.unix_timestamp());
     assert_eq!(suppressions(&world).await, ["hard_bounce"]);
     let request = ListRequest {
-        delivery_state: DeliveryState::Bounced.into(),
+        filter: Some(invitations::proto::InvitationFilter {
+            delivery_states: vec![DeliveryState::Bounced.into()],
+            ..Default::default()
+        }),
         ..list_request()
     };
     let page = world.list(request).await;
@@ -320,8 +323,11 @@ async fn a_report_before_the_worker_settles_is_not_overwritten() {
         );
         for (state, count) in [(DeliveryState::Sending, 0), (DeliveryState::Bounced, 1)] {
             let request = ListRequest {
-                email: email.clone(),
-                delivery_state: state.into(),
+                filter: Some(invitations::proto::InvitationFilter {
+                    email: email.clone(),
+                    delivery_states: vec![state.into()],
+                    ..Default::default()
+                }),
                 ..list_request()
             };
             let page = world.list(request).await;

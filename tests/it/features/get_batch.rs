@@ -4,7 +4,8 @@ mod random_acts;
 
 use invitations::domain::ids::OrganizationId;
 use invitations::proto::{
-    BulkCreateRequest, DeliveryState, GetBatchRequest, InvitationState, RevokeFilter, WatchRequest,
+    BulkCreateRequest, DeliveryState, GetBatchRequest, InvitationFilter, InvitationState,
+    WatchRequest,
 };
 use invitations::service::Retention;
 use invitations::store::Connection;
@@ -158,7 +159,7 @@ async fn a_transaction_with_more_events_than_the_limit_of_a_fold_is_folded_compl
     wait_until_events_are_final(&world).await;
     world.service.fold().await.unwrap();
     // A call that changes five batches writes a row of events for each of them.
-    let revoke = bulk_revoke_by_filter(RevokeFilter::default());
+    let revoke = bulk_revoke_by_filter(InvitationFilter::default());
     world.client().bulk_revoke(revoke).await.unwrap();
     world.invite(&["late@b.co"]).await;
     wait_until_events_are_final(&world).await;

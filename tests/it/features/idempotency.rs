@@ -25,7 +25,7 @@ fn request() -> BulkCreateRequest {
 async fn a_repeated_call_returns_the_first_response_whatever_changed_since() {
     let mut world = World::start().await;
     let first = world.bulk_create(request()).await;
-    assert_eq!((first.created_count, first.failed_count), (900, 100));
+    assert_eq!((first.succeeded_count, first.failed_count), (900, 100));
     assert_eq!(world.deliver_all().await, 900);
     let token = world.mail_to("person1@example.com").token();
     world
@@ -71,7 +71,7 @@ async fn concurrent_calls_with_one_request_id_are_executed_once() {
     });
     let answers = run_concurrently(calls).await;
     assert!(answers.iter().all(|answer| *answer == answers[0]));
-    assert_eq!(answers[0].created_count, 900);
+    assert_eq!(answers[0].succeeded_count, 900);
     assert_eq!(world.deliver_all().await, 900);
 }
 
@@ -125,7 +125,7 @@ async fn a_request_id_is_scoped_to_its_caller_organization_and_body() {
         ..request
     };
     let created = world.bulk_create(of_another_organization).await;
-    assert_eq!(created.created_count, 1);
+    assert_eq!(created.succeeded_count, 1);
     world.deliver_all().await;
 }
 
@@ -147,7 +147,7 @@ async fn a_refused_call_can_be_corrected_under_the_same_request_id() {
         ..invite_request(&["a@b.co", "b@b.co"])
     };
     let created = world.bulk_create(corrected).await;
-    assert_eq!(created.created_count, 2);
+    assert_eq!(created.succeeded_count, 2);
     world.deliver_all().await;
 }
 

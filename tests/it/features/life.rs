@@ -15,7 +15,7 @@ use crate::support::{
 /// Revokes on behalf of `ada`.
 async fn revoke(world: &World, invitation_id: &str) -> Result<Invitation, Status> {
     let request = RevokeRequest {
-        user_id: "ada".to_owned(),
+        acting_user_id: "ada".to_owned(),
         ..revoke_request(invitation_id)
     };
     let answer = world.client().revoke(request).await?;
@@ -90,7 +90,7 @@ async fn a_resent_invitation_keeps_its_link_unless_the_token_is_rotated() {
         nanos: 0,
     });
     let request = ResendRequest {
-        expiry: Some(ttl),
+        expiration: Some(ttl),
         ..resend_request(&invitation.id)
     };
     let resent = resend(&world, request).await.unwrap();
@@ -180,7 +180,7 @@ async fn an_invitation_of_another_organization_is_answered_as_an_unknown_one() {
     let (invitation, _) = world.invite_one("a@b.co").await;
     let foreign = RevokeRequest {
         organization_id: OTHER.to_owned(),
-        user_id: "ada".to_owned(),
+        acting_user_id: "ada".to_owned(),
         ..revoke_request(&invitation.id)
     };
     let foreign = world.client().revoke(foreign).await.err().unwrap();
@@ -215,6 +215,7 @@ async fn deleting_a_membership_user_or_organization_revokes_its_pending_invitati
 
     let request = DeleteUserRequest {
         user_id: "carl".to_owned(),
+        ..Default::default()
     };
     let answer = directory.delete_user(request.clone()).await.unwrap();
     let answer = answer.into_inner();

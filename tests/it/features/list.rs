@@ -60,7 +60,10 @@ async fn filters_select_invitations_alone_and_in_combination() {
     let token = world.mail_to("accepted@b.co").token();
     world.accept(&token, "new", "accepted@b.co").await.unwrap();
     let revoked = ListRequest {
-        email: "REVOKED@B.CO".to_owned(),
+        filter: Some(invitations::proto::InvitationFilter {
+            email: "REVOKED@B.CO".to_owned(),
+            ..Default::default()
+        }),
         ..list_request()
     };
     let revoked = world.list(revoked).await.invitations.remove(0);
@@ -74,34 +77,55 @@ async fn filters_select_invitations_alone_and_in_combination() {
     world.bulk_create(late).await;
 
     let state = |state: InvitationState| ListRequest {
-        state: state.into(),
+        filter: Some(invitations::proto::InvitationFilter {
+            states: vec![state.into()],
+            ..Default::default()
+        }),
         ..list_request()
     };
     let delivery = |state: DeliveryState| ListRequest {
-        delivery_state: state.into(),
+        filter: Some(invitations::proto::InvitationFilter {
+            delivery_states: vec![state.into()],
+            ..Default::default()
+        }),
         ..list_request()
     };
     let email = |email: &str| ListRequest {
-        email: email.to_owned(),
+        filter: Some(invitations::proto::InvitationFilter {
+            email: email.to_owned(),
+            ..Default::default()
+        }),
         ..list_request()
     };
     let inviter = |id: &str| ListRequest {
-        inviter_user_id: id.to_owned(),
+        filter: Some(invitations::proto::InvitationFilter {
+            inviter_user_id: id.to_owned(),
+            ..Default::default()
+        }),
         ..list_request()
     };
     let batch = |id: &str| ListRequest {
-        batch_id: id.to_owned(),
+        filter: Some(invitations::proto::InvitationFilter {
+            batch_id: id.to_owned(),
+            ..Default::default()
+        }),
         ..list_request()
     };
     let late = "late@xn--bcher-kva.example";
     let pending_of_quiet = ListRequest {
-        state: InvitationState::Pending.into(),
-        inviter_user_id: "ada".to_owned(),
-        delivery_state: DeliveryState::NotRequested.into(),
+        filter: Some(invitations::proto::InvitationFilter {
+            states: vec![InvitationState::Pending.into()],
+            inviter_user_id: "ada".to_owned(),
+            delivery_states: vec![DeliveryState::NotRequested.into()],
+            ..Default::default()
+        }),
         ..batch(&quiet)
     };
     let nothing = ListRequest {
-        email: "quiet@b.co".to_owned(),
+        filter: Some(invitations::proto::InvitationFilter {
+            email: "quiet@b.co".to_owned(),
+            ..Default::default()
+        }),
         ..inviter("bob")
     };
     let before: [(ListRequest, &[&str]); 14] = [
@@ -159,11 +183,14 @@ async fn a_refusal_lists_every_malformed_filter() {
     let request = ListRequest {
         page_size: -1,
         page_token: "x".to_owned(),
-        state: 99,
-        delivery_state: -1,
-        email: "nobody".to_owned(),
-        inviter_user_id: "a b".to_owned(),
-        batch_id: "7".to_owned(),
+        filter: Some(invitations::proto::InvitationFilter {
+            states: vec![99],
+            delivery_states: vec![-1],
+            email: "nobody".to_owned(),
+            inviter_user_id: "a b".to_owned(),
+            batch_id: "7".to_owned(),
+            ..Default::default()
+        }),
         ..list_request()
     };
     let status = world.client().list(request).await.err().unwrap();

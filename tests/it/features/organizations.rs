@@ -10,11 +10,11 @@ use crate::support::{ACME, World, invite_request, item_reason, list_request, rea
 async fn the_roles_of_an_organization_have_defaults_and_are_replaced_as_a_whole() {
     let world = World::start().await;
     let roles = |names: &[&str]| Organization {
-        roles: names.iter().map(|name| (*name).to_owned()).collect(),
+        roles: crate::support::directory::roles_named(names),
         ..organization(ACME, "Acme")
     };
     let viewer = Organization {
-        default_role: "viewer".to_owned(),
+        default_role: Some("viewer".to_owned()),
         ..roles(&["viewer", "billing:read"])
     };
     world.upsert_organizations(vec![viewer]).await;
@@ -27,7 +27,7 @@ async fn the_roles_of_an_organization_have_defaults_and_are_replaced_as_a_whole(
             .upsert_memberships(vec![membership(ACME, "eve", role)])
             .await;
         assert_ne!(results[0].outcome(), UpsertOutcome::Failed, "{role}");
-        assert_eq!(world.get_membership("eve").await.unwrap().role, expected);
+        assert_eq!(world.get_membership("eve").await.unwrap().role(), expected);
     }
     let results = world
         .upsert_memberships(vec![membership(ACME, "eve", "member")])
@@ -64,7 +64,10 @@ async fn a_deleted_organization_can_be_created_again_and_starts_empty() {
 
     // A list is refused, whether it would return invitations or not.
     let empty = ListRequest {
-        email: "nobody@b.co".to_owned(),
+        filter: Some(invitations::proto::InvitationFilter {
+            email: "nobody@b.co".to_owned(),
+            ..Default::default()
+        }),
         ..list_request()
     };
     for request in [list_request(), empty] {
@@ -107,9 +110,9 @@ async fn a_deleted_organization_can_be_created_again_and_starts_empty() {
 async fn emails_show_the_brand_of_an_organization_until_it_is_removed() {
     let mut world = World::start().await;
     let branded = Organization {
-        logo_url: "https://cdn.example.com/acme.png?a=1&b=2".to_owned(),
-        brand_color: "#0F766E".to_owned(),
-        support_email: "Help@acme.example".to_owned(),
+        logo_url: Some("https://cdn.example.com/acme.png?a=1&b=2".to_owned()),
+        brand_color: Some("#0F766E".to_owned()),
+        support_email: Some("Help@acme.example".to_owned()),
         ..organization(ACME, "Acme")
     };
     let results = world.upsert_organizations(vec![branded]).await;

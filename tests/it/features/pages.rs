@@ -61,7 +61,10 @@ async fn a_page_token_is_valid_only_for_the_list_that_returned_it() {
     let batch_id = invite_without_email(&world, &["1@b.co", "2@b.co", "3@b.co"]).await;
     let first = ListRequest {
         page_size: 1,
-        state: InvitationState::Pending.into(),
+        filter: Some(invitations::proto::InvitationFilter {
+            states: vec![InvitationState::Pending.into()],
+            ..Default::default()
+        }),
         ..list_request()
     };
     let token = world.list(first.clone()).await.next_page_token;
@@ -94,12 +97,16 @@ async fn a_page_token_is_valid_only_for_the_list_that_returned_it() {
         }),
         changed(|token| "x".clone_into(token)),
         changed(|token| "\u{1f600}".clone_into(token)),
-        with_other_filter(&|request| request.state = 0),
-        with_other_filter(&|request| request.state = InvitationState::Accepted.into()),
-        with_other_filter(&|request| request.delivery_state = DeliveryState::NotRequested.into()),
-        with_other_filter(&|request| "1@b.co".clone_into(&mut request.email)),
-        with_other_filter(&|request| "ada".clone_into(&mut request.inviter_user_id)),
-        with_other_filter(&|request| request.batch_id.clone_from(&batch_id)),
+        with_other_filter(&|request| filter_of(request).states.clear()),
+        with_other_filter(&|request| {
+            filter_of(request).states = vec![InvitationState::Accepted.into()]
+        }),
+        with_other_filter(&|request| {
+            filter_of(request).delivery_states = vec![DeliveryState::NotRequested.into()]
+        }),
+        with_other_filter(&|request| "1@b.co".clone_into(&mut filter_of(request).email)),
+        with_other_filter(&|request| "ada".clone_into(&mut filter_of(request).inviter_user_id)),
+        with_other_filter(&|request| filter_of(request).batch_id.clone_from(&batch_id)),
         with_other_filter(&|request| OTHER.clone_into(&mut request.organization_id)),
     ];
     for (number, request) in requests.iter().enumerate() {
@@ -107,4 +114,8 @@ async fn a_page_token_is_valid_only_for_the_list_that_returned_it() {
         assert_eq!(status.code(), Code::InvalidArgument, "{number}");
         assert_eq!(status_reason(&status), "PAGE_TOKEN_INVALID", "{number}");
     }
+}
+
+fn filter_of(request: &mut ListRequest) -> &mut invitations::proto::InvitationFilter {
+    request.filter.get_or_insert_default()
 }

@@ -1,8 +1,9 @@
 //! Reminders: one more email before a pending invitation expires, if the first one was delivered.
 
 use invitations::proto::{
-    BulkCreateRequest, BulkResendRequest, DeliveryState, Invitation, NewInvitation, OnExisting,
-    Organization, ResendFilter, ResendRequest, bulk_resend_request, new_invitation, resend_request,
+    BulkCreateRequest, BulkResendRequest, DeliveryState, Invitation, InvitationFilter,
+    NewInvitation, OnExisting, Organization, ResendRequest, bulk_resend_request, new_invitation,
+    resend_request,
 };
 use time::Duration;
 
@@ -23,7 +24,7 @@ fn seconds(duration: Duration) -> prost_types::Duration {
 /// An item that expires in ten days, with this lead of its reminder.
 fn item_with_reminder(email: &str, lead: Duration) -> NewInvitation {
     NewInvitation {
-        expiry: Some(new_invitation::Expiration::Ttl(seconds(Duration::days(10)))),
+        expiration: Some(new_invitation::Expiration::Ttl(seconds(Duration::days(10)))),
         reminder_lead: Some(seconds(lead)),
         ..item(email)
     }
@@ -205,7 +206,7 @@ fn acme_with_lead(lead: Option<Duration>) -> Organization {
 /// An item that expires after this time, with a reminder one day before.
 fn item_with_expiry(email: &str, ttl: Duration) -> NewInvitation {
     NewInvitation {
-        expiry: Some(new_invitation::Expiration::Ttl(seconds(ttl))),
+        expiration: Some(new_invitation::Expiration::Ttl(seconds(ttl))),
         ..item_with_reminder(email, Duration::days(1))
     }
 }
@@ -266,13 +267,13 @@ async fn a_renewed_expiry_schedules_a_new_reminder() {
     let ten_days = || seconds(Duration::days(10));
 
     let single = ResendRequest {
-        expiry: Some(resend_request::Expiration::Ttl(ten_days())),
+        expiration: Some(resend_request::Expiration::Ttl(ten_days())),
         ..resend_request(&id)
     };
     world.client().resend(single.clone()).await.unwrap();
     assert_eq!(remind_time(&world, &id).await, Some(14 * DAY));
     let short = ResendRequest {
-        expiry: Some(resend_request::Expiration::Ttl(seconds(Duration::days(3)))),
+        expiration: Some(resend_request::Expiration::Ttl(seconds(Duration::days(3)))),
         ..single
     };
     world.client().resend(short).await.unwrap();
@@ -283,9 +284,9 @@ async fn a_renewed_expiry_schedules_a_new_reminder() {
     );
 
     let bulk = BulkResendRequest {
-        expiry: Some(bulk_resend_request::Expiration::Ttl(ten_days())),
+        expiration: Some(bulk_resend_request::Expiration::Ttl(ten_days())),
         validate_only: true,
-        ..bulk_resend_by_filter(ResendFilter::default())
+        ..bulk_resend_by_filter(InvitationFilter::default())
     };
     let previewed = world.client().bulk_resend(bulk.clone()).await.unwrap();
     let request = BulkResendRequest {

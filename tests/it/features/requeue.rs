@@ -14,7 +14,7 @@ use crate::support::{OTHER, UNKNOWN_ID, World, created, created_ids, reason, req
 
 fn all_dead() -> RequeueMessagesRequest {
     RequeueMessagesRequest {
-        all_dead: true,
+        all: true,
         ..requeue_request(&[""; 0])
     }
 }
@@ -62,7 +62,7 @@ fn counts(backlog: &GetBacklogResponse) -> [i64; 4] {
         &backlog.queued,
         &backlog.due,
         &backlog.sending,
-        &backlog.dead,
+        &backlog.failed,
     ]
     .map(|count| {
         let count = count.as_ref().unwrap();
@@ -157,7 +157,7 @@ async fn only_the_latest_failed_email_of_a_pending_invitation_is_requeued() {
     let answer = requeue(&world, requeue_request(&requested)).await;
     let expected = [
         None,
-        Some(ErrorReason::Revoked),
+        Some(ErrorReason::InvitationRevoked),
         Some(ErrorReason::MessageNotFailed),
         Some(ErrorReason::MessageNotFailed),
         Some(ErrorReason::InvitationNotFound),
@@ -172,7 +172,7 @@ async fn only_the_latest_failed_email_of_a_pending_invitation_is_requeued() {
     let expired = invite_dead_letters(&mut world, &["expired@b.co"]).await;
     world.clock.advance(Duration::days(30));
     let answer = requeue(&world, requeue_request(&expired)).await;
-    assert_eq!(reasons(&answer), [Some(ErrorReason::Expired)]);
+    assert_eq!(reasons(&answer), [Some(ErrorReason::InvitationExpired)]);
     let of_other = RequeueMessagesRequest {
         organization_id: OTHER.to_owned(),
         ..requeue_request(&ids[..1])
@@ -194,7 +194,7 @@ async fn all_dead_requeues_the_dead_letters_of_one_organization_oldest_first() {
     let answer = requeue(&world, all_dead()).await;
     let found = answer.results.iter().map(|it| it.invitation_id.clone());
     assert_eq!(found.collect::<Vec<_>>(), ids, "oldest first");
-    assert!(!answer.has_more);
+    assert!(answer.next_page_token.is_empty());
     assert_eq!(reasons(&answer), [None, None]);
     assert_eq!(world.deliver_all().await, 2);
     assert_eq!(requeue(&world, all_dead()).await.results.len(), 0);
@@ -212,9 +212,15 @@ async fn a_requeue_of_all_dead_letters_handles_ten_thousand_and_reports_more() {
         )
         .await;
     let first = requeue(&world, all_dead()).await;
-    assert_eq!((first.requeued_count, first.has_more), (10_000, true));
+    assert_eq!(
+        (first.requeued_count, !first.next_page_token.is_empty()),
+        (10_000, true)
+    );
     let second = requeue(&world, all_dead()).await;
-    assert_eq!((second.requeued_count, second.has_more), (3, false));
+    assert_eq!(
+        (second.requeued_count, !second.next_page_token.is_empty()),
+        (3, false)
+    );
     world.may_leave_mail();
 }
 
@@ -229,7 +235,7 @@ async fn a_malformed_requeue_request_is_refused() {
     let many = vec!["x".to_owned(); 10_001];
     assert_eq!(refused(requeue_request(&many)).await, "TOO_MANY_ITEMS");
     let both = RequeueMessagesRequest {
-        all_dead: true,
+        all: true,
         ..requeue_request(&many[..1])
     };
     assert_eq!(refused(both).await, "FIELD_INVALID");

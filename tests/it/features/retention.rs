@@ -137,7 +137,10 @@ async fn an_ended_invitation_loses_its_address_after_30_days_and_is_deleted_afte
     let answer = world.accept(&token, "u-1", "accepted@b.co").await;
     assert_eq!(reason(answer), "TOKEN_INVALID");
     let list = ListRequest {
-        email: "expired@b.co".to_owned(),
+        filter: Some(invitations::proto::InvitationFilter {
+            email: "expired@b.co".to_owned(),
+            ..Default::default()
+        }),
         ..list_request()
     };
     let found = world.list(list).await;

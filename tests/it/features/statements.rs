@@ -1,7 +1,7 @@
 //! The number of statements of a call does not depend on its size.
 
 use invitations::domain::quota::QuotaLimits;
-use invitations::proto::{BulkCreateRequest, BulkResendRequest, OnExisting, ResendFilter};
+use invitations::proto::{BulkCreateRequest, BulkResendRequest, InvitationFilter, OnExisting};
 
 use crate::support::statements::StatementRecorder;
 use crate::support::streams::CreateStream;
@@ -75,7 +75,7 @@ async fn bulk_resend_and_requeue_of_any_size_run_the_same_number_of_statements()
         };
         let by_filter = BulkResendRequest {
             request_id: new_request_id(),
-            ..bulk_resend_by_filter(ResendFilter {
+            ..bulk_resend_by_filter(InvitationFilter {
                 batch_id: created.batch_id,
                 ..Default::default()
             })

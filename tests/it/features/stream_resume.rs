@@ -6,8 +6,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use invitations::grpc::limits::CHUNK_ITEMS;
 use invitations::proto::{
-    BulkCreateStreamHeader as Header, BulkCreateStreamItem, BulkCreateStreamResult, CreateOutcome,
-    OnExisting,
+    BulkCreateStreamHeader as Header, CreateOutcome, CreateResult, NewInvitation, OnExisting,
 };
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -35,7 +34,7 @@ async fn send_in_chunks(
     client: &InvitationClient,
     header: Header,
     sizes: &[usize],
-    items: &[BulkCreateStreamItem],
+    items: &[NewInvitation],
 ) {
     let mut call = CreateStream::begin(client, header).await;
     call.next().await.unwrap();
@@ -234,7 +233,7 @@ async fn a_repeated_stream_resends_each_email_once() {
     for expected in [3, 0, 0] {
         let answer = send_all(&world.client(), header.clone(), 2, &items).await;
         let results = answer.results();
-        let is_resent = |it: &&BulkCreateStreamResult| it.outcome() == CreateOutcome::Resent;
+        let is_resent = |it: &&CreateResult| it.outcome() == CreateOutcome::Resent;
         assert_eq!(results.iter().filter(is_resent).count(), 2);
         assert_eq!(world.deliver_all().await, expected);
     }
@@ -244,7 +243,7 @@ async fn a_repeated_stream_resends_each_email_once() {
 /// Sends items in messages of random sizes.
 fn send_in_random_messages(
     stream: &CreateStream,
-    mut items: &[BulkCreateStreamItem],
+    mut items: &[NewInvitation],
     random: &mut StdRng,
 ) {
     while !items.is_empty() {

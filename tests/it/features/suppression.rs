@@ -8,7 +8,7 @@ use invitations::proto::{
     BulkCreateRequest, CreateOutcome, DeclineRequest, ErrorReason, ItemViolation, OnExisting,
 };
 use invitations::service::{
-    CheckKeys, Feedback, FeedbackKind, FeedbackSource, LiftSuppressionOutcome, LiftSuppressions,
+    CheckKeys, Feedback, FeedbackKind, FeedbackSource, LiftOutcome, LiftSuppressions,
     ListSuppressions, RecordFeedback, Resend,
 };
 use time::Duration;
@@ -283,7 +283,7 @@ async fn a_suppression_is_found_as_long_as_its_key_is_in_the_keyring() {
         emails: vec![Ok(EmailAddress::parse("a@b.co").unwrap())],
     };
     let lifted = rotated.run(request).await.unwrap();
-    assert_eq!(lifted, [Ok(LiftSuppressionOutcome::Lifted)]);
+    assert_eq!(lifted, [Ok(LiftOutcome::Lifted)]);
     lost.run(CheckKeys).await.unwrap().unwrap();
 }
 

@@ -18,6 +18,7 @@ use crate::support::{
 async fn suspend(world: &World, id: &str) -> Result<SuspendOrganizationResponse, Status> {
     let request = SuspendOrganizationRequest {
         organization_id: id.to_owned(),
+        ..Default::default()
     };
     let answer = world.directory().suspend_organization(request).await;
     answer.map(tonic::Response::into_inner)
@@ -26,6 +27,7 @@ async fn suspend(world: &World, id: &str) -> Result<SuspendOrganizationResponse,
 async fn resume(world: &World, id: &str) -> Result<i64, Status> {
     let request = ResumeOrganizationRequest {
         organization_id: id.to_owned(),
+        ..Default::default()
     };
     let answer = world.directory().resume_organization(request).await;
     answer.map(|answer| answer.into_inner().released_message_count)
@@ -153,6 +155,7 @@ async fn only_a_caller_for_all_organizations_can_suspend_one() {
     let world = World::start().await;
     let request = SuspendOrganizationRequest {
         organization_id: ACME.to_owned(),
+        ..Default::default()
     };
     let mut limited = world.directory_of("acme-only");
     assert_eq!(
@@ -161,6 +164,7 @@ async fn only_a_caller_for_all_organizations_can_suspend_one() {
     );
     let request = ResumeOrganizationRequest {
         organization_id: ACME.to_owned(),
+        ..Default::default()
     };
     assert_eq!(
         reason(limited.resume_organization(request).await),

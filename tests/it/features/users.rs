@@ -2,7 +2,7 @@
 
 use invitations::proto::{
     AcceptPolicy, AcceptRequest, BulkCreateRequest, DeclineRequest, DeleteOrganizationRequest,
-    GetMembershipRequest, InvitationState, ResendFilter, RevokeRequest,
+    GetMembershipRequest, InvitationFilter, InvitationState, RevokeRequest,
 };
 use serde_json::{Value, json};
 use tonic::{Code, Request, Status};
@@ -23,7 +23,9 @@ async fn start() -> (UserIssuer, World) {
 /// Accepts as the calling user.
 fn own_accept_request(token: &str) -> AcceptRequest {
     AcceptRequest {
-        token: token.to_owned(),
+        target: Some(invitations::proto::accept_request::Target::Token(
+            token.to_owned(),
+        )),
         ..AcceptRequest::default()
     }
 }
@@ -54,7 +56,7 @@ async fn a_user_accepts_an_invitation_sent_to_their_verified_address() {
     let answer = client.accept(own_accept_request(&token)).await.unwrap();
     let membership = answer.into_inner().membership.unwrap();
     assert_eq!(
-        (membership.user_id.as_str(), membership.role.as_str()),
+        (membership.user_id.as_str(), membership.role()),
         ("usr_7", "member")
     );
     let again = AcceptRequest {
@@ -222,7 +224,7 @@ async fn a_user_who_names_another_user_is_denied_with_the_field() {
     };
     assert_denied(client.bulk_create(request).await, "SCOPE_MISSING", None);
     let request = RevokeRequest {
-        user_id: "grace".to_owned(),
+        acting_user_id: "grace".to_owned(),
         ..revoke_request(&invitation.id)
     };
     assert_denied(client.revoke(request).await, "USER_DENIED", Some("user_id"));
@@ -255,7 +257,7 @@ async fn an_admin_manages_the_invitations_of_their_organization_in_their_own_nam
     assert_eq!(invitation.inviter_user_id, "ada");
     let known = created(&answer.results[1]);
     assert_eq!(
-        (known.registered, known.invited_user_id.as_str()),
+        (known.registered(), known.invited_user_id.as_str()),
         (false, "")
     );
 
@@ -267,14 +269,14 @@ async fn an_admin_manages_the_invitations_of_their_organization_in_their_own_nam
         .invitations;
     assert_eq!(list.len(), 3);
     for invitation in &list {
-        assert!(!invitation.registered && invitation.invited_user_id.is_empty());
+        assert!(!invitation.registered() && invitation.invited_user_id.is_empty());
         assert!(invitation.inviter_name.is_empty());
         let private = invitation.private_metadata.clone();
         assert!(private.unwrap_or_default().fields.is_empty());
     }
     client.get(get_request(&invitation.id)).await.unwrap();
     client.resend(resend_request(&invitation.id)).await.unwrap();
-    let bulk_resend = bulk_resend_by_filter(ResendFilter::default());
+    let bulk_resend = bulk_resend_by_filter(InvitationFilter::default());
     let answer = client.bulk_resend(bulk_resend).await.unwrap().into_inner();
     assert_eq!(answer.resent_count, 3);
     for result in answer.results {
@@ -307,9 +309,9 @@ async fn a_preview_does_not_show_a_user_whether_another_person_has_an_account() 
         let preview = client.preview(preview_request(&token)).await;
         preview.unwrap().into_inner()
     };
-    assert!(preview("all").await.registered);
+    assert!(preview("all").await.registered());
     let eve = issuer.token(&world, "eve");
-    assert!(!preview(&eve).await.registered);
+    assert!(!preview(&eve).await.registered());
 }
 
 #[tokio::test]
@@ -324,6 +326,7 @@ async fn a_user_who_stops_being_an_admin_is_denied_at_once() {
     client.list(list()).await.unwrap();
     let delete = DeleteOrganizationRequest {
         organization_id: ACME.to_owned(),
+        ..Default::default()
     };
     world.directory().delete_organization(delete).await.unwrap();
     assert_denied(client.list(list()).await, "ORGANIZATION_DENIED", None);

@@ -84,7 +84,7 @@ async fn accepting_an_any_email_invitation_does_not_verify_the_invited_address()
     };
     let token = world.create_with_link(item("boss@b.co")).await;
     let accepted = world.accept(&token, "eve2", "eve@evil.co").await.unwrap();
-    assert!(!accepted.invitation.unwrap().registered);
+    assert!(!accepted.invitation.unwrap().registered());
     // The address still belongs to no user. It can be invited again, and eve cannot accept the new invitation.
     let again = BulkCreateRequest {
         return_link: true,
@@ -95,7 +95,7 @@ async fn accepting_an_any_email_invitation_does_not_verify_the_invited_address()
     };
     let response = world.bulk_create(again).await;
     let result = &response.results[0];
-    assert!(!created(result).registered);
+    assert!(!created(result).registered());
     let token = token_of_link(&result.link);
     let refused = world.accept(&token, "eve2", "eve@evil.co").await;
     assert_eq!(reason(refused), "EMAIL_MISMATCH");
@@ -116,7 +116,10 @@ async fn an_expired_invitation_is_refused_before_any_sweep() {
         let declined = world.client().decline(decline.clone()).await;
         assert_eq!(reason(declined), "INVITATION_EXPIRED");
         let list = ListRequest {
-            state: InvitationState::Pending.into(),
+            filter: Some(invitations::proto::InvitationFilter {
+                states: vec![InvitationState::Pending.into()],
+                ..Default::default()
+            }),
             ..list_request()
         };
         let pending = world.list(list).await;
@@ -149,7 +152,7 @@ async fn every_invitation_expires_within_a_year() {
     };
     for ttl in [days(366), days(i64::from(i32::MAX)), days(0), days(-1)] {
         let item = NewInvitation {
-            expiry: Some(new_invitation::Expiration::Ttl(ttl)),
+            expiration: Some(new_invitation::Expiration::Ttl(ttl)),
             ..item("c@b.co")
         };
         let request = create_request(vec![item]);
@@ -157,7 +160,7 @@ async fn every_invitation_expires_within_a_year() {
         let refused = item_reason(&answer.results[0]);
         assert_eq!(refused, ErrorReason::ExpiryOutOfRange);
         let request = ResendRequest {
-            expiry: Some(resend_request::Expiration::Ttl(ttl)),
+            expiration: Some(resend_request::Expiration::Ttl(ttl)),
             ..resend_request(&invitation.id)
         };
         let refused = world.client().resend(request).await;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::join_all;
 use invitations::proto::{
-    AcceptPolicy, AcceptResponse, BulkCreateRequest, BulkCreateResult, CreateOutcome, ErrorReason,
+    AcceptPolicy, AcceptResponse, BulkCreateRequest, CreateOutcome, CreateResult, ErrorReason,
     ItemError, NewInvitation, OnExisting,
 };
 use tokio::sync::Barrier;
@@ -23,7 +23,7 @@ const CONCURRENT_ACCEPTS: usize = 64;
 /// The outcome of each item of a call, with its error, or the status of the call.
 type ItemOutcomes = Result<Vec<(CreateOutcome, Option<ErrorReason>)>, Status>;
 
-fn outcome_and_reason(result: &BulkCreateResult) -> (CreateOutcome, Option<ErrorReason>) {
+fn outcome_and_reason(result: &CreateResult) -> (CreateOutcome, Option<ErrorReason>) {
     (
         result.outcome(),
         result.error.as_ref().map(ItemError::reason),
@@ -191,7 +191,7 @@ async fn one_call_never_invites_an_address_twice_in_different_spellings() {
         "C@xn--bcher-kva.example",
     ];
     let answer = world.invite(&spelled).await;
-    let created: BTreeSet<i32> = answer
+    let created: BTreeSet<i64> = answer
         .results
         .iter()
         .filter(|result| result.outcome() == CreateOutcome::Created)

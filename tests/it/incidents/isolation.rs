@@ -130,7 +130,10 @@ async fn a_list_never_shows_invitations_of_another_organization() {
         ..list_request()
     };
     let of_email = |email: &str| ListRequest {
-        email: email.to_owned(),
+        filter: Some(invitations::proto::InvitationFilter {
+            email: email.to_owned(),
+            ..Default::default()
+        }),
         ..one_per_page()
     };
     for request in [one_per_page(), of_email("a@b.co")] {
@@ -140,11 +143,17 @@ async fn a_list_never_shows_invitations_of_another_organization() {
         assert_eq!(page.next_page_token, "");
     }
     let of_inviter = ListRequest {
-        inviter_user_id: "eve".to_owned(),
+        filter: Some(invitations::proto::InvitationFilter {
+            inviter_user_id: "eve".to_owned(),
+            ..Default::default()
+        }),
         ..one_per_page()
     };
     let of_batch = ListRequest {
-        batch_id: of_other.batch_id,
+        filter: Some(invitations::proto::InvitationFilter {
+            batch_id: of_other.batch_id,
+            ..Default::default()
+        }),
         ..one_per_page()
     };
     for request in [of_email("c@b.co"), of_inviter, of_batch] {
@@ -166,7 +175,7 @@ async fn addresses_are_compared_as_a_whole_and_never_as_a_pattern() {
             "a%@example.com",
         ])
         .await;
-    let failed: Vec<i32> = response
+    let failed: Vec<i64> = response
         .results
         .iter()
         .filter(|result| result.error.is_some())
@@ -182,17 +191,27 @@ async fn addresses_are_compared_as_a_whole_and_never_as_a_pattern() {
         ("*@example.com", 0),
     ] {
         let request = ListRequest {
-            email: email.to_owned(),
+            filter: Some(invitations::proto::InvitationFilter {
+                email: email.to_owned(),
+                ..Default::default()
+            }),
             ..list_request()
         };
         let page = world.list(request).await;
         assert_eq!(page.invitations.len(), expected, "{email}");
     }
     let request = AddSuppressionsRequest {
-        emails: vec!["%@other.example".to_owned(), "_@other.example".to_owned()],
+        suppressions: crate::support::requests::new_suppressions(
+            vec!["%@other.example".to_owned(), "_@other.example".to_owned()],
+            None,
+        ),
         ..Default::default()
     };
-    world.suppressions().add(request).await.unwrap();
+    world
+        .suppressions()
+        .add_suppressions(request)
+        .await
+        .unwrap();
     let response = world.invite(&["a@other.example", "%@other.example"]).await;
     assert!(response.results[0].error.is_none() && response.results[1].error.is_some());
     world.deliver_all().await;
@@ -235,8 +254,11 @@ async fn responses_about(world: &World, email: &str) -> Vec<Vec<u8>> {
 /// The invitation as each method returns it, of which the last one revokes it.
 async fn read_and_revoke(client: &mut InvitationClient, id: &str, email: &str) -> Vec<Invitation> {
     let list = ListRequest {
-        email: email.to_owned(),
         page_size: 1,
+        filter: Some(invitations::proto::InvitationFilter {
+            email: email.to_owned(),
+            ..Default::default()
+        }),
         ..list_request()
     };
     let got = client.get(get_request(id)).await.unwrap().into_inner();

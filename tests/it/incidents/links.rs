@@ -170,7 +170,12 @@ async fn a_scanner_that_follows_every_link_of_an_email_changes_nothing() {
     assert_eq!(server.get(unsubscribe).await.status, 200);
     assert!(before == world.get(&invitation.id).await);
     let list = ListSuppressionsRequest::default();
-    let list = world.suppressions().list(list).await.unwrap().into_inner();
+    let list = world
+        .suppressions()
+        .list_suppressions(list)
+        .await
+        .unwrap()
+        .into_inner();
     assert!(list.suppressions.is_empty());
     world.accept(&token, "new", "a@b.co").await.unwrap();
 }

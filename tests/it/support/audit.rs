@@ -46,6 +46,6 @@ pub(crate) async fn list_audit_events(
     caller: &str,
     request: ListAuditEventsRequest,
 ) -> Result<ListAuditEventsResponse, Status> {
-    let response = world.audit_of(caller).list(request).await;
+    let response = world.audit_of(caller).list_audit_events(request).await;
     response.map(Response::into_inner)
 }

@@ -15,7 +15,7 @@ pub(crate) async fn invite_fifty(channel: &Channel) -> Vec<String> {
     let emails = numbered_emails("p", "b.co", 10..60);
     let request = invite_request(&emails);
     let answer = client(channel).bulk_create(request).await.unwrap();
-    assert_eq!(answer.into_inner().created_count, 50);
+    assert_eq!(answer.into_inner().succeeded_count, 50);
     emails
 }
 
@@ -34,7 +34,10 @@ pub(crate) async fn invite_with_link(channel: &Channel, email: &str) -> String {
 /// The number of invitations of ACME in a delivery state.
 pub(crate) async fn count_in_delivery_state(channel: &Channel, state: DeliveryState) -> usize {
     let request = ListRequest {
-        delivery_state: state.into(),
+        filter: Some(invitations::proto::InvitationFilter {
+            delivery_states: vec![state.into()],
+            ..Default::default()
+        }),
         ..list_request()
     };
     let answer = client(channel).list(request).await.unwrap();

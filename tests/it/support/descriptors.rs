@@ -133,7 +133,7 @@ pub(crate) fn with_texts(message: &str, texts: &[(&str, &str)]) -> Vec<u8> {
 const REQUIRED_MESSAGES: [&str; 3] = [
     ".invitation.v1.NewInvitation",
     HEADER,
-    ".invitation.v1.BulkCreateStreamItem",
+    ".invitation.v1.NewInvitation",
 ];
 /// The header of a stream, which has the fields that other requests have themselves.
 const HEADER: &str = ".invitation.v1.BulkCreateStreamHeader";

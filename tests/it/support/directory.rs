@@ -11,16 +11,26 @@ use crate::support::callers::DirectoryClient;
 pub(crate) fn organization(id: &str, name: &str) -> Organization {
     Organization {
         id: id.to_owned(),
-        name: name.to_owned(),
+        name: Some(name.to_owned()),
         ..Default::default()
     }
+}
+
+/// Roles without display names.
+pub(crate) fn roles_named(ids: &[&str]) -> Vec<invitations::proto::Role> {
+    let role = |id: &&str| invitations::proto::Role {
+        id: (*id).to_owned(),
+        ..Default::default()
+    };
+    ids.iter().map(role).collect()
 }
 
 pub(crate) fn user(id: &str, name: &str, emails: &[&str]) -> User {
     User {
         id: id.to_owned(),
-        name: name.to_owned(),
+        name: Some(name.to_owned()),
         verified_emails: emails.iter().map(|email| (*email).to_owned()).collect(),
+        ..Default::default()
     }
 }
 
@@ -29,7 +39,7 @@ pub(crate) fn membership(organization_id: &str, user_id: &str, role: &str) -> Me
     Membership {
         organization_id: organization_id.to_owned(),
         user_id: user_id.to_owned(),
-        role: role.to_owned(),
+        role: (!role.is_empty()).then(|| role.to_owned()),
         ..Default::default()
     }
 }
@@ -39,7 +49,10 @@ pub(super) async fn upsert_organizations(
     directory: &DirectoryClient,
     organizations: Vec<Organization>,
 ) -> Vec<UpsertResult> {
-    let request = UpsertOrganizationsRequest { organizations };
+    let request = UpsertOrganizationsRequest {
+        organizations,
+        ..Default::default()
+    };
     let answer = directory.clone().upsert_organizations(request).await;
     checked(answer.unwrap().into_inner().results)
 }
@@ -49,7 +62,10 @@ pub(super) async fn upsert_users(
     directory: &DirectoryClient,
     users: Vec<User>,
 ) -> Vec<UpsertResult> {
-    let request = UpsertUsersRequest { users };
+    let request = UpsertUsersRequest {
+        users,
+        ..Default::default()
+    };
     let answer = directory.clone().upsert_users(request).await;
     checked(answer.unwrap().into_inner().results)
 }
@@ -59,7 +75,10 @@ pub(super) async fn upsert_memberships(
     directory: &DirectoryClient,
     memberships: Vec<Membership>,
 ) -> Vec<UpsertResult> {
-    let request = UpsertMembershipsRequest { memberships };
+    let request = UpsertMembershipsRequest {
+        memberships,
+        ..Default::default()
+    };
     let answer = directory.clone().upsert_memberships(request).await;
     checked(answer.unwrap().into_inner().results)
 }

@@ -47,7 +47,7 @@ impl MailQueue {
     pub(crate) async fn invite(&self, first: usize, count: usize) {
         let request = invite_request(&numbered_emails("p", "b.co", first..first + count));
         let answer = client(&self.channel).bulk_create(request).await.unwrap();
-        let created = answer.into_inner().created_count;
+        let created = answer.into_inner().succeeded_count;
         assert_eq!(usize::try_from(created).unwrap(), count);
     }
 

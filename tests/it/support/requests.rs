@@ -7,8 +7,8 @@ use invitations::domain::actor::Actor;
 use invitations::proto::{
     AcceptRequest, BulkCreateRequest, BulkResendRequest, BulkRevokeRequest, DeclineRequest,
     DeleteMembershipRequest, DeleteOrganizationRequest, GetBatchRequest, GetMembershipRequest,
-    GetRequest, ListRequest, NewInvitation, PreviewRequest, RequeueMessagesRequest, ResendFilter,
-    ResendRequest, RevokeFilter, RevokeRequest, UpsertUsersRequest,
+    GetRequest, InvitationFilter, ListRequest, NewInvitation, PreviewRequest,
+    RequeueMessagesRequest, ResendRequest, RevokeRequest, UpsertUsersRequest,
 };
 use prost_types::{Struct, Value, value::Kind};
 use uuid::Uuid;
@@ -81,18 +81,24 @@ pub(crate) fn invite_to_other_request(emails: &[impl AsRef<str>]) -> BulkCreateR
 /// Accepts as a user whose verified address is the given one.
 pub(crate) fn accept_request(token: &str, user_id: &str, email: &str) -> AcceptRequest {
     AcceptRequest {
-        token: token.to_owned(),
+        target: Some(invitations::proto::accept_request::Target::Token(
+            token.to_owned(),
+        )),
         user_id: user_id.to_owned(),
         verified_emails: vec![email.to_owned()],
         user_name: String::new(),
+        ..Default::default()
     }
 }
 
 /// Declines without suppressing the address.
 pub(crate) fn decline_request(token: &str) -> DeclineRequest {
     DeclineRequest {
-        token: token.to_owned(),
+        target: Some(invitations::proto::decline_request::Target::Token(
+            token.to_owned(),
+        )),
         suppress: false,
+        ..Default::default()
     }
 }
 
@@ -122,7 +128,8 @@ pub(crate) fn revoke_request(invitation_id: &str) -> RevokeRequest {
     RevokeRequest {
         organization_id: ACME.to_owned(),
         invitation_id: invitation_id.to_owned(),
-        user_id: String::new(),
+        acting_user_id: String::new(),
+        ..Default::default()
     }
 }
 
@@ -143,7 +150,7 @@ pub(crate) fn bulk_resend_request(invitation_ids: &[impl AsRef<str>]) -> BulkRes
     }
 }
 
-pub(crate) fn bulk_resend_by_filter(filter: ResendFilter) -> BulkResendRequest {
+pub(crate) fn bulk_resend_by_filter(filter: InvitationFilter) -> BulkResendRequest {
     BulkResendRequest {
         organization_id: ACME.to_owned(),
         filter: Some(filter),
@@ -159,7 +166,7 @@ pub(crate) fn bulk_revoke_request(invitation_ids: &[impl AsRef<str>]) -> BulkRev
     }
 }
 
-pub(crate) fn bulk_revoke_by_filter(filter: RevokeFilter) -> BulkRevokeRequest {
+pub(crate) fn bulk_revoke_by_filter(filter: InvitationFilter) -> BulkRevokeRequest {
     BulkRevokeRequest {
         organization_id: ACME.to_owned(),
         filter: Some(filter),
@@ -171,7 +178,8 @@ pub(crate) fn requeue_request(invitation_ids: &[impl AsRef<str>]) -> RequeueMess
     RequeueMessagesRequest {
         organization_id: ACME.to_owned(),
         invitation_ids: owned(invitation_ids),
-        all_dead: false,
+        all: false,
+        ..Default::default()
     }
 }
 
@@ -193,12 +201,14 @@ pub(crate) fn delete_membership_request(user_id: &str) -> DeleteMembershipReques
     DeleteMembershipRequest {
         organization_id: ACME.to_owned(),
         user_id: user_id.to_owned(),
+        ..Default::default()
     }
 }
 
 pub(crate) fn delete_organization_request() -> DeleteOrganizationRequest {
     DeleteOrganizationRequest {
         organization_id: ACME.to_owned(),
+        ..Default::default()
     }
 }
 
@@ -206,6 +216,7 @@ pub(crate) fn delete_organization_request() -> DeleteOrganizationRequest {
 pub(crate) fn upsert_user_request(user_id: &str) -> UpsertUsersRequest {
     UpsertUsersRequest {
         users: vec![user(user_id, "Somebody", &[])],
+        ..Default::default()
     }
 }
 
@@ -217,4 +228,17 @@ pub(crate) fn test_actor() -> Actor {
 fn owned(texts: &[impl AsRef<str>]) -> Vec<String> {
     let texts = texts.iter();
     texts.map(|text| text.as_ref().to_owned()).collect()
+}
+
+/// Addresses to suppress, until a time if there is one.
+pub(crate) fn new_suppressions(
+    emails: Vec<String>,
+    expire_time: Option<prost_types::Timestamp>,
+) -> Vec<invitations::proto::NewSuppression> {
+    let new = |email| invitations::proto::NewSuppression {
+        email,
+        expire_time,
+        ..Default::default()
+    };
+    emails.into_iter().map(new).collect()
 }

@@ -1,13 +1,13 @@
 //! What most tests look at in a response or a refusal.
 
 use invitations::proto::{
-    BulkCreateResponse, BulkCreateResult, CreateOutcome, ErrorReason, Invitation,
+    BulkCreateResponse, CreateOutcome, CreateResult, ErrorReason, Invitation,
 };
 use tonic::Status;
 use tonic_types::StatusExt as _;
 
 /// The invitation that an item created.
-pub(crate) fn created(result: &BulkCreateResult) -> Invitation {
+pub(crate) fn created(result: &CreateResult) -> Invitation {
     assert_eq!(
         result.outcome(),
         CreateOutcome::Created,
@@ -24,7 +24,7 @@ pub(crate) fn created_ids(response: &BulkCreateResponse) -> Vec<String> {
 }
 
 /// Why an item failed.
-pub(crate) fn item_reason(result: &BulkCreateResult) -> ErrorReason {
+pub(crate) fn item_reason(result: &CreateResult) -> ErrorReason {
     assert_eq!(result.outcome(), CreateOutcome::Failed);
     result.error.as_ref().unwrap().reason()
 }

@@ -4,9 +4,8 @@ use std::ops::Range;
 
 use futures::stream;
 use invitations::proto::{
-    BulkCreateStreamHeader as Header, BulkCreateStreamItem as Item,
-    BulkCreateStreamRequest as Message, BulkCreateStreamResponse as Response,
-    BulkCreateStreamResult,
+    BulkCreateStreamHeader as Header, BulkCreateStreamRequest as Message,
+    BulkCreateStreamResponse as Response, CreateResult, NewInvitation as Item,
 };
 use tokio::sync::mpsc;
 use tonic::{Request, Status, Streaming};
@@ -55,7 +54,7 @@ pub(crate) fn stream_items(list: &str, numbers: Range<usize>) -> Vec<Item> {
 pub(crate) fn stream_item(email: &str, number: usize) -> Item {
     Item {
         key: format!("row {number}"),
-        invitation: Some(item(email)),
+        ..item(email)
     }
 }
 
@@ -73,7 +72,7 @@ impl CreateStream {
     ) -> Self {
         let first = Message {
             header: Some(header),
-            items: Vec::new(),
+            invitations: Vec::new(),
         };
         Self::open(client, request, vec![first]).await
     }
@@ -104,7 +103,7 @@ impl CreateStream {
     pub(crate) fn send(&self, items: Vec<Item>) {
         let message = Message {
             header: None,
-            items,
+            invitations: items,
         };
         let _ = self.sender.as_ref().unwrap().send(message);
     }
@@ -143,13 +142,13 @@ impl CreateStream {
 
 impl StreamResponses {
     /// The results of all chunks. Fails unless the stream ended with success and the results are in order.
-    pub(crate) fn results(&self) -> Vec<BulkCreateStreamResult> {
+    pub(crate) fn results(&self) -> Vec<CreateResult> {
         self.end.as_ref().unwrap();
         self.results_so_far()
     }
 
     /// The results that came before the end. Fails unless they are in order.
-    pub(crate) fn results_so_far(&self) -> Vec<BulkCreateStreamResult> {
+    pub(crate) fn results_so_far(&self) -> Vec<CreateResult> {
         let mut results = Vec::new();
         let mut next = None;
         for response in &self.responses[1..] {
@@ -187,7 +186,7 @@ pub(crate) async fn send_all(
 }
 
 /// The id of the invitation of each result, or an empty text.
-pub(crate) fn result_ids(results: &[BulkCreateStreamResult]) -> Vec<String> {
+pub(crate) fn result_ids(results: &[CreateResult]) -> Vec<String> {
     let invitations = results.iter().map(|result| result.invitation.as_ref());
     invitations
         .map(|invitation| invitation.map(|it| it.id.clone()).unwrap_or_default())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use invitations::proto::{Event, WatchRequest, WatchResponse};
+use invitations::proto::{InvitationEvent, WatchRequest, WatchResponse};
 use tokio::time::timeout;
 use tonic::{Status, Streaming};
 
@@ -15,7 +15,7 @@ pub(crate) const EVENT_TIMEOUT: Duration = Duration::from_secs(15);
 /// A watch, with all events that it has returned.
 pub(crate) struct WatchStream {
     stream: Streaming<WatchResponse>,
-    pub(crate) events: Vec<Event>,
+    pub(crate) events: Vec<InvitationEvent>,
     /// Each cursor, with the number of events until then.
     pub(crate) cursors: Vec<(String, usize)>,
 }

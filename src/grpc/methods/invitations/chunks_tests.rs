@@ -5,25 +5,20 @@ use tokio::sync::mpsc;
 use tonic_types::StatusExt as _;
 
 use super::*;
-use crate::proto::NewInvitation;
 
 type Messages = BoxStream<'static, Result<Request, Status>>;
 
 fn item(bytes: usize) -> Item {
-    let invitation = NewInvitation {
+    Item {
         message: "x".repeat(bytes),
         ..Default::default()
-    };
-    Item {
-        key: String::new(),
-        invitation: Some(invitation),
     }
 }
 
 fn message(count: usize) -> Request {
     Request {
         header: None,
-        items: vec![item(1); count],
+        invitations: vec![item(1); count],
     }
 }
 
@@ -96,7 +91,7 @@ async fn chunks_are_cut_by_bytes_and_never_empty() {
         first(0),
         Request {
             header: None,
-            items: items.into_iter().map(item).collect(),
+            invitations: items.into_iter().map(item).collect(),
         },
     ];
     assert_eq!(sizes(all(messages)).await.0, [2, 1, 1, 1]);

@@ -63,7 +63,7 @@ async fn load(running: &ServerProcess, callers: usize, round: usize) -> LoadResu
                 let begin = Instant::now();
                 match client(&channel).bulk_create(batch(number)).await {
                     Ok(answer) => {
-                        assert_eq!(answer.into_inner().created_count, 20);
+                        assert_eq!(answer.into_inner().succeeded_count, 20);
                         results.succeeded += 1;
                     }
                     Err(status) => {

@@ -25,7 +25,7 @@ async fn a_client_that_does_not_read_results_gets_few_chunks_created_and_blocks_
         .max_decoding_message_size(64 << 20);
     let mut items = stream_items("slow", 0..20_000);
     for item in &mut items {
-        item.invitation.as_mut().unwrap().message = "Come and see what we made of it.".to_owned();
+        item.message = "Come and see what we made of it.".to_owned();
     }
     let bytes: usize = items.iter().map(prost::Message::encoded_len).sum();
     assert!(bytes > usize::try_from(CONNECTION_WINDOW_BYTES).unwrap());

@@ -191,6 +191,7 @@ async fn an_organization_renamed_after_a_crash_causes_no_duplicate_email() {
     provider_queue.crash(1).await;
     let request = UpsertOrganizationsRequest {
         organizations: vec![organization(ACME, "Acme Rockets")],
+        ..Default::default()
     };
     let mut directory = provider_queue.queue.directory();
     directory.upsert_organizations(request).await.unwrap();
@@ -247,6 +248,7 @@ async fn an_organization_deleted_after_a_crash_causes_no_duplicate_email_of_anot
 
     let request = DeleteOrganizationRequest {
         organization_id: OTHER.to_owned(),
+        ..Default::default()
     };
     let mut directory = provider_queue.queue.directory();
     directory.delete_organization(request).await.unwrap();

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use invitations::grpc::limits::CHUNK_ITEMS;
-use invitations::proto::{BulkCreateStreamHeader, BulkCreateStreamItem};
+use invitations::proto::{BulkCreateStreamHeader, NewInvitation};
 use tonic::Code;
 use tonic::transport::Channel;
 use tonic_types::StatusExt as _;
@@ -20,11 +20,11 @@ fn client(channel: &Channel) -> InvitationClient {
     deployment::client(channel).max_decoding_message_size(64 << 20)
 }
 
-fn items(numbers: Range<usize>) -> Vec<BulkCreateStreamItem> {
+fn items(numbers: Range<usize>) -> Vec<NewInvitation> {
     let mut items = stream_items("deployment", numbers.clone());
     for (number, item) in numbers.zip(&mut items) {
         let is_mailed = number.is_multiple_of(EMAIL_EVERY);
-        item.invitation.as_mut().unwrap().notify = Some(is_mailed);
+        item.notify = Some(is_mailed);
     }
     items
 }

@@ -105,7 +105,7 @@ async fn call_invitations(
         }
         Action::Revoke => {
             let request = RevokeRequest {
-                user_id: "ada".to_owned(),
+                acting_user_id: "ada".to_owned(),
                 ..revoke_request(&ids[TO_REVOKE])
             };
             client.revoke(request).await.map(drop)
@@ -113,7 +113,7 @@ async fn call_invitations(
         Action::BulkRevoke => {
             let listed = [ids[TO_REVOKE].as_str(), &ids[TO_BULK_REVOKE], CANARY];
             let request = BulkRevokeRequest {
-                user_id: "ada".to_owned(),
+                acting_user_id: "ada".to_owned(),
                 ..bulk_revoke_request(&listed)
             };
             client.bulk_revoke(request).await.map(drop)
@@ -162,17 +162,18 @@ async fn call_suppressions(world: &World, action: Action) -> Result<(), Status> 
     let mut client = world.suppressions();
     if action == Action::AddSuppressions {
         let request = AddSuppressionsRequest {
-            emails,
             organization_id,
-            expire_time: None,
+            suppressions: crate::support::requests::new_suppressions(emails, None),
+            ..Default::default()
         };
-        client.add(request).await.map(drop)
+        client.add_suppressions(request).await.map(drop)
     } else {
         let request = LiftSuppressionsRequest {
             emails,
             organization_id,
+            ..Default::default()
         };
-        client.lift(request).await.map(drop)
+        client.lift_suppressions(request).await.map(drop)
     }
 }
 
@@ -193,7 +194,10 @@ async fn upsert(world: &World, action: Action) -> Result<(), Status> {
                 organization("third", "Canary"),
                 organization("fourth", ""),
             ];
-            let request = UpsertOrganizationsRequest { organizations };
+            let request = UpsertOrganizationsRequest {
+                organizations,
+                ..Default::default()
+            };
             client.upsert_organizations(request).await.map(drop)
         }
         Action::UpsertUsers => {
@@ -201,6 +205,7 @@ async fn upsert(world: &World, action: Action) -> Result<(), Status> {
                 .map(|(id, name)| user(id, name, &[&format!("canary.{id}@example.com")]));
             let request = UpsertUsersRequest {
                 users: users.into(),
+                ..Default::default()
             };
             client.upsert_users(request).await.map(drop)
         }
@@ -211,7 +216,10 @@ async fn upsert(world: &World, action: Action) -> Result<(), Status> {
                 membership(OTHER, "grace", ""),
                 membership(ACME, CANARY, ""),
             ];
-            let request = UpsertMembershipsRequest { memberships };
+            let request = UpsertMembershipsRequest {
+                memberships,
+                ..Default::default()
+            };
             client.upsert_memberships(request).await.map(drop)
         }
         _ => unreachable!("not an upsert"),
@@ -223,17 +231,24 @@ async fn call_directory(world: &World, action: Action) -> Result<(), Status> {
     let organization_id = ACME.to_owned();
     match action {
         Action::SuspendOrganization => {
-            let request = SuspendOrganizationRequest { organization_id };
+            let request = SuspendOrganizationRequest {
+                organization_id,
+                ..Default::default()
+            };
             client.suspend_organization(request).await.map(drop)
         }
         Action::ResumeOrganization => {
-            let request = ResumeOrganizationRequest { organization_id };
+            let request = ResumeOrganizationRequest {
+                organization_id,
+                ..Default::default()
+            };
             client.resume_organization(request).await.map(drop)
         }
         Action::EraseAddress => {
             let request = EraseAddressRequest {
                 email: TO_BULK_REVOKE.to_owned(),
                 suppress: false,
+                ..Default::default()
             };
             client.erase_address(request).await.map(drop)
         }
@@ -244,6 +259,7 @@ async fn call_directory(world: &World, action: Action) -> Result<(), Status> {
         Action::DeleteUser => {
             let request = DeleteUserRequest {
                 user_id: "ada".to_owned(),
+                ..Default::default()
             };
             client.delete_user(request).await.map(drop)
         }

@@ -55,7 +55,7 @@ async fn every_list_refuses_a_page_token_that_the_service_did_not_issue() {
         assert_call_refused(answer, refused.0, refused.1, &token);
         let answer = world.client().list(invitations).await;
         assert_call_refused(answer, refused.0, refused.1, &token);
-        let answer = world.suppressions().list(suppressions).await;
+        let answer = world.suppressions().list_suppressions(suppressions).await;
         assert_call_refused(answer, refused.0, refused.1, &token);
     }
 }

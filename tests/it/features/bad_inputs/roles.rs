@@ -48,7 +48,7 @@ async fn a_role_that_the_organization_does_not_have_is_refused() {
 async fn an_invitation_cannot_grant_the_role_owner() {
     let world = World::start().await;
     let with_owner = Organization {
-        roles: ["owner", "admin", "member"].map(str::to_owned).into(),
+        roles: crate::support::directory::roles_named(&["owner", "admin", "member"]),
         ..organization(ACME, "Acme Engines")
     };
     world.upsert_organization(with_owner).await;

@@ -50,7 +50,7 @@ async fn a_lifetime_outside_of_one_hour_to_one_year_is_refused() {
         let ttl = new_invitation::Expiration::Ttl(Duration { seconds, nanos });
         let rule = ("ttl", ErrorReason::ExpiryOutOfRange);
         assert_items_refused(&world, &[""], rule, |_, _| NewInvitation {
-            expiry: Some(ttl),
+            expiration: Some(ttl),
             ..item_without_email("a@b.co")
         })
         .await;
@@ -59,7 +59,7 @@ async fn a_lifetime_outside_of_one_hour_to_one_year_is_refused() {
         let time = new_invitation::Expiration::ExpireTime(Timestamp { seconds, nanos });
         let rule = ("expire_time", ErrorReason::ExpiryOutOfRange);
         assert_items_refused(&world, &[""], rule, |_, _| NewInvitation {
-            expiry: Some(time),
+            expiration: Some(time),
             ..item_without_email("a@b.co")
         })
         .await;
@@ -84,7 +84,7 @@ async fn a_resend_with_an_invalid_expiry_is_refused() {
     let mut world = World::start().await;
     let (invitation, _) = world.invite_one("a@b.co").await;
     let request = |expiry| ResendRequest {
-        expiry: Some(expiry),
+        expiration: Some(expiry),
         ..resend_request(&invitation.id)
     };
     let ttls = DURATIONS.map(|(seconds, nanos)| {
@@ -116,22 +116,30 @@ async fn a_suppression_must_end_in_the_future_or_never() {
         (i64::MIN, i32::MIN),
     ] {
         let request = AddSuppressionsRequest {
-            emails: vec!["a@b.co".to_owned()],
-            expire_time: Some(Timestamp { seconds, nanos }),
+            suppressions: crate::support::requests::new_suppressions(
+                vec!["a@b.co".to_owned()],
+                Some(Timestamp { seconds, nanos }),
+            ),
             ..Default::default()
         };
-        let answer = world.suppressions().add(request).await;
+        let answer = world.suppressions().add_suppressions(request).await;
         assert_call_refused(answer, Code::InvalidArgument, "FIELD_INVALID", "");
     }
     // The last representable time.
     let request = AddSuppressionsRequest {
-        emails: vec!["a@b.co".to_owned()],
-        expire_time: Some(Timestamp {
-            seconds: 253_402_300_799,
-            nanos: 999_999_999,
-        }),
+        suppressions: crate::support::requests::new_suppressions(
+            vec!["a@b.co".to_owned()],
+            Some(Timestamp {
+                seconds: 253_402_300_799,
+                nanos: 999_999_999,
+            }),
+        ),
         ..Default::default()
     };
-    let answer = world.suppressions().add(request).await.unwrap();
+    let answer = world
+        .suppressions()
+        .add_suppressions(request)
+        .await
+        .unwrap();
     assert_eq!(answer.into_inner().failed_count, 0);
 }

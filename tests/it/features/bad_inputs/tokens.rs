@@ -176,7 +176,7 @@ async fn a_token_of_an_ended_invitation_is_refused_with_its_state() {
         "expired@b.co",
     );
     let mut without_emails = accept_request(&expired_token, "new", "");
-    without_emails.user_emails.clear();
+    without_emails.verified_emails.clear();
     let answer = world.client().accept(without_emails).await;
     assert_call_refused(
         answer,

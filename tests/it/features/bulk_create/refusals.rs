@@ -1,7 +1,7 @@
 //! Items and calls that `BulkCreate` refuses, and the violations that it reports.
 
 use invitations::proto::{
-    BulkCreateRequest, BulkCreateResult, ErrorReason, NewInvitation, Organization, new_invitation,
+    BulkCreateRequest, CreateResult, ErrorReason, NewInvitation, Organization, new_invitation,
 };
 use prost_types::{Duration, Timestamp};
 use tonic::Code;
@@ -24,7 +24,7 @@ fn invalid_item() -> NewInvitation {
         redirect_url: "https://evil.example".to_owned(),
         public_metadata: Some(metadata("x", &long)),
         private_metadata: Some(metadata("x", &long)),
-        expiry: Some(new_invitation::Expiration::ExpireTime(Timestamp {
+        expiration: Some(new_invitation::Expiration::ExpireTime(Timestamp {
             seconds: 0,
             nanos: 0,
         })),
@@ -32,6 +32,7 @@ fn invalid_item() -> NewInvitation {
         message: "https://evil.example".to_owned(),
         accept_policy: 99,
         notify: None,
+        key: String::new(),
         reminder_lead: Some(Duration {
             seconds: 60,
             nanos: 0,
@@ -39,7 +40,7 @@ fn invalid_item() -> NewInvitation {
     }
 }
 
-fn violations(result: &BulkCreateResult) -> Vec<(&str, ErrorReason)> {
+fn violations(result: &CreateResult) -> Vec<(&str, ErrorReason)> {
     let violations = result.error.as_ref().unwrap().violations.iter();
     violations
         .map(|violation| (violation.field.as_str(), violation.reason()))
@@ -143,7 +144,7 @@ async fn an_atomic_call_with_a_failing_item_creates_nothing() {
     request.validate_only = true;
     let response = world.bulk_create(request).await;
     assert_eq!(
-        response.created_count, 50,
+        response.succeeded_count, 50,
         "the refused call left nothing behind"
     );
 }
@@ -152,8 +153,8 @@ async fn an_atomic_call_with_a_failing_item_creates_nothing() {
 async fn an_organization_can_restrict_email_domains_and_roles() {
     let world = World::start().await;
     let restricted = Organization {
-        roles: vec!["viewer".to_owned(), "editor".to_owned()],
-        default_role: "viewer".to_owned(),
+        roles: crate::support::directory::roles_named(&["viewer", "editor"]),
+        default_role: Some("viewer".to_owned()),
         allowed_email_domains: vec!["b.co".to_owned()],
         ..organization(ACME, "Acme Engines")
     };

@@ -2,7 +2,7 @@
 
 use invitations::proto::{
     BulkCreateRequest, BulkCreateResponse, BulkResendRequest, BulkRevokeRequest, DeclineRequest,
-    NewInvitation, OnExisting, RequeueMessagesRequest, ResendFilter, RevokeFilter, new_invitation,
+    InvitationFilter, NewInvitation, OnExisting, RequeueMessagesRequest, new_invitation,
 };
 use invitations::service::{Feedback, FeedbackKind, RecordFeedback};
 use time::Duration;
@@ -47,7 +47,7 @@ fn invitation(random: &mut SeededRandom) -> NewInvitation {
     NewInvitation {
         notify: (random.below(5) == 0).then_some(false),
         reminder_lead: (random.below(2) == 0).then(|| second(86_400 * 2)),
-        expiry: Some(new_invitation::Expiration::Ttl(second(
+        expiration: Some(new_invitation::Expiration::Ttl(second(
             86_400 * i64::try_from(3 + random.below(10)).unwrap(),
         ))),
         ..item(&random.email())
@@ -72,9 +72,9 @@ async fn call_concurrently(world: &World, random: &mut SeededRandom, created: &m
     let (one, other) = (batch(random), batch(random));
     let resend = BulkResendRequest {
         rotate_token: random.below(2) == 0,
-        ..bulk_resend_by_filter(ResendFilter::default())
+        ..bulk_resend_by_filter(InvitationFilter::default())
     };
-    let of_batch = RevokeFilter {
+    let of_batch = InvitationFilter {
         batch_id: random
             .choose(&created.batch_ids)
             .cloned()
@@ -142,7 +142,11 @@ async fn accept_or_decline(world: &World, random: &mut SeededRandom) {
         let _ = world.accept(&token, &user_id, &mail.to).await;
     } else {
         let suppress = random.below(4) == 0;
-        let request = DeclineRequest { token, suppress };
+        let request = DeclineRequest {
+            target: Some(invitations::proto::decline_request::Target::Token(token)),
+            suppress,
+            ..Default::default()
+        };
         let _ = world.client().decline(request).await;
     }
 }
@@ -187,7 +191,7 @@ async fn act(
         }
         9 => {
             let request = RequeueMessagesRequest {
-                all_dead: true,
+                all: true,
                 ..requeue_request(&[""; 0])
             };
             world.mails().requeue_messages(request).await.unwrap();

@@ -109,7 +109,7 @@ async fn one_of_many_concurrent_resends_succeeds() {
                         ..invite_request(&["a@b.co"])
                     };
                     let response = client.bulk_create(request).await;
-                    response.map(|response| response.into_inner().created_count)
+                    response.map(|response| response.into_inner().succeeded_count)
                 }
             }
         }

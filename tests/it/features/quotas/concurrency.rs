@@ -34,7 +34,7 @@ async fn concurrent_callers_reach_the_quotas_of_an_organization_and_never_exceed
         let mut count = 0;
         for response in run_concurrently(calls).await {
             let response = response.unwrap().into_inner();
-            count += response.created_count;
+            count += response.succeeded_count;
             let is_created: Vec<bool> = response
                 .results
                 .iter()
@@ -76,7 +76,7 @@ async fn concurrent_organizations_share_the_quota_of_an_address_and_never_exceed
     for response in run_concurrently(calls).await {
         let response = response.unwrap().into_inner();
         assert_eq!(response.results[20].outcome(), CreateOutcome::Created);
-        count += response.created_count;
+        count += response.succeeded_count;
     }
     assert_eq!(count, 20 * 10 + 16);
     let used: i32 = sqlx::query_scalar("SELECT max(used) FROM address_quotas")

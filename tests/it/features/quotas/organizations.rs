@@ -18,7 +18,7 @@ async fn the_daily_quota_of_an_organization_creates_the_first_items_that_fit() {
     assert_eq!(invite(&world, "a", 4).await, ". . . .");
     let response = world.invite(&emails("b", 3)).await;
     assert_eq!(create_outcomes(&response), ". daily daily");
-    assert_eq!((response.created_count, response.failed_count), (1, 2));
+    assert_eq!((response.succeeded_count, response.failed_count), (1, 2));
     let error = response.results[2].error.clone().unwrap();
     assert_eq!(error.metadata["limit"], "5");
     assert_eq!(

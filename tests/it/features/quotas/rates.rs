@@ -37,10 +37,10 @@ async fn a_caller_above_its_rate_learns_when_to_retry() {
     // Other callers are not limited, and the caller may continue after the delay.
     let mut other = world.client_of("acme-only");
     let response = other.bulk_create(invite_request(&emails("c", 1))).await;
-    assert_eq!(response.unwrap().into_inner().created_count, 1);
+    assert_eq!(response.unwrap().into_inner().succeeded_count, 1);
     world.clock.advance(time::Duration::milliseconds(500));
     let response = world.invite(&emails("b", 50)).await;
-    assert_eq!(response.created_count, 50);
+    assert_eq!(response.succeeded_count, 50);
 }
 
 #[tokio::test]

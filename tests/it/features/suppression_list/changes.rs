@@ -131,8 +131,11 @@ async fn a_manual_suppression_never_shortens_an_existing_one() {
     let complaint = suppression_row("", "a@b.co", Reason::Complaint);
     write_suppressions(&world, &[complaint]).await;
     let request = |days| AddSuppressionsRequest {
-        expire_time: Some(timestamp(START + Duration::days(days))),
-        ..add_request("", &["a@b.co", "c@b.co"])
+        suppressions: crate::support::requests::new_suppressions(
+            vec!["a@b.co".to_owned(), "c@b.co".to_owned()],
+            Some(timestamp(START + Duration::days(days))),
+        ),
+        ..Default::default()
     };
     for (days, expected) in [(2, [Kept, Added]), (1, [Kept, Kept]), (3, [Kept, Updated])] {
         let answer = add_as(&world, "all", request(days)).await.unwrap();
@@ -158,8 +161,11 @@ async fn a_manual_suppression_never_shortens_an_existing_one() {
 async fn a_suppression_with_an_expire_time_ends_at_that_time() {
     let world = World::start().await;
     let request = |end: OffsetDateTime| AddSuppressionsRequest {
-        expire_time: Some(timestamp(end)),
-        ..add_request("", &["a@b.co"])
+        suppressions: crate::support::requests::new_suppressions(
+            vec!["a@b.co".to_owned()],
+            Some(timestamp(end)),
+        ),
+        ..Default::default()
     };
     for past in [START, START - Duration::days(1)] {
         let status = add_as(&world, "all", request(past)).await.err().unwrap();

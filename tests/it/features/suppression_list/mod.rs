@@ -17,9 +17,9 @@ use crate::support::World;
 /// Suppresses addresses for an organization, or for all if the id is empty.
 fn add_request(organization_id: &str, emails: &[impl AsRef<str>]) -> AddSuppressionsRequest {
     AddSuppressionsRequest {
-        emails: owned(emails),
         organization_id: organization_id.to_owned(),
-        expire_time: None,
+        suppressions: crate::support::requests::new_suppressions(owned(emails), None),
+        ..Default::default()
     }
 }
 
@@ -28,6 +28,7 @@ fn lift_request(organization_id: &str, emails: &[impl AsRef<str>]) -> LiftSuppre
     LiftSuppressionsRequest {
         emails: owned(emails),
         organization_id: organization_id.to_owned(),
+        ..Default::default()
     }
 }
 
@@ -55,7 +56,10 @@ async fn add_as(
     caller: &str,
     request: AddSuppressionsRequest,
 ) -> Result<AddSuppressionsResponse, Status> {
-    let answer = world.suppressions_of(caller).add(request).await?;
+    let answer = world
+        .suppressions_of(caller)
+        .add_suppressions(request)
+        .await?;
     Ok(answer.into_inner())
 }
 
@@ -64,7 +68,10 @@ async fn lift_as(
     caller: &str,
     request: LiftSuppressionsRequest,
 ) -> Result<LiftSuppressionsResponse, Status> {
-    let answer = world.suppressions_of(caller).lift(request).await?;
+    let answer = world
+        .suppressions_of(caller)
+        .lift_suppressions(request)
+        .await?;
     Ok(answer.into_inner())
 }
 
@@ -73,7 +80,10 @@ async fn list_as(
     caller: &str,
     request: ListSuppressionsRequest,
 ) -> Result<ListSuppressionsResponse, Status> {
-    let answer = world.suppressions_of(caller).list(request).await?;
+    let answer = world
+        .suppressions_of(caller)
+        .list_suppressions(request)
+        .await?;
     Ok(answer.into_inner())
 }
 

@@ -6,7 +6,7 @@ use invitations::domain::event::{EventCursor, EventPosition};
 use invitations::domain::keyring::Keyring;
 use invitations::domain::page_token;
 use invitations::proto::{
-    BulkRevokeRequest, Event, InvitationEventType, RevokeFilter, WatchRequest,
+    BulkRevokeRequest, InvitationEvent, InvitationEventType, InvitationFilter, WatchRequest,
 };
 use tonic::Code;
 use uuid::Uuid;
@@ -29,7 +29,7 @@ async fn events_arrive_at_once_and_in_order() {
     watch.wait_for_events(3).await;
     world.deliver_all().await;
     watch.wait_for_events(6).await;
-    let types: Vec<_> = watch.events.iter().map(Event::r#type).collect();
+    let types: Vec<_> = watch.events.iter().map(InvitationEvent::r#type).collect();
     assert_eq!(types[..3], [InvitationEventType::Created; 3]);
     assert_eq!(types[3..], [InvitationEventType::Sent; 3]);
     for event in &watch.events {
@@ -179,7 +179,7 @@ async fn the_events_of_a_batch_are_found_among_those_of_a_busy_organization() {
     watch.wait_for_events(2).await;
     let revoke = BulkRevokeRequest {
         organization_id: ACME.to_owned(),
-        filter: Some(RevokeFilter {
+        filter: Some(InvitationFilter {
             batch_id,
             ..Default::default()
         }),

@@ -20,11 +20,12 @@ impl CanaryDeployment {
     pub(super) async fn upsert_directory(&mut self) {
         let organizations = [ACME, OTHER].map(|id| Organization {
             redirect_origins: vec!["https://app.example.com".to_owned()],
-            support_email: "qzsupport@example.com".to_owned(),
+            support_email: Some("qzsupport@example.com".to_owned()),
             ..organization(id, "Qzorgname")
         });
         let request = UpsertOrganizationsRequest {
             organizations: organizations.into(),
+            ..Default::default()
         };
         let response: UpsertOrganizationsResponse = self
             .call("DirectoryService/UpsertOrganizations", request)
@@ -36,7 +37,10 @@ impl CanaryDeployment {
             user("gone", "Qzusername", &["qzlocal9@example.com"]),
             user("bad", invalid_name, &["qzmalformed"]),
         ];
-        let request = UpsertUsersRequest { users };
+        let request = UpsertUsersRequest {
+            users,
+            ..Default::default()
+        };
         let response: UpsertUsersResponse =
             self.call("DirectoryService/UpsertUsers", request).await;
         assert_eq!(response.failed_count, 1);
@@ -47,6 +51,7 @@ impl CanaryDeployment {
         });
         let request = UpsertMembershipsRequest {
             memberships: memberships.into(),
+            ..Default::default()
         };
         let response: UpsertMembershipsResponse = self
             .call("DirectoryService/UpsertMemberships", request)
@@ -59,7 +64,7 @@ impl CanaryDeployment {
         let valid_email = "qzlocal3@qzdomain3.example".to_owned();
         let emails = vec![valid_email.clone(), "qzmalformed".to_owned()];
         let add = AddSuppressionsRequest {
-            emails: emails.clone(),
+            suppressions: crate::support::requests::new_suppressions(emails.clone(), None),
             ..Default::default()
         };
         self.call::<AddSuppressionsResponse>("SuppressionService/AddSuppressions", add)
@@ -94,11 +99,13 @@ impl CanaryDeployment {
             .await;
         let delete = DeleteUserRequest {
             user_id: "gone".to_owned(),
+            ..Default::default()
         };
         self.call::<DeleteUserResponse>("DirectoryService/DeleteUser", delete)
             .await;
         let delete = DeleteOrganizationRequest {
             organization_id: OTHER.to_owned(),
+            ..Default::default()
         };
         self.call::<DeleteOrganizationResponse>("DirectoryService/DeleteOrganization", delete)
             .await;
@@ -111,17 +118,20 @@ impl CanaryDeployment {
             .await;
         let suspend = SuspendOrganizationRequest {
             organization_id: OTHER.to_owned(),
+            ..Default::default()
         };
         self.call::<SuspendOrganizationResponse>("DirectoryService/SuspendOrganization", suspend)
             .await;
         let resume = ResumeOrganizationRequest {
             organization_id: OTHER.to_owned(),
+            ..Default::default()
         };
         self.call::<ResumeOrganizationResponse>("DirectoryService/ResumeOrganization", resume)
             .await;
         let erase = EraseAddressRequest {
             email: "qzlocal7@qzdomain7.example".to_owned(),
             suppress: true,
+            ..Default::default()
         };
         self.call::<EraseAddressResponse>("DirectoryService/EraseAddress", erase)
             .await;

@@ -2,11 +2,11 @@
 
 use invitations::proto::{
     AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkCreateStreamHeader,
-    BulkCreateStreamItem, BulkCreateStreamRequest, BulkCreateStreamResponse, BulkResendResponse,
-    BulkRevokeResponse, DeclineRequest, DeclineResponse, GetBacklogRequest, GetBacklogResponse,
-    GetBatchResponse, GetResponse, ListRequest, ListResponse, NewInvitation, OnExisting,
-    PreviewResponse, ReportBounceRequest, ReportBounceResponse, RequeueMessagesResponse,
-    ResendResponse, RevokeResponse, WatchRequest, WatchResponse,
+    BulkCreateStreamRequest, BulkCreateStreamResponse, BulkResendResponse, BulkRevokeResponse,
+    DeclineRequest, DeclineResponse, GetBacklogRequest, GetBacklogResponse, GetBatchResponse,
+    GetResponse, ListRequest, ListResponse, NewInvitation, OnExisting, PreviewResponse,
+    ReportBounceRequest, ReportBounceResponse, RequeueMessagesResponse, ResendResponse,
+    RevokeResponse, WatchRequest, WatchResponse,
 };
 
 use super::canary_deployment::{CanaryDeployment, canary_item, canary_item_without_email};
@@ -33,7 +33,7 @@ impl CanaryDeployment {
             ..create_request(valid_and_invalid_items())
         };
         let response: BulkCreateResponse = self.call(BULK_CREATE, request.clone()).await;
-        assert_eq!((response.created_count, response.failed_count), (4, 3));
+        assert_eq!((response.succeeded_count, response.failed_count), (4, 3));
         self.repeat(request).await;
         wait_until("the email", async || {
             self.deployment.relay.received_count() == 1
@@ -80,7 +80,10 @@ impl CanaryDeployment {
         let get = get_request(&ids[0]);
         self.call::<GetResponse>("InvitationService/Get", get).await;
         let list = ListRequest {
-            email: "qzlocal1@qzdomain1.example".to_owned(),
+            filter: Some(invitations::proto::InvitationFilter {
+                email: "qzlocal1@qzdomain1.example".to_owned(),
+                ..Default::default()
+            }),
             ..list_request()
         };
         self.call::<ListResponse>("InvitationService/List", list)
@@ -136,9 +139,9 @@ impl CanaryDeployment {
 
     /// Creates invitations by a stream, repeats it, and sends other items under the same `request_id`.
     pub(super) async fn create_by_stream(&mut self) {
-        let item = |number| BulkCreateStreamItem {
+        let item = |number| NewInvitation {
             key: "qzmalformed".to_owned(),
-            invitation: Some(canary_item_without_email(number)),
+            ..canary_item_without_email(number)
         };
         let mut request = BulkCreateStreamRequest {
             header: Some(BulkCreateStreamHeader {
@@ -147,15 +150,15 @@ impl CanaryDeployment {
                 inviter_user_id: "ada".to_owned(),
                 ..Default::default()
             }),
-            items: vec![item(1), item(2)],
+            invitations: vec![item(1), item(2)],
         };
         let method = "InvitationService/BulkCreateStream";
         for _ in 0..2 {
             let response: BulkCreateStreamResponse = self.call(method, request.clone()).await;
             assert_eq!(response.results.len(), 2);
         }
-        request.items.swap(0, 1);
-        request.items[1].key = "qzmalformed".repeat(10);
+        request.invitations.swap(0, 1);
+        request.invitations[1].key = "qzmalformed".repeat(10);
         let refused = self.try_call::<BulkCreateStreamResponse>(method, request);
         assert!(refused.await.is_err());
     }

@@ -142,6 +142,7 @@ impl World {
         let request = EraseAddressRequest {
             email: email.to_owned(),
             suppress,
+            ..Default::default()
         };
         let response = self.directory().erase_address(request).await;
         response.unwrap().into_inner()
@@ -176,11 +177,14 @@ impl World {
     /// Suppresses addresses for one organization, or for all if the id is empty.
     pub(crate) async fn suppress(&self, organization_id: &str, emails: &[&str]) {
         let request = AddSuppressionsRequest {
-            emails: emails.iter().map(|email| (*email).to_owned()).collect(),
             organization_id: organization_id.to_owned(),
-            expire_time: None,
+            suppressions: crate::support::requests::new_suppressions(
+                emails.iter().map(|email| (*email).to_owned()).collect(),
+                None,
+            ),
+            ..Default::default()
         };
-        let response = self.suppressions().add(request).await.unwrap();
+        let response = self.suppressions().add_suppressions(request).await.unwrap();
         assert_eq!(response.into_inner().failed_count, 0);
     }
 
@@ -189,8 +193,13 @@ impl World {
         let request = LiftSuppressionsRequest {
             emails: vec![email.to_owned()],
             organization_id: organization_id.to_owned(),
+            ..Default::default()
         };
-        let response = self.suppressions().lift(request).await.unwrap();
+        let response = self
+            .suppressions()
+            .lift_suppressions(request)
+            .await
+            .unwrap();
         assert_eq!(response.into_inner().failed_count, 0);
     }
 }
