@@ -9,10 +9,12 @@ use crate::commands::accept::{self, AcceptArgs};
 use crate::commands::audit::{self, AuditCommand};
 use crate::commands::batch::{self, BatchArgs};
 use crate::commands::bounce::{self, BounceArgs};
-use crate::commands::directory::{self, DirectoryCommand, apply};
+use crate::commands::directory::{self, DirectoryCommand, apply, delete, read};
 use crate::commands::erase::{self, EraseArgs};
+use crate::commands::list::{self, ListArgs};
 use crate::commands::outbox::{self, OutboxCommand};
 use crate::commands::resend::{self, ResendArgs};
+use crate::commands::revoke::{self, RevokeArgs};
 use crate::commands::send;
 use crate::commands::suppression::{self, SuppressionCommand, changes};
 use crate::commands::watch::{self, WatchArgs};
@@ -54,7 +56,9 @@ enum ClientCommand {
     Send(SendArgs),
     Batch(BatchArgs),
     Watch(WatchArgs),
+    List(ListArgs),
     Resend(ResendArgs),
+    Revoke(RevokeArgs),
     Accept(AcceptArgs),
     Bounce(BounceArgs),
     Health(HealthArgs),
@@ -79,12 +83,17 @@ pub async fn run(line: &CommandLine, out: &mut dyn Write) -> CommandResult {
         ClientCommand::Send(args) => send::run(args, out).await,
         ClientCommand::Batch(args) => batch::run(args, out).await,
         ClientCommand::Watch(args) => watch::run(args, out).await,
+        ClientCommand::List(args) => list::run(args, out).await,
         ClientCommand::Resend(args) => resend::run(args, out).await,
+        ClientCommand::Revoke(args) => revoke::run(args, out).await,
         ClientCommand::Accept(args) => accept::run(args, out).await,
         ClientCommand::Bounce(args) => bounce::run(args, out).await,
         ClientCommand::Health(args) => health::run(args, out).await,
         ClientCommand::Directory(command) => match command {
             DirectoryCommand::Apply(args) => apply::run(args, out).await,
+            DirectoryCommand::Get(command) => read::get(command, out).await,
+            DirectoryCommand::List(command) => read::list(command, out).await,
+            DirectoryCommand::Delete(command) => delete::run(command, out).await,
             DirectoryCommand::Suspend(args) => directory::suspend(args, out).await,
             DirectoryCommand::Resume(args) => directory::resume(args, out).await,
         },
@@ -123,23 +132,37 @@ mod tests {
             "send people.csv --organization acme --token a --token-file b",
             "send people.csv --organization acme --resume --dry-run",
             "send people.csv --organization acme --resume --request-id 0192f0c1-2d3e-7a4b-8c5d-6e7f80910111",
-            "watch",
+            "watch --batch b",
             "watch --organization acme --cursor x --from-start",
+            "watch --type explode",
             "batch --organization acme",
-            "resend --organization acme",
+            "list",
+            "list --organization acme --state explode",
+            "resend --all",
             "resend --organization acme --state accepted",
-            "outbox requeue --organization acme",
-            "outbox requeue --organization acme --all-dead --id x",
+            "resend --organization acme --all --state expired",
+            "revoke --all",
+            "revoke --organization acme --state pending",
+            "revoke --organization acme --all --delivery-state failed",
+            "outbox requeue --organization acme --all --id x",
             "accept --user-id u",
+            "accept --user-id u --invitation-id x",
             "accept --link x",
             "accept --user-id u --link x --token-stdin",
             "health --token x",
             "suppression add",
             "suppression add a@b.co --from file",
-            "suppression lift a@b.co --expires-in 1d",
+            "suppression add a@b.co --expires soon",
+            "suppression add a@b.co --reason bored",
+            "suppression lift a@b.co --expires 1d",
             "suppression list --reason bored",
             "audit list --action explode",
             "audit list --since yesterday",
+            "directory apply",
+            "directory get acme",
+            "directory get membership acme",
+            "directory list memberships",
+            "directory delete user",
             "erase",
             "erase a@b.co c@b.co",
         ] {

@@ -6,10 +6,13 @@ use invitations_command::error::{CommandError, CommandResult, Exit};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use url::{Url, form_urlencoded};
+use uuid::Uuid;
 
 use crate::connection::ConnectionArgs;
+use crate::invitation_json::invitation_to_json;
 use crate::metadata;
 use crate::output::{Table, escaped};
+use crate::proto::accept_request::Target;
 use crate::proto::{AcceptRequest, AcceptResponse};
 
 /// The key of the token in the fragment of a link.
@@ -18,18 +21,20 @@ const FRAGMENT_KEY: &str = "token";
 const QUERY_KEY: &str = "invitation_token";
 
 const AFTER_HELP: &str = "\
-If the user has already accepted, the command shows the existing membership.
+If the user has already accepted, the command shows the existing membership. With --invitation-id instead of a link, one \
+of the user's verified addresses must be the invited one.
 
-Example:
+Examples:
   invitectl accept --link 'https://app.example.com/join#token=inv1_...' \\
-      --user-id u-2 --user-email ada@example.com";
+      --user-id u-2 --user-email ada@example.com
+  invitectl accept --invitation-id 01a204dc-9b39-7001-8c82-6b5f4d3569e3 --user-id u-2";
 
 /// Accept an invitation for a user, and show the membership
 #[derive(Clone, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct AcceptArgs {
     #[command(flatten)]
-    source: TokenSource,
+    source: TargetArgs,
     /// User who accepts
     #[arg(long, value_name = "USER_ID")]
     user_id: String,
@@ -48,7 +53,7 @@ pub(crate) struct AcceptArgs {
 
 #[derive(Clone, clap::Args)]
 #[group(required = true, multiple = false)]
-struct TokenSource {
+struct TargetArgs {
     /// Link in the email
     #[arg(long, value_name = "URL")]
     link: Option<SecretString>,
@@ -58,14 +63,18 @@ struct TokenSource {
     /// Token in the link
     #[arg(long, value_name = "TOKEN")]
     invitation_token: Option<SecretString>,
+    /// Invitation, for a user who sees it in the application
+    #[arg(long, value_name = "ID")]
+    invitation_id: Option<Uuid>,
 }
 
 pub(crate) async fn run(args: &AcceptArgs, out: &mut dyn Write) -> CommandResult {
     let request = AcceptRequest {
-        token: args.source.token()?,
+        target: Some(args.source.target()?),
         user_id: args.user_id.clone(),
-        verified_emails: args.user_emails.clone(),
+        verified_emails: args.verified_emails.clone(),
         user_name: args.user_name.clone().unwrap_or_default(),
+        ..Default::default()
     };
     let connection = args.connection.connect().await?;
     let mut client = connection.invitations();
@@ -79,7 +88,14 @@ pub(crate) async fn run(args: &AcceptArgs, out: &mut dyn Write) -> CommandResult
     Ok(Exit::Done)
 }
 
-impl TokenSource {
+impl TargetArgs {
+    fn target(&self) -> Result<Target, CommandError> {
+        match self.invitation_id {
+            Some(id) => Ok(Target::InvitationId(id.to_string())),
+            None => self.token().map(Target::Token),
+        }
+    }
+
     fn token(&self) -> Result<String, CommandError> {
         if let Some(token) = &self.invitation_token {
             return Ok(token.expose_secret().to_owned());
@@ -128,7 +144,7 @@ fn write_table(response: AcceptResponse, out: &mut dyn Write) -> io::Result<()> 
     let mut facts = vec![
         ("organization", escaped(&organization)),
         ("user", escaped(&membership.user_id)),
-        ("role", escaped(&membership.role)),
+        ("role", escaped(membership.role())),
         ("invited as", escaped(&invitation.email)),
         ("invitation", membership.invitation_id),
     ];
@@ -163,26 +179,14 @@ fn to_json(response: AcceptResponse) -> serde_json::Value {
         "membership": {
             "organization_id": membership.organization_id,
             "user_id": membership.user_id,
-            "role": membership.role,
+            "role": membership.role.as_deref().unwrap_or_default(),
             "public_metadata": membership.public_metadata.map(metadata::to_json),
             "private_metadata": membership.private_metadata.map(metadata::to_json),
             "invitation_id": membership.invitation_id,
             "create_time": membership.create_time.map(|it| it.to_string()),
             "update_time": membership.update_time.map(|it| it.to_string()),
         },
-        "invitation": {
-            "id": invitation.id,
-            "organization_id": invitation.organization_id,
-            "organization_name": invitation.organization_name,
-            "email": invitation.email,
-            "role": invitation.role,
-            "inviter_user_id": invitation.inviter_user_id,
-            "redirect_url": invitation.redirect_url,
-            "batch_id": invitation.batch_id,
-            "create_time": invitation.create_time.map(|it| it.to_string()),
-            "expire_time": invitation.expire_time.map(|it| it.to_string()),
-            "accept_time": invitation.accept_time.map(|it| it.to_string()),
-        },
+        "invitation": invitation_to_json(invitation),
     })
 }
 
@@ -241,7 +245,7 @@ mod tests {
             membership: Some(Membership {
                 organization_id: "acme".to_owned(),
                 user_id: "u-2".to_owned(),
-                role: "member".to_owned(),
+                role: Some("member".to_owned()),
                 public_metadata: Some(metadata::to_struct(metadata).unwrap()),
                 ..Default::default()
             }),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use crate::connection::{ConnectionArgs, read_pages};
 use crate::output::{Table, escaped, reason_name, short_name, time_text};
 use crate::proto::{AuditAction, AuditEvent, ListAuditEventsRequest};
+use crate::time_argument::parse_time;
 
 /// Events that are shown by default. They take one call.
 const LIMIT_DEFAULT: usize = 100;
@@ -84,8 +85,8 @@ pub(crate) async fn run(args: &AuditListArgs, out: &mut dyn Write) -> CommandRes
     };
     let pages = read_pages(args.limit, async |page_size, page_token| {
         (request.page_size, request.page_token) = (page_size, page_token);
-        let call = async || client.list(request.clone()).await;
-        let page = connection.call("List", call).await?;
+        let call = async || client.list_audit_events(request.clone()).await;
+        let page = connection.call("ListAuditEvents", call).await?;
         Ok((page.events, page.next_page_token))
     });
     let (events, has_more) = pages.await?;
@@ -103,11 +104,6 @@ fn parse_action(text: &str) -> Result<AuditAction, String> {
     AuditAction::from_str_name(&format!("{ACTION_PREFIX}{name}"))
         .filter(|action| *action != AuditAction::Unspecified)
         .ok_or_else(|| "not an action; `invitectl audit list --help` lists the actions".to_owned())
-}
-
-fn parse_time(text: &str) -> Result<Timestamp, String> {
-    text.parse()
-        .map_err(|_| "not a time like 2026-11-22T18:48:00Z (RFC 3339)".to_owned())
 }
 
 fn write_events(events: &[AuditEvent], has_more: bool, out: &mut dyn Write) -> io::Result<()> {

@@ -1,9 +1,11 @@
 //! The command `erase`. It asks for a confirmation, because erased data cannot be restored.
 
-use std::io::{self, BufRead, IsTerminal as _, Write};
+use std::io::{self, Write};
 
-use invitations_command::error::{CommandError, CommandResult, Exit};
+use invitations_command::error::{CommandResult, Exit};
 
+use crate::acting_user::ActingUserArgs;
+use crate::confirmation::confirm;
 use crate::connection::ConnectionArgs;
 use crate::output::{Table, escaped};
 use crate::proto::{EraseAddressRequest, EraseAddressResponse};
@@ -17,16 +19,21 @@ An invitation that is created at the same moment may keep the address. Run the c
 are 0, no data was left. See docs/privacy.md for backups and other places.
 
 Exit status:
-  0  no data of the address is left
+  0  no data of the address is left, or it was a dry run
   1  the call failed, or the confirmation was not yes; the command can be repeated and continues where it stopped
   2  the command line is wrong; nothing was sent
 
-Example:
+Examples:
+  invitectl erase ada@example.com --dry-run
   invitectl erase ada@example.com --suppress";
 
 /// Erase all data of an address in all organizations
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = AFTER_HELP)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line"
+)]
 pub(crate) struct EraseArgs {
     /// Address to erase
     #[arg(value_name = "EMAIL")]
@@ -34,6 +41,9 @@ pub(crate) struct EraseArgs {
     /// Also add the address to the suppression list, so that it gets no more invitations
     #[arg(long)]
     suppress: bool,
+    /// Report what would be erased, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Do not ask for a confirmation
     #[arg(long)]
     yes: bool,
@@ -41,45 +51,33 @@ pub(crate) struct EraseArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    acting_user: ActingUserArgs,
+    #[command(flatten)]
     connection: ConnectionArgs,
 }
 
 pub(crate) async fn run(args: &EraseArgs, out: &mut dyn Write) -> CommandResult {
-    if !args.yes {
-        let stdin = io::stdin();
-        if !stdin.is_terminal() {
-            let message = "nothing was sent, because stdin is not a terminal and cannot confirm; use --yes to erase without \
-                           a confirmation";
-            return Err(CommandError::Usage(message.to_owned()));
-        }
-        if !is_confirmed(&args.email, &mut stdin.lock(), &mut io::stderr())? {
-            writeln!(out, "nothing was erased")?;
-            return Ok(Exit::Negative);
-        }
+    let consequence = || {
+        let email = escaped(&args.email);
+        format!("This erases all data of {email} and cannot be undone")
+    };
+    if !args.yes && !args.dry_run && !confirm(&consequence())? {
+        writeln!(out, "nothing was erased")?;
+        return Ok(Exit::Negative);
     }
     let connection = args.connection.connect().await?;
     let mut client = connection.directory();
     let request = EraseAddressRequest {
         email: args.email.clone(),
         suppress: args.suppress,
+        validate_only: args.dry_run,
+        acting_user_id: args.acting_user.id(),
+        ..Default::default()
     };
     let call = async || client.erase_address(request.clone()).await;
     let response = connection.call("EraseAddress", call).await?;
     write_counts(&response, args, out)?;
     Ok(Exit::Done)
-}
-
-/// Asks for a confirmation. Only the whole word "yes" confirms.
-fn is_confirmed(email: &str, input: &mut dyn BufRead, prompt: &mut dyn Write) -> io::Result<bool> {
-    write!(
-        prompt,
-        "This erases all data of {} and cannot be undone. Type yes to continue: ",
-        escaped(email)
-    )?;
-    prompt.flush()?;
-    let mut line = String::new();
-    input.read_line(&mut line)?;
-    Ok(line.trim() == "yes")
 }
 
 fn write_counts(
@@ -105,32 +103,8 @@ fn write_counts(
     ]
     .map(|(name, count)| (name, count.to_string()));
     let suppressed = ("suppressed", suppressed.to_owned());
-    Table::of_facts(facts.into_iter().chain([suppressed])).write(out)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_whole_word_confirms() {
-        for (typed, expected) in [
-            ("yes\n", true),
-            (" yes \r\n", true),
-            ("y\n", false),
-            ("\n", false),
-            ("", false),
-            ("YES\n", false),
-        ] {
-            let mut prompt = Vec::new();
-            let is_confirmed =
-                is_confirmed("a\u{202e}@b.co", &mut typed.as_bytes(), &mut prompt).unwrap();
-            assert_eq!(is_confirmed, expected, "{typed:?}");
-            let prompt = String::from_utf8(prompt).unwrap();
-            assert!(
-                !prompt.contains('\u{202e}') && prompt.ends_with(": "),
-                "{prompt}"
-            );
-        }
+    if args.dry_run {
+        writeln!(out, "dry run: nothing was changed\n")?;
     }
+    Table::of_facts(facts.into_iter().chain([suppressed])).write(out)
 }

@@ -1,20 +1,22 @@
-//! The command `outbox`, which shows the queue of emails and queues dead emails again.
+//! The command `outbox`, which shows the queue of emails and queues failed emails again.
 
 use std::io::Write;
 
-use invitations_command::error::{CommandError, CommandResult, Exit};
-use uuid::Uuid;
+use invitations_command::error::{CommandResult, Exit};
 
-use crate::connection::{CALL_ITEMS_MAX, ConnectionArgs};
+use crate::acting_user::ActingUserArgs;
+use crate::connection::ConnectionArgs;
 use crate::output::Table;
 use crate::proto::{GetBacklogRequest, GetBacklogResponse, MessageCount, RequeueMessagesRequest};
 use crate::report::ItemReport;
+use crate::selection::{SelectedPage, SelectionArgs};
 
 /// If the oldest due email waits longer, emails are not being sent, and an operator has to look.
 const OLDEST_WAITING_SECONDS_MAX: i64 = 300;
 
 const REQUEUE_AFTER_HELP: &str = "\
-The server sends the same messages with their Message-ID, date and link. It can only queue the latest email of an \
+Select invitations with --id, with a filter (--batch, --inviter, --email), or with --all: every failed email of the \
+organization that can be queued again. The server sends the same messages with their Message-ID, date and link. It can only queue the latest email of an \
 invitation that is pending and not expired; for other invitations, invitectl resend creates a new email. Fix the cause \
 first, because an email that is rejected again is given up again.
 
@@ -25,7 +27,7 @@ Exit status:
   3  some emails could not be queued again
 
 Example:
-  invitectl outbox requeue --organization acme --all-dead";
+  invitectl outbox requeue --organization acme --all";
 
 const BACKLOG_AFTER_HELP: &str = "\
 Exit status:
@@ -47,48 +49,51 @@ pub(crate) enum OutboxCommand {
 }
 
 #[derive(Debug, Clone, clap::Args)]
-#[command(group(clap::ArgGroup::new("which").required(true).args(["ids", "all_dead"])))]
 pub(crate) struct OutboxRequeueArgs {
     /// Organization of the invitations
     #[arg(long, value_name = "ID")]
     organization: String,
-    /// Invitation whose email is queued again; can be repeated
-    #[arg(long = "id", value_name = "ID")]
-    ids: Vec<Uuid>,
-    /// Queue every dead email of the organization again
+    #[command(flatten)]
+    selection: SelectionArgs,
+    /// Report what would happen, and change nothing
     #[arg(long)]
-    all_dead: bool,
+    dry_run: bool,
+    #[command(flatten)]
+    acting_user: ActingUserArgs,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
 
 pub(crate) async fn requeue(args: &OutboxRequeueArgs, out: &mut dyn Write) -> CommandResult {
+    let first_page = args.selection.first_page(&[], &[])?;
     let connection = args.connection.connect().await?;
     let mut client = connection.mails();
     let mut report = ItemReport::default();
-    // Returns whether another call may find more emails.
-    let mut requeue = async |ids: &[Uuid]| {
+    let requeue = async |page: SelectedPage| {
         let request = RequeueMessagesRequest {
             organization_id: args.organization.clone(),
-            invitation_ids: ids.iter().map(Uuid::to_string).collect(),
-            all_dead: args.all_dead,
+            invitation_ids: page.invitation_ids,
+            all: page.all,
+            filter: page.filter,
+            validate_only: args.dry_run,
+            page_token: page.page_token,
+            acting_user_id: args.acting_user.id(),
+            ..Default::default()
         };
         let call = async || client.requeue_messages(request.clone()).await;
-        let response = connection.call("Requeue", call).await?;
+        let response = connection.call("RequeueMessages", call).await?;
         for result in response.results {
             report.add(result.invitation_id, result.error);
         }
-        // A call that queued no email would find the same emails again.
-        Ok::<_, CommandError>(response.has_more && response.requeued_count > 0)
+        Ok(response.next_page_token)
     };
-    if args.all_dead {
-        while requeue(&[]).await? {}
+    args.selection.for_each_page(first_page, requeue).await?;
+    let verb = if args.dry_run {
+        "would requeue"
     } else {
-        for ids in args.ids.chunks(CALL_ITEMS_MAX) {
-            requeue(ids).await?;
-        }
-    }
-    report.write("requeued", out)?;
+        "requeued"
+    };
+    report.write(verb, out)?;
     Ok(report.exit())
 }
 
@@ -112,7 +117,7 @@ fn write_backlog(backlog: &GetBacklogResponse, out: &mut dyn Write) -> CommandRe
         ("queued", count(&backlog.queued)),
         ("due now", count(&backlog.due)),
         ("sending", count(&backlog.sending)),
-        ("dead", count(&backlog.dead)),
+        ("failed", count(&backlog.failed)),
         ("oldest waiting", oldest_text),
     ];
     Table::of_facts(facts).write(out)?;
@@ -130,7 +135,7 @@ mod tests {
             queued: count(10_000, true),
             due: count(7, false),
             sending: count(0, false),
-            dead: count(0, false),
+            failed: count(0, false),
             oldest_waiting: oldest.map(|seconds| prost_types::Duration { seconds, nanos: 0 }),
         };
         for (oldest, expected, exit) in [

@@ -11,7 +11,7 @@ use crate::connection::{
     with_retries,
 };
 use crate::list::{Invitee, ListEntry, ListError};
-use crate::proto::{BulkCreateRequest, BulkCreateStreamHeader};
+use crate::proto::{BulkCreateRequest, BulkCreateStreamHeader, InvitationView};
 use crate::report::{ReportOptions, match_response, with_line_numbers};
 use crate::send::list_source::{scan_list, start_reading};
 use crate::send::send_args::SendArgs;
@@ -56,6 +56,7 @@ async fn send_atomic(args: &SendArgs) -> Result<(Connection, SentList), CommandE
         atomic: true,
         validate_only: args.dry_run,
         return_link: false,
+        view: InvitationView::Basic.into(),
     };
     let mut client = connection.invitations();
     let call = async || client.bulk_create(request.clone()).await;
@@ -137,6 +138,7 @@ async fn send_stream(args: &SendArgs) -> Result<(Connection, SentList), CommandE
             validate_only: args.dry_run,
             return_link: false,
             first_index: 0,
+            view: InvitationView::Basic.into(),
         },
         source,
         answer_timeout: args.connection.server.timeout(),

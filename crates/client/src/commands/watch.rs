@@ -16,8 +16,9 @@ use tonic::{Status, Streaming};
 use crate::connection::{
     Connection, ConnectionArgs, InvitationClient, RetryCounter, without_deadline,
 };
+use crate::enum_parser::{ArgumentText, enum_parser};
 use crate::output::{OutputFormat, escaped, replace_file, short_name, time_text};
-use crate::proto::{Event, InvitationEventType, WatchRequest, WatchResponse};
+use crate::proto::{InvitationEvent, InvitationEventType, WatchRequest, WatchResponse};
 
 /// Longest time between two responses. The server sends a response at least every 30 seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(90);
@@ -26,8 +27,10 @@ const IDS_MAX: usize = 10_000;
 const METHOD: &str = "Watch";
 
 const AFTER_HELP: &str = "\
-A line has the time, the type of the event, the invitation and its batch. With --format json, a line is an object with \
-these and more values. Among them is a cursor: with --cursor, a later command continues after that event.
+A line has the time, the type of the event, the invitation and its batch; without --organization also the organization. \
+With --format json, a line is an object with \
+these and more values. Among them is a cursor: with --cursor, a later command continues after that event. A cursor \
+belongs to the organization, the batch and the types.
 
 A broken stream is opened again automatically. With --cursor-file, a later command continues where this one ended. The \
 last events may then be printed again, with the same id.
@@ -39,18 +42,22 @@ Exit status:
 
 Examples:
   invitectl watch --organization acme
+  invitectl watch --type bounced --type failed
   invitectl watch --organization acme --from-start --format json --cursor-file acme.cursor | consumer";
 
 /// Print the events of invitations as they happen
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct WatchArgs {
-    /// Organization of the invitations
+    /// Organization of the invitations [default: all that the caller may see]
     #[arg(long, value_name = "ID")]
-    organization: String,
+    organization: Option<String>,
     /// Only events of this batch
-    #[arg(long, value_name = "BATCH_ID")]
+    #[arg(long, value_name = "BATCH_ID", requires = "organization")]
     batch: Option<String>,
+    /// Only events of this type; can be repeated
+    #[arg(long = "type", value_name = "TYPE", value_parser = enum_parser(type_text))]
+    types: Vec<InvitationEventType>,
     /// Start with the oldest event that the server has [default: with new events]
     #[arg(long)]
     from_start: bool,
@@ -65,6 +72,27 @@ pub(crate) struct WatchArgs {
     format: OutputFormat,
     #[command(flatten)]
     connection: ConnectionArgs,
+}
+
+fn type_text(event_type: InvitationEventType) -> ArgumentText {
+    Some(match event_type {
+        InvitationEventType::Created => ("created", "The invitation was created"),
+        InvitationEventType::Sent => ("sent", "A mail server accepted its email"),
+        InvitationEventType::Deferred => ("deferred", "The first attempt to send it failed"),
+        InvitationEventType::Bounced => ("bounced", "Its email was returned"),
+        InvitationEventType::Complained => ("complained", "Its email was reported as spam"),
+        InvitationEventType::Failed => ("failed", "The server gave up on its email"),
+        InvitationEventType::Suppressed => ("suppressed", "The address gets no emails"),
+        InvitationEventType::Canceled => ("canceled", "Its email was not needed any more"),
+        InvitationEventType::Accepted => ("accepted", "The person is a member now"),
+        InvitationEventType::Declined => ("declined", "The person declined"),
+        InvitationEventType::Revoked => ("revoked", "It was revoked"),
+        InvitationEventType::Expired => ("expired", "It expired"),
+        InvitationEventType::Resent => ("resent", "Its email is sent again on request"),
+        InvitationEventType::Reminded => ("reminded", "A reminder was queued"),
+        InvitationEventType::Requeued => ("requeued", "Its failed email was queued again"),
+        InvitationEventType::Unspecified => return None,
+    })
 }
 
 pub(crate) async fn run(args: &WatchArgs, out: &mut dyn Write) -> CommandResult {
@@ -132,10 +160,11 @@ impl EventWatcher<'_> {
                 stream
             } else {
                 let request = without_deadline(WatchRequest {
-                    organization_id: self.args.organization.clone(),
+                    organization_id: self.args.organization.clone().unwrap_or_default(),
                     batch_id: self.args.batch.clone().unwrap_or_default(),
                     cursor: self.cursor.clone(),
                     from_now: !self.args.from_start,
+                    types: self.args.types.iter().map(|it| (*it).into()).collect(),
                 });
                 stream.insert(self.client.watch(request).await?.into_inner())
             };
@@ -161,7 +190,7 @@ impl EventWatcher<'_> {
                 &self.cursor
             };
             let line = match self.args.format {
-                OutputFormat::Text => text_line(event),
+                OutputFormat::Text => text_line(event, self.args.organization.is_none()),
                 OutputFormat::Json => json_line(event, cursor),
             };
             writeln!(self.out, "{line}")?;
@@ -231,17 +260,22 @@ impl CursorFile {
     }
 }
 
-fn text_line(event: &Event) -> String {
-    format!(
+fn text_line(event: &InvitationEvent, shows_organization: bool) -> String {
+    let mut line = format!(
         "{} {:<10} {} {}",
         time_text(event.event_time),
         type_name(event).to_ascii_lowercase(),
         escaped(&event.invitation_id),
         escaped(&event.batch_id)
-    )
+    );
+    if shows_organization {
+        line.push(' ');
+        line.push_str(&escaped(&event.organization_id));
+    }
+    line
 }
 
-fn json_line(event: &Event, cursor: &str) -> String {
+fn json_line(event: &InvitationEvent, cursor: &str) -> String {
     json!({
         "id": event.id,
         "type": type_name(event),
@@ -255,7 +289,7 @@ fn json_line(event: &Event, cursor: &str) -> String {
 }
 
 /// A type that this version does not know becomes `TYPE_` and its number.
-fn type_name(event: &Event) -> String {
+fn type_name(event: &InvitationEvent) -> String {
     InvitationEventType::try_from(event.r#type).map_or_else(
         |_| format!("TYPE_{}", event.r#type),
         |known| short_name(known.as_str_name(), "INVITATION_EVENT_TYPE_"),

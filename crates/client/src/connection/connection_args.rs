@@ -127,7 +127,7 @@ impl Interceptor for Credentials {
 
 /// Largest request. The server has the same limit.
 const SEND_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Largest response. It is larger than a request, because results repeat the items of the request.
+/// Largest response. It is larger than a request, because the view FULL repeats the items of the request.
 const RECEIVE_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 pub(crate) type AuthenticatedChannel = InterceptedService<Channel, Credentials>;

@@ -232,7 +232,7 @@ fn column_names(header: &[&str]) -> Result<Vec<&'static str>, Vec<String>> {
 }
 
 /// The separator that the header line has most often. No name of a column needs quotes, so quotes are ignored.
-fn delimiter_of(text: &[u8]) -> u8 {
+pub(crate) fn delimiter_of(text: &[u8]) -> u8 {
     let header = text
         .split(|byte| matches!(byte, b'\r' | b'\n'))
         .find(|line| !line.is_empty())
@@ -287,11 +287,12 @@ mod tests {
             seconds: 7 * 24 * 3600,
             nanos: 0,
         };
-        assert!(first.item.expiry == Some(Expiry::Ttl(week)));
+        assert!(first.item.expiration == Some(Expiration::Ttl(week)));
         assert!(
             second.item
                 == NewInvitation {
                     email: "c@d.co".to_owned(),
+                    key: "4".to_owned(),
                     ..Default::default()
                 }
         );
@@ -325,7 +326,7 @@ mod tests {
             seconds: 1_798_859_045,
             nanos: 0,
         };
-        assert!(item.expiry == Some(Expiry::ExpireTime(time)));
+        assert!(item.expiration == Some(Expiration::ExpireTime(time)));
         assert_eq!(item.notify, Some(false));
         assert_eq!(item.public_metadata.as_ref().unwrap().fields.len(), 1);
         let found = problems(
@@ -377,8 +378,8 @@ mod tests {
         let seen: Vec<_> = invitees
             .iter()
             .map(|invitee| {
-                let ttl = match invitee.item.expiry {
-                    Some(Expiry::Ttl(ttl)) => ttl.seconds,
+                let ttl = match invitee.item.expiration {
+                    Some(Expiration::Ttl(ttl)) => ttl.seconds,
                     _ => 0,
                 };
                 (

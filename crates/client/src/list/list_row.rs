@@ -119,13 +119,13 @@ pub(crate) struct RowValues {
 
 impl RowValues {
     pub(crate) fn into_invitee(self, line: u64, defaults: &RowDefaults) -> Result<Invitee, String> {
-        let expiry = match (&self.ttl, &self.expire_time) {
+        let expiration = match (&self.ttl, &self.expire_time) {
             (Some(_), Some(_)) => {
                 return Err("ttl and expire_time must not both be given".to_owned());
             }
-            (None, Some(time)) => Some(Expiry::ExpireTime(parse_time(time)?)),
-            (Some(ttl), None) => Some(to_expiry(parse_ttl(ttl)?)?),
-            (None, None) => defaults.ttl.map(|ttl| to_expiry(*ttl)).transpose()?,
+            (None, Some(time)) => Some(Expiration::ExpireTime(parse_time(time)?)),
+            (Some(ttl), None) => Some(to_expiration(parse_ttl(ttl)?)?),
+            (None, None) => defaults.ttl.map(|ttl| to_expiration(*ttl)).transpose()?,
         };
         let or = |value: Option<String>, default: &Option<String>| {
             value.or_else(|| default.clone()).unwrap_or_default()
@@ -140,7 +140,8 @@ impl RowValues {
             notify: self.notify,
             public_metadata: to_struct("public_metadata", self.public_metadata)?,
             private_metadata: to_struct("private_metadata", self.private_metadata)?,
-            expiry,
+            expiration,
+            key: line.to_string(),
             ..Default::default()
         };
         Ok(Invitee { line, item })
@@ -152,9 +153,9 @@ fn parse_ttl(text: &str) -> Result<Duration, String> {
         .map_err(|error| format!("ttl {text:?} is not a duration like 7d or 12h: {error}"))
 }
 
-fn to_expiry(ttl: Duration) -> Result<Expiry, String> {
+fn to_expiration(ttl: Duration) -> Result<Expiration, String> {
     let ttl = prost_types::Duration::try_from(ttl).map_err(|_| "the ttl is too long".to_owned())?;
-    Ok(Expiry::Ttl(ttl))
+    Ok(Expiration::Ttl(ttl))
 }
 
 fn parse_time(text: &str) -> Result<Timestamp, String> {

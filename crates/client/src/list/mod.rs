@@ -10,6 +10,7 @@ mod list_row;
 mod ndjson_rows;
 mod utf8;
 
+pub(crate) use csv_rows::delimiter_of;
 #[cfg(test)]
 pub(crate) use list_reader::tests::read_csv;
 pub(crate) use list_reader::{ListFormat, ListReader};

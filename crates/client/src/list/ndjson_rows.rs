@@ -125,7 +125,7 @@ mod tests {
             seconds: 7 * 24 * 3600,
             nanos: 0,
         };
-        assert!(first.item.expiry == Some(Expiry::Ttl(week)));
+        assert!(first.item.expiration == Some(Expiration::Ttl(week)));
         assert_eq!(second.item.email, " c@d.co\t");
     }
 

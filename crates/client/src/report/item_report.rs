@@ -1,4 +1,4 @@
-//! The report of commands that select invitations: how many succeeded, and which were refused and why.
+//! The report of commands that change several items: how many succeeded, and which were refused and why.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -11,15 +11,17 @@ use crate::proto::ItemError;
 #[derive(Default)]
 pub(crate) struct ItemReport {
     pub(crate) succeeded: usize,
-    /// The ids of invitations, and why they were refused.
+    /// Items that were already as requested.
+    pub(crate) unchanged: usize,
+    /// Ids, and why the items were refused.
     refused: Vec<(String, ItemError)>,
 }
 
 impl ItemReport {
-    pub(crate) fn add(&mut self, invitation_id: String, error: Option<ItemError>) {
+    pub(crate) fn add(&mut self, id: String, error: Option<ItemError>) {
         match error {
             None => self.succeeded += 1,
-            Some(error) => self.refused.push((invitation_id, error)),
+            Some(error) => self.refused.push((id, error)),
         }
     }
 
@@ -30,11 +32,11 @@ impl ItemReport {
     /// Writes what was refused, and a last line with all counts for scripts; `verb` is for example "resent".
     pub(crate) fn write(&self, verb: &str, out: &mut dyn Write) -> io::Result<()> {
         let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
-        let mut table = Table::new(["Invitation", "Reason", "Explanation"], &[]);
-        for (invitation_id, error) in &self.refused {
+        let mut table = Table::new(["Id", "Reason", "Explanation"], &[]);
+        for (id, error) in &self.refused {
             let reason = reason_name(error.reason);
             *reasons.entry(reason.clone()).or_default() += 1;
-            table.add_row([escaped(invitation_id), reason, escaped(&error.message)]);
+            table.add_row([escaped(id), reason, escaped(&error.message)]);
         }
         if !table.is_empty() {
             table.never_wrap(0);
@@ -46,10 +48,14 @@ impl ItemReport {
         let reasons = reasons.map(|(reason, count)| format!(", {count} {reason}"));
         let reasons: String = reasons.collect();
         let (succeeded, refused) = (self.succeeded, self.refused.len());
-        let total = succeeded + refused;
+        let total = succeeded + self.unchanged + refused;
+        let unchanged = match self.unchanged {
+            0 => String::new(),
+            count => format!("{count} unchanged, "),
+        };
         writeln!(
             out,
-            "{verb} {succeeded} of {total}: {refused} refused{reasons}"
+            "{verb} {succeeded} of {total}: {unchanged}{refused} refused{reasons}"
         )
     }
 }
@@ -66,7 +72,7 @@ mod tests {
         report.add(
             "b".to_owned(),
             Some(ItemError {
-                reason: ErrorReason::Revoked.into(),
+                reason: ErrorReason::InvitationRevoked.into(),
                 message: "the invitation was revoked".to_owned(),
                 ..Default::default()
             }),
@@ -76,7 +82,7 @@ mod tests {
         let out = String::from_utf8(out).unwrap();
         assert!(out.contains("the invitation was revoked"), "{out}");
         assert!(
-            out.ends_with("\n\nresent 1 of 2: 1 refused, 1 REVOKED\n"),
+            out.ends_with("\n\nresent 1 of 2: 1 refused, 1 INVITATION_REVOKED\n"),
             "{out}"
         );
         assert_eq!((report.succeeded, report.exit()), (1, Exit::Partial));

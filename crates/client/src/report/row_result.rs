@@ -4,10 +4,12 @@
 
 use std::fmt::Write as _;
 
+use uuid::Uuid;
+
 use crate::list::Invitee;
 use crate::output::reason_name;
 use crate::proto::{
-    BulkCreateResponse, BulkCreateResult, CreateOutcome, DeliveryState, ErrorReason, Invitation,
+    BulkCreateResponse, CreateOutcome, CreateResult, DeliveryState, ErrorReason, Invitation,
     ItemError,
 };
 
@@ -20,7 +22,7 @@ pub(crate) struct RowResult {
     pub(crate) outcome: RowOutcome,
     /// Empty if there is no invitation.
     pub(crate) invitation_id: String,
-    /// The batch that created the invitation. It may be an earlier one.
+    /// The batch of this list, if it created the invitation. Otherwise empty.
     pub(crate) batch_id: String,
     /// `None` if this call sends no email for the row.
     pub(crate) delivery: Option<RowDelivery>,
@@ -74,10 +76,11 @@ impl RowDelivery {
 }
 
 impl RowResult {
-    /// The result of the server for a row; `line_of` returns the line of the item with an index.
+    /// The result of the server for a row; `line_of` returns the line of the item with an index. The view BASIC of a
+    /// result has no delivery, so an email is queued if the server was asked to send one.
     pub(crate) fn new(
         invitee: &Invitee,
-        result: BulkCreateResult,
+        result: CreateResult,
         batch_id: &str,
         line_of: impl Fn(i64) -> Option<u64>,
     ) -> Self {
@@ -91,27 +94,31 @@ impl RowResult {
             CreateOutcome::Failed | CreateOutcome::Unspecified => {
                 let error = result.error.unwrap_or_default();
                 let mut message = message_of(&error, line_of);
-                let is_of_this_list = !batch_id.is_empty() && invitation.batch_id == batch_id;
-                if is_of_this_list && error.reason() == ErrorReason::AlreadyInvited {
-                    message.push_str(" (by an earlier row of this list)");
+                let is_invited = error.reason() == ErrorReason::AlreadyInvited;
+                if is_invited && is_newer(&invitation, batch_id) {
+                    message.push_str(" (probably by an earlier row of this list)");
                 }
                 let reason = reason_name(error.reason);
                 RowOutcome::Refused { reason, message }
             }
         };
-        let has_email = matches!(
-            outcome,
-            RowOutcome::Created | RowOutcome::Resent | RowOutcome::Replaced
-        );
+        let is_new = matches!(outcome, RowOutcome::Created | RowOutcome::Replaced);
+        let has_email = match outcome {
+            RowOutcome::Resent => true,
+            _ => is_new && invitee.item.notify != Some(false),
+        };
         Self {
             line: invitee.line,
             email: invitee.item.email.clone(),
             outcome,
-            delivery: RowDelivery::of(&invitation).filter(|_| has_email),
-            batch_id: if invitation.batch_id.is_empty() {
+            delivery: has_email.then(|| RowDelivery {
+                state: DeliveryState::Queued,
+                last_error: String::new(),
+            }),
+            batch_id: if is_new {
                 batch_id.to_owned()
             } else {
-                invitation.batch_id
+                String::new()
             },
             invitation_id: invitation.id,
         }
@@ -127,6 +134,19 @@ impl RowResult {
             delivery: None,
         }
     }
+}
+
+/// Whether an invitation was created after a batch began. The id of a batch is a UUIDv7, which contains its time.
+fn is_newer(invitation: &Invitation, batch_id: &str) -> bool {
+    let begun = Uuid::try_parse(batch_id)
+        .ok()
+        .and_then(|id| id.get_timestamp());
+    let created = invitation.create_time.as_ref();
+    begun.zip(created).is_some_and(|(begun, created)| {
+        let (seconds, nanos) = begun.to_unix();
+        let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+        (seconds, i64::from(nanos)) <= (created.seconds, i64::from(created.nanos))
+    })
 }
 
 /// Adds the line of the file to each line that starts with a field of an item, such as `invitations[3].email`.
@@ -194,8 +214,8 @@ mod tests {
         Some(chunk().get(usize::try_from(index).ok()?)?.line)
     }
 
-    fn response(indexes: &[i32]) -> BulkCreateResponse {
-        let result = |index: &i32| BulkCreateResult {
+    fn response(indexes: &[i64]) -> BulkCreateResponse {
+        let result = |index: &i64| CreateResult {
             index: *index,
             outcome: CreateOutcome::Created.into(),
             ..Default::default()
@@ -209,7 +229,7 @@ mod tests {
 
     #[test]
     fn results_can_have_any_order() {
-        let lines = |indexes: &[i32]| {
+        let lines = |indexes: &[i64]| {
             let rows = match_response(&chunk(), response(indexes)).ok()?;
             Some(rows.iter().map(|row| row.line).collect::<Vec<_>>())
         };
@@ -224,13 +244,49 @@ mod tests {
     fn a_row_has_the_batch_that_created_its_invitation() {
         let mut response = response(&[0, 1]);
         response.results[1].set_outcome(CreateOutcome::Resent);
-        response.results[1].invitation = Some(Invitation {
-            batch_id: "old".to_owned(),
-            ..Default::default()
-        });
         let rows = match_response(&chunk(), response).unwrap_or_default();
         let batches: Vec<_> = rows.iter().map(|row| row.batch_id.as_str()).collect();
-        assert_eq!(batches, ["new", "old"]);
+        assert_eq!(batches, ["new", ""]);
+    }
+
+    #[test]
+    fn an_email_is_queued_unless_the_row_asks_for_none() {
+        let file = b"email,notify\na@b.co,\nb@b.co,false\nc@b.co,false\nd@b.co,\n";
+        let invitees = read_csv(file, &RowDefaults::default()).unwrap_or_default();
+        let mut response = response(&[0, 1, 2, 3]);
+        response.results[2].set_outcome(CreateOutcome::Resent);
+        response.results[3].set_outcome(CreateOutcome::Existing);
+        let rows = match_response(&invitees, response).unwrap_or_default();
+        let queued: Vec<_> = rows.iter().map(|row| row.delivery.is_some()).collect();
+        assert_eq!(queued, [true, false, true, false]);
+    }
+
+    #[test]
+    fn an_invitation_of_an_earlier_row_is_named() {
+        // The id has the time 2027-01-31T12:00:00.000Z.
+        let batch_id = "01a36b9d-ca00-7001-8c82-6b5f4d3569e3";
+        let message = |create_time: &str| {
+            let result = CreateResult {
+                outcome: CreateOutcome::Failed.into(),
+                invitation: Some(Invitation {
+                    create_time: create_time.parse().ok(),
+                    ..Default::default()
+                }),
+                error: Some(ItemError {
+                    reason: ErrorReason::AlreadyInvited.into(),
+                    ..Default::default()
+                }),
+                ..Default::default()
+            };
+            match RowResult::new(&chunk()[0], result, batch_id, line_of).outcome {
+                RowOutcome::Refused { message, .. } => message,
+                _ => String::new(),
+            }
+        };
+        let remark = " (probably by an earlier row of this list)";
+        assert_eq!(message("2027-01-31T12:00:00.001Z"), remark);
+        assert_eq!(message("2027-01-31T12:00:00Z"), remark);
+        assert_eq!(message("2027-01-31T11:59:59.999Z"), "");
     }
 
     #[test]

@@ -1,24 +1,25 @@
 //! Tracks the emails of a list: counted with `GetBatch` once a second, and looked up one by one where they are few.
 //!
-//! An invitation that existed before and is sent again belongs to another batch. Such invitations are listed.
+//! An invitation that existed before and is sent again may belong to another batch. Such invitations are read by their ids.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use tonic::Status;
 
 use crate::connection::{InvitationClient, PAGE_SIZE_MAX, RETRIES_MAX, is_retryable, summary};
-use crate::proto::{Batch, DeliveryState, GetBatchRequest, Invitation, ListRequest};
+use crate::proto::{
+    Batch, BulkGetRequest, DeliveryState, GetBatchRequest, Invitation, InvitationFilter,
+    InvitationView, ListRequest,
+};
 use crate::report::{DeliveryCounts, RowDelivery, RowOutcome, RowResult};
 use crate::send::progress::Progress;
 
 pub(crate) const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Emails that are looked up one by one. For a longer list these are only those that were not simply sent.
 const KNOWN_MAX: usize = 10_000;
-/// Emails of other batches that are tracked.
+/// Emails that were sent again and are tracked.
 const RESENT_MAX: usize = 10_000;
-/// Pages of other batches that one update reads. There may be any number of these batches, and of any size.
-const PAGES_PER_UPDATE_MAX: usize = 100;
 const EXCEPTIONS: [DeliveryState; 5] = [
     DeliveryState::Failed,
     DeliveryState::Bounced,
@@ -33,17 +34,10 @@ pub(crate) struct DeliveryTracker {
     batch_id: String,
     /// The emails of the batch, as last counted.
     counts: DeliveryCounts,
-    /// The emails of other batches, by the id of the invitation.
-    resent: HashMap<String, ResentEmail>,
-    /// Emails of other batches that are not tracked, because there are too many.
+    /// The emails of invitations that were sent again, by the id of the invitation.
+    resent: HashMap<String, RowDelivery>,
+    /// Emails that were sent again and are not tracked, because there are too many.
     resent_omitted: u64,
-    /// Pages of other batches that are still to be read in the current round.
-    unread: Vec<ListRequest>,
-}
-
-struct ResentEmail {
-    batch_id: String,
-    delivery: RowDelivery,
 }
 
 #[derive(Default)]
@@ -75,9 +69,9 @@ impl DeliveryTracker {
         batch_id.clone_into(&mut self.batch_id);
     }
 
-    /// Tracks the email of a row if it belongs to another batch.
+    /// Tracks the email of a row if it may belong to another batch.
     pub(crate) fn add(&mut self, row: &RowResult) {
-        let is_resent = matches!(row.outcome, RowOutcome::Resent) && row.batch_id != self.batch_id;
+        let is_resent = matches!(row.outcome, RowOutcome::Resent);
         let Some(delivery) = row.delivery.clone().filter(|_| is_resent) else {
             return;
         };
@@ -85,15 +79,13 @@ impl DeliveryTracker {
             self.resent_omitted += 1;
             return;
         }
-        let batch_id = row.batch_id.clone();
-        let email = ResentEmail { batch_id, delivery };
-        self.resent.insert(row.invitation_id.clone(), email);
+        self.resent.insert(row.invitation_id.clone(), delivery);
     }
 
     pub(crate) fn counts(&self) -> DeliveryCounts {
         let mut counts = self.counts;
-        for resent in self.resent.values() {
-            counts.add(resent.delivery.state, 1);
+        for delivery in self.resent.values() {
+            counts.add(delivery.state, 1);
         }
         counts
     }
@@ -149,44 +141,50 @@ impl DeliveryTracker {
             let batch = get_batch(client, &self.organization_id, &self.batch_id).await?;
             self.counts = DeliveryCounts::of(&batch);
         }
-        if self.unread.is_empty() {
-            self.unread = self.unsettled_batches();
-        }
-        for _ in 0..PAGES_PER_UPDATE_MAX {
-            let Some(request) = self.unread.last().cloned() else {
-                break;
+        let is_unsettled = |(id, delivery): (&String, &RowDelivery)| {
+            let is_settled = DeliveryCounts::of_state(delivery.state).is_settled();
+            (!is_settled).then(|| id.clone())
+        };
+        let unsettled: Vec<String> = self.resent.iter().filter_map(is_unsettled).collect();
+        for ids in unsettled.chunks(PAGE_SIZE_MAX) {
+            let request = BulkGetRequest {
+                organization_id: self.organization_id.clone(),
+                invitation_ids: ids.to_vec(),
+                view: InvitationView::Full.into(),
             };
-            let (page, next) = list_page(client, request).await?;
-            self.unread.pop();
-            self.unread.extend(next);
-            for invitation in &page {
-                let resent = self.resent.get_mut(&invitation.id);
-                if let (Some(resent), Some(delivery)) = (resent, RowDelivery::of(invitation)) {
-                    resent.delivery = delivery;
-                }
+            let results = client.bulk_get(request).await?.into_inner().results;
+            for (id, result) in ids.iter().zip(results) {
+                self.update_resent(id, result.invitation);
             }
         }
         Ok(())
     }
 
-    fn unsettled_batches(&self) -> Vec<ListRequest> {
-        let is_unsettled =
-            |resent: &&ResentEmail| !DeliveryCounts::of_state(resent.delivery.state).is_settled();
-        let unsettled = self.resent.values().filter(is_unsettled);
-        let batch_ids: BTreeSet<_> = unsettled.map(|resent| &resent.batch_id).collect();
-        batch_ids
-            .into_iter()
-            .map(|batch_id| self.first_page(batch_id, DeliveryState::Unspecified))
-            .collect()
+    fn update_resent(&mut self, id: &str, invitation: Option<Invitation>) {
+        let invitation = invitation.filter(|it| it.batch_id != self.batch_id);
+        match invitation.as_ref().and_then(RowDelivery::of) {
+            Some(delivery) => {
+                self.resent.insert(id.to_owned(), delivery);
+            }
+            // The invitation is of this batch and counted there, or it was deleted.
+            None => {
+                self.resent.remove(id);
+            }
+        }
     }
 
-    /// The request for the first page of a batch. With a state, only invitations whose email is in this state.
-    fn first_page(&self, batch_id: &str, state: DeliveryState) -> ListRequest {
+    /// The request for the first page of the batch. With states, only invitations whose email is in one of them.
+    fn first_page(&self, delivery_states: &[DeliveryState]) -> ListRequest {
+        let states = delivery_states.iter();
         ListRequest {
             organization_id: self.organization_id.clone(),
             page_size: i32::try_from(PAGE_SIZE_MAX).unwrap_or(i32::MAX),
-            batch_id: batch_id.to_owned(),
-            delivery_state: state.into(),
+            filter: Some(InvitationFilter {
+                batch_id: self.batch_id.clone(),
+                delivery_states: states.map(|state| (*state).into()).collect(),
+                ..Default::default()
+            }),
+            view: InvitationView::Full.into(),
             ..Default::default()
         }
     }
@@ -202,10 +200,8 @@ impl DeliveryTracker {
                 "warning: the state of {omitted} emails of invitations that existed before is unknown"
             );
         }
-        let resent = self.resent.iter();
-        let resent = resent.map(|(id, resent)| (id.clone(), resent.delivery.clone()));
         let mut known = KnownDeliveries {
-            by_invitation: resent.collect(),
+            by_invitation: self.resent.clone(),
             others: None,
         };
         if self.batch_id.is_empty() {
@@ -216,30 +212,23 @@ impl DeliveryTracker {
         let batch = get_batch(client, &self.organization_id, &self.batch_id).await?;
         let counts = DeliveryCounts::of(&batch);
         let is_short = counts.total() <= KNOWN_MAX as u64;
-        let states = if is_short {
-            &[DeliveryState::Unspecified][..]
+        let first_page = if is_short {
+            Some(self.first_page(&[]))
         } else {
-            &EXCEPTIONS[..]
+            let has_exceptions = counts.failed + counts.canceled > 0;
+            has_exceptions.then(|| self.first_page(&EXCEPTIONS))
         };
-        let is_present = |state: &DeliveryState| match state {
-            DeliveryState::Unspecified => true,
-            DeliveryState::Canceled => counts.canceled > 0,
-            _ => counts.failed > 0,
-        };
-        let mut is_cut = false;
-        for state in states.iter().copied().filter(is_present) {
-            let mut next = Some(self.first_page(&self.batch_id, state));
-            while let Some(request) = next {
-                let page;
-                (page, next) = list_page(client, request).await?;
-                let found = page.iter().filter_map(|invitation| {
-                    Some((invitation.id.clone(), RowDelivery::of(invitation)?))
-                });
-                known.by_invitation.extend(found);
-                if known.by_invitation.len() >= room {
-                    is_cut = true;
-                    break;
-                }
+        let (mut next, mut is_cut) = (first_page, false);
+        while let Some(request) = next {
+            let page;
+            (page, next) = list_page(client, request).await?;
+            let found = page.iter().filter_map(|invitation| {
+                Some((invitation.id.clone(), RowDelivery::of(invitation)?))
+            });
+            known.by_invitation.extend(found);
+            if known.by_invitation.len() >= room {
+                is_cut = true;
+                break;
             }
         }
         // An email of another batch that is not tracked cannot be distinguished from the others, so `others` stays unknown then.

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use prost::Message as _;
 
 use crate::list::{Invitee, ListEntry};
-use crate::proto::{BulkCreateResult, BulkCreateStreamItem, BulkCreateStreamResponse};
+use crate::proto::{BulkCreateStreamResponse, NewInvitation};
 use crate::report::RowResult;
 
 /// Most rows in the window: several chunks of the server, so that the server never waits for the next chunk.
@@ -55,7 +55,7 @@ impl SendWindow {
     }
 
     /// The items of the next message, which starts with this index.
-    pub(crate) fn message(&self, from: i64) -> Vec<BulkCreateStreamItem> {
+    pub(crate) fn message(&self, from: i64) -> Vec<NewInvitation> {
         let sent = usize::try_from(from - self.first_index).unwrap_or_default();
         let mut items = Vec::new();
         let mut bytes = 0;
@@ -65,10 +65,7 @@ impl SendWindow {
             if is_full && !items.is_empty() {
                 break;
             }
-            items.push(BulkCreateStreamItem {
-                key: invitee.line.to_string(),
-                invitation: Some(invitee.item.clone()),
-            });
+            items.push(invitee.item.clone());
         }
         items
     }
@@ -105,12 +102,6 @@ impl SendWindow {
             self.item_count -= 1;
             self.bytes -= invitee.item.encoded_len();
             self.first_index += 1;
-            let result = BulkCreateResult {
-                outcome: result.outcome,
-                invitation: result.invitation,
-                error: result.error,
-                ..Default::default()
-            };
             let row = RowResult::new(&invitee, result, &response.batch_id, line_of);
             rows.push(row);
         }

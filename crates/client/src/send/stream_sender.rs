@@ -121,14 +121,17 @@ impl StreamSender {
                     None => return Err(Status::unavailable("the stream ended early").into()),
                 },
                 permit = reserve(requests.as_ref()), if can_send => {
-                    let items = self.window.message(stream.next);
+                    let invitations = self.window.message(stream.next);
                     if !is_waiting {
                         stream.answer_deadline = Instant::now() + self.answer_timeout;
                     }
-                    stream.next += i64::try_from(items.len()).unwrap_or(i64::MAX);
+                    stream.next += i64::try_from(invitations.len()).unwrap_or(i64::MAX);
                     stream.linger_deadline = Instant::now() + LINGER;
                     match permit {
-                        Some(permit) => permit.send(BulkCreateStreamRequest { header: None, items }),
+                        Some(permit) => permit.send(BulkCreateStreamRequest {
+                            header: None,
+                            invitations,
+                        }),
                         // The stream has ended. The next response is its status.
                         None => stream.requests = None,
                     }
@@ -163,7 +166,7 @@ impl StreamSender {
         // A new channel has room for this message.
         let _ = requests.try_send(BulkCreateStreamRequest {
             header: Some(header),
-            items: Vec::new(),
+            invitations: Vec::new(),
         });
         let messages = futures::stream::poll_fn(move |context| messages.poll_recv(context));
         let call = self.client.bulk_create_stream(without_deadline(messages));

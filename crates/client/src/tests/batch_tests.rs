@@ -11,6 +11,7 @@ async fn batch(id: &str, format: &str) -> (CommandResult, String) {
         DeliveryState::Bounced,
     ] {
         let invitation = Invitation {
+            batch_id: "batch-1".to_owned(),
             delivery: Some(Delivery {
                 state: state.into(),
                 ..Default::default()

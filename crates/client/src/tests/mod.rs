@@ -1,9 +1,13 @@
 //! Tests of whole commands: the command line, a fake server, and the output.
 
+mod accept_tests;
 mod batch_tests;
+mod directory_tests;
 mod fake_server;
 mod resend_tests;
+mod selection_tests;
 mod send_tests;
+mod suppression_tests;
 mod watch_tests;
 
 use std::io::Write;

@@ -1,6 +1,7 @@
 //! Tests of the command `resend`.
 
 use super::*;
+use crate::proto::{BulkResendRequest, InvitationState};
 use crate::tests::fake_server::service::MISSING_ID;
 
 const INVITATION_ID: &str = "01a204dc-9b39-7001-8c82-6b5f4d3569e3";
@@ -38,18 +39,23 @@ async fn refused_invitations_are_printed_with_their_reason() {
     assert_eq!(*server.request_ids.lock().unwrap(), [""]);
 }
 
-#[test]
-fn invitations_are_selected_by_id_or_by_a_filter() {
-    let is_valid = |options: &str| {
-        let line = format!("invitectl resend --organization acme {options}");
-        CommandLine::try_parse_from(line.split_whitespace()).is_ok()
-    };
-    assert!(is_valid(&format!("--id {INVITATION_ID} --id {MISSING_ID}")));
-    assert!(!is_valid("--id xyz"));
-    assert!(is_valid(
-        "--batch b --state pending --state expired --rotate --expires-in 14d"
-    ));
-    assert!(!is_valid(""));
-    assert!(!is_valid("--rotate"));
-    assert!(!is_valid(&format!("--id {INVITATION_ID} --batch b")));
+#[tokio::test]
+async fn states_and_the_acting_user_reach_the_server() {
+    let server = Arc::new(FakeServer::default());
+    let options =
+        "--batch b --state pending --state expired --rotate --expires-in 14d --acting-user u-1";
+    let options: Vec<_> = options.split(' ').collect();
+    let (result, _) = resend(&server, &options).await;
+    assert_eq!(result.unwrap(), Exit::Done);
+    let request = &server.requests.all::<BulkResendRequest>()[0];
+    let filter = request.filter.clone().unwrap();
+    let states: Vec<_> = filter.states().collect();
+    assert_eq!(states, [InvitationState::Pending, InvitationState::Expired]);
+    assert_eq!(request.acting_user_id, "u-1");
+    assert!(request.rotate_token && !request.all);
+    resend(&server, &["--all"]).await.0.unwrap();
+    let requests = server.requests.all::<BulkResendRequest>();
+    let last = requests.last().unwrap();
+    assert!(last.all && last.filter.is_none());
+    assert_eq!(last.page_token, "more");
 }

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 use tonic::Status;
 
 use super::*;
+use crate::proto::{BulkCreateRequest, Delivery, DeliveryState, Invitation, InvitationView};
 
 /// Runs `send` with a file of this content.
 async fn send(server: &Arc<FakeServer>, file: &str, options: &[&str]) -> (CommandResult, String) {
@@ -420,6 +421,44 @@ async fn the_report_file_has_one_row_per_row_of_the_list() {
          2,a@b.co,created,,,invitation-0,batch-1,sent,\n\
          3,'=plain,refused,EMAIL_INVALID,the address is not valid,,,,\n"
     );
+}
+
+#[tokio::test]
+async fn emails_of_invitations_that_existed_before_are_waited_for() {
+    let service = server(10);
+    let old = |id: &str| Invitation {
+        id: id.to_owned(),
+        email: "gone@b.co".to_owned(),
+        batch_id: "old".to_owned(),
+        delivery: Some(Delivery {
+            state: DeliveryState::Queued.into(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let invitations = &service.memory.invitations;
+    invitations.lock().unwrap().push(old("invitation-old"));
+    let file = "email\nresent@b.co\n";
+    let (result, out) = send(&service, file, &["--on-existing", "resend"]).await;
+    assert_eq!(result.unwrap(), Exit::Partial, "{out}");
+    assert!(out.contains("550 5.1.1 no such user here"), "{out}");
+    assert!(out.contains("1 resent"), "{out}");
+    let emails = "; emails: 0 sent, 0 deferred, 1 failed, 0 waiting, 0 canceled\n";
+    assert!(out.ends_with(emails), "{out}");
+}
+
+#[tokio::test]
+async fn the_key_of_an_item_is_its_line_and_the_view_is_basic() {
+    let service = server(10);
+    send(&service, "email\n\na@b.co\n", &[]).await.0.unwrap();
+    let options = ["--atomic", "--no-wait"];
+    send(&service, "email\nb@b.co\n", &options).await.0.unwrap();
+    let headers = service.memory.headers.lock().unwrap();
+    assert_eq!(headers[0].view(), InvitationView::Basic);
+    let requests = service.requests.all::<BulkCreateRequest>();
+    assert_eq!(requests[0].view(), InvitationView::Basic);
+    assert_eq!(requests[0].invitations[0].key, "2");
+    assert_eq!(*service.memory.keys.lock().unwrap(), ["3"]);
 }
 
 #[tokio::test]

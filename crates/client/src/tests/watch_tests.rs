@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tonic::Status;
 
 use super::*;
-use crate::proto::{Event, InvitationEventType};
+use crate::proto::{InvitationEvent, InvitationEventType, WatchRequest};
 
 /// Reads a number of lines and then closes the output.
 struct LineReader {
@@ -43,7 +43,7 @@ impl Write for LineReader {
 
 fn server(events: usize) -> Arc<FakeServer> {
     let server = Arc::new(FakeServer::default());
-    let event = |index| Event {
+    let event = |index| InvitationEvent {
         id: format!("event-{index}"),
         r#type: InvitationEventType::Sent.into(),
         invitation_id: format!("invitation-{index}"),
@@ -66,12 +66,20 @@ async fn watch(
     options: &[&str],
 ) -> (CommandResult, Vec<String>) {
     let words = [&["watch", "--organization", "acme"], options].concat();
+    watch_with(server, line_count, &words).await
+}
+
+async fn watch_with(
+    server: &Arc<FakeServer>,
+    line_count: usize,
+    words: &[&str],
+) -> (CommandResult, Vec<String>) {
     let mut reader = LineReader {
         lines: Vec::new(),
         line_count,
     };
     let result = with_server(server, async |address| {
-        run_at(address, &words, &mut reader).await
+        run_at(address, words, &mut reader).await
     })
     .await;
     (result, reader.lines)
@@ -150,7 +158,7 @@ async fn without_a_cursor_only_new_events_are_printed() {
         while memory.cursors.lock().unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
-        let event = Event {
+        let event = InvitationEvent {
             id: "new".to_owned(),
             r#type: 99,
             ..Default::default()
@@ -169,5 +177,25 @@ async fn an_invalid_cursor_is_not_retried() {
     assert!(
         message.starts_with("Watch failed: INVALID_ARGUMENT"),
         "{message}"
+    );
+}
+
+#[tokio::test]
+async fn events_of_all_organizations_are_watched_by_type() {
+    let server = server(1);
+    let words = "watch --from-start --type sent --type bounced";
+    let words: Vec<_> = words.split(' ').collect();
+    let (result, lines) = watch_with(&server, 1, &words).await;
+    assert_eq!(result.unwrap(), Exit::Done);
+    assert_eq!(
+        lines[0],
+        "2027-01-02T03:04:05Z sent       invitation-0 batch-1 acme\n"
+    );
+    let request = &server.requests.all::<WatchRequest>()[0];
+    assert_eq!(request.organization_id, "");
+    let types: Vec<_> = request.types().collect();
+    assert_eq!(
+        types,
+        [InvitationEventType::Sent, InvitationEventType::Bounced]
     );
 }

@@ -1,7 +1,5 @@
-//! `directory apply`: adds or replaces the items of a JSON file. Reports counts per list, and the items that were refused.
-//!
-//! The items have the field names of the protocol. Only the structure of the file is checked here, where `build.rs` lists
-//! the optional fields of organizations and users. The server checks the values.
+//! `directory apply`: adds the items of a JSON file, or changes them to what the file says. Reports counts per list, and the
+//! items that were refused.
 
 use std::fs;
 use std::io::{self, Write};
@@ -9,27 +7,35 @@ use std::path::PathBuf;
 
 use invitations_command::error::{CommandError, CommandResult, Exit};
 use prost::Message;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use prost_types::FieldMask;
 
+use crate::acting_user::ActingUserArgs;
+use crate::commands::directory::directory_file::DirectoryMessages;
 use crate::connection::{ConnectionArgs, split_into_calls};
-use crate::metadata;
 use crate::output::{Table, escaped, reason_name};
 use crate::proto::{
-    ItemError, Membership, Organization, UpsertMembershipsRequest, UpsertOrganizationsRequest,
-    UpsertOutcome, UpsertResult, UpsertUsersRequest, User,
+    ItemError, UpsertMembershipsRequest, UpsertOrganizationsRequest, UpsertOutcome, UpsertResult,
+    UpsertUsersRequest,
 };
+
+/// The mask that stands for every field that can be written.
+const ALL_FIELDS: &str = "*";
 
 const AFTER_HELP: &str = "\
 The file is a JSON object with up to three lists. Their items have the field names of
 invitation/v1/directory.proto. The lists are applied in this order:
   {
-    \"organizations\": [{\"id\": \"acme\", \"name\": \"Acme\"}],
+    \"organizations\": [{\"id\": \"acme\", \"name\": \"Acme\", \"roles\": [\"admin\", \"member\"]}],
     \"users\": [{\"id\": \"u-1\", \"name\": \"Ada\", \"verified_emails\": [\"ada@example.com\"]}],
     \"memberships\": [{\"organization_id\": \"acme\", \"user_id\": \"u-1\", \"role\": \"admin\"}]
   }
-Every field of an item is replaced, and a missing field becomes empty. Nothing is deleted.
+A role is its id, or an object:
+  {\"id\": \"editor\", \"display_name\": \"Editor\", \"localized_display_names\": {\"de\": \"Redaktion\"}, \"can_invite\": true}
+
+The file is the desired state of its items: in an item that exists, every field gets the value of the file, and a field \
+that the file leaves out becomes empty (update_mask \"*\"). With --merge, only the fields that an item has are changed. \
+Items that are not in the file do not change; directory delete deletes them. The output of directory get and directory \
+list is such a file; its times are ignored.
 
 Exit status:
   0  all items were applied
@@ -37,16 +43,25 @@ Exit status:
   2  the command line or the file is wrong; nothing was sent
   3  some items were refused
 
-Example:
-  invitectl directory apply directory.json --token-file token";
+Examples:
+  invitectl directory apply directory.json --token-file token
+  invitectl directory apply new-names.json --merge";
 
-/// Add or replace the organizations, users and memberships of a JSON file
+/// Add the organizations, users and memberships of a JSON file, or change them to what the file says
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct DirectoryApplyArgs {
     /// JSON file with organizations, users and memberships
     #[arg(value_name = "FILE.json")]
     file: PathBuf,
+    /// Change only the fields that an item has
+    #[arg(long)]
+    merge: bool,
+    /// Restore organizations that were deleted, without their former memberships and invitations
+    #[arg(long)]
+    undelete: bool,
+    #[command(flatten)]
+    acting_user: ActingUserArgs,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -54,7 +69,7 @@ pub(crate) struct DirectoryApplyArgs {
 pub(crate) async fn run(args: &DirectoryApplyArgs, out: &mut dyn Write) -> CommandResult {
     let path = &args.file;
     let content = fs::read(path).map_err(|source| CommandError::file("read", path, source))?;
-    let items = parse(&content).map_err(|problem| {
+    let items = DirectoryMessages::parse(&content).map_err(|problem| {
         let path = path.display();
         CommandError::Usage(format!("nothing was sent, because {path}: {problem}"))
     })?;
@@ -66,16 +81,26 @@ pub(crate) async fn run(args: &DirectoryApplyArgs, out: &mut dyn Write) -> Comma
 
 async fn apply(
     args: &DirectoryApplyArgs,
-    items: DirectoryItems<Membership>,
+    items: DirectoryMessages,
 ) -> Result<[UpsertCounts; 3], CommandError> {
     let connection = args.connection.connect().await?;
     let mut client = connection.directory();
+    let update_mask = (!args.merge).then(|| FieldMask {
+        paths: vec![ALL_FIELDS.to_owned()],
+    });
+    let acting_user_id = args.acting_user.id();
     let organizations = upsert(
         "organizations",
         items.organizations,
         |item| item.id.clone(),
         async |organizations| {
-            let request = UpsertOrganizationsRequest { organizations };
+            let request = UpsertOrganizationsRequest {
+                organizations,
+                update_mask: update_mask.clone(),
+                undelete: args.undelete,
+                acting_user_id: acting_user_id.clone(),
+                ..Default::default()
+            };
             let call = async || client.upsert_organizations(request.clone()).await;
             Ok(connection.call("UpsertOrganizations", call).await?.results)
         },
@@ -86,7 +111,12 @@ async fn apply(
         items.users,
         |item| item.id.clone(),
         async |users| {
-            let request = UpsertUsersRequest { users };
+            let request = UpsertUsersRequest {
+                users,
+                update_mask: update_mask.clone(),
+                acting_user_id: acting_user_id.clone(),
+                ..Default::default()
+            };
             let call = async || client.upsert_users(request.clone()).await;
             Ok(connection.call("UpsertUsers", call).await?.results)
         },
@@ -97,7 +127,12 @@ async fn apply(
         items.memberships,
         |item| format!("{} in {}", item.user_id, item.organization_id),
         async |memberships| {
-            let request = UpsertMembershipsRequest { memberships };
+            let request = UpsertMembershipsRequest {
+                memberships,
+                update_mask: update_mask.clone(),
+                acting_user_id: acting_user_id.clone(),
+                ..Default::default()
+            };
             let call = async || client.upsert_memberships(request.clone()).await;
             Ok(connection.call("UpsertMemberships", call).await?.results)
         },
@@ -184,65 +219,6 @@ fn write_report(lists: &[UpsertCounts], out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "\napplied {applied} of {total}")
 }
 
-/// The items of a file. Memberships are parsed first and then converted, because their metadata may be invalid.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct DirectoryItems<M> {
-    #[serde(default)]
-    organizations: Vec<Organization>,
-    #[serde(default)]
-    users: Vec<User>,
-    #[serde(default = "Vec::new")]
-    memberships: Vec<M>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MembershipEntry {
-    organization_id: String,
-    user_id: String,
-    #[serde(default)]
-    role: String,
-    public_metadata: Option<Map<String, Value>>,
-    private_metadata: Option<Map<String, Value>>,
-}
-
-/// The error is a message about the first problem of the file.
-fn parse(content: &[u8]) -> Result<DirectoryItems<Membership>, String> {
-    let file: DirectoryItems<MembershipEntry> =
-        serde_json::from_slice(content).map_err(|error| error.to_string())?;
-    let memberships = file.memberships.into_iter().enumerate();
-    let memberships = memberships.map(|(index, entry)| {
-        let to_struct = |object: Option<Map<String, Value>>| {
-            let message = object.map(metadata::to_struct).transpose();
-            message.map_err(|problem| format!("memberships[{index}]: {problem}"))
-        };
-        Ok::<_, String>(Membership {
-            organization_id: entry.organization_id,
-            user_id: entry.user_id,
-            role: entry.role,
-            public_metadata: to_struct(entry.public_metadata)?,
-            private_metadata: to_struct(entry.private_metadata)?,
-            ..Default::default()
-        })
-    });
-    Ok(DirectoryItems {
-        organizations: file.organizations,
-        users: file.users,
-        memberships: memberships.collect::<Result<_, _>>()?,
-    })
-}
-
-/// Parses a duration in the JSON form of the protocol, such as `259200s`, or in a longer unit, such as `3d`.
-pub(crate) fn parse_duration<'de, D: Deserializer<'de>>(
-    input: D,
-) -> Result<Option<prost_types::Duration>, D::Error> {
-    let text = String::deserialize(input)?;
-    let duration = humantime::parse_duration(&text).map_err(D::Error::custom)?;
-    let duration = prost_types::Duration::try_from(duration).map_err(D::Error::custom)?;
-    Ok(Some(duration))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -286,46 +262,5 @@ mod tests {
         ];
         assert_eq!(rows, expected, "{text}");
         assert!(text.ends_with("\napplied 1 of 3\n"), "{text}");
-    }
-
-    #[test]
-    fn a_file_is_parsed_to_messages() {
-        let items = parse(
-            br##"{"organizations": [{"id": "acme", "name": "Acme", "roles": ["admin", "guest"],
-                                    "logo_url": "https://acme.example/logo.png", "brand_color": "#0f766e",
-                                    "support_email": "help@acme.example"}],
-                 "users": [{"id": "u-1"}],
-                 "memberships": [{"organization_id": "acme", "user_id": "u-1", "role": "admin",
-                                  "public_metadata": {"seats": 5}}]}"##,
-        )
-        .unwrap_or_default();
-        assert_eq!(items.organizations[0].roles, ["admin", "guest"]);
-        assert_eq!(items.organizations[0].brand_color, "#0f766e");
-        assert_eq!(items.users[0].id, "u-1");
-        let metadata = items.memberships[0].public_metadata.clone().unwrap();
-        assert_eq!(metadata::to_json(metadata), serde_json::json!({"seats": 5}));
-        assert!(parse(b"{}").is_ok());
-    }
-
-    #[test]
-    fn a_misspelled_field_is_named() {
-        for (file, expected) in [
-            (
-                r#"{"users": [{"id": "u", "emails": []}]}"#,
-                "unknown field `emails`",
-            ),
-            (r#"{"organisations": []}"#, "unknown field `organisations`"),
-            (
-                r#"{"organizations": [{"id": "acme"}]}"#,
-                "missing field `name`",
-            ),
-            (
-                r#"{"memberships": [{"organization_id": "a", "user_id": "u", "public_metadata": {"n": 18446744073709551615}}]}"#,
-                "memberships[0]: metadata cannot hold the number",
-            ),
-        ] {
-            let problem = parse(file.as_bytes()).err().unwrap_or_default();
-            assert!(problem.contains(expected), "{problem}");
-        }
     }
 }

@@ -1,12 +1,18 @@
 //! The command `directory`, which manages organizations, users and memberships.
 
 pub(crate) mod apply;
+pub(crate) mod delete;
+mod directory_file;
+pub(crate) mod read;
 
 use std::io::Write;
 
 use invitations_command::error::{CommandResult, Exit};
 
+use crate::acting_user::ActingUserArgs;
 use crate::commands::directory::apply::DirectoryApplyArgs;
+use crate::commands::directory::delete::DirectoryDeleteCommand;
+use crate::commands::directory::read::{DirectoryGetCommand, DirectoryListCommand};
 use crate::connection::ConnectionArgs;
 use crate::output::escaped;
 use crate::proto::{ResumeOrganizationRequest, SuspendOrganizationRequest};
@@ -14,6 +20,15 @@ use crate::proto::{ResumeOrganizationRequest, SuspendOrganizationRequest};
 #[derive(Debug, Clone, clap::Subcommand)]
 pub(crate) enum DirectoryCommand {
     Apply(DirectoryApplyArgs),
+    /// Show an organization, a user or a membership as a file for directory apply
+    #[command(subcommand)]
+    Get(DirectoryGetCommand),
+    /// Show organizations, users or memberships as a file for directory apply
+    #[command(subcommand)]
+    List(DirectoryListCommand),
+    /// Delete an organization, users or memberships
+    #[command(subcommand)]
+    Delete(DirectoryDeleteCommand),
     Suspend(SuspendArgs),
     Resume(ResumeArgs),
 }
@@ -39,6 +54,8 @@ pub(crate) struct SuspendArgs {
     #[arg(value_name = "ID")]
     organization: String,
     #[command(flatten)]
+    acting_user: ActingUserArgs,
+    #[command(flatten)]
     connection: ConnectionArgs,
 }
 
@@ -50,6 +67,8 @@ pub(crate) struct ResumeArgs {
     #[arg(value_name = "ID")]
     organization: String,
     #[command(flatten)]
+    acting_user: ActingUserArgs,
+    #[command(flatten)]
     connection: ConnectionArgs,
 }
 
@@ -58,6 +77,8 @@ pub(crate) async fn suspend(args: &SuspendArgs, out: &mut dyn Write) -> CommandR
     let mut client = connection.directory();
     let request = SuspendOrganizationRequest {
         organization_id: args.organization.clone(),
+        acting_user_id: args.acting_user.id(),
+        ..Default::default()
     };
     let call = async || client.suspend_organization(request.clone()).await;
     connection.call("SuspendOrganization", call).await?;
@@ -70,6 +91,8 @@ pub(crate) async fn resume(args: &ResumeArgs, out: &mut dyn Write) -> CommandRes
     let mut client = connection.directory();
     let request = ResumeOrganizationRequest {
         organization_id: args.organization.clone(),
+        acting_user_id: args.acting_user.id(),
+        ..Default::default()
     };
     let call = async || client.resume_organization(request.clone()).await;
     let response = connection.call("ResumeOrganization", call).await?;

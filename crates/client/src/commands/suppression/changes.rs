@@ -5,47 +5,86 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use invitations_command::error::{CommandError, CommandResult, Exit};
+use prost::Message;
 use prost_types::Timestamp;
 use serde_json::{Value, json};
 
-use crate::clock::now;
+use crate::acting_user::ActingUserArgs;
+use crate::commands::suppression::address_file::{AddressRow, parse_addresses};
+use crate::commands::suppression::suppression_reason::reason_text;
 use crate::connection::{Connection, ConnectionArgs, split_into_calls};
+use crate::enum_parser::enum_parser;
 use crate::output::{Table, escaped, reason_name, short_name};
 use crate::proto::{
     AddSuppressionResult, AddSuppressionsRequest, ItemError, LiftSuppressionResult,
-    LiftSuppressionsRequest,
+    LiftSuppressionsRequest, NewSuppression, SuppressionReason,
 };
+use crate::time_argument::parse_end;
 
-pub(super) const AFTER_HELP: &str = "\
+const ADD_AFTER_HELP: &str = "\
+A file has one address per line. If its first line has a column email, it is CSV, separated by commas, semicolons or tabs:
+  email        the address
+  reason       why it is suppressed, such as complaint or HARD_BOUNCE
+  expire_time  when the entry ends: a time such as 2027-01-31T12:00:00Z, or 30d from now
+An empty cell takes the value of --reason or --expires. To import the list of another system, keep its reasons: an entry \
+with a reason other than manual counts as one that the server recorded itself.
+
+Adding an address never makes an entry end earlier: of two entries the one that ends later stays (KEPT).
+
 Exit status:
-  0  every address was accepted, even if it was already on the list or already off it
+  0  every address was accepted, even if it was already on the list
   1  a call failed
   2  the command line or the file is wrong; nothing was sent
   3  some addresses were refused
 
 Examples:
-  invitectl suppression add ada@example.com --organization acme --expires-in 30d
+  invitectl suppression add ada@example.com --organization acme --expires 30d
+  invitectl suppression add --from complaints.csv --reason complaint";
+
+const LIFT_AFTER_HELP: &str = "\
+A file has one address per line. If its first line has a column email, it is CSV, and its columns reason and expire_time \
+are ignored.
+
+Exit status:
+  0  every address was accepted, even if it was not on the list
+  1  a call failed
+  2  the command line or the file is wrong; nothing was sent
+  3  some addresses were refused
+
+Example:
   invitectl suppression lift --from addresses.txt";
 
 /// Add addresses to the list, so that they get no more invitations
 #[derive(Clone, clap::Args)]
-#[command(after_help = AFTER_HELP)]
+#[command(after_help = ADD_AFTER_HELP)]
 pub(crate) struct SuppressionAddArgs {
     // Before `change`, because later options appear in the help below the heading of the connection.
-    /// When the entries end, such as 30d from now [default: when they are lifted]
-    #[arg(long, value_name = "TIME")]
-    expires_in: Option<humantime::Duration>,
+    /// Why the addresses are suppressed [default: manual]
+    #[arg(long, value_parser = enum_parser(reason_text))]
+    reason: Option<SuppressionReason>,
+    /// When the entries end: 30d from now, or a time such as 2027-01-31T12:00:00Z [default: when they are lifted;
+    /// hard-bounce: 180d]
+    #[arg(long, value_name = "TIME", value_parser = parse_end)]
+    expires: Option<Timestamp>,
+    #[command(flatten)]
+    change: ChangeArgs,
+}
+
+/// Remove addresses from the list, whatever the reason of their entries
+#[derive(Clone, clap::Args)]
+#[command(after_help = LIFT_AFTER_HELP)]
+pub(crate) struct SuppressionLiftArgs {
     #[command(flatten)]
     change: ChangeArgs,
 }
 
 #[derive(Clone, clap::Args)]
 #[command(group(clap::ArgGroup::new("addresses").required(true).args(["emails", "from"])))]
-pub(crate) struct ChangeArgs {
+struct ChangeArgs {
     /// Addresses
     #[arg(value_name = "EMAIL")]
     emails: Vec<String>,
-    /// Read addresses from this file, one per line; - is stdin
+    /// Read addresses from this file; - is stdin
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     /// Organization whose invitations are suppressed [default: all organizations]
@@ -54,6 +93,8 @@ pub(crate) struct ChangeArgs {
     /// Print the results as JSON
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    acting_user: ActingUserArgs,
     #[command(flatten)]
     connection: ConnectionArgs,
 }
@@ -65,53 +106,69 @@ type AddressResult = (String, String, Option<ItemError>);
 type Outcomes = Vec<(String, Option<ItemError>)>;
 
 pub(crate) async fn add(args: &SuppressionAddArgs, out: &mut dyn Write) -> CommandResult {
-    let expire_time = args.expires_in.map(|life| end_of(*life)).transpose()?;
-    let call = async |connection: &Connection, emails, organization_id| {
+    let to_message = |row: AddressRow| NewSuppression {
+        email: row.email,
+        reason: row.reason.or(args.reason).unwrap_or_default().into(),
+        expire_time: row.expire_time.or(args.expires),
+    };
+    let rows = args.change.rows()?.into_iter();
+    let call = async |connection: &Connection, suppressions| {
         let request = AddSuppressionsRequest {
-            emails,
-            organization_id,
-            expire_time,
+            suppressions,
+            organization_id: args.change.organization_id(),
+            acting_user_id: args.change.acting_user.id(),
+            ..Default::default()
         };
         let mut client = connection.suppressions();
-        let call = async || client.add(request.clone()).await;
-        let results = connection.call("Add", call).await?.results.into_iter();
-        let outcome =
-            |it: &AddSuppressionResult| short_name(it.outcome().as_str_name(), "ADD_OUTCOME_");
+        let call = async || client.add_suppressions(request.clone()).await;
+        let results = connection.call("AddSuppressions", call).await?.results;
+        let outcome = |it: &AddSuppressionResult| {
+            short_name(it.outcome().as_str_name(), "ADD_SUPPRESSION_OUTCOME_")
+        };
+        let results = results.into_iter();
         Ok(results.map(|it| (outcome(&it), it.error)).collect())
     };
-    args.change.run(call, out).await
+    let items = rows.map(to_message).collect();
+    args.change.run(items, |item| &item.email, call, out).await
 }
 
-pub(crate) async fn lift(args: &ChangeArgs, out: &mut dyn Write) -> CommandResult {
-    let call = async |connection: &Connection, emails, organization_id| {
+pub(crate) async fn lift(args: &SuppressionLiftArgs, out: &mut dyn Write) -> CommandResult {
+    let rows = args.change.rows()?.into_iter();
+    let call = async |connection: &Connection, emails| {
         let request = LiftSuppressionsRequest {
             emails,
-            organization_id,
+            organization_id: args.change.organization_id(),
+            acting_user_id: args.change.acting_user.id(),
+            ..Default::default()
         };
         let mut client = connection.suppressions();
-        let call = async || client.lift(request.clone()).await;
-        let results = connection.call("Lift", call).await?.results.into_iter();
-        let outcome =
-            |it: &LiftSuppressionResult| short_name(it.outcome().as_str_name(), "LIFT_OUTCOME_");
+        let call = async || client.lift_suppressions(request.clone()).await;
+        let results = connection.call("LiftSuppressions", call).await?.results;
+        let outcome = |it: &LiftSuppressionResult| {
+            short_name(it.outcome().as_str_name(), "LIFT_SUPPRESSION_OUTCOME_")
+        };
+        let results = results.into_iter();
         Ok(results.map(|it| (outcome(&it), it.error)).collect())
     };
-    args.run(call, out).await
+    let items = rows.map(|row| row.email).collect();
+    args.change.run(items, |email| email, call, out).await
 }
 
 impl ChangeArgs {
-    /// Makes as many calls as the addresses need, and writes the results.
-    async fn run(
+    /// Makes as many calls as the items need, and writes the results.
+    async fn run<T: Message>(
         &self,
-        call: impl AsyncFn(&Connection, Vec<String>, String) -> Result<Outcomes, CommandError>,
+        items: Vec<T>,
+        email_of: impl Fn(&T) -> &String,
+        call: impl AsyncFn(&Connection, Vec<T>) -> Result<Outcomes, CommandError>,
         out: &mut dyn Write,
     ) -> CommandResult {
-        let emails = self.emails()?;
         let connection = self.connection.connect().await?;
         let mut results = Vec::new();
-        for chunk in split_into_calls(emails) {
-            let organization_id = self.organization.clone().unwrap_or_default();
-            let outcomes = call(&connection, chunk.clone(), organization_id).await?;
-            let rows = chunk.into_iter().zip(outcomes);
+        for chunk in split_into_calls(items) {
+            let emails: Vec<String> = chunk.iter().map(|it| email_of(it).clone()).collect();
+            let outcomes = call(&connection, chunk).await?;
+            let rows = emails.into_iter().zip(outcomes);
             results.extend(rows.map(|(email, (outcome, error))| (email, outcome, error)));
         }
         if self.json {
@@ -128,43 +185,27 @@ impl ChangeArgs {
         Ok(Exit::partial_if(has_refused))
     }
 
-    fn emails(&self) -> Result<Vec<String>, CommandError> {
+    fn organization_id(&self) -> String {
+        self.organization.clone().unwrap_or_default()
+    }
+
+    fn rows(&self) -> Result<Vec<AddressRow>, CommandError> {
         let Some(path) = &self.from else {
-            return Ok(self.emails.clone());
+            return Ok(self.emails.iter().cloned().map(AddressRow::new).collect());
         };
         let text = if path == Path::new("-") {
             io::read_to_string(io::stdin().lock())
         } else {
             fs::read_to_string(path)
         };
-        let emails = lines(&text.map_err(|source| CommandError::file("read", path, source))?);
-        if emails.is_empty() {
+        let text = text.map_err(|source| CommandError::file("read", path, source))?;
+        parse_addresses(&text).map_err(|problems| {
             let path = path.display();
-            let message = format!("nothing was sent, because {path} has no addresses");
-            return Err(CommandError::Usage(message));
-        }
-        Ok(emails)
+            CommandError::Usage(format!(
+                "nothing was sent, because {path} has problems:\n  {problems}"
+            ))
+        })
     }
-}
-
-/// The lines of a file without its empty lines. Addresses are not trimmed.
-fn lines(text: &str) -> Vec<String> {
-    text.trim_start_matches('\u{feff}')
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .map(str::to_owned)
-        .collect()
-}
-
-fn end_of(life: std::time::Duration) -> Result<Timestamp, CommandError> {
-    let end = time::Duration::try_from(life)
-        .ok()
-        .and_then(|life| now().checked_add(life))
-        .ok_or_else(|| CommandError::Usage("--expires-in is too long".to_owned()))?;
-    Ok(Timestamp {
-        seconds: end.unix_timestamp(),
-        nanos: i32::try_from(end.nanosecond()).unwrap_or(0),
-    })
 }
 
 fn write_results(results: &[AddressResult], out: &mut dyn Write) -> io::Result<()> {
@@ -182,12 +223,6 @@ fn write_results(results: &[AddressResult], out: &mut dyn Write) -> io::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_has_one_address_per_line() {
-        let text = "\u{feff}a@b.co\r\n\n  \n c@d.co\nnot an address";
-        assert_eq!(lines(text), ["a@b.co", " c@d.co", "not an address"]);
-    }
 
     #[test]
     fn a_refused_address_is_printed_with_its_reason() {
@@ -217,11 +252,5 @@ mod tests {
                 "{text}"
             );
         }
-    }
-
-    #[test]
-    fn an_end_beyond_the_calendar_is_refused() {
-        assert!(end_of(std::time::Duration::MAX).is_err());
-        assert!(end_of(std::time::Duration::from_hours(24)).is_ok());
     }
 }

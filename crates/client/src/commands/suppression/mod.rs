@@ -2,16 +2,19 @@
 //!
 //! The service stores a tag of each address instead of the address, so the list shows tags.
 
+mod address_file;
 pub(crate) mod changes;
+mod suppression_reason;
 
 use std::io::{self, Write};
 
 use invitations_command::error::{CommandResult, Exit};
 use serde_json::{Value, json};
 
-use crate::commands::suppression::changes::{ChangeArgs, SuppressionAddArgs};
+use crate::commands::suppression::changes::{SuppressionAddArgs, SuppressionLiftArgs};
+use crate::commands::suppression::suppression_reason::reason_text;
 use crate::connection::{ConnectionArgs, read_pages};
-use crate::enum_parser::{ArgumentText, enum_parser};
+use crate::enum_parser::enum_parser;
 use crate::output::{Table, escaped, short_name, time_text};
 use crate::proto::{ListSuppressionsRequest, Suppression, SuppressionReason};
 
@@ -19,9 +22,7 @@ use crate::proto::{ListSuppressionsRequest, Suppression, SuppressionReason};
 pub(crate) enum SuppressionCommand {
     Add(SuppressionAddArgs),
     List(SuppressionListArgs),
-    /// Remove addresses from the list, whatever the reason of their entries
-    #[command(after_help = changes::AFTER_HELP)]
-    Lift(ChangeArgs),
+    Lift(SuppressionLiftArgs),
 }
 
 const LIST_AFTER_HELP: &str = "\
@@ -53,22 +54,6 @@ pub(crate) struct SuppressionListArgs {
     connection: ConnectionArgs,
 }
 
-fn reason_text(reason: SuppressionReason) -> ArgumentText {
-    Some(match reason {
-        SuppressionReason::HardBounce => ("hard-bounce", "The mailbox does not exist"),
-        SuppressionReason::Complaint => ("complaint", "The recipient reported an email as spam"),
-        SuppressionReason::Unsubscribed => {
-            ("unsubscribed", "The recipient used the unsubscribe link")
-        }
-        SuppressionReason::Declined => (
-            "declined",
-            "The recipient declined and wants no more invitations",
-        ),
-        SuppressionReason::Manual => ("manual", "A caller added the address"),
-        SuppressionReason::Unspecified => return None,
-    })
-}
-
 pub(crate) async fn list(args: &SuppressionListArgs, out: &mut dyn Write) -> CommandResult {
     let connection = args.connection.connect().await?;
     let mut client = connection.suppressions();
@@ -80,8 +65,8 @@ pub(crate) async fn list(args: &SuppressionListArgs, out: &mut dyn Write) -> Com
     };
     let pages = read_pages(usize::MAX, async |page_size, page_token| {
         (request.page_size, request.page_token) = (page_size, page_token);
-        let call = async || client.list(request.clone()).await;
-        let page = connection.call("List", call).await?;
+        let call = async || client.list_suppressions(request.clone()).await;
+        let page = connection.call("ListSuppressions", call).await?;
         Ok((page.suppressions, page.next_page_token))
     });
     let (entries, _) = pages.await?;
@@ -162,9 +147,6 @@ mod tests {
         assert_eq!(refusal("suppression add a@b.co c@b.co"), None);
         assert_eq!(refusal("suppression lift --from -"), None);
         let help = refusal("suppression add --help").unwrap();
-        assert!(
-            help.find("--expires-in") < help.find("Connection:"),
-            "{help}"
-        );
+        assert!(help.find("--expires") < help.find("Connection:"), "{help}");
     }
 }

@@ -6,8 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tonic::Status;
 
 use crate::proto::{
-    BulkCreateResult, BulkCreateStreamHeader, CreateOutcome, Delivery, DeliveryState, ErrorReason,
-    Event, Invitation, ItemError,
+    BulkCreateStreamHeader, CreateOutcome, CreateResult, Delivery, DeliveryState, ErrorReason,
+    Invitation, InvitationEvent, InvitationView, ItemError,
 };
 
 /// The batch of all invitations.
@@ -23,9 +23,11 @@ pub(crate) struct Memory {
     pub(crate) breaks: Mutex<VecDeque<(usize, Status)>>,
     /// The header of every stream.
     pub(crate) headers: Mutex<Vec<BulkCreateStreamHeader>>,
+    /// The key of every item of a stream.
+    pub(crate) keys: Mutex<Vec<String>>,
     /// Most items that one message had.
     pub(crate) message_items_max: Mutex<usize>,
-    pub(crate) events: Mutex<Vec<Event>>,
+    pub(crate) events: Mutex<Vec<InvitationEvent>>,
     /// The cursor of every `Watch`.
     pub(crate) cursors: Mutex<Vec<String>>,
 }
@@ -34,13 +36,13 @@ pub(crate) struct Memory {
 #[derive(Default)]
 pub(crate) struct StreamedList {
     pub(crate) header: BulkCreateStreamHeader,
-    pub(crate) results: Vec<BulkCreateResult>,
+    pub(crate) results: Vec<CreateResult>,
     /// The index of each address.
     indexes: HashMap<String, usize>,
 }
 
 impl StreamedList {
-    /// Adds the result of the next item; `chunk_start` is the index of the first item of its chunk.
+    /// Adds the result of the next item in the view FULL; `chunk_start` is the index of the first item of its chunk.
     pub(crate) fn add(
         &mut self,
         memory: &Memory,
@@ -51,7 +53,7 @@ impl StreamedList {
         let email = normalized(email);
         let result = match self.indexes.get(&email).copied() {
             _ if !email.contains('@') => invalid_email(),
-            Some(first) if first < chunk_start => BulkCreateResult {
+            Some(first) if first < chunk_start => CreateResult {
                 invitation: Some(Invitation {
                     batch_id: BATCH_ID.to_owned(),
                     ..Default::default()
@@ -62,6 +64,11 @@ impl StreamedList {
                 )
             },
             Some(first) => duplicate(first),
+            None if email.starts_with("resent") => CreateResult {
+                outcome: CreateOutcome::Resent.into(),
+                invitation: lock(&memory.invitations).first().cloned(),
+                ..Default::default()
+            },
             None => {
                 self.indexes.insert(email.clone(), self.results.len());
                 let mut stored = lock(&memory.invitations);
@@ -88,8 +95,8 @@ pub(crate) fn normalized(email: &str) -> String {
     email.trim_matches([' ', '\t']).to_ascii_lowercase()
 }
 
-pub(crate) fn created(id: usize, email: &str) -> BulkCreateResult {
-    BulkCreateResult {
+pub(crate) fn created(id: usize, email: &str) -> CreateResult {
+    CreateResult {
         outcome: CreateOutcome::Created.into(),
         invitation: Some(Invitation {
             id: format!("invitation-{id}"),
@@ -105,12 +112,27 @@ pub(crate) fn created(id: usize, email: &str) -> BulkCreateResult {
     }
 }
 
-pub(crate) fn invalid_email() -> BulkCreateResult {
+/// The result with only the fields of the view.
+pub(crate) fn viewed(mut result: CreateResult, view: InvitationView) -> CreateResult {
+    if view != InvitationView::Full {
+        result.invitation = result.invitation.map(|invitation| Invitation {
+            id: invitation.id,
+            role: invitation.role,
+            state: invitation.state,
+            create_time: invitation.create_time,
+            ..Default::default()
+        });
+        result.email = String::new();
+    }
+    result
+}
+
+pub(crate) fn invalid_email() -> CreateResult {
     refused(ErrorReason::EmailInvalid, "the address is not valid")
 }
 
 /// The result of an item with the address of an earlier item, which has this index.
-pub(crate) fn duplicate(first_index: usize) -> BulkCreateResult {
+pub(crate) fn duplicate(first_index: usize) -> CreateResult {
     let message = "the address is already in this request";
     let mut result = refused(ErrorReason::DuplicateInRequest, message);
     if let Some(error) = &mut result.error {
@@ -120,8 +142,8 @@ pub(crate) fn duplicate(first_index: usize) -> BulkCreateResult {
     result
 }
 
-fn refused(reason: ErrorReason, message: &str) -> BulkCreateResult {
-    BulkCreateResult {
+fn refused(reason: ErrorReason, message: &str) -> CreateResult {
+    CreateResult {
         outcome: CreateOutcome::Failed.into(),
         error: Some(ItemError {
             reason: reason.into(),

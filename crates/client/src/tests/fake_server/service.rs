@@ -10,24 +10,29 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use super::memory::{
-    BATCH_ID, Memory, created, duplicate, invalid_email, lock, normalized, number,
+    BATCH_ID, Memory, created, duplicate, invalid_email, lock, normalized, number, viewed,
 };
+use super::recorded_requests::RecordedRequests;
 use super::{events, stream};
+use crate::proto::directory_service_server::DirectoryServiceServer;
 use crate::proto::invitation_service_server::{InvitationService, InvitationServiceServer};
+use crate::proto::mail_service_server::MailServiceServer;
+use crate::proto::suppression_service_server::SuppressionServiceServer;
 use crate::proto::{
     AcceptRequest, AcceptResponse, Batch, BulkCreateRequest, BulkCreateResponse,
-    BulkCreateStreamRequest, BulkCreateStreamResponse, BulkResendRequest, BulkResendResponse,
-    BulkResendResult, BulkRevokeRequest, BulkRevokeResponse, DeclineRequest, DeclineResponse,
-    DeliveryState, DeliveryStateCount, ErrorReason, GetBatchRequest, GetBatchResponse, GetRequest,
-    GetResponse, Invitation, InvitationState, ItemError, ListRequest, ListResponse, PreviewRequest,
-    PreviewResponse, ResendRequest, ResendResponse, RevokeRequest, RevokeResponse, StateCount,
-    WatchRequest, WatchResponse,
+    BulkCreateStreamRequest, BulkCreateStreamResponse, BulkGetRequest, BulkGetResponse,
+    BulkResendRequest, BulkResendResponse, BulkResendResult, BulkRevokeRequest, BulkRevokeResponse,
+    BulkRevokeResult, DeliveryState, DeliveryStateCount, ErrorReason, GetBatchRequest,
+    GetBatchResponse, GetResult, Invitation, InvitationState, ItemError, ListRequest, ListResponse,
+    Membership, RevokeOutcome, StateCount, WatchRequest, WatchResponse,
 };
 
 /// The only valid token.
 pub(crate) const TOKEN: &str = "invc_good";
 /// The only invitation that does not exist.
 pub(crate) const MISSING_ID: &str = "01a204dc-9b39-7001-8c82-000000000404";
+/// An invitation that was declined.
+pub(crate) const ENDED_ID: &str = "01a204dc-9b39-7001-8c82-000000000410";
 
 #[derive(Default)]
 pub(crate) struct FakeServer {
@@ -37,6 +42,8 @@ pub(crate) struct FakeServer {
     pub(crate) request_ids: Mutex<Vec<String>>,
     /// How many queued emails each read delivers.
     pub(crate) emails_per_read: usize,
+    /// The requests of most methods.
+    pub(crate) requests: RecordedRequests,
     pub(crate) memory: Arc<Memory>,
 }
 
@@ -51,12 +58,33 @@ pub(crate) fn serve(
     let incoming = TcpIncoming::bind(any_port).expect("a free port");
     let address = format!("http://{}", incoming.local_addr().expect("a bound socket"));
     let serving = tonic::transport::Server::builder()
-        .add_service(InvitationServiceServer::from_arc(server))
+        .add_service(InvitationServiceServer::from_arc(Arc::clone(&server)))
+        .add_service(MailServiceServer::from_arc(Arc::clone(&server)))
+        .add_service(SuppressionServiceServer::from_arc(Arc::clone(&server)))
+        .add_service(DirectoryServiceServer::from_arc(server))
         .serve_with_incoming(incoming);
     (address, serving)
 }
 
-fn check_token<T>(request: &Request<T>) -> Result<(), Status> {
+/// The invitations that a call selects, and the next page token. A filter and `all` find three in two pages.
+pub(super) fn selected_ids(ids: Vec<String>, page_token: &str) -> (Vec<String>, String) {
+    let (found, next) = match page_token {
+        _ if !ids.is_empty() => return (ids, String::new()),
+        "" => (&["a", "b"][..], "more"),
+        _ => (&["c"][..], ""),
+    };
+    let found = found.iter().map(|id| (*id).to_owned());
+    (found.collect(), next.to_owned())
+}
+
+pub(super) fn missing(invitation_id: &str) -> Option<ItemError> {
+    (invitation_id == MISSING_ID).then(|| ItemError {
+        reason: ErrorReason::InvitationNotFound.into(),
+        ..Default::default()
+    })
+}
+
+pub(super) fn check_token<T>(request: &Request<T>) -> Result<(), Status> {
     let expected = format!("Bearer {TOKEN}");
     match request.metadata().get("authorization") {
         Some(value) if *value == expected.as_str() => Ok(()),
@@ -109,8 +137,9 @@ impl InvitationService for FakeServer {
         request: Request<BulkCreateRequest>,
     ) -> Result<Response<BulkCreateResponse>, Status> {
         check_token(&request)?;
+        self.requests.add(request.get_ref());
         let request = request.into_inner();
-        lock(&self.request_ids).push(request.request_id);
+        lock(&self.request_ids).push(request.request_id.clone());
         self.check_refusals()?;
         let mut stored = lock(&self.memory.invitations);
         let mut results = Vec::new();
@@ -126,9 +155,10 @@ impl InvitationService for FakeServer {
             };
             seen.entry(email).or_insert(index);
             stored.extend(result.invitation.clone());
-            result.index = i32::try_from(index).unwrap_or(i32::MAX);
+            result.index = number(index);
+            result.key.clone_from(&item.key);
             result.email.clone_from(&item.email);
-            results.push(result);
+            results.push(viewed(result, request.view()));
         }
         Ok(Response::new(BulkCreateResponse {
             batch_id: BATCH_ID.to_owned(),
@@ -139,16 +169,25 @@ impl InvitationService for FakeServer {
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {
         check_token(&request)?;
+        self.requests.add(request.get_ref());
         self.deliver_some();
         let stored = lock(&self.memory.invitations);
         let start: usize = request.get_ref().page_token.parse().unwrap_or(0);
         let size = usize::try_from(request.get_ref().page_size).unwrap_or(0);
-        let wanted = request.get_ref().delivery_state;
+        let filter = request.get_ref().filter.clone().unwrap_or_default();
+        let wanted = &filter.delivery_states;
         let has_state = |invitation: &&Invitation| {
             let state = invitation.delivery.as_ref().map(|delivery| delivery.state);
-            wanted == 0 || state == Some(wanted)
+            wanted.is_empty() || state.is_some_and(|state| wanted.contains(&state))
         };
-        let found: Vec<_> = stored.iter().filter(has_state).collect();
+        let is_of_batch = |invitation: &&Invitation| {
+            filter.batch_id.is_empty() || invitation.batch_id == filter.batch_id
+        };
+        let found: Vec<_> = stored
+            .iter()
+            .filter(has_state)
+            .filter(is_of_batch)
+            .collect();
         let page = found.iter().skip(start).take(size);
         let invitations: Vec<_> = page.map(|invitation| (*invitation).clone()).collect();
         let next = start + invitations.len();
@@ -163,38 +202,11 @@ impl InvitationService for FakeServer {
         }))
     }
 
-    async fn get(&self, _: Request<GetRequest>) -> Result<Response<GetResponse>, Status> {
-        Err(Status::unimplemented("no command calls it"))
-    }
-
-    async fn preview(
-        &self,
-        _: Request<PreviewRequest>,
-    ) -> Result<Response<PreviewResponse>, Status> {
-        Err(Status::unimplemented("no command calls it"))
-    }
-
-    async fn accept(&self, _: Request<AcceptRequest>) -> Result<Response<AcceptResponse>, Status> {
-        Err(Status::unimplemented("no test calls it"))
-    }
-
-    async fn decline(
-        &self,
-        _: Request<DeclineRequest>,
-    ) -> Result<Response<DeclineResponse>, Status> {
-        Err(Status::unimplemented("no command calls it"))
-    }
-
-    async fn revoke(&self, _: Request<RevokeRequest>) -> Result<Response<RevokeResponse>, Status> {
-        Err(Status::unimplemented("no command calls it"))
-    }
-
-    type BulkCreateStreamStream = BoxStream<'static, Result<BulkCreateStreamResponse, Status>>;
-
     async fn bulk_create_stream(
         &self,
         request: Request<Streaming<BulkCreateStreamRequest>>,
-    ) -> Result<Response<Self::BulkCreateStreamStream>, Status> {
+    ) -> Result<Response<BoxStream<'static, Result<BulkCreateStreamResponse, Status>>>, Status>
+    {
         check_token(&request)?;
         if request.metadata().contains_key("grpc-timeout") {
             return Err(Status::invalid_argument(
@@ -217,6 +229,7 @@ impl InvitationService for FakeServer {
         }
         self.deliver_some();
         let stored = lock(&self.memory.invitations);
+        let stored: Vec<_> = stored.iter().filter(|it| it.batch_id == BATCH_ID).collect();
         let mut counts: BTreeMap<i32, i64> = BTreeMap::new();
         for delivery in stored.iter().filter_map(|it| it.delivery.as_ref()) {
             *counts.entry(delivery.state).or_default() += 1;
@@ -244,22 +257,76 @@ impl InvitationService for FakeServer {
         }))
     }
 
-    type WatchStream = BoxStream<'static, Result<WatchResponse, Status>>;
-
     async fn watch(
         &self,
         request: Request<WatchRequest>,
-    ) -> Result<Response<Self::WatchStream>, Status> {
+    ) -> Result<Response<BoxStream<'static, Result<WatchResponse, Status>>>, Status> {
         check_token(&request)?;
+        self.requests.add(request.get_ref());
         let memory = Arc::clone(&self.memory);
         Ok(Response::new(events::watch(memory, request.get_ref())?))
     }
 
+    async fn bulk_get(
+        &self,
+        request: Request<BulkGetRequest>,
+    ) -> Result<Response<BulkGetResponse>, Status> {
+        check_token(&request)?;
+        self.deliver_some();
+        let stored = lock(&self.memory.invitations);
+        let ids = request.get_ref().invitation_ids.iter();
+        let results = ids.zip(0..).map(|(id, index)| GetResult {
+            index,
+            invitation: stored.iter().find(|it| it.id == *id).cloned(),
+            error: None,
+        });
+        Ok(Response::new(BulkGetResponse {
+            results: results.collect(),
+            failed_count: 0,
+        }))
+    }
+
+    async fn accept(
+        &self,
+        request: Request<AcceptRequest>,
+    ) -> Result<Response<AcceptResponse>, Status> {
+        check_token(&request)?;
+        self.requests.add(request.get_ref());
+        Ok(Response::new(AcceptResponse {
+            membership: Some(Membership {
+                user_id: request.into_inner().user_id,
+                ..Default::default()
+            }),
+            ..Default::default()
+        }))
+    }
+
     async fn bulk_revoke(
         &self,
-        _request: Request<BulkRevokeRequest>,
+        request: Request<BulkRevokeRequest>,
     ) -> Result<Response<BulkRevokeResponse>, Status> {
-        Err(Status::unimplemented("no command calls it"))
+        check_token(&request)?;
+        self.requests.add(request.get_ref());
+        let request = request.into_inner();
+        let (ids, next_page_token) = selected_ids(request.invitation_ids, &request.page_token);
+        let results = ids.into_iter().map(|invitation_id| {
+            let outcome = match invitation_id.as_str() {
+                MISSING_ID => RevokeOutcome::Failed,
+                ENDED_ID => RevokeOutcome::Unchanged,
+                _ => RevokeOutcome::Revoked,
+            };
+            BulkRevokeResult {
+                error: missing(&invitation_id),
+                invitation_id,
+                outcome: outcome.into(),
+                ..Default::default()
+            }
+        });
+        Ok(Response::new(BulkRevokeResponse {
+            results: results.collect(),
+            next_page_token,
+            ..Default::default()
+        }))
     }
 
     async fn bulk_resend(
@@ -267,31 +334,20 @@ impl InvitationService for FakeServer {
         request: Request<BulkResendRequest>,
     ) -> Result<Response<BulkResendResponse>, Status> {
         check_token(&request)?;
+        self.requests.add(request.get_ref());
         let request = request.into_inner();
         lock(&self.request_ids).push(request.request_id);
         self.check_refusals()?;
-        // A filter finds three in two pages.
-        let (ids, next_page_token) = match (request.filter, request.page_token.as_str()) {
-            (None, _) => (request.invitation_ids, ""),
-            (Some(_), "") => (vec!["a".to_owned(), "b".to_owned()], "more"),
-            (Some(_), _) => (vec!["c".to_owned()], ""),
-        };
+        let (ids, next_page_token) = selected_ids(request.invitation_ids, &request.page_token);
         let results = ids.into_iter().map(|invitation_id| BulkResendResult {
-            error: (invitation_id == MISSING_ID).then(|| ItemError {
-                reason: ErrorReason::InvitationNotFound.into(),
-                ..Default::default()
-            }),
+            error: missing(&invitation_id),
             invitation_id,
             ..Default::default()
         });
         Ok(Response::new(BulkResendResponse {
             results: results.collect(),
-            next_page_token: next_page_token.to_owned(),
+            next_page_token,
             ..Default::default()
         }))
-    }
-
-    async fn resend(&self, _: Request<ResendRequest>) -> Result<Response<ResendResponse>, Status> {
-        Err(Status::unimplemented("no command calls it"))
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures::stream::{self, BoxStream, StreamExt as _};
 use tonic::{Status, Streaming};
 
-use super::memory::{BATCH_ID, Memory, StreamedList, lock, number};
+use super::memory::{BATCH_ID, Memory, StreamedList, lock, number, viewed};
 use crate::proto::{
-    BulkCreateStreamHeader, BulkCreateStreamItem, BulkCreateStreamRequest,
-    BulkCreateStreamResponse, BulkCreateStreamResult,
+    BulkCreateStreamHeader, BulkCreateStreamRequest, BulkCreateStreamResponse, CreateResult,
+    NewInvitation,
 };
 
 const CHUNK_ITEMS: usize = 300;
@@ -21,7 +21,7 @@ struct CreateStream {
     memory: Arc<Memory>,
     requests: Streaming<BulkCreateStreamRequest>,
     header: BulkCreateStreamHeader,
-    items: Vec<BulkCreateStreamItem>,
+    items: Vec<NewInvitation>,
     list: StreamedList,
     next: usize,
     chunks: usize,
@@ -66,7 +66,7 @@ pub(super) async fn create(
         requests,
         list,
         header,
-        items: first.items,
+        items: first.invitations,
         next,
         chunks: 0,
         breaks_after,
@@ -129,15 +129,17 @@ impl CreateStream {
                 }
             };
             let Some(message) = message else { break };
-            if message.header.is_some() || message.items.is_empty() || message.items.len() > 10_000
+            if message.header.is_some()
+                || message.invitations.is_empty()
+                || message.invitations.len() > 10_000
             {
                 return Err(Status::invalid_argument(
                     "the message has a header or a wrong number of items",
                 ));
             }
             let mut most = lock(&self.memory.message_items_max);
-            *most = message.items.len().max(*most);
-            self.items.extend(message.items);
+            *most = message.invitations.len().max(*most);
+            self.items.extend(message.invitations);
         }
         Ok(())
     }
@@ -149,25 +151,24 @@ impl CreateStream {
         let chunk_start = self.next;
         let mut results = Vec::new();
         for item in items {
-            let email = item.invitation.unwrap_or_default().email;
             let index = self.next;
             self.next += 1;
             if index == self.list.results.len() {
                 let is_dry_run = self.header.validate_only;
-                self.list.add(&self.memory, chunk_start, &email, is_dry_run);
+                self.list
+                    .add(&self.memory, chunk_start, &item.email, is_dry_run);
             }
             let Some(result) = self.list.results.get(index).cloned() else {
                 break;
             };
-            results.push(BulkCreateStreamResult {
+            lock(&self.memory.keys).push(item.key.clone());
+            let result = CreateResult {
                 index: number(index),
                 key: item.key,
-                email,
-                outcome: result.outcome,
-                invitation: result.invitation,
-                error: result.error,
-                link: String::new(),
-            });
+                email: item.email,
+                ..result
+            };
+            results.push(viewed(result, self.header.view()));
         }
         BulkCreateStreamResponse {
             batch_id: self.batch_id(),
