@@ -188,8 +188,8 @@ async fn events_of_all_organizations_are_watched_by_type() {
     let (result, lines) = watch_with(&server, 1, &words).await;
     assert_eq!(result.unwrap(), Exit::Done);
     assert_eq!(
-        lines[0],
-        "2027-01-02T03:04:05Z sent       invitation-0 batch-1 acme\n"
+        lines[0].trim_end(),
+        "2027-01-02T03:04:05Z sent       invitation-0 batch-1 acme"
     );
     let request = &server.requests.all::<WatchRequest>()[0];
     assert_eq!(request.organization_id, "");
