@@ -33,7 +33,7 @@ A role is its id, or an object:
   {\"id\": \"editor\", \"display_name\": \"Editor\", \"localized_display_names\": {\"de\": \"Redaktion\"}, \"can_invite\": true}
 
 The file is the desired state of its items: in an item that exists, every field gets the value of the file, and a field \
-that the file leaves out becomes empty (update_mask \"*\"). With --merge, only the fields that an item has are changed. \
+that the file leaves out becomes empty, the metadata of memberships included (update_mask \"*\"). With --merge, only the fields that an item has are changed. \
 Items that are not in the file do not change; directory delete deletes them. The output of directory get and directory \
 list is such a file; its times are ignored.
 
