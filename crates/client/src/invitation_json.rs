@@ -24,6 +24,8 @@ pub(crate) fn invitation_to_json(invitation: Invitation) -> Value {
         "role": invitation.role,
         "state": invitation_state_name(&invitation),
         "inviter_user_id": invitation.inviter_user_id,
+        "inviter_name": invitation.inviter_name,
+        "registered": invitation.registered,
         "invited_user_id": invitation.invited_user_id,
         "redirect_url": invitation.redirect_url,
         "locale": invitation.locale,
@@ -38,11 +40,13 @@ pub(crate) fn invitation_to_json(invitation: Invitation) -> Value {
         "decline_time": invitation.decline_time.map(|time| time.to_string()),
         "revoke_time": invitation.revoke_time.map(|time| time.to_string()),
         "revoked_by_user_id": invitation.revoked_by_user_id,
+        "reminder_lead": invitation.reminder_lead.map(|lead| lead.to_string()),
         "remind_time": invitation.remind_time.map(|time| time.to_string()),
         "last_accept_error": last_accept_error,
-        "delivery": invitation.delivery.map(delivery_to_json),
+        "delivery": invitation.delivery.as_ref().map(delivery_to_json),
         "public_metadata": invitation.public_metadata.map(metadata::to_json),
         "private_metadata": invitation.private_metadata.map(metadata::to_json),
+        "omitted_fields": invitation.omitted_fields.map(|mask| mask.paths),
     })
 }
 
@@ -51,7 +55,7 @@ pub(crate) fn invitation_state_name(invitation: &Invitation) -> String {
     short_name(invitation.state().as_str_name(), "INVITATION_STATE_").to_ascii_lowercase()
 }
 
-fn delivery_to_json(delivery: Delivery) -> Value {
+fn delivery_to_json(delivery: &Delivery) -> Value {
     json!({
         "state": delivery_state_name(delivery.state()),
         "attempt_count": delivery.attempt_count,

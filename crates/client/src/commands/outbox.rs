@@ -68,6 +68,11 @@ pub(crate) async fn requeue(args: &OutboxRequeueArgs, out: &mut dyn Write) -> Co
     let first_page = args.selection.first_page(&[], &[])?;
     let connection = args.connection.connect().await?;
     let mut client = connection.mails();
+    let verb = if args.dry_run {
+        "would requeue"
+    } else {
+        "requeued"
+    };
     let mut report = ItemReport::default();
     let requeue = async |page: SelectedPage| {
         let request = RequeueMessagesRequest {
@@ -81,18 +86,14 @@ pub(crate) async fn requeue(args: &OutboxRequeueArgs, out: &mut dyn Write) -> Co
             ..Default::default()
         };
         let call = async || client.requeue_messages(request.clone()).await;
-        let response = connection.call("RequeueMessages", call).await?;
+        let response = connection.call("RequeueMessages", call).await;
+        let response = response.map_err(|failure| report.interrupted(failure, verb))?;
         for result in response.results {
             report.add(result.invitation_id, result.error);
         }
         Ok(response.next_page_token)
     };
     args.selection.for_each_page(first_page, requeue).await?;
-    let verb = if args.dry_run {
-        "would requeue"
-    } else {
-        "requeued"
-    };
     report.write(verb, out)?;
     Ok(report.exit())
 }

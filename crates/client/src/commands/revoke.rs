@@ -54,6 +54,11 @@ pub(crate) async fn run(args: &RevokeArgs, out: &mut dyn Write) -> CommandResult
     let first_page = args.selection.first_page(&[], &args.delivery_states)?;
     let connection = args.connection.connect().await?;
     let mut client = connection.invitations();
+    let verb = if args.dry_run {
+        "would revoke"
+    } else {
+        "revoked"
+    };
     let mut report = ItemReport::default();
     let revoke = async |page: SelectedPage| {
         let request = BulkRevokeRequest {
@@ -68,7 +73,8 @@ pub(crate) async fn run(args: &RevokeArgs, out: &mut dyn Write) -> CommandResult
             ..Default::default()
         };
         let call = async || client.bulk_revoke(request.clone()).await;
-        let response = connection.call("BulkRevoke", call).await?;
+        let response = connection.call("BulkRevoke", call).await;
+        let response = response.map_err(|failure| report.interrupted(failure, verb))?;
         for result in response.results {
             if result.outcome() == RevokeOutcome::Unchanged {
                 report.unchanged += 1;
@@ -79,11 +85,6 @@ pub(crate) async fn run(args: &RevokeArgs, out: &mut dyn Write) -> CommandResult
         Ok(response.next_page_token)
     };
     args.selection.for_each_page(first_page, revoke).await?;
-    let verb = if args.dry_run {
-        "would revoke"
-    } else {
-        "revoked"
-    };
     report.write(verb, out)?;
     Ok(report.exit())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use invitations_command::error::Exit;
+use invitations_command::error::{CommandError, Exit};
 
 use crate::output::{Table, escaped, reason_name};
 use crate::proto::ItemError;
@@ -22,6 +22,17 @@ impl ItemReport {
         match error {
             None => self.succeeded += 1,
             Some(error) => self.refused.push((id, error)),
+        }
+    }
+
+    /// Adds what the earlier calls did to the error of a later one; `verb` is for example "revoked".
+    pub(crate) fn interrupted(&self, failure: CommandError, verb: &str) -> CommandError {
+        match (failure, self.succeeded) {
+            (failure, 0) => failure,
+            (CommandError::Refused(text), count) => {
+                CommandError::Refused(format!("{text}\n  earlier calls {verb} {count}"))
+            }
+            (failure, _) => failure,
         }
     }
 
@@ -86,5 +97,18 @@ mod tests {
             "{out}"
         );
         assert_eq!((report.succeeded, report.exit()), (1, Exit::Partial));
+    }
+
+    #[test]
+    fn the_error_of_a_later_call_says_what_the_earlier_ones_did() {
+        let mut report = ItemReport::default();
+        let failure = || CommandError::Refused("BulkRevoke failed".to_owned());
+        let text = |report: &ItemReport| report.interrupted(failure(), "revoked").to_string();
+        assert_eq!(text(&report), "BulkRevoke failed");
+        report.add("a".to_owned(), None);
+        assert_eq!(
+            text(&report),
+            "BulkRevoke failed\n  earlier calls revoked 1"
+        );
     }
 }

@@ -136,7 +136,7 @@ impl RowResult {
     }
 }
 
-/// Whether an invitation was created after a batch began. The id of a batch is a UUIDv7, which contains its time.
+/// Whether an invitation was created after a batch began. The id of a batch contains its time (RFC 9562, version 7).
 fn is_newer(invitation: &Invitation, batch_id: &str) -> bool {
     let begun = Uuid::try_parse(batch_id)
         .ok()
