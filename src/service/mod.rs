@@ -5,8 +5,9 @@
 //! `watch` and `unsubscribe`.
 //!
 //! Use cases decide, and [`store`](crate::store) has the SQL. They know neither the messages of the protocol nor how an
-//! email is sent. The caller was checked before: its scopes and its organization, and with [`RequireInvitingMember`] whether a user
-//! is an admin. Only items of upserts are checked here, because each may name another organization.
+//! email is sent. The caller was checked before: its scopes and its organization, and with [`RequireInvitingMember`]
+//! whether the role of a user can invite. Only items of upserts are checked here, because each may name another
+//! organization.
 
 mod accept;
 mod backlog;
