@@ -111,22 +111,7 @@ impl OrganizationInput {
             },
         );
         let (roles, default_role) = self.parse_roles(&mut merge);
-        let allowed_email_domains = merge.field(
-            "allowed_email_domains",
-            !self.allowed_email_domains.is_empty(),
-            |stored| &stored.allowed_email_domains,
-            || {
-                parse_list(&self.allowed_email_domains, |domain| {
-                    email_address::domain_to_ascii(domain).ok_or(Reason::FieldInvalid)
-                })
-            },
-        );
-        let redirect_origins = merge.field(
-            "redirect_origins",
-            !self.redirect_origins.is_empty(),
-            |stored| &stored.redirect_origins,
-            || parse_list(&self.redirect_origins, redirect_url::parse_origin),
-        );
+        let (allowed_email_domains, redirect_origins) = self.parse_lists(&mut merge);
         let locale = merge.field(
             "locale",
             self.locale.is_some(),
@@ -188,6 +173,27 @@ impl OrganizationInput {
             Err(violations) => merge.violations.extend(violations.clone()),
         }
         (roles.unwrap_or_default(), default_role.to_owned())
+    }
+
+    /// The mail domains and the redirect origins.
+    fn parse_lists(&self, merge: &mut Merge<'_>) -> (Vec<String>, Vec<String>) {
+        let domains = merge.field(
+            "allowed_email_domains",
+            !self.allowed_email_domains.is_empty(),
+            |stored| &stored.allowed_email_domains,
+            || {
+                parse_list(&self.allowed_email_domains, |domain| {
+                    email_address::domain_to_ascii(domain).ok_or(Reason::FieldInvalid)
+                })
+            },
+        );
+        let origins = merge.field(
+            "redirect_origins",
+            !self.redirect_origins.is_empty(),
+            |stored| &stored.redirect_origins,
+            || parse_list(&self.redirect_origins, redirect_url::parse_origin),
+        );
+        (domains, origins)
     }
 
     fn parse_brand(&self, merge: &mut Merge<'_>) -> Brand {
