@@ -129,7 +129,8 @@ async fn a_new_role_of_an_accepted_member_keeps_what_the_invitation_brought() {
 
 #[tokio::test]
 async fn a_new_name_of_an_organization_keeps_its_roles_and_redirect_origins() {
-    let world = World::start().await;
+    let mut world = World::start().await;
+    world.may_leave_mail();
     let full = Organization {
         roles: roles_named(&["viewer", "lead"]),
         default_role: Some("viewer".to_owned()),
@@ -137,7 +138,7 @@ async fn a_new_name_of_an_organization_keeps_its_roles_and_redirect_origins() {
         locale: Some("de".to_owned()),
         ..organization(ACME, "Acme")
     };
-    world.upsert_organization(full.clone()).await;
+    world.upsert_organization(full).await;
     let expected = stored(&world, ACME).await;
     assert_eq!(expected.0, ["admin", "viewer", "lead"]);
     let renamed = organization(ACME, "Acme Engines Inc");
@@ -165,7 +166,6 @@ async fn a_new_name_of_an_organization_keeps_its_roles_and_redirect_origins() {
     let defaults = strings(&["admin", "member"]);
     let expected = (defaults, "member".to_owned(), Vec::new(), String::new());
     assert_eq!(replaced, expected);
-    world.may_leave_mail();
 }
 
 #[tokio::test]
