@@ -101,7 +101,7 @@ fn checked(results: Vec<UpsertResult>) -> Vec<UpsertResult> {
 }
 
 /// Fails if an item failed.
-pub(super) fn assert_upserted(results: &[UpsertResult]) {
+pub(crate) fn assert_upserted(results: &[UpsertResult]) {
     for result in results {
         assert_ne!(result.outcome(), UpsertOutcome::Failed);
     }
