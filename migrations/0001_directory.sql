@@ -5,6 +5,8 @@ CREATE TABLE organizations (
     id                    text COLLATE "C" NOT NULL,
     name                  text        NOT NULL,
     roles                 text[]      NOT NULL,
+    inviting_roles        text[]      NOT NULL,
+    role_names            jsonb       NOT NULL,
     default_role          text        NOT NULL,
     allowed_email_domains text[]      NOT NULL,
     redirect_origins      text[]      NOT NULL,
@@ -18,12 +20,14 @@ CREATE TABLE organizations (
 COMMENT ON TABLE organizations IS 'Organizations that people are invited to. Deleted ones stay, so that their links can say so';
 COMMENT ON COLUMN organizations.id IS 'Assigned by the system that owns the organization';
 COMMENT ON COLUMN organizations.name IS 'Shown in emails. Checked for links and control characters';
-COMMENT ON COLUMN organizations.roles IS 'All roles of members, including admin';
+COMMENT ON COLUMN organizations.roles IS 'Ids of all roles of members, including admin';
+COMMENT ON COLUMN organizations.inviting_roles IS 'Those of the roles whose members may invite, including admin';
+COMMENT ON COLUMN organizations.role_names IS 'Display names of roles, by id: {"lead": {"display_name": "Team lead", "localized": {"de": "Leitung"}}}. Roles without names are left out';
 COMMENT ON COLUMN organizations.default_role IS 'The role of an invitation that does not name one';
 COMMENT ON COLUMN organizations.allowed_email_domains IS 'Domains of addresses that may be invited, as A-labels. Empty for all domains';
 COMMENT ON COLUMN organizations.redirect_origins IS 'Origins that a redirect_url may have. Empty for none';
 COMMENT ON COLUMN organizations.locale IS 'Language of emails, a BCP 47 tag. Empty for English';
-COMMENT ON COLUMN organizations.recheck_inviter IS 'Whether Accept checks that the inviter is still an admin member';
+COMMENT ON COLUMN organizations.recheck_inviter IS 'Whether Accept checks that the role of the inviter can still invite';
 COMMENT ON COLUMN organizations.created_at IS 'When the organization was first upserted';
 COMMENT ON COLUMN organizations.updated_at IS 'When the organization was last upserted';
 COMMENT ON COLUMN organizations.deleted_at IS 'When the organization was deleted. Null if it is not';

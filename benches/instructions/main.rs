@@ -23,6 +23,7 @@ use invitations::domain::new_invitation::{ItemDraft, ItemInput};
 use invitations::domain::organization::{Organization, OrganizationInput};
 use invitations::domain::reminder::ReminderInput;
 use invitations::domain::token::{Token, TokenSubject};
+use invitations::domain::update_mask::UpdateMask;
 use invitations::grpc;
 use invitations::mail::message::{ComposedMessage, Composer, EmailKind, InvitationEmail, Sender};
 use invitations::proto;
@@ -43,12 +44,12 @@ fn addresses() -> impl Iterator<Item = String> {
 fn organization() -> Organization {
     let input = OrganizationInput {
         id: "acme".to_owned(),
-        name: "Acme".to_owned(),
+        name: Some("Acme".to_owned()),
         redirect_origins: vec!["https://app.example.com".to_owned()],
         ..Default::default()
     };
     input
-        .parse()
+        .parse(None, &UpdateMask::default())
         .unwrap_or_else(|_| panic!("the organization is refused"))
 }
 

@@ -17,9 +17,9 @@ $$;
 CREATE FUNCTION bench.now() RETURNS timestamptz LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
     $$ SELECT '2026-11-01 00:00:00+00'::timestamptz $$;
 
-INSERT INTO organizations (id, name, roles, default_role, allowed_email_domains, redirect_origins, locale,
-                           recheck_inviter, created_at, updated_at)
-SELECT id, id, '{admin,member}', 'member', '{}', '{}', '', true, bench.now() - interval '999 days', bench.now()
+INSERT INTO organizations (id, name, roles, inviting_roles, role_names, default_role, allowed_email_domains,
+                           redirect_origins, locale, recheck_inviter, created_at, updated_at)
+SELECT id, id, '{admin,member}', '{admin}', '{}', 'member', '{}', '{}', '', true, bench.now() - interval '999 days', bench.now()
   FROM (SELECT 'large' AS id UNION ALL SELECT 'organization-' || n FROM generate_series(1, :organizations) n) o;
 INSERT INTO users (id, name, created_at, updated_at)
 SELECT 'inviter-' || n, 'Inviter ' || n, bench.now(), bench.now() FROM generate_series(0, 3) n;

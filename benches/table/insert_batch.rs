@@ -11,7 +11,7 @@ use invitations::domain::ids::{IdSource, OrganizationId, UserId};
 use invitations::domain::invitation::AcceptPolicy;
 use invitations::domain::new_invitation::NewInvitation;
 use invitations::domain::reminder::ReminderLead;
-use invitations::domain::role::Role;
+use invitations::domain::role::RoleId;
 use invitations::entropy;
 use invitations::store::invitations::{InvitationBatch, InvitationRow, insert_many};
 use invitations::store::{Store, StoreError};
@@ -57,7 +57,7 @@ impl InsertBatch {
             let item = NewInvitation {
                 index,
                 email: EmailAddress::parse(email).map_err(|_| anyhow!("the address is refused"))?,
-                role: Role::parse(Role::MEMBER).context("the role is refused")?,
+                role: RoleId::parse(RoleId::MEMBER).context("the role is refused")?,
                 inviter_user_id: UserId::parse(INVITER).context("the user id is refused")?,
                 redirect_url: String::new(),
                 public_metadata: None,

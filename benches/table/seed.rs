@@ -64,9 +64,9 @@ pub(crate) fn token(keyring: &Keyring, number: usize) -> anyhow::Result<String> 
 pub(crate) async fn insert_organization(connection: &mut PgConnection) -> anyhow::Result<()> {
     let statements = sqlx::raw_sql(
         "INSERT INTO organizations
-                (id, name, roles, default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter,
-                 created_at, updated_at)
-         VALUES ('acme', 'Acme', '{admin,member}', 'member', '{}', '{}', '', false, now(), now());
+                (id, name, roles, inviting_roles, role_names, default_role, allowed_email_domains, redirect_origins, locale,
+                 recheck_inviter, created_at, updated_at)
+         VALUES ('acme', 'Acme', '{admin,member}', '{admin}', '{}', 'member', '{}', '{}', '', false, now(), now());
          INSERT INTO users (id, name, created_at, updated_at) VALUES ('ada', 'Ada King', now(), now());
          INSERT INTO memberships (organization_id, user_id, role, created_at, updated_at)
          VALUES ('acme', 'ada', 'admin', now(), now())",

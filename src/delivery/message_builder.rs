@@ -150,7 +150,7 @@ impl MessageBuilder {
                 &content.support_email,
             ),
             inviter_name: non_empty(&content.inviter_name),
-            role: content.role.clone(),
+            role: role_name(content),
             note: non_empty(&content.message),
             link: SecretString::from(self.links.link(&token, &content.redirect_url)),
             expires_at: content.expires_at,
@@ -166,6 +166,14 @@ impl MessageBuilder {
         let token = unsubscribe_token::seal(&self.keyring, &tag)?;
         Some(public_url.unsubscribe_link(&token).into())
     }
+}
+
+/// The name of the role in the language of the email.
+fn role_name(content: &MailContent) -> String {
+    let role = content.role.as_str();
+    let names = content.role_names.as_ref();
+    let name = names.map_or(role, |names| names.shown(&content.locale, role));
+    name.to_owned()
 }
 
 fn dead(error: &str) -> Settlement {

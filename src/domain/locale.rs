@@ -1,11 +1,17 @@
 //! Locales: BCP 47 language tags, checked against the IANA registry, in canonical case.
 
+use std::collections::BTreeMap;
+
 use language_tags::LanguageTag;
 
 use super::reason::Reason;
 
 /// Longest language tag, in bytes. Every registered tag is far shorter.
 pub const LOCALE_BYTES_MAX: usize = 35;
+/// The language of emails that name no other, and of emails in a language without templates.
+pub const FALLBACK: &str = "en";
+/// The scripts and regions of language tags whose readers do not read simplified characters.
+const TRADITIONAL_CHINESE: [&str; 4] = ["hant", "tw", "hk", "mo"];
 
 /// Checks a language tag and converts it to canonical case, such as `pt-BR`.
 ///
@@ -19,6 +25,25 @@ pub fn parse(input: &str) -> Result<String, Reason> {
     let tag = LanguageTag::parse(input).map_err(|_| Reason::LocaleInvalid)?;
     tag.validate().map_err(|_| Reason::LocaleInvalid)?;
     Ok(tag.into_string())
+}
+
+/// The text of a tag, in any case, or else one of the same language in another region or script.
+pub fn best_match<'a, T>(wanted: &str, texts: &'a BTreeMap<String, T>) -> Option<&'a T> {
+    let language = |tag: &str| tag.split('-').next().map(str::to_ascii_lowercase);
+    let is_other_script =
+        |tag: &str| is_traditional_chinese(wanted) && !is_traditional_chinese(tag);
+    let is_same_language = |tag: &str| language(tag) == language(wanted) && !is_other_script(tag);
+    let same_tag = texts
+        .iter()
+        .find(|(tag, _)| tag.eq_ignore_ascii_case(wanted));
+    let of_same_language = || texts.iter().find(|(tag, _)| is_same_language(tag));
+    same_tag.or_else(of_same_language).map(|(_, text)| text)
+}
+
+fn is_traditional_chinese(tag: &str) -> bool {
+    let mut parts = tag.split('-').map(str::to_ascii_lowercase);
+    parts.next().as_deref() == Some("zh")
+        && parts.any(|part| TRADITIONAL_CHINESE.contains(&part.as_str()))
 }
 
 #[cfg(test)]

@@ -41,4 +41,5 @@ pub mod scope;
 pub mod suppression;
 pub mod token;
 pub mod unsubscribe_token;
+pub mod update_mask;
 pub mod user;

@@ -12,7 +12,7 @@ use super::invitation::AcceptPolicy;
 use super::organization::Organization;
 use super::reason::{Reason, Violation, Violations};
 use super::reminder::{ReminderInput, ReminderLead};
-use super::role::Role;
+use super::role::{Role, RoleId};
 use super::{locale, metadata, personal_message, redirect_url};
 
 pub const ITEMS_MAX: usize = 10_000;
@@ -44,7 +44,7 @@ pub struct NewInvitation {
     /// The position of the item in the request.
     pub index: usize,
     pub email: EmailAddress,
-    pub role: Role,
+    pub role: RoleId,
     pub inviter_user_id: UserId,
     /// Empty for none.
     pub redirect_url: String,
@@ -75,15 +75,15 @@ impl NewInvitation {
 pub struct Inviter {
     /// May be empty.
     pub name: String,
-    /// Whether the user is an admin member of the organization.
-    pub is_admin: bool,
+    /// Whether the user is a member of the organization whose role can invite.
+    pub can_invite: bool,
 }
 
 /// An item whose form was checked, with the violations so far. [`ItemDraft::finish`] checks its inviter.
-pub struct ItemDraft {
+pub struct ItemDraft<'a> {
     index: usize,
     email: Option<EmailAddress>,
-    role: Option<Role>,
+    role: Option<&'a Role>,
     inviter_user_id: Option<UserId>,
     redirect_url: String,
     public_metadata: Option<String>,
@@ -97,12 +97,12 @@ pub struct ItemDraft {
     violations: Violations,
 }
 
-impl ItemDraft {
+impl<'a> ItemDraft<'a> {
     /// Checks the form of an item against its organization. Reports every violation, not only the first.
     pub fn parse(
         index: usize,
         input: &ItemInput,
-        organization: &Organization,
+        organization: &'a Organization,
         default_inviter: &str,
         now: OffsetDateTime,
     ) -> Self {
@@ -112,7 +112,11 @@ impl ItemDraft {
         if !email.as_ref().is_none_or(is_allowed) {
             violations.add("email", Reason::DomainNotAllowed);
         }
-        let role = parse_role(&input.role, organization).ok_or(Reason::RoleUnknown);
+        let role = match input.role.as_str() {
+            "" => &organization.default_role,
+            role => role,
+        };
+        let role = organization.role(role).ok_or(Reason::RoleUnknown);
         let role = violations.check("role", role);
         let inviter_user_id = parse_inviter(&input.inviter_user_id, default_inviter);
         let inviter_user_id = violations.check("inviter_user_id", inviter_user_id);
@@ -170,7 +174,7 @@ impl ItemDraft {
         let item = required.map(|((email, role), inviter_user_id)| NewInvitation {
             index: self.index,
             email,
-            role,
+            role: role.id.clone(),
             inviter_user_id,
             redirect_url: self.redirect_url,
             public_metadata: self.public_metadata,
@@ -189,8 +193,8 @@ impl ItemDraft {
         let Some(user_id) = &self.inviter_user_id else {
             return;
         };
-        let is_admin = inviters.get(user_id.as_str()).map(|it| it.is_admin);
-        let obstacle = match is_admin {
+        let can_invite = inviters.get(user_id.as_str()).map(|it| it.can_invite);
+        let obstacle = match can_invite {
             None => Some(Reason::InviterNotFound),
             Some(false) => Some(Reason::InviterNotAdmin),
             Some(true) => None,
@@ -198,9 +202,11 @@ impl ItemDraft {
         if let Some(reason) = obstacle {
             self.violations.add("inviter_user_id", reason);
         }
-        let is_admin = is_admin.unwrap_or_default();
-        let is_refused = |role: &Role| !role.is_grantable_by(is_admin);
-        if self.role.as_ref().is_some_and(is_refused) {
+        let can_invite = can_invite.unwrap_or_default();
+        if !self
+            .role
+            .is_none_or(|role| role.is_grantable_by(can_invite))
+        {
             self.violations.add("role", Reason::RoleNotGrantable);
         }
     }
@@ -209,14 +215,6 @@ impl ItemDraft {
 fn is_domain_allowed(address: &EmailAddress, organization: &Organization) -> bool {
     let allowed = &organization.allowed_email_domains;
     allowed.is_empty() || allowed.iter().any(|domain| domain == address.domain())
-}
-
-fn parse_role(input: &str, organization: &Organization) -> Option<Role> {
-    let name = match input {
-        "" => &organization.default_role,
-        name => name,
-    };
-    Role::parse(name).filter(|_| organization.roles.iter().any(|known| known == name))
 }
 
 fn parse_inviter(input: &str, default_inviter: &str) -> Result<UserId, Reason> {
@@ -234,16 +232,28 @@ fn parse_inviter(input: &str, default_inviter: &str) -> Result<UserId, Reason> {
 mod tests {
     use super::*;
     use crate::domain::organization::OrganizationInput;
+    use crate::domain::role::RoleInput;
+    use crate::domain::update_mask::UpdateMask;
 
     const NOW: OffsetDateTime = time::macros::datetime!(2026-11-22 18:48 UTC);
 
     fn organization() -> Organization {
+        let lead = RoleInput {
+            id: "lead".into(),
+            can_invite: true,
+            ..Default::default()
+        };
+        let member = RoleInput {
+            id: "member".into(),
+            ..Default::default()
+        };
         OrganizationInput {
             id: "acme".into(),
-            name: "Acme".into(),
+            name: Some("Acme".into()),
+            roles: vec![lead, member],
             ..Default::default()
         }
-        .parse()
+        .parse(None, &UpdateMask::default())
         .unwrap()
     }
 
@@ -265,9 +275,9 @@ mod tests {
     }
 
     fn inviters() -> HashMap<String, Inviter> {
-        let inviter = |is_admin| Inviter {
+        let inviter = |can_invite| Inviter {
             name: String::new(),
-            is_admin,
+            can_invite,
         };
         HashMap::from([
             ("ada".to_owned(), inviter(true)),
@@ -275,7 +285,7 @@ mod tests {
         ])
     }
 
-    fn reasons(draft: ItemDraft) -> Vec<(String, Reason)> {
+    fn reasons(draft: ItemDraft<'_>) -> Vec<(String, Reason)> {
         let violations = draft.finish(&inviters()).map(|_| ()).unwrap_err();
         violations
             .into_iter()
@@ -285,7 +295,8 @@ mod tests {
 
     #[test]
     fn an_item_needs_no_more_than_an_address() {
-        let draft = ItemDraft::parse(3, &input("a@b.co"), &organization(), "ada", NOW);
+        let organization = organization();
+        let draft = ItemDraft::parse(3, &input("a@b.co"), &organization, "ada", NOW);
         let item = draft.finish(&inviters()).map_err(|_| ()).unwrap();
         assert_eq!(
             (item.index, item.role.as_str(), item.notify),
@@ -310,7 +321,8 @@ mod tests {
             reminder_lead: ReminderInput::Lead(time::Duration::MINUTE),
             ..input("plain")
         };
-        let draft = ItemDraft::parse(0, &bad, &organization(), "nobody", NOW);
+        let organization = organization();
+        let draft = ItemDraft::parse(0, &bad, &organization, "nobody", NOW);
         let expected = [
             ("email", Reason::EmailInvalid),
             ("role", Reason::RoleUnknown),
@@ -331,18 +343,23 @@ mod tests {
     }
 
     #[test]
-    fn only_an_admin_may_invite_and_grant_the_admin_role() {
-        let admin = ItemInput {
-            role: "admin".into(),
-            ..input("a@b.co")
-        };
-        let draft = ItemDraft::parse(0, &admin, &organization(), "bob", NOW);
-        let expected = [
-            ("inviter_user_id".to_owned(), Reason::InviterNotAdmin),
-            ("role".to_owned(), Reason::RoleNotGrantable),
-        ];
-        assert_eq!(reasons(draft), expected);
-        let draft = ItemDraft::parse(0, &input("a@b.co"), &organization(), "", NOW);
+    fn only_an_inviter_whose_role_can_invite_may_invite_and_grant_such_a_role() {
+        let organization = organization();
+        for role in ["admin", "lead"] {
+            let granting = ItemInput {
+                role: role.into(),
+                ..input("a@b.co")
+            };
+            let draft = ItemDraft::parse(0, &granting, &organization, "bob", NOW);
+            let expected = [
+                ("inviter_user_id".to_owned(), Reason::InviterNotAdmin),
+                ("role".to_owned(), Reason::RoleNotGrantable),
+            ];
+            assert_eq!(reasons(draft), expected);
+            let draft = ItemDraft::parse(0, &granting, &organization, "ada", NOW);
+            assert!(draft.finish(&inviters()).is_ok());
+        }
+        let draft = ItemDraft::parse(0, &input("a@b.co"), &organization, "", NOW);
         assert_eq!(
             reasons(draft),
             [("inviter_user_id".to_owned(), Reason::FieldRequired)]

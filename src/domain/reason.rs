@@ -125,9 +125,9 @@ reasons! {
     AlreadyInvited "ALREADY_INVITED" Exists "a pending invitation exists for the address";
     AlreadyMember "ALREADY_MEMBER" Exists "the address belongs to a member";
     RoleUnknown "ROLE_UNKNOWN" Invalid "the role is not one of the organization's roles";
-    RoleNotGrantable "ROLE_NOT_GRANTABLE" Denied "the inviter may not grant this role: only an admin can grant admin, and no inviter can grant owner";
+    RoleNotGrantable "ROLE_NOT_GRANTABLE" Denied "the inviter may not grant this role: only an inviter whose role can invite can grant a role that can invite, and no inviter can grant owner";
     InviterNotFound "INVITER_NOT_FOUND" NotFound "the inviter is not a known user";
-    InviterNotAdmin "INVITER_NOT_ADMIN" Precondition "the inviter is not an admin member of the organization";
+    InviterNotAdmin "INVITER_NOT_ADMIN" Precondition "the inviter is not a member of the organization with a role that can invite";
     RedirectUrlInvalid "REDIRECT_URL_INVALID" Invalid "the redirect URL is malformed, or its origin is not on the organization's list";
     ExpiryOutOfRange "EXPIRY_OUT_OF_RANGE" Invalid "the invitation must expire between 1 hour and 365 days from now";
     MetadataTooLarge "METADATA_TOO_LARGE" Invalid "the metadata is larger than 8 KiB as JSON or nested deeper than 16 levels";

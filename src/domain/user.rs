@@ -17,7 +17,22 @@ pub struct User {
     pub emails_normalized: Vec<String>,
 }
 
+/// A user who is added, or some of whose fields change.
+#[derive(Clone)]
+pub struct UserChange {
+    pub user: User,
+    /// Whether the name of a user who exists changes.
+    pub is_name_changed: bool,
+    /// Whether the addresses of a user who exists are replaced.
+    pub are_emails_changed: bool,
+}
+
 impl User {
+    /// The names of the fields that a caller can write, as [`UpdateMask::parse`] wants them.
+    ///
+    /// [`UpdateMask::parse`]: super::update_mask::UpdateMask::parse
+    pub const WRITABLE: [&str; 2] = ["name", "verified_emails"];
+
     /// Checks a user and reports every violation under the given names of the fields.
     pub fn parse(
         id: &str,

@@ -9,6 +9,7 @@ use super::convert::{bulk_create, fields};
 use crate::domain::actor::Actor;
 use crate::domain::new_invitation::{Inviter, ItemDraft};
 use crate::domain::organization::OrganizationInput;
+use crate::domain::update_mask::UpdateMask;
 use crate::proto::BulkCreateRequest;
 
 const NOW: OffsetDateTime = time::macros::datetime!(2026-11-22 18:48 UTC);
@@ -21,14 +22,14 @@ pub fn bulk_create(bytes: &[u8]) -> Option<usize> {
         bulk_create::request(message, Actor::from_outside("fuzzer"), organization_id).ok()?;
     let organization = OrganizationInput {
         id: "acme".to_owned(),
-        name: "Acme".to_owned(),
+        name: Some("Acme".to_owned()),
         redirect_origins: vec!["https://app.example.com".to_owned()],
         ..Default::default()
     };
-    let organization = organization.parse().ok()?;
+    let organization = organization.parse(None, &UpdateMask::default()).ok()?;
     let inviter = Inviter {
         name: "Ada".to_owned(),
-        is_admin: true,
+        can_invite: true,
     };
     let inviters = HashMap::from([("ada".to_owned(), inviter)]);
     let drafts = request.items.iter().enumerate().map(|(index, item)| {

@@ -26,6 +26,7 @@ pub struct InvitationEmail {
     pub brand: Brand,
     /// Display name; the wording is neutral without one.
     pub inviter_name: Option<String>,
+    /// Display name of the role.
     pub role: String,
     /// Personal message, which may have several lines.
     pub note: Option<String>,

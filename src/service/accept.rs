@@ -45,6 +45,7 @@ impl UseCase for Accept {
             subject,
             invitation,
             version,
+            ..
         } = context.verify_token(work, &self.token, &self.actor).await?;
         let event = self.audit_event(context, &subject);
         let attempt = Attempt {

@@ -57,15 +57,23 @@ pub struct PreviewInvitation {
     pub actor: Actor,
 }
 
+pub struct InvitationPreview {
+    pub invitation: Invitation,
+    pub role_display_name: String,
+}
+
 impl UseCase for PreviewInvitation {
     const NAME: &'static str = "preview";
     const IS_TRANSACTION: bool = false;
-    type Output = Invitation;
+    type Output = InvitationPreview;
 
-    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Invitation, ServiceError> {
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<InvitationPreview, ServiceError> {
         let context = work.context;
         let found = context.verify_token(work, &self.token, &self.actor).await?;
         require_active_organization(&found.subject)?;
-        Ok(found.invitation)
+        Ok(InvitationPreview {
+            invitation: found.invitation,
+            role_display_name: found.role_display_name,
+        })
     }
 }

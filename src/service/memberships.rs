@@ -20,8 +20,9 @@ pub struct ListMemberships {
     pub page_size: usize,
 }
 
-/// Refuses a user who is not an admin member of an organization, in the same way for an organization that does not exist.
-pub struct RequireAdmin {
+/// Refuses a user who is not a member of an organization with a role that can invite, in the same way for an organization
+/// that does not exist.
+pub struct RequireInvitingMember {
     pub organization_id: OrganizationId,
     pub user_id: UserId,
 }
@@ -53,13 +54,13 @@ impl UseCase for ListMemberships {
     }
 }
 
-impl UseCase for RequireAdmin {
+impl UseCase for RequireInvitingMember {
     const NAME: &'static str = "authorize";
     const IS_TRANSACTION: bool = false;
     type Output = ();
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<(), ServiceError> {
-        if memberships::is_admin(work, &self.organization_id, &self.user_id).await? {
+        if memberships::can_invite(work, &self.organization_id, &self.user_id).await? {
             Ok(())
         } else {
             Err(ServiceError::Refused(Reason::OrganizationDenied))

@@ -5,8 +5,9 @@
 //! `watch` and `unsubscribe`.
 //!
 //! Use cases decide, and [`store`](crate::store) has the SQL. They know neither the messages of the protocol nor how an
-//! email is sent. The caller was checked before: its scopes and its organization, and with [`RequireAdmin`] whether a user
-//! is an admin. Only items of upserts are checked here, because each may name another organization.
+//! email is sent. The caller was checked before: its scopes and its organization, and with [`RequireInvitingMember`]
+//! whether the role of a user can invite. Only items of upserts are checked here, because each may name another
+//! organization.
 
 mod accept;
 mod backlog;
@@ -50,11 +51,11 @@ pub use delete::{DeleteMembership, DeleteOrganization, DeleteUser, Deleted};
 pub use erase_address::ErasedAddress;
 pub use error::ServiceError;
 pub use feedback::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, RecordFeedback};
-pub use get::{GetBatch, GetInvitation, PreviewInvitation};
+pub use get::{GetBatch, GetInvitation, InvitationPreview, PreviewInvitation};
 pub use item_result::{ItemOutcome, ItemResult};
 pub use keys::{CheckKeys, KeyringMismatch};
 pub use list::{ListAuditEvents, ListInvitations, ResultPage};
-pub use memberships::{GetMembership, ListMemberships, RequireAdmin};
+pub use memberships::{GetMembership, ListMemberships, RequireInvitingMember};
 pub use requeue::{Requeue, RequeueSelection};
 pub use resend::{BulkResend, Resend};
 pub use retention::Retention;

@@ -6,21 +6,26 @@ use time::OffsetDateTime;
 
 use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent, NO_ORGANIZATION};
+use crate::domain::ids::OrganizationId;
 use crate::domain::organization::{Organization, OrganizationInput};
 use crate::domain::reason::{Reason, Violation};
-use crate::domain::user::User;
+use crate::domain::update_mask::UpdateMask;
+use crate::domain::user::UserChange;
+use crate::store::organizations::StoredOrganization;
 use crate::store::{audit_events, organizations, users};
 
 use super::{Context, ServiceError, UnitOfWork, UseCase};
 
 pub struct UpsertOrganizations {
     pub inputs: Vec<OrganizationInput>,
+    pub mask: UpdateMask,
+    /// Whether deleted organizations are restored.
+    pub undelete: bool,
     pub actor: Actor,
 }
 
-/// Adds or replaces users with all their addresses.
 pub struct UpsertUsers {
-    pub inputs: Vec<Result<User, Vec<Violation>>>,
+    pub inputs: Vec<Result<UserChange, Vec<Violation>>>,
     pub actor: Actor,
 }
 
@@ -57,28 +62,57 @@ impl UseCase for UpsertOrganizations {
     type Output = Vec<UpsertResult>;
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Vec<UpsertResult>, ServiceError> {
-        let checked = self.inputs.iter().map(|input| self.check(input));
+        let stored = organizations::lock_many(work, &self.allowed_ids()).await?;
+        let stored: HashMap<String, StoredOrganization> = stored
+            .into_iter()
+            .map(|stored| (stored.organization.id.as_str().to_owned(), stored))
+            .collect();
+        let checked = self.inputs.iter().map(|input| self.check(input, &stored));
         let items = Items::new(checked, "id");
         let now = work.context.now();
-        let added = organizations::upsert_many(work, &items.rows, now).await?;
-        let added = added.into_iter().map(|id| (id, None));
+        let stored_ids: Vec<String> = stored.into_keys().collect();
+        let written = organizations::upsert_many(work, &items.rows, &stored_ids, now).await?;
+        // A concurrent call has added one of the organizations. It must be merged and not replaced.
+        if written.len() < items.rows.len() {
+            return Err(ServiceError::Conflict);
+        }
+        let stored_ids: HashSet<String> = stored_ids.into_iter().collect();
+        let added = written.into_iter().filter(|id| !stored_ids.contains(id));
+        let added = added.map(|id| (id, None));
         let action = AuditAction::UpsertOrganizations;
         items.finish(work, &self.actor, action, added, now).await
     }
 }
 
 impl UpsertOrganizations {
+    /// The ids that the caller may act for, each once.
+    fn allowed_ids(&self) -> Vec<String> {
+        let ids = self.inputs.iter().map(|input| input.id.as_str());
+        let is_allowed =
+            |id: &&str| OrganizationId::parse(id).is_some() && self.actor.access.allows(id);
+        let ids: HashSet<&str> = ids.filter(is_allowed).collect();
+        ids.into_iter().map(str::to_owned).collect()
+    }
+
     fn check(
         &self,
         input: &OrganizationInput,
+        stored: &HashMap<String, StoredOrganization>,
     ) -> Result<(UpsertKey, Organization), Vec<Violation>> {
-        let organization = input.parse()?;
-        let id = organization.id.as_str().to_owned();
-        if self.actor.access.allows(&id) {
-            Ok(((id, None), organization))
-        } else {
-            Err(vec![Violation::new("id", Reason::OrganizationDenied)])
+        let refused = |reason| Err(vec![Violation::new("id", reason)]);
+        // Permission comes first, because callers must not learn whether a foreign organization exists.
+        let is_valid = OrganizationId::parse(&input.id).is_some();
+        if is_valid && !self.actor.access.allows(&input.id) {
+            return refused(Reason::OrganizationDenied);
         }
+        let stored = stored.get(&input.id);
+        if !self.undelete && stored.is_some_and(|stored| stored.is_deleted) {
+            return refused(Reason::OrganizationDeleted);
+        }
+        let stored = stored.map(|stored| &stored.organization);
+        let organization = input.parse(stored, &self.mask)?;
+        let id = organization.id.as_str().to_owned();
+        Ok(((id, None), organization))
     }
 }
 
@@ -89,8 +123,8 @@ impl UseCase for UpsertUsers {
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Vec<UpsertResult>, ServiceError> {
         let key = |id: String| (NO_ORGANIZATION.to_owned(), Some(id));
         let checked = self.inputs.iter().cloned();
-        let checked =
-            checked.map(|input| input.map(|user| (key(user.id.as_str().to_owned()), user)));
+        let checked = checked
+            .map(|input| input.map(|change| (key(change.user.id.as_str().to_owned()), change)));
         let items = Items::new(checked, "id");
         let now = work.context.now();
         let added = users::upsert_many(work, &items.rows, now).await?;

@@ -7,6 +7,7 @@ use crate::domain::audit::AuditAction;
 use crate::domain::membership::{MembershipInput, NewMembership};
 use crate::domain::organization::Organization;
 use crate::domain::reason::{Reason, Violation};
+use crate::domain::update_mask::UpdateMask;
 use crate::store::memberships::MembershipRow;
 use crate::store::{Connection, memberships, organizations, users};
 
@@ -15,6 +16,7 @@ use super::{ServiceError, UnitOfWork, UseCase};
 
 pub struct UpsertMemberships {
     pub inputs: Vec<MembershipInput>,
+    pub mask: UpdateMask,
     pub actor: Actor,
 }
 
@@ -32,7 +34,7 @@ impl UseCase for UpsertMemberships {
         let parsed: Vec<_> = self
             .inputs
             .iter()
-            .map(|input| input.clone().parse())
+            .map(|input| input.clone().parse(&self.mask))
             .collect();
         let directory = Directory::read(work, &parsed).await?;
         let checked = parsed
@@ -58,7 +60,7 @@ impl Directory {
         };
         let organization_ids = column(|item| item.organization_id.as_str());
         let user_ids = column(|item| item.user_id.as_str());
-        let organizations = organizations::get_many(connection, &organization_ids).await?;
+        let organizations = organizations::lock_many_shared(connection, &organization_ids).await?;
         let user_ids = users::existing(connection, &user_ids).await?;
         Ok(Self {
             organizations: organizations
@@ -101,7 +103,7 @@ impl Directory {
             (None, Some(organization)) => organization.default_role.clone(),
             (None, None) => String::new(),
         };
-        if organization.is_some_and(|organization| !organization.roles.contains(&role)) {
+        if organization.is_some_and(|organization| organization.role(&role).is_none()) {
             violations.push(violation("role", Reason::RoleUnknown));
         }
         if !violations.is_empty() {
@@ -115,6 +117,7 @@ impl Directory {
             role,
             public_metadata: item.public_metadata,
             private_metadata: item.private_metadata,
+            changes: item.changes,
         };
         Ok((key, row))
     }

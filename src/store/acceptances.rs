@@ -71,8 +71,8 @@ pub async fn accept(
                               AND i.role = ANY(o.roles)
                               AND (NOT o.recheck_inviter
                                    OR EXISTS (SELECT FROM memberships m
-                                               WHERE m.organization_id = $1 AND m.role = 'admin'
-                                                 AND m.user_id = i.inviter_user_id)))
+                                               WHERE m.organization_id = $1 AND m.user_id = i.inviter_user_id
+                                                 AND m.role = ANY(o.inviting_roles))))
             RETURNING i.id, i.organization_id, i.batch_id, i.updated_at, 'accepted' AS event_type,
                       'pending' AS old_state, target.delivery_state AS old_delivery_state, i.state AS new_state,
                       i.delivery_state AS new_delivery_state, i.role, i.public_metadata, i.private_metadata, i.send_seq,
@@ -171,7 +171,7 @@ pub async fn is_role_offered(connection: &mut Connection<'_>, subject: &Subject)
     connection.fetch_one(query).await
 }
 
-/// Whether the inviter is still an admin member. Always true if the organization does not check that.
+/// Whether the inviter is still a member whose role can invite. Always true if the organization does not check that.
 pub async fn is_inviter_trusted(
     connection: &mut Connection<'_>,
     subject: &Subject,
@@ -183,7 +183,7 @@ pub async fn is_inviter_trusted(
                  JOIN organizations o ON o.id = i.organization_id
                  LEFT JOIN memberships m ON m.organization_id = $1 AND m.user_id = i.inviter_user_id
                 WHERE i.id = $2 AND i.organization_id = $1
-                  AND (NOT o.recheck_inviter OR m.role = 'admin')) AS "is_trusted!""#,
+                  AND (NOT o.recheck_inviter OR m.role = ANY(o.inviting_roles))) AS "is_trusted!""#,
         subject.organization_id,
         subject.id,
     );

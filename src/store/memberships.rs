@@ -6,9 +6,8 @@ use time::OffsetDateTime;
 
 use super::{Connection, Result, column};
 use crate::domain::ids::{OrganizationId, UserId};
-use crate::domain::membership::Membership;
+use crate::domain::membership::{Membership, MembershipChanges};
 use crate::domain::new_invitation::Inviter;
-use crate::domain::role::Role;
 
 /// A membership to upsert. The metadata are JSON objects.
 pub struct MembershipRow {
@@ -17,9 +16,11 @@ pub struct MembershipRow {
     pub role: String,
     pub public_metadata: Option<String>,
     pub private_metadata: Option<String>,
+    pub changes: MembershipChanges,
 }
 
-/// Inserts or replaces memberships, and returns the (organization, user) pairs that were inserted.
+/// Inserts memberships, or changes the fields that change of those that exist. Returns the (organization, user) pairs that
+/// were inserted.
 pub async fn upsert_many(
     connection: &mut Connection<'_>,
     rows: &[MembershipRow],
@@ -29,15 +30,29 @@ pub async fn upsert_many(
     sorted.sort_by_key(|row| (&row.organization_id, &row.user_id));
     let query = sqlx::query!(
         r#"-- store::memberships::upsert_many
-        WITH written AS (
-            INSERT INTO memberships
+        WITH item AS (
+            SELECT organization_id COLLATE "C" AS organization_id, user_id COLLATE "C" AS user_id, role,
+                   public_metadata::jsonb, private_metadata::jsonb, is_role_changed, is_public_changed,
+                   is_private_changed
+              FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $7::boolean[], $8::boolean[],
+                          $9::boolean[])
+                   AS t (organization_id, user_id, role, public_metadata, private_metadata, is_role_changed,
+                         is_public_changed, is_private_changed)
+        ), written AS (
+            INSERT INTO memberships AS m
                    (organization_id, user_id, role, public_metadata, private_metadata, created_at, updated_at)
-            SELECT organization_id, user_id, role, public_metadata::jsonb, private_metadata::jsonb, $6, $6
-              FROM UNNEST($1::text[], $2::text[], $3::text[], $4::text[], $5::text[])
-                   AS t (organization_id, user_id, role, public_metadata, private_metadata)
+            SELECT organization_id, user_id, role, public_metadata, private_metadata, $6, $6 FROM item
                 ON CONFLICT (organization_id, user_id) DO UPDATE
-               SET role = excluded.role, public_metadata = excluded.public_metadata,
-                   private_metadata = excluded.private_metadata, updated_at = excluded.updated_at
+               SET role = CASE WHEN (excluded.organization_id, excluded.user_id) IN
+                                    (SELECT organization_id, user_id FROM item WHERE is_role_changed)
+                               THEN excluded.role ELSE m.role END,
+                   public_metadata = CASE WHEN (excluded.organization_id, excluded.user_id) IN
+                                               (SELECT organization_id, user_id FROM item WHERE is_public_changed)
+                                          THEN excluded.public_metadata ELSE m.public_metadata END,
+                   private_metadata = CASE WHEN (excluded.organization_id, excluded.user_id) IN
+                                                (SELECT organization_id, user_id FROM item WHERE is_private_changed)
+                                           THEN excluded.private_metadata ELSE m.private_metadata END,
+                   updated_at = excluded.updated_at
             RETURNING organization_id, user_id, (xmax = 0) AS is_added
         )
         SELECT organization_id, user_id FROM written WHERE is_added"#,
@@ -47,6 +62,9 @@ pub async fn upsert_many(
         &column(&sorted, |row| row.public_metadata.as_deref()) as &[Option<&str>],
         &column(&sorted, |row| row.private_metadata.as_deref()) as &[Option<&str>],
         now,
+        &column(&sorted, |row| row.changes.role),
+        &column(&sorted, |row| row.changes.public_metadata),
+        &column(&sorted, |row| row.changes.private_metadata),
     )
     .map(|row| (row.organization_id, row.user_id));
     connection.fetch_all(query).await
@@ -92,7 +110,7 @@ pub async fn list(
 }
 
 /// Returns the users that the directory knows, by id, and locks their memberships until the transaction ends. A
-/// transaction that removes a membership or demotes an admin waits, and then sees the invitations of the user.
+/// transaction that removes a membership or changes its role waits, and then sees the invitations of the user.
 pub async fn lock_inviters(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
@@ -107,37 +125,37 @@ pub async fn lock_inviters(
              ORDER BY user_id
                FOR SHARE
         )
-        SELECT u.id, u.name, coalesce(membership.role = $3, false) AS "is_admin!"
+        SELECT u.id, u.name,
+               coalesce(membership.role = ANY((SELECT o.inviting_roles FROM organizations o WHERE o.id = $1)::text[]),
+                        false) AS "can_invite!"
           FROM users u
           LEFT JOIN membership ON membership.user_id = u.id
          WHERE u.id = ANY($2)"#,
         organization_id.as_str(),
         user_ids as &[&str],
-        Role::ADMIN,
     )
     .map(|row| {
-        let (name, is_admin) = (row.name, row.is_admin);
-        (row.id, Inviter { name, is_admin })
+        let (name, can_invite) = (row.name, row.can_invite);
+        (row.id, Inviter { name, can_invite })
     });
     connection.fetch_all(query).await
 }
 
-/// Whether a user is an admin member of an organization that exists and is not deleted.
-pub async fn is_admin(
+/// Whether a user is a member, with a role that can invite, of an organization that exists and is not deleted.
+pub async fn can_invite(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     user_id: &UserId,
 ) -> Result<bool> {
     let query = sqlx::query_scalar!(
-        r#"-- store::memberships::is_admin
+        r#"-- store::memberships::can_invite
         SELECT EXISTS (
                SELECT FROM memberships m
                  JOIN organizations o ON o.id = m.organization_id
-                WHERE m.organization_id = $1 AND m.user_id = $2 AND m.role = $3
-                  AND o.deleted_at IS NULL) AS "is_admin!""#,
+                WHERE m.organization_id = $1 AND m.user_id = $2 AND m.role = ANY(o.inviting_roles)
+                  AND o.deleted_at IS NULL) AS "can_invite!""#,
         organization_id.as_str(),
         user_id.as_str(),
-        Role::ADMIN,
     );
     connection.fetch_one(query).await
 }

@@ -1,5 +1,8 @@
 //! The `organizations` table.
 
+use std::collections::BTreeMap;
+
+use sqlx::types::Json;
 use time::{Date, OffsetDateTime};
 
 use super::{Connection, Result, StoreError, column};
@@ -8,6 +11,7 @@ use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::OrganizationId;
 use crate::domain::organization::Organization;
 use crate::domain::reminder::ReminderLead;
+use crate::domain::role::{Role, RoleId, RoleNames};
 
 pub struct StoredOrganization {
     pub organization: Organization,
@@ -15,19 +19,48 @@ pub struct StoredOrganization {
     pub is_suspended: bool,
 }
 
-/// Inserts or replaces organizations, and returns the ids of those that were inserted.
+/// The columns of a row. `role_names` has the names of those roles that have some.
+struct OrganizationRow {
+    id: String,
+    name: String,
+    roles: Vec<String>,
+    inviting_roles: Vec<String>,
+    role_names: Json<BTreeMap<String, RoleNames>>,
+    default_role: String,
+    allowed_email_domains: Vec<String>,
+    redirect_origins: Vec<String>,
+    locale: String,
+    recheck_inviter: bool,
+    reminder_lead_seconds: i32,
+    logo_url: String,
+    brand_color: String,
+    support_email: String,
+    deleted_at: Option<OffsetDateTime>,
+    suspended_at: Option<OffsetDateTime>,
+}
+
+/// Inserts organizations, or replaces those that are in `stored_ids`, which are no longer deleted then. Returns the ids of
+/// the organizations that were written: those that another transaction has inserted meanwhile are left out.
 pub async fn upsert_many(
     connection: &mut Connection<'_>,
     organizations: &[Organization],
+    stored_ids: &[String],
     now: OffsetDateTime,
 ) -> Result<Vec<String>> {
     // JSON, because UNNEST flattens arrays of arrays.
     let rows = column(organizations, |organization| {
         let brand = &organization.brand;
+        let roles = &organization.roles;
+        let ids = roles.iter().map(|role| role.id.as_str());
+        let inviting = roles.iter().filter(|role| role.can_invite);
+        let named = roles.iter().filter(|role| !role.names.is_empty());
+        let names = named.map(|role| (role.id.as_str(), &role.names));
         serde_json::json!({
             "id": organization.id.as_str(),
             "name": organization.name,
-            "roles": organization.roles,
+            "roles": ids.collect::<Vec<_>>(),
+            "inviting_roles": inviting.map(|role| role.id.as_str()).collect::<Vec<_>>(),
+            "role_names": names.collect::<BTreeMap<_, _>>(),
             "default_role": organization.default_role,
             "allowed_email_domains": organization.allowed_email_domains,
             "redirect_origins": organization.redirect_origins,
@@ -44,28 +77,32 @@ pub async fn upsert_many(
         WITH item AS (
             SELECT *
               FROM jsonb_to_recordset($1::jsonb)
-                   AS t (id text, name text, roles text[], default_role text, allowed_email_domains text[],
-                         redirect_origins text[], locale text, recheck_inviter boolean, reminder_lead_seconds integer,
+                   AS t (id text, name text, roles text[], inviting_roles text[], role_names jsonb, default_role text,
+                         allowed_email_domains text[], redirect_origins text[], locale text, recheck_inviter boolean, reminder_lead_seconds integer,
                          logo_url text, brand_color text, support_email text)
              ORDER BY id
         ), written AS (
             INSERT INTO organizations
-                   (id, name, roles, default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter,
-                    reminder_lead_seconds, logo_url, brand_color, support_email, created_at, updated_at)
+                   (id, name, roles, inviting_roles, role_names, default_role, allowed_email_domains, redirect_origins,
+                    locale, recheck_inviter, reminder_lead_seconds, logo_url, brand_color, support_email, created_at,
+                    updated_at)
             SELECT *, $2, $2 FROM item
                 ON CONFLICT (id) DO UPDATE
-               SET name = excluded.name, roles = excluded.roles, default_role = excluded.default_role,
+               SET name = excluded.name, roles = excluded.roles, inviting_roles = excluded.inviting_roles,
+                   role_names = excluded.role_names, default_role = excluded.default_role,
                    allowed_email_domains = excluded.allowed_email_domains,
                    redirect_origins = excluded.redirect_origins, locale = excluded.locale,
                    recheck_inviter = excluded.recheck_inviter,
                    reminder_lead_seconds = excluded.reminder_lead_seconds, logo_url = excluded.logo_url,
                    brand_color = excluded.brand_color, support_email = excluded.support_email,
                    updated_at = excluded.updated_at, deleted_at = NULL
-            RETURNING id, (xmax = 0) AS is_added
+             WHERE excluded.id IN (SELECT stored.id FROM UNNEST($3::text[]) AS stored (id))
+            RETURNING id
         )
-        SELECT id FROM written WHERE is_added"#,
+        SELECT id FROM written"#,
         serde_json::Value::Array(rows),
         now,
+        stored_ids,
     );
     connection.fetch_all(query).await
 }
@@ -84,37 +121,83 @@ pub async fn get_many(
     connection: &mut Connection<'_>,
     ids: &[String],
 ) -> Result<Vec<StoredOrganization>> {
-    let query = sqlx::query!(
-        "-- store::organizations::get_many
-        SELECT id, name, roles, default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter,
-               reminder_lead_seconds, logo_url, brand_color, support_email, deleted_at, suspended_at
+    let query = sqlx::query_as!(
+        OrganizationRow,
+        r#"-- store::organizations::get_many
+        SELECT id, name, roles, inviting_roles, role_names AS "role_names: Json<BTreeMap<String, RoleNames>>",
+               default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter, reminder_lead_seconds,
+               logo_url, brand_color, support_email, deleted_at, suspended_at
           FROM organizations
-         WHERE id = ANY($1)",
+         WHERE id = ANY($1)"#,
         ids,
     );
     let rows: Vec<_> = connection.fetch_all(query).await?;
-    rows.into_iter()
-        .map(|row| {
-            let organization = Organization {
-                id: OrganizationId::parse(&row.id)
-                    .ok_or(StoreError::Inconsistent("organizations.id"))?,
-                name: row.name,
-                roles: row.roles,
-                default_role: row.default_role,
-                allowed_email_domains: row.allowed_email_domains,
-                redirect_origins: row.redirect_origins,
-                locale: row.locale,
-                recheck_inviter: row.recheck_inviter,
-                brand: Brand::from_stored(&row.logo_url, &row.brand_color, &row.support_email),
-                reminder_lead: ReminderLead::from_seconds(row.reminder_lead_seconds),
-            };
-            Ok(StoredOrganization {
-                organization,
-                is_deleted: row.deleted_at.is_some(),
-                is_suspended: row.suspended_at.is_some(),
-            })
+    rows.into_iter().map(OrganizationRow::into_stored).collect()
+}
+
+/// Does what [`get_many`] does, and keeps other transactions from changing the organizations until this one ends.
+pub async fn lock_many(
+    connection: &mut Connection<'_>,
+    ids: &[String],
+) -> Result<Vec<StoredOrganization>> {
+    let query = sqlx::query_as!(
+        OrganizationRow,
+        r#"-- store::organizations::lock_many
+        SELECT id, name, roles, inviting_roles, role_names AS "role_names: Json<BTreeMap<String, RoleNames>>",
+               default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter, reminder_lead_seconds,
+               logo_url, brand_color, support_email, deleted_at, suspended_at
+          FROM organizations
+         WHERE id = ANY($1)
+         ORDER BY id
+           FOR NO KEY UPDATE"#,
+        ids,
+    );
+    let rows: Vec<_> = connection.fetch_all(query).await?;
+    rows.into_iter().map(OrganizationRow::into_stored).collect()
+}
+
+/// Does what [`get_many`] does, and prevents that the organizations are deleted until the transaction ends.
+pub async fn lock_many_shared(
+    connection: &mut Connection<'_>,
+    ids: &[String],
+) -> Result<Vec<StoredOrganization>> {
+    let query = sqlx::query_scalar!(
+        "-- store::organizations::lock_many_shared
+        SELECT id FROM organizations WHERE id = ANY($1) ORDER BY id FOR KEY SHARE",
+        ids,
+    );
+    let _: Vec<String> = connection.fetch_all(query).await?;
+    get_many(connection, ids).await
+}
+
+impl OrganizationRow {
+    fn into_stored(self) -> Result<StoredOrganization> {
+        let mut names = self.role_names.0;
+        let roles = self.roles.iter().map(|id| {
+            let can_invite = self.inviting_roles.contains(id);
+            let names = names.remove(id).unwrap_or_default();
+            let id = RoleId::parse(id).ok_or(StoreError::Inconsistent("organizations.roles"))?;
+            Ok(Role::new(id, names, can_invite))
+        });
+        let organization = Organization {
+            id: OrganizationId::parse(&self.id)
+                .ok_or(StoreError::Inconsistent("organizations.id"))?,
+            name: self.name,
+            roles: roles.collect::<Result<_>>()?,
+            default_role: self.default_role,
+            allowed_email_domains: self.allowed_email_domains,
+            redirect_origins: self.redirect_origins,
+            locale: self.locale,
+            recheck_inviter: self.recheck_inviter,
+            brand: Brand::from_stored(&self.logo_url, &self.brand_color, &self.support_email),
+            reminder_lead: ReminderLead::from_seconds(self.reminder_lead_seconds),
+        };
+        Ok(StoredOrganization {
+            organization,
+            is_deleted: self.deleted_at.is_some(),
+            is_suspended: self.suspended_at.is_some(),
         })
-        .collect()
+    }
 }
 
 /// Does what [`get`] does, and prevents that the organization is deleted until the transaction ends.

@@ -7,10 +7,12 @@
 
 use std::collections::HashSet;
 
+use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Connection, Purged, Result, column};
+use crate::domain::role::RoleNames;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MailKey {
@@ -107,6 +109,8 @@ pub struct MailContent {
     pub email: String,
     pub email_normalized: String,
     pub role: String,
+    /// `None` if the role has no names.
+    pub role_names: Option<Json<RoleNames>>,
     /// The language of the invitation, or else of the organization.
     pub locale: String,
     pub message: String,
@@ -129,7 +133,7 @@ pub async fn contents(connection: &mut Connection<'_>, ids: &[Uuid]) -> Result<V
                o.name AS "organization_name!", o.logo_url AS "logo_url!", o.brand_color AS "brand_color!",
                o.support_email AS "support_email!", coalesce(inviter.name, '') AS "inviter_name!", i.email AS "email!",
                i.email_normalized AS "email_normalized!", i.role AS "role!",
-               coalesce(nullif(i.locale, ''), o.locale) AS "locale!", i.message AS "message!",
+               o.role_names -> i.role AS "role_names: Json<RoleNames>", coalesce(nullif(i.locale, ''), o.locale) AS "locale!", i.message AS "message!",
                i.redirect_url AS "redirect_url!", i.state AS "state!", i.expires_at AS "expires_at!",
                i.generation AS "generation!", i.nonce AS "nonce!", i.key_id AS "key_id!"
           FROM invitations i

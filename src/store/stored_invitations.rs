@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::Value;
+use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -13,6 +14,7 @@ use crate::domain::invitation::{
 };
 use crate::domain::reason::Reason;
 use crate::domain::reminder::ReminderLead;
+use crate::domain::role::RoleNames;
 use crate::domain::token::NONCE_BYTES;
 
 struct StoredRow {
@@ -21,6 +23,7 @@ struct StoredRow {
     organization_name: String,
     email: String,
     role: String,
+    role_names: Option<Json<RoleNames>>,
     state: String,
     ended_at: Option<OffsetDateTime>,
     ended_by_user_id: Option<String>,
@@ -31,6 +34,7 @@ struct StoredRow {
     public_metadata: Option<Value>,
     private_metadata: Option<Value>,
     locale: String,
+    organization_locale: String,
     message: String,
     batch_id: Uuid,
     accept_policy: String,
@@ -61,6 +65,8 @@ struct StoredRow {
 pub struct VersionedInvitation {
     pub subject: Subject,
     pub invitation: Invitation,
+    /// The name of the role in the language of the invitation, or its id if it has no name.
+    pub role_display_name: String,
     /// The version of the row. Every change of the row changes it.
     pub version: String,
 }
@@ -122,7 +128,9 @@ async fn rows(
         StoredRow,
         r#"-- store::stored_invitations::rows
         SELECT i.id AS "id!", i.organization_id AS "organization_id!", o.name AS "organization_name!",
-               coalesce(i.email, '') AS "email!", i.role AS "role!", i.state AS "state!", i.ended_at AS "ended_at?",
+               coalesce(i.email, '') AS "email!", i.role AS "role!",
+               o.role_names -> i.role AS "role_names?: Json<RoleNames>", o.locale AS "organization_locale!",
+               i.state AS "state!", i.ended_at AS "ended_at?",
                i.ended_by_user_id AS "ended_by_user_id?", i.inviter_user_id AS "inviter_user_id!",
                coalesce((SELECT u.name FROM users u WHERE u.id = i.inviter_user_id), '') AS "inviter_name!",
                (SELECT min(e.user_id) FROM user_emails e WHERE e.email_normalized = i.email_normalized)
@@ -151,7 +159,10 @@ async fn rows(
                 WHERE id = requested.id AND ($1::text IS NULL OR organization_id = $1)
                 LIMIT 1) AS i
          CROSS JOIN LATERAL (
-               SELECT name, deleted_at, suspended_at FROM organizations WHERE id = i.organization_id LIMIT 1) AS o"#,
+               SELECT name, locale, role_names, deleted_at, suspended_at
+                 FROM organizations
+                WHERE id = i.organization_id
+                LIMIT 1) AS o"#,
         organization_id,
         ids,
     );
@@ -174,6 +185,7 @@ impl StoredRow {
                 expires_at: self.expires_at,
                 ended_by_user_id: self.ended_by_user_id.clone(),
             },
+            role_display_name: self.role_display_name().to_owned(),
             version: self.version.clone(),
             invitation: self.into_invitation(now)?,
         })
@@ -211,6 +223,15 @@ impl StoredRow {
             reminder_lead: ReminderLead::from_seconds(self.reminder_lead_seconds),
             remind_at: self.remind_at.filter(|_| is_reminded),
         })
+    }
+
+    fn role_display_name(&self) -> &str {
+        let locale = match self.locale.as_str() {
+            "" => &self.organization_locale,
+            locale => locale,
+        };
+        let names = self.role_names.as_ref();
+        names.map_or(&self.role, |names| names.shown(locale, &self.role))
     }
 
     fn state(&self, now: OffsetDateTime) -> Result<InvitationState> {

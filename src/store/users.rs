@@ -6,49 +6,69 @@ use time::OffsetDateTime;
 
 use super::{Connection, Result, column};
 use crate::domain::ids::{OrganizationId, UserId};
-use crate::domain::user::User;
+use crate::domain::user::UserChange;
 
-/// Inserts or replaces users with all their addresses, and returns the ids of the users that were inserted.
+/// Inserts users with all their addresses, or changes the fields that change of users who exist. Returns the ids of the
+/// users that were inserted.
 pub async fn upsert_many(
     connection: &mut Connection<'_>,
-    users: &[User],
+    users: &[UserChange],
     now: OffsetDateTime,
 ) -> Result<Vec<String>> {
-    let mut sorted: Vec<&User> = users.iter().collect();
-    sorted.sort_by_key(|user| &user.id);
+    let mut sorted: Vec<&UserChange> = users.iter().collect();
+    sorted.sort_by_key(|change| &change.user.id);
+    let with_new_emails: Vec<&str> = sorted
+        .iter()
+        .filter(|change| change.are_emails_changed)
+        .map(|change| change.user.id.as_str())
+        .collect();
     let (owners, emails): (Vec<&str>, Vec<&str>) = sorted
         .iter()
-        .flat_map(|user| {
-            let emails = user.emails_normalized.iter();
-            emails.map(|email| (user.id.as_str(), email.as_str()))
+        .flat_map(|change| {
+            let emails = change.user.emails_normalized.iter();
+            emails.map(|email| (change.user.id.as_str(), email.as_str()))
         })
         .unzip();
     let query = sqlx::query_scalar!(
         r#"-- store::users::upsert_many
-        WITH email AS (
+        WITH item AS (
+            SELECT id COLLATE "C" AS id, name, is_name_changed, are_emails_changed
+              FROM UNNEST($1::text[], $2::text[], $7::boolean[], $8::boolean[])
+                   AS t (id, name, is_name_changed, are_emails_changed)
+        ), written AS (
+            INSERT INTO users (id, name, created_at, updated_at)
+            SELECT id, name, $5, $5 FROM item
+                ON CONFLICT (id) DO UPDATE
+               SET name = CASE WHEN excluded.id IN (SELECT id FROM item WHERE is_name_changed) THEN excluded.name
+                               ELSE users.name END,
+                   updated_at = excluded.updated_at
+            RETURNING id, (xmax = 0) AS is_added
+        ), email AS (
             SELECT DISTINCT email_normalized COLLATE "C" AS email_normalized, user_id COLLATE "C" AS user_id
               FROM UNNEST($4::text[], $3::text[]) AS t (email_normalized, user_id)
         ), removed_email AS (
             DELETE FROM user_emails AS e
-             WHERE e.user_id = ANY($1)
+             WHERE e.user_id = ANY($6)
                AND NOT EXISTS (SELECT FROM email
                                 WHERE email.email_normalized = e.email_normalized AND email.user_id = e.user_id)
         ), inserted_email AS (
             INSERT INTO user_emails (email_normalized, user_id)
-            SELECT email_normalized, user_id FROM email ORDER BY 1, 2
+            SELECT email_normalized, user_id
+              FROM email
+             WHERE user_id IN (SELECT id FROM item WHERE are_emails_changed)
+                OR user_id IN (SELECT id FROM written WHERE is_added)
+             ORDER BY 1, 2
                 ON CONFLICT DO NOTHING
-        ), written AS (
-            INSERT INTO users (id, name, created_at, updated_at)
-            SELECT id, name, $5, $5 FROM UNNEST($1::text[], $2::text[]) AS t (id, name)
-                ON CONFLICT (id) DO UPDATE SET name = excluded.name, updated_at = excluded.updated_at
-            RETURNING id, (xmax = 0) AS is_added
         )
         SELECT id FROM written WHERE is_added"#,
-        &column(&sorted, |user| user.id.as_str()) as &[&str],
-        &column(&sorted, |user| user.name.as_str()) as &[&str],
+        &column(&sorted, |change| change.user.id.as_str()) as &[&str],
+        &column(&sorted, |change| change.user.name.as_str()) as &[&str],
         &owners as &[&str],
         &emails as &[&str],
         now,
+        &with_new_emails as &[&str],
+        &column(&sorted, |change| change.is_name_changed),
+        &column(&sorted, |change| change.are_emails_changed),
     );
     connection.fetch_all(query).await
 }

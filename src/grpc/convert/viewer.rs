@@ -10,6 +10,7 @@ use crate::domain::membership::Membership;
 use crate::domain::scope::Scope;
 use crate::identity::Caller;
 use crate::proto;
+use crate::service::InvitationPreview;
 
 use super::{enums, error, metadata, times};
 
@@ -88,7 +89,8 @@ impl<'a> Viewer<'a> {
     }
 
     /// What a landing page may show. Users do not see whether the address has an account.
-    pub(in crate::grpc) fn preview(&self, input: Invitation) -> proto::PreviewResponse {
+    pub(in crate::grpc) fn preview(&self, preview: InvitationPreview) -> proto::PreviewResponse {
+        let input = preview.invitation;
         let email = EmailAddress::parse(&input.email).ok();
         proto::PreviewResponse {
             organization_id: input.organization_id,
@@ -100,8 +102,7 @@ impl<'a> Viewer<'a> {
             state: enums::state(input.state.name()).into(),
             registered: (!self.is_user()).then_some(input.invited_user_id.is_some()),
             redirect_url: input.redirect_url,
-            // TODO(13): the display name of the role.
-            role_display_name: String::new(),
+            role_display_name: preview.role_display_name,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::grpc::admission::control::{AdmissionControl, Method};
 use crate::grpc::admission::permission;
 use crate::grpc::convert::fields::{self, Field};
 use crate::identity::Caller;
-use crate::service::{RequireAdmin, Service};
+use crate::service::{RequireInvitingMember, Service};
 
 /// Implements all services. Cheap to clone, for streams that live longer than their call.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ impl Api {
         self.admission.call(method, request, work).await
     }
 
-    /// The organization of a request. A user must be an admin of it, and a service must be allowed to act for it. Both are
+    /// The organization of a request. A user must be a member of it whose role can invite, and a service must be allowed to act for it. Both are
     /// checked before existence.
     pub(super) async fn organization(
         &self,
@@ -49,11 +49,11 @@ impl Api {
         };
         let id = fields::organization_id(input);
         if let Ok(id) = &id {
-            let require_admin = RequireAdmin {
+            let require_member = RequireInvitingMember {
                 organization_id: id.clone(),
                 user_id: user.id.clone(),
             };
-            self.service.run(require_admin).await?;
+            self.service.run(require_member).await?;
         }
         Ok(id)
     }

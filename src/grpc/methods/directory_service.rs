@@ -7,7 +7,9 @@ use tonic::{Request, Response, Status};
 use super::api::Api;
 use crate::domain::scope::Scope;
 use crate::grpc::admission::control::Method;
-use crate::grpc::admission::permission::{actor, organization, require_every_organization};
+use crate::grpc::admission::permission::{
+    actor, named_actor, organization, require_every_organization,
+};
 use crate::grpc::convert::fields::{self, Fields as _};
 use crate::grpc::convert::list_token::ListToken;
 use crate::grpc::convert::viewer::Viewer;
@@ -39,11 +41,18 @@ impl DirectoryService for Api {
         request: Request<proto::UpsertOrganizationsRequest>,
     ) -> Result<Response<proto::UpsertOrganizationsResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: proto::UpsertOrganizationsRequest| {
-            fields::list_length("organizations", message.organizations.len()).valid()?;
+            let (mask, actor, ()) = (
+                directory::organization_mask(message.update_mask.as_ref()),
+                named_actor(&caller, &message.acting_user_id, &message.request_id),
+                fields::list_length("organizations", message.organizations.len()),
+            )
+                .valid()?;
             let inputs = message.organizations.into_iter();
             let upsert = UpsertOrganizations {
                 inputs: inputs.map(directory::organization).collect(),
-                actor: actor(&caller),
+                mask,
+                undelete: message.undelete,
+                actor,
             };
             let (results, failed_count) = directory::upserted(self.service.run(upsert).await?);
             Ok(proto::UpsertOrganizationsResponse {
@@ -62,10 +71,16 @@ impl DirectoryService for Api {
     ) -> Result<Response<proto::UpsertUsersResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: proto::UpsertUsersRequest| {
             require_every_organization(&caller)?;
-            fields::list_length("users", message.users.len()).valid()?;
+            let (mask, actor, ()) = (
+                directory::user_mask(message.update_mask.as_ref()),
+                named_actor(&caller, &message.acting_user_id, &message.request_id),
+                fields::list_length("users", message.users.len()),
+            )
+                .valid()?;
+            let inputs = message.users.iter();
             let upsert = UpsertUsers {
-                inputs: message.users.iter().map(directory::user).collect(),
-                actor: actor(&caller),
+                inputs: inputs.map(|user| directory::user(user, &mask)).collect(),
+                actor,
             };
             let (results, failed_count) = directory::upserted(self.service.run(upsert).await?);
             Ok(proto::UpsertUsersResponse {
@@ -81,11 +96,17 @@ impl DirectoryService for Api {
         request: Request<proto::UpsertMembershipsRequest>,
     ) -> Result<Response<proto::UpsertMembershipsResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: proto::UpsertMembershipsRequest| {
-            fields::list_length("memberships", message.memberships.len()).valid()?;
+            let (mask, actor, ()) = (
+                directory::membership_mask(message.update_mask.as_ref()),
+                named_actor(&caller, &message.acting_user_id, &message.request_id),
+                fields::list_length("memberships", message.memberships.len()),
+            )
+                .valid()?;
             let inputs = message.memberships.into_iter();
             let upsert = UpsertMemberships {
                 inputs: inputs.map(directory::membership_input).collect(),
-                actor: actor(&caller),
+                mask,
+                actor,
             };
             let (results, failed_count) = directory::upserted(self.service.run(upsert).await?);
             Ok(proto::UpsertMembershipsResponse {

@@ -8,14 +8,10 @@ use mrml::prelude::render::RenderOptions;
 use super::locale_file::{CONTENT_NAMES, Locale, placeholder_errors};
 use super::template_error::{TemplateError, TemplateErrors};
 use super::template_files::{LAYOUT_MJML, LAYOUT_TEXT, LOCALE_SUFFIX, TemplateFiles};
+use crate::domain::locale;
 
-/// The locale that is used if no other fits.
-const LOCALE_FALLBACK: &str = "en";
 /// The values of a locale, besides its sentences, that a layout can use.
 const LOCALE_NAMES: [&str; 3] = ["direction", "language", "start"];
-
-/// The scripts and regions of language tags whose readers do not read simplified characters.
-const TRADITIONAL_CHINESE: [&str; 4] = ["hant", "tw", "hk", "mo"];
 
 pub struct Templates {
     environment: Environment<'static>,
@@ -54,8 +50,8 @@ impl Templates {
                 Err(error) => errors.push(error),
             }
         }
-        if !locales.contains_key(LOCALE_FALLBACK) {
-            let place = format!("{LOCALE_FALLBACK}{LOCALE_SUFFIX}");
+        if !locales.contains_key(locale::FALLBACK) {
+            let place = format!("{}{LOCALE_SUFFIX}", locale::FALLBACK);
             let reason = "the fallback language cannot be used";
             errors.push(TemplateError::new(place, &reason));
         }
@@ -69,18 +65,8 @@ impl Templates {
 
     /// The locale of a tag, or else one of the same language in another region or script, or else English.
     pub(super) fn locale(&self, wanted: &str) -> &Locale {
-        let wanted = wanted.to_ascii_lowercase();
-        let language = wanted.split('-').next().unwrap_or_default();
-        let is_other_script = |tag: &str| {
-            language == "zh" && is_traditional_chinese(&wanted) && !is_traditional_chinese(tag)
-        };
-        let is_same_language =
-            |tag: &str| tag.split('-').next() == Some(language) && !is_other_script(tag);
-        let of_same_language = || self.locales.iter().find(|(tag, _)| is_same_language(tag));
-        self.locales
-            .get(&wanted)
-            .or_else(|| of_same_language().map(|(_, locale)| locale))
-            .or_else(|| self.locales.get(LOCALE_FALLBACK))
+        locale::best_match(wanted, &self.locales)
+            .or_else(|| self.locales.get(locale::FALLBACK))
             .expect("compile() requires the fallback")
     }
 
@@ -172,9 +158,4 @@ fn place(locale: &Locale, part: &str) -> String {
         "txt" => format!("{LAYOUT_TEXT} in {language}"),
         _ => format!("{language}{LOCALE_SUFFIX}, {part}"),
     }
-}
-
-fn is_traditional_chinese(tag: &str) -> bool {
-    tag.split('-')
-        .any(|part| TRADITIONAL_CHINESE.contains(&part))
 }

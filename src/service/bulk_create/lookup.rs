@@ -25,7 +25,7 @@ pub(super) struct CheckedItem {
 }
 
 impl CheckedItem {
-    pub(super) fn new(draft: ItemDraft, inviters: &HashMap<String, Inviter>) -> Self {
+    pub(super) fn new(draft: ItemDraft<'_>, inviters: &HashMap<String, Inviter>) -> Self {
         Self {
             email: draft.email().map(|email| email.normalized().to_owned()),
             is_mailed: draft.is_mailed(),

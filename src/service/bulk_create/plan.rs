@@ -56,7 +56,7 @@ impl Plan {
         organization: Organization,
     ) -> Result<Self, ServiceError> {
         let now = work.context.now();
-        let drafts: Vec<ItemDraft> = items
+        let drafts: Vec<ItemDraft<'_>> = items
             .iter()
             .enumerate()
             .map(|(index, item)| {

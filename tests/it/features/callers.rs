@@ -141,7 +141,7 @@ async fn every_method_admits_the_users_that_its_comment_names() {
                 let expected = Some("EMAIL_UNVERIFIED".to_owned());
                 assert_eq!((by_ada, by_unverified), (None, expected), "{path}");
             }
-            "an admin member of the organization" => {
+            "an inviting member" => {
                 counts[3] += 1;
                 assert_eq!(by_ada, None, "{path}");
                 assert_eq!(denied(&by_grace).as_deref(), Some("ORGANIZATION_DENIED"));

@@ -1,14 +1,16 @@
 //! Upserting organizations, users and memberships.
 
 use invitations::proto::{
-    ErrorReason, Membership, Organization, UpsertOutcome, UpsertUsersRequest,
+    ErrorReason, Membership, Organization, UpsertMembershipsRequest, UpsertOrganizationsRequest,
+    UpsertOutcome, UpsertUsersRequest,
 };
 use tonic::Code;
 
+use crate::support::audit::audit_rows_of;
 use crate::support::directory::{
-    membership, organization, upsert_error, upsert_outcomes, upsert_violations, user,
+    mask, membership, organization, upsert_error, upsert_outcomes, upsert_violations, user,
 };
-use crate::support::{ACME, OTHER, World, created, item_reason, metadata, reason};
+use crate::support::{ACME, OTHER, World, created, item_reason, metadata, new_request_id, reason};
 
 #[tokio::test]
 async fn a_failed_item_does_not_affect_the_others() {
@@ -110,7 +112,7 @@ async fn a_failed_item_lists_every_violation() {
     let expected = [
         "id FIELD_INVALID",
         "name NAME_CONTAINS_LINK",
-        "roles ROLE_UNKNOWN",
+        "roles[0].id FIELD_INVALID",
         "allowed_email_domains FIELD_INVALID",
         "redirect_origins FIELD_INVALID",
         "locale LOCALE_INVALID",
@@ -237,6 +239,55 @@ async fn an_upsert_replaces_all_addresses_of_a_user() {
         ErrorReason::AlreadyMember
     );
     created(&response.results[2]);
-    world.add_user("grace", "Grace", &[]).await;
+    let upsert = UpsertUsersRequest {
+        users: vec![user("grace", "Grace", &[])],
+        update_mask: Some(mask(&["verified_emails"])),
+        ..Default::default()
+    };
+    world.directory().upsert_users(upsert).await.unwrap();
     created(&world.invite(&["new@example.com"]).await.results[0]);
+}
+
+#[tokio::test]
+async fn the_audit_log_says_who_asked_for_an_upsert() {
+    let world = World::start().await;
+    let request_id = new_request_id();
+    let mut directory = world.directory();
+    let rows = audit_rows_of(&world, async {
+        let organizations = UpsertOrganizationsRequest {
+            organizations: vec![organization(ACME, "Acme")],
+            request_id: request_id.clone(),
+            acting_user_id: "ada".to_owned(),
+            ..Default::default()
+        };
+        directory.upsert_organizations(organizations).await.unwrap();
+        let users = UpsertUsersRequest {
+            users: vec![user("grace", "Grace", &[])],
+            request_id: request_id.clone(),
+            acting_user_id: "ada".to_owned(),
+            ..Default::default()
+        };
+        directory.upsert_users(users).await.unwrap();
+        let memberships = UpsertMembershipsRequest {
+            memberships: vec![membership(ACME, "grace", "admin")],
+            request_id: request_id.clone(),
+            acting_user_id: "ada".to_owned(),
+            ..Default::default()
+        };
+        directory.upsert_memberships(memberships).await.unwrap();
+    });
+    let rows = rows.await;
+    assert_eq!(rows.len(), 3);
+    for row in rows {
+        let recorded = row.request_id.map(|id| id.to_string());
+        assert_eq!(recorded.as_ref(), Some(&request_id), "{}", row.action);
+        assert_eq!(row.on_behalf_of_user_id.as_deref(), Some("ada"));
+    }
+    let malformed = UpsertUsersRequest {
+        users: vec![user("grace", "Grace", &[])],
+        request_id: "7".to_owned(),
+        ..Default::default()
+    };
+    let refused = directory.upsert_users(malformed).await;
+    assert_eq!(reason(refused), "REQUEST_ID_INVALID");
 }

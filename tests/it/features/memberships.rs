@@ -65,8 +65,12 @@ async fn metadata_is_returned_as_it_was_written() {
         [START.unix_timestamp(), START.unix_timestamp() + 3_600]
     );
     assert!(found.invitation_id.is_empty());
-    // An upsert without metadata removes the metadata.
-    upsert(&world, membership(ACME, "grace", "")).await;
+    let cleared = Membership {
+        public_metadata: Some(Struct::default()),
+        private_metadata: Some(Struct::default()),
+        ..membership(ACME, "grace", "")
+    };
+    upsert(&world, cleared).await;
     let found = world.get_membership("grace").await.unwrap();
     assert!(found.public_metadata.is_none() && found.private_metadata.is_none());
 }
@@ -157,7 +161,7 @@ async fn an_inviter_cannot_be_demoted_while_a_batch_is_created_in_their_name() {
     let user_ids = ["ada"];
     let inviters =
         memberships::lock_inviters(&mut Connection::new(&mut batch), &acme, &user_ids).await;
-    assert!(inviters.unwrap()["ada"].is_admin);
+    assert!(inviters.unwrap()["ada"].can_invite);
     let demote = "SET lock_timeout = '50ms';
                   UPDATE memberships SET role = 'member' WHERE organization_id = 'acme' AND user_id = 'ada'";
     let error = directory.execute(demote).await.unwrap_err();

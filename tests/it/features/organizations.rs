@@ -1,9 +1,13 @@
 //! Organizations: their roles, their brand, and what a deletion removes.
 
-use invitations::proto::{ErrorReason, ListRequest, Organization, UpsertOutcome};
+use invitations::proto::{
+    ErrorReason, ListRequest, Organization, UpsertOrganizationsRequest, UpsertOutcome,
+};
 
 use crate::features::memberships::list_page;
-use crate::support::directory::{membership, organization, upsert_outcomes, upsert_violations};
+use crate::support::directory::{
+    mask, membership, organization, upsert_outcomes, upsert_violations,
+};
 use crate::support::{ACME, World, invite_request, item_reason, list_request, reason};
 
 #[tokio::test]
@@ -34,7 +38,16 @@ async fn the_roles_of_an_organization_have_defaults_and_are_replaced_as_a_whole(
         .await;
     assert_eq!(upsert_violations(&results[0]), ["role ROLE_UNKNOWN"]);
 
-    world.upsert_organizations(vec![roles(&[])]).await;
+    let defaults = UpsertOrganizationsRequest {
+        organizations: vec![roles(&[])],
+        update_mask: Some(mask(&["roles", "default_role"])),
+        ..Default::default()
+    };
+    world
+        .directory()
+        .upsert_organizations(defaults)
+        .await
+        .unwrap();
     let results = world
         .upsert_memberships(vec![membership(ACME, "eve", "viewer")])
         .await;
@@ -42,7 +55,7 @@ async fn the_roles_of_an_organization_have_defaults_and_are_replaced_as_a_whole(
 }
 
 #[tokio::test]
-async fn a_deleted_organization_can_be_created_again_and_starts_empty() {
+async fn a_deleted_organization_is_restored_only_on_request_and_starts_empty() {
     let mut world = World::start().await;
     let (invitation, token) = world.invite_one("a@b.co").await;
     for (revoked, deleted) in [(1, 2), (0, 0)] {
@@ -75,10 +88,22 @@ async fn a_deleted_organization_can_be_created_again_and_starts_empty() {
         assert_eq!(reason(answer), "ORGANIZATION_NOT_FOUND");
     }
 
-    let created_again = world
+    let late = world
         .upsert_organizations(vec![organization(ACME, "Acme II")])
         .await;
-    assert_eq!(upsert_outcomes(&created_again), [UpsertOutcome::Updated]);
+    assert_eq!(upsert_violations(&late[0]), ["id ORGANIZATION_DELETED"]);
+    assert_eq!(
+        reason(list_page(&world, ACME, 0, "").await),
+        "ORGANIZATION_NOT_FOUND"
+    );
+    let restore = UpsertOrganizationsRequest {
+        organizations: vec![organization(ACME, "Acme II")],
+        undelete: true,
+        ..Default::default()
+    };
+    let restored = world.directory().upsert_organizations(restore).await;
+    let restored = restored.unwrap().into_inner().results;
+    assert_eq!(upsert_outcomes(&restored), [UpsertOutcome::Updated]);
     assert!(
         list_page(&world, ACME, 0, "")
             .await
@@ -128,9 +153,13 @@ async fn emails_show_the_brand_of_an_organization_until_it_is_removed() {
     }
     assert!(mail.text.contains("Questions? Write to Help@acme.example"));
 
-    world
-        .upsert_organizations(vec![organization(ACME, "Acme")])
-        .await;
+    let unbranded = Organization {
+        logo_url: Some(String::new()),
+        brand_color: Some(String::new()),
+        support_email: Some(String::new()),
+        ..organization(ACME, "Acme")
+    };
+    world.upsert_organization(unbranded).await;
     world.invite_one("bob@example.com").await;
     let mail = world.mail_to("bob@example.com");
     assert!(!mail.html.contains("<img") && !mail.html.contains("#0f766e"));

@@ -240,7 +240,9 @@ async fn the_reminder_lead_of_an_item_overrides_that_of_its_organization() {
         assert!(previewed == invitation.remind_time);
     }
     // A change of the organization does not affect existing invitations.
-    world.upsert_organization(acme_with_lead(None)).await;
+    world
+        .upsert_organization(acme_with_lead(Some(Duration::ZERO)))
+        .await;
     let first = &invitations[0].id;
     assert_eq!(remind_time(&world, first).await, Some(8 * DAY));
     let unset = NewInvitation {

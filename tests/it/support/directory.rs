@@ -5,6 +5,8 @@ use invitations::proto::{
     UpsertOrganizationsRequest, UpsertOutcome, UpsertResult, UpsertUsersRequest, User,
 };
 
+use prost_types::FieldMask;
+
 use crate::support::callers::DirectoryClient;
 
 /// An organization with nothing but an id and a name.
@@ -41,6 +43,13 @@ pub(crate) fn membership(organization_id: &str, user_id: &str, role: &str) -> Me
         user_id: user_id.to_owned(),
         role: (!role.is_empty()).then(|| role.to_owned()),
         ..Default::default()
+    }
+}
+
+/// An update mask with these paths.
+pub(crate) fn mask(paths: &[&str]) -> FieldMask {
+    FieldMask {
+        paths: paths.iter().map(|path| (*path).to_owned()).collect(),
     }
 }
 
@@ -92,7 +101,7 @@ fn checked(results: Vec<UpsertResult>) -> Vec<UpsertResult> {
 }
 
 /// Fails if an item failed.
-pub(super) fn assert_upserted(results: &[UpsertResult]) {
+pub(crate) fn assert_upserted(results: &[UpsertResult]) {
     for result in results {
         assert_ne!(result.outcome(), UpsertOutcome::Failed);
     }

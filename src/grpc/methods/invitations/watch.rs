@@ -24,7 +24,9 @@ use crate::grpc::status;
 use crate::grpc::wire::limits::{STREAM_AGE_MAX, WATCH_PERMISSION_INTERVAL, WATCH_SILENCE_MAX};
 use crate::identity::Caller;
 use crate::proto::{WatchRequest, WatchResponse};
-use crate::service::{RequireAdmin, Service, ServiceError, Watch, WatchFrom, WatchedEvents};
+use crate::service::{
+    RequireInvitingMember, Service, ServiceError, Watch, WatchFrom, WatchedEvents,
+};
 
 pub(super) type EventStream = BoxStream<'static, Result<WatchResponse, Status>>;
 
@@ -119,11 +121,11 @@ impl Watcher {
             return Ok(());
         };
         if Instant::now() >= self.permitted_until {
-            let require_admin = RequireAdmin {
+            let require_member = RequireInvitingMember {
                 organization_id: self.organization_id.clone(),
                 user_id: user.id.clone(),
             };
-            self.service.run(require_admin).await?;
+            self.service.run(require_member).await?;
             self.permitted_until = Instant::now() + WATCH_PERMISSION_INTERVAL;
         }
         Ok(())

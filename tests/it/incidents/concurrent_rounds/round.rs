@@ -159,7 +159,7 @@ impl Round {
             |result| self.completed(Operation::VerifyToken { generation }, result, began);
         match answer {
             Ok(preview) => {
-                let state = match preview.state.name() {
+                let state = match preview.invitation.state.name() {
                     StateName::Pending => OperationResult::Pending,
                     StateName::Accepted => OperationResult::AlreadyAccepted,
                     StateName::Declined => OperationResult::Declined,
