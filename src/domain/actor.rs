@@ -4,6 +4,8 @@
 
 use std::collections::BTreeSet;
 
+use uuid::Uuid;
+
 /// Who runs a use case. Contains no address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Actor {
@@ -13,6 +15,8 @@ pub struct Actor {
     /// The name for logs. A name that may be an address is hashed.
     pub label: String,
     pub user_id: Option<String>,
+    /// The request id of a call that keeps it only in the audit log.
+    pub request_id: Option<Uuid>,
     pub access: Access,
 }
 
@@ -39,6 +43,7 @@ impl Actor {
             caller: name.to_owned(),
             label: name.to_owned(),
             user_id: None,
+            request_id: None,
             access: Access::Every,
         }
     }

@@ -85,7 +85,7 @@ impl Context {
             subject_user_id: None,
             invitation_id: None,
             batch_id: None,
-            request_id: None,
+            request_id: actor.request_id,
             counts: AuditCounts::default(),
         }
     }
@@ -123,7 +123,7 @@ impl<'a> UnitOfWork<'a> {
     ) -> Result<(), ServiceError> {
         organizations::get(self, id)
             .await?
-            .filter(|stored| !stored.is_deleted)
+            .filter(|stored| !stored.is_deleted())
             .map(|_| ())
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))
     }

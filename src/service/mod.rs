@@ -6,11 +6,12 @@
 //!
 //! Use cases decide, and [`store`](crate::store) has the SQL. They know neither the messages of the protocol nor how an
 //! email is sent. The caller was checked before: its scopes and its organization, and with [`RequireAdmin`] whether a user
-//! is an admin. Only items of upserts are checked here, because each may name another organization.
+//! is an admin. Only items of upserts and bulk deletes are checked here, because each may name another organization.
 
 mod accept;
 mod backlog;
 pub mod bulk_create;
+mod bulk_delete;
 mod context;
 mod decline;
 mod delete;
@@ -24,6 +25,7 @@ mod item_result;
 mod keys;
 mod list;
 mod memberships;
+mod organizations;
 mod quotas;
 mod requeue;
 mod resend;
@@ -40,14 +42,18 @@ mod sweep;
 mod unsubscribe;
 mod upsert;
 mod upsert_memberships;
+mod users;
 mod watch;
 
 pub use accept::{Accept, AcceptedInvitation};
 pub use backlog::{Backlog, BacklogAlarm, GetBacklog, MessageCount};
+pub use bulk_delete::{
+    BulkDeleteMemberships, BulkDeleteUsers, BulkDeleted, DeleteOutcome, RefusedDelete,
+};
 pub use context::{Context, UnitOfWork};
 pub use decline::Decline;
-pub use delete::{DeleteMembership, DeleteOrganization, DeleteUser, Deleted};
-pub use erase_address::ErasedAddress;
+pub use delete::{DeleteMembership, DeleteOptions, DeleteOrganization, DeleteUser, Deleted};
+pub use erase_address::{ErasedAddress, PreviewErasure};
 pub use error::ServiceError;
 pub use feedback::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, RecordFeedback};
 pub use get::{GetBatch, GetInvitation, PreviewInvitation};
@@ -55,6 +61,7 @@ pub use item_result::{ItemOutcome, ItemResult};
 pub use keys::{CheckKeys, KeyringMismatch};
 pub use list::{ListAuditEvents, ListInvitations, ResultPage};
 pub use memberships::{GetMembership, ListMemberships, RequireAdmin};
+pub use organizations::{GetOrganization, ListOrganizations};
 pub use requeue::{Requeue, RequeueSelection};
 pub use resend::{BulkResend, Resend};
 pub use retention::Retention;
@@ -68,4 +75,5 @@ pub use suppressions::{
 pub use suspension::{ResumeOrganization, SuspendOrganization};
 pub use upsert::{UpsertOrganizations, UpsertOutcome, UpsertResult, UpsertUsers};
 pub use upsert_memberships::UpsertMemberships;
+pub use users::{GetUser, ListUsers};
 pub use watch::{EVENTS_MAX, Watch, WatchFrom, WatchedEvents};

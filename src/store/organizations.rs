@@ -7,13 +7,8 @@ use crate::domain::brand::Brand;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::OrganizationId;
 use crate::domain::organization::Organization;
+use crate::domain::organization_record::OrganizationRecord;
 use crate::domain::reminder::ReminderLead;
-
-pub struct StoredOrganization {
-    pub organization: Organization,
-    pub is_deleted: bool,
-    pub is_suspended: bool,
-}
 
 /// Inserts or replaces organizations, and returns the ids of those that were inserted.
 pub async fn upsert_many(
@@ -74,22 +69,23 @@ pub async fn upsert_many(
 pub async fn get(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
-) -> Result<Option<StoredOrganization>> {
+) -> Result<Option<OrganizationRecord>> {
     let ids = [id.as_str().to_owned()];
     Ok(get_many(connection, &ids).await?.pop())
 }
 
-/// Returns those of the organizations that exist, even if they are deleted.
+/// Returns those of the organizations that exist, even if they are deleted, by id.
 pub async fn get_many(
     connection: &mut Connection<'_>,
     ids: &[String],
-) -> Result<Vec<StoredOrganization>> {
+) -> Result<Vec<OrganizationRecord>> {
     let query = sqlx::query!(
         "-- store::organizations::get_many
         SELECT id, name, roles, default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter,
-               reminder_lead_seconds, logo_url, brand_color, support_email, deleted_at, suspended_at
+               reminder_lead_seconds, logo_url, brand_color, support_email, created_at, updated_at, suspended_at, deleted_at
           FROM organizations
-         WHERE id = ANY($1)",
+         WHERE id = ANY($1)
+         ORDER BY id",
         ids,
     );
     let rows: Vec<_> = connection.fetch_all(query).await?;
@@ -108,20 +104,45 @@ pub async fn get_many(
                 brand: Brand::from_stored(&row.logo_url, &row.brand_color, &row.support_email),
                 reminder_lead: ReminderLead::from_seconds(row.reminder_lead_seconds),
             };
-            Ok(StoredOrganization {
+            Ok(OrganizationRecord {
                 organization,
-                is_deleted: row.deleted_at.is_some(),
-                is_suspended: row.suspended_at.is_some(),
+                created_at: row.created_at,
+                updated_at: row.updated_at,
+                suspended_at: row.suspended_at,
+                deleted_at: row.deleted_at,
             })
         })
         .collect()
+}
+
+/// Returns the ids of organizations that are greater than `after`, in order. `only` limits them to some organizations.
+pub async fn list_ids(
+    connection: &mut Connection<'_>,
+    only: Option<&[String]>,
+    show_deleted: bool,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<String>> {
+    let query = sqlx::query_scalar!(
+        "-- store::organizations::list_ids
+        SELECT id
+          FROM organizations
+         WHERE id > $1 AND ($2::text[] IS NULL OR id = ANY($2)) AND ($3 OR deleted_at IS NULL)
+         ORDER BY id
+         LIMIT $4",
+        after,
+        only,
+        show_deleted,
+        limit,
+    );
+    connection.fetch_all(query).await
 }
 
 /// Does what [`get`] does, and prevents that the organization is deleted until the transaction ends.
 pub async fn lock_shared(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
-) -> Result<Option<StoredOrganization>> {
+) -> Result<Option<OrganizationRecord>> {
     let query = sqlx::query!(
         r#"-- store::organizations::lock_shared
         SELECT id FROM organizations WHERE id = $1 FOR KEY SHARE"#,
@@ -136,7 +157,7 @@ pub async fn lock_shared_with_usage(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
     day: Date,
-) -> Result<Option<(StoredOrganization, i64)>> {
+) -> Result<Option<(OrganizationRecord, i64)>> {
     let query = sqlx::query_scalar!(
         r#"-- store::organizations::lock_shared_with_usage
         SELECT coalesce((SELECT q.used FROM organization_quotas q WHERE q.organization_id = $1 AND q.day = $2), 0)
@@ -155,7 +176,7 @@ pub async fn lock_shared_with_usage(
 pub async fn lock_exclusive(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
-) -> Result<Option<StoredOrganization>> {
+) -> Result<Option<OrganizationRecord>> {
     let query = sqlx::query!(
         r#"-- store::organizations::lock_exclusive
         SELECT id FROM organizations WHERE id = $1 FOR UPDATE"#,
@@ -165,7 +186,8 @@ pub async fn lock_exclusive(
     get(connection, id).await
 }
 
-/// Marks an organization as deleted. Returns `false` if it does not exist. Waits for all locks of other transactions.
+/// Marks an organization as deleted. Returns `false` if it does not exist or was deleted before. Waits for all locks of
+/// other transactions.
 pub async fn mark_deleted(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
@@ -173,8 +195,8 @@ pub async fn mark_deleted(
 ) -> Result<bool> {
     let query = sqlx::query!(
         "-- store::organizations::mark_deleted
-        WITH locked AS (SELECT id FROM organizations WHERE id = $1 FOR UPDATE)
-        UPDATE organizations AS o SET deleted_at = coalesce(o.deleted_at, $2) FROM locked WHERE o.id = locked.id",
+        WITH locked AS (SELECT id FROM organizations WHERE id = $1 AND deleted_at IS NULL FOR UPDATE)
+        UPDATE organizations AS o SET deleted_at = $2 FROM locked WHERE o.id = locked.id",
         id.as_str(),
         now,
     );

@@ -9,7 +9,7 @@ use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
 use crate::domain::scope::Scope;
-use crate::grpc::convert::fields::{self, Field};
+use crate::grpc::convert::fields::{self, Field, Fields as _};
 use crate::grpc::status;
 use crate::identity::Caller;
 
@@ -62,8 +62,23 @@ pub(crate) fn actor(caller: &Caller) -> Actor {
         caller: caller.name.clone(),
         label: caller.label.clone(),
         user_id: caller.as_user().map(|user| user.id.as_str().to_owned()),
+        request_id: None,
         access: caller.access.clone(),
     }
+}
+
+/// The actor of a call for services that names, for the audit log, the user who asked for it and a request id.
+pub(crate) fn named_actor(caller: &Caller, acting_user_id: &str, request_id: &str) -> Field<Actor> {
+    let (user_id, request_id) = (
+        fields::optional(acting_user_id, fields::acting_user_id),
+        fields::request_id(request_id),
+    )
+        .all()?;
+    Ok(Actor {
+        user_id: user_id.map(|id| id.as_str().to_owned()),
+        request_id,
+        ..actor(caller)
+    })
 }
 
 /// The actor of a call that carries the token of a link. A user may use the link of any organization.
