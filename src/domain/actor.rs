@@ -1,4 +1,5 @@
-//! Actors: the caller of a use case, the user it acts for, and the organizations for which it may act.
+//! Actors: the caller of a use case, the user it acts for, the `request_id` of its call, and the organizations for which
+//! it may act.
 //!
 //! Scopes were checked before. A use case checks only the organization, and writes the actor to the audit log.
 
@@ -14,8 +15,9 @@ pub struct Actor {
     pub caller: String,
     /// The name for logs. A name that may be an address is hashed.
     pub label: String,
+    /// The user of a call that a user makes, or the user that a service names.
     pub user_id: Option<String>,
-    /// The request id of a call that keeps it only in the audit log.
+    /// Only for the audit log.
     pub request_id: Option<Uuid>,
     pub access: Access,
 }

@@ -144,3 +144,8 @@ pub(in crate::grpc) fn upserted(results: Vec<UpsertResult>) -> (Vec<proto::Upser
     });
     (results.collect(), failed_count)
 }
+
+/// A number of rows, as the protocol counts them.
+pub(in crate::grpc) fn row_count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

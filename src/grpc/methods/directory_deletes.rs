@@ -5,9 +5,8 @@ use std::sync::Arc;
 use tonic::Status;
 
 use super::api::Api;
-use super::directory_service::count;
 use crate::grpc::admission::permission::{named_actor, organization, require_every_organization};
-use crate::grpc::convert::directory;
+use crate::grpc::convert::directory::{self, row_count};
 use crate::grpc::convert::fields::{self, Fields as _};
 use crate::identity::Caller;
 use crate::proto::{
@@ -37,8 +36,8 @@ pub(super) async fn delete_organization(
     };
     let deleted = api.service.run(delete).await?;
     Ok(DeleteOrganizationResponse {
-        revoked_invitation_count: count(deleted.revoked_invitations),
-        deleted_membership_count: count(deleted.memberships),
+        revoked_invitation_count: row_count(deleted.revoked_invitations),
+        deleted_membership_count: row_count(deleted.memberships),
     })
 }
 
@@ -60,9 +59,9 @@ pub(super) async fn delete_user(
     };
     let deleted = api.service.run(delete).await?;
     Ok(DeleteUserResponse {
-        revoked_invitation_count: count(deleted.revoked_invitations),
-        deleted_membership_count: count(deleted.memberships),
-        deleted_email_count: count(deleted.emails),
+        revoked_invitation_count: row_count(deleted.revoked_invitations),
+        deleted_membership_count: row_count(deleted.memberships),
+        deleted_email_count: row_count(deleted.emails),
     })
 }
 
@@ -88,8 +87,8 @@ pub(super) async fn bulk_delete_users(
     Ok(BulkDeleteUsersResponse {
         results,
         failed_count,
-        revoked_invitation_count: count(bulk.deleted.revoked_invitations),
-        deleted_membership_count: count(bulk.deleted.memberships),
+        revoked_invitation_count: row_count(bulk.deleted.revoked_invitations),
+        deleted_membership_count: row_count(bulk.deleted.memberships),
     })
 }
 
@@ -112,7 +111,7 @@ pub(super) async fn delete_membership(
     };
     let deleted = api.service.run(delete).await?;
     Ok(DeleteMembershipResponse {
-        revoked_invitation_count: count(deleted.revoked_invitations),
+        revoked_invitation_count: row_count(deleted.revoked_invitations),
     })
 }
 
@@ -137,7 +136,7 @@ pub(super) async fn bulk_delete_memberships(
     Ok(BulkDeleteMembershipsResponse {
         results,
         failed_count,
-        revoked_invitation_count: count(bulk.deleted.revoked_invitations),
+        revoked_invitation_count: row_count(bulk.deleted.revoked_invitations),
     })
 }
 

@@ -265,7 +265,7 @@ impl DirectoryService for Api {
             };
             let released = self.service.run(resume).await?;
             Ok(proto::ResumeOrganizationResponse {
-                released_message_count: count(released),
+                released_message_count: directory::row_count(released),
             })
         };
         self.admission
@@ -291,19 +291,14 @@ impl DirectoryService for Api {
                 self.service.erase_address(email, suppress, actor).await?
             };
             Ok(proto::EraseAddressResponse {
-                erased_invitation_count: count(erased.invitations),
-                revoked_invitation_count: count(erased.revoked_invitations),
-                canceled_message_count: count(erased.canceled_mails),
-                erased_user_count: count(erased.users),
-                nameless_user_count: count(erased.nameless_users),
+                erased_invitation_count: directory::row_count(erased.invitations),
+                revoked_invitation_count: directory::row_count(erased.revoked_invitations),
+                canceled_message_count: directory::row_count(erased.canceled_mails),
+                erased_user_count: directory::row_count(erased.users),
+                nameless_user_count: directory::row_count(erased.nameless_users),
                 newly_suppressed: erased.is_newly_suppressed,
             })
         };
         self.admission.call(ERASE_ADDRESS, request, work).await
     }
-}
-
-/// A count as the protocol has it.
-pub(super) fn count(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
 }
