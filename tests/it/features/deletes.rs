@@ -3,9 +3,7 @@
 use invitations::proto::{
     BulkCreateRequest, BulkDeleteMembershipsRequest, BulkDeleteUsersRequest,
     DeleteMembershipRequest, DeleteOrganizationRequest, DeleteResult, DeleteUserRequest,
-    EraseAddressRequest, InvitationState, MembershipKey, ResumeOrganizationRequest,
-    SuspendOrganizationRequest, UpsertMembershipsRequest, UpsertOrganizationsRequest,
-    UpsertUsersRequest,
+    InvitationState,
 };
 use serde_json::{Value, json};
 use tonic::{Code, Status};
@@ -13,36 +11,10 @@ use tonic::{Code, Status};
 use crate::support::audit::{AuditRow, audit_rows, audit_rows_of};
 use crate::support::directory::{membership, user};
 use crate::support::{
-    ACME, OTHER, World, delete_membership_request, delete_organization_request, invite_request,
+    ACME, OTHER, World, bulk_delete_memberships_request, bulk_delete_users_request,
+    delete_membership_request, delete_organization_request, delete_user_request, invite_request,
     list_request, numbered_emails, reason, status_reason,
 };
-
-pub(crate) fn delete_user_request(user_id: &str) -> DeleteUserRequest {
-    DeleteUserRequest {
-        user_id: user_id.to_owned(),
-        ..Default::default()
-    }
-}
-
-pub(crate) fn bulk_delete_users_request(user_ids: &[&str]) -> BulkDeleteUsersRequest {
-    BulkDeleteUsersRequest {
-        user_ids: user_ids.iter().map(|id| (*id).to_owned()).collect(),
-        ..Default::default()
-    }
-}
-
-pub(crate) fn bulk_delete_memberships_request(
-    keys: &[(&str, &str)],
-) -> BulkDeleteMembershipsRequest {
-    let key = |(organization_id, user_id): &(&str, &str)| MembershipKey {
-        organization_id: (*organization_id).to_owned(),
-        user_id: (*user_id).to_owned(),
-    };
-    BulkDeleteMembershipsRequest {
-        memberships: keys.iter().map(key).collect(),
-        ..Default::default()
-    }
-}
 
 /// Invites so many addresses in the name of a user, who becomes an admin.
 async fn invite_as(world: &World, organization_id: &str, inviter: &str, count: usize) {

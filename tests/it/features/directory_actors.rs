@@ -6,14 +6,11 @@ use invitations::proto::{
 };
 use tonic::Status;
 
-use crate::features::deletes::{
-    bulk_delete_memberships_request, bulk_delete_users_request, delete_user_request,
-};
 use crate::support::audit::audit_rows_of;
 use crate::support::directory::{membership, organization, user};
 use crate::support::{
-    ACME, UNKNOWN_ID, World, delete_membership_request, delete_organization_request,
-    field_violations,
+    ACME, UNKNOWN_ID, World, bulk_delete_memberships_request, bulk_delete_users_request,
+    delete_membership_request, delete_organization_request, delete_user_request, field_violations,
 };
 
 /// A request with a user who asked for it and a request id.
