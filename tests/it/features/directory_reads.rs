@@ -12,11 +12,11 @@ use crate::support::directory::{organization, roles_named, user};
 use crate::support::{ACME, OTHER, START, World, reason, status_reason};
 
 /// A time after the start of the test.
-fn after_start(seconds: i64) -> Option<Timestamp> {
-    Some(Timestamp {
+fn after_start(seconds: i64) -> Timestamp {
+    Timestamp {
         seconds: START.unix_timestamp() + seconds,
         nanos: 0,
-    })
+    }
 }
 
 async fn get_organization(world: &World, caller: &str, id: &str) -> Result<Organization, Status> {
@@ -85,8 +85,8 @@ async fn an_organization_is_returned_as_it_was_written() {
     world.upsert_organization(written.clone()).await;
     let mut expected = written;
     expected.roles[0].can_invite = true;
-    expected.create_time = after_start(1);
-    expected.update_time = after_start(1);
+    expected.create_time = Some(after_start(1));
+    expected.update_time = Some(after_start(1));
     let found = get_organization(&world, "all", "new").await.unwrap();
     assert!(found == expected);
 
@@ -96,8 +96,8 @@ async fn an_organization_is_returned_as_it_was_written() {
         roles: roles_named(&["admin", "member"]),
         default_role: Some("member".to_owned()),
         recheck_inviter: Some(false),
-        create_time: after_start(2),
-        update_time: after_start(2),
+        create_time: Some(after_start(2)),
+        update_time: Some(after_start(2)),
         ..organization("plain", "Plain")
     };
     world
@@ -117,7 +117,7 @@ async fn an_organization_is_returned_as_it_was_written() {
     assert_eq!(found.name(), "Renamed");
     assert_eq!(
         (found.create_time, found.update_time),
-        (after_start(2), after_start(3))
+        (Some(after_start(2)), Some(after_start(3)))
     );
 }
 
@@ -136,7 +136,7 @@ async fn suspended_and_deleted_organizations_are_returned_with_their_times() {
         ..Default::default()
     };
     directory.suspend_organization(suspend).await.unwrap();
-    assert_eq!(times().await, (after_start(1), None));
+    assert_eq!(times().await, (Some(after_start(1)), None));
     let resume = ResumeOrganizationRequest {
         organization_id: ACME.to_owned(),
         ..Default::default()
@@ -145,7 +145,7 @@ async fn suspended_and_deleted_organizations_are_returned_with_their_times() {
     assert_eq!(times().await, (None, None));
     world.clock.advance(time::Duration::SECOND);
     world.delete_organization().await;
-    assert_eq!(times().await, (None, after_start(2)));
+    assert_eq!(times().await, (None, Some(after_start(2))));
 }
 
 #[tokio::test]
@@ -255,8 +255,8 @@ async fn a_user_is_returned_with_normalized_addresses_and_times() {
         .await;
     let found = get_user(&world, "all", "u").await.unwrap();
     let expected = User {
-        create_time: after_start(1),
-        update_time: after_start(1),
+        create_time: Some(after_start(1)),
+        update_time: Some(after_start(1)),
         ..user("u", "Name", &["a@b.co", "z@example.com"])
     };
     assert!(found == expected);
@@ -265,7 +265,10 @@ async fn a_user_is_returned_with_normalized_addresses_and_times() {
     world.erase_address("a@b.co", false).await;
     let found = get_user(&world, "all", "u").await.unwrap();
     assert_eq!(found.verified_emails, ["z@example.com"]);
-    assert_eq!((found.name(), found.update_time), ("Name", after_start(2)));
+    assert_eq!(
+        (found.name(), found.update_time),
+        ("Name", Some(after_start(2)))
+    );
     world.erase_address("z@example.com", false).await;
     let found = get_user(&world, "all", "u").await.unwrap();
     assert_eq!((found.name, found.verified_emails.len()), (None, 0));
