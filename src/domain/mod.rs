@@ -29,6 +29,7 @@ pub mod metadata;
 mod named_enum;
 pub mod new_invitation;
 pub mod organization;
+pub mod organization_record;
 pub mod page_token;
 pub mod personal_message;
 pub mod public_url;

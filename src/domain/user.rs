@@ -1,5 +1,7 @@
 //! Users: accounts of the application, with their verified addresses.
 
+use time::OffsetDateTime;
+
 use super::display_name;
 use super::email_address::EmailAddress;
 use super::ids::UserId;
@@ -25,6 +27,17 @@ pub struct UserChange {
     pub is_name_changed: bool,
     /// Whether the addresses of a user who exists are replaced.
     pub are_emails_changed: bool,
+}
+
+/// A user as it is stored. It is not `Debug`, because it contains addresses.
+#[derive(Clone)]
+pub struct UserRecord {
+    pub id: String,
+    pub name: String,
+    /// The normal forms of the user's verified addresses.
+    pub emails_normalized: Vec<String>,
+    pub created_at: OffsetDateTime,
+    pub updated_at: OffsetDateTime,
 }
 
 impl User {

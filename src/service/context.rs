@@ -123,7 +123,7 @@ impl<'a> UnitOfWork<'a> {
     ) -> Result<(), ServiceError> {
         organizations::get(self, id)
             .await?
-            .filter(|stored| !stored.is_deleted)
+            .filter(|stored| !stored.is_deleted())
             .map(|_| ())
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))
     }

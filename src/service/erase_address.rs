@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use time::OffsetDateTime;
+
 use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent, NO_ORGANIZATION};
 use crate::domain::email_address::EmailAddress;
@@ -45,6 +47,13 @@ struct EraseInvitations(Erasure);
 
 struct EraseFromUsers(Erasure);
 
+/// Returns what erasing an address would do now, without a lock and without a change.
+pub struct PreviewErasure {
+    pub email: EmailAddress,
+    /// Whether the address would be suppressed as well.
+    pub suppress: bool,
+}
+
 impl Service {
     /// Erases an address. With `suppress`, no organization can invite it again.
     ///
@@ -81,20 +90,35 @@ impl Service {
     }
 }
 
+impl UseCase for PreviewErasure {
+    const NAME: &'static str = "erase_address.preview";
+    type Output = ErasedAddress;
+
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<ErasedAddress, ServiceError> {
+        store::planner::force_custom_plans(work).await?;
+        let (email, now) = (self.email.normalized(), work.context.now());
+        let is_newly_suppressed = self.suppress && !is_suppressed(work, email, now).await?;
+        let invitations = erasures::count_of_address(work, email, now).await?;
+        let forgotten = users::count_of_address(work, email).await?;
+        Ok(ErasedAddress {
+            invitations: invitations.all.unsigned_abs(),
+            revoked_invitations: invitations.open.unsigned_abs(),
+            canceled_mails: invitations.queued_mails.unsigned_abs(),
+            users: forgotten.users.unsigned_abs(),
+            nameless_users: forgotten.users_without_address.unsigned_abs(),
+            is_newly_suppressed,
+        })
+    }
+}
+
 impl UseCase for SuppressErased {
     const NAME: &'static str = "erase_address.suppress";
     type Output = bool;
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<bool, ServiceError> {
         let (email, now) = (&self.0.email_normalized, work.context.now());
-        let tagger = work.context.suppression.tagger();
-        // An entry under an older key counts as well.
-        let entries: Vec<_> = tagger
-            .tags_of_normalized(email)
-            .map(|tag| (EVERY_ORGANIZATION, tag))
-            .collect();
-        let known = suppressions::find(work, &entries, now).await?;
-        let tag = tagger.tag_of_normalized(email);
+        let was_suppressed = is_suppressed(work, email, now).await?;
+        let tag = work.context.suppression.tagger().tag_of_normalized(email);
         let reason = SuppressionReason::Manual;
         suppress(work, EVERY_ORGANIZATION, tag, reason, now).await?;
         let counts = AuditCounts {
@@ -102,7 +126,7 @@ impl UseCase for SuppressErased {
             ..AuditCounts::default()
         };
         self.0.record(work, [(NO_ORGANIZATION, counts)]).await?;
-        Ok(known.is_empty())
+        Ok(!was_suppressed)
     }
 }
 
@@ -174,4 +198,18 @@ impl Erasure {
         }
         Ok(audit_events::insert_many(work, &events).await?)
     }
+}
+
+/// Whether an address is suppressed for all organizations. An entry under an older key counts as well.
+async fn is_suppressed(
+    work: &mut UnitOfWork<'_>,
+    email_normalized: &str,
+    now: OffsetDateTime,
+) -> Result<bool, ServiceError> {
+    let tags = work.context.suppression.tagger();
+    let entries: Vec<_> = tags
+        .tags_of_normalized(email_normalized)
+        .map(|tag| (EVERY_ORGANIZATION, tag))
+        .collect();
+    Ok(!suppressions::find(work, &entries, now).await?.is_empty())
 }

@@ -6,12 +6,13 @@
 //!
 //! Use cases decide, and [`store`](crate::store) has the SQL. They know neither the messages of the protocol nor how an
 //! email is sent. The caller was checked before: its scopes and its organization, and with [`RequireInvitingMember`]
-//! whether the role of a user can invite. Only items of upserts are checked here, because each may name another
+//! whether the role of a user can invite. Only items of upserts and bulk deletes are checked here, because each may name another
 //! organization.
 
 mod accept;
 mod backlog;
 pub mod bulk_create;
+mod bulk_delete;
 mod context;
 mod decline;
 mod delete;
@@ -25,6 +26,7 @@ mod item_result;
 mod keys;
 mod list;
 mod memberships;
+mod organizations;
 mod quotas;
 mod requeue;
 mod resend;
@@ -41,14 +43,18 @@ mod sweep;
 mod unsubscribe;
 mod upsert;
 mod upsert_memberships;
+mod users;
 mod watch;
 
 pub use accept::{Accept, AcceptedInvitation};
 pub use backlog::{Backlog, BacklogAlarm, GetBacklog, MessageCount};
+pub use bulk_delete::{
+    BulkDeleteMemberships, BulkDeleteUsers, BulkDeleted, DeleteOutcome, RefusedDelete,
+};
 pub use context::{Context, UnitOfWork};
 pub use decline::Decline;
-pub use delete::{DeleteMembership, DeleteOrganization, DeleteUser, Deleted};
-pub use erase_address::ErasedAddress;
+pub use delete::{DeleteMembership, DeleteOptions, DeleteOrganization, DeleteUser, Deleted};
+pub use erase_address::{ErasedAddress, PreviewErasure};
 pub use error::ServiceError;
 pub use feedback::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, RecordFeedback};
 pub use get::{GetBatch, GetInvitation, InvitationPreview, PreviewInvitation};
@@ -56,6 +62,7 @@ pub use item_result::{ItemOutcome, ItemResult};
 pub use keys::{CheckKeys, KeyringMismatch};
 pub use list::{ListAuditEvents, ListInvitations, ResultPage};
 pub use memberships::{GetMembership, ListMemberships, RequireInvitingMember};
+pub use organizations::{GetOrganization, ListOrganizations};
 pub use requeue::{Requeue, RequeueSelection};
 pub use resend::{BulkResend, Resend};
 pub use retention::Retention;
@@ -69,4 +76,5 @@ pub use suppressions::{
 pub use suspension::{ResumeOrganization, SuspendOrganization};
 pub use upsert::{UpsertOrganizations, UpsertOutcome, UpsertResult, UpsertUsers};
 pub use upsert_memberships::UpsertMemberships;
+pub use users::{GetUser, ListUsers};
 pub use watch::{EVENTS_MAX, Watch, WatchFrom, WatchedEvents};

@@ -12,11 +12,11 @@ use crate::domain::address_tag::AddressHasher;
 use crate::domain::ids::OrganizationId;
 use crate::domain::keyring::Keyring;
 use crate::domain::organization::Organization;
+use crate::domain::organization_record::OrganizationRecord;
 use crate::domain::quota::{
     self, ExceededQuota, Quota, QuotaAllowance, QuotaLimits, QuotaRequest, RESENDS_WINDOW,
 };
 use crate::domain::reason::Reason;
-use crate::store::organizations::StoredOrganization;
 use crate::store::quotas::{self, MailHistory};
 use crate::store::{Connection, organizations};
 
@@ -219,11 +219,11 @@ impl Quotas {
     }
 }
 
-fn active(stored: Option<StoredOrganization>) -> Result<Organization, ServiceError> {
+fn active(stored: Option<OrganizationRecord>) -> Result<Organization, ServiceError> {
     let stored = stored
-        .filter(|stored| !stored.is_deleted)
+        .filter(|stored| !stored.is_deleted())
         .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
-    if stored.is_suspended {
+    if stored.is_suspended() {
         return Err(ServiceError::Refused(Reason::OrganizationSuspended));
     }
     Ok(stored.organization)

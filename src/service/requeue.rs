@@ -41,7 +41,7 @@ impl UseCase for Requeue {
         store::planner::force_custom_plans(work).await?;
         organizations::lock_shared(work, organization_id)
             .await?
-            .filter(|stored| !stored.is_deleted)
+            .filter(|stored| !stored.is_deleted())
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
         let selected = match &self.selection {
             RequeueSelection::Ids(ids) => SelectedInvitations::listed(ids),

@@ -10,9 +10,10 @@ use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::Invitation;
+use crate::domain::organization_record::OrganizationRecord;
 use crate::domain::reason::{Reason, Violation};
 use crate::store::invitations::ResendItem;
-use crate::store::organizations::{self, StoredOrganization};
+use crate::store::organizations;
 use crate::store::{self, audit_events, candidates};
 
 use super::idempotency::{IdempotencyKey, StoredResponse, complete};
@@ -83,12 +84,12 @@ impl UseCase for Resend {
     }
 }
 
-fn require_active(organization: Option<&StoredOrganization>) -> Result<(), ServiceError> {
+fn require_active(organization: Option<&OrganizationRecord>) -> Result<(), ServiceError> {
     match organization {
-        Some(organization) if organization.is_suspended && !organization.is_deleted => {
+        Some(organization) if organization.is_suspended() && !organization.is_deleted() => {
             Err(ServiceError::Refused(Reason::OrganizationSuspended))
         }
-        Some(organization) if !organization.is_deleted => Ok(()),
+        Some(organization) if !organization.is_deleted() => Ok(()),
         _ => Err(ServiceError::Refused(Reason::OrganizationDeleted)),
     }
 }

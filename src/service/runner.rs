@@ -26,6 +26,11 @@ pub trait UseCase: Send + Sync + 'static {
     const IS_TRANSACTION: bool = true;
     type Output: Send + 'static;
 
+    /// Whether the transaction is rolled back after the work: the call returns what it would do, and does nothing.
+    fn is_dry_run(&self) -> bool {
+        false
+    }
+
     fn run(
         &self,
         work: &mut UnitOfWork<'_>,
@@ -78,7 +83,9 @@ impl Service {
         use_case: &Arc<U>,
     ) -> Result<U::Output, ServiceError> {
         let work = work(lock, Arc::clone(&self.context), Arc::clone(use_case));
-        if U::IS_TRANSACTION {
+        if use_case.is_dry_run() {
+            self.store.with_rolled_back_tx(U::NAME, work).await
+        } else if U::IS_TRANSACTION {
             self.store.with_tx(U::NAME, work).await
         } else {
             self.store.run(U::NAME, work).await

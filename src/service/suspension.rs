@@ -9,7 +9,7 @@ use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts};
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
-use crate::store::suspensions;
+use crate::store::{Connection, organizations, suspensions};
 
 use super::{ServiceError, UnitOfWork, UseCase};
 
@@ -31,9 +31,10 @@ impl UseCase for SuspendOrganization {
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<OffsetDateTime, ServiceError> {
         let (id, now) = (&self.organization_id, work.context.now());
-        let suspended_at = suspensions::suspend(work, id, now)
-            .await?
-            .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
+        let suspended_at = suspensions::suspend(work, id, now).await?;
+        let Some(suspended_at) = suspended_at else {
+            return Err(refusal(work, id).await?);
+        };
         // Only the first of several calls is recorded.
         if suspended_at == now {
             let (action, counts) = (AuditAction::SuspendOrganization, AuditCounts::default());
@@ -50,11 +51,10 @@ impl UseCase for ResumeOrganization {
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<u64, ServiceError> {
         let (id, now) = (&self.organization_id, work.context.now());
-        let was_suspended = suspensions::resume(work, id)
-            .await?
-            .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
-        if !was_suspended {
-            return Ok(0);
+        match suspensions::resume(work, id).await? {
+            None => return Err(refusal(work, id).await?),
+            Some(false) => return Ok(0),
+            Some(true) => {}
         }
         let released = suspensions::release_mails(work, id, now).await?;
         let action = AuditAction::ResumeOrganization;
@@ -66,4 +66,16 @@ impl UseCase for ResumeOrganization {
             .await?;
         Ok(released)
     }
+}
+
+/// Why an organization can be neither suspended nor resumed.
+async fn refusal(
+    connection: &mut Connection<'_>,
+    id: &OrganizationId,
+) -> Result<ServiceError, ServiceError> {
+    let reason = match organizations::get(connection, id).await? {
+        Some(_) => Reason::OrganizationDeleted,
+        None => Reason::OrganizationNotFound,
+    };
+    Ok(ServiceError::Refused(reason))
 }

@@ -65,7 +65,7 @@ impl Directory {
         Ok(Self {
             organizations: organizations
                 .into_iter()
-                .filter(|stored| !stored.is_deleted)
+                .filter(|stored| !stored.is_deleted())
                 .map(|stored| {
                     let id = stored.organization.id.as_str().to_owned();
                     (id, stored.organization)

@@ -27,6 +27,13 @@ pub struct Store {
     notifier: CommitNotifier,
 }
 
+/// What happens to a transaction whose work succeeded.
+#[derive(Debug, Clone, Copy)]
+enum TransactionEnd {
+    Commit,
+    Rollback,
+}
+
 impl Store {
     /// Prepares a pool for a `postgres://` URL. It connects when a connection is first needed, so the process starts
     /// while the database is down, and reports that through its health checks.
@@ -140,6 +147,33 @@ impl Store {
         T: Send + 'static,
         E: From<StoreError> + Transient + Send + 'static,
     {
+        self.transaction(name, TransactionEnd::Commit, work).await
+    }
+
+    /// Does what [`with_tx`](Self::with_tx) does, but rolls the transaction back even if `work` returns `Ok`: for dry
+    /// runs, which return what the work would return and change nothing.
+    pub async fn with_rolled_back_tx<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
+    where
+        F: for<'c> Fn(&'c mut Connection<'_>) -> BoxFuture<'c, Result<T, E>>,
+        F: Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Transient + Send + 'static,
+    {
+        self.transaction(name, TransactionEnd::Rollback, work).await
+    }
+
+    async fn transaction<T, E, F>(
+        &self,
+        name: &'static str,
+        end: TransactionEnd,
+        work: F,
+    ) -> Result<T, E>
+    where
+        F: for<'c> Fn(&'c mut Connection<'_>) -> BoxFuture<'c, Result<T, E>>,
+        F: Send + Sync + 'static,
+        T: Send + 'static,
+        E: From<StoreError> + Transient + Send + 'static,
+    {
         let (pool, notifier) = (self.pool.clone(), self.notifier.clone());
         shutdown::detached(name, async move {
             retried(name, || {
@@ -148,8 +182,15 @@ impl Store {
                     let mut connection = Connection::new(&mut transaction);
                     let output = work(&mut connection).await?;
                     let notifications = connection.into_notifications();
-                    transaction.commit().await.map_err(StoreError::from)?;
-                    notifier.committed(notifications);
+                    match end {
+                        TransactionEnd::Commit => {
+                            transaction.commit().await.map_err(StoreError::from)?;
+                            notifier.committed(notifications);
+                        }
+                        TransactionEnd::Rollback => {
+                            transaction.rollback().await.map_err(StoreError::from)?;
+                        }
+                    }
                     Ok(output)
                 })
             })

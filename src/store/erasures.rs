@@ -42,6 +42,38 @@ pub async fn lock_of_address(
     connection.fetch_all(query).await
 }
 
+/// How many invitations of an address there are in all organizations.
+#[derive(Debug)]
+pub struct AddressInvitations {
+    pub all: i64,
+    /// Those of them that can still be accepted.
+    pub open: i64,
+    pub queued_mails: i64,
+}
+
+pub async fn count_of_address(
+    connection: &mut Connection<'_>,
+    email_normalized: &str,
+    now: OffsetDateTime,
+) -> Result<AddressInvitations> {
+    let query = sqlx::query_as!(
+        AddressInvitations,
+        r#"-- store::erasures::count_of_address
+        SELECT count(*) AS "all!",
+               count(*) FILTER (WHERE i.state = 'pending' AND i.expires_at > $2) AS "open!",
+               coalesce(sum(mail.queued), 0)::bigint AS "queued_mails!"
+          FROM invitations i
+         CROSS JOIN LATERAL (
+               SELECT count(*) AS queued
+                 FROM outbox o
+                WHERE o.invitation_id = i.id AND o.organization_id = i.organization_id AND o.state = 'queued') AS mail
+         WHERE i.email_normalized = $1"#,
+        email_normalized,
+        now,
+    );
+    connection.fetch_one(query).await
+}
+
 /// Locks invitations that ended by a time and still have their address, oldest end first. Skips locked rows.
 pub async fn lock_ended(
     connection: &mut Connection<'_>,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::memberships::MemberKey;
 use super::{Connection, Result, column, query_with_events};
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::StateName;
@@ -204,20 +205,42 @@ pub async fn end_many(
     Ok(ended)
 }
 
-/// Returns the pending invitations of organizations, optionally only those of one inviter.
-pub async fn pending_of_organizations(
+/// Returns the pending invitations of an organization.
+pub async fn pending_of_organization(
     connection: &mut Connection<'_>,
-    organization_ids: &[String],
-    inviter_user_id: Option<&str>,
+    organization_id: &OrganizationId,
 ) -> Result<Vec<InvitationKey>> {
     let query = sqlx::query!(
-        "-- store::invitations::pending_of_organizations
+        "-- store::invitations::pending_of_organization
         SELECT id, organization_id
           FROM invitations
-         WHERE organization_id = ANY($1) AND state = 'pending' AND ($2::text IS NULL OR inviter_user_id = $2)
+         WHERE organization_id = $1 AND state = 'pending'
          ORDER BY organization_id, email_normalized, id",
-        organization_ids,
-        inviter_user_id,
+        organization_id.as_str(),
+    )
+    .map(|row| (row.id, row.organization_id));
+    connection.fetch_all(query).await
+}
+
+/// Returns the pending invitations that users made in organizations. Must run with custom plans.
+pub async fn pending_of_inviters(
+    connection: &mut Connection<'_>,
+    inviters: &[MemberKey],
+) -> Result<Vec<InvitationKey>> {
+    let query = sqlx::query!(
+        r#"-- store::invitations::pending_of_inviters
+        SELECT i.id, i.organization_id
+          FROM UNNEST($1::text[], $2::text[]) AS t (organization_id, user_id)
+         CROSS JOIN LATERAL (
+               -- The offset keeps the planner from joining the two tables in another way.
+               SELECT id, organization_id, email_normalized
+                 FROM invitations
+                WHERE organization_id = t.organization_id COLLATE "C" AND inviter_user_id = t.user_id COLLATE "C"
+                  AND state = 'pending'
+               OFFSET 0) AS i
+         ORDER BY i.organization_id, i.email_normalized, i.id"#,
+        &column(inviters, |(organization_id, _)| organization_id.as_str()) as &[&str],
+        &column(inviters, |(_, user_id)| user_id.as_str()) as &[&str],
     )
     .map(|row| (row.id, row.organization_id));
     connection.fetch_all(query).await

@@ -9,6 +9,9 @@ use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::membership::{Membership, MembershipChanges};
 use crate::domain::new_invitation::Inviter;
 
+/// The organization and the user of a membership.
+pub type MemberKey = (String, String);
+
 /// A membership to upsert. The metadata are JSON objects.
 pub struct MembershipRow {
     pub organization_id: OrganizationId,
@@ -160,19 +163,36 @@ pub async fn can_invite(
     connection.fetch_one(query).await
 }
 
-/// Deletes one membership. Returns `false` if it does not exist.
-pub async fn delete(
+/// Deletes those of the memberships that exist, and returns their keys in order. Must run with custom plans.
+pub async fn delete_many(
     connection: &mut Connection<'_>,
-    organization_id: &OrganizationId,
-    user_id: &UserId,
-) -> Result<bool> {
+    keys: &[MemberKey],
+) -> Result<Vec<MemberKey>> {
     let query = sqlx::query!(
-        "-- store::memberships::delete
-        DELETE FROM memberships WHERE organization_id = $1 AND user_id = $2",
-        organization_id.as_str(),
-        user_id.as_str(),
-    );
-    Ok(connection.execute(query).await? == 1)
+        r#"-- store::memberships::delete_many
+        WITH locked AS (
+            SELECT m.organization_id, m.user_id
+              FROM (SELECT organization_id COLLATE "C" AS organization_id, user_id COLLATE "C" AS user_id
+                      FROM UNNEST($1::text[], $2::text[]) AS t (organization_id, user_id)
+                     ORDER BY 1, 2) AS t
+             CROSS JOIN LATERAL (
+                   SELECT organization_id, user_id
+                     FROM memberships
+                    WHERE organization_id = t.organization_id AND user_id = t.user_id
+                    LIMIT 1
+                      FOR UPDATE) AS m
+        ), deleted AS (
+            DELETE FROM memberships AS m
+             USING locked
+             WHERE m.organization_id = locked.organization_id AND m.user_id = locked.user_id
+            RETURNING m.organization_id, m.user_id
+        )
+        SELECT organization_id, user_id FROM deleted ORDER BY organization_id, user_id"#,
+        &column(keys, |(organization_id, _)| organization_id.as_str()) as &[&str],
+        &column(keys, |(_, user_id)| user_id.as_str()) as &[&str],
+    )
+    .map(|row| (row.organization_id, row.user_id));
+    connection.fetch_all(query).await
 }
 
 /// Deletes every membership of an organization, and returns how many.
@@ -188,12 +208,28 @@ pub async fn delete_of_organization(
     connection.execute(query).await
 }
 
-/// Deletes every membership of a user, and returns the ids of the organizations.
-pub async fn delete_of_user(connection: &mut Connection<'_>, id: &UserId) -> Result<Vec<String>> {
-    let query = sqlx::query_scalar!(
-        "-- store::memberships::delete_of_user
-        DELETE FROM memberships WHERE user_id = $1 RETURNING organization_id",
-        id.as_str(),
-    );
+/// Deletes every membership of users, and returns the keys in order. Must run with custom plans.
+pub async fn delete_of_users(
+    connection: &mut Connection<'_>,
+    user_ids: &[String],
+) -> Result<Vec<MemberKey>> {
+    let query = sqlx::query!(
+        "-- store::memberships::delete_of_users
+        WITH locked AS (
+            SELECT organization_id, user_id
+              FROM memberships
+             WHERE user_id = ANY($1)
+             ORDER BY organization_id, user_id
+               FOR UPDATE
+        ), deleted AS (
+            DELETE FROM memberships AS m
+             USING locked
+             WHERE m.organization_id = locked.organization_id AND m.user_id = locked.user_id
+            RETURNING m.organization_id, m.user_id
+        )
+        SELECT organization_id, user_id FROM deleted ORDER BY organization_id, user_id",
+        user_ids,
+    )
+    .map(|row| (row.organization_id, row.user_id));
     connection.fetch_all(query).await
 }

@@ -10,14 +10,9 @@ use crate::domain::brand::Brand;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::OrganizationId;
 use crate::domain::organization::Organization;
+use crate::domain::organization_record::OrganizationRecord;
 use crate::domain::reminder::ReminderLead;
 use crate::domain::role::{Role, RoleId, RoleNames};
-
-pub struct StoredOrganization {
-    pub organization: Organization,
-    pub is_deleted: bool,
-    pub is_suspended: bool,
-}
 
 /// The columns of a row. `role_names` has the names of those roles that have some.
 struct OrganizationRow {
@@ -35,8 +30,10 @@ struct OrganizationRow {
     logo_url: String,
     brand_color: String,
     support_email: String,
-    deleted_at: Option<OffsetDateTime>,
+    created_at: OffsetDateTime,
+    updated_at: OffsetDateTime,
     suspended_at: Option<OffsetDateTime>,
+    deleted_at: Option<OffsetDateTime>,
 }
 
 /// Inserts organizations, or replaces those that are in `stored_ids`, which are no longer deleted then. Returns the ids of
@@ -111,41 +108,44 @@ pub async fn upsert_many(
 pub async fn get(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
-) -> Result<Option<StoredOrganization>> {
+) -> Result<Option<OrganizationRecord>> {
     let ids = [id.as_str().to_owned()];
     Ok(get_many(connection, &ids).await?.pop())
 }
 
-/// Returns those of the organizations that exist, even if they are deleted.
+/// Returns those of the organizations that exist, even if they are deleted, by id.
 pub async fn get_many(
     connection: &mut Connection<'_>,
     ids: &[String],
-) -> Result<Vec<StoredOrganization>> {
+) -> Result<Vec<OrganizationRecord>> {
     let query = sqlx::query_as!(
         OrganizationRow,
         r#"-- store::organizations::get_many
         SELECT id, name, roles, inviting_roles, role_names AS "role_names: Json<BTreeMap<String, RoleNames>>",
                default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter, reminder_lead_seconds,
-               logo_url, brand_color, support_email, deleted_at, suspended_at
+               logo_url, brand_color, support_email, created_at, updated_at,
+               suspended_at, deleted_at
           FROM organizations
-         WHERE id = ANY($1)"#,
+         WHERE id = ANY($1)
+         ORDER BY id"#,
         ids,
     );
     let rows: Vec<_> = connection.fetch_all(query).await?;
-    rows.into_iter().map(OrganizationRow::into_stored).collect()
+    rows.into_iter().map(OrganizationRow::into_record).collect()
 }
 
 /// Does what [`get_many`] does, and keeps other transactions from changing the organizations until this one ends.
 pub async fn lock_many(
     connection: &mut Connection<'_>,
     ids: &[String],
-) -> Result<Vec<StoredOrganization>> {
+) -> Result<Vec<OrganizationRecord>> {
     let query = sqlx::query_as!(
         OrganizationRow,
         r#"-- store::organizations::lock_many
         SELECT id, name, roles, inviting_roles, role_names AS "role_names: Json<BTreeMap<String, RoleNames>>",
                default_role, allowed_email_domains, redirect_origins, locale, recheck_inviter, reminder_lead_seconds,
-               logo_url, brand_color, support_email, deleted_at, suspended_at
+               logo_url, brand_color, support_email, created_at, updated_at,
+               suspended_at, deleted_at
           FROM organizations
          WHERE id = ANY($1)
          ORDER BY id
@@ -153,14 +153,14 @@ pub async fn lock_many(
         ids,
     );
     let rows: Vec<_> = connection.fetch_all(query).await?;
-    rows.into_iter().map(OrganizationRow::into_stored).collect()
+    rows.into_iter().map(OrganizationRow::into_record).collect()
 }
 
 /// Does what [`get_many`] does, and prevents that the organizations are deleted until the transaction ends.
 pub async fn lock_many_shared(
     connection: &mut Connection<'_>,
     ids: &[String],
-) -> Result<Vec<StoredOrganization>> {
+) -> Result<Vec<OrganizationRecord>> {
     let query = sqlx::query_scalar!(
         "-- store::organizations::lock_many_shared
         SELECT id FROM organizations WHERE id = ANY($1) ORDER BY id FOR KEY SHARE",
@@ -171,7 +171,7 @@ pub async fn lock_many_shared(
 }
 
 impl OrganizationRow {
-    fn into_stored(self) -> Result<StoredOrganization> {
+    fn into_record(self) -> Result<OrganizationRecord> {
         let mut names = self.role_names.0;
         let roles = self.roles.iter().map(|id| {
             let can_invite = self.inviting_roles.contains(id);
@@ -192,19 +192,44 @@ impl OrganizationRow {
             brand: Brand::from_stored(&self.logo_url, &self.brand_color, &self.support_email),
             reminder_lead: ReminderLead::from_seconds(self.reminder_lead_seconds),
         };
-        Ok(StoredOrganization {
+        Ok(OrganizationRecord {
             organization,
-            is_deleted: self.deleted_at.is_some(),
-            is_suspended: self.suspended_at.is_some(),
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            suspended_at: self.suspended_at,
+            deleted_at: self.deleted_at,
         })
     }
+}
+
+/// Returns the ids of organizations that are greater than `after`, in order. `only` limits them to some organizations.
+pub async fn list_ids(
+    connection: &mut Connection<'_>,
+    only: Option<&[String]>,
+    show_deleted: bool,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<String>> {
+    let query = sqlx::query_scalar!(
+        "-- store::organizations::list_ids
+        SELECT id
+          FROM organizations
+         WHERE id > $1 AND ($2::text[] IS NULL OR id = ANY($2)) AND ($3 OR deleted_at IS NULL)
+         ORDER BY id
+         LIMIT $4",
+        after,
+        only,
+        show_deleted,
+        limit,
+    );
+    connection.fetch_all(query).await
 }
 
 /// Does what [`get`] does, and prevents that the organization is deleted until the transaction ends.
 pub async fn lock_shared(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
-) -> Result<Option<StoredOrganization>> {
+) -> Result<Option<OrganizationRecord>> {
     let query = sqlx::query!(
         r#"-- store::organizations::lock_shared
         SELECT id FROM organizations WHERE id = $1 FOR KEY SHARE"#,
@@ -219,7 +244,7 @@ pub async fn lock_shared_with_usage(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
     day: Date,
-) -> Result<Option<(StoredOrganization, i64)>> {
+) -> Result<Option<(OrganizationRecord, i64)>> {
     let query = sqlx::query_scalar!(
         r#"-- store::organizations::lock_shared_with_usage
         SELECT coalesce((SELECT q.used FROM organization_quotas q WHERE q.organization_id = $1 AND q.day = $2), 0)
@@ -238,7 +263,7 @@ pub async fn lock_shared_with_usage(
 pub async fn lock_exclusive(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
-) -> Result<Option<StoredOrganization>> {
+) -> Result<Option<OrganizationRecord>> {
     let query = sqlx::query!(
         r#"-- store::organizations::lock_exclusive
         SELECT id FROM organizations WHERE id = $1 FOR UPDATE"#,
@@ -248,7 +273,8 @@ pub async fn lock_exclusive(
     get(connection, id).await
 }
 
-/// Marks an organization as deleted. Returns `false` if it does not exist. Waits for all locks of other transactions.
+/// Marks an organization as deleted. Returns `false` if it does not exist or was deleted before. Waits for all locks of
+/// other transactions.
 pub async fn mark_deleted(
     connection: &mut Connection<'_>,
     id: &OrganizationId,
@@ -256,8 +282,8 @@ pub async fn mark_deleted(
 ) -> Result<bool> {
     let query = sqlx::query!(
         "-- store::organizations::mark_deleted
-        WITH locked AS (SELECT id FROM organizations WHERE id = $1 FOR UPDATE)
-        UPDATE organizations AS o SET deleted_at = coalesce(o.deleted_at, $2) FROM locked WHERE o.id = locked.id",
+        WITH locked AS (SELECT id FROM organizations WHERE id = $1 AND deleted_at IS NULL FOR UPDATE)
+        UPDATE organizations AS o SET deleted_at = $2 FROM locked WHERE o.id = locked.id",
         id.as_str(),
         now,
     );

@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 use super::{Connection, Result};
 use crate::domain::ids::OrganizationId;
 
-/// Suspends an organization, and returns since when it is suspended, or `None` if it does not exist.
+/// Suspends an organization, and returns since when it is suspended, or `None` if it does not exist or is deleted.
 /// It does not wait for calls that hold the shared lock and could delay it. Invitations of such calls are not mailed.
 pub async fn suspend(
     connection: &mut Connection<'_>,
@@ -14,7 +14,8 @@ pub async fn suspend(
 ) -> Result<Option<OffsetDateTime>> {
     let query = sqlx::query_scalar!(
         r#"-- store::suspensions::suspend
-        UPDATE organizations SET suspended_at = coalesce(suspended_at, $2) WHERE id = $1
+        UPDATE organizations SET suspended_at = coalesce(suspended_at, $2)
+         WHERE id = $1 AND deleted_at IS NULL
         RETURNING suspended_at AS "suspended_at!""#,
         id.as_str(),
         now,
@@ -22,11 +23,12 @@ pub async fn suspend(
     connection.fetch_optional(query).await
 }
 
-/// Ends the suspension of an organization, and returns whether it was suspended, or `None` if it does not exist.
+/// Ends the suspension of an organization, and returns whether it was suspended, or `None` if it does not exist or is
+/// deleted.
 pub async fn resume(connection: &mut Connection<'_>, id: &OrganizationId) -> Result<Option<bool>> {
     let query = sqlx::query_scalar!(
         r#"-- store::suspensions::resume
-        WITH before AS (SELECT id, suspended_at FROM organizations WHERE id = $1 FOR UPDATE)
+        WITH before AS (SELECT id, suspended_at FROM organizations WHERE id = $1 AND deleted_at IS NULL FOR UPDATE)
         UPDATE organizations AS o SET suspended_at = NULL
           FROM before WHERE o.id = before.id
         RETURNING before.suspended_at IS NOT NULL AS "was_suspended!""#,

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 
 use super::{Connection, Result, column};
 use crate::domain::ids::{OrganizationId, UserId};
-use crate::domain::user::UserChange;
+use crate::domain::user::{UserChange, UserRecord};
 
 /// Inserts users with all their addresses, or changes the fields that change of users who exist. Returns the ids of the
 /// users that were inserted.
@@ -83,17 +83,78 @@ pub async fn existing(connection: &mut Connection<'_>, ids: &[String]) -> Result
     connection.fetch_all(query).await
 }
 
-/// Deletes a user with their addresses. Returns how many addresses there were, or `None` if the user does not exist.
-pub async fn delete(connection: &mut Connection<'_>, id: &UserId) -> Result<Option<u64>> {
-    let query = sqlx::query_scalar!(
-        r#"-- store::users::delete
-        WITH deleted_email AS (DELETE FROM user_emails WHERE user_id = $1 RETURNING user_id),
-             deleted AS (DELETE FROM users WHERE id = $1 RETURNING id)
-        SELECT (SELECT count(*) FROM deleted_email) AS "emails!" FROM deleted"#,
+pub async fn get(connection: &mut Connection<'_>, id: &UserId) -> Result<Option<UserRecord>> {
+    let query = sqlx::query_as!(
+        UserRecord,
+        r#"-- store::users::get
+        SELECT u.id, u.name, u.created_at, u.updated_at,
+               ARRAY(SELECT e.email_normalized FROM user_emails e WHERE e.user_id = u.id ORDER BY 1)
+                   AS "emails_normalized!"
+          FROM users u
+         WHERE u.id = $1"#,
         id.as_str(),
     );
-    let emails = connection.fetch_optional(query).await?;
-    Ok(emails.map(i64::unsigned_abs))
+    connection.fetch_optional(query).await
+}
+
+/// Returns the users whose id is greater than `after`, by id, optionally only those with an address.
+pub async fn list(
+    connection: &mut Connection<'_>,
+    email_normalized: Option<&str>,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<UserRecord>> {
+    // Only one of the two branches is executed. A condition with OR would read every user to find those of an address.
+    let query = sqlx::query_as!(
+        UserRecord,
+        r#"-- store::users::list
+        WITH any_user AS (
+            SELECT id FROM users WHERE $1::text IS NULL AND id > $2 ORDER BY id LIMIT $3
+        ), owner AS (
+            SELECT user_id AS id
+              FROM user_emails
+             WHERE email_normalized = $1 AND user_id > $2
+             ORDER BY user_id
+             LIMIT $3
+        )
+        SELECT u.id, u.name, u.created_at, u.updated_at,
+               ARRAY(SELECT e.email_normalized FROM user_emails e WHERE e.user_id = u.id ORDER BY 1)
+                   AS "emails_normalized!"
+          FROM (SELECT id FROM any_user UNION ALL SELECT id FROM owner) AS page
+          JOIN users u ON u.id = page.id
+         ORDER BY u.id"#,
+        email_normalized,
+        after,
+        limit,
+    );
+    connection.fetch_all(query).await
+}
+
+#[derive(Debug)]
+pub struct DeletedUsers {
+    /// Sorted.
+    pub ids: Vec<String>,
+    /// The number of addresses that they had.
+    pub emails: i64,
+}
+
+/// Deletes those of the users that exist, with their addresses. Must run with custom plans.
+pub async fn delete_many(connection: &mut Connection<'_>, ids: &[&str]) -> Result<DeletedUsers> {
+    let query = sqlx::query_as!(
+        DeletedUsers,
+        r#"-- store::users::delete_many
+        WITH locked AS (
+            SELECT id FROM users WHERE id = ANY($1) ORDER BY id FOR UPDATE
+        ), deleted_email AS (
+            DELETE FROM user_emails AS e USING locked WHERE e.user_id = locked.id RETURNING e.user_id
+        ), deleted AS (
+            DELETE FROM users AS u USING locked WHERE u.id = locked.id RETURNING u.id
+        )
+        SELECT ARRAY(SELECT id FROM deleted ORDER BY id) AS "ids!",
+               (SELECT count(*) FROM deleted_email) AS "emails!""#,
+        ids as &[&str],
+    );
+    connection.fetch_one(query).await
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +163,25 @@ pub struct AddressRemoval {
     pub users: i64,
     /// Those of them who had no other address.
     pub users_without_address: i64,
+}
+
+/// Returns what [`remove_address`] would do.
+pub async fn count_of_address(
+    connection: &mut Connection<'_>,
+    email_normalized: &str,
+) -> Result<AddressRemoval> {
+    let query = sqlx::query_as!(
+        AddressRemoval,
+        r#"-- store::users::count_of_address
+        SELECT count(*) AS "users!",
+               count(*) FILTER (WHERE NOT EXISTS (SELECT FROM user_emails o
+                                                   WHERE o.user_id = e.user_id AND o.email_normalized <> $1))
+                   AS "users_without_address!"
+          FROM user_emails e
+         WHERE e.email_normalized = $1"#,
+        email_normalized,
+    );
+    connection.fetch_one(query).await
 }
 
 /// Removes an address from all users. A user without another address also loses their name and the metadata of their
@@ -127,12 +207,17 @@ pub async fn remove_address(
         r#"-- store::users::remove_address
         WITH removed AS (
             DELETE FROM user_emails WHERE email_normalized = $1 RETURNING user_id
-        ), without_address AS (
-            UPDATE users AS u SET name = '', updated_at = $2
-              FROM removed
+        ), changed AS (
+            UPDATE users AS u
+               SET name = CASE WHEN removed.has_other_address THEN u.name ELSE '' END, updated_at = $2
+              FROM (SELECT user_id,
+                           EXISTS (SELECT FROM user_emails e
+                                    WHERE e.user_id = removed.user_id AND e.email_normalized <> $1) AS has_other_address
+                      FROM removed) AS removed
              WHERE u.id = removed.user_id
-               AND NOT EXISTS (SELECT FROM user_emails e WHERE e.user_id = u.id AND e.email_normalized <> $1)
-            RETURNING u.id
+            RETURNING u.id, removed.has_other_address
+        ), without_address AS (
+            SELECT id FROM changed WHERE NOT has_other_address
         ), membership AS (
             UPDATE memberships AS m SET public_metadata = NULL, private_metadata = NULL, updated_at = $2
               FROM without_address

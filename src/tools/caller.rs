@@ -35,8 +35,12 @@ Scopes:
   invitations:read    read invitations, as `invitectl send` does while it waits for emails
   invitations:link    receive the links of new invitations, which are secrets
   directory:write     write organizations, users and memberships
-  directory:read      read memberships, and learn who has an account
-  suppressions:write  read and change the suppression list, and report bounces
+  directory:read      read organizations, users and memberships, and learn who has an account
+  directory:admin     delete and suspend organizations, delete users and memberships, erase
+                      addresses
+  suppressions:write  add addresses to the suppression list, and lift entries
+  suppressions:read   read the suppression list
+  feedback:write      report bounces, as a mail server with `invitectl bounce` does
   audit:read          read the audit log
 
 Examples:

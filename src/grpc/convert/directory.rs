@@ -1,17 +1,20 @@
 //! The inputs and results of the directory.
 
 use prost_types::{FieldMask, Struct};
+use time::Duration;
 
-use super::fields::Field;
+use super::fields::{self, Field, Fields as _};
 use super::{count, error, metadata, times};
+use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::membership::{Membership, MembershipInput, MetadataInput};
 use crate::domain::organization::{Organization, OrganizationInput};
+use crate::domain::organization_record::OrganizationRecord;
 use crate::domain::reason::Violation;
-use crate::domain::role::RoleInput;
+use crate::domain::role::{Role, RoleInput};
 use crate::domain::update_mask::UpdateMask;
-use crate::domain::user::{User, UserChange};
+use crate::domain::user::{User, UserChange, UserRecord};
 use crate::proto;
-use crate::service::{UpsertOutcome, UpsertResult};
+use crate::service::{DeleteOutcome, RefusedDelete, UpsertOutcome, UpsertResult};
 
 pub(in crate::grpc) fn organization_mask(mask: Option<&FieldMask>) -> Field<UpdateMask> {
     update_mask(mask, &Organization::WRITABLE)
@@ -90,6 +93,81 @@ fn metadata_input(input: Option<Struct>) -> MetadataInput {
     }
 }
 
+/// An organization as it is stored. Empty fields are not set.
+pub(in crate::grpc) fn organization_record(record: OrganizationRecord) -> proto::Organization {
+    let stored = record.organization;
+    let brand = stored.brand;
+    let text = |text: String| (!text.is_empty()).then_some(text);
+    let lead = i64::from(stored.reminder_lead.seconds());
+    proto::Organization {
+        id: stored.id.as_str().to_owned(),
+        name: text(stored.name),
+        roles: stored.roles.into_iter().map(role).collect(),
+        default_role: text(stored.default_role),
+        allowed_email_domains: stored.allowed_email_domains,
+        redirect_origins: stored.redirect_origins,
+        locale: text(stored.locale),
+        recheck_inviter: Some(stored.recheck_inviter),
+        reminder_lead: (lead > 0).then(|| times::duration(Duration::seconds(lead))),
+        logo_url: brand.logo_url,
+        brand_color: brand.color.map(|color| color.to_string()),
+        support_email: brand.support_email.map(|email| email.given().to_owned()),
+        create_time: Some(times::timestamp(record.created_at)),
+        update_time: Some(times::timestamp(record.updated_at)),
+        suspend_time: record.suspended_at.map(times::timestamp),
+        delete_time: record.deleted_at.map(times::timestamp),
+    }
+}
+
+fn role(id: String) -> proto::Role {
+    proto::Role {
+        can_invite: id == Role::ADMIN || id == Role::OWNER,
+        id,
+        ..Default::default()
+    }
+}
+
+/// A user as it is stored. The addresses are in their normalized form.
+pub(in crate::grpc) fn user_record(record: UserRecord) -> proto::User {
+    proto::User {
+        id: record.id,
+        name: Some(record.name).filter(|name| !name.is_empty()),
+        verified_emails: record.emails_normalized,
+        create_time: Some(times::timestamp(record.created_at)),
+        update_time: Some(times::timestamp(record.updated_at)),
+    }
+}
+
+pub(in crate::grpc) fn member_key(key: &proto::MembershipKey) -> Field<(OrganizationId, UserId)> {
+    (
+        fields::organization_id(&key.organization_id),
+        fields::user_id(&key.user_id),
+    )
+        .all()
+}
+
+/// The results of a bulk delete, and how many failed.
+pub(in crate::grpc) fn deleted(
+    results: Vec<Result<DeleteOutcome, RefusedDelete>>,
+) -> (Vec<proto::DeleteResult>, i32) {
+    let failed_count = count(results.iter().filter(|result| result.is_err()).count());
+    let results = (0..).zip(results).map(|(index, result)| {
+        let outcome = match result {
+            Ok(DeleteOutcome::Deleted) => proto::DeleteOutcome::Deleted,
+            Ok(DeleteOutcome::Missing) => proto::DeleteOutcome::Missing,
+            Err(_) => proto::DeleteOutcome::Failed,
+        };
+        proto::DeleteResult {
+            index,
+            outcome: outcome.into(),
+            error: result
+                .err()
+                .map(|refused| error::item_error(&refused.violations, refused.first_index)),
+        }
+    });
+    (results.collect(), failed_count)
+}
+
 pub(in crate::grpc) fn upserted(results: Vec<UpsertResult>) -> (Vec<proto::UpsertResult>, i32) {
     let is_failed = |result: &&UpsertResult| result.outcome == UpsertOutcome::Failed;
     let failed_count = count(results.iter().filter(is_failed).count());
@@ -107,4 +185,9 @@ pub(in crate::grpc) fn upserted(results: Vec<UpsertResult>) -> (Vec<proto::Upser
         }
     });
     (results.collect(), failed_count)
+}
+
+/// A number of rows, as the protocol counts them.
+pub(in crate::grpc) fn row_count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

@@ -101,6 +101,10 @@ pub(crate) fn email(input: &str) -> Field<EmailAddress> {
     EmailAddress::parse(input).map_err(|error| vec![Violation::new("email", error)])
 }
 
+pub(crate) fn verified_email(input: &str) -> Field<EmailAddress> {
+    EmailAddress::parse(input).map_err(|error| vec![Violation::new("verified_email", error)])
+}
+
 pub(crate) fn token(input: &str) -> Field<Token> {
     Token::parse(input).ok_or_else(|| vec![Violation::new("token", Reason::TokenMalformed)])
 }

@@ -2,6 +2,8 @@
 
 mod api;
 mod audit_service;
+mod directory_deletes;
+mod directory_reads;
 mod directory_service;
 mod feedback_service;
 mod invitations;

@@ -19,8 +19,13 @@ use crate::support::descriptors;
 use crate::support::{START, World};
 
 /// Every method, and the action that it writes to the log. A new method needs a decision.
-const DECISIONS: [(&str, Option<Action>); 31] = [
+const DECISIONS: [(&str, Option<Action>); 38] = [
     ("AuditService/ListAuditEvents", None),
+    (
+        "DirectoryService/BulkDeleteMemberships",
+        Some(Action::DeleteMembership),
+    ),
+    ("DirectoryService/BulkDeleteUsers", Some(Action::DeleteUser)),
     (
         "DirectoryService/DeleteMembership",
         Some(Action::DeleteMembership),
@@ -32,7 +37,11 @@ const DECISIONS: [(&str, Option<Action>); 31] = [
     ("DirectoryService/DeleteUser", Some(Action::DeleteUser)),
     ("DirectoryService/EraseAddress", Some(Action::EraseAddress)),
     ("DirectoryService/GetMembership", None),
+    ("DirectoryService/GetOrganization", None),
+    ("DirectoryService/GetUser", None),
     ("DirectoryService/ListMemberships", None),
+    ("DirectoryService/ListOrganizations", None),
+    ("DirectoryService/ListUsers", None),
     (
         "DirectoryService/ResumeOrganization",
         Some(Action::ResumeOrganization),
@@ -59,6 +68,7 @@ const DECISIONS: [(&str, Option<Action>); 31] = [
         "InvitationService/BulkCreateStream",
         Some(Action::BulkCreate),
     ),
+    ("InvitationService/BulkGet", None),
     ("InvitationService/BulkResend", Some(Action::BulkResend)),
     ("InvitationService/BulkRevoke", Some(Action::BulkRevoke)),
     ("InvitationService/Decline", Some(Action::Decline)),

@@ -154,14 +154,14 @@ async fn a_report_is_proven_by_its_address_and_needs_a_caller_with_the_scope() {
             "ORGANIZATION_DENIED",
         ),
         (
-            "only-directory:write",
+            "only-suppressions:write",
             POSTFIX,
             &genuine,
             Code::PermissionDenied,
             "SCOPE_MISSING",
         ),
         (
-            "only-suppressions:write",
+            "only-feedback:write",
             "",
             &genuine,
             Code::InvalidArgument,

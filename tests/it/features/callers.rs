@@ -18,7 +18,7 @@ use crate::support::{
 };
 
 /// The number of methods. The tests cover a new method without a change.
-const METHODS: usize = 31;
+const METHODS: usize = 38;
 
 async fn call_with_token(
     world: &World,
@@ -102,6 +102,68 @@ async fn every_method_requires_the_scope_that_its_comment_names() {
     assert_eq!(info.metadata["scope"], "invitations:link");
 }
 
+/// The methods that a caller with only this scope may call, sorted.
+async fn methods_of_scope(world: &World, scope: &str) -> Vec<String> {
+    let mut admitted = Vec::new();
+    for method in descriptors::methods() {
+        let answer = call_with_token(world, &method.path, &format!("only-{scope}"), &[]).await;
+        let is_denied = answer.is_err_and(|status| {
+            status.code() == Code::PermissionDenied && status_reason(&status) == "SCOPE_MISSING"
+        });
+        if !is_denied {
+            let (_, name) = method.path.rsplit_once('/').unwrap();
+            admitted.push(name.to_owned());
+        }
+    }
+    admitted.sort();
+    admitted
+}
+
+#[tokio::test]
+async fn the_scopes_of_administration_admit_exactly_their_methods() {
+    let world = World::start().await;
+    let expected: [(&str, &[&str]); 7] = [
+        (
+            "directory:admin",
+            &[
+                "BulkDeleteMemberships",
+                "BulkDeleteUsers",
+                "DeleteMembership",
+                "DeleteOrganization",
+                "DeleteUser",
+                "EraseAddress",
+                "ResumeOrganization",
+                "SuspendOrganization",
+            ],
+        ),
+        (
+            "directory:write",
+            &["UpsertMemberships", "UpsertOrganizations", "UpsertUsers"],
+        ),
+        (
+            "directory:read",
+            &[
+                "GetMembership",
+                "GetOrganization",
+                "GetUser",
+                "ListMemberships",
+                "ListOrganizations",
+                "ListUsers",
+            ],
+        ),
+        (
+            "suppressions:write",
+            &["AddSuppressions", "LiftSuppressions"],
+        ),
+        ("suppressions:read", &["ListSuppressions"]),
+        ("feedback:write", &["ReportBounce"]),
+        ("audit:read", &["ListAuditEvents"]),
+    ];
+    for (scope, methods) in expected {
+        assert_eq!(methods_of_scope(&world, scope).await, methods, "{scope}");
+    }
+}
+
 #[tokio::test]
 async fn every_method_admits_the_users_that_its_comment_names() {
     let accounts = UserIssuer::start().await;
@@ -153,7 +215,7 @@ async fn every_method_admits_the_users_that_its_comment_names() {
             other => panic!("{path} is for unknown users: {other:?}"),
         }
     }
-    assert_eq!(counts, [METHODS - 13, 1, 2, 10]);
+    assert_eq!(counts, [METHODS - 14, 1, 2, 11]);
 }
 
 #[tokio::test]
@@ -182,7 +244,7 @@ async fn a_foreign_organization_is_refused_in_the_same_way_as_an_unknown_one() {
         }
         assert_eq!(refusals[0], refusals[1], "{}", method.path);
     }
-    assert_eq!(count, 21);
+    assert_eq!(count, 23);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Erasing an address and deleting a user: what is removed, what remains, and what concurrent calls see.
 
 mod concurrent;
+mod preview;
 
 use std::collections::BTreeSet;
 

@@ -88,7 +88,7 @@ async fn all_malformed_fields_of_a_call_are_named_in_one_response() {
         ),
         (
             "DirectoryService/DeleteMembership",
-            &["organization_id", "user_id"],
+            &["organization_id", "user_id", "acting_user_id", "request_id"],
         ),
         (
             "DirectoryService/ListMemberships",

@@ -6,13 +6,13 @@ use invitations::proto::{
 };
 use sqlx::Executor as _;
 use tokio_util::sync::CancellationToken;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::support::delivery_attempts::state_and_attempts;
 use crate::support::directory::organization;
 use crate::support::{
     ACME, START, World, bulk_resend_request, created, invite_request, invite_to_other_request,
-    list_request, numbered_emails, preview_request, reason, resend_request,
+    list_request, numbered_emails, preview_request, reason, resend_request, status_reason,
 };
 
 async fn suspend(world: &World, id: &str) -> Result<SuspendOrganizationResponse, Status> {
@@ -179,4 +179,19 @@ async fn only_a_caller_for_all_organizations_can_suspend_one() {
         "ORGANIZATION_NOT_FOUND"
     );
     assert_eq!(reason(suspend(&world, "").await), "FIELD_REQUIRED");
+}
+
+#[tokio::test]
+async fn a_deleted_organization_can_be_neither_suspended_nor_resumed() {
+    let world = World::start().await;
+    suspend(&world, ACME).await.unwrap();
+    world.delete_organization().await;
+    for refused in [
+        suspend(&world, ACME).await.err(),
+        resume(&world, ACME).await.err(),
+    ] {
+        let status = refused.unwrap();
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert_eq!(status_reason(&status), "ORGANIZATION_DELETED");
+    }
 }

@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use invitations::domain::actor::Actor;
 use invitations::proto::{
-    AcceptRequest, BulkCreateRequest, BulkResendRequest, BulkRevokeRequest, DeclineRequest,
-    DeleteMembershipRequest, DeleteOrganizationRequest, GetBatchRequest, GetMembershipRequest,
-    GetRequest, InvitationFilter, ListRequest, NewInvitation, PreviewRequest,
+    AcceptRequest, BulkCreateRequest, BulkDeleteMembershipsRequest, BulkDeleteUsersRequest,
+    BulkResendRequest, BulkRevokeRequest, DeclineRequest, DeleteMembershipRequest,
+    DeleteOrganizationRequest, DeleteUserRequest, GetBatchRequest, GetMembershipRequest,
+    GetRequest, InvitationFilter, ListRequest, MembershipKey, NewInvitation, PreviewRequest,
     RequeueMessagesRequest, ResendRequest, RevokeRequest, UpsertUsersRequest,
 };
 use prost_types::{Struct, Value, value::Kind};
@@ -208,6 +209,33 @@ pub(crate) fn delete_membership_request(user_id: &str) -> DeleteMembershipReques
 pub(crate) fn delete_organization_request() -> DeleteOrganizationRequest {
     DeleteOrganizationRequest {
         organization_id: ACME.to_owned(),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn delete_user_request(user_id: &str) -> DeleteUserRequest {
+    DeleteUserRequest {
+        user_id: user_id.to_owned(),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn bulk_delete_users_request(user_ids: &[&str]) -> BulkDeleteUsersRequest {
+    BulkDeleteUsersRequest {
+        user_ids: user_ids.iter().map(|id| (*id).to_owned()).collect(),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn bulk_delete_memberships_request(
+    keys: &[(&str, &str)],
+) -> BulkDeleteMembershipsRequest {
+    let key = |(organization_id, user_id): &(&str, &str)| MembershipKey {
+        organization_id: (*organization_id).to_owned(),
+        user_id: (*user_id).to_owned(),
+    };
+    BulkDeleteMembershipsRequest {
+        memberships: keys.iter().map(key).collect(),
         ..Default::default()
     }
 }

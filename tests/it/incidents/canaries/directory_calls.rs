@@ -1,20 +1,26 @@
 //! Calls about organizations, users, memberships and suppressions, and those of operators.
 
 use invitations::proto::{
-    AddSuppressionsRequest, AddSuppressionsResponse, DeleteMembershipResponse,
-    DeleteOrganizationRequest, DeleteOrganizationResponse, DeleteUserRequest, DeleteUserResponse,
-    EraseAddressRequest, EraseAddressResponse, GetMembershipResponse, LiftSuppressionsRequest,
-    LiftSuppressionsResponse, ListAuditEventsRequest, ListAuditEventsResponse,
-    ListMembershipsRequest, ListMembershipsResponse, ListSuppressionsRequest,
-    ListSuppressionsResponse, Membership, Organization, ResumeOrganizationRequest,
-    ResumeOrganizationResponse, SuspendOrganizationRequest, SuspendOrganizationResponse,
-    UpsertMembershipsRequest, UpsertMembershipsResponse, UpsertOrganizationsRequest,
-    UpsertOrganizationsResponse, UpsertUsersRequest, UpsertUsersResponse,
+    AddSuppressionsRequest, AddSuppressionsResponse, BulkDeleteMembershipsResponse,
+    BulkDeleteUsersResponse, DeleteMembershipResponse, DeleteOrganizationRequest,
+    DeleteOrganizationResponse, DeleteUserRequest, DeleteUserResponse, EraseAddressRequest,
+    EraseAddressResponse, GetMembershipResponse, GetOrganizationRequest, GetOrganizationResponse,
+    GetUserRequest, GetUserResponse, LiftSuppressionsRequest, LiftSuppressionsResponse,
+    ListAuditEventsRequest, ListAuditEventsResponse, ListMembershipsRequest,
+    ListMembershipsResponse, ListOrganizationsRequest, ListOrganizationsResponse,
+    ListSuppressionsRequest, ListSuppressionsResponse, ListUsersRequest, ListUsersResponse,
+    Membership, Organization, ResumeOrganizationRequest, ResumeOrganizationResponse,
+    SuspendOrganizationRequest, SuspendOrganizationResponse, UpsertMembershipsRequest,
+    UpsertMembershipsResponse, UpsertOrganizationsRequest, UpsertOrganizationsResponse,
+    UpsertUsersRequest, UpsertUsersResponse,
 };
 
 use super::canary_deployment::CanaryDeployment;
 use crate::support::directory::{membership, organization, user};
-use crate::support::{ACME, OTHER, delete_membership_request, get_membership_request, metadata};
+use crate::support::{
+    ACME, OTHER, bulk_delete_memberships_request, bulk_delete_users_request,
+    delete_membership_request, get_membership_request, metadata,
+};
 
 impl CanaryDeployment {
     pub(super) async fn upsert_directory(&mut self) {
@@ -83,8 +89,27 @@ impl CanaryDeployment {
             .await;
     }
 
-    /// Reads memberships, and deletes a membership, a user and an organization.
-    pub(super) async fn delete_from_directory(&mut self) {
+    /// Reads organizations, users and memberships.
+    pub(super) async fn read_directory(&mut self) {
+        let get = GetOrganizationRequest {
+            organization_id: ACME.to_owned(),
+        };
+        self.call::<GetOrganizationResponse>("DirectoryService/GetOrganization", get)
+            .await;
+        let list = ListOrganizationsRequest::default();
+        self.call::<ListOrganizationsResponse>("DirectoryService/ListOrganizations", list)
+            .await;
+        let get = GetUserRequest {
+            user_id: "gone".to_owned(),
+        };
+        self.call::<GetUserResponse>("DirectoryService/GetUser", get)
+            .await;
+        let list = ListUsersRequest {
+            verified_email: "qzlocal9@example.com".to_owned(),
+            ..Default::default()
+        };
+        self.call::<ListUsersResponse>("DirectoryService/ListUsers", list)
+            .await;
         let get = get_membership_request("new");
         self.call::<GetMembershipResponse>("DirectoryService/GetMembership", get)
             .await;
@@ -94,6 +119,10 @@ impl CanaryDeployment {
         };
         self.call::<ListMembershipsResponse>("DirectoryService/ListMemberships", list)
             .await;
+    }
+
+    /// Deletes memberships, users and an organization, one by one and many in one call.
+    pub(super) async fn delete_from_directory(&mut self) {
         let delete = delete_membership_request("gone");
         self.call::<DeleteMembershipResponse>("DirectoryService/DeleteMembership", delete)
             .await;
@@ -103,6 +132,15 @@ impl CanaryDeployment {
         };
         self.call::<DeleteUserResponse>("DirectoryService/DeleteUser", delete)
             .await;
+        let delete = bulk_delete_users_request(&["gone", "qzmalformed qz"]);
+        self.call::<BulkDeleteUsersResponse>("DirectoryService/BulkDeleteUsers", delete)
+            .await;
+        let delete = bulk_delete_memberships_request(&[(ACME, "gone"), ("qzmalformed qz", "gone")]);
+        self.call::<BulkDeleteMembershipsResponse>(
+            "DirectoryService/BulkDeleteMemberships",
+            delete,
+        )
+        .await;
         let delete = DeleteOrganizationRequest {
             organization_id: OTHER.to_owned(),
             ..Default::default()
@@ -117,13 +155,13 @@ impl CanaryDeployment {
         self.call::<ListAuditEventsResponse>("AuditService/ListAuditEvents", list)
             .await;
         let suspend = SuspendOrganizationRequest {
-            organization_id: OTHER.to_owned(),
+            organization_id: ACME.to_owned(),
             ..Default::default()
         };
         self.call::<SuspendOrganizationResponse>("DirectoryService/SuspendOrganization", suspend)
             .await;
         let resume = ResumeOrganizationRequest {
-            organization_id: OTHER.to_owned(),
+            organization_id: ACME.to_owned(),
             ..Default::default()
         };
         self.call::<ResumeOrganizationResponse>("DirectoryService/ResumeOrganization", resume)

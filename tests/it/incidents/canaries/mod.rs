@@ -71,6 +71,7 @@ async fn call_every_method(service: &mut CanaryDeployment) -> [String; 2] {
     let second_token = service.decline().await;
     service.suppress_addresses().await;
     service.report_bounces().await;
+    service.read_directory().await;
     service.delete_from_directory().await;
     service.call_as_operator().await;
     service.send_untrusted_messages().await;
