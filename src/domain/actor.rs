@@ -1,8 +1,11 @@
-//! Actors: the caller of a use case, the user it acts for, and the organizations for which it may act.
+//! Actors: the caller of a use case, the user it acts for, the `request_id` of its call, and the organizations for which
+//! it may act.
 //!
 //! Scopes were checked before. A use case checks only the organization, and writes the actor to the audit log.
 
 use std::collections::BTreeSet;
+
+use uuid::Uuid;
 
 /// Who runs a use case. Contains no address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,7 +15,10 @@ pub struct Actor {
     pub caller: String,
     /// The name for logs. A name that may be an address is hashed.
     pub label: String,
+    /// The user of a call that a user makes, or the user that a service names.
     pub user_id: Option<String>,
+    /// The `request_id` of the call, for the audit log and, where a method uses it, for repetitions.
+    pub request_id: Option<Uuid>,
     pub access: Access,
 }
 
@@ -39,6 +45,7 @@ impl Actor {
             caller: name.to_owned(),
             label: name.to_owned(),
             user_id: None,
+            request_id: None,
             access: Access::Every,
         }
     }

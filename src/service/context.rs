@@ -85,7 +85,7 @@ impl Context {
             subject_user_id: None,
             invitation_id: None,
             batch_id: None,
-            request_id: None,
+            request_id: actor.request_id,
             counts: AuditCounts::default(),
         }
     }

@@ -55,7 +55,7 @@ pub use item_result::{ItemOutcome, ItemResult};
 pub use keys::{CheckKeys, KeyringMismatch};
 pub use list::{ListAuditEvents, ListInvitations, ResultPage};
 pub use memberships::{GetMembership, ListMemberships, RequireAdmin};
-pub use requeue::{Requeue, RequeueSelection};
+pub use requeue::Requeue;
 pub use resend::{BulkResend, Resend};
 pub use retention::Retention;
 pub use revoke::{BulkRevoke, Revoke, RevokeOutcome};
@@ -63,7 +63,7 @@ pub use runner::{Service, UseCase};
 pub use selection::{InvitationSelection, RefusedInvitation, SelectionResults};
 pub use suppressions::{
     AddOutcome, AddSuppressions, AddressInputs, AddressResults, LiftOutcome, LiftSuppressions,
-    ListSuppressions, RefusedAddress,
+    ListSuppressions, RefusedAddress, SuppressionEnd, SuppressionInput,
 };
 pub use suspension::{ResumeOrganization, SuspendOrganization};
 pub use upsert::{UpsertOrganizations, UpsertOutcome, UpsertResult, UpsertUsers};

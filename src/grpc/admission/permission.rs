@@ -62,6 +62,7 @@ pub(crate) fn actor(caller: &Caller) -> Actor {
         caller: caller.name.clone(),
         label: caller.label.clone(),
         user_id: caller.as_user().map(|user| user.id.as_str().to_owned()),
+        request_id: None,
         access: caller.access.clone(),
     }
 }
