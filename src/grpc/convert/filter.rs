@@ -188,8 +188,7 @@ mod tests {
     use crate::proto::{BulkRevokeRequest, InvitationState};
 
     fn keyring() -> Keyring {
-        Keyring::parse("1:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f")
-            .unwrap()
+        Keyring::parse("1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8\n").unwrap()
     }
 
     fn violation(request: &BulkRevokeRequest) -> Option<(String, &'static str)> {

@@ -93,7 +93,7 @@ pub(in crate::grpc) fn added(
             Ok(AddOutcome::Kept) => (proto::AddSuppressionOutcome::Kept, None),
             Err(refused) => (
                 proto::AddSuppressionOutcome::Failed,
-                Some(item_error(refused)),
+                Some(item_error(&refused)),
             ),
         };
         proto::AddSuppressionResult {
@@ -118,7 +118,7 @@ pub(in crate::grpc) fn lifted(
             Ok(LiftOutcome::NotSuppressed) => (proto::LiftSuppressionOutcome::NotSuppressed, None),
             Err(refused) => (
                 proto::LiftSuppressionOutcome::Failed,
-                Some(item_error(refused)),
+                Some(item_error(&refused)),
             ),
         };
         proto::LiftSuppressionResult {
@@ -133,7 +133,7 @@ pub(in crate::grpc) fn lifted(
     }
 }
 
-fn item_error(refused: RefusedAddress) -> proto::ItemError {
+fn item_error(refused: &RefusedAddress) -> proto::ItemError {
     error::item_error(&refused.violations, refused.first_index)
 }
 

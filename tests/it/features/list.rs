@@ -121,16 +121,18 @@ async fn filters_select_invitations_alone_and_in_combination() {
             states: vec![InvitationState::Pending.into()],
             inviter_user_id: "ada".to_owned(),
             delivery_states: vec![DeliveryState::NotRequested.into()],
+            batch_id: quiet,
             ..Default::default()
         }),
-        ..batch(&quiet)
+        ..list_request()
     };
     let nothing = ListRequest {
         filter: Some(invitations::proto::InvitationFilter {
             email: "quiet@b.co".to_owned(),
+            inviter_user_id: "bob".to_owned(),
             ..Default::default()
         }),
-        ..inviter("bob")
+        ..list_request()
     };
     let before: [(ListRequest, &[&str]); 14] = [
         (state(InvitationState::Accepted), &["accepted@b.co"]),
@@ -268,7 +270,6 @@ async fn a_refusal_lists_every_malformed_filter() {
             email: "nobody".to_owned(),
             inviter_user_id: "a b".to_owned(),
             batch_id: "7".to_owned(),
-            ..Default::default()
         }),
         ..list_request()
     };
