@@ -17,7 +17,7 @@ pub struct Actor {
     pub label: String,
     /// The user of a call that a user makes, or the user that a service names.
     pub user_id: Option<String>,
-    /// Only for the audit log.
+    /// The `request_id` of the call, for the audit log and, where a method uses it, for repetitions.
     pub request_id: Option<Uuid>,
     pub access: Access,
 }

@@ -207,8 +207,8 @@ impl Invitation {
 pub struct InvitationFilter {
     /// Empty for any state.
     pub states: Vec<StateName>,
-    /// The state of the latest email.
-    pub delivery_state: Option<DeliveryState>,
+    /// States of the latest email. Empty for any state.
+    pub delivery_states: Vec<DeliveryState>,
     pub email_normalized: Option<String>,
     pub inviter_user_id: Option<String>,
     pub batch_id: Option<Uuid>,

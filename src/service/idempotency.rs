@@ -44,6 +44,18 @@ impl IdempotencyKey {
         }
     }
 
+    /// The key of a call whose actor has the `request_id`, or `None` if the call has none.
+    pub(super) fn of_actor(
+        method: &'static str,
+        organization_id: &OrganizationId,
+        actor: &Actor,
+        request_hash: [u8; 32],
+    ) -> Option<Self> {
+        let request_id = actor.request_id?;
+        let key = Self::new(method, organization_id, actor, request_id, request_hash);
+        Some(key)
+    }
+
     /// The response of an earlier call with this key, or `None` for the first call, which then holds the key: a concurrent
     /// call with the same key blocks here until this transaction ends. A dry run holds nothing.
     ///

@@ -54,7 +54,16 @@ impl UseCase for ListInvitations {
         let limit = ResultPage::<Uuid>::rows_max(self.page_size);
         let context = work.context;
         let ids = planner::read_in_index_order(work, async |connection| {
-            list_ids(context, connection, id, filter, self.before, limit).await
+            let address_ids = address_ids(context, connection, id, filter).await?;
+            let query = ListQuery {
+                organization_id: id,
+                filter,
+                address_ids: address_ids.as_deref(),
+                before: self.before,
+                limit,
+                now: context.now(),
+            };
+            Ok::<_, ServiceError>(listings::list_ids(connection, query).await?)
         })
         .await?;
         let page = ResultPage::new(ids, self.page_size);
@@ -103,30 +112,19 @@ impl UseCase for ListAuditEvents {
     }
 }
 
-/// The ids of a page. A filter by address also finds erased invitations, by the tag of the address, as long as the key of
-/// the tag is loaded.
-pub(super) async fn list_ids(
+/// The ids of the invitations for the address of a filter, or `None` if the filter has no address. Includes erased
+/// invitations, which are found by the tag of the address, as long as the key of the tag is loaded.
+pub(super) async fn address_ids(
     context: &Context,
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     filter: &InvitationFilter,
-    before: Option<Uuid>,
-    limit: i64,
-) -> Result<Vec<Uuid>, ServiceError> {
-    let mut address_ids = None;
-    if let Some(email) = &filter.email_normalized {
-        let tagger = context.suppression.tagger();
-        let tags: Vec<_> = tagger.tags_of_normalized(email).collect();
-        let ids = listings::ids_of_address(connection, organization_id, email, &tags);
-        address_ids = Some(ids.await?);
-    }
-    let page = ListQuery {
-        organization_id,
-        filter,
-        address_ids: address_ids.as_deref(),
-        before,
-        limit,
-        now: context.now(),
+) -> Result<Option<Vec<Uuid>>, ServiceError> {
+    let Some(email) = &filter.email_normalized else {
+        return Ok(None);
     };
-    Ok(listings::list_ids(connection, page).await?)
+    let tagger = context.suppression.tagger();
+    let tags: Vec<_> = tagger.tags_of_normalized(email).collect();
+    let ids = listings::ids_of_address(connection, organization_id, email, &tags).await?;
+    Ok(Some(ids))
 }

@@ -63,7 +63,7 @@ pub use keys::{CheckKeys, KeyringMismatch};
 pub use list::{ListAuditEvents, ListInvitations, ResultPage};
 pub use memberships::{GetMembership, ListMemberships, RequireInvitingMember};
 pub use organizations::{GetOrganization, ListOrganizations};
-pub use requeue::{Requeue, RequeueSelection};
+pub use requeue::Requeue;
 pub use resend::{BulkResend, Resend};
 pub use retention::Retention;
 pub use revoke::{BulkRevoke, Revoke, RevokeOutcome};
@@ -71,7 +71,7 @@ pub use runner::{Service, UseCase};
 pub use selection::{InvitationSelection, RefusedInvitation, SelectionResults};
 pub use suppressions::{
     AddOutcome, AddSuppressions, AddressInputs, AddressResults, LiftOutcome, LiftSuppressions,
-    ListSuppressions, RefusedAddress,
+    ListSuppressions, RefusedAddress, SuppressionEnd, SuppressionInput,
 };
 pub use suspension::{ResumeOrganization, SuspendOrganization};
 pub use upsert::{UpsertOrganizations, UpsertOutcome, UpsertResult, UpsertUsers};

@@ -1,4 +1,4 @@
-//! `Requeue`: queues messages again that were given up, once the cause is fixed.
+//! `RequeueMessages`: queues messages again that were given up, once the cause is fixed.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,27 +8,20 @@ use uuid::Uuid;
 use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts};
 use crate::domain::ids::OrganizationId;
-use crate::domain::new_invitation::ITEMS_MAX;
 use crate::domain::reason::Reason;
 use crate::store::candidates::Candidate;
 use crate::store::{self, dead_letters, organizations};
 
-use super::selection::{SelectedInvitations, SelectionResults};
-use super::{RefusedInvitation, ResultPage, ServiceError, UnitOfWork, UseCase};
+use super::selection::{FilterScope, SelectionResults};
+use super::{InvitationSelection, RefusedInvitation, ServiceError, UnitOfWork, UseCase};
 
-#[derive(Debug, Clone)]
-pub enum RequeueSelection {
-    /// Those of these invitations. `None` stands for an id that is no UUID.
-    Ids(Vec<Option<Uuid>>),
-    /// All that can be queued again.
-    AllDead,
-}
-
-#[derive(Debug, Clone)]
 pub struct Requeue {
     pub actor: Actor,
     pub organization_id: OrganizationId,
-    pub selection: RequeueSelection,
+    /// A filter finds only invitations whose message can be queued again.
+    pub selection: InvitationSelection,
+    /// Whether to write nothing.
+    pub validate_only: bool,
 }
 
 impl UseCase for Requeue {
@@ -38,22 +31,22 @@ impl UseCase for Requeue {
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
         let now = work.context.now();
         let organization_id = &self.organization_id;
-        store::planner::force_custom_plans(work).await?;
+        store::planner::force_index_order(work).await?;
         organizations::lock_shared(work, organization_id)
             .await?
             .filter(|stored| !stored.is_deleted())
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
-        let selected = match &self.selection {
-            RequeueSelection::Ids(ids) => SelectedInvitations::listed(ids),
-            RequeueSelection::AllDead => {
-                let limit = ResultPage::<Uuid>::rows_max(ITEMS_MAX);
-                let ids = dead_letters::list(work, organization_id, limit, now).await?;
-                SelectedInvitations::found(ResultPage::new(ids, ITEMS_MAX))
-            }
-        };
+        let selection = &self.selection;
+        let selected = selection
+            .select(work, organization_id, FilterScope::DeadLetters)
+            .await?;
         let candidates = selected.lock(work, organization_id).await?;
         let pending = pending(&candidates, now)?;
-        let requeued = dead_letters::requeue_many(work, organization_id, &pending, now).await?;
+        let requeued = if self.validate_only {
+            dead_letters::find_many(work, organization_id, &pending).await?
+        } else {
+            dead_letters::requeue_many(work, organization_id, &pending, now).await?
+        };
         let requeued: HashSet<Uuid> = requeued.into_iter().collect();
         let mut results = Vec::new();
         let mut counts = AuditCounts::default();
@@ -73,8 +66,10 @@ impl UseCase for Requeue {
             counts.failed += 1;
             results.push(Err(refused));
         }
-        let (action, id) = (AuditAction::Requeue, organization_id.as_str());
-        work.record(&self.actor, action, id, counts, now).await?;
+        if !self.validate_only {
+            let (action, id) = (AuditAction::Requeue, organization_id.as_str());
+            work.record(&self.actor, action, id, counts, now).await?;
+        }
         Ok(selected.with(results))
     }
 }

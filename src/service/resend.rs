@@ -21,13 +21,16 @@ use super::invitation_access::invitations_by_id;
 use super::item_result::{audit_counts, limit_existing};
 use super::quotas::QuotaUsage;
 use super::resend_plan::{self, ResendStep, ResendTerms, rotated_count};
-use super::selection::SelectionResults;
+use super::selection::{FilterScope, SelectionResults};
 use super::stored_results::{self, StoredResults};
 use super::{InvitationSelection, ItemOutcome, ItemResult, ServiceError, UnitOfWork, UseCase};
 
 #[derive(Debug, Clone)]
 pub struct Resend {
+    /// The caller. A request id belongs to its caller.
     pub actor: Actor,
+    /// SHA-256 of the request without the request id.
+    pub request_hash: [u8; 32],
     pub organization_id: OrganizationId,
     pub id: Uuid,
     /// Whether links that were mailed before stop working.
@@ -40,8 +43,15 @@ impl UseCase for Resend {
     type Output = Invitation;
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Invitation, ServiceError> {
-        let now = work.context.now();
         let organization_id = &self.organization_id;
+        let key =
+            IdempotencyKey::of_actor("Resend", organization_id, &self.actor, self.request_hash);
+        if let Some(key) = &key
+            && let Some(response) = key.load_response(work, false).await?
+        {
+            return self.restore(work, &response).await;
+        }
+        let now = work.context.now();
         let terms = ResendTerms::new(organization_id, self.rotate_token, &self.expiry, now)?;
         // Locked before the invitation, as in every call that makes one pending, so that it is not deleted meanwhile.
         let organization = organizations::lock_shared(work, organization_id).await?;
@@ -61,8 +71,31 @@ impl UseCase for Resend {
             }
             None => return Err(ServiceError::Refused(Reason::InvitationNotFound)),
         };
-        resend_plan::write(work, &terms, &[resending]).await?;
-        let (context, id) = (work.context, organization_id.as_str());
+        let resent = self.carry_out(work, &terms, resending).await?;
+        if let Some(key) = key {
+            let result = ItemResult::done(ItemOutcome::Resent, resent.clone());
+            let response = stored_results::encode(&StoredResults::new(&[result]))?;
+            key.store_response(work, &response).await?;
+        }
+        let usage = QuotaUsage::new(steps.iter().filter_map(ResendStep::quota_request));
+        let quotas = &work.context.quotas;
+        let obstacle = quotas.reserve(work, organization_id, &usage, now);
+        match obstacle.await? {
+            None => Ok(resent),
+            Some(quota) => Err(ServiceError::Exhausted(vec![quotas.exceeded(quota, now)])),
+        }
+    }
+}
+
+impl Resend {
+    async fn carry_out(
+        &self,
+        work: &mut UnitOfWork<'_>,
+        terms: &ResendTerms<'_>,
+        resending: ResendItem,
+    ) -> Result<Invitation, ServiceError> {
+        resend_plan::write(work, terms, &[resending]).await?;
+        let (context, id) = (work.context, terms.organization_id.as_str());
         let event = AuditEvent {
             invitation_id: Some(self.id),
             counts: AuditCounts {
@@ -70,17 +103,22 @@ impl UseCase for Resend {
                 rotated: rotated_count(&[resending]),
                 ..AuditCounts::default()
             },
-            ..context.audit_event(&self.actor, AuditAction::Resend, id, now)
+            ..context.audit_event(&self.actor, AuditAction::Resend, id, terms.now)
         };
         audit_events::insert_many(work, &[event]).await?;
-        let resent = context.read_invitation(work, id, self.id).await?;
-        let usage = QuotaUsage::new(steps.iter().filter_map(ResendStep::quota_request));
-        let quotas = &context.quotas;
-        let obstacle = quotas.reserve(work, organization_id, &usage, now);
-        match obstacle.await? {
-            None => Ok(resent),
-            Some(quota) => Err(ServiceError::Exhausted(vec![quotas.exceeded(quota, now)])),
-        }
+        context.read_invitation(work, id, self.id).await
+    }
+
+    async fn restore(
+        &self,
+        work: &mut UnitOfWork<'_>,
+        response: &[u8],
+    ) -> Result<Invitation, ServiceError> {
+        let stored: StoredResults = stored_results::decode(response)?;
+        let results = stored.restore(work, &self.organization_id).await?;
+        let mut invitations = results.into_iter().filter_map(|result| result.invitation);
+        let invitation = invitations.next();
+        invitation.ok_or(ServiceError::Refused(Reason::InvitationNotFound))
     }
 }
 
@@ -97,7 +135,6 @@ fn require_active(organization: Option<&OrganizationRecord>) -> Result<(), Servi
 pub struct BulkResend {
     /// The caller. A request id belongs to its caller.
     pub actor: Actor,
-    pub request_id: Option<Uuid>,
     /// SHA-256 of the request without the request id and `validate_only`.
     pub request_hash: [u8; 32],
     pub organization_id: OrganizationId,
@@ -121,11 +158,8 @@ impl UseCase for BulkResend {
     type Output = SelectionResults<ItemResult>;
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
-        let (organization_id, actor) = (&self.organization_id, &self.actor);
-        let key = self.request_id.map(|request_id| {
-            let hash = self.request_hash;
-            IdempotencyKey::new("BulkResend", organization_id, actor, request_id, hash)
-        });
+        let (organization_id, hash) = (&self.organization_id, self.request_hash);
+        let key = IdempotencyKey::of_actor("BulkResend", organization_id, &self.actor, hash);
         if let Some(key) = &key
             && let Some(response) = key.load_response(work, self.validate_only).await?
         {
@@ -138,7 +172,10 @@ impl UseCase for BulkResend {
         quotas
             .lock_organization(work, lock, organization_id, self.recipients_max(), now)
             .await?;
-        let selected = self.selection.select(work, organization_id).await?;
+        let selection = &self.selection;
+        let selected = selection
+            .select(work, organization_id, FilterScope::Invitations)
+            .await?;
         let candidates = selected.lock(work, organization_id).await?;
         let resolved = selected.resolve(&candidates);
         let mut steps = resend_plan::plan(work, &terms, resolved).await?;
@@ -209,7 +246,6 @@ impl BulkResend {
         } else {
             let (context, action) = (work.context, AuditAction::BulkResend);
             let event = AuditEvent {
-                request_id: self.request_id,
                 counts: AuditCounts {
                     rotated: rotated_count(&items),
                     ..audit_counts(&results)

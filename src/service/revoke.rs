@@ -1,33 +1,32 @@
 //! `Revoke` and `BulkRevoke`: the organization withdraws one invitation or many, in one transaction.
 
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
-use crate::domain::ids::{OrganizationId, UserId};
+use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::{Invitation, StateName};
 use crate::domain::reason::Reason;
 use crate::store::invitations::{self, EndReason, InvitationKey};
 use crate::store::{audit_events, organizations, planner};
 
 use super::invitation_access::lock_invitation;
-use super::selection::SelectionResults;
-use super::{Context, InvitationSelection, RefusedInvitation, ServiceError, UnitOfWork, UseCase};
+use super::selection::{FilterScope, SelectionResults};
+use super::{InvitationSelection, RefusedInvitation, ServiceError, UnitOfWork, UseCase};
 
 /// Revokes an invitation. One that was declined, revoked or expired stays as it is.
 pub struct Revoke {
     pub organization_id: OrganizationId,
     pub id: Uuid,
-    pub by_user_id: Option<UserId>,
+    /// Its user is kept on the invitation.
     pub actor: Actor,
 }
 
 pub struct BulkRevoke {
+    /// Its user is kept on the invitations.
     pub actor: Actor,
     pub organization_id: OrganizationId,
     pub selection: InvitationSelection,
-    pub by_user_id: Option<UserId>,
     pub validate_only: bool,
 }
 
@@ -49,21 +48,13 @@ impl UseCase for Revoke {
         let organization_id = self.organization_id.as_str();
         let outcome = decide(subject.state(now)?).map_err(ServiceError::Refused)?;
         if outcome == RevokeOutcome::Revoked {
-            let by_user_id = self.by_user_id.as_ref().map(UserId::as_str);
+            let by_user_id = self.actor.user_id.as_deref();
             let target = (self.id, organization_id.to_owned());
             invitations::end_many(work, &[target], EndReason::Revoked { by_user_id }, now).await?;
-            let action = AuditAction::Revoke;
-            let event = event(
-                work.context,
-                &self.actor,
-                action,
-                organization_id,
-                by_user_id,
-                now,
-            );
+            let (context, action) = (work.context, AuditAction::Revoke);
             let event = AuditEvent {
                 invitation_id: Some(self.id),
-                ..event
+                ..context.audit_event(&self.actor, action, organization_id, now)
             };
             audit_events::insert_many(work, &[event]).await?;
         }
@@ -84,7 +75,10 @@ impl UseCase for BulkRevoke {
         organizations::lock_shared(work, organization_id)
             .await?
             .ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?;
-        let selected = self.selection.select(work, organization_id).await?;
+        let selection = &self.selection;
+        let selected = selection
+            .select(work, organization_id, FilterScope::Invitations)
+            .await?;
         let candidates = selected.lock(work, organization_id).await?;
         let organization_id = organization_id.as_str();
         let mut targets: Vec<InvitationKey> = Vec::new();
@@ -109,22 +103,15 @@ impl UseCase for BulkRevoke {
             results.push(result);
         }
         if !self.validate_only {
-            let by_user_id = self.by_user_id.as_ref().map(UserId::as_str);
+            let by_user_id = self.actor.user_id.as_deref();
             let end = EndReason::Revoked { by_user_id };
             let ended = invitations::end_many(work, &targets, end, now).await?;
             if ended.len() != targets.len() {
                 return Err(ServiceError::Conflict);
             }
             let action = AuditAction::BulkRevoke;
-            let event = event(
-                work.context,
-                &self.actor,
-                action,
-                organization_id,
-                by_user_id,
-                now,
-            );
-            audit_events::insert_many(work, &[AuditEvent { counts, ..event }]).await?;
+            work.record(&self.actor, action, organization_id, counts, now)
+                .await?;
         }
         Ok(selected.with(results))
     }
@@ -138,18 +125,4 @@ const fn decide(state: StateName) -> Result<RevokeOutcome, Reason> {
             Ok(RevokeOutcome::Unchanged)
         }
     }
-}
-
-fn event(
-    context: &Context,
-    actor: &Actor,
-    action: AuditAction,
-    organization_id: &str,
-    by_user_id: Option<&str>,
-    now: OffsetDateTime,
-) -> AuditEvent {
-    let mut event = context.audit_event(actor, action, organization_id, now);
-    let user = event.on_behalf_of_user_id.take();
-    event.on_behalf_of_user_id = user.or_else(|| by_user_id.map(str::to_owned));
-    event
 }

@@ -1,4 +1,4 @@
-//! Which invitations a bulk call is about: a list of ids, or what a filter finds.
+//! Which invitations a bulk call is about: a list of ids, or a page of those that match a filter.
 
 use std::collections::HashMap;
 
@@ -7,10 +7,11 @@ use uuid::Uuid;
 use crate::domain::ids::OrganizationId;
 use crate::domain::invitation::InvitationFilter;
 use crate::domain::reason::Reason;
-use crate::store::Connection;
 use crate::store::candidates::{self, Candidate};
+use crate::store::listings::{self, ListQuery};
+use crate::store::{Connection, dead_letters};
 
-use super::list::list_ids;
+use super::list::address_ids;
 use super::{ResultPage, ServiceError, UnitOfWork};
 
 /// Which invitations. Not `Debug`, because a filter may hold an address.
@@ -24,6 +25,15 @@ pub enum InvitationSelection {
         before: Option<Uuid>,
         page_size: usize,
     },
+}
+
+/// Which invitations a filter looks at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FilterScope {
+    /// All invitations of the organization.
+    Invitations,
+    /// Those whose latest email is a dead letter that can be queued again.
+    DeadLetters,
 }
 
 pub(super) struct SelectedInvitations {
@@ -73,45 +83,50 @@ impl InvitationSelection {
         &self,
         work: &mut UnitOfWork<'_>,
         organization_id: &OrganizationId,
+        scope: FilterScope,
     ) -> Result<SelectedInvitations, ServiceError> {
         match self {
-            Self::Ids(ids) => Ok(SelectedInvitations::listed(ids)),
+            Self::Ids(ids) => Ok(SelectedInvitations {
+                ids: ids.clone(),
+                found: Vec::new(),
+                has_more: false,
+            }),
             Self::Filter {
                 filter,
                 before,
                 page_size,
             } => {
-                let limit = ResultPage::<Uuid>::rows_max(*page_size);
                 let context = work.context;
-                let ids = list_ids(context, work, organization_id, filter, *before, limit).await?;
-                Ok(SelectedInvitations::found(ResultPage::new(ids, *page_size)))
+                let address_ids = address_ids(context, work, organization_id, filter).await?;
+                let query = ListQuery {
+                    organization_id,
+                    filter,
+                    address_ids: address_ids.as_deref(),
+                    before: *before,
+                    limit: ResultPage::<Uuid>::rows_max(*page_size),
+                    now: context.now(),
+                };
+                let ids = match scope {
+                    FilterScope::Invitations => listings::list_ids(work, query).await?,
+                    FilterScope::DeadLetters => dead_letters::list(work, query).await?,
+                };
+                let page = ResultPage::new(ids, *page_size);
+                Ok(SelectedInvitations {
+                    ids: page.items.iter().copied().map(Some).collect(),
+                    found: page.items,
+                    has_more: page.has_more,
+                })
             }
         }
     }
 }
 
 impl SelectedInvitations {
-    pub(super) fn listed(ids: &[Option<Uuid>]) -> Self {
-        Self {
-            ids: ids.to_vec(),
-            found: Vec::new(),
-            has_more: false,
-        }
-    }
-
     pub(super) fn with<T>(self, results: Vec<T>) -> SelectionResults<T> {
         SelectionResults {
             found: self.found,
             results,
             has_more: self.has_more,
-        }
-    }
-
-    pub(super) fn found(page: ResultPage<Uuid>) -> Self {
-        Self {
-            ids: page.items.iter().copied().map(Some).collect(),
-            found: page.items,
-            has_more: page.has_more,
         }
     }
 

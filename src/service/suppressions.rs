@@ -25,7 +25,8 @@ pub type AddressResults<T> = Vec<Result<T, RefusedAddress>>;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefusedAddress {
-    pub violation: Violation,
+    /// The first violation is the most important one.
+    pub violations: Vec<Violation>,
     /// The index of the first item with the same address, for a duplicate.
     pub first_index: Option<usize>,
 }
@@ -34,9 +35,57 @@ pub struct AddSuppressions {
     pub actor: Actor,
     /// `None` for all organizations.
     pub organization_id: Option<OrganizationId>,
-    pub emails: AddressInputs,
-    /// `None` for an entry that stays until it is lifted.
-    pub expires_at: Option<OffsetDateTime>,
+    pub items: Vec<SuppressionInput>,
+}
+
+/// An item as a caller sends it. Not `Debug`, because it holds an address.
+pub struct SuppressionInput {
+    pub email: Result<EmailAddress, Reason>,
+    /// `None` for a value that the protocol does not define.
+    pub reason: Option<SuppressionReason>,
+    pub end: SuppressionEnd,
+}
+
+/// When a new entry ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SuppressionEnd {
+    /// The reason decides.
+    Default,
+    At(OffsetDateTime),
+    /// No point in time.
+    Malformed,
+}
+
+impl SuppressionInput {
+    /// The reason and the end of the entry, or every rule that the item breaks.
+    fn check(
+        &self,
+        now: OffsetDateTime,
+    ) -> Result<(SuppressionReason, Option<OffsetDateTime>), Vec<Violation>> {
+        let mut violations = Vec::new();
+        if let Err(reason) = self.email {
+            violations.push(Violation::new("email", reason));
+        }
+        if self.reason.is_none() {
+            violations.push(Violation::new("reason", Reason::FieldInvalid));
+        }
+        let is_future = match self.end {
+            SuppressionEnd::Default => true,
+            SuppressionEnd::At(end) => end > now,
+            SuppressionEnd::Malformed => false,
+        };
+        if !is_future {
+            violations.push(Violation::new("expire_time", Reason::FieldInvalid));
+        }
+        let Some(reason) = self.reason.filter(|_| violations.is_empty()) else {
+            return Err(violations);
+        };
+        let end = match self.end {
+            SuppressionEnd::At(end) => Some(end),
+            _ => reason.ends_at(now),
+        };
+        Ok((reason, end))
+    }
 }
 
 /// What was done with an address that was to be suppressed.
@@ -55,36 +104,44 @@ impl UseCase for AddSuppressions {
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
         let now = work.context.now();
-        if self.expires_at.is_some_and(|expires_at| expires_at <= now) {
-            return Err(ServiceError::invalid("expire_time", Reason::FieldInvalid));
-        }
         let organization_id = list_owner(work, self.organization_id.as_ref()).await?;
-        let addresses = distinct(&self.emails);
         let tagger = work.context.suppression.tagger();
-        let row = |email: &&str| SuppressionRow {
-            organization_id: organization_id.to_owned(),
-            tag: tagger.tag_of_normalized(email),
-            reason: SuppressionReason::Manual,
-            expires_at: self.expires_at,
-        };
-        let rows: Vec<SuppressionRow> = addresses.iter().flatten().map(row).collect();
+        let emails = distinct(self.items.iter().map(|item| &item.email));
+        let mut rows = Vec::new();
+        let mut checked = Vec::with_capacity(self.items.len());
+        for (item, email) in self.items.iter().zip(emails) {
+            let checked_item = match (item.check(now), email) {
+                (Ok((reason, expires_at)), Ok(email)) => {
+                    let tag = tagger.tag_of_normalized(email);
+                    rows.push(SuppressionRow {
+                        organization_id: organization_id.to_owned(),
+                        tag,
+                        reason,
+                        expires_at,
+                    });
+                    Ok(tag)
+                }
+                (Err(violations), _) => Err(RefusedAddress {
+                    violations,
+                    first_index: None,
+                }),
+                (Ok(_), Err(refused)) => Err(refused),
+            };
+            checked.push(checked_item);
+        }
         let written = suppressions::upsert_many(work, &rows, now).await?;
         let written: HashMap<_, _> = written
             .into_iter()
             .map(|written| (written.tag, written.was_suppressed))
             .collect();
-        let mut rows = rows.into_iter();
         let mut counts = AuditCounts::default();
-        let mut results = Vec::with_capacity(addresses.len());
-        for address in addresses {
-            let result =
-                address.map(
-                    |_| match rows.next().and_then(|row| written.get(&row.tag.bytes)) {
-                        Some(false) => AddOutcome::Added,
-                        Some(true) => AddOutcome::Updated,
-                        None => AddOutcome::Kept,
-                    },
-                );
+        let mut results = Vec::with_capacity(checked.len());
+        for item in checked {
+            let result = item.map(|tag| match written.get(&tag.bytes) {
+                Some(false) => AddOutcome::Added,
+                Some(true) => AddOutcome::Updated,
+                None => AddOutcome::Kept,
+            });
             *match result {
                 Ok(AddOutcome::Added) => &mut counts.created,
                 Ok(AddOutcome::Updated) => &mut counts.updated,
@@ -192,13 +249,15 @@ impl UseCase for ListSuppressions {
 }
 
 /// The normalized form of each address. Of several equal addresses, all but the first are refused.
-fn distinct(inputs: &AddressInputs) -> AddressResults<&str> {
-    let mut first_of: HashMap<&str, usize> = HashMap::with_capacity(inputs.len());
+fn distinct<'a>(
+    inputs: impl IntoIterator<Item = &'a Result<EmailAddress, Reason>>,
+) -> AddressResults<&'a str> {
+    let mut first_of: HashMap<&str, usize> = HashMap::new();
     let refused = |reason, first_index| RefusedAddress {
-        violation: Violation::new("email", reason),
+        violations: vec![Violation::new("email", reason)],
         first_index,
     };
-    let inputs = inputs.iter().enumerate();
+    let inputs = inputs.into_iter().enumerate();
     inputs
         .map(|(index, email)| {
             let email = email.as_ref().map_err(|reason| refused(*reason, None))?;

@@ -107,8 +107,8 @@ pub async fn accept(
         ), audit_event AS (
             INSERT INTO audit_events
                    (id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,
-                    invitation_id, counts)
-            SELECT $9, $7, $1, $10, $11, $12, $13, $4, $2,
+                    invitation_id, request_id, counts)
+            SELECT $9, $7, $1, $10, $11, $12, $13, $4, $2, $15,
                    CASE WHEN EXISTS (SELECT FROM new_membership) THEN '{"created": 1}'::jsonb ELSE '{"unchanged": 1}' END
               FROM changed
         )
@@ -136,6 +136,7 @@ pub async fn accept(
         event.caller,
         event.on_behalf_of_user_id,
         acceptance.version,
+        event.request_id,
     ));
     let row = connection.fetch_one(query).await?;
     let notifications = &mut connection.notifications;
@@ -204,8 +205,8 @@ pub async fn record_refusal(
         )
         INSERT INTO audit_events
                (id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,
-                invitation_id, counts)
-        VALUES ($4, $5, $1, $6, $3, $7, $8, $9, $2, '{}')",
+                invitation_id, request_id, counts)
+        VALUES ($4, $5, $1, $6, $3, $7, $8, $9, $2, $10, '{}')",
         subject.organization_id,
         subject.id,
         event.outcome(),
@@ -215,6 +216,7 @@ pub async fn record_refusal(
         event.caller,
         event.on_behalf_of_user_id,
         event.subject_user_id,
+        event.request_id,
     );
     connection.execute(query).await?;
     Ok(())

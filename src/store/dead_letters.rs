@@ -3,36 +3,67 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::listings::ListQuery;
 use super::{Connection, Result, query_with_events};
 use crate::domain::ids::OrganizationId;
 
-/// Returns invitations that can still be accepted and whose latest email is a dead letter, oldest first.
-pub async fn list(
-    connection: &mut Connection<'_>,
-    organization_id: &OrganizationId,
-    limit: i64,
-    now: OffsetDateTime,
-) -> Result<Vec<Uuid>> {
+/// Returns invitations that match a filter, can still be accepted and whose latest email is a dead letter, newest first.
+/// The states in the filter are ignored, because only these match.
+///
+/// The filters are `CASE` expressions as in [`listings`](super::listings), so that a page walks the dead letters of the
+/// organization, which are few.
+pub async fn list(connection: &mut Connection<'_>, query: ListQuery<'_>) -> Result<Vec<Uuid>> {
     let query = sqlx::query_scalar!(
         "-- store::dead_letters::list
         SELECT o.invitation_id
           FROM outbox o
          CROSS JOIN LATERAL (
-               SELECT state, expires_at, send_seq, delivery_state
+               SELECT state, expires_at, send_seq, delivery_state, inviter_user_id, batch_id
                  FROM invitations
                 WHERE id = o.invitation_id AND organization_id = o.organization_id
                 LIMIT 1) AS i
          WHERE o.state = 'dead'
            AND (o.organization_id, o.invitation_id) >= ($1, $4)
-           AND (o.organization_id, o.invitation_id) <= ($1, $5)
+           AND (o.organization_id, o.invitation_id) < ($1, $5)
            AND i.state = 'pending' AND i.expires_at > $2 AND i.delivery_state = 'failed' AND i.send_seq = o.send_seq
-         ORDER BY o.organization_id, o.invitation_id
+           AND CASE WHEN $6::uuid[] IS NULL THEN true ELSE o.invitation_id = ANY($6) END
+           AND CASE WHEN $7::text IS NULL THEN true ELSE i.inviter_user_id = $7 END
+           AND CASE WHEN $8::uuid IS NULL THEN true ELSE i.batch_id = $8 END
+         ORDER BY o.organization_id DESC, o.invitation_id DESC
          LIMIT $3",
-        organization_id.as_str(),
-        now,
-        limit,
+        query.organization_id.as_str(),
+        query.now,
+        query.limit,
         Uuid::nil(),
-        Uuid::max(),
+        query.before.unwrap_or(Uuid::max()),
+        query.address_ids as Option<&[Uuid]>,
+        query.filter.inviter_user_id,
+        query.filter.batch_id,
+    );
+    connection.fetch_all(query).await
+}
+
+/// Returns those of the invitations whose latest email is a dead letter: those that [`requeue_many`] would requeue.
+pub async fn find_many(
+    connection: &mut Connection<'_>,
+    organization_id: &OrganizationId,
+    invitation_ids: &[Uuid],
+) -> Result<Vec<Uuid>> {
+    let query = sqlx::query_scalar!(
+        r#"-- store::dead_letters::find_many
+        SELECT requested.id AS "id!"
+          FROM UNNEST($2::uuid[]) AS requested (id)
+         CROSS JOIN LATERAL (
+               SELECT send_seq, delivery_state
+                 FROM invitations
+                WHERE id = requested.id AND organization_id = $1
+                LIMIT 1) AS i
+         WHERE i.delivery_state = 'failed'
+           AND EXISTS (SELECT FROM outbox o
+                        WHERE o.invitation_id = requested.id AND o.send_seq = i.send_seq AND o.organization_id = $1
+                          AND o.state = 'dead')"#,
+        organization_id.as_str(),
+        invitation_ids,
     );
     connection.fetch_all(query).await
 }

@@ -17,12 +17,12 @@ use uuid::Uuid;
 use super::{Connection, Result, column};
 use crate::domain::address_tag::AddressTag;
 use crate::domain::ids::OrganizationId;
-use crate::domain::invitation::{DeliveryState, InvitationFilter, StateName};
+use crate::domain::invitation::{InvitationFilter, StateName};
 
 #[derive(Clone, Copy)]
 pub struct ListQuery<'a> {
     pub organization_id: &'a OrganizationId,
-    /// [`list_ids`] ignores the address in it and uses `address_ids`.
+    /// The address in it is ignored in favor of `address_ids`.
     pub filter: &'a InvitationFilter,
     /// The result of [`ids_of_address`] if the filter has an address.
     pub address_ids: Option<&'a [Uuid]>,
@@ -33,8 +33,11 @@ pub struct ListQuery<'a> {
 }
 
 /// Calls `sqlx::query_scalar!` with a statement over invitations `i`. The macro replaces `FILTERS` by the filters for
-/// states and for the delivery state, and `DELIVERY_FILTER` by the latter only. It adds the common parameters: `$1`
-/// organization, `$2` id before which the page begins, `$3` states, `$4` time, `$5` delivery state and `$6` limit.
+/// states and for delivery states, and `DELIVERY_FILTER` by the latter only. It adds the common parameters: `$1`
+/// organization, `$2` id before which the page begins, `$3` states, `$4` time, `$5` delivery states and `$6` limit.
+///
+/// Only `outbox` says whether an email is being sent, so it is read where that decides: if either `sending` or the stored
+/// state is wanted.
 macro_rules! list_query {
     ($query:ident, $before:literal + FILTERS + $after:literal, $($arguments:tt)*) => {
         list_query!(@ $query, &column(&$query.filter.states, |state| state.as_str()), [$before + "
@@ -48,18 +51,18 @@ macro_rules! list_query {
     (@ $query:ident, $states:expr, [$($first:tt)+], $([$($next:tt)+]),+; $($arguments:tt)*) => {
         sqlx::query_scalar!(
             $($first)+ $(+ "
-           AND CASE WHEN $5::text IS NULL THEN true
-                    WHEN i.delivery_state <> $5 AND $5 <> 'sending' THEN false
-                    WHEN i.delivery_state IN ('bounced', 'complained') THEN i.delivery_state = $5
-                    ELSE ($5 = 'sending') = EXISTS (SELECT FROM outbox x
-                                                     WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
-                                                       AND x.organization_id = i.organization_id
-                                                       AND x.state = 'sending') END" + $($next)+)+,
+           AND CASE WHEN cardinality($5::text[]) = 0 THEN true
+                    WHEN i.delivery_state IN ('bounced', 'complained')
+                         OR ('sending' = ANY($5)) = (i.delivery_state = ANY($5)) THEN i.delivery_state = ANY($5)
+                    ELSE ('sending' = ANY($5)) = EXISTS (SELECT FROM outbox x
+                                                          WHERE x.invitation_id = i.id AND x.send_seq = i.send_seq
+                                                            AND x.organization_id = i.organization_id
+                                                            AND x.state = 'sending') END" + $($next)+)+,
             $query.organization_id.as_str(),
             $query.before.unwrap_or(Uuid::max()),
             $states as &[&str],
             $query.now,
-            $query.filter.delivery_state.map(DeliveryState::as_str),
+            &column(&$query.filter.delivery_states, |state| state.as_str()) as &[&str],
             $query.limit,
             $($arguments)*
         )

@@ -4,18 +4,18 @@
 
 use tonic::Status;
 
-use crate::domain::ids::UserId;
+use crate::domain::actor::Actor;
 use crate::domain::reason::Reason;
 use crate::domain::scope::Scope;
 use crate::domain::user::User;
-use crate::grpc::convert::fields::Fields as _;
+use crate::grpc::convert::fields::{self, Field, Fields as _};
 use crate::grpc::convert::target;
 use crate::grpc::status;
 use crate::identity::{Caller, SignedInUser};
 use crate::proto::{AcceptRequest, NewInvitation};
 use crate::service::Accept;
 
-use super::permission::{actor_by_link, require_scope};
+use super::permission::{self, require_scope};
 
 /// Makes the user the inviter of a request, and refuses what only services may say.
 pub(crate) fn restrict_inviter(
@@ -66,7 +66,8 @@ pub(crate) fn accept(
     require_absent("verified_emails", request.verified_emails.is_empty())?;
     require_absent("user_name", request.user_name.is_empty())?;
     let email = verified_email(user)?;
-    let token = target::accept_token(request.target.as_ref()).valid()?;
+    let token = target::accept_token(request.target.as_ref());
+    let (token, request_id) = (token, fields::request_id(&request.request_id)).valid()?;
     Ok(Accept {
         token,
         user: User {
@@ -75,7 +76,10 @@ pub(crate) fn accept(
             emails_normalized: vec![email],
         },
         is_self: true,
-        actor: actor_by_link(caller),
+        actor: Actor {
+            request_id,
+            ..permission::actor_by_link(caller)
+        },
     })
 }
 
@@ -86,17 +90,23 @@ pub(crate) fn verified_email(user: &SignedInUser) -> Result<String, Status> {
         .ok_or_else(|| status::refused(Reason::EmailUnverified))
 }
 
-/// The user that a request names. A user may name only themselves, and is the default.
-pub(crate) fn named_or_self(
+/// The actor of a request with an `acting_user_id` and a `request_id`. A user may name only themselves, and is the default.
+pub(crate) fn actor(
     caller: &Caller,
-    field: &str,
-    named: Option<UserId>,
-) -> Result<Option<UserId>, Status> {
-    let Some(user) = caller.as_user() else {
-        return Ok(named);
-    };
-    require_self(user, field, named.as_ref().map_or("", UserId::as_str))?;
-    Ok(Some(user.id.clone()))
+    acting_user_id: &str,
+    request_id: &str,
+) -> Result<Field<Actor>, Status> {
+    let actor = permission::actor(caller);
+    if let Some(user) = caller.as_user() {
+        require_self(user, "acting_user_id", acting_user_id)?;
+    }
+    let named = fields::optional(acting_user_id, fields::acting_user_id);
+    let fields = (named, fields::request_id(request_id)).all();
+    Ok(fields.map(|(named, request_id)| Actor {
+        user_id: actor.user_id.or(named.map(|id| id.as_str().to_owned())),
+        request_id,
+        ..actor
+    }))
 }
 
 fn require_self(user: &SignedInUser, field: &str, named: &str) -> Result<(), Status> {

@@ -1,4 +1,4 @@
-//! `BulkResend` and `BulkRevoke`: requests and results.
+//! `Resend`, `BulkResend` and `BulkRevoke`: requests and results.
 
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
@@ -7,38 +7,53 @@ use uuid::Uuid;
 use crate::domain::actor::Actor;
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
-use crate::domain::invitation::{InvitationFilter, StateName};
 use crate::domain::keyring::Keyring;
-use crate::proto::{self, InvitationState, bulk_resend_request};
+use crate::proto::{self, bulk_resend_request, resend_request};
 use crate::service::{
-    BulkResend, BulkRevoke, ItemOutcome, ItemResult, RefusedInvitation, RevokeOutcome,
+    BulkResend, BulkRevoke, ItemOutcome, ItemResult, RefusedInvitation, Resend, RevokeOutcome,
     SelectionResults,
 };
 
 use super::fields::{self, Field, Fields as _};
-use super::filter::{self, selection};
-use super::list_token::ListToken;
+use super::filter::{BULK_RESEND, BULK_REVOKE, SelectionFields};
 use super::viewer::Viewer;
 use super::{count, error, times};
 
-pub(in crate::grpc) fn resend_request(
+pub(in crate::grpc) fn resend(
+    input: &proto::ResendRequest,
+    actor: Field<Actor>,
+    organization_id: Field<OrganizationId>,
+) -> Field<Resend> {
+    let id = fields::invitation_id(&input.invitation_id);
+    let (actor, organization_id, id) = (actor, organization_id, id).all()?;
+    let hashed = proto::ResendRequest {
+        request_id: String::new(),
+        ..input.clone()
+    };
+    Ok(Resend {
+        actor,
+        request_hash: Sha256::digest(hashed.encode_to_vec()).into(),
+        organization_id,
+        id,
+        rotate_token: input.rotate_token,
+        expiry: match input.expiration {
+            None => Expiry::Default,
+            Some(resend_request::Expiration::Ttl(ttl)) => times::expiry_of_ttl(ttl),
+            Some(resend_request::Expiration::ExpireTime(time)) => times::expiry_of_time(time),
+        },
+    })
+}
+
+pub(in crate::grpc) fn bulk_resend(
     input: &proto::BulkResendRequest,
-    actor: Actor,
+    actor: Field<Actor>,
     organization_id: Field<OrganizationId>,
     keyring: &Keyring,
 ) -> Field<BulkResend> {
-    let token = list_token(keyring, input);
-    let before = token.open(&input.page_token, |cursor| Uuid::from_slice(&cursor).ok());
-    let (ids, wanted) = (&input.invitation_ids, input.filter.as_ref());
-    let (organization_id, request_id, selection) = (
-        organization_id,
-        fields::request_id(&input.request_id),
-        selection(ids, wanted, input.page_size, resend_filter, before),
-    )
-        .all()?;
+    let selection = SelectionFields::from(input).parse(&BULK_RESEND, keyring);
+    let (actor, organization_id, selection) = (actor, organization_id, selection).all()?;
     Ok(BulkResend {
         actor,
-        request_id,
         request_hash: hash(input),
         organization_id,
         selection,
@@ -58,8 +73,8 @@ pub(in crate::grpc) fn resend_response(
     resent: SelectionResults<ItemResult>,
     keyring: &Keyring,
 ) -> proto::BulkResendResponse {
-    let last = resent.found.last().map(|id| id.as_bytes().as_slice());
-    let next_page_token = list_token(keyring, input).next(resent.has_more, last);
+    let token = BULK_RESEND.token(keyring, &input.organization_id, input.filter.as_ref());
+    let next_page_token = token.next_after(resent.has_more, resent.found.last());
     let all_count = count(resent.results.len());
     let is_failed = |result: &&ItemResult| result.outcome == ItemOutcome::Failed;
     let failed_count = count(resent.results.iter().filter(is_failed).count());
@@ -85,33 +100,6 @@ pub(in crate::grpc) fn resend_response(
     }
 }
 
-fn resend_filter(input: &proto::InvitationFilter) -> Field<InvitationFilter> {
-    let states = if input.states.is_empty() {
-        Ok(vec![StateName::Pending])
-    } else {
-        input.states.iter().copied().map(resendable_state).collect()
-    };
-    let (states, rest) = (states, filter::filter(Some(input))).all()?;
-    Ok(InvitationFilter { states, ..rest })
-}
-
-fn resendable_state(value: i32) -> Field<StateName> {
-    match InvitationState::try_from(value) {
-        Ok(InvitationState::Pending) => Ok(StateName::Pending),
-        Ok(InvitationState::Expired) => Ok(StateName::Expired),
-        _ => Err(fields::invalid("filter.states")),
-    }
-}
-
-fn list_token<'a>(keyring: &'a Keyring, input: &proto::BulkResendRequest) -> ListToken<'a> {
-    let list = proto::BulkResendRequest {
-        organization_id: input.organization_id.clone(),
-        filter: input.filter.clone(),
-        ..Default::default()
-    };
-    ListToken::new(keyring, "resend", &list)
-}
-
 /// SHA-256 of the request without the request id and `validate_only`.
 fn hash(input: &proto::BulkResendRequest) -> [u8; 32] {
     let hashed = proto::BulkResendRequest {
@@ -122,23 +110,18 @@ fn hash(input: &proto::BulkResendRequest) -> [u8; 32] {
     Sha256::digest(hashed.encode_to_vec()).into()
 }
 
-pub(in crate::grpc) fn revoke_request(
+pub(in crate::grpc) fn bulk_revoke(
     input: &proto::BulkRevokeRequest,
-    actor: Actor,
+    actor: Field<Actor>,
     organization_id: Field<OrganizationId>,
+    keyring: &Keyring,
 ) -> Field<BulkRevoke> {
-    let (ids, wanted) = (&input.invitation_ids, input.filter.as_ref());
-    let (organization_id, by_user_id, selection) = (
-        organization_id,
-        fields::optional(&input.acting_user_id, fields::acting_user_id),
-        selection(ids, wanted, input.page_size, revoke_filter, Ok(None)),
-    )
-        .all()?;
+    let selection = SelectionFields::from(input).parse(&BULK_REVOKE, keyring);
+    let (actor, organization_id, selection) = (actor, organization_id, selection).all()?;
     Ok(BulkRevoke {
         actor,
         organization_id,
         selection,
-        by_user_id,
         validate_only: input.validate_only,
     })
 }
@@ -146,7 +129,9 @@ pub(in crate::grpc) fn revoke_request(
 pub(in crate::grpc) fn revoke_response(
     input: &proto::BulkRevokeRequest,
     revoked: &SelectionResults<Result<RevokeOutcome, RefusedInvitation>>,
+    keyring: &Keyring,
 ) -> proto::BulkRevokeResponse {
+    let token = BULK_REVOKE.token(keyring, &input.organization_id, input.filter.as_ref());
     let results = &revoked.results;
     let is_revoked = |result: &&Result<_, _>| matches!(result, Ok(RevokeOutcome::Revoked));
     let found = revoked.found.iter().map(Uuid::to_string);
@@ -158,8 +143,7 @@ pub(in crate::grpc) fn revoke_response(
             .zip(ids.zip(results))
             .map(|(index, (id, outcome))| revoke_result(index, id, *outcome))
             .collect(),
-        // TODO(13): paging.
-        next_page_token: String::new(),
+        next_page_token: token.next_after(revoked.has_more, revoked.found.last()),
     }
 }
 
@@ -184,12 +168,4 @@ fn revoke_result(
         // TODO(13): the invitation in the view of the request.
         invitation: None,
     }
-}
-
-/// Only pending invitations can be revoked.
-fn revoke_filter(input: &proto::InvitationFilter) -> Field<InvitationFilter> {
-    Ok(InvitationFilter {
-        states: vec![StateName::Pending],
-        ..filter::filter(Some(input))?
-    })
 }

@@ -16,10 +16,9 @@ pub(in crate::grpc) const fn state(state: StateName) -> proto::InvitationState {
     }
 }
 
-pub(super) fn state_filter(value: i32) -> Field<Option<StateName>> {
-    let wanted = proto::InvitationState::try_from(value).map_err(|_| invalid("state"))?;
-    let mut states = StateName::ALL.into_iter();
-    Ok(states.find(|known| state(*known) == wanted))
+/// Those of the allowed states that a filter names.
+pub(super) fn states(values: &[i32], allowed: &[StateName]) -> Field<Vec<StateName>> {
+    named("states", values, allowed, |one| state(one).into())
 }
 
 pub(in crate::grpc) const fn delivery_state(state: DeliveryState) -> proto::DeliveryState {
@@ -37,10 +36,29 @@ pub(in crate::grpc) const fn delivery_state(state: DeliveryState) -> proto::Deli
     }
 }
 
-pub(super) fn delivery_filter(value: i32) -> Field<Option<DeliveryState>> {
-    let wanted = proto::DeliveryState::try_from(value).map_err(|_| invalid("delivery_state"))?;
-    let mut states = DeliveryState::ALL.into_iter();
-    Ok(states.find(|known| delivery_state(*known) == wanted))
+/// Those of the allowed delivery states that a filter names.
+pub(super) fn delivery_states(
+    values: &[i32],
+    allowed: &[DeliveryState],
+) -> Field<Vec<DeliveryState>> {
+    named("delivery_states", values, allowed, |one| {
+        delivery_state(one).into()
+    })
+}
+
+/// Refuses every number that stands for none of the allowed values. That includes 0, the number of an unset variable.
+fn named<T: Copy>(
+    field: &str,
+    values: &[i32],
+    allowed: &[T],
+    number: impl Fn(T) -> i32,
+) -> Field<Vec<T>> {
+    let numbers: Vec<i32> = allowed.iter().map(|one| number(*one)).collect();
+    if !values.iter().all(|value| numbers.contains(value)) {
+        return Err(invalid(field));
+    }
+    let is_named = |one: &T| values.contains(&number(*one));
+    Ok(allowed.iter().copied().filter(is_named).collect())
 }
 
 pub(super) const fn accept_policy(policy: AcceptPolicy) -> proto::AcceptPolicy {

@@ -1,6 +1,7 @@
 //! Page tokens, bound to the list they belong to.
 
 use prost::Message;
+use uuid::Uuid;
 
 use crate::domain::keyring::Keyring;
 use crate::domain::page_token;
@@ -35,6 +36,16 @@ impl<'a> ListToken<'a> {
             .and_then(|cursor| parse(cursor).ok_or(Reason::PageTokenInvalid))
             .map(Some)
             .map_err(|reason| vec![Violation::new("page_token", reason)])
+    }
+
+    /// The id of the last item of the page before.
+    pub(crate) fn open_id(&self, token: &str) -> Field<Option<Uuid>> {
+        self.open(token, |cursor| Uuid::from_slice(&cursor).ok())
+    }
+
+    /// The token of the page after an id. Empty on the last page.
+    pub(crate) fn next_after(&self, has_more: bool, last: Option<&Uuid>) -> String {
+        self.next(has_more, last.map(|id| id.as_bytes().as_slice()))
     }
 
     /// The token of the next page. Empty on the last page.

@@ -2,37 +2,38 @@
 
 use uuid::Uuid;
 
-use super::fields::{self, Field, Fields as _};
+use super::fields::{Field, Fields as _};
+use super::filter::{REQUEUE, SelectionFields};
 use super::{count, error, times};
 use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
+use crate::domain::keyring::Keyring;
 use crate::proto;
-use crate::service::{
-    Backlog, MessageCount, RefusedInvitation, Requeue, RequeueSelection, SelectionResults,
-};
+use crate::service::{Backlog, MessageCount, RefusedInvitation, Requeue, SelectionResults};
 
 pub(in crate::grpc) fn requeue_request(
     input: &proto::RequeueMessagesRequest,
-    actor: Actor,
+    actor: Field<Actor>,
     organization_id: Field<OrganizationId>,
+    keyring: &Keyring,
 ) -> Field<Requeue> {
-    let selection = match (input.all, input.invitation_ids.is_empty()) {
-        (true, true) => Ok(RequeueSelection::AllDead),
-        (true, false) => Err(fields::invalid("all")),
-        (false, _) => fields::invitation_ids(&input.invitation_ids).map(RequeueSelection::Ids),
-    };
-    let (organization_id, selection) = (organization_id, selection).all()?;
+    let selection = SelectionFields::from(input).parse(&REQUEUE, keyring);
+    let (actor, organization_id, selection) = (actor, organization_id, selection).all()?;
     Ok(Requeue {
         actor,
         organization_id,
         selection,
+        validate_only: input.validate_only,
     })
 }
 
 pub(in crate::grpc) fn requeue_response(
     input: proto::RequeueMessagesRequest,
     page: SelectionResults<Result<(), RefusedInvitation>>,
+    keyring: &Keyring,
 ) -> proto::RequeueMessagesResponse {
+    let token = REQUEUE.token(keyring, &input.organization_id, input.filter.as_ref());
+    let next_page_token = token.next_after(page.has_more, page.found.last());
     let found = page.found.iter().map(Uuid::to_string);
     let ids = input.invitation_ids.into_iter().chain(found);
     let result = |(index, (invitation_id, outcome)): (i32, (String, Result<(), _>))| {
@@ -54,8 +55,7 @@ pub(in crate::grpc) fn requeue_response(
         requeued_count: count(results.len()) - failed_count,
         failed_count,
         results,
-        // TODO(13): paging, filter, dry run.
-        next_page_token: String::new(),
+        next_page_token,
     }
 }
 

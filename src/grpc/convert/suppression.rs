@@ -5,9 +5,13 @@ use data_encoding::HEXLOWER;
 use super::fields::{Field, invalid};
 use super::{count, error, times};
 use crate::domain::email_address::EmailAddress;
+use crate::domain::expiry::Expiry;
 use crate::domain::suppression::{Suppression, SuppressionKey, SuppressionReason};
 use crate::proto;
-use crate::service::{AddOutcome, AddressInputs, AddressResults, LiftOutcome, RefusedAddress};
+use crate::service::{
+    AddOutcome, AddressInputs, AddressResults, LiftOutcome, RefusedAddress, SuppressionEnd,
+    SuppressionInput,
+};
 
 /// Bytes of a tag that are shown, enough to distinguish entries.
 const TAG_SHOWN_BYTES: usize = 8;
@@ -17,15 +21,32 @@ pub(in crate::grpc) fn addresses(emails: &[String]) -> AddressInputs {
     emails.iter().map(parse).collect()
 }
 
-pub(in crate::grpc) fn new_addresses(input: &[proto::NewSuppression]) -> AddressInputs {
-    let parse = |new: &proto::NewSuppression| EmailAddress::parse(&new.email);
-    input.iter().map(parse).collect()
+pub(in crate::grpc) fn item(input: &proto::NewSuppression) -> SuppressionInput {
+    let reason = match proto::SuppressionReason::try_from(input.reason) {
+        Ok(proto::SuppressionReason::Unspecified) => Some(SuppressionReason::Manual),
+        Ok(wanted) => parse_reason(wanted),
+        Err(_) => None,
+    };
+    SuppressionInput {
+        email: EmailAddress::parse(&input.email),
+        reason,
+        end: match input.expire_time.map(times::expiry_of_time) {
+            None => SuppressionEnd::Default,
+            Some(Expiry::At(end)) => SuppressionEnd::At(end),
+            Some(_) => SuppressionEnd::Malformed,
+        },
+    }
 }
 
 pub(in crate::grpc) fn reason_filter(value: i32) -> Field<Option<SuppressionReason>> {
-    let wanted = proto::SuppressionReason::try_from(value).map_err(|_| invalid("reason"))?;
+    proto::SuppressionReason::try_from(value)
+        .map(parse_reason)
+        .map_err(|_| invalid("reason"))
+}
+
+fn parse_reason(wanted: proto::SuppressionReason) -> Option<SuppressionReason> {
     let mut reasons = SuppressionReason::ALL.into_iter();
-    Ok(reasons.find(|known| reason(*known) == wanted))
+    reasons.find(|known| reason(*known) == wanted)
 }
 
 const fn reason(reason: SuppressionReason) -> proto::SuppressionReason {
@@ -72,7 +93,7 @@ pub(in crate::grpc) fn added(
             Ok(AddOutcome::Kept) => (proto::AddSuppressionOutcome::Kept, None),
             Err(refused) => (
                 proto::AddSuppressionOutcome::Failed,
-                Some(item_error(refused)),
+                Some(item_error(&refused)),
             ),
         };
         proto::AddSuppressionResult {
@@ -97,7 +118,7 @@ pub(in crate::grpc) fn lifted(
             Ok(LiftOutcome::NotSuppressed) => (proto::LiftSuppressionOutcome::NotSuppressed, None),
             Err(refused) => (
                 proto::LiftSuppressionOutcome::Failed,
-                Some(item_error(refused)),
+                Some(item_error(&refused)),
             ),
         };
         proto::LiftSuppressionResult {
@@ -112,8 +133,8 @@ pub(in crate::grpc) fn lifted(
     }
 }
 
-fn item_error(refused: RefusedAddress) -> proto::ItemError {
-    error::item_error(&[refused.violation], refused.first_index)
+fn item_error(refused: &RefusedAddress) -> proto::ItemError {
+    error::item_error(&refused.violations, refused.first_index)
 }
 
 fn failed_count<T>(outcomes: &AddressResults<T>) -> i32 {

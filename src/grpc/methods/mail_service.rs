@@ -6,8 +6,9 @@ use tonic::{Request, Response, Status};
 
 use super::api::Api;
 use crate::domain::scope::Scope;
+use crate::grpc::admission::acting_user;
 use crate::grpc::admission::control::Method;
-use crate::grpc::admission::permission::{actor, organization, require_every_organization};
+use crate::grpc::admission::permission::{organization, require_every_organization};
 use crate::grpc::convert::fields::Fields as _;
 use crate::grpc::convert::mail;
 use crate::identity::Caller;
@@ -28,10 +29,12 @@ impl MailService for Api {
     ) -> Result<Response<RequeueMessagesResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: RequeueMessagesRequest| {
             let organization_id = organization(&caller, &message.organization_id)?;
+            let actor = acting_user::actor(&caller, &message.acting_user_id, &message.request_id)?;
+            let keyring = &self.keyring;
             let requeue =
-                mail::requeue_request(&message, actor(&caller), organization_id).valid()?;
+                mail::requeue_request(&message, actor, organization_id, keyring).valid()?;
             let requeued = self.service.run(requeue).await?;
-            Ok(mail::requeue_response(message, requeued))
+            Ok(mail::requeue_response(message, requeued, keyring))
         };
         self.admission.call(REQUEUE, request, work).await
     }

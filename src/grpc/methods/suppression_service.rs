@@ -6,11 +6,12 @@ use tonic::{Request, Response, Status};
 
 use super::api::Api;
 use crate::domain::scope::Scope;
+use crate::grpc::admission::acting_user;
 use crate::grpc::admission::control::Method;
-use crate::grpc::admission::permission::{actor, optional_organization};
+use crate::grpc::admission::permission::optional_organization;
 use crate::grpc::convert::fields::{self, Fields as _};
 use crate::grpc::convert::list_token::ListToken;
-use crate::grpc::convert::{suppression, times};
+use crate::grpc::convert::suppression;
 use crate::identity::Caller;
 use crate::proto;
 use crate::proto::suppression_service_server::SuppressionService;
@@ -27,21 +28,16 @@ impl SuppressionService for Api {
         request: Request<proto::AddSuppressionsRequest>,
     ) -> Result<Response<proto::AddSuppressionsResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: proto::AddSuppressionsRequest| {
-            let (organization_id, (), expires_at) = (
+            let (organization_id, (), actor) = (
                 optional_organization(&caller, &message.organization_id)?,
                 fields::list_length("suppressions", message.suppressions.len()),
-                // TODO(13): reason and expiry of each address.
-                times::optional_time(
-                    "suppressions.expire_time",
-                    message.suppressions.first().and_then(|new| new.expire_time),
-                ),
+                acting_user::actor(&caller, &message.acting_user_id, &message.request_id)?,
             )
                 .valid()?;
             let add = AddSuppressions {
-                actor: actor(&caller),
+                actor,
                 organization_id,
-                emails: suppression::new_addresses(&message.suppressions),
-                expires_at,
+                items: message.suppressions.iter().map(suppression::item).collect(),
             };
             Ok(suppression::added(self.service.run(add).await?))
         };
@@ -91,13 +87,14 @@ impl SuppressionService for Api {
         request: Request<proto::LiftSuppressionsRequest>,
     ) -> Result<Response<proto::LiftSuppressionsResponse>, Status> {
         let work = async |caller: Arc<Caller>, message: proto::LiftSuppressionsRequest| {
-            let (organization_id, ()) = (
+            let (organization_id, (), actor) = (
                 optional_organization(&caller, &message.organization_id)?,
                 fields::list_length("emails", message.emails.len()),
+                acting_user::actor(&caller, &message.acting_user_id, &message.request_id)?,
             )
                 .valid()?;
             let lift = LiftSuppressions {
-                actor: actor(&caller),
+                actor,
                 organization_id,
                 emails: suppression::addresses(&message.emails),
             };

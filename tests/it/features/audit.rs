@@ -176,7 +176,19 @@ fn assert_row(row: &AuditRow, action: Action, invitations: &AuditedInvitations) 
     };
     let id = email.map(|email| invitations.ids[email].parse().unwrap());
     assert_eq!(row.invitation_id, id, "{action:?}");
-    let has_request_id = matches!(action, Action::BulkCreate | Action::BulkResend);
+    let has_request_id = matches!(
+        action,
+        Action::BulkCreate
+            | Action::Accept
+            | Action::Decline
+            | Action::Revoke
+            | Action::BulkRevoke
+            | Action::Resend
+            | Action::BulkResend
+            | Action::Requeue
+            | Action::AddSuppressions
+            | Action::LiftSuppressions
+    );
     let request_id = has_request_id.then(|| REQUEST_ID.parse().unwrap());
     assert_eq!(row.request_id, request_id, "{action:?}");
     assert_eq!(row.batch_id.is_some(), action == Action::BulkCreate);

@@ -8,8 +8,8 @@ use time::Duration;
 
 use crate::support::relay::SmtpStep;
 use crate::support::{
-    OTHER, START, UNKNOWN_ID, World, bulk_resend_by_filter, bulk_resend_request, created_ids,
-    numbered_emails, reason, run_concurrently,
+    OTHER, START, UNKNOWN_ID, World, bulk_resend_all, bulk_resend_by_filter, bulk_resend_request,
+    created_ids, numbered_emails, reason, run_concurrently,
 };
 
 const REQUEST_ID: &str = "0c7b8a52-9ad6-4fd5-9a2a-07f1c6a0b1d3";
@@ -248,7 +248,7 @@ async fn pages_reach_each_invitation_once_while_others_are_created() {
     world.deliver_all().await;
     let mut request = BulkResendRequest {
         page_size: 10,
-        ..bulk_resend_by_filter(InvitationFilter::default())
+        ..bulk_resend_all()
     };
     let mut reached = Vec::new();
     loop {
@@ -269,6 +269,7 @@ async fn pages_reach_each_invitation_once_while_others_are_created() {
             delivery_states: vec![DeliveryState::Failed.into()],
             ..Default::default()
         }),
+        all: false,
         ..request
     };
     let refused = world.client().bulk_resend(elsewhere).await;
@@ -288,7 +289,7 @@ async fn a_repeated_call_returns_the_first_response_and_sends_no_email() {
     let by_filter = BulkResendRequest {
         request_id: "1c7b8a52-9ad6-4fd5-9a2a-07f1c6a0b1d3".to_owned(),
         page_size: 2,
-        ..bulk_resend_by_filter(InvitationFilter::default())
+        ..bulk_resend_all()
     };
     for (request, mails) in [(&by_ids, 3), (&by_filter, 2)] {
         let first = resend(&world, request).await;
@@ -381,7 +382,7 @@ async fn a_malformed_resend_request_is_refused() {
     assert_eq!(refused(both).await, "FIELD_INVALID");
     let negative = BulkResendRequest {
         page_size: -1,
-        ..bulk_resend_by_filter(InvitationFilter::default())
+        ..bulk_resend_all()
     };
     assert_eq!(refused(negative).await, "FIELD_INVALID");
     for state in [InvitationState::Accepted, InvitationState::Unspecified] {
@@ -415,7 +416,7 @@ async fn a_call_resends_ten_thousand_invitations_and_returns_a_page_token() {
         let emails = numbered_emails("p", &format!("b{number}.co"), 0..count);
         world.invite(&emails).await;
     }
-    let mut request = bulk_resend_by_filter(InvitationFilter::default());
+    let mut request = bulk_resend_all();
     let first = resend(&world, &request).await;
     assert_eq!(first.resent_count, 10_000);
     request.page_token = first.next_page_token;

@@ -8,7 +8,8 @@ use time::Duration;
 use tonic::Code;
 
 use crate::support::{
-    OTHER, UNKNOWN_ID, World, bulk_revoke_by_filter, bulk_revoke_request, created_ids, reason,
+    OTHER, UNKNOWN_ID, World, bulk_revoke_all, bulk_revoke_by_filter, bulk_revoke_request,
+    created_ids, reason,
 };
 
 async fn revoke(world: &World, request: &BulkRevokeRequest) -> BulkRevokeResponse {
@@ -95,7 +96,7 @@ async fn a_filter_revokes_pending_invitations_page_by_page_until_none_is_left() 
     let ids = invited(&world, &["a@b.co", "b@b.co", "c@b.co"]).await;
     let request = BulkRevokeRequest {
         page_size: 2,
-        ..bulk_revoke_by_filter(InvitationFilter::default())
+        ..bulk_revoke_all()
     };
     let first = revoke(&world, &request).await;
     let newest: Vec<_> = ids.iter().rev().take(2).collect();
@@ -159,13 +160,13 @@ async fn a_malformed_revoke_request_is_refused() {
     let world = World::start().await;
     let other = BulkRevokeRequest {
         organization_id: OTHER.to_owned(),
-        ..bulk_revoke_by_filter(InvitationFilter::default())
+        ..bulk_revoke_all()
     };
     let answer = world.client_of("acme-only").bulk_revoke(other).await;
     assert_eq!(reason(answer), "ORGANIZATION_DENIED");
     let unknown = BulkRevokeRequest {
         organization_id: "unknown".to_owned(),
-        ..bulk_revoke_by_filter(InvitationFilter::default())
+        ..bulk_revoke_all()
     };
     let both = BulkRevokeRequest {
         filter: Some(InvitationFilter::default()),
@@ -173,7 +174,7 @@ async fn a_malformed_revoke_request_is_refused() {
     };
     let negative = BulkRevokeRequest {
         page_size: -1,
-        ..bulk_revoke_by_filter(InvitationFilter::default())
+        ..bulk_revoke_all()
     };
     let address = InvitationFilter {
         email: "no address".to_owned(),

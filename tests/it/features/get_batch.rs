@@ -4,8 +4,7 @@ mod random_acts;
 
 use invitations::domain::ids::OrganizationId;
 use invitations::proto::{
-    BulkCreateRequest, DeliveryState, GetBatchRequest, InvitationFilter, InvitationState,
-    WatchRequest,
+    BulkCreateRequest, DeliveryState, GetBatchRequest, InvitationState, WatchRequest,
 };
 use invitations::service::Retention;
 use invitations::store::Connection;
@@ -19,7 +18,7 @@ use crate::support::batch_counts::{
 use crate::support::relay::SmtpStep;
 use crate::support::watch_stream::{WatchStream, watch_request};
 use crate::support::{
-    ACME, OTHER, START, World, bulk_revoke_by_filter, created, get_batch_request, invite_request,
+    ACME, OTHER, START, World, bulk_revoke_all, created, get_batch_request, invite_request,
     numbered_emails, reason, resend_request,
 };
 
@@ -159,7 +158,7 @@ async fn a_transaction_with_more_events_than_the_limit_of_a_fold_is_folded_compl
     wait_until_events_are_final(&world).await;
     world.service.fold().await.unwrap();
     // A call that changes five batches writes a row of events for each of them.
-    let revoke = bulk_revoke_by_filter(InvitationFilter::default());
+    let revoke = bulk_revoke_all();
     world.client().bulk_revoke(revoke).await.unwrap();
     world.invite(&["late@b.co"]).await;
     wait_until_events_are_final(&world).await;

@@ -1,12 +1,16 @@
 //! `List`: the invitations of an organization with the newest first, and its filters.
 
-use invitations::proto::{BulkCreateRequest, DeliveryState, InvitationState, ListRequest};
+use invitations::proto::{
+    BulkCreateRequest, DeliveryState, InvitationFilter, InvitationState, InvitationView,
+    ListRequest,
+};
 use time::Duration;
 use tonic::Code;
 
+use crate::support::relay::SmtpStep;
 use crate::support::{
-    ACME, OTHER, World, create_request, field_violations, invite_request, item_without_email,
-    list_request,
+    ACME, OTHER, World, create_request, created_ids, field_violations, invite_request,
+    item_without_email, list_request,
 };
 
 /// The addresses of the invitations that match a request, which must fit on one page.
@@ -117,16 +121,18 @@ async fn filters_select_invitations_alone_and_in_combination() {
             states: vec![InvitationState::Pending.into()],
             inviter_user_id: "ada".to_owned(),
             delivery_states: vec![DeliveryState::NotRequested.into()],
+            batch_id: quiet,
             ..Default::default()
         }),
-        ..batch(&quiet)
+        ..list_request()
     };
     let nothing = ListRequest {
         filter: Some(invitations::proto::InvitationFilter {
             email: "quiet@b.co".to_owned(),
+            inviter_user_id: "bob".to_owned(),
             ..Default::default()
         }),
-        ..inviter("bob")
+        ..list_request()
     };
     let before: [(ListRequest, &[&str]); 14] = [
         (state(InvitationState::Accepted), &["accepted@b.co"]),
@@ -178,6 +184,81 @@ async fn filters_select_invitations_alone_and_in_combination() {
 }
 
 #[tokio::test]
+async fn a_filter_selects_several_states_and_several_delivery_states() {
+    let mut world = World::start().await;
+    world.relay.reply_once(SmtpStep::Rcpt, "550 5.7.1 no");
+    let failed = created_ids(&world.invite(&["failed@b.co"]).await);
+    world.deliver_all().await;
+    world.invite(&["sent@b.co", "revoked@b.co"]).await;
+    world.deliver_all().await;
+    let revoked = world.mail_to("revoked@b.co").token();
+    world.decline(&revoked).await.unwrap();
+    world.invite(&["sending@b.co"]).await;
+    world
+        .execute(
+            "UPDATE outbox SET state = 'sending', lease_token = gen_random_uuid(), lease_until = '2100-01-01'
+              WHERE state = 'queued'",
+        )
+        .await;
+    world.may_leave_mail();
+    invite_without_email(&world, &["quiet@b.co"]).await;
+    world.revoke(&failed[0]).await;
+    let filtered = async |states: &[InvitationState], delivery_states: &[DeliveryState]| {
+        let filter = InvitationFilter {
+            states: states.iter().map(|state| (*state).into()).collect(),
+            delivery_states: delivery_states
+                .iter()
+                .map(|state| (*state).into())
+                .collect(),
+            ..Default::default()
+        };
+        let request = ListRequest {
+            filter: Some(filter),
+            ..list_request()
+        };
+        listed_emails(&world, &request).await
+    };
+    let ended = [InvitationState::Revoked, InvitationState::Declined];
+    assert_eq!(filtered(&ended, &[]).await, ["revoked@b.co", "failed@b.co"]);
+    let sent_or_failed = [DeliveryState::Failed, DeliveryState::Sent];
+    let expected = ["revoked@b.co", "sent@b.co", "failed@b.co"];
+    assert_eq!(filtered(&[], &sent_or_failed).await, expected);
+    assert_eq!(
+        filtered(&[InvitationState::Revoked], &sent_or_failed).await,
+        ["failed@b.co"]
+    );
+    // Only the queue knows that an email is being sent.
+    let sending = [DeliveryState::Sending, DeliveryState::NotRequested];
+    assert_eq!(
+        filtered(&[], &sending).await,
+        ["quiet@b.co", "sending@b.co"]
+    );
+    let queued = [DeliveryState::Queued, DeliveryState::NotRequested];
+    assert_eq!(filtered(&[], &queued).await, ["quiet@b.co"]);
+    let both = [DeliveryState::Queued, DeliveryState::Sending];
+    assert_eq!(filtered(&[], &both).await, ["sending@b.co"]);
+}
+
+#[tokio::test]
+async fn a_page_token_is_bound_to_the_filter_and_not_to_the_view() {
+    let world = World::start().await;
+    invite_without_email(&world, &["a@b.co", "b@b.co"]).await;
+    let request = ListRequest {
+        page_size: 1,
+        ..list_request()
+    };
+    let token = world.list(request.clone()).await.next_page_token;
+    let other_view = ListRequest {
+        page_token: token,
+        view: InvitationView::Full.into(),
+        // A filter without any field is no filter.
+        filter: Some(InvitationFilter::default()),
+        ..request
+    };
+    assert_eq!(listed_emails(&world, &other_view).await, ["a@b.co"]);
+}
+
+#[tokio::test]
 async fn a_refusal_lists_every_malformed_filter() {
     let world = World::start().await;
     let request = ListRequest {
@@ -189,7 +270,6 @@ async fn a_refusal_lists_every_malformed_filter() {
             email: "nobody".to_owned(),
             inviter_user_id: "a b".to_owned(),
             batch_id: "7".to_owned(),
-            ..Default::default()
         }),
         ..list_request()
     };
@@ -197,11 +277,11 @@ async fn a_refusal_lists_every_malformed_filter() {
     assert_eq!(status.code(), Code::InvalidArgument);
     let expected = [
         ("page_size", "FIELD_INVALID"),
-        ("state", "FIELD_INVALID"),
-        ("delivery_state", "FIELD_INVALID"),
-        ("email", "EMAIL_INVALID"),
-        ("batch_id", "FIELD_INVALID"),
-        ("inviter_user_id", "FIELD_INVALID"),
+        ("filter.states", "FIELD_INVALID"),
+        ("filter.delivery_states", "FIELD_INVALID"),
+        ("filter.email", "EMAIL_INVALID"),
+        ("filter.batch_id", "FIELD_INVALID"),
+        ("filter.inviter_user_id", "FIELD_INVALID"),
         ("page_token", "PAGE_TOKEN_INVALID"),
     ]
     .map(|(field, reason)| (field.to_owned(), reason.to_owned()));

@@ -102,7 +102,7 @@ async fn every_page_and_every_filter_reads_a_bounded_number_of_pages() {
         ..InvitationFilter::default()
     };
     let sent = |inviter_user_id| InvitationFilter {
-        delivery_state: Some(DeliveryState::Sent),
+        delivery_states: vec![DeliveryState::Sent, DeliveryState::Bounced],
         inviter_user_id,
         ..InvitationFilter::default()
     };
@@ -115,6 +115,12 @@ async fn every_page_and_every_filter_reads_a_bounded_number_of_pages() {
         (states(&[StateName::Pending]), None, 59),
         (states(&[StateName::Expired]), None, 59),
         (states(&[StateName::Expired, StateName::Pending]), None, 101),
+        (
+            states(&[StateName::Declined, StateName::Pending]),
+            None,
+            101,
+        ),
+        (states(&[StateName::Declined, StateName::Revoked]), None, 50),
         (states(&[StateName::Revoked]), None, 0),
         (inviter("ada"), middle, 101),
         (inviter("bob"), None, 101),

@@ -2,6 +2,7 @@
 
 mod accept;
 mod accounts;
+mod acting_users;
 mod audit;
 mod audit_list;
 mod audit_log;
@@ -47,9 +48,11 @@ mod quotas;
 mod refusals;
 mod reminders;
 mod requeue;
+mod resend;
 mod retention;
 mod roles;
 mod rotation;
+mod selection;
 mod server;
 mod smtp_outcomes;
 mod smtp_session;

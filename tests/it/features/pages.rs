@@ -99,10 +99,10 @@ async fn a_page_token_is_valid_only_for_the_list_that_returned_it() {
         changed(|token| "\u{1f600}".clone_into(token)),
         with_other_filter(&|request| filter_of(request).states.clear()),
         with_other_filter(&|request| {
-            filter_of(request).states = vec![InvitationState::Accepted.into()]
+            filter_of(request).states = vec![InvitationState::Accepted.into()];
         }),
         with_other_filter(&|request| {
-            filter_of(request).delivery_states = vec![DeliveryState::NotRequested.into()]
+            filter_of(request).delivery_states = vec![DeliveryState::NotRequested.into()];
         }),
         with_other_filter(&|request| "1@b.co".clone_into(&mut filter_of(request).email)),
         with_other_filter(&|request| "ada".clone_into(&mut filter_of(request).inviter_user_id)),

@@ -1,17 +1,16 @@
 //! Reminders: one more email before a pending invitation expires, if the first one was delivered.
 
 use invitations::proto::{
-    BulkCreateRequest, BulkResendRequest, DeliveryState, Invitation, InvitationFilter,
-    NewInvitation, OnExisting, Organization, ResendRequest, bulk_resend_request, new_invitation,
-    resend_request,
+    BulkCreateRequest, BulkResendRequest, DeliveryState, Invitation, NewInvitation, OnExisting,
+    Organization, ResendRequest, bulk_resend_request, new_invitation, resend_request,
 };
 use time::Duration;
 
 use crate::support::directory::organization;
 use crate::support::relay::SmtpStep;
 use crate::support::{
-    ACME, START, World, bulk_resend_by_filter, create_request, created, item, reason,
-    resend_request, run_concurrently,
+    ACME, START, World, bulk_resend_all, create_request, created, item, reason, resend_request,
+    run_concurrently,
 };
 
 fn seconds(duration: Duration) -> prost_types::Duration {
@@ -288,7 +287,7 @@ async fn a_renewed_expiry_schedules_a_new_reminder() {
     let bulk = BulkResendRequest {
         expiration: Some(bulk_resend_request::Expiration::Ttl(ten_days())),
         validate_only: true,
-        ..bulk_resend_by_filter(InvitationFilter::default())
+        ..bulk_resend_all()
     };
     let previewed = world.client().bulk_resend(bulk.clone()).await.unwrap();
     let request = BulkResendRequest {

@@ -2,22 +2,18 @@
 
 use invitations::delivery::LaneConfig;
 use invitations::proto::{
-    DeliveryState, ErrorReason, GetBacklogRequest, GetBacklogResponse, ItemError,
+    DeliveryState, ErrorReason, GetBacklogRequest, GetBacklogResponse, InvitationFilter, ItemError,
     RequeueMessagesRequest, RequeueMessagesResponse, RequeueOutcome,
 };
 use time::Duration;
 
+use crate::support::audit::audit_rows_of;
 use crate::support::delivery_attempts::state_and_attempts;
 use crate::support::lanes::lane;
 use crate::support::relay::{RelayAction, SmtpStep};
-use crate::support::{OTHER, UNKNOWN_ID, World, created, created_ids, reason, requeue_request};
-
-fn all_dead() -> RequeueMessagesRequest {
-    RequeueMessagesRequest {
-        all: true,
-        ..requeue_request(&[""; 0])
-    }
-}
+use crate::support::{
+    OTHER, UNKNOWN_ID, World, created, created_ids, reason, requeue_all, requeue_request,
+};
 
 async fn requeue(world: &World, request: RequeueMessagesRequest) -> RequeueMessagesResponse {
     let answer = world.mails().requeue_messages(request).await;
@@ -34,6 +30,11 @@ fn reasons(answer: &RequeueMessagesResponse) -> Vec<Option<ErrorReason>> {
             error
         })
         .collect()
+}
+
+fn ids_of(answer: &RequeueMessagesResponse) -> Vec<&str> {
+    let ids = answer.results.iter();
+    ids.map(|result| result.invitation_id.as_str()).collect()
 }
 
 /// Invites addresses whose email the relay refuses permanently.
@@ -182,22 +183,94 @@ async fn only_the_latest_failed_email_of_a_pending_invitation_is_requeued() {
 }
 
 #[tokio::test]
-async fn all_dead_requeues_the_dead_letters_of_one_organization_oldest_first() {
+async fn all_requeues_the_dead_letters_of_one_organization_newest_first() {
     let mut world = World::start().await;
     let mut ids = invite_dead_letters(&mut world, &["a@b.co", "b@b.co", "c@b.co"]).await;
     world.revoke(&ids.remove(1)).await;
     let elsewhere = RequeueMessagesRequest {
         organization_id: OTHER.to_owned(),
-        ..all_dead()
+        ..requeue_all()
     };
     assert_eq!(requeue(&world, elsewhere).await.results.len(), 0);
-    let answer = requeue(&world, all_dead()).await;
-    let found = answer.results.iter().map(|it| it.invitation_id.clone());
-    assert_eq!(found.collect::<Vec<_>>(), ids, "oldest first");
+    let answer = requeue(&world, requeue_all()).await;
+    ids.reverse();
+    assert_eq!(ids_of(&answer), ids, "newest first");
     assert!(answer.next_page_token.is_empty());
     assert_eq!(reasons(&answer), [None, None]);
     assert_eq!(world.deliver_all().await, 2);
-    assert_eq!(requeue(&world, all_dead()).await.results.len(), 0);
+    assert_eq!(requeue(&world, requeue_all()).await.results.len(), 0);
+}
+
+#[tokio::test]
+async fn a_filter_requeues_the_dead_letters_of_an_inviter_an_address_or_a_batch() {
+    let mut world = World::start().await;
+    let first = invite_dead_letters(&mut world, &["a@b.co", "b@b.co"]).await;
+    let batch_id = world.get(&first[0]).await.batch_id;
+    let second = invite_dead_letters(&mut world, &["c@b.co"]).await;
+    world.invite(&["sent@b.co"]).await;
+    world.deliver_all().await;
+    let filtered = async |filter: InvitationFilter| {
+        let request = RequeueMessagesRequest {
+            filter: Some(filter),
+            all: false,
+            validate_only: true,
+            ..requeue_all()
+        };
+        let answer = requeue(&world, request).await;
+        ids_of(&answer)
+            .into_iter()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let newest_first = [&first[1], &first[0]].map(String::clone);
+    let of_batch = InvitationFilter {
+        batch_id: batch_id.clone(),
+        ..Default::default()
+    };
+    assert_eq!(filtered(of_batch).await, newest_first);
+    let of_address = InvitationFilter {
+        email: "C@b.co".to_owned(),
+        ..Default::default()
+    };
+    assert_eq!(filtered(of_address.clone()).await, second);
+    let of_both = InvitationFilter {
+        batch_id,
+        ..of_address
+    };
+    assert!(filtered(of_both).await.is_empty());
+    let of_inviter = |id: &str| InvitationFilter {
+        inviter_user_id: id.to_owned(),
+        delivery_states: vec![DeliveryState::Failed.into()],
+        ..Default::default()
+    };
+    assert_eq!(filtered(of_inviter("ada")).await.len(), 3);
+    assert!(filtered(of_inviter("eve")).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_dry_run_of_a_requeue_predicts_the_response_and_does_nothing() {
+    let mut world = World::start().await;
+    let ids = invite_dead_letters(&mut world, &["a@b.co", "b@b.co"]).await;
+    world.revoke(&ids[1]).await;
+    let sent = created(&world.invite(&["sent@b.co"]).await.results[0]).id;
+    world.deliver_all().await;
+    let requested = [ids.as_slice(), &[sent, "no id".to_owned()]].concat();
+    let dry = RequeueMessagesRequest {
+        validate_only: true,
+        ..requeue_request(&requested)
+    };
+    let events = audit_rows_of(&world, async {
+        let predicted = requeue(&world, dry).await;
+        assert_eq!((predicted.requeued_count, predicted.failed_count), (1, 3));
+        assert_eq!(
+            state_and_attempts(&world, &ids[0]).await,
+            (DeliveryState::Failed, 1)
+        );
+        assert!(requeue(&world, requeue_request(&requested)).await == predicted);
+    })
+    .await;
+    assert_eq!(events.len(), 1, "the dry run writes no event");
+    assert_eq!(world.deliver_all().await, 1);
 }
 
 #[tokio::test]
@@ -211,12 +284,12 @@ async fn a_requeue_of_all_dead_letters_handles_ten_thousand_and_reports_more() {
              UPDATE invitations SET delivery_state = 'failed'",
         )
         .await;
-    let first = requeue(&world, all_dead()).await;
+    let first = requeue(&world, requeue_all()).await;
     assert_eq!(
         (first.requeued_count, !first.next_page_token.is_empty()),
         (10_000, true)
     );
-    let second = requeue(&world, all_dead()).await;
+    let second = requeue(&world, requeue_all()).await;
     assert_eq!(
         (second.requeued_count, !second.next_page_token.is_empty()),
         (3, false)
@@ -241,7 +314,7 @@ async fn a_malformed_requeue_request_is_refused() {
     assert_eq!(refused(both).await, "FIELD_INVALID");
     let unknown = RequeueMessagesRequest {
         organization_id: "unknown".to_owned(),
-        ..all_dead()
+        ..requeue_all()
     };
     assert_eq!(refused(unknown).await, "ORGANIZATION_NOT_FOUND");
 }

@@ -316,6 +316,7 @@ async fn suppressions_are_looked_up_under_every_key_of_the_keyring() {
     newer.run(RecordFeedback(complaint)).await.unwrap();
     let request = || Resend {
         actor: test_actor(),
+        request_hash: [0; 32],
         organization_id: OrganizationId::parse(ACME).unwrap(),
         id: Uuid::parse_str(&invitation.id).unwrap(),
         rotate_token: false,

@@ -2,7 +2,7 @@
 
 use invitations::proto::{
     AcceptPolicy, AcceptRequest, BulkCreateRequest, DeclineRequest, DeleteOrganizationRequest,
-    GetMembershipRequest, InvitationFilter, InvitationState, RevokeRequest,
+    GetMembershipRequest, InvitationState, RevokeRequest,
 };
 use serde_json::{Value, json};
 use tonic::{Code, Request, Status};
@@ -10,8 +10,8 @@ use tonic_types::StatusExt as _;
 
 use crate::support::user_issuer::UserIssuer;
 use crate::support::{
-    ACME, World, bulk_resend_by_filter, created, decline_request, get_request, invite_request,
-    item, list_request, metadata, preview_request, reason, resend_request, revoke_request,
+    ACME, World, bulk_resend_all, created, decline_request, get_request, invite_request, item,
+    list_request, metadata, preview_request, reason, resend_request, revoke_request,
 };
 
 async fn start() -> (UserIssuer, World) {
@@ -199,7 +199,7 @@ async fn a_user_who_names_another_user_is_denied_with_the_field() {
     };
     for (request, field) in [
         (other_id, "user_id"),
-        (other_address, "user_emails"),
+        (other_address, "verified_emails"),
         (other_name, "user_name"),
     ] {
         assert_denied(client.accept(request).await, "USER_DENIED", Some(field));
@@ -227,7 +227,11 @@ async fn a_user_who_names_another_user_is_denied_with_the_field() {
         acting_user_id: "grace".to_owned(),
         ..revoke_request(&invitation.id)
     };
-    assert_denied(client.revoke(request).await, "USER_DENIED", Some("user_id"));
+    assert_denied(
+        client.revoke(request).await,
+        "USER_DENIED",
+        Some("acting_user_id"),
+    );
     assert_eq!(world.count("invitations").await, 1);
     assert_eq!(
         world.get(&invitation.id).await.state(),
@@ -276,7 +280,7 @@ async fn an_admin_manages_the_invitations_of_their_organization_in_their_own_nam
     }
     client.get(get_request(&invitation.id)).await.unwrap();
     client.resend(resend_request(&invitation.id)).await.unwrap();
-    let bulk_resend = bulk_resend_by_filter(InvitationFilter::default());
+    let bulk_resend = bulk_resend_all();
     let answer = client.bulk_resend(bulk_resend).await.unwrap().into_inner();
     assert_eq!(answer.resent_count, 3);
     for result in answer.results {

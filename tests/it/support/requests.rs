@@ -159,6 +159,15 @@ pub(crate) fn bulk_resend_by_filter(filter: InvitationFilter) -> BulkResendReque
     }
 }
 
+/// Resends every pending invitation.
+pub(crate) fn bulk_resend_all() -> BulkResendRequest {
+    BulkResendRequest {
+        organization_id: ACME.to_owned(),
+        all: true,
+        ..Default::default()
+    }
+}
+
 pub(crate) fn bulk_revoke_request(invitation_ids: &[impl AsRef<str>]) -> BulkRevokeRequest {
     BulkRevokeRequest {
         organization_id: ACME.to_owned(),
@@ -171,6 +180,24 @@ pub(crate) fn bulk_revoke_by_filter(filter: InvitationFilter) -> BulkRevokeReque
     BulkRevokeRequest {
         organization_id: ACME.to_owned(),
         filter: Some(filter),
+        ..Default::default()
+    }
+}
+
+/// Revokes every pending invitation.
+pub(crate) fn bulk_revoke_all() -> BulkRevokeRequest {
+    BulkRevokeRequest {
+        organization_id: ACME.to_owned(),
+        all: true,
+        ..Default::default()
+    }
+}
+
+/// Requeues every failed email.
+pub(crate) fn requeue_all() -> RequeueMessagesRequest {
+    RequeueMessagesRequest {
+        organization_id: ACME.to_owned(),
+        all: true,
         ..Default::default()
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tonic::Status;
 
+use crate::domain::actor::Actor;
 use crate::domain::user::User;
 use crate::grpc::admission::acting_user;
 use crate::grpc::admission::permission::actor_by_link;
@@ -62,12 +63,16 @@ fn accept_for(caller: &Caller, message: &AcceptRequest) -> Field<Accept> {
         &message.verified_emails,
         ["user_id", "user_name", "verified_emails"],
     );
-    let (token, user) = (target::accept_token(message.target.as_ref()), user).all()?;
+    let token = target::accept_token(message.target.as_ref());
+    let (token, user, request_id) = (token, user, fields::request_id(&message.request_id)).all()?;
     Ok(Accept {
         token,
         user,
         is_self: false,
-        actor: actor_by_link(caller),
+        actor: Actor {
+            request_id,
+            ..actor_by_link(caller)
+        },
     })
 }
 
@@ -80,11 +85,16 @@ pub(super) async fn decline(
         .as_user()
         .map(acting_user::verified_email)
         .transpose()?;
+    let token = target::decline_token(message.target.as_ref());
+    let (token, request_id) = (token, fields::request_id(&message.request_id)).valid()?;
     let decline = Decline {
-        token: target::decline_token(message.target.as_ref()).valid()?,
+        token,
         suppress: message.suppress,
         email_normalized,
-        actor: actor_by_link(&caller),
+        actor: Actor {
+            request_id,
+            ..actor_by_link(&caller)
+        },
     };
     let declined = api.service.run(decline).await?;
     Ok(DeclineResponse {

@@ -3,25 +3,22 @@
 use std::sync::Arc;
 
 use tonic::Status;
-use uuid::Uuid;
 
-use crate::domain::expiry::Expiry;
 use crate::grpc::admission::acting_user;
 use crate::grpc::admission::permission::actor;
 use crate::grpc::convert::bulk_create::ItemEcho;
 use crate::grpc::convert::fields::{self, Fields as _};
-use crate::grpc::convert::list_token::ListToken;
 use crate::grpc::convert::viewer::Viewer;
-use crate::grpc::convert::{batch, bulk_change, bulk_create, filter, times};
+use crate::grpc::convert::{batch, bulk_change, bulk_create, filter};
 use crate::grpc::methods::api::Api;
 use crate::identity::Caller;
 use crate::proto::{
     BulkCreateRequest, BulkCreateResponse, BulkResendRequest, BulkResendResponse,
     BulkRevokeRequest, BulkRevokeResponse, GetBatchRequest, GetBatchResponse, GetRequest,
     GetResponse, ListRequest, ListResponse, ResendRequest, ResendResponse, RevokeRequest,
-    RevokeResponse, resend_request,
+    RevokeResponse,
 };
-use crate::service::{GetBatch, GetInvitation, ListInvitations, Resend, Revoke};
+use crate::service::{GetBatch, GetInvitation, ListInvitations, Revoke};
 
 pub(super) async fn get(
     api: &Api,
@@ -48,17 +45,13 @@ pub(super) async fn list(
     caller: Arc<Caller>,
     message: ListRequest,
 ) -> Result<ListResponse, Status> {
-    let query = ListRequest {
-        page_size: 0,
-        page_token: String::new(),
-        ..message.clone()
-    };
-    let token = ListToken::new(&api.keyring, "invitations", &query);
+    let wanted = message.filter.as_ref();
+    let token = filter::LIST.token(&api.keyring, &message.organization_id, wanted);
     let (organization_id, page_size, filter, before) = (
         api.organization(&caller, &message.organization_id).await?,
         fields::page_size(message.page_size),
-        filter::filter(message.filter.as_ref()),
-        token.open(&message.page_token, |cursor| Uuid::from_slice(&cursor).ok()),
+        filter::LIST.parse(wanted),
+        token.open_id(&message.page_token),
     )
         .valid()?;
     let list = ListInvitations {
@@ -68,8 +61,8 @@ pub(super) async fn list(
         page_size,
     };
     let page = api.service.run(list).await?;
-    let last_key = page.items.last().map(|last| last.id.as_bytes().as_slice());
-    let next_page_token = token.next(page.has_more, last_key);
+    let last_id = page.items.last().map(|last| &last.id);
+    let next_page_token = token.next_after(page.has_more, last_id);
     let viewer = Viewer::new(&caller);
     Ok(ListResponse {
         invitations: page
@@ -106,17 +99,16 @@ pub(super) async fn revoke(
     caller: Arc<Caller>,
     message: RevokeRequest,
 ) -> Result<RevokeResponse, Status> {
-    let (organization_id, id, by_user_id) = (
+    let (organization_id, id, actor) = (
         api.organization(&caller, &message.organization_id).await?,
         fields::invitation_id(&message.invitation_id),
-        fields::optional(&message.acting_user_id, fields::acting_user_id),
+        acting_user::actor(&caller, &message.acting_user_id, &message.request_id)?,
     )
         .valid()?;
     let revoke = Revoke {
         organization_id,
         id,
-        by_user_id: acting_user::named_or_self(&caller, "acting_user_id", by_user_id)?,
-        actor: actor(&caller),
+        actor,
     };
     let revoked = api.service.run(revoke).await?;
     Ok(RevokeResponse {
@@ -129,22 +121,9 @@ pub(super) async fn resend(
     caller: Arc<Caller>,
     message: ResendRequest,
 ) -> Result<ResendResponse, Status> {
-    let (organization_id, id) = (
-        api.organization(&caller, &message.organization_id).await?,
-        fields::invitation_id(&message.invitation_id),
-    )
-        .valid()?;
-    let resend = Resend {
-        actor: actor(&caller),
-        organization_id,
-        id,
-        rotate_token: message.rotate_token,
-        expiry: match message.expiration {
-            None => Expiry::Default,
-            Some(resend_request::Expiration::Ttl(ttl)) => times::expiry_of_ttl(ttl),
-            Some(resend_request::Expiration::ExpireTime(time)) => times::expiry_of_time(time),
-        },
-    };
+    let organization_id = api.organization(&caller, &message.organization_id).await?;
+    let actor = acting_user::actor(&caller, &message.acting_user_id, &message.request_id)?;
+    let resend = bulk_change::resend(&message, actor, organization_id).valid()?;
     api.rates.spend(&caller.name, 1)?;
     let invitation = api.service.run(resend).await?;
     Ok(ResendResponse {
@@ -174,11 +153,11 @@ pub(super) async fn bulk_revoke(
     message: BulkRevokeRequest,
 ) -> Result<BulkRevokeResponse, Status> {
     let organization_id = api.organization(&caller, &message.organization_id).await?;
-    let mut request =
-        bulk_change::revoke_request(&message, actor(&caller), organization_id).valid()?;
-    request.by_user_id = acting_user::named_or_self(&caller, "acting_user_id", request.by_user_id)?;
+    let actor = acting_user::actor(&caller, &message.acting_user_id, &message.request_id)?;
+    let keyring = &api.keyring;
+    let request = bulk_change::bulk_revoke(&message, actor, organization_id, keyring).valid()?;
     let revoked = api.service.run(request).await?;
-    Ok(bulk_change::revoke_response(&message, &revoked))
+    Ok(bulk_change::revoke_response(&message, &revoked, keyring))
 }
 
 pub(super) async fn bulk_resend(
@@ -187,17 +166,14 @@ pub(super) async fn bulk_resend(
     message: BulkResendRequest,
 ) -> Result<BulkResendResponse, Status> {
     let organization_id = api.organization(&caller, &message.organization_id).await?;
-    let request =
-        bulk_change::resend_request(&message, actor(&caller), organization_id, &api.keyring)
-            .valid()?;
+    let actor = acting_user::actor(&caller, &message.acting_user_id, &message.request_id)?;
+    let keyring = &api.keyring;
+    let request = bulk_change::bulk_resend(&message, actor, organization_id, keyring).valid()?;
     api.rates
         .spend(&caller.name, request.selection.size_max())?;
     let resent = api.service.run(request).await?;
     let viewer = Viewer::new(&caller);
     Ok(bulk_change::resend_response(
-        &viewer,
-        &message,
-        resent,
-        &api.keyring,
+        &viewer, &message, resent, keyring,
     ))
 }

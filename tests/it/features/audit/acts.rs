@@ -8,7 +8,7 @@ use invitations::domain::audit::AuditAction as Action;
 use invitations::proto::{
     AddSuppressionsRequest, BulkCreateRequest, BulkResendRequest, BulkRevokeRequest,
     DeclineRequest, DeleteUserRequest, EraseAddressRequest, LiftSuppressionsRequest, NewInvitation,
-    OnExisting, ResendRequest, ResumeOrganizationRequest, RevokeRequest,
+    OnExisting, RequeueMessagesRequest, ResendRequest, ResumeOrganizationRequest, RevokeRequest,
     SuspendOrganizationRequest, UpsertMembershipsRequest, UpsertOrganizationsRequest,
     UpsertUsersRequest,
 };
@@ -68,7 +68,11 @@ pub(super) async fn perform(
         | Action::Resend
         | Action::BulkResend => call_invitations(world, invitations, action).await,
         Action::Requeue => {
-            let request = requeue_request(&[&invitations.ids[TO_RESEND]]);
+            let request = RequeueMessagesRequest {
+                acting_user_id: "ada".to_owned(),
+                request_id: REQUEST_ID.to_owned(),
+                ..requeue_request(&[&invitations.ids[TO_RESEND]])
+            };
             world.mails().requeue_messages(request).await.map(drop)
         }
         Action::AddSuppressions | Action::LiftSuppressions => {
@@ -94,11 +98,13 @@ async fn call_invitations(
         Action::Accept => {
             let mut request = accept_request(&tokens[TO_ACCEPT], "new", TO_ACCEPT);
             "Canary Bird".clone_into(&mut request.user_name);
+            REQUEST_ID.clone_into(&mut request.request_id);
             client.accept(request).await.map(drop)
         }
         Action::Decline => {
             let request = DeclineRequest {
                 suppress: true,
+                request_id: REQUEST_ID.to_owned(),
                 ..decline_request(&tokens[TO_DECLINE])
             };
             client.decline(request).await.map(drop)
@@ -106,6 +112,7 @@ async fn call_invitations(
         Action::Revoke => {
             let request = RevokeRequest {
                 acting_user_id: "ada".to_owned(),
+                request_id: REQUEST_ID.to_owned(),
                 ..revoke_request(&ids[TO_REVOKE])
             };
             client.revoke(request).await.map(drop)
@@ -114,6 +121,7 @@ async fn call_invitations(
             let listed = [ids[TO_REVOKE].as_str(), &ids[TO_BULK_REVOKE], CANARY];
             let request = BulkRevokeRequest {
                 acting_user_id: "ada".to_owned(),
+                request_id: REQUEST_ID.to_owned(),
                 ..bulk_revoke_request(&listed)
             };
             client.bulk_revoke(request).await.map(drop)
@@ -121,6 +129,8 @@ async fn call_invitations(
         Action::Resend => {
             let request = ResendRequest {
                 rotate_token: true,
+                acting_user_id: "ada".to_owned(),
+                request_id: REQUEST_ID.to_owned(),
                 ..resend_request(&ids[TO_RESEND])
             };
             client.resend(request).await.map(drop)
@@ -128,6 +138,7 @@ async fn call_invitations(
         Action::BulkResend => {
             let listed = [ids[TO_RESEND].as_str(), &ids[TO_REVOKE], CANARY];
             let request = BulkResendRequest {
+                acting_user_id: "ada".to_owned(),
                 request_id: REQUEST_ID.to_owned(),
                 ..bulk_resend_request(&listed)
             };
@@ -164,14 +175,16 @@ async fn call_suppressions(world: &World, action: Action) -> Result<(), Status> 
         let request = AddSuppressionsRequest {
             organization_id,
             suppressions: crate::support::requests::new_suppressions(emails, None),
-            ..Default::default()
+            request_id: REQUEST_ID.to_owned(),
+            acting_user_id: "ada".to_owned(),
         };
         client.add_suppressions(request).await.map(drop)
     } else {
         let request = LiftSuppressionsRequest {
             emails,
             organization_id,
-            ..Default::default()
+            request_id: REQUEST_ID.to_owned(),
+            acting_user_id: "ada".to_owned(),
         };
         client.lift_suppressions(request).await.map(drop)
     }

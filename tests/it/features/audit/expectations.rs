@@ -40,13 +40,13 @@ fn invitation_actions() -> Vec<(Action, Vec<ExpectedEvent>)> {
         (Action::BulkRevoke, in_acme("ada", "", revoked)),
         (
             Action::Resend,
-            in_acme("", "", json!({"resent": 1, "rotated": 1})),
+            in_acme("ada", "", json!({"resent": 1, "rotated": 1})),
         ),
         (
             Action::BulkResend,
-            in_acme("", "", json!({"resent": 1, "failed": 2})),
+            in_acme("ada", "", json!({"resent": 1, "failed": 2})),
         ),
-        (Action::Requeue, in_acme("", "", json!({"failed": 1}))),
+        (Action::Requeue, in_acme("ada", "", json!({"failed": 1}))),
     ]
     .map(|(action, event)| (action, vec![event]))
     .into()
@@ -57,11 +57,11 @@ fn other_actions() -> Vec<(Action, Vec<ExpectedEvent>)> {
     vec![
         (
             Action::AddSuppressions,
-            vec![in_acme("", "", json!({"created": 1, "failed": 1}))],
+            vec![in_acme("ada", "", json!({"created": 1, "failed": 1}))],
         ),
         (
             Action::LiftSuppressions,
-            vec![in_acme("", "", json!({"deleted": 1, "failed": 1}))],
+            vec![in_acme("ada", "", json!({"deleted": 1, "failed": 1}))],
         ),
         (
             Action::Unsubscribe,

@@ -123,7 +123,10 @@ async fn a_suppression_must_end_in_the_future_or_never() {
             ..Default::default()
         };
         let answer = world.suppressions().add_suppressions(request).await;
-        assert_call_refused(answer, Code::InvalidArgument, "FIELD_INVALID", "");
+        let result = answer.unwrap().into_inner().results.remove(0);
+        let error = result.error.unwrap();
+        assert_eq!(error.reason(), ErrorReason::FieldInvalid);
+        assert_eq!(error.violations[0].field, "expire_time");
     }
     // The last representable time.
     let request = AddSuppressionsRequest {

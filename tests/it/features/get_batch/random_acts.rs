@@ -11,8 +11,8 @@ use crate::support::batch_counts::{assert_batch_counts, wait_until_events_are_fi
 use crate::support::feedback::{feedback, sent_mail};
 use crate::support::relay::SmtpStep;
 use crate::support::{
-    ACME, World, bulk_resend_by_filter, bulk_revoke_by_filter, create_request, item,
-    requeue_request, resend_request, revoke_request,
+    ACME, World, bulk_resend_all, bulk_revoke_by_filter, create_request, item, requeue_request,
+    resend_request, revoke_request,
 };
 
 /// A xorshift generator: the numbers are the same in each run.
@@ -72,7 +72,7 @@ async fn call_concurrently(world: &World, random: &mut SeededRandom, created: &m
     let (one, other) = (batch(random), batch(random));
     let resend = BulkResendRequest {
         rotate_token: random.below(2) == 0,
-        ..bulk_resend_by_filter(InvitationFilter::default())
+        ..bulk_resend_all()
     };
     let of_batch = InvitationFilter {
         batch_id: random

@@ -4,19 +4,19 @@ use futures::future::join_all;
 use invitations::domain::suppression::SuppressionReason as Reason;
 use invitations::proto::{
     AddSuppressionOutcome, AddSuppressionsRequest, ErrorReason, LiftSuppressionOutcome,
-    LiftSuppressionResult, SuppressionReason,
+    LiftSuppressionResult, NewSuppression, SuppressionReason,
 };
 use invitations::store::Connection;
 use invitations::store::suppressions::{self, SuppressionRow};
+use prost_types::Timestamp;
 use time::{Duration, OffsetDateTime};
-use tonic_types::StatusExt as _;
 
 use super::{
     add_as, add_outcomes, add_request, all_suppressions, lift_as, lift_request, timestamp,
 };
 use crate::support::deadlocks::assert_no_deadlocks;
 use crate::support::suppression_rows::{suppression_row, write_suppressions};
-use crate::support::{START, World, numbered_emails, reason};
+use crate::support::{START, World, create_request, item_without_email, numbered_emails, reason};
 
 use AddSuppressionOutcome::{Added, Failed, Kept, Updated};
 use LiftSuppressionOutcome::{Lifted, NotSuppressed};
@@ -167,12 +167,6 @@ async fn a_suppression_with_an_expire_time_ends_at_that_time() {
         ),
         ..Default::default()
     };
-    for past in [START, START - Duration::days(1)] {
-        let status = add_as(&world, "all", request(past)).await.err().unwrap();
-        let details = status.get_error_details();
-        let violation = details.bad_request().unwrap().field_violations[0].clone();
-        assert_eq!(violation.field, "expire_time");
-    }
     add_as(&world, "all", request(START + Duration::days(1)))
         .await
         .unwrap();
@@ -189,6 +183,116 @@ async fn a_suppression_with_an_expire_time_ends_at_that_time() {
     let request = lift_request("", &["a@b.co"]);
     let lifted = lift_as(&world, "all", request).await.unwrap();
     assert_eq!(lifted.results[0].outcome(), NotSuppressed);
+}
+
+#[tokio::test]
+async fn each_address_has_its_own_reason_and_end() {
+    let world = World::start().await;
+    let day = |days| Some(timestamp(START + Duration::days(days)));
+    let new = |email: &str, reason: SuppressionReason, expire_time| NewSuppression {
+        email: email.to_owned(),
+        reason: reason.into(),
+        expire_time,
+    };
+    let request = AddSuppressionsRequest {
+        suppressions: vec![
+            new("a@b.co", SuppressionReason::Unspecified, None),
+            new("b@b.co", SuppressionReason::HardBounce, None),
+            new("c@b.co", SuppressionReason::HardBounce, day(7)),
+            new("d@b.co", SuppressionReason::Complaint, None),
+            new("e@b.co", SuppressionReason::Unsubscribed, day(9)),
+        ],
+        ..Default::default()
+    };
+    let answer = add_as(&world, "all", request).await.unwrap();
+    assert_eq!(add_outcomes(&answer.results), [Added; 5]);
+    let mut entries: Vec<_> = all_suppressions(&world)
+        .await
+        .iter()
+        .map(|entry| (entry.reason(), entry.expire_time.map(|end| end.seconds)))
+        .collect();
+    entries.sort_by_key(|(reason, end)| (*reason as i32, *end));
+    let end = |days| Some((START + Duration::days(days)).unix_timestamp());
+    let expected = [
+        (SuppressionReason::HardBounce, end(7)),
+        (SuppressionReason::HardBounce, end(180)),
+        (SuppressionReason::Complaint, None),
+        (SuppressionReason::Unsubscribed, end(9)),
+        (SuppressionReason::Manual, None),
+    ];
+    assert_eq!(entries, expected);
+    // An imported bounce stops emails, but not invitations without an email.
+    let quiet = create_request(vec![
+        item_without_email("b@b.co"),
+        item_without_email("d@b.co"),
+    ]);
+    assert_eq!(world.bulk_create(quiet).await.failed_count, 1);
+    // A weaker reason with the same end changes nothing.
+    let weaker = AddSuppressionsRequest {
+        suppressions: vec![
+            new("d@b.co", SuppressionReason::Declined, None),
+            new("e@b.co", SuppressionReason::HardBounce, day(9)),
+            new("e@b.co", SuppressionReason::Complaint, day(9)),
+        ],
+        ..Default::default()
+    };
+    let answer = add_as(&world, "all", weaker).await.unwrap();
+    assert_eq!(add_outcomes(&answer.results), [Kept, Kept, Failed]);
+    let stronger = AddSuppressionsRequest {
+        suppressions: vec![new("e@b.co", SuppressionReason::Complaint, day(9))],
+        ..Default::default()
+    };
+    let answer = add_as(&world, "all", stronger).await.unwrap();
+    assert_eq!(add_outcomes(&answer.results), [Updated]);
+}
+
+#[tokio::test]
+async fn an_address_with_a_malformed_reason_or_end_fails_without_affecting_the_others() {
+    let world = World::start().await;
+    let new = |email: &str, reason, expire_time| NewSuppression {
+        email: email.to_owned(),
+        reason,
+        expire_time,
+    };
+    let malformed = Timestamp {
+        seconds: 0,
+        nanos: -1,
+    };
+    let request = AddSuppressionsRequest {
+        suppressions: vec![
+            new("a@b.co", 0, None),
+            new("b@b.co", 99, None),
+            new("c@b.co", 0, Some(timestamp(START))),
+            new("d@b.co", 0, Some(malformed)),
+            new("what", 99, Some(timestamp(START - Duration::days(1)))),
+            new("", 0, None),
+        ],
+        ..Default::default()
+    };
+    let answer = add_as(&world, "all", request).await.unwrap();
+    assert_eq!(answer.failed_count, 5);
+    let violations: Vec<Vec<_>> = answer
+        .results
+        .iter()
+        .map(|result| {
+            let violations = result.error.iter().flat_map(|error| &error.violations);
+            violations
+                .map(|it| (it.field.as_str(), it.reason()))
+                .collect()
+        })
+        .collect();
+    let invalid = |field| (field, ErrorReason::FieldInvalid);
+    let email = ("email", ErrorReason::EmailInvalid);
+    let expected = [
+        vec![],
+        vec![invalid("reason")],
+        vec![invalid("expire_time")],
+        vec![invalid("expire_time")],
+        vec![email, invalid("reason"), invalid("expire_time")],
+        vec![email],
+    ];
+    assert_eq!(violations, expected);
+    assert_eq!(all_suppressions(&world).await.len(), 1);
 }
 
 #[tokio::test]

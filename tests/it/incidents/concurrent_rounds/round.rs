@@ -113,6 +113,7 @@ impl Round {
             id: self.id,
             rotate_token: rotates,
             expiry: Expiry::Default,
+            request_hash: [0; 32],
             actor: test_actor(),
         };
         let began = self.now();
@@ -138,7 +139,6 @@ impl Round {
         let request = Revoke {
             organization_id: OrganizationId::parse(ACME).unwrap(),
             id: self.id,
-            by_user_id: None,
             actor: test_actor(),
         };
         let began = self.now();
