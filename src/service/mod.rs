@@ -51,6 +51,7 @@ pub use erase_address::ErasedAddress;
 pub use error::ServiceError;
 pub use feedback::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, RecordFeedback};
 pub use get::{GetBatch, GetInvitation, PreviewInvitation};
+pub use invitation_access::InvitationTarget;
 pub use item_result::{ItemOutcome, ItemResult};
 pub use keys::{CheckKeys, KeyringMismatch};
 pub use list::{ListAuditEvents, ListInvitations, ResultPage};
