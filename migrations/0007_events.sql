@@ -25,8 +25,9 @@ CREATE TABLE invitation_events (
 );
 -- Half of an id is random, so compression would be wasted work.
 ALTER TABLE invitation_events ALTER COLUMN invitation_ids SET STORAGE EXTERNAL;
--- For events that were not folded into the counts yet, and for the retention, oldest first.
-CREATE INDEX invitation_events_transaction_id_idx ON invitation_events (transaction_id);
+-- For watches of all organizations, for events that were not folded into the counts yet, and for the retention, oldest
+-- first.
+CREATE INDEX invitation_events_transaction_id_seq_idx ON invitation_events (transaction_id, seq);
 COMMENT ON TABLE invitation_events IS 'What happened to invitations, written by the transactions that changed them. Contains no personal data';
 COMMENT ON COLUMN invitation_events.transaction_id IS 'The transaction. Readers use it as order: no event can be added before the oldest transaction that still runs';
 COMMENT ON COLUMN invitation_events.seq IS 'Distinguishes the rows of one transaction';

@@ -5,6 +5,7 @@ use std::fmt;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::actor::Access;
 use super::named_enum::named_enum;
 
 /// The first byte of a cursor, so that a later format can be recognized.
@@ -78,9 +79,28 @@ impl fmt::Display for EventId {
 pub struct InvitationEvent {
     pub id: EventId,
     pub event_type: EventType,
+    pub organization_id: String,
     pub invitation_id: Uuid,
     pub batch_id: Uuid,
     pub created_at: OffsetDateTime,
+}
+
+/// Which events a watch returns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EventFilter {
+    /// The events of these organizations.
+    pub organizations: Access,
+    /// Only events of this batch.
+    pub batch_id: Option<Uuid>,
+    /// Only events of these types. Empty means all types.
+    pub types: Vec<EventType>,
+}
+
+impl EventFilter {
+    /// Whether the log may have many rows between two that match.
+    pub const fn is_selective(&self) -> bool {
+        self.batch_id.is_some() || !self.types.is_empty()
+    }
 }
 
 /// The position from which a watcher continues. `grpc` signs its bytes before it sends them.

@@ -56,20 +56,32 @@ impl User {
         let mut violations = Violations::default();
         let id = violations.check_id(field_of_id, id, UserId::parse);
         let name = violations.check_optional(field_of_name, name, display_name::parse);
-        if emails.len() > USER_EMAILS_MAX {
-            violations.add(field_of_emails, Reason::FieldInvalid);
-        }
-        let mut emails_normalized = Vec::new();
-        for (index, email) in emails.iter().take(USER_EMAILS_MAX).enumerate() {
-            let field = format!("{field_of_emails}[{index}]");
-            if let Some(address) = violations.check(&field, EmailAddress::parse(email)) {
-                emails_normalized.push(address.normalized().to_owned());
-            }
-        }
+        let emails_normalized = check_emails(&mut violations, field_of_emails, emails);
         violations.into_result(id.map(|id| Self {
             id,
             name: name.unwrap_or_default(),
             emails_normalized,
         }))
     }
+}
+
+/// Checks the verified addresses of a user and returns their normal forms.
+pub fn parse_emails(field: &str, emails: &[String]) -> Result<Vec<String>, Vec<Violation>> {
+    let mut violations = Violations::default();
+    let emails_normalized = check_emails(&mut violations, field, emails);
+    violations.into_result(Some(emails_normalized))
+}
+
+fn check_emails(violations: &mut Violations, field: &str, emails: &[String]) -> Vec<String> {
+    if emails.len() > USER_EMAILS_MAX {
+        violations.add(field, Reason::FieldInvalid);
+    }
+    let mut emails_normalized = Vec::new();
+    for (index, email) in emails.iter().take(USER_EMAILS_MAX).enumerate() {
+        let field = format!("{field}[{index}]");
+        if let Some(address) = violations.check(&field, EmailAddress::parse(email)) {
+            emails_normalized.push(address.normalized().to_owned());
+        }
+    }
+    emails_normalized
 }

@@ -1,25 +1,26 @@
-//! `Accept`: a token and a user become a membership, once.
+//! `Accept`: an invitation and a user become a membership, once.
+
+use uuid::Uuid;
 
 use crate::domain::actor::{Access, Actor};
 use crate::domain::audit::{AuditAction, AuditEvent};
 use crate::domain::invitation::{DeliveryState, Invitation, StateName};
 use crate::domain::membership::Membership;
 use crate::domain::reason::Reason;
-use crate::domain::token::Token;
 use crate::domain::user::User;
 use crate::store::acceptances::{self, Acceptance};
 use crate::store::stored_invitations::VersionedInvitation;
 use crate::store::subjects::{self, Subject};
 use crate::store::{memberships, stored_invitations};
 
-use super::invitation_access::require_active_organization;
+use super::invitation_access::{InvitationTarget, OwnAddresses, require_active_organization};
 use super::{Context, ServiceError, UnitOfWork, UseCase};
 
 /// Accepts an invitation. Of any number of concurrent calls one user wins. The same user may call again.
 ///
 /// Not one transaction: the acceptance is one statement, and a refusal is recorded by another.
 pub struct Accept {
-    pub token: Token,
+    pub target: InvitationTarget,
     /// The user. The caller has verified the addresses.
     pub user: User,
     /// Whether the user calls for themselves. Then one of these addresses must be the invited one, even if the directory
@@ -45,8 +46,9 @@ impl UseCase for Accept {
             subject,
             invitation,
             version,
-            ..
-        } = context.verify_token(work, &self.token, &self.actor).await?;
+        } = context
+            .find_target(work, &self.target, self.addresses(), &self.actor)
+            .await?;
         let event = self.audit_event(context, &subject);
         let attempt = Attempt {
             request: self,
@@ -67,6 +69,17 @@ impl UseCase for Accept {
 }
 
 impl Accept {
+    fn addresses(&self) -> OwnAddresses<'_> {
+        OwnAddresses {
+            emails_normalized: &self.user.emails_normalized,
+            directory_user_id: Some(&self.user.id).filter(|_| !self.is_self),
+        }
+    }
+
+    const fn is_by_id(&self) -> bool {
+        matches!(self.target, InvitationTarget::Id(_))
+    }
+
     fn audit_event(&self, context: &Context, subject: &Subject) -> AuditEvent {
         let event = context.audit_event(
             &self.actor,
@@ -84,7 +97,7 @@ impl Accept {
     }
 }
 
-/// One attempt, by a genuine token.
+/// One attempt, by a genuine token or by the owner of the invited address.
 struct Attempt<'a> {
     request: &'a Accept,
     subject: &'a Subject,
@@ -110,6 +123,7 @@ impl Attempt<'_> {
             user_name: &user.name,
             emails_normalized: emails,
             emails_to_keep: self.emails_to_keep(),
+            is_policy_ignored: self.request.is_by_id(),
             version: self.version,
             event: self.event,
         };
@@ -141,13 +155,15 @@ impl Attempt<'_> {
     }
 
     /// The addresses that the directory stores for the user. A caller that is limited to some organizations must not decide
-    /// for all of them whose an address is. The link proves the invited address.
+    /// for all of them whose an address is. The link proves the invited address, and an id proves nothing.
     fn emails_to_keep(&self) -> &[String] {
         let emails = &self.request.user.emails_normalized;
         let invited = &self.subject.email_normalized;
         match self.request.actor.access {
             Access::Every => emails,
-            Access::Only(_) if emails.contains(invited) => std::slice::from_ref(invited),
+            Access::Only(_) if !self.request.is_by_id() && emails.contains(invited) => {
+                std::slice::from_ref(invited)
+            }
             Access::Only(_) => &[],
         }
     }
@@ -183,14 +199,16 @@ impl Attempt<'_> {
         let emails = &user.emails_normalized;
         let reason = if let Some(reason) = state.refusal() {
             reason
-        } else if !subjects::is_addressed_to(work, &subject, emails, Some(&user.id)).await? {
+        } else if !self.request.is_by_id()
+            && !subjects::is_addressed_to(work, &subject, emails, Some(&user.id)).await?
+        {
             Reason::EmailMismatch
         } else if !acceptances::is_role_offered(work, &subject).await? {
             Reason::RoleWithdrawn
         } else if !acceptances::is_inviter_trusted(work, &subject).await? {
             Reason::InviterNotAdmin
         } else {
-            // The invitation changed between the attempt and this read. A retry may succeed.
+            // The invitation or the addresses of the user changed between the attempt and this read. A retry may succeed.
             return Err(ServiceError::Conflict);
         };
         Err(ServiceError::Refused(reason))

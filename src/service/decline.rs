@@ -1,26 +1,33 @@
 //! `Decline`: the invited person refuses.
 
+use uuid::Uuid;
+
 use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
+use crate::domain::ids::UserId;
 use crate::domain::invitation::{Invitation, StateName};
 use crate::domain::reason::Reason;
 use crate::domain::suppression::SuppressionReason;
-use crate::domain::token::Token;
 use crate::store::invitations::{self, EndReason};
 use crate::store::subjects::{self, Subject};
 use crate::store::{Connection, audit_events};
 
-use super::invitation_access::require_organization;
+use super::invitation_access::{InvitationTarget, OwnAddresses, require_organization};
 use super::suppression_list::suppress;
 use super::{ServiceError, UnitOfWork, UseCase};
 
-/// Declines an invitation. Declining again changes nothing. Not `Debug`, because it may hold an address.
+/// Declines an invitation. Declining again changes nothing. Not `Debug`, because it may hold addresses.
 pub struct Decline {
-    pub token: Token,
+    pub target: InvitationTarget,
     /// Whether the organization must not invite the address again.
     pub suppress: bool,
-    /// The verified address of a user who calls for themselves, which must be the invited one. `None` for a service.
-    pub email_normalized: Option<String>,
+    /// The user who declines, if the caller names them.
+    pub user_id: Option<UserId>,
+    /// Addresses of the user that the caller has verified.
+    pub emails_normalized: Vec<String>,
+    /// Whether the user calls for themselves. Then one of these addresses must be the invited one, even if the directory
+    /// knows others of the user.
+    pub is_self: bool,
     pub actor: Actor,
 }
 
@@ -30,7 +37,9 @@ impl UseCase for Decline {
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Invitation, ServiceError> {
         let context = work.context;
-        let found = context.verify_token(work, &self.token, &self.actor).await?;
+        let found = context
+            .find_target(work, &self.target, self.addresses(), &self.actor)
+            .await?;
         let verified = found.subject;
         require_organization(&verified)?;
         self.require_invited_person(work, &verified).await?;
@@ -60,13 +69,17 @@ impl UseCase for Decline {
         }
         // Declining again is recorded only if it also suppresses.
         if state == StateName::Pending || self.suppress {
+            let event =
+                context.audit_event(&self.actor, AuditAction::Decline, organization_id, now);
+            let named = self.user_id.as_ref().map(|id| id.as_str().to_owned());
             let event = AuditEvent {
+                on_behalf_of_user_id: event.on_behalf_of_user_id.or(named),
                 invitation_id: Some(subject.id),
                 counts: AuditCounts {
                     suppressed: u64::from(self.suppress),
                     ..AuditCounts::default()
                 },
-                ..context.audit_event(&self.actor, AuditAction::Decline, organization_id, now)
+                ..event
             };
             audit_events::insert_many(work, &[event]).await?;
         }
@@ -77,19 +90,23 @@ impl UseCase for Decline {
 }
 
 impl Decline {
+    fn addresses(&self) -> OwnAddresses<'_> {
+        OwnAddresses {
+            emails_normalized: &self.emails_normalized,
+            directory_user_id: self.user_id.as_ref().filter(|_| !self.is_self),
+        }
+    }
+
     /// A user who holds a link that anybody may accept may decline it, but only the invited person may suppress the address.
     async fn require_invited_person(
         &self,
         connection: &mut Connection<'_>,
         subject: &Subject,
     ) -> Result<(), ServiceError> {
-        let Some(email) = &self.email_normalized else {
-            return Ok(());
-        };
-        if *email == subject.email_normalized {
+        let emails = &self.emails_normalized;
+        if !self.is_self || emails.contains(&subject.email_normalized) {
             return Ok(());
         }
-        let emails = std::slice::from_ref(email);
         if self.suppress || !subjects::is_addressed_to(connection, subject, emails, None).await? {
             return Err(ServiceError::Refused(Reason::EmailMismatch));
         }

@@ -6,17 +6,82 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::actor::Actor;
-use crate::domain::ids::OrganizationId;
+use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::invitation::Invitation;
 use crate::domain::reason::Reason;
 use crate::domain::token::Token;
 use crate::store::Connection;
 use crate::store::stored_invitations::{self, VersionedInvitation};
 use crate::store::subjects::{self, Subject};
+use crate::store::users;
 
 use super::{Context, ItemResult, ServiceError, UnitOfWork};
 
+/// The invitation that somebody accepts or declines.
+pub enum InvitationTarget {
+    /// By the token of its link.
+    Token(Token),
+    /// By its id. Then the person must own the invited address, whatever the accept policy says.
+    Id(Uuid),
+}
+
+/// The verified addresses of a person. Not `Debug`.
+#[derive(Clone, Copy)]
+pub(super) struct OwnAddresses<'a> {
+    pub(super) emails_normalized: &'a [String],
+    /// The user whose addresses in the directory count too.
+    pub(super) directory_user_id: Option<&'a UserId>,
+}
+
 impl Context {
+    /// The invitation that a person accepts or declines, whether or not its organization was deleted or suspended. The
+    /// addresses matter only for an id.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`verify_token`](Self::verify_token) and [`find_own`](Self::find_own).
+    pub(super) async fn find_target(
+        &self,
+        connection: &mut Connection<'_>,
+        target: &InvitationTarget,
+        addresses: OwnAddresses<'_>,
+        actor: &Actor,
+    ) -> Result<VersionedInvitation, ServiceError> {
+        match target {
+            InvitationTarget::Token(token) => self.verify_token(connection, token, actor).await,
+            InvitationTarget::Id(id) => self.find_own(connection, *id, addresses, actor).await,
+        }
+    }
+
+    /// The invitation for one of these addresses.
+    ///
+    /// # Errors
+    ///
+    /// `INVITATION_NOT_FOUND`, with the same bytes and after the same statements, for an unknown id, an invitation for
+    /// another address and an organization that the caller may not act for.
+    async fn find_own(
+        &self,
+        connection: &mut Connection<'_>,
+        id: Uuid,
+        addresses: OwnAddresses<'_>,
+        actor: &Actor,
+    ) -> Result<VersionedInvitation, ServiceError> {
+        let found = stored_invitations::find(connection, id, self.now()).await?;
+        // Nobody owns the empty address of an unknown or erased invitation.
+        let invited = found
+            .as_ref()
+            .map_or("", |found| &found.subject.email_normalized);
+        let is_in_directory = match addresses.directory_user_id {
+            Some(user_id) => users::owns_email(connection, user_id, invited).await?,
+            None => false,
+        };
+        let is_own =
+            is_in_directory || addresses.emails_normalized.iter().any(|own| own == invited);
+        found
+            .filter(|found| is_own && actor.access.allows(&found.subject.organization_id))
+            .ok_or(ServiceError::Refused(Reason::InvitationNotFound))
+    }
+
     /// The invitation of a genuine token, whether or not its organization was deleted or suspended.
     ///
     /// # Errors

@@ -58,6 +58,7 @@ pub use erase_address::{ErasedAddress, PreviewErasure};
 pub use error::ServiceError;
 pub use feedback::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, RecordFeedback};
 pub use get::{GetBatch, GetInvitation, InvitationPreview, PreviewInvitation};
+pub use invitation_access::InvitationTarget;
 pub use item_result::{ItemOutcome, ItemResult};
 pub use keys::{CheckKeys, KeyringMismatch};
 pub use list::{ListAuditEvents, ListInvitations, ResultPage};

@@ -7,7 +7,7 @@ use crate::domain::membership::Membership;
 
 /// An attempt to accept. Not `Debug`: it holds addresses.
 pub struct Acceptance<'a> {
-    /// Its token was verified.
+    /// Its token was verified, or the user owns its address.
     pub subject: &'a Subject,
     pub user_id: &'a str,
     /// The name to store if the directory does not know the user.
@@ -16,6 +16,8 @@ pub struct Acceptance<'a> {
     pub emails_normalized: &'a [String],
     /// Addresses to store if the directory does not know the user.
     pub emails_to_keep: &'a [String],
+    /// Whether the user must own the invited address, even if the policy allows any address.
+    pub is_policy_ignored: bool,
     /// The version of the invitation's row when the service read it.
     pub version: &'a str,
     /// The audit event to insert if the invitation is accepted.
@@ -61,7 +63,7 @@ pub async fn accept(
                -- The link was not rotated, and the invitation has not ended.
                AND i.generation = $3 AND i.state = 'pending' AND i.expires_at > $7
                -- The user owns the invited address, unless any address may accept.
-               AND (i.accept_policy = 'any_email'
+               AND ((i.accept_policy = 'any_email' AND NOT $15)
                     OR i.email_normalized = ANY($6)
                     OR EXISTS (SELECT FROM user_emails e
                                 WHERE e.email_normalized = i.email_normalized AND e.user_id = $4))
@@ -108,7 +110,7 @@ pub async fn accept(
             INSERT INTO audit_events
                    (id, created_at, organization_id, action, outcome, caller, on_behalf_of_user_id, subject_user_id,
                     invitation_id, request_id, counts)
-            SELECT $9, $7, $1, $10, $11, $12, $13, $4, $2, $15,
+            SELECT $9, $7, $1, $10, $11, $12, $13, $4, $2, $16,
                    CASE WHEN EXISTS (SELECT FROM new_membership) THEN '{"created": 1}'::jsonb ELSE '{"unchanged": 1}' END
               FROM changed
         )
@@ -136,6 +138,7 @@ pub async fn accept(
         event.caller,
         event.on_behalf_of_user_id,
         acceptance.version,
+        acceptance.is_policy_ignored,
         event.request_id,
     ));
     let row = connection.fetch_one(query).await?;

@@ -7,9 +7,12 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
 use tokio::sync::{Notify, watch};
 
 use super::pending_notifications::PendingNotifications;
+use crate::domain::actor::Access;
 
 /// The notifier of a process. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -19,23 +22,36 @@ pub struct CommitNotifier {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Watchers in this process, by organization.
-    watchers: Mutex<HashMap<String, watch::Sender<()>>>,
+    /// Watchers in this process.
+    watchers: Mutex<Watchers>,
     mail_queued: Notify,
     /// Not sent to other processes yet.
     outgoing: Mutex<PendingNotifications>,
     has_outgoing: Notify,
 }
 
+#[derive(Debug, Default)]
+struct Watchers {
+    by_organization: HashMap<String, watch::Sender<()>>,
+    /// Those who watch all organizations.
+    of_all: watch::Sender<()>,
+}
+
 impl CommitNotifier {
-    /// Subscribes to events of an organization that are committed from now on.
-    pub fn subscribe(&self, organization_id: &str) -> Subscription {
+    /// Subscribes to events of organizations that are committed from now on.
+    pub fn subscribe(&self, organizations: &Access) -> Subscription {
         let mut watchers = lock(&self.shared.watchers);
-        let sender = watchers.entry(organization_id.to_owned()).or_default();
+        let mut receiver_of = |id: &String| {
+            let sender = watchers.by_organization.entry(id.clone()).or_default();
+            (Some(id.clone()), sender.subscribe())
+        };
+        let receivers = match organizations {
+            Access::Every => vec![(None, watchers.of_all.subscribe())],
+            Access::Only(ids) => ids.iter().map(&mut receiver_of).collect(),
+        };
         Subscription {
-            receiver: Some(sender.subscribe()),
+            receivers,
             notifier: self.clone(),
-            organization_id: organization_id.to_owned(),
         }
     }
 
@@ -45,7 +61,8 @@ impl CommitNotifier {
     }
 
     pub(super) fn has_watchers(&self) -> bool {
-        !lock(&self.shared.watchers).is_empty()
+        let watchers = lock(&self.shared.watchers);
+        !watchers.by_organization.is_empty() || watchers.of_all.receiver_count() > 0
     }
 
     /// Wakes this process at once, and has other processes woken.
@@ -64,13 +81,19 @@ impl CommitNotifier {
             self.shared.mail_queued.notify_one();
         }
         let watchers = lock(&self.shared.watchers);
+        let by_organization = &watchers.by_organization;
         if notifications.all_organizations {
-            watchers.values().for_each(|sender| sender.send_replace(()));
+            by_organization
+                .values()
+                .for_each(|sender| sender.send_replace(()));
         }
         for organization_id in &notifications.organization_ids {
-            if let Some(sender) = watchers.get(organization_id) {
+            if let Some(sender) = by_organization.get(organization_id) {
                 sender.send_replace(());
             }
+        }
+        if notifications.has_events() {
+            watchers.of_all.send_replace(());
         }
     }
 
@@ -89,33 +112,42 @@ impl CommitNotifier {
 
 #[derive(Debug)]
 pub struct Subscription {
-    /// Present until the subscription is dropped.
-    receiver: Option<watch::Receiver<()>>,
+    /// One for each organization. Without an id, for all organizations.
+    receivers: Vec<(Option<String>, watch::Receiver<()>)>,
     notifier: CommitNotifier,
-    organization_id: String,
 }
 
 impl Subscription {
     /// Waits for a notification since the last call. There may be no new event.
     pub async fn notified(&mut self) {
-        if let Some(receiver) = &mut self.receiver
-            && receiver.changed().await.is_ok()
-        {
-            return;
+        let receivers = self.receivers.iter_mut();
+        let mut changes: FuturesUnordered<_> =
+            receivers.map(|(_, receiver)| receiver.changed()).collect();
+        if !matches!(changes.next().await, Some(Ok(()))) {
+            // There is no organization to wait for. Never an error: the notifier keeps the sender for as long as there is a
+            // subscription.
+            std::future::pending::<()>().await;
         }
-        // Never: the notifier keeps the sender for as long as there is a subscription.
-        std::future::pending::<()>().await;
+        drop(changes);
+        // What the caller reads next includes the events of all of them.
+        for (_, receiver) in &mut self.receivers {
+            receiver.mark_unchanged();
+        }
     }
 }
 
 impl Drop for Subscription {
     fn drop(&mut self) {
         let mut watchers = lock(&self.notifier.shared.watchers);
-        // Under the lock, so that exactly one of several dropped at once is the last one.
-        drop(self.receiver.take());
-        let sender = watchers.get(&self.organization_id);
-        if sender.is_some_and(|sender| sender.receiver_count() == 0) {
-            watchers.remove(&self.organization_id);
+        for (organization_id, receiver) in self.receivers.drain(..) {
+            // Under the lock, so that exactly one of several dropped at once is the last one.
+            drop(receiver);
+            if let Some(id) = organization_id
+                && let Some(sender) = watchers.by_organization.get(&id)
+                && sender.receiver_count() == 0
+            {
+                watchers.by_organization.remove(&id);
+            }
         }
     }
 }
@@ -131,6 +163,11 @@ mod tests {
 
     use super::*;
 
+    fn subscribe(notifier: &CommitNotifier, organization_ids: &[&str]) -> Subscription {
+        let ids = organization_ids.iter().map(|id| (*id).to_owned());
+        notifier.subscribe(&Access::Only(ids.collect()))
+    }
+
     fn events_of(organization_id: &str) -> PendingNotifications {
         let mut notifications = PendingNotifications::default();
         notifications.add_events(organization_id);
@@ -140,7 +177,8 @@ mod tests {
     #[tokio::test]
     async fn a_notification_reaches_its_organization_even_while_the_watcher_is_busy() {
         let notifier = CommitNotifier::default();
-        let (mut acme, mut other) = (notifier.subscribe("acme"), notifier.subscribe("other"));
+        let mut acme = subscribe(&notifier, &["acme"]);
+        let mut other = subscribe(&notifier, &["other"]);
         assert!(acme.notified().now_or_never().is_none());
         notifier.committed(events_of("acme"));
         assert!(acme.notified().now_or_never().is_some());
@@ -153,6 +191,32 @@ mod tests {
         assert!(other.notified().now_or_never().is_some());
         assert_eq!(notifier.take_outgoing(), everything);
         assert!(notifier.take_outgoing().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_watcher_of_several_organizations_is_woken_once_and_one_of_all_by_any() {
+        let notifier = CommitNotifier::default();
+        let mut several = subscribe(&notifier, &["acme", "other"]);
+        let mut all = notifier.subscribe(&Access::Every);
+        let mut none = subscribe(&notifier, &[]);
+        notifier.committed(events_of("acme"));
+        notifier.committed(events_of("other"));
+        for watcher in [&mut several, &mut all] {
+            assert!(watcher.notified().now_or_never().is_some());
+            assert!(watcher.notified().now_or_never().is_none());
+        }
+        notifier.committed(events_of("third"));
+        assert!(several.notified().now_or_never().is_none());
+        assert!(all.notified().now_or_never().is_some());
+        assert!(none.notified().now_or_never().is_none());
+        let mut mail = PendingNotifications::default();
+        mail.mail_queued = true;
+        notifier.committed(mail);
+        assert!(all.notified().now_or_never().is_none());
+        drop(several);
+        assert!(notifier.has_watchers());
+        drop(all);
+        assert!(!notifier.has_watchers());
     }
 
     #[tokio::test]
@@ -170,7 +234,10 @@ mod tests {
     #[tokio::test]
     async fn the_last_subscription_removes_its_organization() {
         let notifier = CommitNotifier::default();
-        let (one, mut two) = (notifier.subscribe("acme"), notifier.subscribe("acme"));
+        let (one, mut two) = (
+            subscribe(&notifier, &["acme"]),
+            subscribe(&notifier, &["acme"]),
+        );
         drop(one);
         assert!(notifier.has_watchers());
         notifier.committed(events_of("acme"));

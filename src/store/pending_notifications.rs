@@ -21,6 +21,10 @@ impl PendingNotifications {
         self.organization_ids.is_empty() && !self.all_organizations && !self.mail_queued
     }
 
+    pub(super) fn has_events(&self) -> bool {
+        self.all_organizations || !self.organization_ids.is_empty()
+    }
+
     /// Events of an organization were written.
     pub(super) fn add_events(&mut self, organization_id: &str) {
         if !self.organization_ids.contains(organization_id) {

@@ -83,6 +83,21 @@ pub async fn existing(connection: &mut Connection<'_>, ids: &[String]) -> Result
     connection.fetch_all(query).await
 }
 
+/// Whether the directory has the address for the user.
+pub async fn owns_email(
+    connection: &mut Connection<'_>,
+    user_id: &UserId,
+    email_normalized: &str,
+) -> Result<bool> {
+    let query = sqlx::query_scalar!(
+        r#"-- store::users::owns_email
+        SELECT EXISTS (SELECT FROM user_emails WHERE email_normalized = $2 AND user_id = $1) AS "is_owner!""#,
+        user_id.as_str(),
+        email_normalized,
+    );
+    connection.fetch_one(query).await
+}
+
 pub async fn get(connection: &mut Connection<'_>, id: &UserId) -> Result<Option<UserRecord>> {
     let query = sqlx::query_as!(
         UserRecord,

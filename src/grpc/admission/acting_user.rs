@@ -12,8 +12,8 @@ use crate::grpc::convert::fields::{self, Field, Fields as _};
 use crate::grpc::convert::target;
 use crate::grpc::status;
 use crate::identity::{Caller, SignedInUser};
-use crate::proto::{AcceptRequest, NewInvitation};
-use crate::service::Accept;
+use crate::proto::{AcceptRequest, DeclineRequest, NewInvitation};
+use crate::service::{Accept, Decline};
 
 use super::permission::{self, require_scope};
 
@@ -66,10 +66,13 @@ pub(crate) fn accept(
     require_absent("verified_emails", request.verified_emails.is_empty())?;
     require_absent("user_name", request.user_name.is_empty())?;
     let email = verified_email(user)?;
-    let token = target::accept_token(request.target.as_ref());
-    let (token, request_id) = (token, fields::request_id(&request.request_id)).valid()?;
+    let (target, request_id) = (
+        target::accept_target(request.target.as_ref()),
+        fields::request_id(&request.request_id),
+    )
+        .valid()?;
     Ok(Accept {
-        token,
+        target,
         user: User {
             id: user.id.clone(),
             name: user.name.clone(),
@@ -83,7 +86,34 @@ pub(crate) fn accept(
     })
 }
 
-pub(crate) fn verified_email(user: &SignedInUser) -> Result<String, Status> {
+/// The refusal of a user, with the verified address of the user's token.
+pub(crate) fn decline(
+    caller: &Caller,
+    user: &SignedInUser,
+    request: &DeclineRequest,
+) -> Result<Decline, Status> {
+    require_self(user, "user_id", &request.user_id)?;
+    require_absent("verified_emails", request.verified_emails.is_empty())?;
+    let email = verified_email(user)?;
+    let (target, request_id) = (
+        target::decline_target(request.target.as_ref()),
+        fields::request_id(&request.request_id),
+    )
+        .valid()?;
+    Ok(Decline {
+        target,
+        suppress: request.suppress,
+        user_id: Some(user.id.clone()),
+        emails_normalized: vec![email],
+        is_self: true,
+        actor: Actor {
+            request_id,
+            ..permission::actor_by_link(caller)
+        },
+    })
+}
+
+fn verified_email(user: &SignedInUser) -> Result<String, Status> {
     user.email
         .as_ref()
         .map(|email| email.normalized().to_owned())

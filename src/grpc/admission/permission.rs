@@ -81,7 +81,7 @@ pub(crate) fn named_actor(caller: &Caller, acting_user_id: &str, request_id: &st
     })
 }
 
-/// The actor of a call that carries the token of a link. A user may use the link of any organization.
+/// The actor of a call of the invited person, by a link or an id. A user may be invited into any organization.
 pub(crate) fn actor_by_link(caller: &Caller) -> Actor {
     let actor = actor(caller);
     match caller.as_user() {

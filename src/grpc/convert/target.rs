@@ -1,20 +1,38 @@
 //! Which invitation a call accepts or declines.
 
 use super::fields::{self, Field};
-use crate::domain::token::Token;
+use crate::domain::reason::{Reason, Violation};
 use crate::proto::{accept_request, decline_request};
+use crate::service::InvitationTarget;
 
-// TODO(13): targets by invitation id.
-pub(in crate::grpc) fn accept_token(target: Option<&accept_request::Target>) -> Field<Token> {
-    match target {
-        Some(accept_request::Target::Token(token)) => fields::token(token),
-        _ => fields::token(""),
+pub(in crate::grpc) fn accept_target(
+    input: Option<&accept_request::Target>,
+) -> Field<InvitationTarget> {
+    match input {
+        None => Err(missing()),
+        Some(accept_request::Target::Token(token)) => by_token(token),
+        Some(accept_request::Target::InvitationId(id)) => by_id(id),
     }
 }
 
-pub(in crate::grpc) fn decline_token(target: Option<&decline_request::Target>) -> Field<Token> {
-    match target {
-        Some(decline_request::Target::Token(token)) => fields::token(token),
-        _ => fields::token(""),
+pub(in crate::grpc) fn decline_target(
+    input: Option<&decline_request::Target>,
+) -> Field<InvitationTarget> {
+    match input {
+        None => Err(missing()),
+        Some(decline_request::Target::Token(token)) => by_token(token),
+        Some(decline_request::Target::InvitationId(id)) => by_id(id),
     }
+}
+
+fn by_token(input: &str) -> Field<InvitationTarget> {
+    fields::token(input).map(InvitationTarget::Token)
+}
+
+fn by_id(input: &str) -> Field<InvitationTarget> {
+    fields::invitation_id(input).map(InvitationTarget::Id)
+}
+
+fn missing() -> Vec<Violation> {
+    vec![Violation::new("target", Reason::FieldRequired)]
 }

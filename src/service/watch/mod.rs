@@ -1,4 +1,4 @@
-//! `Watch`: the events of an organization or a batch, read from the log of events as it grows.
+//! `Watch`: the events of organizations or a batch, read from the log of events as it grows.
 
 mod progress;
 mod stream;

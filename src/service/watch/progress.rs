@@ -142,6 +142,7 @@ impl WatchProgress {
                     events.push(InvitationEvent {
                         id,
                         event_type,
+                        organization_id: row.organization_id.clone(),
                         invitation_id,
                         batch_id: row.batch_id,
                         created_at: row.created_at,

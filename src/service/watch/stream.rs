@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 use tokio::time::Instant;
-use uuid::Uuid;
 
-use crate::domain::event::{EventCursor, EventPosition, InvitationEvent};
+use crate::domain::event::{EventCursor, EventFilter, EventPosition, InvitationEvent};
 use crate::domain::ids::OrganizationId;
 use crate::domain::reason::Reason;
 use crate::service::{Context, Service, ServiceError, UnitOfWork, UseCase};
@@ -18,8 +17,8 @@ use crate::store::{Subscription, batches};
 use super::progress::WatchProgress;
 
 pub const EVENTS_MAX: usize = 1_000;
-/// Most rows that one read of the events of a batch looks at: a few milliseconds in a busy organization.
-const BATCH_ROWS_MAX: usize = 2_000;
+/// Most rows that one read of the events of a batch or of some types looks at: a few milliseconds in a busy organization.
+const SELECTIVE_ROWS_MAX: usize = 2_000;
 /// Shortest time between two reads of a watch that has caught up. Events in between are read together.
 const READ_PAUSE: Duration = Duration::from_millis(50);
 /// How soon to check whether the transaction horizon has passed the events that were sent, so that the cursor can advance.
@@ -51,8 +50,7 @@ pub struct WatchedEvents {
 #[derive(Debug)]
 pub struct Watch {
     service: Service,
-    organization_id: OrganizationId,
-    batch_id: Option<Uuid>,
+    filter: EventFilter,
     progress: WatchProgress,
     subscription: Subscription,
     read_at: Instant,
@@ -61,23 +59,23 @@ pub struct Watch {
 }
 
 impl Service {
-    /// Begins to watch an organization, or one batch of it.
+    /// Begins to watch organizations. A caller that names one, `organization_id`, expects that it exists, as must the batch
+    /// of a filter.
     ///
     /// # Errors
     ///
     /// `ORGANIZATION_NOT_FOUND`, `BATCH_NOT_FOUND`, and `CURSOR_EXPIRED` if events after the cursor may be deleted.
     pub async fn watch(
         &self,
-        organization_id: OrganizationId,
-        batch_id: Option<Uuid>,
+        organization_id: Option<OrganizationId>,
+        filter: EventFilter,
         from: WatchFrom,
     ) -> Result<Watch, ServiceError> {
         // Before the first read, so that no event is missed between the two.
-        let notifier = self.store.notifier();
-        let subscription = notifier.subscribe(organization_id.as_str());
+        let subscription = self.store.notifier().subscribe(&filter.organizations);
         let begin = BeginWatch {
-            organization_id: organization_id.clone(),
-            batch_id,
+            organization_id,
+            filter: filter.clone(),
         };
         let (span, first) = self.run(begin).await?;
         let now = self.context.now();
@@ -95,8 +93,7 @@ impl Service {
         };
         let mut watch = Watch {
             service: self.clone(),
-            organization_id,
-            batch_id,
+            filter,
             progress,
             subscription,
             read_at: Instant::now(),
@@ -152,14 +149,14 @@ impl Watch {
     async fn page(&self) -> Result<EventPage, ServiceError> {
         let _permit = self.service.watch_reads.acquire().await;
         let sent = self.progress.sent_rows();
-        let rows_max = match self.batch_id {
+        let rows_max = if self.filter.is_selective() {
+            SELECTIVE_ROWS_MAX
+        } else {
             // Each row holds an event at least, and one more row tells whether there is more.
-            None => EVENTS_MAX + 1,
-            Some(_) => BATCH_ROWS_MAX,
+            EVENTS_MAX + 1
         };
         let read = ReadEvents {
-            organization_id: self.organization_id.clone(),
-            batch_id: self.batch_id,
+            filter: self.filter.clone(),
             from: self.progress.position(),
             rows_max: i64::try_from(rows_max + sent.len()).unwrap_or(i64::MAX),
             sent,
@@ -170,8 +167,8 @@ impl Watch {
 
 /// Reads where the log of events stands, and the position of the first event of the watch.
 struct BeginWatch {
-    organization_id: OrganizationId,
-    batch_id: Option<Uuid>,
+    organization_id: Option<OrganizationId>,
+    filter: EventFilter,
 }
 
 impl UseCase for BeginWatch {
@@ -180,22 +177,22 @@ impl UseCase for BeginWatch {
     type Output = (SnapshotBounds, EventPosition);
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
-        let organization_id = &self.organization_id;
-        work.require_organization(organization_id).await?;
-        let first = match self.batch_id {
-            None => EventPosition::START,
-            Some(id) => batches::first_transaction(work, organization_id, id)
-                .await?
-                .map(EventPosition::of_transaction)
-                .ok_or(ServiceError::Refused(Reason::BatchNotFound))?,
-        };
+        let mut first = EventPosition::START;
+        if let Some(organization_id) = &self.organization_id {
+            work.require_organization(organization_id).await?;
+            if let Some(id) = self.filter.batch_id {
+                first = batches::first_transaction(work, organization_id, id)
+                    .await?
+                    .map(EventPosition::of_transaction)
+                    .ok_or(ServiceError::Refused(Reason::BatchNotFound))?;
+            }
+        }
         Ok((invitation_events::snapshot_bounds(work).await?, first))
     }
 }
 
 struct ReadEvents {
-    organization_id: OrganizationId,
-    batch_id: Option<Uuid>,
+    filter: EventFilter,
     from: EventPosition,
     /// The rows of which events were sent, with how many.
     sent: Vec<(i64, i32)>,
@@ -209,8 +206,7 @@ impl UseCase for ReadEvents {
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<EventPage, ServiceError> {
         let reading = EventQuery {
-            organization_id: &self.organization_id,
-            batch_id: self.batch_id,
+            filter: &self.filter,
             from: self.from,
             already_read: &self.sent,
             rows_max: self.rows_max,

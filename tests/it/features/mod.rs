@@ -1,6 +1,7 @@
 //! The behaviour of the service, with a file for each feature.
 
 mod accept;
+mod accept_by_id;
 mod accounts;
 mod acting_users;
 mod audit;

@@ -55,15 +55,16 @@ pub(crate) fn caller_channel(channel: &Channel, token: &str) -> CallerChannel {
 /// The callers of every [`World`](crate::support::World), each with its name as its token:
 ///
 /// - `all`: every scope in every organization,
-/// - `acme-only` and `other-only`: every scope in one organization,
+/// - `acme-only`, `other-only` and `acme-and-other`: every scope in one or two organizations,
 /// - `only-SCOPE` and `all-but-SCOPE`: for each scope.
 ///
 /// `issuers` are further tables of the callers file.
 pub(super) fn callers(issuers: &str, clock: Arc<dyn Clock>) -> Callers {
     let mut callers = vec![
         caller("all", &Scope::ALL, None),
-        caller("acme-only", &Scope::ALL, Some(ACME)),
-        caller("other-only", &Scope::ALL, Some(OTHER)),
+        caller("acme-only", &Scope::ALL, Some(&[ACME])),
+        caller("other-only", &Scope::ALL, Some(&[OTHER])),
+        caller("acme-and-other", &Scope::ALL, Some(&[ACME, OTHER])),
     ];
     for scope in Scope::ALL {
         let name = scope.as_str();
@@ -76,12 +77,12 @@ pub(super) fn callers(issuers: &str, clock: Arc<dyn Clock>) -> Callers {
     Callers::new(callers, issuers, clock).unwrap()
 }
 
-fn caller(name: &str, scopes: &[Scope], organization_id: Option<&str>) -> CallerEntry {
+fn caller(name: &str, scopes: &[Scope], organization_ids: Option<&[&str]>) -> CallerEntry {
     CallerEntry {
         name: name.to_owned(),
         credential: token_credential(name),
         scopes: scopes.to_vec(),
-        organizations: organization_id.map(|id| vec![id.to_owned()]),
+        organizations: organization_ids.map(|ids| ids.iter().map(|id| (*id).to_owned()).collect()),
     }
 }
 

@@ -10,6 +10,7 @@ use invitations::proto::{
     DeleteOrganizationRequest, DeleteUserRequest, GetBatchRequest, GetMembershipRequest,
     GetRequest, InvitationFilter, ListRequest, MembershipKey, NewInvitation, PreviewRequest,
     RequeueMessagesRequest, ResendRequest, RevokeRequest, UpsertUsersRequest,
+    accept_request, decline_request,
 };
 use prost_types::{Struct, Value, value::Kind};
 use uuid::Uuid;
@@ -82,9 +83,7 @@ pub(crate) fn invite_to_other_request(emails: &[impl AsRef<str>]) -> BulkCreateR
 /// Accepts as a user whose verified address is the given one.
 pub(crate) fn accept_request(token: &str, user_id: &str, email: &str) -> AcceptRequest {
     AcceptRequest {
-        target: Some(invitations::proto::accept_request::Target::Token(
-            token.to_owned(),
-        )),
+        target: Some(accept_request::Target::Token(token.to_owned())),
         user_id: user_id.to_owned(),
         verified_emails: vec![email.to_owned()],
         user_name: String::new(),
@@ -92,13 +91,29 @@ pub(crate) fn accept_request(token: &str, user_id: &str, email: &str) -> AcceptR
     }
 }
 
+/// Does the same by the id of the invitation.
+pub(crate) fn accept_by_id_request(id: &str, user_id: &str, email: &str) -> AcceptRequest {
+    AcceptRequest {
+        target: Some(accept_request::Target::InvitationId(id.to_owned())),
+        ..accept_request("", user_id, email)
+    }
+}
+
 /// Declines without suppressing the address.
 pub(crate) fn decline_request(token: &str) -> DeclineRequest {
     DeclineRequest {
-        target: Some(invitations::proto::decline_request::Target::Token(
-            token.to_owned(),
-        )),
+        target: Some(decline_request::Target::Token(token.to_owned())),
         suppress: false,
+        ..Default::default()
+    }
+}
+
+/// Does the same by the id of the invitation, for a user whose verified address is the given one.
+pub(crate) fn decline_by_id_request(id: &str, user_id: &str, email: &str) -> DeclineRequest {
+    DeclineRequest {
+        target: Some(decline_request::Target::InvitationId(id.to_owned())),
+        user_id: user_id.to_owned(),
+        verified_emails: vec![email.to_owned()],
         ..Default::default()
     }
 }

@@ -1,11 +1,11 @@
-//! The methods for the token of a link.
+//! The methods for the person who was invited, by the token of the link or by the id of the invitation.
 
 use std::sync::Arc;
 
 use tonic::Status;
 
 use crate::domain::actor::Actor;
-use crate::domain::user::User;
+use crate::domain::user::{self, User};
 use crate::grpc::admission::acting_user;
 use crate::grpc::admission::permission::actor_by_link;
 use crate::grpc::convert::fields::{self, Field, Fields as _};
@@ -16,7 +16,7 @@ use crate::identity::Caller;
 use crate::proto::{
     AcceptRequest, AcceptResponse, DeclineRequest, DeclineResponse, PreviewRequest, PreviewResponse,
 };
-use crate::service::{Accept, Decline, PreviewInvitation, ServiceError};
+use crate::service::{Accept, Decline, InvitationTarget, PreviewInvitation, ServiceError};
 
 pub(super) async fn preview(
     api: &Api,
@@ -63,10 +63,14 @@ fn accept_for(caller: &Caller, message: &AcceptRequest) -> Field<Accept> {
         &message.verified_emails,
         ["user_id", "user_name", "verified_emails"],
     );
-    let token = target::accept_token(message.target.as_ref());
-    let (token, user, request_id) = (token, user, fields::request_id(&message.request_id)).all()?;
+    let (target, user, request_id) = (
+        target::accept_target(message.target.as_ref()),
+        user,
+        fields::request_id(&message.request_id),
+    )
+        .all()?;
     Ok(Accept {
-        token,
+        target,
         user,
         is_self: false,
         actor: Actor {
@@ -81,23 +85,39 @@ pub(super) async fn decline(
     caller: Arc<Caller>,
     message: DeclineRequest,
 ) -> Result<DeclineResponse, Status> {
-    let email_normalized = caller
-        .as_user()
-        .map(acting_user::verified_email)
-        .transpose()?;
-    let token = target::decline_token(message.target.as_ref());
-    let (token, request_id) = (token, fields::request_id(&message.request_id)).valid()?;
-    let decline = Decline {
-        token,
-        suppress: message.suppress,
-        email_normalized,
-        actor: Actor {
-            request_id,
-            ..actor_by_link(&caller)
-        },
+    let decline = match caller.as_user() {
+        None => decline_for(&caller, &message).valid()?,
+        Some(user) => acting_user::decline(&caller, user, &message)?,
     };
     let declined = api.service.run(decline).await?;
     Ok(DeclineResponse {
         invitation: Some(Viewer::new(&caller).invitation_of_link(declined)),
+    })
+}
+
+/// The holder of a link may be a person without an account. Whoever names an id must say for whom.
+fn decline_for(caller: &Caller, message: &DeclineRequest) -> Field<Decline> {
+    let target = target::decline_target(message.target.as_ref());
+    let user_id = match target {
+        Ok(InvitationTarget::Id(_)) => fields::user_id(&message.user_id).map(Some),
+        _ => fields::optional(&message.user_id, fields::user_id),
+    };
+    let (target, user_id, emails_normalized, request_id) = (
+        target,
+        user_id,
+        user::parse_emails("verified_emails", &message.verified_emails),
+        fields::request_id(&message.request_id),
+    )
+        .all()?;
+    Ok(Decline {
+        target,
+        suppress: message.suppress,
+        user_id,
+        emails_normalized,
+        is_self: false,
+        actor: Actor {
+            request_id,
+            ..actor_by_link(caller)
+        },
     })
 }

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use tonic::Status;
 use tracing::Instrument as _;
 
-use crate::domain::event::EventCursor;
+use crate::domain::actor::Access;
+use crate::domain::event::{EventCursor, EventFilter, EventType};
 use crate::domain::ids::OrganizationId;
 use crate::domain::keyring::Keyring;
 use crate::domain::page_token;
@@ -35,7 +36,8 @@ struct Watcher {
     watch: Watch,
     service: Service,
     admitted: AdmittedStream,
-    organization_id: OrganizationId,
+    /// `None` for all organizations that the caller may see.
+    organization_id: Option<OrganizationId>,
     keyring: Arc<Keyring>,
     log_name: Vec<u8>,
     /// When a response is due, even without events. The first one is due at once.
@@ -52,17 +54,16 @@ pub(super) async fn open(
     message: WatchRequest,
 ) -> Result<EventStream, Status> {
     let span = admitted.span.clone();
-    let log_name = log_name(&message);
-    let begin = begin(api, &admitted.caller, &log_name, &message).instrument(span.clone());
-    let (watch, organization_id) = Box::pin(admitted.run_quick_part(begin)).await?;
+    let begin = begin(api, &admitted.caller, &message).instrument(span.clone());
+    let started = Box::pin(admitted.run_quick_part(begin)).await?;
     let now = Instant::now();
     let watcher = Watcher {
-        watch,
+        watch: started.watch,
         service: api.service.clone(),
         admitted,
-        organization_id,
+        organization_id: started.organization_id,
         keyring: Arc::clone(&api.keyring),
-        log_name,
+        log_name: started.log_name,
         response_due_at: now,
         permitted_until: now + WATCH_PERMISSION_INTERVAL,
         ends_at: now + STREAM_AGE_MAX,
@@ -74,20 +75,49 @@ pub(super) async fn open(
     Ok(responses.boxed())
 }
 
-async fn begin(
-    api: &Api,
-    caller: &Caller,
-    log_name: &[u8],
-    message: &WatchRequest,
-) -> Result<(Watch, OrganizationId), Status> {
-    let (organization_id, batch_id, from) = (
-        api.organization(caller, &message.organization_id).await?,
+struct StartedWatch {
+    watch: Watch,
+    organization_id: Option<OrganizationId>,
+    log_name: Vec<u8>,
+}
+
+async fn begin(api: &Api, caller: &Caller, message: &WatchRequest) -> Result<StartedWatch, Status> {
+    let types = event::types(&message.types);
+    let log_name = log_name(message, types.as_deref().unwrap_or_default());
+    let (organization_id, batch_id, types, from) = (
+        watched_organization(api, caller, message).await?,
         fields::optional(&message.batch_id, fields::batch_id),
-        watch_from(&api.keyring, log_name, message),
+        types,
+        watch_from(&api.keyring, &log_name, message),
     )
         .valid()?;
-    let watch = api.service.watch(organization_id.clone(), batch_id, from);
-    Ok((watch.await?, organization_id))
+    let filter = EventFilter {
+        organizations: match &organization_id {
+            Some(id) => Access::Only([id.as_str().to_owned()].into()),
+            None => caller.access.clone(),
+        },
+        batch_id,
+        types,
+    };
+    let watch = api.service.watch(organization_id.clone(), filter, from);
+    Ok(StartedWatch {
+        watch: watch.await?,
+        organization_id,
+        log_name,
+    })
+}
+
+/// The organization, or `None` for all that the caller may see. A user and a batch need one.
+async fn watched_organization(
+    api: &Api,
+    caller: &Caller,
+    message: &WatchRequest,
+) -> Result<Field<Option<OrganizationId>>, Status> {
+    let input = &message.organization_id;
+    if input.is_empty() && caller.as_user().is_none() && message.batch_id.is_empty() {
+        return Ok(Ok(None));
+    }
+    Ok(api.organization(caller, input).await?.map(Some))
 }
 
 impl Watcher {
@@ -100,7 +130,7 @@ impl Watcher {
             let is_due = Instant::now() >= self.response_due_at;
             if is_due || read.is_settled || !read.events.is_empty() {
                 self.response_due_at = Instant::now() + WATCH_SILENCE_MAX;
-                return Ok(self.response(&read));
+                return Ok(self.response(read));
             }
             if !self.has_more {
                 self.wait().await;
@@ -117,12 +147,14 @@ impl Watcher {
 
     /// Checks from time to time whether a user is still an admin.
     async fn require_permission(&mut self) -> Result<(), ServiceError> {
-        let Some(user) = self.admitted.caller.as_user() else {
+        let (Some(user), Some(organization_id)) =
+            (self.admitted.caller.as_user(), &self.organization_id)
+        else {
             return Ok(());
         };
         if Instant::now() >= self.permitted_until {
             let require_member = RequireInvitingMember {
-                organization_id: self.organization_id.clone(),
+                organization_id: organization_id.clone(),
                 user_id: user.id.clone(),
             };
             self.service.run(require_member).await?;
@@ -131,12 +163,9 @@ impl Watcher {
         Ok(())
     }
 
-    fn response(&self, read: &WatchedEvents) -> WatchResponse {
-        let events = read.events.iter();
+    fn response(&self, read: WatchedEvents) -> WatchResponse {
         WatchResponse {
-            events: events
-                .map(|one| event::event(one, &self.organization_id))
-                .collect(),
+            events: read.events.into_iter().map(event::event).collect(),
             cursor: page_token::seal(&self.keyring, &self.log_name, &read.cursor.encode()),
         }
     }
@@ -176,13 +205,15 @@ fn watch_from(keyring: &Keyring, log_name: &[u8], message: &WatchRequest) -> Fie
         .ok_or_else(|| vec![Violation::new("cursor", Reason::CursorInvalid)])
 }
 
-/// What a cursor is bound to: the organization and the batch.
-fn log_name(message: &WatchRequest) -> Vec<u8> {
-    let batch_id = message.batch_id.to_ascii_lowercase();
+/// What a cursor is bound to: the organization or all of them, the batch and the types.
+fn log_name(message: &WatchRequest, types: &[EventType]) -> Vec<u8> {
+    let types: Vec<&str> = types.iter().map(|known| known.as_str()).collect();
     [
-        b"events",
-        message.organization_id.as_bytes(),
-        batch_id.as_bytes(),
+        "events",
+        &message.organization_id,
+        &message.batch_id.to_ascii_lowercase(),
+        &types.join(","),
     ]
-    .join(&0)
+    .join("\0")
+    .into_bytes()
 }

@@ -3,7 +3,7 @@
 use invitations::domain::token::Token;
 use invitations::domain::user::User;
 use invitations::proto::{DeclineRequest, InvitationState, ResendRequest, RevokeRequest};
-use invitations::service::Accept;
+use invitations::service::{Accept, InvitationTarget};
 use time::Duration;
 use tonic::{Code, Status};
 
@@ -106,11 +106,12 @@ async fn a_token_that_names_another_key_of_the_ring_is_invalid() {
     let (invitation, token) = world.invite_one("a@b.co").await;
     let service = world.service_with_keys(&format!("{KEYS}{KEY_2}"));
     let accept = |token: &str| Accept {
-        token: Token::parse(token).unwrap(),
+        target: InvitationTarget::Token(Token::parse(token).unwrap()),
         user: User::parse("new", "", &["a@b.co".to_owned()], ["", "", ""])
             .ok()
             .unwrap(),
         is_self: false,
+        request_id: None,
         actor: test_actor(),
     };
     let forged = forge_token(&token, |payload| payload[1] = 2);

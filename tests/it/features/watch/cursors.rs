@@ -239,7 +239,7 @@ async fn a_cursor_of_another_database_cluster_is_expired() {
         ordinal: 1,
         time: START,
     };
-    let cursor = page_token::seal(&keyring, b"events\0acme\0", &cursor.encode());
+    let cursor = page_token::seal(&keyring, b"events\0acme\0\0", &cursor.encode());
     let expected = (Code::FailedPrecondition, "CURSOR_EXPIRED".to_owned());
     assert_eq!(
         refused_watch(world.client(), resume_request(&cursor)).await,

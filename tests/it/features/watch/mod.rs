@@ -1,6 +1,7 @@
 //! Watch: every event is returned once in a stream, as soon as it is committed. A stream that resumes from a cursor may
 //! return some events again, but loses none.
 
+mod all;
 mod cursors;
 mod ends;
 mod processes;

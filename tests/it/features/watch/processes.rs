@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use invitations::proto::WatchRequest;
 use tokio::time::{sleep, timeout};
 
 use super::{LONG_INTERVAL, SHORT_INTERVAL, invite_many};
 use crate::support::watch_stream::{EVENT_TIMEOUT, WatchStream, watch_request};
-use crate::support::{World, created, invite_request, numbered_emails};
+use crate::support::{World, created, invite_request, invite_to_other_request, numbered_emails};
 
 #[tokio::test]
 async fn a_commit_in_another_process_wakes_a_watch_before_its_next_poll() {
@@ -29,6 +30,21 @@ async fn a_commit_in_another_process_wakes_a_watch_before_its_next_poll() {
     // The notification also wakes the worker of the other process.
     let queued = second.store.notifier().mail_queued();
     timeout(EVENT_TIMEOUT, queued).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_commit_in_another_process_wakes_a_watch_of_all_organizations() {
+    let mut world = World::start().await;
+    world.may_leave_mail();
+    world.listen(LONG_INTERVAL);
+    let second = world.start_second_server(LONG_INTERVAL).await;
+    wait_until_listening(&world, 2).await;
+    let mut watch = WatchStream::begin(second.client.clone(), WatchRequest::default()).await;
+    invite_many(&world, "person", 1).await;
+    watch.wait_for_events(1).await;
+    let request = invite_to_other_request(&["person@b.co"]);
+    world.bulk_create(request).await;
+    watch.wait_for_events(2).await;
 }
 
 /// Waits until `count` processes listen for notifications. Returns the process ids of their database sessions.

@@ -1,6 +1,7 @@
 //! How long events are stored, and what reading them costs.
 
-use invitations::domain::event::EventPosition;
+use invitations::domain::actor::Access;
+use invitations::domain::event::{EventFilter, EventPosition, EventType};
 use invitations::domain::ids::OrganizationId;
 use invitations::service::Retention;
 use invitations::store::batches;
@@ -71,6 +72,18 @@ async fn reading_a_page_of_events_costs_the_size_of_the_page() {
     .unwrap();
     let organization_id = OrganizationId::parse(ACME).unwrap();
     let batch_id = Uuid::parse_str(&batch_id).unwrap();
+    let of_types = |organizations, types| EventFilter {
+        organizations,
+        batch_id: None,
+        types,
+    };
+    let acme = || Access::Only([ACME.to_owned()].into());
+    let filters = [
+        of_types(acme(), Vec::new()),
+        of_types(acme(), vec![EventType::Accepted]),
+        of_types(Access::Every, Vec::new()),
+        of_types(Access::Every, vec![EventType::Accepted]),
+    ];
     for is_analyzed in [false, true] {
         if is_analyzed {
             sqlx::query("VACUUM ANALYZE")
@@ -78,21 +91,24 @@ async fn reading_a_page_of_events_costs_the_size_of_the_page() {
                 .await
                 .unwrap();
         }
-        let (read, found) = count_pages_read(&mut database, async |connection| {
-            let reading = EventQuery {
-                organization_id: &organization_id,
-                batch_id: None,
-                from: EventPosition::of_transaction(300),
-                already_read: &[(1, 1), (2, 1)],
-                rows_max: 101,
-                events_max: 100,
-            };
-            let page = invitation_events::read_page(connection, reading);
-            page.await.unwrap().rows.len()
-        })
-        .await;
-        assert_eq!(found, 101);
-        assert!(read <= 250, "a page: {read}");
+        for (number, filter) in filters.iter().enumerate() {
+            let (read, page) = count_pages_read(&mut database, async |connection| {
+                let reading = EventQuery {
+                    filter,
+                    from: EventPosition::of_transaction(300),
+                    already_read: &[(1, 1), (2, 1)],
+                    rows_max: 101,
+                    events_max: 100,
+                };
+                let page = invitation_events::read_page(connection, reading);
+                page.await.unwrap()
+            })
+            .await;
+            let found = page.rows.len();
+            assert_eq!(found, if filter.types.is_empty() { 101 } else { 0 });
+            assert!(page.truncated_at.is_some());
+            assert!(read <= 250, "page {number}: {read}");
+        }
         let (read, counted) = count_pages_read(&mut database, async |connection| {
             let counted = batches::counts(connection, &organization_id, batch_id, START);
             counted.await.unwrap().len()

@@ -11,7 +11,7 @@ use invitations::domain::keyring::Keyring;
 use invitations::domain::token::{Token, TokenSubject};
 use invitations::domain::user::User;
 use invitations::service::{
-    Accept, Decline, PreviewInvitation, Resend, Revoke, Service, ServiceError,
+    Accept, Decline, InvitationTarget, PreviewInvitation, Resend, Revoke, Service, ServiceError,
 };
 use sqlx::PgPool;
 use time::Duration;
@@ -65,13 +65,14 @@ impl Round {
 
     async fn accept(&self, user: u8, token: Token, generation: u32) -> Option<CompletedOperation> {
         let request = Accept {
-            token,
+            target: InvitationTarget::Token(token),
             user: User {
                 id: UserId::parse(&self.user_id(user)).unwrap(),
                 name: String::new(),
                 emails_normalized: Vec::new(),
             },
             is_self: false,
+            request_id: None,
             actor: test_actor(),
         };
         let began = self.now();
@@ -125,9 +126,12 @@ impl Round {
     async fn decline(&self, token: Token) -> Option<CompletedOperation> {
         let began = self.now();
         let request = Decline {
-            token,
+            target: InvitationTarget::Token(token),
             suppress: false,
-            email_normalized: None,
+            user_id: None,
+            emails_normalized: Vec::new(),
+            is_self: false,
+            request_id: None,
             actor: test_actor(),
         };
         let answer = self.service.run(request).await;
