@@ -50,7 +50,7 @@ pub use delete::{DeleteMembership, DeleteOrganization, DeleteUser, Deleted};
 pub use erase_address::ErasedAddress;
 pub use error::ServiceError;
 pub use feedback::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, RecordFeedback};
-pub use get::{GetBatch, GetInvitation, PreviewInvitation};
+pub use get::{BulkGetInvitations, GetBatch, GetInvitation, PreviewInvitation};
 pub use item_result::{ItemOutcome, ItemResult};
 pub use keys::{CheckKeys, KeyringMismatch};
 pub use list::{ListAuditEvents, ListInvitations, ResultPage};
@@ -58,7 +58,7 @@ pub use memberships::{GetMembership, ListMemberships, RequireAdmin};
 pub use requeue::{Requeue, RequeueSelection};
 pub use resend::{BulkResend, Resend};
 pub use retention::Retention;
-pub use revoke::{BulkRevoke, Revoke, RevokeOutcome};
+pub use revoke::{BulkRevoke, Revoke, RevokeOutcome, RevokedInvitation};
 pub use runner::{Service, UseCase};
 pub use selection::{InvitationSelection, RefusedInvitation, SelectionResults};
 pub use suppressions::{

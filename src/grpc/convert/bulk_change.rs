@@ -12,14 +12,14 @@ use crate::domain::keyring::Keyring;
 use crate::proto::{self, InvitationState, bulk_resend_request};
 use crate::service::{
     BulkResend, BulkRevoke, ItemOutcome, ItemResult, RefusedInvitation, RevokeOutcome,
-    SelectionResults,
+    RevokedInvitation, SelectionResults,
 };
 
 use super::fields::{self, Field, Fields as _};
 use super::filter::{self, selection};
 use super::list_token::ListToken;
-use super::viewer::Viewer;
-use super::{count, error, times};
+use super::viewed_invitations::ViewedInvitations;
+use super::{count, enums, error, times};
 
 pub(in crate::grpc) fn resend_request(
     input: &proto::BulkResendRequest,
@@ -30,10 +30,11 @@ pub(in crate::grpc) fn resend_request(
     let token = list_token(keyring, input);
     let before = token.open(&input.page_token, |cursor| Uuid::from_slice(&cursor).ok());
     let (ids, wanted) = (&input.invitation_ids, input.filter.as_ref());
-    let (organization_id, request_id, selection) = (
+    let (organization_id, request_id, selection, view) = (
         organization_id,
         fields::request_id(&input.request_id),
         selection(ids, wanted, input.page_size, resend_filter, before),
+        enums::view(input.view),
     )
         .all()?;
     Ok(BulkResend {
@@ -49,11 +50,12 @@ pub(in crate::grpc) fn resend_request(
             Some(bulk_resend_request::Expiration::ExpireTime(time)) => times::expiry_of_time(time),
         },
         validate_only: input.validate_only,
+        view,
     })
 }
 
 pub(in crate::grpc) fn resend_response(
-    viewer: &Viewer<'_>,
+    viewed: &mut ViewedInvitations<'_>,
     input: &proto::BulkResendRequest,
     resent: SelectionResults<ItemResult>,
     keyring: &Keyring,
@@ -78,7 +80,7 @@ pub(in crate::grpc) fn resend_response(
                     _ => proto::ResendOutcome::Resent.into(),
                 },
                 error: error::of_result(&item),
-                invitation: item.invitation.map(|input| viewer.invitation(input)),
+                invitation: item.invitation.map(|input| viewed.convert(input)),
             })
             .collect(),
         next_page_token,
@@ -112,11 +114,12 @@ fn list_token<'a>(keyring: &'a Keyring, input: &proto::BulkResendRequest) -> Lis
     ListToken::new(keyring, "resend", &list)
 }
 
-/// SHA-256 of the request without the request id and `validate_only`.
+/// SHA-256 of the request without the request id, `validate_only` and the view.
 fn hash(input: &proto::BulkResendRequest) -> [u8; 32] {
     let hashed = proto::BulkResendRequest {
         request_id: String::new(),
         validate_only: false,
+        view: 0,
         ..input.clone()
     };
     Sha256::digest(hashed.encode_to_vec()).into()
@@ -128,10 +131,11 @@ pub(in crate::grpc) fn revoke_request(
     organization_id: Field<OrganizationId>,
 ) -> Field<BulkRevoke> {
     let (ids, wanted) = (&input.invitation_ids, input.filter.as_ref());
-    let (organization_id, by_user_id, selection) = (
+    let (organization_id, by_user_id, selection, view) = (
         organization_id,
         fields::optional(&input.acting_user_id, fields::acting_user_id),
         selection(ids, wanted, input.page_size, revoke_filter, Ok(None)),
+        enums::view(input.view),
     )
         .all()?;
     Ok(BulkRevoke {
@@ -140,23 +144,27 @@ pub(in crate::grpc) fn revoke_request(
         selection,
         by_user_id,
         validate_only: input.validate_only,
+        view,
     })
 }
 
 pub(in crate::grpc) fn revoke_response(
+    viewed: &mut ViewedInvitations<'_>,
     input: &proto::BulkRevokeRequest,
-    revoked: &SelectionResults<Result<RevokeOutcome, RefusedInvitation>>,
+    revoked: SelectionResults<Result<RevokedInvitation, RefusedInvitation>>,
 ) -> proto::BulkRevokeResponse {
     let results = &revoked.results;
-    let is_revoked = |result: &&Result<_, _>| matches!(result, Ok(RevokeOutcome::Revoked));
+    let is_revoked = |result: &&RevokedInvitation| result.outcome == RevokeOutcome::Revoked;
+    let revoked_count = count(results.iter().flatten().filter(is_revoked).count());
+    let failed_count = count(results.iter().filter(|result| result.is_err()).count());
     let found = revoked.found.iter().map(Uuid::to_string);
     let ids = input.invitation_ids.iter().cloned().chain(found);
     proto::BulkRevokeResponse {
-        revoked_count: count(results.iter().filter(is_revoked).count()),
-        failed_count: count(results.iter().filter(|result| result.is_err()).count()),
+        revoked_count,
+        failed_count,
         results: (0..)
-            .zip(ids.zip(results))
-            .map(|(index, (id, outcome))| revoke_result(index, id, *outcome))
+            .zip(ids.zip(revoked.results))
+            .map(|(index, (id, result))| revoke_result(viewed, index, id, result))
             .collect(),
         // TODO(13): paging.
         next_page_token: String::new(),
@@ -164,16 +172,22 @@ pub(in crate::grpc) fn revoke_response(
 }
 
 fn revoke_result(
+    viewed: &mut ViewedInvitations<'_>,
     index: i32,
     invitation_id: String,
-    input: Result<RevokeOutcome, RefusedInvitation>,
+    input: Result<RevokedInvitation, RefusedInvitation>,
 ) -> proto::BulkRevokeResult {
-    let (outcome, error) = match input {
-        Ok(RevokeOutcome::Revoked) => (proto::RevokeOutcome::Revoked, None),
-        Ok(RevokeOutcome::Unchanged) => (proto::RevokeOutcome::Unchanged, None),
+    let (outcome, invitation, error) = match input {
+        Ok(revoked) => {
+            let outcome = match revoked.outcome {
+                RevokeOutcome::Revoked => proto::RevokeOutcome::Revoked,
+                RevokeOutcome::Unchanged => proto::RevokeOutcome::Unchanged,
+            };
+            (outcome, Some(viewed.convert(revoked.invitation)), None)
+        }
         Err(refused) => {
             let error = error::of_refused(refused);
-            (proto::RevokeOutcome::Failed, Some(error))
+            (proto::RevokeOutcome::Failed, None, Some(error))
         }
     };
     proto::BulkRevokeResult {
@@ -181,8 +195,7 @@ fn revoke_result(
         invitation_id,
         outcome: outcome.into(),
         error,
-        // TODO(13): the invitation in the view of the request.
-        invitation: None,
+        invitation,
     }
 }
 

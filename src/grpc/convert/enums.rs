@@ -1,7 +1,7 @@
 //! Enums of the protocol and of the domain.
 
 use super::fields::{Field, invalid};
-use crate::domain::invitation::{AcceptPolicy, DeliveryState, StateName};
+use crate::domain::invitation::{AcceptPolicy, DeliveryState, InvitationView, StateName};
 use crate::proto;
 use crate::service::ItemOutcome;
 use crate::service::bulk_create::OnExisting;
@@ -41,6 +41,14 @@ pub(super) fn delivery_filter(value: i32) -> Field<Option<DeliveryState>> {
     let wanted = proto::DeliveryState::try_from(value).map_err(|_| invalid("delivery_state"))?;
     let mut states = DeliveryState::ALL.into_iter();
     Ok(states.find(|known| delivery_state(*known) == wanted))
+}
+
+pub(in crate::grpc) fn view(value: i32) -> Field<InvitationView> {
+    let view = proto::InvitationView::try_from(value).map_err(|_| invalid("view"))?;
+    Ok(match view {
+        proto::InvitationView::Unspecified | proto::InvitationView::Basic => InvitationView::Basic,
+        proto::InvitationView::Full => InvitationView::Full,
+    })
 }
 
 pub(super) const fn accept_policy(policy: AcceptPolicy) -> proto::AcceptPolicy {

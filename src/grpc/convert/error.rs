@@ -1,7 +1,10 @@
 //! Reasons, and the errors of items.
 
+use prost::Message as _;
+
 use crate::domain::reason::{Reason, Violation};
 use crate::grpc::status;
+use crate::grpc::wire::limits::{ITEM_ERROR_BYTES_MAX, ITEM_ERROR_BYTES_MAX_BESIDE_INVITATION};
 use crate::proto;
 use crate::service::{ItemOutcome, ItemResult, RefusedInvitation};
 
@@ -11,7 +14,7 @@ pub(in crate::grpc) fn reason(reason: Reason) -> proto::ErrorReason {
         .unwrap_or_default()
 }
 
-/// The error of an item. The first violation gives its code, reason and message.
+/// The error of an item. The first violation gives its code, reason and message. At most [`ITEM_ERROR_BYTES_MAX`] long.
 pub(in crate::grpc) fn item_error(
     violations: &[Violation],
     first_index: Option<usize>,
@@ -19,7 +22,7 @@ pub(in crate::grpc) fn item_error(
     let first = violations
         .first()
         .map_or(Reason::Internal, |violation| violation.reason);
-    proto::ItemError {
+    let mut error = proto::ItemError {
         code: i32::from(status::code(first.kind())),
         reason: reason(first).into(),
         message: first.sentence().to_owned(),
@@ -36,6 +39,15 @@ pub(in crate::grpc) fn item_error(
                 message: violation.reason.sentence().to_owned(),
             })
             .collect(),
+    };
+    limit(&mut error, ITEM_ERROR_BYTES_MAX);
+    error
+}
+
+/// Leaves out violations from the end until the error is not larger than `bytes_max`.
+fn limit(error: &mut proto::ItemError, bytes_max: usize) {
+    while error.encoded_len() > bytes_max && error.violations.pop().is_some() {
+        error.omitted_violation_count += 1;
     }
 }
 
@@ -46,6 +58,11 @@ pub(super) fn of_result(result: &ItemResult) -> Option<proto::ItemError> {
     let mut error = item_error(&result.violations, result.first_index);
     let quota = result.exceeded.as_ref().map(status::quota_facts);
     error.metadata.extend(quota.into_iter().flatten());
+    let bytes_max = match result.invitation {
+        None => ITEM_ERROR_BYTES_MAX,
+        Some(_) => ITEM_ERROR_BYTES_MAX_BESIDE_INVITATION,
+    };
+    limit(&mut error, bytes_max);
     Some(error)
 }
 

@@ -11,15 +11,16 @@ use crate::grpc::admission::permission::actor;
 use crate::grpc::convert::bulk_create::ItemEcho;
 use crate::grpc::convert::fields::{self, Fields as _};
 use crate::grpc::convert::list_token::ListToken;
+use crate::grpc::convert::viewed_invitations::ViewedInvitations;
 use crate::grpc::convert::viewer::Viewer;
-use crate::grpc::convert::{batch, bulk_change, bulk_create, filter, times};
+use crate::grpc::convert::{batch, bulk_change, bulk_create, bulk_get, enums, filter, times};
 use crate::grpc::methods::api::Api;
 use crate::identity::Caller;
 use crate::proto::{
-    BulkCreateRequest, BulkCreateResponse, BulkResendRequest, BulkResendResponse,
-    BulkRevokeRequest, BulkRevokeResponse, GetBatchRequest, GetBatchResponse, GetRequest,
-    GetResponse, ListRequest, ListResponse, ResendRequest, ResendResponse, RevokeRequest,
-    RevokeResponse, resend_request,
+    BulkCreateRequest, BulkCreateResponse, BulkGetRequest, BulkGetResponse, BulkResendRequest,
+    BulkResendResponse, BulkRevokeRequest, BulkRevokeResponse, GetBatchRequest, GetBatchResponse,
+    GetRequest, GetResponse, ListRequest, ListResponse, ResendRequest, ResendResponse,
+    RevokeRequest, RevokeResponse, resend_request,
 };
 use crate::service::{GetBatch, GetInvitation, ListInvitations, Resend, Revoke};
 
@@ -43,6 +44,18 @@ pub(super) async fn get(
     })
 }
 
+pub(super) async fn bulk_get(
+    api: &Api,
+    caller: Arc<Caller>,
+    message: BulkGetRequest,
+) -> Result<BulkGetResponse, Status> {
+    let organization_id = api.organization(&caller, &message.organization_id).await?;
+    let (get, requested) = bulk_get::request(&message, organization_id).valid()?;
+    let mut viewed = ViewedInvitations::new(&caller, get.view);
+    let found = api.service.run(get).await?;
+    Ok(bulk_get::response(&mut viewed, &requested, &found))
+}
+
 pub(super) async fn list(
     api: &Api,
     caller: Arc<Caller>,
@@ -51,14 +64,16 @@ pub(super) async fn list(
     let query = ListRequest {
         page_size: 0,
         page_token: String::new(),
+        view: 0,
         ..message.clone()
     };
     let token = ListToken::new(&api.keyring, "invitations", &query);
-    let (organization_id, page_size, filter, before) = (
+    let (organization_id, page_size, filter, before, view) = (
         api.organization(&caller, &message.organization_id).await?,
         fields::page_size(message.page_size),
         filter::filter(message.filter.as_ref()),
         token.open(&message.page_token, |cursor| Uuid::from_slice(&cursor).ok()),
+        enums::view(message.view),
     )
         .valid()?;
     let list = ListInvitations {
@@ -66,16 +81,17 @@ pub(super) async fn list(
         filter,
         before,
         page_size,
+        view,
     };
     let page = api.service.run(list).await?;
     let last_key = page.items.last().map(|last| last.id.as_bytes().as_slice());
     let next_page_token = token.next(page.has_more, last_key);
-    let viewer = Viewer::new(&caller);
+    let mut viewed = ViewedInvitations::new(&caller, view);
     Ok(ListResponse {
         invitations: page
             .items
             .into_iter()
-            .map(|found| viewer.invitation(found))
+            .map(|found| viewed.convert(found))
             .collect(),
         next_page_token,
     })
@@ -164,8 +180,9 @@ pub(super) async fn bulk_create(
     let echoes = message.invitations.iter().map(ItemEcho::of).collect();
     let request = bulk_create::request(message, actor(&caller), organization_id).valid()?;
     api.rates.spend(&caller.name, request.items.len())?;
+    let mut viewed = ViewedInvitations::new(&caller, request.terms.view);
     let batch = api.service.run(request).await?;
-    Ok(bulk_create::response(&Viewer::new(&caller), batch, echoes))
+    Ok(bulk_create::response(&mut viewed, batch, echoes))
 }
 
 pub(super) async fn bulk_revoke(
@@ -177,8 +194,9 @@ pub(super) async fn bulk_revoke(
     let mut request =
         bulk_change::revoke_request(&message, actor(&caller), organization_id).valid()?;
     request.by_user_id = acting_user::named_or_self(&caller, "acting_user_id", request.by_user_id)?;
+    let mut viewed = ViewedInvitations::new(&caller, request.view);
     let revoked = api.service.run(request).await?;
-    Ok(bulk_change::revoke_response(&message, &revoked))
+    Ok(bulk_change::revoke_response(&mut viewed, &message, revoked))
 }
 
 pub(super) async fn bulk_resend(
@@ -192,10 +210,10 @@ pub(super) async fn bulk_resend(
             .valid()?;
     api.rates
         .spend(&caller.name, request.selection.size_max())?;
+    let mut viewed = ViewedInvitations::new(&caller, request.view);
     let resent = api.service.run(request).await?;
-    let viewer = Viewer::new(&caller);
     Ok(bulk_change::resend_response(
-        &viewer,
+        &mut viewed,
         &message,
         resent,
         &api.keyring,
