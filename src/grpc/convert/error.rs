@@ -73,7 +73,10 @@ pub(super) fn of_refused(refused: RefusedInvitation) -> proto::ItemError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::domain::quota::{ExceededQuota, Quota};
 
     #[test]
     fn the_protocol_and_the_domain_name_the_same_reasons() {
@@ -90,5 +93,55 @@ mod tests {
             .filter_map(|number| proto::ErrorReason::try_from(number).ok())
             .count();
         assert_eq!(in_protocol, Reason::ALL.len());
+    }
+
+    /// An item that breaks every rule, with the reason and the longest sentence of the protocol.
+    fn every_violation(first: Reason) -> Vec<Violation> {
+        let longest = Reason::ALL.into_iter().max_by_key(|it| it.sentence().len());
+        let others = [longest.unwrap(); 14].map(|it| Violation::new("private_metadata", it));
+        let first = Violation::new("private_metadata", first);
+        std::iter::once(first).chain(others).collect()
+    }
+
+    #[test]
+    fn an_error_with_every_violation_is_bounded() {
+        for reason in Reason::ALL {
+            let mut error = item_error(&every_violation(reason), Some(9_999));
+            assert!(error.encoded_len() <= ITEM_ERROR_BYTES_MAX, "{reason:?}");
+            assert!(!error.violations.is_empty(), "{reason:?}");
+            let violation_count = error.violations.len() + count(&error);
+            assert_eq!(violation_count, 15);
+            error.metadata.clear();
+            limit(&mut error, ITEM_ERROR_BYTES_MAX_BESIDE_INVITATION);
+            assert!(error.encoded_len() <= ITEM_ERROR_BYTES_MAX_BESIDE_INVITATION);
+            assert_eq!(error.violations.len() + count(&error), 15);
+        }
+    }
+
+    #[test]
+    fn an_error_of_a_quota_keeps_its_violation_and_its_facts() {
+        let exceeded = Quota::ALL.map(|quota| ExceededQuota {
+            quota,
+            limit: u64::MAX,
+            retry_after: Duration::from_secs(u64::from(u32::MAX)),
+        });
+        for exceeded in exceeded {
+            let violation = Violation::new("email", Reason::QuotaExceeded);
+            let result = ItemResult {
+                outcome: ItemOutcome::Failed,
+                invitation: None,
+                violations: vec![violation],
+                first_index: None,
+                exceeded: Some(exceeded),
+                link: None,
+            };
+            let error = of_result(&result).unwrap();
+            assert!(error.encoded_len() <= ITEM_ERROR_BYTES_MAX);
+            assert_eq!((error.violations.len(), error.metadata.len()), (1, 3));
+        }
+    }
+
+    fn count(error: &proto::ItemError) -> usize {
+        usize::try_from(error.omitted_violation_count).unwrap()
     }
 }
