@@ -6,7 +6,7 @@ use prost_types::FieldMask;
 use crate::domain::invitation::{Invitation, InvitationView};
 use crate::grpc::wire::limits::{METADATA_IN_RESPONSE_BYTES_MAX, TEXTS_IN_RESPONSE_BYTES_MAX};
 use crate::identity::Caller;
-use crate::proto;
+use crate::proto::Invitation as InvitationMessage;
 
 use super::viewer::Viewer;
 
@@ -34,7 +34,7 @@ impl<'a> ViewedInvitations<'a> {
         self.view == InvitationView::Full
     }
 
-    pub(in crate::grpc) fn convert(&mut self, input: Invitation) -> proto::Invitation {
+    pub(in crate::grpc) fn convert(&mut self, input: Invitation) -> InvitationMessage {
         if !self.is_full() {
             return self.viewer.basic_invitation(input);
         }
@@ -49,7 +49,7 @@ impl<'a> ViewedInvitations<'a> {
     }
 
     /// Leaves the metadata out if they do not fit. Returns the names of the fields that were left out.
-    fn omit_metadata(&mut self, message: &mut proto::Invitation) -> Vec<&'static str> {
+    fn omit_metadata(&mut self, message: &mut InvitationMessage) -> Vec<&'static str> {
         let fields = [
             ("public_metadata", &mut message.public_metadata),
             ("private_metadata", &mut message.private_metadata),
@@ -67,7 +67,7 @@ impl<'a> ViewedInvitations<'a> {
     }
 
     /// As [`Self::omit_metadata`], for the redirect URL and the message.
-    fn omit_texts(&mut self, message: &mut proto::Invitation) -> Vec<&'static str> {
+    fn omit_texts(&mut self, message: &mut InvitationMessage) -> Vec<&'static str> {
         let fields = [
             ("redirect_url", &mut message.redirect_url),
             ("message", &mut message.message),
