@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use invitations::domain::new_invitation::KEY_BYTES_MAX;
+use invitations::domain::role::ROLE_BYTES_MAX;
 use invitations::grpc::limits::{METADATA_IN_RESPONSE_BYTES_MAX, TEXTS_IN_RESPONSE_BYTES_MAX};
 use invitations::proto::invitation_service_client::InvitationServiceClient;
 use invitations::proto::{
@@ -11,7 +12,8 @@ use invitations::proto::{
     InvitationView, ListRequest, NewInvitation, new_invitation,
 };
 use prost::Message as _;
-use prost_types::{Duration, FieldMask, Struct};
+use prost_types::value::Kind;
+use prost_types::{Duration, FieldMask, Struct, Value};
 use time::Duration as Span;
 
 use crate::support::callers::caller_channel;
@@ -24,8 +26,6 @@ use crate::support::{
 
 /// What gRPC clients receive by default.
 const CLIENT_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// The most bytes of a role.
-const ROLE_BYTES_MAX: usize = 64;
 
 /// A client with the limits of every gRPC library.
 fn default_client(world: &World) -> InvitationClient {
@@ -90,14 +90,24 @@ fn valid_item(role: &str, number: usize) -> NewInvitation {
     }
 }
 
-/// Breaks every rule of every field but the key.
+/// Metadata that JSON cannot hold.
+fn not_a_number() -> Struct {
+    let value = Value {
+        kind: Some(Kind::NumberValue(f64::NAN)),
+    };
+    Struct {
+        fields: [("x".to_owned(), value)].into(),
+    }
+}
+
+/// Breaks a rule of every field but the address and the key.
 fn invalid_item(number: usize) -> NewInvitation {
     NewInvitation {
         role: format!("unknown{number}"),
         inviter_user_id: "nobody".to_owned(),
         redirect_url: "http://evil.example".to_owned(),
-        public_metadata: Some(metadata("x", &"y".repeat(9_000 / 8))),
-        private_metadata: Some(metadata("x", "y")),
+        public_metadata: Some(not_a_number()),
+        private_metadata: Some(not_a_number()),
         expiration: Some(new_invitation::Expiration::Ttl(Duration::default())),
         locale: "?".to_owned(),
         message: "https://evil.example".to_owned(),
