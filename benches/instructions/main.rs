@@ -57,6 +57,7 @@ fn organization() -> Organization {
 fn items() -> (Organization, Vec<ItemInput>) {
     let metadata = serde_json::json!({"team": "analytics", "seat": 42});
     let item = |email| ItemInput {
+        key: String::new(),
         email,
         role: "member".to_owned(),
         inviter_user_id: "ada".to_owned(),

@@ -140,6 +140,15 @@ impl Delivery {
     }
 }
 
+/// How much of an invitation a response holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum InvitationView {
+    /// Without the fields that may be large: metadata, redirect URL and message.
+    #[default]
+    Basic,
+    Full,
+}
+
 /// An offer of membership to one address. It is not `Debug`, because it contains an address and a personal message.
 #[derive(Clone)]
 pub struct Invitation {
@@ -187,12 +196,31 @@ impl Invitation {
     }
 
     pub fn accept(&mut self, by_user_id: &str, now: OffsetDateTime) {
-        self.state = InvitationState::Accepted {
-            at: now,
-            by_user_id: by_user_id.to_owned(),
-        };
-        self.updated_at = now;
+        let by_user_id = by_user_id.to_owned();
         self.last_accept_error = None;
+        self.end(
+            InvitationState::Accepted {
+                at: now,
+                by_user_id,
+            },
+            now,
+        );
+    }
+
+    pub fn revoke(&mut self, by_user_id: Option<&str>, now: OffsetDateTime) {
+        let by_user_id = by_user_id.map(str::to_owned);
+        self.end(
+            InvitationState::Revoked {
+                at: now,
+                by_user_id,
+            },
+            now,
+        );
+    }
+
+    fn end(&mut self, state: InvitationState, now: OffsetDateTime) {
+        self.state = state;
+        self.updated_at = now;
         self.remind_at = None;
         self.delivery.next_attempt_at = None;
         let state = &mut self.delivery.state;

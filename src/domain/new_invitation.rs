@@ -16,10 +16,14 @@ use super::role::{Role, RoleId};
 use super::{locale, metadata, personal_message, redirect_url};
 
 pub const ITEMS_MAX: usize = 10_000;
+/// Longest key of an item.
+pub const KEY_BYTES_MAX: usize = 64;
 
 /// An item as a caller sends it. It is not `Debug`, because it contains an address and a personal message.
 #[derive(Clone)]
 pub struct ItemInput {
+    /// A name of the caller's choice for the result; may be empty.
+    pub key: String,
     pub email: String,
     /// Empty for the organization's default role.
     pub role: String,
@@ -134,6 +138,9 @@ impl<'a> ItemDraft<'a> {
         let accept_policy = violations.check("accept_policy", accept_policy);
         let reminder_lead = input.reminder_lead.resolve(organization.reminder_lead);
         let reminder_lead = violations.check("reminder_lead", reminder_lead);
+        if input.key.len() > KEY_BYTES_MAX {
+            violations.add("key", Reason::FieldInvalid);
+        }
         Self {
             index,
             email,
@@ -259,6 +266,7 @@ mod tests {
 
     fn input(email: &str) -> ItemInput {
         ItemInput {
+            key: String::new(),
             email: email.into(),
             role: String::new(),
             inviter_user_id: String::new(),
@@ -319,6 +327,7 @@ mod tests {
             message: "https://evil.example".into(),
             accept_policy: None,
             reminder_lead: ReminderInput::Lead(time::Duration::MINUTE),
+            key: "k".repeat(KEY_BYTES_MAX + 1),
             ..input("plain")
         };
         let organization = organization();
@@ -334,6 +343,7 @@ mod tests {
             ("message", Reason::MessageInvalid),
             ("accept_policy", Reason::FieldInvalid),
             ("reminder_lead", Reason::FieldInvalid),
+            ("key", Reason::FieldInvalid),
             ("inviter_user_id", Reason::InviterNotFound),
         ];
         let expected: Vec<_> = expected

@@ -1,16 +1,18 @@
-//! `Get`, `GetBatch` and `Preview`: one invitation or batch.
+//! `Get`, `BulkGet`, `GetBatch` and `Preview`: invitations by their ids or by a link, and one batch.
+
+use std::collections::HashMap;
 
 use uuid::Uuid;
 
 use crate::domain::actor::Actor;
 use crate::domain::batch::{Batch, BatchCounts};
 use crate::domain::ids::OrganizationId;
-use crate::domain::invitation::Invitation;
+use crate::domain::invitation::{Invitation, InvitationView};
 use crate::domain::reason::Reason;
 use crate::domain::token::Token;
 use crate::store::{batches, planner};
 
-use super::invitation_access::require_active_organization;
+use super::invitation_access::{invitations_by_id, require_active_organization};
 use super::{ServiceError, UnitOfWork, UseCase};
 
 pub struct GetInvitation {
@@ -27,6 +29,25 @@ impl UseCase for GetInvitation {
         work.context
             .read_invitation(work, self.organization_id.as_str(), self.id)
             .await
+    }
+}
+
+/// Reads those of an organization's invitations that exist.
+pub struct BulkGetInvitations {
+    pub organization_id: OrganizationId,
+    pub ids: Vec<Uuid>,
+    pub view: InvitationView,
+}
+
+impl UseCase for BulkGetInvitations {
+    const NAME: &'static str = "bulk_get";
+    const IS_TRANSACTION: bool = false;
+    type Output = HashMap<Uuid, Invitation>;
+
+    async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
+        let (organization_id, now) = (&self.organization_id, work.context.now());
+        work.require_organization(organization_id).await?;
+        invitations_by_id(work, organization_id, &self.ids, self.view, now).await
     }
 }
 

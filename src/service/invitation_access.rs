@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::actor::Actor;
 use crate::domain::ids::{OrganizationId, UserId};
-use crate::domain::invitation::Invitation;
+use crate::domain::invitation::{Invitation, InvitationView};
 use crate::domain::reason::Reason;
 use crate::domain::token::Token;
 use crate::store::Connection;
@@ -115,9 +115,9 @@ impl Context {
         organization_id: &str,
         id: Uuid,
     ) -> Result<Invitation, ServiceError> {
-        let found =
-            stored_invitations::get_many(connection, organization_id, &[id], self.now()).await?;
-        found
+        let (view, now) = (InvitationView::Full, self.now());
+        stored_invitations::get_many(connection, organization_id, &[id], view, now)
+            .await?
             .into_iter()
             .next()
             .ok_or(ServiceError::Refused(Reason::InvitationNotFound))
@@ -128,17 +128,19 @@ pub(super) async fn invitations_by_id(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     ids: &[Uuid],
+    view: InvitationView,
     now: OffsetDateTime,
 ) -> Result<HashMap<Uuid, Invitation>, ServiceError> {
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
     let id = organization_id.as_str();
-    let found = stored_invitations::get_many(connection, id, ids, now).await?;
+    let found = stored_invitations::get_many(connection, id, ids, view, now).await?;
     Ok(found.into_iter().map(|found| (found.id, found)).collect())
 }
 
-/// Adds the link of each invitation that did not fail.
+/// Adds the link of each invitation that did not fail. A link may contain the redirect URL, so the invitations must have
+/// been read in the full view.
 pub(super) async fn add_links(
     work: &mut UnitOfWork<'_>,
     organization_id: &OrganizationId,

@@ -1,19 +1,11 @@
 //! The result of one item of a bulk call.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::domain::audit::AuditCounts;
 use crate::domain::invitation::Invitation;
 use crate::domain::quota::ExceededQuota;
 use crate::domain::reason::{Reason, Violation};
-
-/// Most metadata of existing invitations in one response, in bytes of JSON. Together with what a request of 16 MiB can
-/// hold, a response stays within the 32 MiB of a message.
-const EXISTING_METADATA_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Most redirect URLs and personal notes of existing invitations in one response, in bytes. A small request that names only
-/// ids could otherwise get a response of any size.
-const EXISTING_TEXT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What was done for an item. The names are those in stored responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,35 +87,4 @@ pub(super) fn audit_counts(results: &[ItemResult]) -> AuditCounts {
         counts.role_denied += u64::from(result.is_role_denied());
     }
     counts
-}
-
-/// Leaves out the metadata of existing invitations if there is too much of it, and their URLs and notes likewise, so that
-/// a call that was committed can be answered.
-pub(super) fn limit_existing(results: &mut [ItemResult]) {
-    let bytes = |value: &Option<Value>| value.as_ref().map_or(0, |json| json.to_string().len());
-    let mut existing: Vec<&mut Invitation> = results
-        .iter_mut()
-        .filter(|result| !matches!(result.outcome, ItemOutcome::Created | ItemOutcome::Replaced))
-        .filter_map(|result| result.invitation.as_mut())
-        .collect();
-    let metadata_bytes: usize = existing
-        .iter()
-        .map(|invitation| bytes(&invitation.public_metadata) + bytes(&invitation.private_metadata))
-        .sum();
-    if metadata_bytes > EXISTING_METADATA_BYTES_MAX {
-        for invitation in &mut existing {
-            invitation.public_metadata = None;
-            invitation.private_metadata = None;
-        }
-    }
-    let text_bytes: usize = existing
-        .iter()
-        .map(|invitation| invitation.redirect_url.len() + invitation.message.len())
-        .sum();
-    if text_bytes > EXISTING_TEXT_BYTES_MAX {
-        for invitation in &mut existing {
-            invitation.redirect_url = String::new();
-            invitation.message = String::new();
-        }
-    }
 }

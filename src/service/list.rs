@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::domain::audit::{AuditFilter, AuditRecord};
 use crate::domain::ids::OrganizationId;
-use crate::domain::invitation::{Invitation, InvitationFilter};
+use crate::domain::invitation::{Invitation, InvitationFilter, InvitationView};
 use crate::domain::reason::Reason;
 use crate::store::listings::{self, ListQuery};
 use crate::store::{Connection, audit_events, organizations, planner, stored_invitations};
@@ -42,6 +42,7 @@ pub struct ListInvitations {
     /// The last id of the page before.
     pub before: Option<Uuid>,
     pub page_size: usize,
+    pub view: InvitationView,
 }
 
 impl UseCase for ListInvitations {
@@ -72,8 +73,8 @@ impl UseCase for ListInvitations {
             work.require_organization(id).await?;
             Some(Vec::new())
         } else {
-            let now = context.now();
-            stored_invitations::get_page(work, id.as_str(), &page.items, now).await?
+            let (view, now) = (self.view, context.now());
+            stored_invitations::get_page(work, id.as_str(), &page.items, view, now).await?
         };
         Ok(ResultPage {
             items: items.ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?,

@@ -57,7 +57,7 @@ pub use delete::{DeleteMembership, DeleteOptions, DeleteOrganization, DeleteUser
 pub use erase_address::{ErasedAddress, PreviewErasure};
 pub use error::ServiceError;
 pub use feedback::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, RecordFeedback};
-pub use get::{GetBatch, GetInvitation, InvitationPreview, PreviewInvitation};
+pub use get::{BulkGetInvitations, GetBatch, GetInvitation, InvitationPreview, PreviewInvitation};
 pub use invitation_access::InvitationTarget;
 pub use item_result::{ItemOutcome, ItemResult};
 pub use keys::{CheckKeys, KeyringMismatch};
@@ -67,7 +67,7 @@ pub use organizations::{GetOrganization, ListOrganizations};
 pub use requeue::Requeue;
 pub use resend::{BulkResend, Resend};
 pub use retention::Retention;
-pub use revoke::{BulkRevoke, Revoke, RevokeOutcome};
+pub use revoke::{BulkRevoke, Revoke, RevokeOutcome, RevokedInvitation};
 pub use runner::{Service, UseCase};
 pub use selection::{InvitationSelection, RefusedInvitation, SelectionResults};
 pub use suppressions::{

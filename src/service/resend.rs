@@ -9,7 +9,7 @@ use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
-use crate::domain::invitation::Invitation;
+use crate::domain::invitation::{Invitation, InvitationView};
 use crate::domain::organization_record::OrganizationRecord;
 use crate::domain::reason::{Reason, Violation};
 use crate::store::invitations::ResendItem;
@@ -18,7 +18,7 @@ use crate::store::{self, audit_events, candidates};
 
 use super::idempotency::{IdempotencyKey, StoredResponse, complete};
 use super::invitation_access::invitations_by_id;
-use super::item_result::{audit_counts, limit_existing};
+use super::item_result::audit_counts;
 use super::quotas::QuotaUsage;
 use super::resend_plan::{self, ResendStep, ResendTerms, rotated_count};
 use super::selection::{FilterScope, SelectionResults};
@@ -135,7 +135,7 @@ fn require_active(organization: Option<&OrganizationRecord>) -> Result<(), Servi
 pub struct BulkResend {
     /// The caller. A request id belongs to its caller.
     pub actor: Actor,
-    /// SHA-256 of the request without the request id and `validate_only`.
+    /// SHA-256 of what a repetition must not change: all but the request id, `validate_only` and the view.
     pub request_hash: [u8; 32],
     pub organization_id: OrganizationId,
     pub selection: InvitationSelection,
@@ -144,6 +144,7 @@ pub struct BulkResend {
     pub expiry: Expiry,
     /// Whether to write and send nothing.
     pub validate_only: bool,
+    pub view: InvitationView,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -208,9 +209,12 @@ impl BulkResend {
         response: &[u8],
     ) -> Result<SelectionResults<ItemResult>, ServiceError> {
         let stored: StoredResend = stored_results::decode(response)?;
+        let results = stored
+            .results
+            .restore(work, &self.organization_id, self.view);
         Ok(SelectionResults {
             found: stored.found,
-            results: stored.results.restore(work, &self.organization_id).await?,
+            results: results.await?,
             has_more: stored.has_more,
         })
     }
@@ -234,7 +238,8 @@ impl BulkResend {
                 })?;
         }
         let ids: Vec<Uuid> = items.iter().map(|item| item.id).collect();
-        let mut found = invitations_by_id(work, terms.organization_id, &ids, terms.now).await?;
+        let (view, now) = (self.view, terms.now);
+        let mut found = invitations_by_id(work, terms.organization_id, &ids, view, now).await?;
         let mut results = steps
             .iter()
             .map(|step| result(step, &mut found))
@@ -254,7 +259,6 @@ impl BulkResend {
             };
             audit_events::insert_many(work, &[event]).await?;
         }
-        limit_existing(&mut results);
         Ok(results)
     }
 }

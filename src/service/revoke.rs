@@ -5,14 +5,15 @@ use uuid::Uuid;
 use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::ids::OrganizationId;
-use crate::domain::invitation::{Invitation, StateName};
+use crate::domain::invitation::{Invitation, InvitationView, StateName};
 use crate::domain::reason::Reason;
+use crate::store::candidates::Candidate;
 use crate::store::invitations::{self, EndReason, InvitationKey};
 use crate::store::{audit_events, organizations, planner};
 
-use super::invitation_access::lock_invitation;
+use super::invitation_access::{invitations_by_id, lock_invitation};
 use super::selection::{FilterScope, SelectionResults};
-use super::{InvitationSelection, RefusedInvitation, ServiceError, UnitOfWork, UseCase};
+use super::{Context, InvitationSelection, RefusedInvitation, ServiceError, UnitOfWork, UseCase};
 
 /// Revokes an invitation. One that was declined, revoked or expired stays as it is.
 pub struct Revoke {
@@ -28,6 +29,13 @@ pub struct BulkRevoke {
     pub organization_id: OrganizationId,
     pub selection: InvitationSelection,
     pub validate_only: bool,
+    pub view: InvitationView,
+}
+
+/// An invitation of [`BulkRevoke`] that was not refused, as it is afterwards.
+pub struct RevokedInvitation {
+    pub outcome: RevokeOutcome,
+    pub invitation: Invitation,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +74,7 @@ impl UseCase for Revoke {
 
 impl UseCase for BulkRevoke {
     const NAME: &'static str = "bulk_revoke";
-    type Output = SelectionResults<Result<RevokeOutcome, RefusedInvitation>>;
+    type Output = SelectionResults<Result<RevokedInvitation, RefusedInvitation>>;
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Self::Output, ServiceError> {
         let now = work.context.now();
@@ -80,41 +88,106 @@ impl UseCase for BulkRevoke {
             .select(work, organization_id, FilterScope::Invitations)
             .await?;
         let candidates = selected.lock(work, organization_id).await?;
-        let organization_id = organization_id.as_str();
-        let mut targets: Vec<InvitationKey> = Vec::new();
-        let mut results = Vec::new();
-        let mut counts = AuditCounts::default();
-        for resolved in selected.resolve(&candidates) {
-            let result = match resolved {
-                Ok(candidate) => match decide(candidate.state(now)?) {
-                    Ok(RevokeOutcome::Revoked) => {
-                        targets.push((candidate.id, organization_id.to_owned()));
-                        Ok(RevokeOutcome::Revoked)
-                    }
-                    other => other.map_err(RefusedInvitation::from),
-                },
-                Err(refused) => Err(refused),
-            };
-            *match result {
-                Ok(RevokeOutcome::Revoked) => &mut counts.revoked,
-                Ok(RevokeOutcome::Unchanged) => &mut counts.unchanged,
-                Err(_) => &mut counts.failed,
-            } += 1;
-            results.push(result);
-        }
+        let decisions: Vec<Decision> = selected
+            .resolve(&candidates)
+            .into_iter()
+            .map(|resolved| decide_candidate(resolved, now))
+            .collect::<Result<_, _>>()?;
         if !self.validate_only {
-            let by_user_id = self.actor.user_id.as_deref();
-            let end = EndReason::Revoked { by_user_id };
-            let ended = invitations::end_many(work, &targets, end, now).await?;
-            if ended.len() != targets.len() {
-                return Err(ServiceError::Conflict);
-            }
-            let action = AuditAction::BulkRevoke;
-            work.record(&self.actor, action, organization_id, counts, now)
-                .await?;
+            self.write(work, &decisions, now).await?;
         }
+        let results = self.read(work, decisions, now).await?;
         Ok(selected.with(results))
     }
+}
+
+impl BulkRevoke {
+    async fn write(
+        &self,
+        work: &mut UnitOfWork<'_>,
+        decisions: &[Decision],
+        now: OffsetDateTime,
+    ) -> Result<(), ServiceError> {
+        let organization_id = self.organization_id.as_str();
+        let mut targets: Vec<InvitationKey> = Vec::new();
+        let mut counts = AuditCounts::default();
+        for decision in decisions {
+            *match decision {
+                Ok((id, RevokeOutcome::Revoked)) => {
+                    targets.push((*id, organization_id.to_owned()));
+                    &mut counts.revoked
+                }
+                Ok((_, RevokeOutcome::Unchanged)) => &mut counts.unchanged,
+                Err(_) => &mut counts.failed,
+            } += 1;
+        }
+        let by_user_id = self.actor.user_id.as_deref();
+        let end = EndReason::Revoked { by_user_id };
+        let ended = invitations::end_many(work, &targets, end, now).await?;
+        if ended.len() != targets.len() {
+            return Err(ServiceError::Conflict);
+        }
+        let action = AuditAction::BulkRevoke;
+        let event = event(
+            work.context,
+            &self.actor,
+            action,
+            organization_id,
+            by_user_id,
+            now,
+        );
+        audit_events::insert_many(work, &[AuditEvent { counts, ..event }]).await?;
+        Ok(())
+    }
+
+    /// The result of each decision, with the invitation as it is now. A dry run predicts the invitation.
+    async fn read(
+        &self,
+        work: &mut UnitOfWork<'_>,
+        decisions: Vec<Decision>,
+        now: OffsetDateTime,
+    ) -> Result<Vec<Result<RevokedInvitation, RefusedInvitation>>, ServiceError> {
+        let ids: Vec<Uuid> = decisions
+            .iter()
+            .filter_map(|decision| Some(decision.as_ref().ok()?.0))
+            .collect();
+        let by_user_id = self.actor.user_id.as_deref();
+        let organization_id = &self.organization_id;
+        let mut found = invitations_by_id(work, organization_id, &ids, self.view, now).await?;
+        decisions
+            .into_iter()
+            .map(|decision| {
+                let (id, outcome) = match decision {
+                    Ok(decided) => decided,
+                    Err(refused) => return Ok(Err(refused)),
+                };
+                let mut invitation = found.remove(&id).ok_or(ServiceError::Conflict)?;
+                if self.validate_only && outcome == RevokeOutcome::Revoked {
+                    invitation.revoke(by_user_id, now);
+                }
+                Ok(Ok(RevokedInvitation {
+                    outcome,
+                    invitation,
+                }))
+            })
+            .collect()
+    }
+}
+
+/// What happens to a selected invitation.
+type Decision = Result<(Uuid, RevokeOutcome), RefusedInvitation>;
+
+fn decide_candidate(
+    resolved: Result<&Candidate, RefusedInvitation>,
+    now: OffsetDateTime,
+) -> Result<Decision, ServiceError> {
+    let candidate = match resolved {
+        Ok(candidate) => candidate,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let outcome = decide(candidate.state(now)?);
+    let decision = outcome.map(|outcome| (candidate.id, outcome));
+    Ok(decision.map_err(RefusedInvitation::from))
 }
 
 const fn decide(state: StateName) -> Result<RevokeOutcome, Reason> {

@@ -13,12 +13,13 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::ids::OrganizationId;
-use crate::domain::invitation::{Delivery, DeliveryState, Invitation, InvitationState};
+use crate::domain::invitation::{
+    Delivery, DeliveryState, Invitation, InvitationState, InvitationView,
+};
 use crate::domain::quota::{ExceededQuota, Quota};
 use crate::domain::reason::{Reason, Violation};
 
 use super::invitation_access::invitations_by_id;
-use super::item_result::limit_existing;
 use super::{ItemOutcome, ItemResult, ServiceError, UnitOfWork};
 
 const UNREADABLE: ServiceError = ServiceError::Corrupt("a stored response cannot be read");
@@ -112,6 +113,7 @@ impl StoredResults {
         self,
         work: &mut UnitOfWork<'_>,
         organization_id: &OrganizationId,
+        view: InvitationView,
     ) -> Result<Vec<ItemResult>, ServiceError> {
         let ids: Vec<Uuid> = self
             .0
@@ -119,14 +121,11 @@ impl StoredResults {
             .filter_map(|result| Some(result.invitation.as_ref()?.id))
             .collect();
         let now = work.context.now();
-        let found = invitations_by_id(work, organization_id, &ids, now).await?;
-        let mut results = self
-            .0
+        let found = invitations_by_id(work, organization_id, &ids, view, now).await?;
+        self.0
             .into_iter()
             .map(|result| result.restore(&found))
-            .collect::<Result<Vec<_>, _>>()?;
-        limit_existing(&mut results);
-        Ok(results)
+            .collect()
     }
 }
 

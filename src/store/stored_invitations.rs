@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::subjects::{Subject, current_state};
 use super::{Connection, Result, StoreError};
 use crate::domain::invitation::{
-    AcceptPolicy, Delivery, DeliveryState, Invitation, InvitationState, StateName,
+    AcceptPolicy, Delivery, DeliveryState, Invitation, InvitationState, InvitationView, StateName,
 };
 use crate::domain::reason::Reason;
 use crate::domain::reminder::ReminderLead;
@@ -77,18 +77,21 @@ pub async fn find(
     id: Uuid,
     now: OffsetDateTime,
 ) -> Result<Option<VersionedInvitation>> {
-    let row = rows(connection, None, &[id]).await?.pop();
+    let view = InvitationView::Full;
+    let row = rows(connection, None, &[id], view).await?.pop();
     row.map(|row| row.into_versioned(now)).transpose()
 }
 
-/// Returns those of an organization's invitations that exist, in the order of `ids`.
+/// Returns those of an organization's invitations that exist, in the order of `ids`. The fields that the view leaves out
+/// are empty.
 pub async fn get_many(
     connection: &mut Connection<'_>,
     organization_id: &str,
     ids: &[Uuid],
+    view: InvitationView,
     now: OffsetDateTime,
 ) -> Result<Vec<Invitation>> {
-    let rows = rows(connection, Some(organization_id), ids).await?;
+    let rows = rows(connection, Some(organization_id), ids, view).await?;
     in_order(rows, ids, now)
 }
 
@@ -97,9 +100,10 @@ pub async fn get_page(
     connection: &mut Connection<'_>,
     organization_id: &str,
     ids: &[Uuid],
+    view: InvitationView,
     now: OffsetDateTime,
 ) -> Result<Option<Vec<Invitation>>> {
-    let rows = rows(connection, Some(organization_id), ids).await?;
+    let rows = rows(connection, Some(organization_id), ids, view).await?;
     if rows.iter().any(|row| row.is_organization_deleted) {
         return Ok(None);
     }
@@ -123,6 +127,7 @@ async fn rows(
     connection: &mut Connection<'_>,
     organization_id: Option<&str>,
     ids: &[Uuid],
+    view: InvitationView,
 ) -> Result<Vec<StoredRow>> {
     let query = sqlx::query_as!(
         StoredRow,
@@ -135,11 +140,12 @@ async fn rows(
                coalesce((SELECT u.name FROM users u WHERE u.id = i.inviter_user_id), '') AS "inviter_name!",
                (SELECT min(e.user_id) FROM user_emails e WHERE e.email_normalized = i.email_normalized)
                    AS "invited_user_id?",
-               i.redirect_url AS "redirect_url!", i.public_metadata AS "public_metadata?",
-               i.private_metadata AS "private_metadata?", i.locale AS "locale!", i.message AS "message!",
-               i.batch_id AS "batch_id!", i.accept_policy AS "accept_policy!", i.created_at AS "created_at!",
-               i.updated_at AS "updated_at!", i.expires_at AS "expires_at!",
-               i.last_accept_error AS "last_accept_error?", i.delivery_state AS "delivery_state!",
+               CASE WHEN $3 THEN i.redirect_url ELSE '' END AS "redirect_url!",
+               CASE WHEN $3 THEN i.public_metadata END AS "public_metadata?",
+               CASE WHEN $3 THEN i.private_metadata END AS "private_metadata?", i.locale AS "locale!",
+               CASE WHEN $3 THEN i.message ELSE '' END AS "message!", i.batch_id AS "batch_id!",
+               i.accept_policy AS "accept_policy!", i.created_at AS "created_at!", i.updated_at AS "updated_at!",
+               i.expires_at AS "expires_at!", i.last_accept_error AS "last_accept_error?", i.delivery_state AS "delivery_state!",
                i.delivery_attempts AS "delivery_attempts!", i.delivery_error AS "delivery_error?",
                i.delivery_reply_code AS "delivery_reply_code?", i.queued_at AS "queued_at?",
                i.next_attempt_at AS "next_attempt_at?", i.sent_at AS "sent_at?",
@@ -165,6 +171,7 @@ async fn rows(
                 LIMIT 1) AS o"#,
         organization_id,
         ids,
+        view == InvitationView::Full,
     );
     connection.fetch_all(query).await
 }

@@ -11,13 +11,13 @@ use crate::domain::keyring::Keyring;
 use crate::proto::{self, bulk_resend_request, resend_request};
 use crate::service::{
     BulkResend, BulkRevoke, ItemOutcome, ItemResult, RefusedInvitation, Resend, RevokeOutcome,
-    SelectionResults,
+    RevokedInvitation, SelectionResults,
 };
 
 use super::fields::{self, Field, Fields as _};
 use super::filter::{BULK_RESEND, BULK_REVOKE, SelectionFields};
-use super::viewer::Viewer;
-use super::{count, error, times};
+use super::viewed_invitations::ViewedInvitations;
+use super::{count, enums, error, times};
 
 pub(in crate::grpc) fn resend(
     input: &proto::ResendRequest,
@@ -51,7 +51,8 @@ pub(in crate::grpc) fn bulk_resend(
     keyring: &Keyring,
 ) -> Field<BulkResend> {
     let selection = SelectionFields::from(input).parse(&BULK_RESEND, keyring);
-    let (actor, organization_id, selection) = (actor, organization_id, selection).all()?;
+    let (actor, organization_id, selection, view) =
+        (actor, organization_id, selection, enums::view(input.view)).all()?;
     Ok(BulkResend {
         actor,
         request_hash: hash(input),
@@ -64,11 +65,12 @@ pub(in crate::grpc) fn bulk_resend(
             Some(bulk_resend_request::Expiration::ExpireTime(time)) => times::expiry_of_time(time),
         },
         validate_only: input.validate_only,
+        view,
     })
 }
 
 pub(in crate::grpc) fn resend_response(
-    viewer: &Viewer<'_>,
+    viewed: &mut ViewedInvitations<'_>,
     input: &proto::BulkResendRequest,
     resent: SelectionResults<ItemResult>,
     keyring: &Keyring,
@@ -93,18 +95,19 @@ pub(in crate::grpc) fn resend_response(
                     _ => proto::ResendOutcome::Resent.into(),
                 },
                 error: error::of_result(&item),
-                invitation: item.invitation.map(|input| viewer.invitation(input)),
+                invitation: item.invitation.map(|input| viewed.convert(input)),
             })
             .collect(),
         next_page_token,
     }
 }
 
-/// SHA-256 of the request without the request id and `validate_only`.
+/// SHA-256 of the request without the request id, `validate_only` and the view.
 fn hash(input: &proto::BulkResendRequest) -> [u8; 32] {
     let hashed = proto::BulkResendRequest {
         request_id: String::new(),
         validate_only: false,
+        view: 0,
         ..input.clone()
     };
     Sha256::digest(hashed.encode_to_vec()).into()
@@ -117,47 +120,58 @@ pub(in crate::grpc) fn bulk_revoke(
     keyring: &Keyring,
 ) -> Field<BulkRevoke> {
     let selection = SelectionFields::from(input).parse(&BULK_REVOKE, keyring);
-    let (actor, organization_id, selection) = (actor, organization_id, selection).all()?;
+    let (actor, organization_id, selection, view) =
+        (actor, organization_id, selection, enums::view(input.view)).all()?;
     Ok(BulkRevoke {
         actor,
         organization_id,
         selection,
         validate_only: input.validate_only,
+        view,
     })
 }
 
 pub(in crate::grpc) fn revoke_response(
+    viewed: &mut ViewedInvitations<'_>,
     input: &proto::BulkRevokeRequest,
-    revoked: &SelectionResults<Result<RevokeOutcome, RefusedInvitation>>,
+    revoked: SelectionResults<Result<RevokedInvitation, RefusedInvitation>>,
     keyring: &Keyring,
 ) -> proto::BulkRevokeResponse {
     let token = BULK_REVOKE.token(keyring, &input.organization_id, input.filter.as_ref());
     let results = &revoked.results;
-    let is_revoked = |result: &&Result<_, _>| matches!(result, Ok(RevokeOutcome::Revoked));
+    let is_revoked = |result: &&RevokedInvitation| result.outcome == RevokeOutcome::Revoked;
+    let revoked_count = count(results.iter().flatten().filter(is_revoked).count());
+    let failed_count = count(results.iter().filter(|result| result.is_err()).count());
     let found = revoked.found.iter().map(Uuid::to_string);
     let ids = input.invitation_ids.iter().cloned().chain(found);
     proto::BulkRevokeResponse {
-        revoked_count: count(results.iter().filter(is_revoked).count()),
-        failed_count: count(results.iter().filter(|result| result.is_err()).count()),
+        revoked_count,
+        failed_count,
         results: (0..)
-            .zip(ids.zip(results))
-            .map(|(index, (id, outcome))| revoke_result(index, id, *outcome))
+            .zip(ids.zip(revoked.results))
+            .map(|(index, (id, result))| revoke_result(viewed, index, id, result))
             .collect(),
         next_page_token: token.next_after(revoked.has_more, revoked.found.last()),
     }
 }
 
 fn revoke_result(
+    viewed: &mut ViewedInvitations<'_>,
     index: i32,
     invitation_id: String,
-    input: Result<RevokeOutcome, RefusedInvitation>,
+    input: Result<RevokedInvitation, RefusedInvitation>,
 ) -> proto::BulkRevokeResult {
-    let (outcome, error) = match input {
-        Ok(RevokeOutcome::Revoked) => (proto::RevokeOutcome::Revoked, None),
-        Ok(RevokeOutcome::Unchanged) => (proto::RevokeOutcome::Unchanged, None),
+    let (outcome, invitation, error) = match input {
+        Ok(revoked) => {
+            let outcome = match revoked.outcome {
+                RevokeOutcome::Revoked => proto::RevokeOutcome::Revoked,
+                RevokeOutcome::Unchanged => proto::RevokeOutcome::Unchanged,
+            };
+            (outcome, Some(viewed.convert(revoked.invitation)), None)
+        }
         Err(refused) => {
             let error = error::of_refused(refused);
-            (proto::RevokeOutcome::Failed, Some(error))
+            (proto::RevokeOutcome::Failed, None, Some(error))
         }
     };
     proto::BulkRevokeResult {
@@ -165,7 +179,6 @@ fn revoke_result(
         invitation_id,
         outcome: outcome.into(),
         error,
-        // TODO(13): the invitation in the view of the request.
-        invitation: None,
+        invitation,
     }
 }

@@ -6,9 +6,7 @@ use sha2::{Digest as _, Sha256};
 use crate::domain::actor::Actor;
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
-use crate::domain::new_invitation::ItemInput;
-use crate::domain::reason::{Reason, Violation};
-use crate::grpc::wire::limits::ITEM_KEY_BYTES_MAX;
+use crate::domain::new_invitation::{ItemInput, KEY_BYTES_MAX};
 use crate::proto::{self, new_invitation};
 use crate::service::bulk_create::{
     BatchTerms, BulkCreate, Chunk, CreatedBatch, ITEM_HASH_BYTES, OpenStream, StreamHeader,
@@ -17,7 +15,8 @@ use crate::service::{ItemOutcome, ItemResult};
 
 use super::fields::{self, Field, Fields as _, invalid};
 use super::filter::within;
-use super::viewer::{self, Viewer};
+use super::viewed_invitations::ViewedInvitations;
+use super::viewer;
 use super::{count, enums, error, metadata, times};
 
 /// The request. Reports every violation that is not of an item.
@@ -26,11 +25,12 @@ pub(in crate::grpc) fn request(
     actor: Actor,
     organization_id: Field<OrganizationId>,
 ) -> Field<BulkCreate> {
-    let (organization_id, (), request_id, on_existing) = (
+    let (organization_id, (), request_id, on_existing, view) = (
         organization_id,
         fields::list_length("invitations", input.invitations.len()),
         fields::request_id(&input.request_id),
         enums::on_existing(input.on_existing),
+        enums::view(input.view),
     )
         .all()?;
     let request_hash = match request_id {
@@ -48,6 +48,7 @@ pub(in crate::grpc) fn request(
             atomic: input.atomic,
             validate_only: input.validate_only,
             return_link: input.return_link,
+            view,
         },
         items: input.invitations.into_iter().map(item).collect(),
     })
@@ -55,7 +56,7 @@ pub(in crate::grpc) fn request(
 
 /// The response. `echoes` are of the items of the request.
 pub(in crate::grpc) fn response(
-    viewer: &Viewer<'_>,
+    viewed: &mut ViewedInvitations<'_>,
     batch: CreatedBatch,
     echoes: Vec<ItemEcho>,
 ) -> proto::BulkCreateResponse {
@@ -68,13 +69,13 @@ pub(in crate::grpc) fn response(
         failed_count,
         results: (0..)
             .zip(batch.results.into_iter().zip(echoes))
-            .map(|(index, (item, echo))| result(viewer, index, item, echo))
+            .map(|(index, (item, echo))| result(viewed, index, item, echo))
             .collect(),
     }
 }
 
 fn result(
-    viewer: &Viewer<'_>,
+    viewed: &mut ViewedInvitations<'_>,
     index: i64,
     result: ItemResult,
     echo: ItemEcho,
@@ -84,17 +85,21 @@ fn result(
         key: echo.key,
         outcome: enums::create_outcome(result.outcome).into(),
         error: error::of_result(&result),
-        invitation: result.invitation.map(|input| viewer.invitation(input)),
+        invitation: result.invitation.map(|input| viewed.convert(input)),
         link: result.link.unwrap_or_default(),
-        email: echo.email,
+        email: Some(echo.email)
+            .filter(|_| viewed.is_full())
+            .unwrap_or_default(),
     }
 }
 
-/// SHA-256 of the request without the request id and `validate_only`.
+/// SHA-256 of the request without the request id, `validate_only` and what the response holds.
 fn hash(input: &proto::BulkCreateRequest) -> [u8; 32] {
     let hashed = proto::BulkCreateRequest {
         request_id: String::new(),
         validate_only: false,
+        return_link: false,
+        view: 0,
         ..input.clone()
     };
     Sha256::digest(hashed.encode_to_vec()).into()
@@ -102,6 +107,7 @@ fn hash(input: &proto::BulkCreateRequest) -> [u8; 32] {
 
 fn item(input: proto::NewInvitation) -> ItemInput {
     ItemInput {
+        key: input.key,
         email: input.email,
         role: input.role,
         inviter_user_id: input.inviter_user_id,
@@ -121,7 +127,7 @@ fn item(input: proto::NewInvitation) -> ItemInput {
     }
 }
 
-/// What a result repeats of its item.
+/// What a result repeats of its item. A key that is too long is not repeated, so that results have a largest size.
 pub(in crate::grpc) struct ItemEcho {
     key: String,
     email: String,
@@ -130,7 +136,10 @@ pub(in crate::grpc) struct ItemEcho {
 impl ItemEcho {
     pub(in crate::grpc) fn of(item: &proto::NewInvitation) -> Self {
         Self {
-            key: item.key.clone(),
+            key: Some(&item.key)
+                .filter(|key| key.len() <= KEY_BYTES_MAX)
+                .cloned()
+                .unwrap_or_default(),
             email: item.email.clone(),
         }
     }
@@ -141,11 +150,12 @@ pub(in crate::grpc) fn header(
     actor: Actor,
     organization_id: Field<OrganizationId>,
 ) -> Field<StreamHeader> {
-    let (organization_id, request_id, on_existing, first_index) = (
+    let (organization_id, request_id, on_existing, first_index, view) = (
         organization_id,
         fields::request_id(&input.request_id),
         enums::on_existing(input.on_existing),
         first_index(&input),
+        enums::view(input.view),
     )
         .all()
         .map_err(|violations| within("header", violations))?;
@@ -160,6 +170,7 @@ pub(in crate::grpc) fn header(
             atomic: false,
             validate_only: input.validate_only,
             return_link: input.return_link,
+            view,
         },
         first_index,
     })
@@ -173,12 +184,14 @@ fn first_index(input: &proto::BulkCreateStreamHeader) -> Field<usize> {
         .ok_or_else(|| invalid("first_index"))
 }
 
-/// SHA-256 of the header without the request id, `validate_only` and `first_index`.
+/// SHA-256 of the header without the request id, `validate_only`, `first_index` and what the responses hold.
 fn header_hash(input: &proto::BulkCreateStreamHeader) -> [u8; 32] {
     let hashed = proto::BulkCreateStreamHeader {
         request_id: String::new(),
         validate_only: false,
         first_index: 0,
+        return_link: false,
+        view: 0,
         ..input.clone()
     };
     Sha256::digest(hashed.encode_to_vec()).into()
@@ -189,15 +202,7 @@ pub(in crate::grpc) fn chunk(
     input: Vec<proto::NewInvitation>,
     first_index: usize,
     is_hashed: bool,
-) -> Field<(Chunk, Vec<ItemEcho>)> {
-    let violations: Vec<Violation> = (first_index..)
-        .zip(&input)
-        .filter(|(_, item)| item.key.len() > ITEM_KEY_BYTES_MAX)
-        .map(|(index, _)| Violation::new(format!("invitations[{index}].key"), Reason::FieldInvalid))
-        .collect();
-    if !violations.is_empty() {
-        return Err(violations);
-    }
+) -> (Chunk, Vec<ItemEcho>) {
     let mut chunk = Chunk {
         first_index,
         items: Vec::with_capacity(input.len()),
@@ -212,7 +217,7 @@ pub(in crate::grpc) fn chunk(
         echoes.push(ItemEcho::of(&invitation));
         chunk.items.push(item(invitation));
     }
-    Ok((chunk, echoes))
+    (chunk, echoes)
 }
 
 pub(in crate::grpc) fn first_response(stream: &OpenStream) -> proto::BulkCreateStreamResponse {
@@ -224,7 +229,7 @@ pub(in crate::grpc) fn first_response(stream: &OpenStream) -> proto::BulkCreateS
 }
 
 pub(in crate::grpc) fn stream_response(
-    viewer: &Viewer<'_>,
+    viewed: &mut ViewedInvitations<'_>,
     stream: &OpenStream,
     first_index: usize,
     results: Vec<ItemResult>,
@@ -232,7 +237,7 @@ pub(in crate::grpc) fn stream_response(
 ) -> proto::BulkCreateStreamResponse {
     let results: Vec<_> = (first_index..)
         .zip(results.into_iter().zip(echoes))
-        .map(|(index, (item, echo))| result(viewer, number(index), item, echo))
+        .map(|(index, (item, echo))| result(viewed, number(index), item, echo))
         .collect();
     proto::BulkCreateStreamResponse {
         batch_id: batch_id(stream),

@@ -1,7 +1,7 @@
 //! Enums of the protocol and of the domain.
 
 use super::fields::{Field, invalid};
-use crate::domain::invitation::{AcceptPolicy, DeliveryState, StateName};
+use crate::domain::invitation::{AcceptPolicy, DeliveryState, InvitationView, StateName};
 use crate::proto;
 use crate::service::ItemOutcome;
 use crate::service::bulk_create::OnExisting;
@@ -59,6 +59,14 @@ fn named<T: Copy>(
     }
     let is_named = |one: &T| values.contains(&number(*one));
     Ok(allowed.iter().copied().filter(is_named).collect())
+}
+
+pub(in crate::grpc) fn view(value: i32) -> Field<InvitationView> {
+    let view = proto::InvitationView::try_from(value).map_err(|_| invalid("view"))?;
+    Ok(match view {
+        proto::InvitationView::Unspecified | proto::InvitationView::Basic => InvitationView::Basic,
+        proto::InvitationView::Full => InvitationView::Full,
+    })
 }
 
 pub(super) const fn accept_policy(policy: AcceptPolicy) -> proto::AcceptPolicy {

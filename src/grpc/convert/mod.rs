@@ -4,8 +4,9 @@ pub(super) mod audit;
 pub(super) mod batch;
 pub(super) mod bulk_change;
 pub(super) mod bulk_create;
+pub(super) mod bulk_get;
 pub(super) mod directory;
-mod enums;
+pub(super) mod enums;
 mod error;
 pub(super) mod event;
 pub(super) mod fields;
@@ -16,6 +17,7 @@ mod metadata;
 pub(super) mod suppression;
 pub(super) mod target;
 pub(super) mod times;
+pub(super) mod viewed_invitations;
 pub(super) mod viewer;
 
 fn count(length: usize) -> i32 {

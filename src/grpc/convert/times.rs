@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::fields::{Field, invalid};
 use crate::domain::expiry::Expiry;
-use crate::domain::reminder::ReminderInput;
+use crate::domain::reminder::{ReminderInput, ReminderLead};
 
 pub(in crate::grpc) fn timestamp(time: OffsetDateTime) -> Timestamp {
     Timestamp {
@@ -23,6 +23,12 @@ pub(in crate::grpc) fn duration(duration: time::Duration) -> Duration {
 
 pub(in crate::grpc) fn expiry_of_ttl(ttl: Duration) -> Expiry {
     parse_duration(ttl).map_or(Expiry::Malformed("ttl"), Expiry::Ttl)
+}
+
+/// The duration of a lead. `None` for no reminder.
+pub(in crate::grpc) fn lead_duration(lead: ReminderLead) -> Option<Duration> {
+    let seconds = i64::from(lead.seconds());
+    (lead != ReminderLead::NEVER).then_some(Duration { seconds, nanos: 0 })
 }
 
 pub(in crate::grpc) fn reminder_lead(lead: Option<Duration>) -> ReminderInput {

@@ -62,9 +62,30 @@ impl<'a> Viewer<'a> {
                 .into(),
             delivery: Some(delivery(input.delivery)),
             remind_time: input.remind_at.map(times::timestamp),
+            reminder_lead: times::lead_duration(input.reminder_lead),
+            omitted_fields: None,
             ..Default::default()
         };
         with_end(message, input.state)
+    }
+
+    /// The view BASIC of an invitation, which every caller who may see the invitation sees alike.
+    pub(in crate::grpc) fn basic_invitation(&self, input: Invitation) -> proto::Invitation {
+        let message = proto::Invitation {
+            id: id(input.id),
+            role: input.role,
+            state: enums::state(input.state.name()).into(),
+            create_time: Some(times::timestamp(input.created_at)),
+            update_time: Some(times::timestamp(input.updated_at)),
+            expire_time: Some(times::timestamp(input.expires_at)),
+            remind_time: input.remind_at.map(times::timestamp),
+            ..Default::default()
+        };
+        proto::Invitation {
+            accepted_by_user_id: String::new(),
+            revoked_by_user_id: String::new(),
+            ..with_end(message, input.state)
+        }
     }
 
     /// The invitation of a link. A user who was not invited, and may accept because anybody may, does not see whom the

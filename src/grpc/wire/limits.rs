@@ -11,6 +11,15 @@ use crate::domain::new_invitation::ITEMS_MAX;
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Largest response, in bytes: ten thousand results, each with its invitation.
 pub const RESPONSE_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Most metadata in one response, in bytes. Invitations for which there is no room are returned without them.
+pub const METADATA_IN_RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Most redirect URLs and personal messages in one response, in bytes, as for metadata.
+pub const TEXTS_IN_RESPONSE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Largest error of an item, in bytes. Ten thousand results with such errors stay below the 4 MiB that gRPC clients receive
+/// by default, whatever the items contain. Violations that do not fit are only counted.
+pub const ITEM_ERROR_BYTES_MAX: usize = 320;
+/// The same for a result that also has an invitation in the basic view.
+pub const ITEM_ERROR_BYTES_MAX_BESIDE_INVITATION: usize = 150;
 /// Field violations in one status. Details are sent in a header of about 8 KiB, so further violations are only counted.
 pub const VIOLATIONS_IN_STATUS_MAX: usize = 40;
 /// Page size of a request that sets none.
@@ -99,8 +108,6 @@ pub const CHUNK_BYTES_MAX: usize = 1024 * 1024;
 pub const CHUNK_LINGER: Duration = Duration::from_millis(100);
 /// A chunk is processed at this age in any case.
 pub const CHUNK_AGE_MAX: Duration = Duration::from_secs(1);
-/// Longest key of an item, in bytes.
-pub const ITEM_KEY_BYTES_MAX: usize = 64;
 
 // Watches.
 

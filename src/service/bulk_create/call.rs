@@ -60,9 +60,9 @@ impl BulkCreate {
         work: &mut UnitOfWork<'_>,
         response: &[u8],
     ) -> Result<CreatedBatch, ServiceError> {
-        let organization_id = &self.terms.organization_id;
+        let (organization_id, view) = (&self.terms.organization_id, self.terms.view_read());
         let stored: StoredBatch = stored_results::decode(response)?;
-        let mut results = stored.results.restore(work, organization_id).await?;
+        let mut results = stored.results.restore(work, organization_id, view).await?;
         if self.terms.return_link {
             add_links(work, organization_id, &mut results).await?;
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::domain::invitation::InvitationView;
 use crate::domain::new_invitation::{Inviter, ItemDraft, ItemInput, NewInvitation};
 use crate::domain::organization::Organization;
 use crate::domain::quota::ExceededQuota;
@@ -20,6 +21,8 @@ use super::lookup::{CheckedItem, KnownAddresses, distinct};
 pub(super) struct Plan {
     pub(super) organization: Organization,
     pub(super) now: OffsetDateTime,
+    /// What the results hold of new invitations.
+    pub(super) view: InvitationView,
     pub(super) steps: Vec<CreateStep>,
     /// The inviters that the directory knows, by user id.
     pub(super) inviters: HashMap<String, Inviter>,
@@ -82,6 +85,7 @@ impl Plan {
         Ok(Self {
             organization,
             now,
+            view: terms.view_read(),
             steps: steps(items, &known, terms.on_existing),
             inviters,
             owners: known

@@ -4,11 +4,10 @@ use std::collections::HashMap;
 
 use uuid::Uuid;
 
-use crate::domain::invitation::{Delivery, Invitation, InvitationState};
+use crate::domain::invitation::{Delivery, Invitation, InvitationState, InvitationView};
 use crate::domain::new_invitation::NewInvitation;
 use crate::domain::reason::{Reason, Violation};
 use crate::service::invitation_access::{add_links, invitations_by_id};
-use crate::service::item_result::limit_existing;
 use crate::service::{ItemOutcome, ItemResult, ServiceError, UnitOfWork};
 
 use super::batch_terms::{BatchTerms, OnExisting};
@@ -32,7 +31,8 @@ pub(super) async fn build(
 ) -> Result<CreatedBatch, ServiceError> {
     let mut ids = plan.existing_ids();
     ids.extend(written.existing.values());
-    let existing = invitations_by_id(work, &terms.organization_id, &ids, plan.now).await?;
+    let (id, view) = (&terms.organization_id, terms.view_read());
+    let existing = invitations_by_id(work, id, &ids, view, plan.now).await?;
     let mut results: Vec<ItemResult> = plan
         .steps
         .iter()
@@ -49,7 +49,6 @@ pub(super) async fn build(
             _ => step.result(&existing),
         })
         .collect();
-    limit_existing(&mut results);
     if terms.return_link {
         add_links(work, &terms.organization_id, &mut results).await?;
     }
@@ -66,8 +65,9 @@ pub(super) async fn predict(
     plan: &Plan,
 ) -> Result<CreatedBatch, ServiceError> {
     let ids = plan.existing_ids();
-    let existing = invitations_by_id(work, &terms.organization_id, &ids, plan.now).await?;
-    let mut results: Vec<ItemResult> = plan
+    let (id, view) = (&terms.organization_id, terms.view_read());
+    let existing = invitations_by_id(work, id, &ids, view, plan.now).await?;
+    let results: Vec<ItemResult> = plan
         .steps
         .iter()
         .map(|step| match step {
@@ -85,7 +85,6 @@ pub(super) async fn predict(
             CreateStep::Return(_) | CreateStep::Fail { .. } => step.result(&existing),
         })
         .collect();
-    limit_existing(&mut results);
     Ok(CreatedBatch {
         id: Uuid::nil(),
         results,
@@ -140,10 +139,12 @@ impl Plan {
             .collect()
     }
 
-    /// A new invitation as it is stored, without reading it.
+    /// A new invitation as it is stored, without reading it. Its metadata are only parsed for the full view.
     pub(super) fn created(&self, item: &NewInvitation, id: Uuid, batch_id: Uuid) -> Invitation {
+        let is_full = self.view == InvitationView::Full;
         let json = |text: &Option<String>| {
             text.as_deref()
+                .filter(|_| is_full)
                 .and_then(|text| serde_json::from_str(text).ok())
         };
         let inviter = self.inviters.get(item.inviter_user_id.as_str());

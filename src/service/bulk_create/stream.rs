@@ -192,7 +192,8 @@ impl CreateChunk {
         let range = (number(first)?, number(first + count)?);
         let rows = stream_chunks::overlapping(work, organization_id, batch_id, range.0, range.1);
         let results = self.restored(rows.await?, count)?;
-        let mut results = results.restore(work, organization_id).await?;
+        let view = terms.view_read();
+        let mut results = results.restore(work, organization_id, view).await?;
         if terms.return_link {
             add_links(work, organization_id, &mut results).await?;
         }

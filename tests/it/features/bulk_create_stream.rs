@@ -1,6 +1,6 @@
 //! `BulkCreateStream`: the results of items, chunk by chunk, and who may send them.
 
-use invitations::grpc::limits::{CALLER_BURST, CHUNK_ITEMS, ITEM_KEY_BYTES_MAX};
+use invitations::grpc::limits::{CALLER_BURST, CHUNK_ITEMS};
 use invitations::proto::{
     BulkCreateRequest, BulkCreateStreamHeader, BulkCreateStreamRequest, CreateOutcome,
     CreateResult, ErrorReason, NewInvitation, OnExisting,
@@ -229,6 +229,7 @@ async fn a_malformed_stream_is_refused_and_earlier_chunks_remain() {
             "REQUEST_ID_INVALID",
         ),
         (changed(&|it| it.on_existing = 99), "FIELD_INVALID"),
+        (changed(&|it| it.view = 99), "FIELD_INVALID"),
         (changed(&|it| it.first_index = -1), "FIELD_INVALID"),
         (changed(&|it| it.first_index = 1), "FIELD_INVALID"),
         (
@@ -254,12 +255,8 @@ async fn a_malformed_stream_is_refused_and_earlier_chunks_remain() {
     stream.next().await.unwrap();
     stream.send(stream_items("y", 0..2));
     assert_eq!(stream.next().await.unwrap().unwrap().results.len(), 2);
-    stream.send(vec![NewInvitation {
-        key: "k".repeat(ITEM_KEY_BYTES_MAX + 1),
-        ..stream_item("z@b.co", 0)
-    }]);
-    let status = stream.next().await.err().unwrap();
-    assert_eq!(field_violations(&status)[0].0, "invitations[2].key");
+    stream.send(Vec::new());
+    assert_eq!(refusal(stream.end().await), "STREAM_MALFORMED");
     assert_eq!(world.count("invitations").await, 2);
 }
 

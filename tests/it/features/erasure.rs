@@ -59,8 +59,7 @@ async fn invite(world: &World, organization_id: &str, inviter: &str, email: &str
         request_id: new_request_id(),
         organization_id: organization_id.to_owned(),
         inviter_user_id: inviter.to_owned(),
-        invitations: vec![personal_item(email)],
-        ..Default::default()
+        ..create_request(vec![personal_item(email)])
     };
     created(&world.bulk_create(request).await.results[0]).id
 }

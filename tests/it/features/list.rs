@@ -47,7 +47,7 @@ async fn invitations_are_listed_newest_first_across_batches() {
     assert_eq!(listed_emails(&world, &list_request()).await, expected);
     let other = ListRequest {
         organization_id: OTHER.to_owned(),
-        ..Default::default()
+        ..list_request()
     };
     assert!(listed_emails(&world, &other).await.is_empty());
 }

@@ -2,7 +2,7 @@
 
 use invitations::domain::email_address::EmailAddress;
 use invitations::domain::ids::OrganizationId;
-use invitations::domain::invitation::InvitationFilter;
+use invitations::domain::invitation::{InvitationFilter, InvitationView};
 use invitations::proto::AcceptResponse;
 use invitations::service::{CheckKeys, ListInvitations};
 use tonic::transport::Channel;
@@ -150,6 +150,7 @@ async fn erased_addresses_do_not_require_their_old_key() {
         },
         before: None,
         page_size: 10,
+        view: InvitationView::Full,
     };
     let with_both_keys = world.service_with_keys(&format!("{KEY_2}{KEYS}"));
     assert_eq!(with_both_keys.run(list()).await.unwrap().items.len(), 1);

@@ -1,16 +1,11 @@
 //! Builders for the requests of most tests. Those with an organization are for ACME, on behalf of `ada` where a request
-//! names an inviter. Set other fields with struct update syntax.
+//! names an inviter. Bulk requests and lists ask for the full view. Set other fields with struct update syntax.
 
 use std::ops::Range;
 
 use invitations::domain::actor::Actor;
 use invitations::proto::{
-    AcceptRequest, BulkCreateRequest, BulkDeleteMembershipsRequest, BulkDeleteUsersRequest,
-    BulkResendRequest, BulkRevokeRequest, DeclineRequest, DeleteMembershipRequest,
-    DeleteOrganizationRequest, DeleteUserRequest, GetBatchRequest, GetMembershipRequest,
-    GetRequest, InvitationFilter, ListRequest, MembershipKey, NewInvitation, PreviewRequest,
-    RequeueMessagesRequest, ResendRequest, RevokeRequest, UpsertUsersRequest,
-    accept_request, decline_request,
+    AcceptRequest, BulkCreateRequest, BulkDeleteMembershipsRequest, BulkDeleteUsersRequest, BulkGetRequest, BulkResendRequest, BulkRevokeRequest, DeclineRequest, DeleteMembershipRequest, DeleteOrganizationRequest, DeleteUserRequest, GetBatchRequest, GetMembershipRequest, GetRequest, InvitationFilter, InvitationView, ListRequest, MembershipKey, NewInvitation, PreviewRequest, RequeueMessagesRequest, ResendRequest, RevokeRequest, UpsertUsersRequest, accept_request, decline_request,
 };
 use prost_types::{Struct, Value, value::Kind};
 use uuid::Uuid;
@@ -67,6 +62,7 @@ pub(crate) fn create_request(invitations: Vec<NewInvitation>) -> BulkCreateReque
         organization_id: ACME.to_owned(),
         inviter_user_id: "ada".to_owned(),
         invitations,
+        view: InvitationView::Full.into(),
         ..Default::default()
     }
 }
@@ -131,10 +127,19 @@ pub(crate) fn get_request(invitation_id: &str) -> GetRequest {
     }
 }
 
+pub(crate) fn bulk_get_request(invitation_ids: &[impl AsRef<str>]) -> BulkGetRequest {
+    BulkGetRequest {
+        organization_id: ACME.to_owned(),
+        invitation_ids: owned(invitation_ids),
+        view: InvitationView::Full.into(),
+    }
+}
+
 /// Lists every invitation.
 pub(crate) fn list_request() -> ListRequest {
     ListRequest {
         organization_id: ACME.to_owned(),
+        view: InvitationView::Full.into(),
         ..Default::default()
     }
 }
@@ -162,6 +167,7 @@ pub(crate) fn bulk_resend_request(invitation_ids: &[impl AsRef<str>]) -> BulkRes
     BulkResendRequest {
         organization_id: ACME.to_owned(),
         invitation_ids: owned(invitation_ids),
+        view: InvitationView::Full.into(),
         ..Default::default()
     }
 }
@@ -170,6 +176,7 @@ pub(crate) fn bulk_resend_by_filter(filter: InvitationFilter) -> BulkResendReque
     BulkResendRequest {
         organization_id: ACME.to_owned(),
         filter: Some(filter),
+        view: InvitationView::Full.into(),
         ..Default::default()
     }
 }
@@ -187,6 +194,7 @@ pub(crate) fn bulk_revoke_request(invitation_ids: &[impl AsRef<str>]) -> BulkRev
     BulkRevokeRequest {
         organization_id: ACME.to_owned(),
         invitation_ids: owned(invitation_ids),
+        view: InvitationView::Full.into(),
         ..Default::default()
     }
 }
@@ -195,6 +203,7 @@ pub(crate) fn bulk_revoke_by_filter(filter: InvitationFilter) -> BulkRevokeReque
     BulkRevokeRequest {
         organization_id: ACME.to_owned(),
         filter: Some(filter),
+        view: InvitationView::Full.into(),
         ..Default::default()
     }
 }

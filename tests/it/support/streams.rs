@@ -5,7 +5,7 @@ use std::ops::Range;
 use futures::stream;
 use invitations::proto::{
     BulkCreateStreamHeader as Header, BulkCreateStreamRequest as Message,
-    BulkCreateStreamResponse as Response, CreateResult, NewInvitation as Item,
+    BulkCreateStreamResponse as Response, CreateResult, InvitationView, NewInvitation as Item,
 };
 use tokio::sync::mpsc;
 use tonic::{Request, Status, Streaming};
@@ -26,11 +26,12 @@ pub(crate) struct StreamResponses {
     pub(crate) end: Result<(), Status>,
 }
 
-/// The header of a stream that invites into ACME on behalf of `ada`.
+/// The header of a stream that invites into ACME on behalf of `ada`, for the full view.
 pub(crate) fn header() -> Header {
     Header {
         organization_id: ACME.to_owned(),
         inviter_user_id: "ada".to_owned(),
+        view: InvitationView::Full.into(),
         ..Default::default()
     }
 }

@@ -19,7 +19,7 @@ use crate::grpc::admission::control::AdmittedStream;
 use crate::grpc::admission::permission::actor;
 use crate::grpc::convert::bulk_create;
 use crate::grpc::convert::fields::Fields as _;
-use crate::grpc::convert::viewer::Viewer;
+use crate::grpc::convert::viewed_invitations::ViewedInvitations;
 use crate::grpc::methods::api::Api;
 use crate::grpc::status;
 use crate::grpc::wire::deadline;
@@ -173,16 +173,17 @@ impl CreateStream {
     ) -> Result<BulkCreateStreamResponse, Status> {
         let caller = &self.admitted.caller;
         acting_user::restrict_items(caller, "invitations", &items)?;
-        let is_hashed = stream.header.terms.request_id.is_some();
-        let (chunk, echoes) = bulk_create::chunk(items, first_index, is_hashed).valid()?;
+        let terms = &stream.header.terms;
+        let is_hashed = terms.request_id.is_some();
+        let (chunk, echoes) = bulk_create::chunk(items, first_index, is_hashed);
         let create = CreateChunk {
             stream: Arc::clone(stream),
             chunk,
         };
         let results = self.api.service.run(create).await?;
-        let viewer = Viewer::new(caller);
+        let mut viewed = ViewedInvitations::new(caller, terms.view);
         Ok(bulk_create::stream_response(
-            &viewer,
+            &mut viewed,
             stream,
             first_index,
             results,

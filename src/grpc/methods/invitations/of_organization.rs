@@ -8,15 +8,16 @@ use crate::grpc::admission::acting_user;
 use crate::grpc::admission::permission::actor;
 use crate::grpc::convert::bulk_create::ItemEcho;
 use crate::grpc::convert::fields::{self, Fields as _};
+use crate::grpc::convert::viewed_invitations::ViewedInvitations;
 use crate::grpc::convert::viewer::Viewer;
-use crate::grpc::convert::{batch, bulk_change, bulk_create, filter};
+use crate::grpc::convert::{batch, bulk_change, bulk_create, bulk_get, enums, filter};
 use crate::grpc::methods::api::Api;
 use crate::identity::Caller;
 use crate::proto::{
-    BulkCreateRequest, BulkCreateResponse, BulkResendRequest, BulkResendResponse,
-    BulkRevokeRequest, BulkRevokeResponse, GetBatchRequest, GetBatchResponse, GetRequest,
-    GetResponse, ListRequest, ListResponse, ResendRequest, ResendResponse, RevokeRequest,
-    RevokeResponse,
+    BulkCreateRequest, BulkCreateResponse, BulkGetRequest, BulkGetResponse, BulkResendRequest,
+    BulkResendResponse, BulkRevokeRequest, BulkRevokeResponse, GetBatchRequest, GetBatchResponse,
+    GetRequest, GetResponse, ListRequest, ListResponse, ResendRequest, ResendResponse,
+    RevokeRequest, RevokeResponse,
 };
 use crate::service::{GetBatch, GetInvitation, ListInvitations, Revoke};
 
@@ -40,6 +41,18 @@ pub(super) async fn get(
     })
 }
 
+pub(super) async fn bulk_get(
+    api: &Api,
+    caller: Arc<Caller>,
+    message: BulkGetRequest,
+) -> Result<BulkGetResponse, Status> {
+    let organization_id = api.organization(&caller, &message.organization_id).await?;
+    let (get, requested) = bulk_get::request(&message, organization_id).valid()?;
+    let mut viewed = ViewedInvitations::new(&caller, get.view);
+    let found = api.service.run(get).await?;
+    Ok(bulk_get::response(&mut viewed, &requested, &found))
+}
+
 pub(super) async fn list(
     api: &Api,
     caller: Arc<Caller>,
@@ -47,11 +60,12 @@ pub(super) async fn list(
 ) -> Result<ListResponse, Status> {
     let wanted = message.filter.as_ref();
     let token = filter::LIST.token(&api.keyring, &message.organization_id, wanted);
-    let (organization_id, page_size, filter, before) = (
+    let (organization_id, page_size, filter, before, view) = (
         api.organization(&caller, &message.organization_id).await?,
         fields::page_size(message.page_size),
         filter::LIST.parse(wanted),
         token.open_id(&message.page_token),
+        enums::view(message.view),
     )
         .valid()?;
     let list = ListInvitations {
@@ -59,16 +73,17 @@ pub(super) async fn list(
         filter,
         before,
         page_size,
+        view,
     };
     let page = api.service.run(list).await?;
     let last_id = page.items.last().map(|last| &last.id);
     let next_page_token = token.next_after(page.has_more, last_id);
-    let viewer = Viewer::new(&caller);
+    let mut viewed = ViewedInvitations::new(&caller, view);
     Ok(ListResponse {
         invitations: page
             .items
             .into_iter()
-            .map(|found| viewer.invitation(found))
+            .map(|found| viewed.convert(found))
             .collect(),
         next_page_token,
     })
@@ -143,8 +158,9 @@ pub(super) async fn bulk_create(
     let echoes = message.invitations.iter().map(ItemEcho::of).collect();
     let request = bulk_create::request(message, actor(&caller), organization_id).valid()?;
     api.rates.spend(&caller.name, request.items.len())?;
+    let mut viewed = ViewedInvitations::new(&caller, request.terms.view);
     let batch = api.service.run(request).await?;
-    Ok(bulk_create::response(&Viewer::new(&caller), batch, echoes))
+    Ok(bulk_create::response(&mut viewed, batch, echoes))
 }
 
 pub(super) async fn bulk_revoke(
@@ -156,8 +172,9 @@ pub(super) async fn bulk_revoke(
     let actor = acting_user::actor(&caller, &message.acting_user_id, &message.request_id)?;
     let keyring = &api.keyring;
     let request = bulk_change::bulk_revoke(&message, actor, organization_id, keyring).valid()?;
+    let mut viewed = ViewedInvitations::new(&caller, request.view);
     let revoked = api.service.run(request).await?;
-    Ok(bulk_change::revoke_response(&message, &revoked, keyring))
+    Ok(bulk_change::revoke_response(&mut viewed, &message, revoked, keyring))
 }
 
 pub(super) async fn bulk_resend(
@@ -171,9 +188,9 @@ pub(super) async fn bulk_resend(
     let request = bulk_change::bulk_resend(&message, actor, organization_id, keyring).valid()?;
     api.rates
         .spend(&caller.name, request.selection.size_max())?;
+    let mut viewed = ViewedInvitations::new(&caller, request.view);
     let resent = api.service.run(request).await?;
-    let viewer = Viewer::new(&caller);
     Ok(bulk_change::resend_response(
-        &viewer, &message, resent, keyring,
+        &mut viewed, &message, resent, keyring,
     ))
 }

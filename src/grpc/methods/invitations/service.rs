@@ -6,14 +6,13 @@ use super::{by_link, create_stream, of_organization, watch};
 use crate::domain::scope::Scope;
 use crate::grpc::admission::control::Method;
 use crate::grpc::methods::api::Api;
-use crate::proto;
 use crate::proto::invitation_service_server::InvitationService;
 use crate::proto::{
     AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkCreateStreamRequest,
-    BulkResendRequest, BulkResendResponse, BulkRevokeRequest, BulkRevokeResponse, DeclineRequest,
-    DeclineResponse, GetBatchRequest, GetBatchResponse, GetRequest, GetResponse, ListRequest,
-    ListResponse, PreviewRequest, PreviewResponse, ResendRequest, ResendResponse, RevokeRequest,
-    RevokeResponse, WatchRequest,
+    BulkGetRequest, BulkGetResponse, BulkResendRequest, BulkResendResponse, BulkRevokeRequest,
+    BulkRevokeResponse, DeclineRequest, DeclineResponse, GetBatchRequest, GetBatchResponse,
+    GetRequest, GetResponse, ListRequest, ListResponse, PreviewRequest, PreviewResponse,
+    ResendRequest, ResendResponse, RevokeRequest, RevokeResponse, WatchRequest,
 };
 
 const BULK_CREATE: Method = Method::bulk("BulkCreate", Scope::InvitationsWrite).for_users();
@@ -22,6 +21,7 @@ const BULK_CREATE_STREAM: Method =
 const BULK_RESEND: Method = Method::bulk("BulkResend", Scope::InvitationsWrite).for_users();
 const BULK_REVOKE: Method = Method::bulk("BulkRevoke", Scope::InvitationsWrite).for_users();
 const GET: Method = Method::quick("Get", Scope::InvitationsRead).for_users();
+const BULK_GET: Method = Method::bulk("BulkGet", Scope::InvitationsRead).for_users();
 const LIST: Method = Method::quick("List", Scope::InvitationsRead).for_users();
 const GET_BATCH: Method = Method::quick("GetBatch", Scope::InvitationsRead).for_users();
 const WATCH: Method = Method::quick("Watch", Scope::InvitationsRead).for_users();
@@ -78,9 +78,10 @@ impl InvitationService for Api {
 
     async fn bulk_get(
         &self,
-        _: Request<proto::BulkGetRequest>,
-    ) -> Result<Response<proto::BulkGetResponse>, Status> {
-        Err(Status::unimplemented("TODO(13)"))
+        request: Request<BulkGetRequest>,
+    ) -> Result<Response<BulkGetResponse>, Status> {
+        self.call(BULK_GET, request, of_organization::bulk_get)
+            .await
     }
 
     async fn list(&self, request: Request<ListRequest>) -> Result<Response<ListResponse>, Status> {

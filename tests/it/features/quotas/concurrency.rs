@@ -5,7 +5,7 @@ use std::sync::Arc;
 use invitations::domain::email_address::EmailAddress;
 use invitations::domain::expiry::Expiry;
 use invitations::domain::ids::OrganizationId;
-use invitations::domain::invitation::AcceptPolicy;
+use invitations::domain::invitation::{AcceptPolicy, InvitationView};
 use invitations::domain::new_invitation::ItemInput;
 use invitations::domain::quota::QuotaLimits;
 use invitations::domain::reminder::ReminderInput;
@@ -98,6 +98,7 @@ async fn add_organizations(world: &World, ids: &[String]) {
 /// A request for the use case, for a process without a server.
 fn use_case_request(emails: &[String]) -> BulkCreate {
     let item = |email: &String| ItemInput {
+        key: String::new(),
         email: EmailAddress::parse(email).unwrap().given().to_owned(),
         role: String::new(),
         inviter_user_id: String::new(),
@@ -122,6 +123,7 @@ fn use_case_request(emails: &[String]) -> BulkCreate {
             atomic: false,
             validate_only: false,
             return_link: false,
+            view: InvitationView::Basic,
         },
         items: emails.iter().map(item).collect(),
     }

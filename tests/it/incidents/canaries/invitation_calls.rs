@@ -4,9 +4,9 @@ use invitations::proto::{
     AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkCreateStreamHeader,
     BulkCreateStreamRequest, BulkCreateStreamResponse, BulkResendResponse, BulkRevokeResponse,
     DeclineRequest, DeclineResponse, GetBacklogRequest, GetBacklogResponse, GetBatchResponse,
-    GetResponse, ListRequest, ListResponse, NewInvitation, OnExisting, PreviewResponse,
-    ReportBounceRequest, ReportBounceResponse, RequeueMessagesResponse, ResendResponse,
-    RevokeResponse, WatchRequest, WatchResponse,
+    GetResponse, InvitationView, ListRequest, ListResponse, NewInvitation, OnExisting,
+    PreviewResponse, ReportBounceRequest, ReportBounceResponse, RequeueMessagesResponse,
+    ResendResponse, RevokeResponse, WatchRequest, WatchResponse,
 };
 
 use super::canary_deployment::{CanaryDeployment, canary_item, canary_item_without_email};
@@ -148,6 +148,7 @@ impl CanaryDeployment {
                 request_id: "019aacd0-0000-4000-8000-000000000002".to_owned(),
                 organization_id: ACME.to_owned(),
                 inviter_user_id: "ada".to_owned(),
+                view: InvitationView::Full.into(),
                 ..Default::default()
             }),
             invitations: vec![item(1), item(2)],
