@@ -3,7 +3,7 @@
 .DEFAULT_GOAL := help
 .PHONY: help run test bench profile instructions lint deny sqlx proto docs clean-data
 
-SCRIPTS = $(shell grep -lr '^\#!/usr/bin/env bash' .ci scripts examples) scripts/lib.sh
+SCRIPTS = $(shell grep -lr '^\#!/usr/bin/env bash' .ci scripts examples) scripts/lib.sh examples/lib.sh
 
 help: ## prints this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-20s %s\n' "  $$name" "$$text"; done
