@@ -30,6 +30,7 @@ def invite_simply(client: Client, organization_id: str, inviter_user_id: str, pe
         invitations=[
             invitation_pb2.NewInvitation(email=person["email"], role=person.get("role", "")) for person in people
         ],
+        view=invitation_pb2.INVITATION_VIEW_FULL,
     )
     response = client.call(client.invitations.BulkCreate, request)
     successful, failed = [], []
@@ -51,6 +52,7 @@ def invite_fully(client: Client, organization_id: str, people: list[dict]) -> li
         invitations=[new_invitation(person) for person in people],
         atomic=True,
         return_link=True,
+        view=invitation_pb2.INVITATION_VIEW_FULL,
     )
     response = client.call(client.invitations.BulkCreate, request)
     return [organization_invitation(result) for result in response.results]
@@ -88,7 +90,8 @@ def project_invitation(invitation: invitation_pb2.Invitation) -> dict:
         "project_id": invitation.organization_id,
         "project_name": invitation.organization_name,
         "created_at": invitation.create_time.ToJsonString(),
-        "registered": invitation.registered,
+        # Not set for a caller without directory:read.
+        "registered": invitation.registered if invitation.HasField("registered") else None,
         "expires_at": invitation.expire_time.ToJsonString(),
         "role": invitation.role,
         "inviter_name": invitation.inviter_name,
@@ -96,7 +99,7 @@ def project_invitation(invitation: invitation_pb2.Invitation) -> dict:
     }
 
 
-def organization_invitation(result: invitation_pb2.BulkCreateResult) -> dict:
+def organization_invitation(result: invitation_pb2.CreateResult) -> dict:
     invitation = result.invitation
     state = invitation_pb2.InvitationState.Name(invitation.state)
     return {
