@@ -128,15 +128,8 @@ impl BulkRevoke {
             return Err(ServiceError::Conflict);
         }
         let action = AuditAction::BulkRevoke;
-        let event = event(
-            work.context,
-            &self.actor,
-            action,
-            organization_id,
-            by_user_id,
-            now,
-        );
-        audit_events::insert_many(work, &[AuditEvent { counts, ..event }]).await?;
+        work.record(&self.actor, action, organization_id.as_str(), counts, now)
+            .await?;
         Ok(())
     }
 
