@@ -5,7 +5,12 @@ use std::ops::Range;
 
 use invitations::domain::actor::Actor;
 use invitations::proto::{
-    AcceptRequest, BulkCreateRequest, BulkDeleteMembershipsRequest, BulkDeleteUsersRequest, BulkGetRequest, BulkResendRequest, BulkRevokeRequest, DeclineRequest, DeleteMembershipRequest, DeleteOrganizationRequest, DeleteUserRequest, GetBatchRequest, GetMembershipRequest, GetRequest, InvitationFilter, InvitationView, ListRequest, MembershipKey, NewInvitation, PreviewRequest, RequeueMessagesRequest, ResendRequest, RevokeRequest, UpsertUsersRequest, accept_request, decline_request,
+    AcceptRequest, BulkCreateRequest, BulkDeleteMembershipsRequest, BulkDeleteUsersRequest,
+    BulkGetRequest, BulkResendRequest, BulkRevokeRequest, DeclineRequest, DeleteMembershipRequest,
+    DeleteOrganizationRequest, DeleteUserRequest, GetBatchRequest, GetMembershipRequest,
+    GetRequest, InvitationFilter, InvitationView, ListRequest, MembershipKey, NewInvitation,
+    PreviewRequest, RequeueMessagesRequest, ResendRequest, RevokeRequest, UpsertUsersRequest,
+    accept_request, decline_request,
 };
 use prost_types::{Struct, Value, value::Kind};
 use uuid::Uuid;

@@ -174,7 +174,12 @@ pub(super) async fn bulk_revoke(
     let request = bulk_change::bulk_revoke(&message, actor, organization_id, keyring).valid()?;
     let mut viewed = ViewedInvitations::new(&caller, request.view);
     let revoked = api.service.run(request).await?;
-    Ok(bulk_change::revoke_response(&mut viewed, &message, revoked, keyring))
+    Ok(bulk_change::revoke_response(
+        &mut viewed,
+        &message,
+        revoked,
+        keyring,
+    ))
 }
 
 pub(super) async fn bulk_resend(
@@ -191,6 +196,9 @@ pub(super) async fn bulk_resend(
     let mut viewed = ViewedInvitations::new(&caller, request.view);
     let resent = api.service.run(request).await?;
     Ok(bulk_change::resend_response(
-        &mut viewed, &message, resent, keyring,
+        &mut viewed,
+        &message,
+        resent,
+        keyring,
     ))
 }
