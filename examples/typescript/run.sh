@@ -9,8 +9,11 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=examples/lib.sh
 source examples/lib.sh
 
-need node nodejs
-need npm npm
+version=$(node --version 2>/dev/null | sed -E 's/^v([0-9]+).*/\1/') || true
+if [[ ${version:-0} -lt 20 ]] || ! command -v npm >/dev/null; then
+  echo "run.sh: Node.js 20 or later, or npm, is missing; install them from https://nodejs.org and try again" >&2
+  exit 1
+fi
 
 out=$PWD/.data/examples/typescript
 mkdir -p "$out"
