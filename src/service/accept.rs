@@ -1,7 +1,5 @@
 //! `Accept`: an invitation and a user become a membership, once.
 
-use uuid::Uuid;
-
 use crate::domain::actor::{Access, Actor};
 use crate::domain::audit::{AuditAction, AuditEvent};
 use crate::domain::invitation::{DeliveryState, Invitation, StateName};
@@ -46,6 +44,7 @@ impl UseCase for Accept {
             subject,
             invitation,
             version,
+            ..
         } = context
             .find_target(work, &self.target, self.addresses(), &self.actor)
             .await?;

@@ -1,7 +1,5 @@
 //! `Decline`: the invited person refuses.
 
-use uuid::Uuid;
-
 use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent};
 use crate::domain::ids::UserId;

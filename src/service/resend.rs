@@ -115,7 +115,9 @@ impl Resend {
         response: &[u8],
     ) -> Result<Invitation, ServiceError> {
         let stored: StoredResults = stored_results::decode(response)?;
-        let results = stored.restore(work, &self.organization_id).await?;
+        let results = stored
+            .restore(work, &self.organization_id, InvitationView::Full)
+            .await?;
         let mut invitations = results.into_iter().filter_map(|result| result.invitation);
         let invitation = invitations.next();
         invitation.ok_or(ServiceError::Refused(Reason::InvitationNotFound))

@@ -1,5 +1,6 @@
 //! `Revoke` and `BulkRevoke`: the organization withdraws one invitation or many, in one transaction.
 
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::actor::Actor;
@@ -13,7 +14,7 @@ use crate::store::{audit_events, organizations, planner};
 
 use super::invitation_access::{invitations_by_id, lock_invitation};
 use super::selection::{FilterScope, SelectionResults};
-use super::{Context, InvitationSelection, RefusedInvitation, ServiceError, UnitOfWork, UseCase};
+use super::{InvitationSelection, RefusedInvitation, ServiceError, UnitOfWork, UseCase};
 
 /// Revokes an invitation. One that was declined, revoked or expired stays as it is.
 pub struct Revoke {
@@ -128,7 +129,7 @@ impl BulkRevoke {
             return Err(ServiceError::Conflict);
         }
         let action = AuditAction::BulkRevoke;
-        work.record(&self.actor, action, organization_id.as_str(), counts, now)
+        work.record(&self.actor, action, organization_id, counts, now)
             .await?;
         Ok(())
     }

@@ -8,10 +8,10 @@ use crate::domain::actor::Actor;
 use crate::domain::audit::{AuditAction, AuditCounts, AuditEvent, NO_ORGANIZATION};
 use crate::domain::ids::OrganizationId;
 use crate::domain::organization::{Organization, OrganizationInput};
+use crate::domain::organization_record::OrganizationRecord;
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::update_mask::UpdateMask;
 use crate::domain::user::UserChange;
-use crate::store::organizations::StoredOrganization;
 use crate::store::{audit_events, organizations, users};
 
 use super::{Context, ServiceError, UnitOfWork, UseCase};
@@ -63,7 +63,7 @@ impl UseCase for UpsertOrganizations {
 
     async fn run(&self, work: &mut UnitOfWork<'_>) -> Result<Vec<UpsertResult>, ServiceError> {
         let stored = organizations::lock_many(work, &self.allowed_ids()).await?;
-        let stored: HashMap<String, StoredOrganization> = stored
+        let stored: HashMap<String, OrganizationRecord> = stored
             .into_iter()
             .map(|stored| (stored.organization.id.as_str().to_owned(), stored))
             .collect();
@@ -97,7 +97,7 @@ impl UpsertOrganizations {
     fn check(
         &self,
         input: &OrganizationInput,
-        stored: &HashMap<String, StoredOrganization>,
+        stored: &HashMap<String, OrganizationRecord>,
     ) -> Result<(UpsertKey, Organization), Vec<Violation>> {
         let refused = |reason| Err(vec![Violation::new("id", reason)]);
         // Permission comes first, because callers must not learn whether a foreign organization exists.
@@ -106,7 +106,7 @@ impl UpsertOrganizations {
             return refused(Reason::OrganizationDenied);
         }
         let stored = stored.get(&input.id);
-        if !self.undelete && stored.is_some_and(|stored| stored.is_deleted) {
+        if !self.undelete && stored.is_some_and(|stored| stored.is_deleted()) {
             return refused(Reason::OrganizationDeleted);
         }
         let stored = stored.map(|stored| &stored.organization);

@@ -102,7 +102,7 @@ pub(in crate::grpc) fn organization_record(record: OrganizationRecord) -> proto:
     proto::Organization {
         id: stored.id.as_str().to_owned(),
         name: text(stored.name),
-        roles: stored.roles.into_iter().map(role).collect(),
+        roles: stored.roles.into_iter().map(stored_role).collect(),
         default_role: text(stored.default_role),
         allowed_email_domains: stored.allowed_email_domains,
         redirect_origins: stored.redirect_origins,
@@ -119,11 +119,12 @@ pub(in crate::grpc) fn organization_record(record: OrganizationRecord) -> proto:
     }
 }
 
-fn role(id: String) -> proto::Role {
+fn stored_role(role: Role) -> proto::Role {
     proto::Role {
-        can_invite: id == Role::ADMIN || id == Role::OWNER,
-        id,
-        ..Default::default()
+        id: role.id.as_str().to_owned(),
+        display_name: role.names.display_name,
+        localized_display_names: role.names.localized.into_iter().collect(),
+        can_invite: role.can_invite,
     }
 }
 
