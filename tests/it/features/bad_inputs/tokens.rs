@@ -111,7 +111,6 @@ async fn a_token_that_names_another_key_of_the_ring_is_invalid() {
             .ok()
             .unwrap(),
         is_self: false,
-        request_id: None,
         actor: test_actor(),
     };
     let forged = forge_token(&token, |payload| payload[1] = 2);

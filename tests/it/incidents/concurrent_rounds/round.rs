@@ -72,7 +72,6 @@ impl Round {
                 emails_normalized: Vec::new(),
             },
             is_self: false,
-            request_id: None,
             actor: test_actor(),
         };
         let began = self.now();
@@ -131,7 +130,6 @@ impl Round {
             user_id: None,
             emails_normalized: Vec::new(),
             is_self: false,
-            request_id: None,
             actor: test_actor(),
         };
         let answer = self.service.run(request).await;
