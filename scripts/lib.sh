@@ -6,6 +6,18 @@ if [[ -x ${HOME:-/root}/.cargo/bin/cargo ]]; then
   export PATH=$PATH:${HOME:-/root}/.cargo/bin
 fi
 
+# rust-toolchain.toml names the compiler by its version. A machine that cannot download it may have the same version under
+# another name, such as stable; then that one is used.
+if command -v rustup >/dev/null && ! cargo --version >/dev/null 2>&1; then
+  version=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
+  while read -r toolchain _; do
+    if [[ $(rustup run "$toolchain" rustc --version 2>/dev/null) == "rustc $version "* ]]; then
+      export RUSTUP_TOOLCHAIN=$toolchain
+      break
+    fi
+  done < <(rustup toolchain list)
+fi
+
 fail() {
   echo "${0##*/}: $*" >&2
   exit 1

@@ -61,7 +61,7 @@ pub struct Worker {
 /// The result of a finished task, and what the task used. A task that panicked has no other result.
 enum TaskResult {
     /// Emails were attempted, over this session unless in a call.
-    Sent(InFlight, Option<TransportSession>),
+    Sent(RunningSend, Option<TransportSession>),
     /// Emails and abandoned calls were claimed. The lanes have one call each reserved for an abandoned call.
     Claimed {
         reserved_calls: Vec<usize>,
@@ -72,7 +72,7 @@ enum TaskResult {
 }
 
 /// A session or a call of a lane that a task uses, and its emails with their leases and domains.
-struct InFlight {
+struct RunningSend {
     lane: usize,
     messages: Vec<(MailKey, Uuid)>,
     domains: Vec<String>,
@@ -214,7 +214,7 @@ impl Worker {
     }
 
     fn start_send(&mut self, lane: usize, mut jobs: Vec<SendJob>) {
-        let in_flight = InFlight {
+        let in_flight = RunningSend {
             lane,
             messages: jobs.iter().map(SendJob::lease).collect(),
             domains: jobs.iter().map(|job| job.domain().to_owned()).collect(),
@@ -251,7 +251,7 @@ impl Worker {
 
     fn spawn_send(
         &mut self,
-        in_flight: InFlight,
+        in_flight: RunningSend,
         task: impl Future<Output = Option<TransportSession>> + Send + 'static,
     ) {
         self.tasks.spawn(async move {
@@ -338,7 +338,7 @@ impl Worker {
         self.buffer.extend(claimed.jobs);
         for (lane, batch, lease) in claimed.abandoned {
             if let Some(sender) = self.take_call(lane) {
-                let in_flight = InFlight {
+                let in_flight = RunningSend {
                     lane,
                     messages: Vec::new(),
                     domains: Vec::new(),

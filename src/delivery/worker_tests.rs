@@ -82,7 +82,7 @@ async fn an_attempt_that_panics_returns_everything_it_used() {
     for _ in 0..10 {
         worker.lanes.get_mut(0).idle_sessions.pop().unwrap();
         assert!(worker.lanes.get_mut(0).lane.domains.try_enter(DOMAIN));
-        let in_flight = InFlight {
+        let in_flight = RunningSend {
             lane: 0,
             messages: vec![mail.clone()],
             domains: vec![DOMAIN.to_owned()],

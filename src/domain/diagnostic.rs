@@ -62,7 +62,17 @@ impl EnhancedCode {
     /// Whether the code says that the address cannot receive email, now or later. Such an address is suppressed for a
     /// while. A full mailbox, a policy and a problem of the sender say nothing about the address.
     pub const fn is_invalid_address(self) -> bool {
-        matches!(self, Self(5, 1, 0..=3 | 6 | 10) | Self(5, 2, 1))
+        self.is_unknown_mailbox() || self.is_disabled_mailbox()
+    }
+
+    /// Whether there is no such mailbox: 5.1.0 to .3, .6 and .10.
+    pub const fn is_unknown_mailbox(self) -> bool {
+        matches!(self, Self(5, 1, 0..=3 | 6 | 10))
+    }
+
+    /// Whether the mailbox exists and is disabled.
+    pub const fn is_disabled_mailbox(self) -> bool {
+        matches!(self, Self(5, 2, 1))
     }
 }
 

@@ -211,10 +211,12 @@ fn reason_for(
             RefusalReason::Policy
         }
         (_, Some(EnhancedCode(5, 1 | 2, _))) if blames_sender(text) => RefusalReason::Policy,
-        (550 | 551 | 553 | 556, Some(EnhancedCode(5, 1, 0..=3 | 6 | 10))) if is_about_recipient => {
+        (550 | 551 | 553 | 556, Some(code)) if is_about_recipient && code.is_unknown_mailbox() => {
             RefusalReason::NoSuchAddress
         }
-        (_, Some(EnhancedCode(5, 2, 1))) if is_about_recipient => RefusalReason::MailboxDisabled,
+        (_, Some(code)) if is_about_recipient && code.is_disabled_mailbox() => {
+            RefusalReason::MailboxDisabled
+        }
         (554, None | Some(EnhancedCode(5, 0 | 6, _))) if stage >= SendStage::Data => {
             RefusalReason::Policy
         }

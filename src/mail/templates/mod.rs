@@ -20,5 +20,8 @@ pub use compiled_templates::Templates;
 pub use template_error::{TemplateError, TemplateErrors};
 
 #[cfg(test)]
+#[path = "template_folder_tests.rs"]
+mod folder_tests;
+#[cfg(test)]
 #[path = "templates_tests.rs"]
 mod tests;

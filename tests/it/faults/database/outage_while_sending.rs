@@ -33,7 +33,7 @@ async fn a_database_outage_between_the_smtp_reply_and_the_commit_causes_no_dupli
     access.end_sessions().await;
     // The settlement is retried more often than the heartbeat, so it has failed by the time of this log line too.
     wait_until("the process to log the outage", async || {
-        running.log().contains("cannot extend the leases of mails")
+        running.log().contains("cannot extend the leases of emails")
     })
     .await;
     assert_eq!(queue.deployment.relay.received_count(), CONNECTIONS);

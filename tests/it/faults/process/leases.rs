@@ -45,7 +45,7 @@ async fn a_worker_paused_for_longer_than_its_leases_sends_no_email_that_another_
     paused.resume().await;
     wait_until("the worker to log that its leases were lost", async || {
         let log = paused.log();
-        log.matches("the lease of a mail was lost").count() == 2 * CONNECTIONS
+        log.matches("the lease of an email was lost").count() == 2 * CONNECTIONS
     })
     .await;
     assert_eq!(queue.arrivals(emails).duplicates(), 0);
