@@ -157,6 +157,7 @@ async fn accept_by_statement(connection: &mut PgConnection, number: usize) -> an
         user_name: USER_NAME,
         emails_normalized: &emails,
         emails_to_keep: &emails,
+        is_policy_ignored: false,
         // Decides about the response of the service alone.
         version: "1",
         event: &event,

@@ -106,7 +106,7 @@ impl UpsertOrganizations {
             return refused(Reason::OrganizationDenied);
         }
         let stored = stored.get(&input.id);
-        if !self.undelete && stored.is_some_and(|stored| stored.is_deleted()) {
+        if !self.undelete && stored.is_some_and(OrganizationRecord::is_deleted) {
             return refused(Reason::OrganizationDeleted);
         }
         let stored = stored.map(|stored| &stored.organization);

@@ -83,9 +83,9 @@ impl CommitNotifier {
         let watchers = lock(&self.shared.watchers);
         let by_organization = &watchers.by_organization;
         if notifications.all_organizations {
-            by_organization
-                .values()
-                .for_each(|sender| sender.send_replace(()));
+            for sender in by_organization.values() {
+                sender.send_replace(());
+            }
         }
         for organization_id in &notifications.organization_ids {
             if let Some(sender) = by_organization.get(organization_id) {
@@ -209,9 +209,10 @@ mod tests {
         assert!(several.notified().now_or_never().is_none());
         assert!(all.notified().now_or_never().is_some());
         assert!(none.notified().now_or_never().is_none());
-        let mut mail = PendingNotifications::default();
-        mail.mail_queued = true;
-        notifier.committed(mail);
+        notifier.committed(PendingNotifications {
+            mail_queued: true,
+            ..PendingNotifications::default()
+        });
         assert!(all.notified().now_or_never().is_none());
         drop(several);
         assert!(notifier.has_watchers());

@@ -36,7 +36,7 @@ impl<'a> ViewedInvitations<'a> {
 
     pub(in crate::grpc) fn convert(&mut self, input: Invitation) -> InvitationMessage {
         if !self.is_full() {
-            return self.viewer.basic_invitation(input);
+            return Viewer::basic_invitation(input);
         }
         let mut message = self.viewer.invitation(input);
         let mut omitted = self.omit_metadata(&mut message);

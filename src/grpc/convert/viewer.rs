@@ -70,7 +70,7 @@ impl<'a> Viewer<'a> {
     }
 
     /// The view BASIC of an invitation, which every caller who may see the invitation sees alike.
-    pub(in crate::grpc) fn basic_invitation(&self, input: Invitation) -> proto::Invitation {
+    pub(in crate::grpc) fn basic_invitation(input: Invitation) -> proto::Invitation {
         let message = proto::Invitation {
             id: id(input.id),
             role: input.role,

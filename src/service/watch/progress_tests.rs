@@ -57,7 +57,6 @@ impl Log {
                 created_at: NOW,
                 event_type: "created".to_owned(),
                 organization_id: "acme".to_owned(),
-                organization_id: "acme".to_owned(),
                 batch_id: Uuid::nil(),
                 event_count: *size,
                 invitation_ids: vec![Uuid::nil(); left.min(events_max - before)],

@@ -95,7 +95,7 @@ pub(super) async fn decline(
     })
 }
 
-/// The holder of a link may be a person without an account. Whoever names an id must say for whom.
+/// The holder of a link may be a person without an account. A call with an id must say for whom.
 fn decline_for(caller: &Caller, message: &DeclineRequest) -> Field<Decline> {
     let target = target::decline_target(message.target.as_ref());
     let user_id = match target {
