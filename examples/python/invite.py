@@ -60,7 +60,7 @@ def invite_fully(client: Client, organization_id: str, people: list[dict]) -> li
 
 def accept(client: Client, link: str, user_id: str, email: str) -> dict:
     """Accepts an invitation for a user whose address is verified, and returns the membership."""
-    request = invitation_pb2.AcceptRequest(token=token_of(link), user_id=user_id, user_emails=[email])
+    request = invitation_pb2.AcceptRequest(token=token_of(link), user_id=user_id, verified_emails=[email])
     response = client.call(client.invitations.Accept, request)
     membership = json_format.MessageToDict(response.membership, preserving_proto_field_name=True)
     for name in ("public_metadata", "private_metadata"):

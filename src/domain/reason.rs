@@ -125,7 +125,7 @@ reasons! {
     AlreadyInvited "ALREADY_INVITED" Exists "a pending invitation exists for the address";
     AlreadyMember "ALREADY_MEMBER" Exists "the address belongs to a member";
     RoleUnknown "ROLE_UNKNOWN" Invalid "the role is not one of the organization's roles";
-    RoleNotGrantable "ROLE_NOT_GRANTABLE" Denied "the inviter may not grant this role: only an inviter whose role can invite can grant a role that can invite, and no inviter can grant owner";
+    RoleNotGrantable "ROLE_NOT_GRANTABLE" Denied "the inviter may not grant this role, or no invitation may grant it";
     InviterNotFound "INVITER_NOT_FOUND" NotFound "the inviter is not a known user";
     InviterNotAdmin "INVITER_NOT_ADMIN" Precondition "the inviter is not a member of the organization with a role that can invite";
     RedirectUrlInvalid "REDIRECT_URL_INVALID" Invalid "the redirect URL is malformed, or its origin is not on the organization's list";

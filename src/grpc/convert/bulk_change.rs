@@ -14,10 +14,11 @@ use crate::service::{
     RevokedInvitation, SelectionResults,
 };
 
+use super::error::ItemErrors;
 use super::fields::{self, Field, Fields as _};
 use super::filter::{BULK_RESEND, BULK_REVOKE, SelectionFields};
 use super::viewed_invitations::ViewedInvitations;
-use super::{count, enums, error, times};
+use super::{count, enums, times};
 
 pub(in crate::grpc) fn resend(
     input: &proto::ResendRequest,
@@ -81,7 +82,8 @@ pub(in crate::grpc) fn resend_response(
     let is_failed = |result: &&ItemResult| result.outcome == ItemOutcome::Failed;
     let failed_count = count(resent.results.iter().filter(is_failed).count());
     let found = resent.found.iter().map(Uuid::to_string);
-    let ids = input.invitation_ids.iter().cloned().chain(found);
+    let ids = input.invitation_ids.iter().map(fields::echo).chain(found);
+    let errors = ItemErrors::among(resent.results.len());
     proto::BulkResendResponse {
         resent_count: all_count - failed_count,
         failed_count,
@@ -94,7 +96,7 @@ pub(in crate::grpc) fn resend_response(
                     ItemOutcome::Failed => proto::ResendOutcome::Failed.into(),
                     _ => proto::ResendOutcome::Resent.into(),
                 },
-                error: error::of_result(&item),
+                error: errors.of_result(&item),
                 invitation: item.invitation.map(|input| viewed.convert(input)),
             })
             .collect(),
@@ -143,13 +145,14 @@ pub(in crate::grpc) fn revoke_response(
     let revoked_count = count(results.iter().flatten().filter(is_revoked).count());
     let failed_count = count(results.iter().filter(|result| result.is_err()).count());
     let found = revoked.found.iter().map(Uuid::to_string);
-    let ids = input.invitation_ids.iter().cloned().chain(found);
+    let ids = input.invitation_ids.iter().map(fields::echo).chain(found);
+    let errors = ItemErrors::among(results.len());
     proto::BulkRevokeResponse {
         revoked_count,
         failed_count,
         results: (0..)
             .zip(ids.zip(revoked.results))
-            .map(|(index, (id, result))| revoke_result(viewed, index, id, result))
+            .map(|(index, (id, result))| revoke_result(viewed, errors, index, id, result))
             .collect(),
         next_page_token: token.next_after(revoked.has_more, revoked.found.last()),
     }
@@ -157,6 +160,7 @@ pub(in crate::grpc) fn revoke_response(
 
 fn revoke_result(
     viewed: &mut ViewedInvitations<'_>,
+    errors: ItemErrors,
     index: i32,
     invitation_id: String,
     input: Result<RevokedInvitation, RefusedInvitation>,
@@ -170,7 +174,7 @@ fn revoke_result(
             (outcome, Some(viewed.convert(revoked.invitation)), None)
         }
         Err(refused) => {
-            let error = error::of_refused(refused);
+            let error = errors.of_refused(refused);
             (proto::RevokeOutcome::Failed, None, Some(error))
         }
     };

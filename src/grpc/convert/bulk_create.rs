@@ -13,11 +13,12 @@ use crate::service::bulk_create::{
 };
 use crate::service::{ItemOutcome, ItemResult};
 
+use super::error::ItemErrors;
 use super::fields::{self, Field, Fields as _, invalid};
 use super::filter::within;
 use super::viewed_invitations::ViewedInvitations;
 use super::viewer;
-use super::{count, enums, error, metadata, times};
+use super::{count, enums, metadata, times};
 
 /// The request. Reports every violation that is not of an item.
 pub(in crate::grpc) fn request(
@@ -63,19 +64,21 @@ pub(in crate::grpc) fn response(
     let all_count = count(batch.results.len());
     let is_failed = |result: &&ItemResult| result.outcome == ItemOutcome::Failed;
     let failed_count = count(batch.results.iter().filter(is_failed).count());
+    let errors = ItemErrors::among(batch.results.len());
     proto::BulkCreateResponse {
         batch_id: viewer::id(batch.id),
         succeeded_count: all_count - failed_count,
         failed_count,
         results: (0..)
             .zip(batch.results.into_iter().zip(echoes))
-            .map(|(index, (item, echo))| result(viewed, index, item, echo))
+            .map(|(index, (item, echo))| result(viewed, errors, index, item, echo))
             .collect(),
     }
 }
 
 fn result(
     viewed: &mut ViewedInvitations<'_>,
+    errors: ItemErrors,
     index: i64,
     result: ItemResult,
     echo: ItemEcho,
@@ -84,7 +87,7 @@ fn result(
         index,
         key: echo.key,
         outcome: enums::create_outcome(result.outcome).into(),
-        error: error::of_result(&result),
+        error: errors.of_result(&result),
         invitation: result.invitation.map(|input| viewed.convert(input)),
         link: result.link.unwrap_or_default(),
         email: Some(echo.email)
@@ -235,9 +238,10 @@ pub(in crate::grpc) fn stream_response(
     results: Vec<ItemResult>,
     echoes: Vec<ItemEcho>,
 ) -> proto::BulkCreateStreamResponse {
+    let errors = ItemErrors::among(results.len());
     let results: Vec<_> = (first_index..)
         .zip(results.into_iter().zip(echoes))
-        .map(|(index, (item, echo))| result(viewed, number(index), item, echo))
+        .map(|(index, (item, echo))| result(viewed, errors, number(index), item, echo))
         .collect();
     proto::BulkCreateStreamResponse {
         batch_id: batch_id(stream),

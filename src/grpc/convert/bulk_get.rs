@@ -10,9 +10,10 @@ use crate::domain::reason::{Reason, Violation};
 use crate::proto;
 use crate::service::BulkGetInvitations;
 
+use super::error::ItemErrors;
 use super::fields::{self, Field, Fields as _};
 use super::viewed_invitations::ViewedInvitations;
-use super::{count, enums, error};
+use super::{count, enums};
 
 /// The ids of a request. `None` stands for an id that is no UUID, which fails as an item.
 pub(in crate::grpc) type RequestedIds = Vec<Option<Uuid>>;
@@ -41,6 +42,7 @@ pub(in crate::grpc) fn response(
     requested: &[Option<Uuid>],
     found: &HashMap<Uuid, Invitation>,
 ) -> proto::BulkGetResponse {
+    let errors = ItemErrors::among(requested.len());
     let results: Vec<_> = (0..)
         .zip(requested)
         .map(|(index, id)| match find(*id, found) {
@@ -52,10 +54,7 @@ pub(in crate::grpc) fn response(
             Err(reason) => proto::GetResult {
                 index,
                 invitation: None,
-                error: Some(error::item_error(
-                    &[Violation::new("invitation_id", reason)],
-                    None,
-                )),
+                error: Some(errors.of_violations(&[Violation::new("invitation_id", reason)], None)),
             },
         })
         .collect();

@@ -3,8 +3,9 @@
 use prost_types::{FieldMask, Struct};
 use time::Duration;
 
+use super::error::ItemErrors;
 use super::fields::{self, Field, Fields as _};
-use super::{count, error, metadata, times};
+use super::{count, metadata, times};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::membership::{Membership, MembershipInput, MetadataInput};
 use crate::domain::organization::{Organization, OrganizationInput};
@@ -152,6 +153,7 @@ pub(in crate::grpc) fn deleted(
     results: Vec<Result<DeleteOutcome, RefusedDelete>>,
 ) -> (Vec<proto::DeleteResult>, i32) {
     let failed_count = count(results.iter().filter(|result| result.is_err()).count());
+    let errors = ItemErrors::among(results.len());
     let results = (0..).zip(results).map(|(index, result)| {
         let outcome = match result {
             Ok(DeleteOutcome::Deleted) => proto::DeleteOutcome::Deleted,
@@ -163,7 +165,7 @@ pub(in crate::grpc) fn deleted(
             outcome: outcome.into(),
             error: result
                 .err()
-                .map(|refused| error::item_error(&refused.violations, refused.first_index)),
+                .map(|refused| errors.of_violations(&refused.violations, refused.first_index)),
         }
     });
     (results.collect(), failed_count)
@@ -172,6 +174,7 @@ pub(in crate::grpc) fn deleted(
 pub(in crate::grpc) fn upserted(results: Vec<UpsertResult>) -> (Vec<proto::UpsertResult>, i32) {
     let is_failed = |result: &&UpsertResult| result.outcome == UpsertOutcome::Failed;
     let failed_count = count(results.iter().filter(is_failed).count());
+    let errors = ItemErrors::among(results.len());
     let results = (0..).zip(results).map(|(index, result)| {
         let outcome = match result.outcome {
             UpsertOutcome::Created => proto::UpsertOutcome::Created,
@@ -182,7 +185,7 @@ pub(in crate::grpc) fn upserted(results: Vec<UpsertResult>) -> (Vec<proto::Upser
         proto::UpsertResult {
             index,
             outcome: outcome.into(),
-            error: is_failed.then(|| error::item_error(&result.violations, result.first_index)),
+            error: is_failed.then(|| errors.of_violations(&result.violations, result.first_index)),
         }
     });
     (results.collect(), failed_count)

@@ -1,10 +1,12 @@
 //! Reasons, and the errors of items.
 
+use std::collections::HashMap;
+
 use prost::Message as _;
 
 use crate::domain::reason::{Reason, Violation};
 use crate::grpc::status;
-use crate::grpc::wire::limits::{ITEM_ERROR_BYTES_MAX, ITEM_ERROR_BYTES_MAX_BESIDE_INVITATION};
+use crate::grpc::wire::limits::{BASIC_INVITATION_BYTES_MAX, ITEM_ERRORS_BYTES_MAX};
 use crate::proto;
 use crate::service::{ItemOutcome, ItemResult, RefusedInvitation};
 
@@ -14,22 +16,66 @@ pub(in crate::grpc) fn reason(reason: Reason) -> proto::ErrorReason {
         .unwrap_or_default()
 }
 
-/// The error of an item. The first violation gives its code, reason and message. At most [`ITEM_ERROR_BYTES_MAX`] long.
-pub(in crate::grpc) fn item_error(
-    violations: &[Violation],
-    first_index: Option<usize>,
-) -> proto::ItemError {
+/// The errors of the items of one response, each of which gets an equal share of [`ITEM_ERRORS_BYTES_MAX`].
+#[derive(Clone, Copy)]
+pub(in crate::grpc) struct ItemErrors {
+    bytes_max: usize,
+}
+
+impl ItemErrors {
+    pub(in crate::grpc) fn among(result_count: usize) -> Self {
+        Self {
+            bytes_max: ITEM_ERRORS_BYTES_MAX / result_count.max(1),
+        }
+    }
+
+    /// The error of an item. The first violation gives its code, reason and message.
+    pub(super) fn of_violations(
+        self,
+        violations: &[Violation],
+        first_index: Option<usize>,
+    ) -> proto::ItemError {
+        let mut error = item_error(violations);
+        if let Some(index) = first_index {
+            let fact = ("first_index".to_owned(), index.to_string());
+            error.metadata.extend([fact]);
+        }
+        limit(&mut error, self.bytes_max);
+        error
+    }
+
+    pub(super) fn of_result(self, result: &ItemResult) -> Option<proto::ItemError> {
+        if result.outcome != ItemOutcome::Failed {
+            return None;
+        }
+        let mut error = self.of_violations(&result.violations, result.first_index);
+        let quota = result.exceeded.as_ref().map(status::quota_facts);
+        error.metadata.extend(quota.into_iter().flatten());
+        if result.invitation.is_some() {
+            self.leave_room_for_invitation(&mut error);
+        }
+        Some(error)
+    }
+
+    fn leave_room_for_invitation(self, error: &mut proto::ItemError) {
+        limit(error, self.bytes_max - BASIC_INVITATION_BYTES_MAX);
+    }
+
+    pub(super) fn of_refused(self, refused: RefusedInvitation) -> proto::ItemError {
+        let violation = Violation::new("invitation_id", refused.reason);
+        self.of_violations(&[violation], refused.first_index)
+    }
+}
+
+fn item_error(violations: &[Violation]) -> proto::ItemError {
     let first = violations
         .first()
         .map_or(Reason::Internal, |violation| violation.reason);
-    let mut error = proto::ItemError {
+    proto::ItemError {
         code: i32::from(status::code(first.kind())),
         reason: reason(first).into(),
         message: first.sentence().to_owned(),
-        metadata: first_index
-            .map(|index| ("first_index".to_owned(), index.to_string()))
-            .into_iter()
-            .collect(),
+        metadata: HashMap::new(),
         omitted_violation_count: 0,
         violations: violations
             .iter()
@@ -39,9 +85,7 @@ pub(in crate::grpc) fn item_error(
                 message: violation.reason.sentence().to_owned(),
             })
             .collect(),
-    };
-    limit(&mut error, ITEM_ERROR_BYTES_MAX);
-    error
+    }
 }
 
 /// Leaves out violations from the end until the error is not larger than `bytes_max`.
@@ -49,26 +93,6 @@ fn limit(error: &mut proto::ItemError, bytes_max: usize) {
     while error.encoded_len() > bytes_max && error.violations.pop().is_some() {
         error.omitted_violation_count += 1;
     }
-}
-
-pub(super) fn of_result(result: &ItemResult) -> Option<proto::ItemError> {
-    if result.outcome != ItemOutcome::Failed {
-        return None;
-    }
-    let mut error = item_error(&result.violations, result.first_index);
-    let quota = result.exceeded.as_ref().map(status::quota_facts);
-    error.metadata.extend(quota.into_iter().flatten());
-    let bytes_max = match result.invitation {
-        None => ITEM_ERROR_BYTES_MAX,
-        Some(_) => ITEM_ERROR_BYTES_MAX_BESIDE_INVITATION,
-    };
-    limit(&mut error, bytes_max);
-    Some(error)
-}
-
-pub(super) fn of_refused(refused: RefusedInvitation) -> proto::ItemError {
-    let violation = Violation::new("invitation_id", refused.reason);
-    item_error(&[violation], refused.first_index)
 }
 
 #[cfg(test)]
@@ -104,16 +128,28 @@ mod tests {
     }
 
     #[test]
-    fn an_error_with_every_violation_is_bounded() {
-        for reason in Reason::ALL {
-            let mut error = item_error(&every_violation(reason), Some(9_999));
-            assert!(error.encoded_len() <= ITEM_ERROR_BYTES_MAX, "{reason:?}");
+    fn errors_with_every_violation_share_the_bytes_of_a_response() {
+        for (result_count, reason) in [10_000, 1_000, 1]
+            .into_iter()
+            .flat_map(|count| Reason::ALL.map(|reason| (count, reason)))
+        {
+            let errors = ItemErrors::among(result_count);
+            let error = errors.of_violations(&every_violation(reason), Some(9_999));
+            assert!(error.encoded_len() * result_count <= ITEM_ERRORS_BYTES_MAX);
             assert!(!error.violations.is_empty(), "{reason:?}");
-            let violation_count = error.violations.len() + count(&error);
-            assert_eq!(violation_count, 15);
-            error.metadata.clear();
-            limit(&mut error, ITEM_ERROR_BYTES_MAX_BESIDE_INVITATION);
-            assert!(error.encoded_len() <= ITEM_ERROR_BYTES_MAX_BESIDE_INVITATION);
+            assert_eq!(error.violations.len() + count(&error), 15);
+            assert!(result_count == 10_000 || count(&error) == 0, "{reason:?}");
+        }
+    }
+
+    #[test]
+    fn an_error_leaves_room_for_its_invitation() {
+        for reason in Reason::ALL {
+            let errors = ItemErrors::among(10_000);
+            let mut error = errors.of_violations(&every_violation(reason), None);
+            errors.leave_room_for_invitation(&mut error);
+            let bytes_max = ITEM_ERRORS_BYTES_MAX / 10_000 - BASIC_INVITATION_BYTES_MAX;
+            assert!(error.encoded_len() <= bytes_max, "{reason:?}");
             assert_eq!(error.violations.len() + count(&error), 15);
         }
     }
@@ -128,15 +164,15 @@ mod tests {
         for exceeded in exceeded {
             let violation = Violation::new("email", Reason::QuotaExceeded);
             let result = ItemResult {
+                exceeded: Some(exceeded),
                 outcome: ItemOutcome::Failed,
                 invitation: None,
                 violations: vec![violation],
                 first_index: None,
-                exceeded: Some(exceeded),
                 link: None,
             };
-            let error = of_result(&result).unwrap();
-            assert!(error.encoded_len() <= ITEM_ERROR_BYTES_MAX);
+            let error = ItemErrors::among(10_000).of_result(&result).unwrap();
+            assert!(error.encoded_len() * 10_000 <= ITEM_ERRORS_BYTES_MAX);
             assert_eq!((error.violations.len(), error.metadata.len()), (1, 3));
         }
     }

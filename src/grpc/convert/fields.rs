@@ -9,7 +9,7 @@ use crate::domain::new_invitation::ITEMS_MAX;
 use crate::domain::reason::{Reason, Violation};
 use crate::domain::token::Token;
 use crate::grpc::status;
-use crate::grpc::wire::limits::{PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
+use crate::grpc::wire::limits::{ECHOED_ID_BYTES_MAX, PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX};
 
 /// A field, or every rule that it breaks.
 pub(crate) type Field<T> = Result<T, Vec<Violation>>;
@@ -61,6 +61,12 @@ fields!(a: A, b: B, c: C, d: D);
 fields!(a: A, b: B, c: C, d: D, e: E);
 fields!(a: A, b: B, c: C, d: D, e: E, f: F);
 fields!(a: A, b: B, c: C, d: D, e: E, f: F, g: G);
+
+/// An id of an item as it is repeated in the result: empty if it is longer than any id, so that a response has a limit.
+pub(crate) fn echo(id: &String) -> String {
+    let is_short = id.len() <= ECHOED_ID_BYTES_MAX;
+    is_short.then(|| id.clone()).unwrap_or_default()
+}
 
 pub(crate) fn organization_id(input: &str) -> Field<OrganizationId> {
     required("organization_id", input, OrganizationId::parse(input))

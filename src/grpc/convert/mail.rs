@@ -2,9 +2,10 @@
 
 use uuid::Uuid;
 
-use super::fields::{Field, Fields as _};
+use super::error::ItemErrors;
+use super::fields::{self, Field, Fields as _};
 use super::filter::{REQUEUE, SelectionFields};
-use super::{count, error, times};
+use super::{count, times};
 use crate::domain::actor::Actor;
 use crate::domain::ids::OrganizationId;
 use crate::domain::keyring::Keyring;
@@ -35,9 +36,10 @@ pub(in crate::grpc) fn requeue_response(
     let token = REQUEUE.token(keyring, &input.organization_id, input.filter.as_ref());
     let next_page_token = token.next_after(page.has_more, page.found.last());
     let found = page.found.iter().map(Uuid::to_string);
-    let ids = input.invitation_ids.into_iter().chain(found);
+    let ids = input.invitation_ids.iter().map(fields::echo).chain(found);
+    let errors = ItemErrors::among(page.results.len());
     let result = |(index, (invitation_id, outcome)): (i32, (String, Result<(), _>))| {
-        let error = outcome.err().map(error::of_refused);
+        let error = outcome.err().map(|refused| errors.of_refused(refused));
         let outcome = match error {
             Some(_) => proto::RequeueOutcome::Failed,
             None => proto::RequeueOutcome::Requeued,

@@ -2,15 +2,15 @@
 
 use data_encoding::HEXLOWER;
 
+use super::error::ItemErrors;
 use super::fields::{Field, invalid};
-use super::{count, error, times};
+use super::{count, times};
 use crate::domain::email_address::EmailAddress;
 use crate::domain::expiry::Expiry;
 use crate::domain::suppression::{Suppression, SuppressionKey, SuppressionReason};
 use crate::proto;
 use crate::service::{
-    AddOutcome, AddressInputs, AddressResults, LiftOutcome, RefusedAddress, SuppressionEnd,
-    SuppressionInput,
+    AddOutcome, AddressInputs, AddressResults, LiftOutcome, SuppressionEnd, SuppressionInput,
 };
 
 /// Bytes of a tag that are shown, enough to distinguish entries.
@@ -86,6 +86,7 @@ pub(in crate::grpc) fn added(
     outcomes: AddressResults<AddOutcome>,
 ) -> proto::AddSuppressionsResponse {
     let failed_count = failed_count(&outcomes);
+    let errors = ItemErrors::among(outcomes.len());
     let results = (0..).zip(outcomes).map(|(index, outcome)| {
         let (outcome, error) = match outcome {
             Ok(AddOutcome::Added) => (proto::AddSuppressionOutcome::Added, None),
@@ -93,7 +94,7 @@ pub(in crate::grpc) fn added(
             Ok(AddOutcome::Kept) => (proto::AddSuppressionOutcome::Kept, None),
             Err(refused) => (
                 proto::AddSuppressionOutcome::Failed,
-                Some(item_error(&refused)),
+                Some(errors.of_violations(&refused.violations, refused.first_index)),
             ),
         };
         proto::AddSuppressionResult {
@@ -112,13 +113,14 @@ pub(in crate::grpc) fn lifted(
     outcomes: AddressResults<LiftOutcome>,
 ) -> proto::LiftSuppressionsResponse {
     let failed_count = failed_count(&outcomes);
+    let errors = ItemErrors::among(outcomes.len());
     let results = (0..).zip(outcomes).map(|(index, outcome)| {
         let (outcome, error) = match outcome {
             Ok(LiftOutcome::Lifted) => (proto::LiftSuppressionOutcome::Lifted, None),
             Ok(LiftOutcome::NotSuppressed) => (proto::LiftSuppressionOutcome::NotSuppressed, None),
             Err(refused) => (
                 proto::LiftSuppressionOutcome::Failed,
-                Some(item_error(&refused)),
+                Some(errors.of_violations(&refused.violations, refused.first_index)),
             ),
         };
         proto::LiftSuppressionResult {
@@ -131,10 +133,6 @@ pub(in crate::grpc) fn lifted(
         results: results.collect(),
         failed_count,
     }
-}
-
-fn item_error(refused: &RefusedAddress) -> proto::ItemError {
-    error::item_error(&refused.violations, refused.first_index)
 }
 
 fn failed_count<T>(outcomes: &AddressResults<T>) -> i32 {

@@ -15,11 +15,14 @@ pub const RESPONSE_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const METADATA_IN_RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Most redirect URLs and personal messages in one response, in bytes, as for metadata.
 pub const TEXTS_IN_RESPONSE_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Largest error of an item, in bytes. Ten thousand results with such errors stay below the 4 MiB that gRPC clients receive
-/// by default, whatever the items contain. Violations that do not fit are only counted.
-pub const ITEM_ERROR_BYTES_MAX: usize = 320;
-/// The same for a result that also has an invitation in the basic view.
-pub const ITEM_ERROR_BYTES_MAX_BESIDE_INVITATION: usize = 150;
+/// Most bytes of all errors of items in one response, which share them evenly. Ten thousand results with such errors stay
+/// below the 4 MiB that gRPC clients receive by default, whatever the items contain. Violations that do not fit are only
+/// counted.
+pub const ITEM_ERRORS_BYTES_MAX: usize = 3_200_000;
+/// Largest invitation in the view BASIC: what the error of a result leaves free for the invitation beside it.
+pub const BASIC_INVITATION_BYTES_MAX: usize = 170;
+/// Longest id of an invitation that the result of its item repeats, in bytes.
+pub const ECHOED_ID_BYTES_MAX: usize = 64;
 /// Field violations in one status. Details are sent in a header of about 8 KiB, so further violations are only counted.
 pub const VIOLATIONS_IN_STATUS_MAX: usize = 40;
 /// Page size of a request that sets none.

@@ -374,7 +374,10 @@ async fn previewing_an_invitation_changes_nothing() {
             ),
             ("Acme Engines", "Ada Lovelace")
         );
-        assert_eq!((shown.role.as_str(), shown.registered()), ("member", false));
+        assert_eq!(
+            (shown.role.as_str(), shown.registered),
+            ("member", Some(false))
+        );
     }
     assert!(before == world.get(&invitation.id).await);
 }

@@ -66,8 +66,8 @@ async fn the_bounce_command_succeeds_for_every_message_that_it_can_hand_in() {
     let (genuine, forged) = (genuine_address(), forged_address());
     let long = format!("{POSTFIX}{}", "x".repeat(3 << 20));
     for (recipient, mail, outcome) in [
-        (genuine.as_str(), POSTFIX, "UNKNOWN_MAIL"),
-        (genuine.as_str(), &long, "UNKNOWN_MAIL"),
+        (genuine.as_str(), POSTFIX, "UNKNOWN_MESSAGE"),
+        (genuine.as_str(), &long, "UNKNOWN_MESSAGE"),
         (forged.as_str(), POSTFIX, "UNPROVEN"),
         ("bounces@mail.example.com", POSTFIX, "UNPROVEN"),
         (genuine.as_str(), RELAYED, "IGNORED"),
@@ -86,7 +86,7 @@ async fn the_bounce_command_succeeds_for_every_message_that_it_can_hand_in() {
         assert_eq!(hint.is_empty(), !is_hinted, "{recipient}: {hint}");
     }
     // Without the option, the command reads the recipient from the headers.
-    for (address, outcome) in [(&genuine, "UNKNOWN_MAIL\n"), (&forged, "UNPROVEN\n")] {
+    for (address, outcome) in [(&genuine, "UNKNOWN_MESSAGE\n"), (&forged, "UNPROVEN\n")] {
         let mail = POSTFIX.replace(PLACEHOLDER, address);
         let (exit, output, _) = pipe(&server, TOKEN, &[], &mail).await;
         assert_eq!((exit, output.as_str()), (0, outcome));

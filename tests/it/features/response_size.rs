@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 
 use invitations::domain::new_invitation::KEY_BYTES_MAX;
 use invitations::domain::role::ROLE_BYTES_MAX;
-use invitations::grpc::limits::{METADATA_IN_RESPONSE_BYTES_MAX, TEXTS_IN_RESPONSE_BYTES_MAX};
+use invitations::grpc::limits::{
+    ECHOED_ID_BYTES_MAX, METADATA_IN_RESPONSE_BYTES_MAX, TEXTS_IN_RESPONSE_BYTES_MAX,
+};
 use invitations::proto::invitation_service_client::InvitationServiceClient;
 use invitations::proto::{
     AcceptPolicy, BulkCreateRequest, BulkCreateResponse, CreateOutcome, ErrorReason, Invitation,
@@ -20,8 +22,8 @@ use crate::support::callers::caller_channel;
 use crate::support::directory::organization;
 use crate::support::user_issuer::UserIssuer;
 use crate::support::{
-    ACME, InvitationClient, World, bulk_get_request, create_request, created_ids, item,
-    item_without_email, list_request, metadata, new_request_id,
+    ACME, InvitationClient, World, bulk_get_request, bulk_resend_request, bulk_revoke_request,
+    create_request, created_ids, item, item_without_email, list_request, metadata, new_request_id,
 };
 
 /// What gRPC clients receive by default.
@@ -178,6 +180,21 @@ fn omitted_fields(invitations: &[Invitation]) -> BTreeSet<&str> {
     masks
         .flat_map(|FieldMask { paths }| paths.iter().map(String::as_str))
         .collect()
+}
+
+#[tokio::test]
+async fn a_long_id_is_not_repeated_in_the_response() {
+    let world = World::start().await;
+    let ids = ["x".repeat(ECHOED_ID_BYTES_MAX), "x".repeat(1 << 20)];
+    let mut client = default_client(&world);
+    let revoked = client.bulk_revoke(bulk_revoke_request(&ids)).await;
+    let revoked = revoked.unwrap().into_inner().results;
+    let resent = client.bulk_resend(bulk_resend_request(&ids)).await;
+    let resent = resent.unwrap().into_inner().results;
+    let revoked = revoked.iter().map(|result| result.invitation_id.as_str());
+    assert!(revoked.eq([ids[0].as_str(), ""]));
+    let resent = resent.iter().map(|result| result.invitation_id.as_str());
+    assert!(resent.eq([ids[0].as_str(), ""]));
 }
 
 async fn list_all(world: &World, caller: &str) -> Vec<Invitation> {

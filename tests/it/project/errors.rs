@@ -10,26 +10,14 @@ use invitations::proto::FILE_DESCRIPTOR_SET;
 use prost::Message as _;
 use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
+use crate::support::documented_reasons::{METHOD_REASONS, OF_EVERY_METHOD};
+
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md");
 const BEGIN: &str = "<!-- errors -->\n";
 const END: &str = "<!-- /errors -->";
 const PREFIX: &str = "ERROR_REASON_";
 /// Set by `make docs`: write the page instead of checking it.
 const WRITE: &str = "WRITE_DOCS";
-/// Every method may answer these, so none names them.
-const OF_EVERY_METHOD: [Reason; 10] = [
-    Reason::CredentialsInvalid,
-    Reason::ScopeMissing,
-    Reason::MethodDenied,
-    Reason::OrganizationDenied,
-    Reason::UserDenied,
-    Reason::RequestMalformed,
-    Reason::Conflict,
-    Reason::Overloaded,
-    Reason::DeadlineExceeded,
-    Reason::Internal,
-];
-
 #[test]
 fn the_page_of_errors_says_what_the_protocol_says() {
     let page = std::fs::read_to_string(PAGE).unwrap();
@@ -55,41 +43,50 @@ fn every_reason_says_what_to_do() {
 }
 
 #[test]
-fn every_reason_is_some_methods_and_named_by_it() {
-    let methods = methods();
+fn every_reason_is_of_some_method() {
     for reason in Reason::ALL {
-        let named = methods
-            .iter()
-            .any(|(_, comment)| names(comment, reason.code()));
-        let expected = !OF_EVERY_METHOD.contains(&reason);
+        let is_of_one = METHOD_REASONS
+            .values()
+            .any(|reasons| reasons.of_call.contains(&reason) || reasons.of_items.contains(&reason));
+        let is_of_every_method = OF_EVERY_METHOD.contains(&reason);
         assert!(
-            named || !expected,
-            "no method's comment names {}",
+            is_of_one || is_of_every_method,
+            "no method names {}",
             reason.code()
         );
     }
 }
 
 fn table() -> String {
-    let methods = methods();
-    let mut table =
-        "| reason | code | what it means, and what to do | methods |\n|---|---|---|---|\n"
-            .to_owned();
+    let mut table = "| reason | code | what it means, and what to do |\n|---|---|---|\n".to_owned();
     for (code, comment) in reasons() {
         let reason = Reason::from_code(&code).unwrap();
-        let from = if OF_EVERY_METHOD.contains(&reason) {
-            "all".to_owned()
-        } else {
-            let from = methods
-                .iter()
-                .filter(|(_, comment)| names(comment, &code))
-                .map(|(name, _)| name.as_str());
-            from.collect::<Vec<_>>().join(", ")
-        };
         let kind = status_code(reason.kind());
-        writeln!(table, "| `{code}` | {kind} | {comment} | {from} |").unwrap();
+        writeln!(table, "| `{code}` | {kind} | {comment} |").unwrap();
+    }
+    table.push_str("\n## The reasons of each method\n\n");
+    writeln!(
+        table,
+        "Every method may also answer {}.\n",
+        list(OF_EVERY_METHOD.into_iter())
+    )
+    .unwrap();
+    table.push_str(
+        "| method | reasons of a refused call | reasons of a refused item |\n|---|---|---|\n",
+    );
+    for (path, reasons) in METHOD_REASONS.iter() {
+        let name = path.trim_start_matches("/invitation.v1.").replace('/', ".");
+        let is_named = |reason: &Reason| !OF_EVERY_METHOD.contains(reason);
+        let of_call = list(reasons.of_call.iter().copied().filter(is_named));
+        let of_items = list(reasons.of_items.iter().copied());
+        writeln!(table, "| {name} | {of_call} | {of_items} |").unwrap();
     }
     table
+}
+
+fn list(reasons: impl Iterator<Item = Reason>) -> String {
+    let codes = reasons.map(|reason| format!("`{}`", reason.code()));
+    codes.collect::<Vec<_>>().join(", ")
 }
 
 /// Recorded a second time, so that a code that changes is noticed here.
@@ -109,13 +106,6 @@ const fn status_code(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// Whether a comment names a reason as a word of its own: `REVOKED` is not in `ALREADY_REVOKED`.
-fn names(comment: &str, code: &str) -> bool {
-    comment
-        .split(|character: char| !character.is_ascii_alphanumeric() && character != '_')
-        .any(|word| word == code)
-}
-
 /// Every reason with its comment, as one line.
 fn reasons() -> Vec<(String, String)> {
     let mut reasons = Vec::new();
@@ -131,21 +121,6 @@ fn reasons() -> Vec<(String, String)> {
         }
     }
     reasons
-}
-
-/// Every method of the protocol as `Service.Method`, with its comment.
-fn methods() -> Vec<(String, String)> {
-    let mut methods = Vec::new();
-    for file in files() {
-        for (service_number, service) in file.service.iter().enumerate() {
-            for (number, method) in service.method.iter().enumerate() {
-                let service = service.name().trim_end_matches("Service");
-                let name = format!("{service}.{}", method.name());
-                methods.push((name, comment(&file, &[6, service_number, 2, number])));
-            }
-        }
-    }
-    methods
 }
 
 fn files() -> Vec<FileDescriptorProto> {

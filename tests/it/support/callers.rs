@@ -19,10 +19,11 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
+use crate::support::documented_reasons::DocumentedChannel;
 use crate::support::fixtures::{ACME, OTHER};
 
-/// A channel whose calls carry the token of a caller.
-pub(crate) type CallerChannel = InterceptedService<Channel, Bearer>;
+/// A channel whose calls carry the token of a caller, and whose refusals must be documented.
+pub(crate) type CallerChannel = InterceptedService<DocumentedChannel, Bearer>;
 
 pub(crate) type AuditClient = AuditServiceClient<CallerChannel>;
 pub(crate) type DirectoryClient = DirectoryServiceClient<CallerChannel>;
@@ -49,7 +50,7 @@ impl Interceptor for Bearer {
 /// Calls over `channel` with this token; with an empty one, without credentials.
 pub(crate) fn caller_channel(channel: &Channel, token: &str) -> CallerChannel {
     let value = (!token.is_empty()).then(|| format!("Bearer {token}").parse().unwrap());
-    InterceptedService::new(channel.clone(), Bearer(value))
+    InterceptedService::new(DocumentedChannel(channel.clone()), Bearer(value))
 }
 
 /// The callers of every [`World`](crate::support::World), each with its name as its token:

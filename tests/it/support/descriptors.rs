@@ -5,7 +5,7 @@ use invitations::proto::FILE_DESCRIPTOR_SET;
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, string};
 use prost_types::field_descriptor_proto::Type;
-use prost_types::{FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
+use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto, FileDescriptorSet};
 
 /// A method of the protocol.
 pub(crate) struct MethodDescriptor {
@@ -17,6 +17,8 @@ pub(crate) struct MethodDescriptor {
     pub(crate) scope: String,
     /// The users that its comment names.
     pub(crate) users: String,
+    /// The whole comment, as one line.
+    pub(crate) comment: String,
 }
 
 /// All methods of the protocol.
@@ -178,12 +180,20 @@ pub(super) fn is_server_streaming(path: &str) -> bool {
 
 fn fields_of(message: &str) -> Vec<FieldDescriptorProto> {
     let name = message.strip_prefix(".invitation.v1.").unwrap();
-    files()
+    let mut messages: Vec<DescriptorProto> = files()
         .into_iter()
         .filter(|file| file.package() == "invitation.v1")
         .flat_map(|file| file.message_type)
-        .find_map(|found| (found.name() == name).then_some(found.field))
-        .unwrap()
+        .collect();
+    for part in name.split('.') {
+        let found = messages.into_iter().find(|found| found.name() == part);
+        let found = found.unwrap();
+        if found.name() == name.rsplit('.').next().unwrap() {
+            return found.field;
+        }
+        messages = found.nested_type;
+    }
+    unreachable!("{message} has no last part")
 }
 
 fn files() -> Vec<FileDescriptorProto> {
@@ -214,6 +224,7 @@ fn methods_of(file: &FileDescriptorProto) -> Vec<MethodDescriptor> {
                 input: method.input_type().to_owned(),
                 scope: named("Scope:"),
                 users: named("Users:"),
+                comment,
             });
         }
     }

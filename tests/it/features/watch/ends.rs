@@ -111,7 +111,12 @@ async fn an_invalid_watch_is_refused_with_its_reason() {
             Code::NotFound,
             "BATCH_NOT_FOUND",
         ),
-        ("all", of("", ""), Code::InvalidArgument, "FIELD_REQUIRED"),
+        (
+            "all",
+            of("", &batch_id),
+            Code::InvalidArgument,
+            "FIELD_REQUIRED",
+        ),
         ("all", of(ACME, "x"), Code::InvalidArgument, "FIELD_INVALID"),
         (
             "other-only",
