@@ -13,8 +13,8 @@ use super::{Connection, Purged, Result, StoreError};
 use crate::domain::actor::Access;
 use crate::domain::event::{EventFilter, EventPosition};
 
-/// Most rows that [`changed_organizations`] reads.
-const POLLED_ROWS_MAX: i64 = 5_000;
+/// Most rows that [`changed_organizations`] reads. So few that Postgres walks the index, even without statistics.
+const POLLED_ROWS_MAX: i64 = 1_000;
 /// How many rows of each organization a page of several organizations may scan at least.
 const SHARE_MIN: i64 = 100;
 

@@ -68,11 +68,21 @@ async fn all_malformed_fields_of_a_call_are_named_in_one_response() {
         ),
         (
             "InvitationService/Revoke",
-            &["organization_id", "invitation_id", "user_id"],
+            &[
+                "organization_id",
+                "invitation_id",
+                "acting_user_id",
+                "request_id",
+            ],
         ),
         (
             "InvitationService/Resend",
-            &["organization_id", "invitation_id"],
+            &[
+                "organization_id",
+                "invitation_id",
+                "acting_user_id",
+                "request_id",
+            ],
         ),
         (
             "InvitationService/BulkCreate",
@@ -80,7 +90,7 @@ async fn all_malformed_fields_of_a_call_are_named_in_one_response() {
         ),
         (
             "InvitationService/Accept",
-            &["token", "user_id", "user_name", "user_emails[0]"],
+            &["token", "user_id", "user_name", "verified_emails[0]"],
         ),
         (
             "DirectoryService/GetMembership",

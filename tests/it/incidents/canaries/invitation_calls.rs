@@ -2,19 +2,19 @@
 
 use invitations::proto::{
     AcceptRequest, AcceptResponse, BulkCreateRequest, BulkCreateResponse, BulkCreateStreamHeader,
-    BulkCreateStreamRequest, BulkCreateStreamResponse, BulkResendResponse, BulkRevokeResponse,
-    DeclineRequest, DeclineResponse, GetBacklogRequest, GetBacklogResponse, GetBatchResponse,
-    GetResponse, InvitationView, ListRequest, ListResponse, NewInvitation, OnExisting,
-    PreviewResponse, ReportBounceRequest, ReportBounceResponse, RequeueMessagesResponse,
-    ResendResponse, RevokeResponse, WatchRequest, WatchResponse,
+    BulkCreateStreamRequest, BulkCreateStreamResponse, BulkGetResponse, BulkResendResponse,
+    BulkRevokeResponse, DeclineRequest, DeclineResponse, GetBacklogRequest, GetBacklogResponse,
+    GetBatchResponse, GetResponse, InvitationView, ListRequest, ListResponse, NewInvitation,
+    OnExisting, PreviewResponse, ReportBounceRequest, ReportBounceResponse,
+    RequeueMessagesResponse, ResendResponse, RevokeResponse, WatchRequest, WatchResponse,
 };
 
 use super::canary_deployment::{CanaryDeployment, canary_item, canary_item_without_email};
 use crate::support::mailbox::ReceivedMail;
 use crate::support::waiting::wait_until;
 use crate::support::{
-    ACME, accept_request, bulk_resend_request, bulk_revoke_request, create_request,
-    decline_request, get_batch_request, get_request, list_request, preview_request,
+    ACME, accept_request, bulk_get_request, bulk_resend_request, bulk_revoke_request,
+    create_request, decline_request, get_batch_request, get_request, list_request, preview_request,
     requeue_request, resend_request, revoke_request, token_of_link,
 };
 
@@ -79,6 +79,9 @@ impl CanaryDeployment {
     pub(super) async fn read_and_resend(&mut self, ids: &[String], token: &str) {
         let get = get_request(&ids[0]);
         self.call::<GetResponse>("InvitationService/Get", get).await;
+        let get = bulk_get_request(&[&ids[0], "qzmalformed"]);
+        self.call::<BulkGetResponse>("InvitationService/BulkGet", get)
+            .await;
         let list = ListRequest {
             filter: Some(invitations::proto::InvitationFilter {
                 email: "qzlocal1@qzdomain1.example".to_owned(),
