@@ -132,11 +132,7 @@ pub(crate) fn with_texts(message: &str, texts: &[(&str, &str)]) -> Vec<u8> {
 }
 
 /// The messages without which a call is refused before its other fields are checked.
-const REQUIRED_MESSAGES: [&str; 3] = [
-    ".invitation.v1.NewInvitation",
-    HEADER,
-    ".invitation.v1.NewInvitation",
-];
+const REQUIRED_MESSAGES: [&str; 2] = [".invitation.v1.NewInvitation", HEADER];
 /// The header of a stream, which has the fields that other requests have themselves.
 const HEADER: &str = ".invitation.v1.BulkCreateStreamHeader";
 
