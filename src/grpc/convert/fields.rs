@@ -63,9 +63,12 @@ fields!(a: A, b: B, c: C, d: D, e: E, f: F);
 fields!(a: A, b: B, c: C, d: D, e: E, f: F, g: G);
 
 /// An id of an item as it is repeated in the result: empty if it is longer than any id, so that a response has a limit.
-pub(crate) fn echo(id: &String) -> String {
-    let is_short = id.len() <= ECHOED_ID_BYTES_MAX;
-    is_short.then(|| id.clone()).unwrap_or_default()
+pub(crate) fn echo(id: impl AsRef<str>) -> String {
+    let id = id.as_ref();
+    if id.len() > ECHOED_ID_BYTES_MAX {
+        return String::new();
+    }
+    id.to_owned()
 }
 
 pub(crate) fn organization_id(input: &str) -> Field<OrganizationId> {

@@ -29,7 +29,7 @@ pub(in crate::grpc) fn requeue_request(
 }
 
 pub(in crate::grpc) fn requeue_response(
-    input: proto::RequeueMessagesRequest,
+    input: &proto::RequeueMessagesRequest,
     page: SelectionResults<Result<(), RefusedInvitation>>,
     keyring: &Keyring,
 ) -> proto::RequeueMessagesResponse {

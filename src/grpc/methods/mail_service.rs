@@ -34,7 +34,7 @@ impl MailService for Api {
             let requeue =
                 mail::requeue_request(&message, actor, organization_id, keyring).valid()?;
             let requeued = self.service.run(requeue).await?;
-            Ok(mail::requeue_response(message, requeued, keyring))
+            Ok(mail::requeue_response(&message, requeued, keyring))
         };
         self.admission.call(REQUEUE, request, work).await
     }

@@ -12,7 +12,7 @@ use invitations::domain::reason::Reason;
 use invitations::proto::{
     AddSuppressionsResponse, BulkCreateResponse, BulkCreateStreamResponse,
     BulkDeleteMembershipsResponse, BulkDeleteUsersResponse, BulkGetResponse, BulkResendResponse,
-    BulkRevokeResponse, LiftSuppressionsResponse, RequeueMessagesResponse,
+    BulkRevokeResponse, ErrorReason, LiftSuppressionsResponse, RequeueMessagesResponse,
     UpsertMembershipsResponse, UpsertOrganizationsResponse, UpsertUsersResponse,
 };
 use prost::Message as _;
@@ -180,7 +180,7 @@ fn item_reasons(path: &str, message: &[u8]) -> Vec<Reason> {
         "UpsertUsers" => reasons!(UpsertUsersResponse),
         _ => Vec::new(),
     };
-    let codes = reasons.iter().map(|reason| reason.as_str_name());
+    let codes = reasons.iter().map(ErrorReason::as_str_name);
     codes
         .map(|name| Reason::from_code(name.strip_prefix("ERROR_REASON_").unwrap()).unwrap())
         .collect()
