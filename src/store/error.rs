@@ -19,8 +19,10 @@ pub enum StoreError {
     /// The database is down or overloaded.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
-    #[error("the database is read-only")]
-    ReadOnly,
+    /// Every statement was checked against the schema when the program was built. So the database has another schema, or
+    /// the role may not use it.
+    #[error("the database lacks the schema or the privileges that this version needs")]
+    Unprepared(#[source] sqlx::Error),
     /// A row contains a value that the service never writes.
     #[error("the column {0} contains an invalid value")]
     Inconsistent(&'static str),
@@ -46,7 +48,7 @@ impl Transient for StoreError {
     }
 
     fn invalidates_connection(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::ReadOnly)
+        matches!(self, Self::Unavailable(_) | Self::Unprepared(_))
     }
 }
 
@@ -62,6 +64,13 @@ impl From<sqlx::Error> for StoreError {
                 Some(code) if matches!(code.get(..2), Some("08" | "53" | "57")) => {
                     Self::Unavailable(error)
                 }
+                // feature not supported (a plan for a schema that has changed), invalid statement name, invalid
+                // authorization, invalid database, invalid schema, syntax error or access rule violation
+                Some(code)
+                    if matches!(code.get(..2), Some("0A" | "26" | "28" | "3D" | "3F" | "42")) =>
+                {
+                    Self::Unprepared(error)
+                }
                 _ => match database.constraint() {
                     Some("invitations_pending_key") => {
                         Self::Conflict(Constraint::InvitationsPending, error)
@@ -74,6 +83,7 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed
             | sqlx::Error::Protocol(_)
             | sqlx::Error::Tls(_) => Self::Unavailable(error),
             _ => Self::Database(error),
