@@ -6,14 +6,15 @@ use super::{Connection, Result};
 /// How many rows a probe spills to a temporary file: at least six blocks.
 const SPILLED_ROWS: i64 = 3_000;
 
-/// Takes the lock on every table that a statement which writes takes.
+/// Takes the lock on every table that a statement which writes takes. It does not wait for a lock: a probe that holds some
+/// and waits for others could deadlock with a migration.
 pub async fn lock_tables(connection: &mut Connection<'_>) -> Result<()> {
     let query = sqlx::query!(
         "-- store::health_probes::lock_tables
         LOCK TABLE organizations, users, user_emails, memberships, invitations, outbox, idempotency_keys, signing_keys,
                    mail_batches, suppressions, feedback_events, organization_quotas, address_quotas, audit_events,
                    invitation_events, batches, batch_counts, event_fold, stream_chunks, health_probes
-                IN ROW EXCLUSIVE MODE",
+                IN ROW EXCLUSIVE MODE NOWAIT",
     );
     connection.execute(query).await?;
     Ok(())
