@@ -14,6 +14,7 @@ mod backlog;
 pub mod bulk_create;
 mod bulk_delete;
 mod context;
+mod database_check;
 mod decline;
 mod delete;
 mod erase_address;
@@ -53,6 +54,7 @@ pub use bulk_delete::{
     BulkDeleteMemberships, BulkDeleteUsers, BulkDeleted, DeleteOutcome, RefusedDelete,
 };
 pub use context::{Context, UnitOfWork};
+pub use database_check::NotReady;
 pub use decline::Decline;
 pub use delete::{DeleteMembership, DeleteOptions, DeleteOrganization, DeleteUser, Deleted};
 pub use erase_address::{ErasedAddress, PreviewErasure};
@@ -65,7 +67,7 @@ pub use keys::{CheckKeys, KeyringMismatch};
 pub use list::{ListAuditEvents, ListInvitations, ResultPage};
 pub use memberships::{GetMembership, ListMemberships, RequireInvitingMember};
 pub use organizations::{GetOrganization, ListOrganizations};
-pub use readiness::{NotReady, Readiness};
+pub use readiness::Readiness;
 pub use requeue::Requeue;
 pub use resend::{BulkResend, Resend};
 pub use retention::Retention;

@@ -11,7 +11,6 @@ use sqlx::{Connection as _, PgConnection};
 use url::form_urlencoded;
 
 use super::error::{Result, StoreError};
-use super::pool::timed_out;
 
 /// How long one server may take to say whether it accepts writes.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
@@ -121,7 +120,7 @@ impl DatabaseServers {
                 return Ok(server.clone());
             }
             let answer = tokio::time::timeout(ANSWER_TIMEOUT, accepts_writes(server)).await;
-            match answer.unwrap_or_else(|_| Err(timed_out())) {
+            match answer.unwrap_or_else(|_| Err(StoreError::timed_out())) {
                 Ok(true) => return Ok(server.clone()),
                 Ok(false) => {}
                 Err(error) => failure = Some(error),

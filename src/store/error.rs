@@ -1,5 +1,7 @@
 //! Errors of the database, grouped by what the caller can do about them.
 
+use std::io;
+
 use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
@@ -34,6 +36,13 @@ pub enum StoreError {
     /// Any other error. It is always a bug of the service.
     #[error("the database rejected a statement")]
     Database(#[source] sqlx::Error),
+}
+
+impl StoreError {
+    /// The server did not answer in time.
+    pub(super) fn timed_out() -> Self {
+        Self::Unavailable(sqlx::Error::Io(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 /// An error that says whether to retry the work and whether to keep the connection.

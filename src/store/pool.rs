@@ -8,7 +8,6 @@
 //! * A URL may have several servers. When the one in use fails, the pool looks for the one that accepts writes.
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -176,7 +175,7 @@ impl Pool {
                 }
                 outcome
             }
-            None => Err(timed_out().into()),
+            None => Err(StoreError::timed_out().into()),
         }
     }
 }
@@ -206,10 +205,6 @@ async fn unless_silent<T>(silence_max: Duration, work: impl Future<Output = T>) 
         timeout.as_mut().poll(context).map(|()| None)
     })
     .await
-}
-
-pub(super) fn timed_out() -> StoreError {
-    StoreError::Unavailable(sqlx::Error::Io(io::ErrorKind::TimedOut.into()))
 }
 
 /// Whether a connection is alive and not inside a transaction. The pool closes it if not.

@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use sqlx::migrate::Migrator;
 use sqlx::{Connection as _, PgConnection};
 
+use super::Connection;
 use super::database::{CONNECT_TIMEOUT, Store};
 use super::database_servers::DatabaseServers;
 use super::error::{Result, StoreError};
-use super::{Connection, pool};
 
 fn migrator() -> Migrator {
     let mut migrator = sqlx::migrate!();
@@ -36,7 +36,7 @@ impl Store {
             is_current(&mut Connection::new(&mut driver)).await
         };
         let outcome = tokio::time::timeout(CONNECT_TIMEOUT, checked).await;
-        outcome.unwrap_or_else(|_| Err(pool::timed_out()))
+        outcome.unwrap_or_else(|_| Err(StoreError::timed_out()))
     }
 }
 
