@@ -1,6 +1,6 @@
 //! What is verified before the first call, and what health checks: the schema, the keys, and that writes are committed.
 
-use crate::store::{StoreError, health_probes, schema};
+use crate::store::{health_probes, schema};
 
 use super::keys::{CheckKeys, KeyringMismatch};
 use super::readiness::Readiness;
@@ -62,11 +62,5 @@ impl UseCase for ProbeDatabase {
         health_probes::allocate(work).await?;
         health_probes::upsert(work).await?;
         Ok(true)
-    }
-}
-
-impl From<StoreError> for NotReady {
-    fn from(error: StoreError) -> Self {
-        Self::Failed(error.into())
     }
 }

@@ -29,9 +29,9 @@ impl Store {
 
     /// Whether the schema is at least as new as this program needs. During a deployment it may be newer.
     pub async fn is_migrated(&self) -> Result<bool> {
+        let primary = self.pool.find_primary().await?;
         let checked = async {
             // The pool would report a timeout instead of the reason why it cannot connect.
-            let primary = self.pool.find_primary().await?;
             let mut driver = PgConnection::connect_with(&primary).await?;
             is_current(&mut Connection::new(&mut driver)).await
         };

@@ -14,6 +14,8 @@ use crate::support::deployment::{Deployment, client, directory_client, is_servin
 use crate::support::deployment_invitations::{
     count_in_delivery_state, invite_fifty, invite_with_link, received_addresses,
 };
+use crate::support::http_port::http_address;
+use crate::support::http_server::exchange;
 use crate::support::waiting::wait_until;
 use crate::support::watch_stream::{open_watch, watch_request};
 use crate::support::{
@@ -147,7 +149,7 @@ async fn a_process_answers_no_call_until_the_schema_and_the_keys_are_verified() 
                    WHERE version = (SELECT max(version) FROM _sqlx_migrations)";
     database.execute(behind).await.unwrap();
     deployment.write("keys", KEY_2);
-    let mut running = deployment.start("serve", &[]);
+    let mut running = deployment.start("serve", &[("INVITATIONS_HTTP_LISTEN", "127.0.0.1:0")]);
     let channel = running.channel().await;
     wait_until("the warning", async || {
         running.log().contains("not migrated")
@@ -155,6 +157,11 @@ async fn a_process_answers_no_call_until_the_schema_and_the_keys_are_verified() 
     .await;
     assert!(!is_serving(&channel).await);
     assert_not_ready(&channel).await;
+    for (path, status) in [("/u/token", "503"), ("/readyz", "503"), ("/healthz", "200")] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        let answer = exchange(http_address(&running), request.as_bytes()).await;
+        assert_eq!(answer.status.to_string(), status, "{path}");
+    }
     let migrated = "UPDATE _sqlx_migrations SET success = true";
     database.execute(migrated).await.unwrap();
     assert_eq!(running.wait_for_exit().await.code(), Some(1));
