@@ -17,8 +17,8 @@ use crate::{entropy, shutdown};
 const ATTEMPTS_MAX: u32 = 4;
 /// The pause before the second attempt. It doubles with each attempt, and half of it is random.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
-/// A transaction that has taken this long is not retried. It is the default of the lock timeout, so that a call whose rows
-/// stay locked ends before its deadline. A deadlock is found after one second, so its victim is retried.
+/// A transaction that has taken this long is not retried. It is the default of the lock timeout, so that a call whose
+/// rows stay locked ends before its deadline. A deadlock is found after one second, so its victim is retried.
 const RETRY_WITHIN: Duration = Duration::from_secs(2);
 /// How long connecting outside the pool may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

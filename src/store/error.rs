@@ -24,8 +24,8 @@ pub enum StoreError {
     /// The database is down or overloaded.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
-    /// Every statement was checked against the schema when the program was built. So the database has another schema, or
-    /// the role may not use it.
+    /// Every statement was checked against the schema when the program was built. So the database has another schema,
+    /// or the role may not use it.
     #[error("the database lacks the schema or the privileges that this version needs")]
     Unprepared(#[source] sqlx::Error),
     /// A row contains a value that the service never writes.

@@ -1,13 +1,14 @@
-//! The `health_probes` table, to which every process writes from time to time. The transaction of a probe fails or waits
-//! if those of calls would: a lock on a table, a full disk, a read-only database, a silent standby, a missing table.
+//! The `health_probes` table, to which every process writes from time to time. The transaction of a probe fails or
+//! waits if those of calls would: a lock on a table, a full disk, a read-only database, a silent standby, a missing
+//! table.
 
 use super::{Connection, Result};
 
 /// How many rows a probe spills to a temporary file: at least six blocks.
 const SPILLED_ROWS: i64 = 3_000;
 
-/// Takes the lock on every table that a statement which writes takes. It does not wait for a lock: a probe that holds some
-/// and waits for others could deadlock with a migration.
+/// Takes the lock on every table that a statement which writes takes. It does not wait for a lock: a probe that holds
+/// some and waits for others could deadlock with a migration.
 pub async fn lock_tables(connection: &mut Connection<'_>) -> Result<()> {
     let query = sqlx::query!(
         "-- store::health_probes::lock_tables
@@ -20,8 +21,8 @@ pub async fn lock_tables(connection: &mut Connection<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Allocates space on the disk of the tables, which fails if it is full. A table may have free space inside, so its rows
-/// would not tell.
+/// Allocates space on the disk of the tables, which fails if it is full. A table may have free space inside, so its
+/// rows would not tell.
 pub async fn allocate(connection: &mut Connection<'_>) -> Result<()> {
     let work_mem = sqlx::query_scalar!(
         r#"-- store::health_probes::allocate: little memory
