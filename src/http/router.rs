@@ -36,9 +36,9 @@ pub(super) fn router(config: HttpConfig, state: HttpState) -> Router {
                 post(move |state, request| postmark_webhook::receive(state, password, request)),
             );
         }
+        router = router.route_layer(from_fn_with_state(state.clone(), refuse_until_ready));
     }
     router
-        .route_layer(from_fn_with_state(state.clone(), refuse_until_ready))
         .route("/healthz", get(is_alive))
         .route("/readyz", get(is_ready))
         .fallback(async || page::missing())

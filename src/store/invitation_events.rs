@@ -6,7 +6,7 @@
 //!
 //! Transactions are numbered by one timeline of one cluster. After a failover, numbers that the old primary had given to
 //! lost transactions are given again. So a position is valid only together with the id of its log, a hash over the
-//! cluster, the database, its timeline, and the `log_id` of `event_fold`. The timeline is taken from the name of the WAL
+//! cluster, the database (by the oid of a table), its timeline, and the `log_id` of `event_fold`. The timeline is taken from the name of the WAL
 //! file, because the control file has the new one only after the first checkpoint.
 
 use std::collections::BTreeSet;
@@ -134,12 +134,12 @@ macro_rules! page_query {
                AND s.invitation_count > coalesce(known.count, 0)
                AND NOT EXISTS (SELECT FROM last WHERE (s.transaction_id, s.seq) > (last.transaction_id, last.seq))
         )
-        SELECT (SELECT hashtextextended(concat_ws('/', log_id, system_identifier, oid,
+        SELECT (SELECT hashtextextended(concat_ws('/', log_id, system_identifier, event_fold.tableoid,
                        CASE WHEN pg_is_in_recovery()
                             THEN (SELECT lpad(upper(to_hex(timeline_id)), 8, '0') FROM pg_control_checkpoint())
                             ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END), 0)
-                  FROM event_fold, pg_control_system(), pg_database
-                 WHERE event_fold.id = 1 AND datname = current_database()) AS "log_id!",
+                  FROM event_fold, pg_control_system()
+                 WHERE event_fold.id = 1) AS "log_id!",
                pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "horizon!",
                last.transaction_id::text::bigint AS "last_transaction_id?", last.seq AS "last_seq?",
                last.created_at AS "last_created_at?",
@@ -268,12 +268,12 @@ pub async fn snapshot_bounds(connection: &mut Connection<'_>) -> Result<Snapshot
     let query = sqlx::query_as!(
         SnapshotBounds,
         r#"-- store::invitation_events::snapshot_bounds
-        SELECT (SELECT hashtextextended(concat_ws('/', log_id, system_identifier, oid,
+        SELECT (SELECT hashtextextended(concat_ws('/', log_id, system_identifier, event_fold.tableoid,
                        CASE WHEN pg_is_in_recovery()
                             THEN (SELECT lpad(upper(to_hex(timeline_id)), 8, '0') FROM pg_control_checkpoint())
                             ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END), 0)
-                  FROM event_fold, pg_control_system(), pg_database
-                 WHERE event_fold.id = 1 AND datname = current_database()) AS "log_id!",
+                  FROM event_fold, pg_control_system()
+                 WHERE event_fold.id = 1) AS "log_id!",
                pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "horizon!",
                pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS "end!""#,
     );
