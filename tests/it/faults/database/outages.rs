@@ -210,7 +210,6 @@ async fn a_statement_that_waits_for_a_lock_aborts_its_call_before_the_deadline()
     let request = GetRequest {
         organization_id: ACME.to_owned(),
         invitation_id: UNKNOWN_ID.to_owned(),
-        ..Default::default()
     };
     let (mut reader, mut writer) = (client(&channel), client(&channel));
     let (read, created) = tokio::join!(
