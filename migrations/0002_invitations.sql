@@ -1,4 +1,4 @@
--- Invitations, their emails, requests that may be repeated, and signing keys.
+-- Invitations, their emails, requests that may be repeated, signing keys, and health probes.
 --
 -- Columns of fixed width come first, so that rows need no padding. There are no foreign keys: each would cost a fifth
 -- of the insert rate, and the service deletes rows of several tables in one statement.
@@ -145,3 +145,12 @@ COMMENT ON TABLE signing_keys IS 'Keys that were ever loaded. At start a missing
 COMMENT ON COLUMN signing_keys.key_id IS 'Id in the keys file';
 COMMENT ON COLUMN signing_keys.check_value IS 'A one-way derivation of the key, which tells whether the key is still the same';
 COMMENT ON COLUMN signing_keys.created_at IS 'When the key was first loaded';
+
+CREATE TABLE health_probes (
+    probed_at   timestamptz NOT NULL,
+    backend_pid integer     NOT NULL,
+    CONSTRAINT health_probes_pkey PRIMARY KEY (backend_pid)
+);
+COMMENT ON TABLE health_probes IS 'Rows that processes write to find out whether the database commits writes. The content has no other use';
+COMMENT ON COLUMN health_probes.probed_at IS 'When the row was last written';
+COMMENT ON COLUMN health_probes.backend_pid IS 'The process id of the connection, so that no two connections write the same row';

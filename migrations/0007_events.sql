@@ -78,14 +78,16 @@ COMMENT ON COLUMN batch_counts.delivery_state IS 'The delivery state';
 COMMENT ON COLUMN batch_counts.organization_id IS 'The organization';
 
 CREATE TABLE event_fold (
-    id            smallint NOT NULL,
+    log_id        uuid     NOT NULL DEFAULT gen_random_uuid(),
     folded_before xid8     NOT NULL,
+    id            smallint NOT NULL,
     CONSTRAINT event_fold_pkey PRIMARY KEY (id),
     CONSTRAINT event_fold_one_check CHECK (id = 1)
 );
 INSERT INTO event_fold (id, folded_before) VALUES (1, pg_current_xact_id());
 COMMENT ON TABLE event_fold IS 'Up to which transaction events were folded into the counts. Folding locks the only row';
 COMMENT ON COLUMN event_fold.id IS 'Always 1';
+COMMENT ON COLUMN event_fold.log_id IS 'Part of every cursor. A new value makes all cursors expire';
 COMMENT ON COLUMN event_fold.folded_before IS 'Events of all transactions before this one are in the counts';
 
 CREATE TABLE stream_chunks (

@@ -16,12 +16,12 @@ use crate::domain::keyring::Keyring;
 use crate::domain::link::LinkTemplate;
 use crate::grpc::GrpcServer;
 use crate::http;
-use crate::service::{BacklogAlarm, CheckKeys, Context, GetBacklog, Retention, Service};
+use crate::service::{BacklogAlarm, Context, GetBacklog, NotReady, Retention, Service};
 use crate::settings::{MigrateArgs, ProcessRole, Settings};
 use crate::shutdown::{self, Tasks};
 use crate::store::{Listener, Store};
 
-/// Time between two checks at startup whether the database can be reached and is migrated.
+/// Time between two checks at startup whether the database is ready.
 const READY_POLL_INTERVAL: Duration = Duration::from_millis(500);
 /// Time that shutdown may take in addition to the drain delay and the two drain timeouts.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
@@ -182,14 +182,14 @@ fn ended_early(ended: Result<(), tonic::transport::Error>) -> anyhow::Result<()>
     bail!("the gRPC server ended unexpectedly")
 }
 
-/// Waits until the database can be reached and is migrated, then refuses keys that do not fit the database.
+/// Waits until the database is migrated and commits writes. Refuses keys that do not fit the database.
 async fn wait_until_ready(components: &Components) -> anyhow::Result<()> {
     let mut logged = String::new();
     loop {
-        let obstacle = match components.store.is_migrated().await {
-            Ok(true) => break,
-            Ok(false) => anyhow!("the database is not migrated; run `invitations migrate`"),
-            Err(error) => anyhow!(error),
+        let obstacle = match components.service.verify().await {
+            Ok(()) => return Ok(()),
+            Err(mismatch @ NotReady::Keys(_)) => return Err(mismatch.into()),
+            Err(obstacle) => anyhow!(obstacle),
         };
         let obstacle = format!("{obstacle:#}");
         if obstacle != logged {
@@ -198,8 +198,6 @@ async fn wait_until_ready(components: &Components) -> anyhow::Result<()> {
         }
         tokio::time::sleep(READY_POLL_INTERVAL).await;
     }
-    let checked = components.service.run(CheckKeys).await;
-    Ok(checked.context("cannot check the keys")??)
 }
 
 /// Spawns what runs in every process. A process that only answers calls also warns if no process delivers emails.

@@ -9,7 +9,7 @@ use super::actor::Access;
 use super::named_enum::named_enum;
 
 /// The first byte of a cursor, so that a later format can be recognized.
-const CURSOR_VERSION: u8 = 1;
+const CURSOR_VERSION: u8 = 2;
 
 named_enum! {
     /// The protocol's `EventType` documents each type.
@@ -106,6 +106,8 @@ impl EventFilter {
 /// The position from which a watcher continues. `grpc` signs its bytes before it sends them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct EventCursor {
+    /// The log that the position belongs to.
+    pub log_id: i64,
     /// The first row that the watcher has not received completely.
     pub position: EventPosition,
     /// How many events of that row the watcher has received.
@@ -119,6 +121,7 @@ impl EventCursor {
     pub fn encode(&self) -> Vec<u8> {
         let ordinal = u32::try_from(self.ordinal).unwrap_or(u32::MAX);
         let mut bytes = vec![CURSOR_VERSION];
+        bytes.extend(self.log_id.to_be_bytes());
         bytes.extend(self.position.transaction_id.to_be_bytes());
         bytes.extend(self.position.seq.to_be_bytes());
         bytes.extend(ordinal.to_be_bytes());
@@ -128,11 +131,13 @@ impl EventCursor {
 
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (version, bytes) = bytes.split_first()?;
+        let (log_id, bytes) = bytes.split_first_chunk()?;
         let (transaction_id, bytes) = bytes.split_first_chunk()?;
         let (seq, bytes) = bytes.split_first_chunk()?;
         let (ordinal, bytes) = bytes.split_first_chunk()?;
         let time = bytes.try_into().ok().map(i64::from_be_bytes)?;
         let cursor = Self {
+            log_id: i64::from_be_bytes(*log_id),
             position: EventPosition {
                 transaction_id: i64::from_be_bytes(*transaction_id),
                 seq: i64::from_be_bytes(*seq),
@@ -153,12 +158,14 @@ mod tests {
     proptest! {
         #[test]
         fn a_cursor_is_decoded_as_it_was_encoded(
+            log_id in any::<i64>(),
             transaction_id in any::<i64>(),
             seq in any::<i64>(),
             ordinal in any::<u32>(),
             time in 0_i64..4_000_000_000,
         ) {
             let cursor = EventCursor {
+                log_id,
                 position: EventPosition { transaction_id, seq },
                 ordinal: usize::try_from(ordinal).unwrap(),
                 time: OffsetDateTime::from_unix_timestamp(time).unwrap(),
@@ -172,7 +179,7 @@ mod tests {
         #[test]
         fn other_bytes_are_not_a_cursor(mut bytes in prop::collection::vec(any::<u8>(), 0..60)) {
             if let Some(first) = bytes.first_mut() {
-                *first = 2;
+                *first = 1;
             }
             prop_assert_eq!(EventCursor::decode(&bytes), None);
         }

@@ -150,7 +150,7 @@ reasons! {
     PageTokenInvalid "PAGE_TOKEN_INVALID" Invalid "the page token was changed or belongs to another list";
     BatchNotFound "BATCH_NOT_FOUND" NotFound "the organization has no such batch";
     CursorInvalid "CURSOR_INVALID" Invalid "the cursor was changed or belongs to another stream of events";
-    CursorExpired "CURSOR_EXPIRED" Precondition "events that follow the cursor were already deleted";
+    CursorExpired "CURSOR_EXPIRED" Precondition "events that follow the cursor were already deleted, or the database was replaced by another copy";
     StreamMalformed "STREAM_MALFORMED" Invalid "the first message of a stream must be its header, and every other message must contain items";
     ItemsFailed "ITEMS_FAILED" Precondition "items failed and the call is atomic, so nothing was done";
     OrganizationNotFound "ORGANIZATION_NOT_FOUND" NotFound "the organization is not known";

@@ -16,9 +16,7 @@ use super::webhooks::{postmark_webhook, resend_webhook};
 use super::{page, unsubscribe};
 
 pub(super) fn router(config: HttpConfig, state: HttpState) -> Router {
-    let mut router = Router::new()
-        .route("/healthz", get(is_alive))
-        .route("/readyz", get(is_ready));
+    let mut router = Router::new();
     if config.serves_api {
         router = router.route(
             "/u/{token}",
@@ -38,8 +36,11 @@ pub(super) fn router(config: HttpConfig, state: HttpState) -> Router {
                 post(move |state, request| postmark_webhook::receive(state, password, request)),
             );
         }
+        router = router.route_layer(from_fn_with_state(state.clone(), refuse_until_ready));
     }
     router
+        .route("/healthz", get(is_alive))
+        .route("/readyz", get(is_ready))
         .fallback(async || page::missing())
         .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(config.timeouts, end_in_time))
@@ -58,6 +59,19 @@ async fn is_ready(State(http): State<HttpState>) -> (StatusCode, &'static str) {
         (StatusCode::OK, "ready\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+/// As the gRPC port, answers nothing with keys or tables that may be wrong.
+async fn refuse_until_ready(
+    State(http): State<HttpState>,
+    request: Request,
+    next: Next,
+) -> Response {
+    if http.service.readiness().is_ready() {
+        next.run(request).await
+    } else {
+        page::unavailable()
     }
 }
 

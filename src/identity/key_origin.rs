@@ -4,11 +4,11 @@
 //! key set decides who may call.
 
 use std::fmt::Display;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use invitations_command::bounded_file::{self, FILE_BYTES_MAX};
 use reqwest::Client;
 use reqwest::header::ACCEPT;
 use reqwest::redirect::Policy;
@@ -87,11 +87,7 @@ impl KeyOrigin {
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, KeyFetchError> {
-    let mut bytes = Vec::new();
-    std::fs::File::open(path)?
-        .take(KEY_SET_BYTES_MAX as u64 + 1)
-        .read_to_end(&mut bytes)?;
-    check_size(bytes)
+    Ok(bounded_file::read_regular(path, KEY_SET_BYTES_MAX as u64)?)
 }
 
 async fn fetch(client: &Client, url: &Url) -> Result<Vec<u8>, KeyFetchError> {
@@ -124,7 +120,8 @@ fn client_config(url: &Url, roots_file: Option<&Path>) -> Result<ClientConfig, S
         if let Some(file) = roots_file {
             let unreadable =
                 |error: &dyn Display| format!("roots_file {}: {error}", file.display());
-            let pem = std::fs::read(file).map_err(|error| unreadable(&error))?;
+            let pem = bounded_file::read_regular(file, FILE_BYTES_MAX)
+                .map_err(|error| unreadable(&error))?;
             for certificate in CertificateDer::pem_slice_iter(&pem) {
                 let certificate = certificate.map_err(|error| unreadable(&error))?;
                 roots.add(certificate).map_err(|error| unreadable(&error))?;

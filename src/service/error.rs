@@ -48,7 +48,9 @@ impl ServiceError {
             Self::Conflict | Self::NeedsExclusiveLock | Self::Store(StoreError::Contended(_)) => {
                 Reason::Conflict
             }
-            Self::Store(StoreError::Unavailable(_) | StoreError::ReadOnly) => Reason::Overloaded,
+            Self::Store(StoreError::Unavailable(_) | StoreError::Unprepared(_)) => {
+                Reason::Overloaded
+            }
             Self::Store(_) | Self::Corrupt(_) => Reason::Internal,
         }
     }

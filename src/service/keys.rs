@@ -18,9 +18,14 @@ pub enum KeyringMismatch {
     /// Entries of the suppression list need a key that is not in the file. Without it their addresses would be mailed.
     #[error("the suppression list needs key {0}, which is not in the keys file")]
     MissingForSuppressions(i16),
+    /// Nobody who replaces a key step by step gets such a file, and no other process would accept its links.
+    #[error(
+        "no key of the keys file was loaded before; use a file with one of the earlier keys, or, if they are lost, delete the rows of signing_keys"
+    )]
+    Unknown,
 }
 
-/// Records the loaded keys, and checks that no key is missing or changed.
+/// Checks that no key is missing or changed, then records the loaded keys.
 pub struct CheckKeys;
 
 impl UseCase for CheckKeys {
@@ -37,11 +42,11 @@ impl UseCase for CheckKeys {
             })
         });
         let loaded: Vec<SigningKeyRow> = loaded.collect();
-        signing_keys::insert_new(work, &loaded, now).await?;
-        for known in signing_keys::list(work).await? {
+        let known = signing_keys::list(work).await?;
+        for known in &known {
             let key_id = known.key_id;
             match loaded.iter().find(|key| key.key_id == key_id) {
-                Some(key) if key.check_value == known.check_value => {}
+                Some(key) if key == known => {}
                 Some(_) => return Ok(Err(KeyringMismatch::Changed(key_id))),
                 None if signing_keys::is_needed(work, key_id, now).await? => {
                     return Ok(Err(KeyringMismatch::Missing(key_id)));
@@ -51,6 +56,15 @@ impl UseCase for CheckKeys {
                 }
                 None => {}
             }
+        }
+        if !known.is_empty() && !known.iter().any(|key| loaded.contains(key)) {
+            return Ok(Err(KeyringMismatch::Unknown));
+        }
+        // Last, so that a wrong file records nothing.
+        let new = loaded.iter().filter(|key| !known.contains(key)).count();
+        if signing_keys::insert_new(work, &loaded, now).await? != new {
+            // Another process has just recorded one of the ids.
+            return Err(ServiceError::Conflict);
         }
         Ok(Ok(()))
     }

@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::store::{Connection, Store};
 
 use super::quotas::OrganizationLock;
+use super::readiness::Readiness;
 use super::{Context, ServiceError, UnitOfWork};
 
 /// Most watches that read at the same time, so that calls have the rest of the pool.
@@ -43,24 +44,22 @@ pub struct Service {
     pub(super) store: Store,
     pub(super) context: Arc<Context>,
     pub(super) watch_reads: Arc<Semaphore>,
+    pub(super) readiness: Readiness,
 }
 
 impl Service {
+    /// A service that is not ready: the servers answer no calls before [`verify`](Self::verify) has succeeded.
     pub fn new(store: Store, context: Context) -> Self {
         Self {
             store,
             context: Arc::new(context),
             watch_reads: Arc::new(Semaphore::new(WATCH_READS_AT_ONCE_MAX)),
+            readiness: Readiness::default(),
         }
     }
 
     pub fn clock(&self) -> Arc<dyn Clock> {
         self.context.clock()
-    }
-
-    /// Checks that the database answers and accepts writes.
-    pub async fn ping(&self) -> Result<(), ServiceError> {
-        Ok(self.store.ping().await?)
     }
 
     /// Runs a use case. It continues if the caller stops waiting.

@@ -65,6 +65,10 @@ impl CallArgs {
         let file = read(&self.callers_file, "callers-file", CallersFile::parse)
             .map_err(|problem| vec![problem])?;
         let in_file = |problem| format!("callers-file {}: {problem}", self.callers_file.display());
+        if file.callers.is_empty() && file.issuers.is_empty() {
+            let problem = "holds no caller and no issuer; add one with `invitations caller new`";
+            return Err(vec![in_file(problem.to_owned())]);
+        }
         Callers::new(file.callers, file.issuers, Arc::new(SystemClock))
             .map_err(|problems| problems.into_iter().map(in_file).collect())
     }

@@ -11,7 +11,7 @@ use crate::store::StoreConfig;
 #[expect(clippy::struct_field_names, reason = "the fields name the flags")]
 #[derive(Debug, Clone, Args)]
 pub(super) struct DatabaseArgs {
-    /// URL of the database (postgres://...)
+    /// URL of the database (postgres://...), which may name several servers (see docs/failover.md)
     #[arg(long, env = "INVITATIONS_DATABASE_URL", hide_env_values = true)]
     pub(super) database_url: SecretString,
     /// Most connections to the database
@@ -21,10 +21,10 @@ pub(super) struct DatabaseArgs {
     /// How long a call waits for a connection before it fails with UNAVAILABLE
     #[arg(long, env = "INVITATIONS_DATABASE_ACQUIRE_TIMEOUT", default_value = "500ms", value_parser = parse_duration)]
     pub(super) database_acquire_timeout: Duration,
-    /// Longest run time of one statement; a batch of 10,000 takes about half a second
+    /// How long the service waits for one statement or commit; a batch of 10,000 takes about half a second
     #[arg(long, env = "INVITATIONS_DATABASE_STATEMENT_TIMEOUT", default_value = "5s", value_parser = parse_duration)]
     pub(super) database_statement_timeout: Duration,
-    /// How long one statement waits for a row that another transaction has locked
+    /// How long one statement waits for a row or a table that another transaction has locked
     #[arg(long, env = "INVITATIONS_DATABASE_LOCK_TIMEOUT", default_value = "2s", value_parser = parse_duration)]
     pub(super) database_lock_timeout: Duration,
 }

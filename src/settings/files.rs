@@ -3,8 +3,11 @@
 use std::fmt::Display;
 use std::path::Path;
 
+use invitations_command::bounded_file::{self, FILE_BYTES_MAX};
+
 pub(super) fn read_text(file: &Path, setting: &str) -> Result<String, String> {
-    std::fs::read_to_string(file).map_err(|error| format!("{setting} {}: {error}", file.display()))
+    let text = bounded_file::read_regular(file, FILE_BYTES_MAX).and_then(bounded_file::into_text);
+    text.map_err(|error| format!("{setting} {}: {error}", file.display()))
 }
 
 pub(super) fn read<T, E: Display>(

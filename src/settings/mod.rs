@@ -55,7 +55,7 @@ const LEASE_DURATION_MIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Args)]
 pub struct MigrateArgs {
-    /// URL of the database (postgres://...)
+    /// URL of the database (postgres://...), which may name several servers (see docs/failover.md)
     #[arg(long, env = "INVITATIONS_DATABASE_URL", hide_env_values = true)]
     pub database_url: SecretString,
 }

@@ -1,24 +1,27 @@
-//! The database: a pool of connections that runs units of work, and the migrations.
+//! The database: a pool of connections that runs units of work.
 
-use std::str::FromStr as _;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::Connection as _;
+use tokio::time::Instant;
 
 use super::commit_notifier::CommitNotifier;
 use super::connection::Connection;
+use super::database_servers::DatabaseServers;
 use super::error::{Result, StoreError, Transient};
-use super::pool::{self, Pool, StoreConfig};
+use super::pool::{Pool, SERVER_MARGIN, StoreConfig};
 use crate::{entropy, shutdown};
 
 /// Most attempts of a unit of work that lost against concurrent transactions, the first attempt included.
 const ATTEMPTS_MAX: u32 = 4;
 /// The pause before the second attempt. It doubles with each attempt, and half of it is random.
 const RETRY_PAUSE: Duration = Duration::from_millis(10);
+/// A transaction that has taken this long is not retried. It is the default of the lock timeout, so that a call whose
+/// rows stay locked ends before its deadline. A deadlock is found after one second, so its victim is retried.
+const RETRY_WITHIN: Duration = Duration::from_secs(2);
 /// How long connecting outside the pool may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The database. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -35,83 +38,37 @@ enum TransactionEnd {
 }
 
 impl Store {
-    /// Prepares a pool for a `postgres://` URL. It connects when a connection is first needed, so the process starts
-    /// while the database is down, and reports that through its health checks.
+    /// Prepares a pool for a `postgres://` URL, which may name several servers. It connects when a connection is first
+    /// needed, so the process starts while the database is down, and reports that through its health checks.
     pub fn new(url: &str, config: StoreConfig) -> Result<Self> {
         let millis = |duration: Duration| format!("{}ms", duration.as_millis());
-        let options = PgConnectOptions::from_str(url)?
-            .application_name("invitations")
-            .options([
-                ("statement_timeout", millis(config.statement_timeout)),
+        let servers = DatabaseServers::parse(url)?.map(|options| {
+            options.application_name("invitations").options([
+                (
+                    "statement_timeout",
+                    millis(config.statement_timeout + SERVER_MARGIN),
+                ),
                 ("lock_timeout", millis(config.lock_timeout)),
                 // The server ends a connection whose transaction was forgotten, so that the pool does not reuse it.
                 ("idle_in_transaction_session_timeout", "10s".to_owned()),
                 ("timezone", "UTC".to_owned()),
                 // Every statement is short. Compiling a statement over 10,000 addresses takes longer than running it.
                 ("jit", "off".to_owned()),
-            ]);
+                // Health probes write a temporary file to the disk of the tables.
+                ("temp_tablespaces", String::new()),
+            ])
+        });
         Ok(Self {
-            pool: Pool::new(options, config),
+            pool: Pool::new(servers, config),
             notifier: CommitNotifier::default(),
         })
-    }
-
-    /// Applies the migrations that the database does not have yet.
-    pub async fn migrate(url: &str) -> Result<()> {
-        // This connection has no statement timeout: creating an index on a large table takes long.
-        let mut connection = PgConnection::connect(url).await?;
-        sqlx::migrate!().run(&mut connection).await?;
-        Ok(connection.close().await?)
-    }
-
-    /// Whether the schema is at least as new as this program needs. During a deployment it may be newer.
-    pub async fn is_migrated(&self) -> Result<bool> {
-        let newest = sqlx::migrate!().iter().map(|it| it.version).max();
-        let checked = async {
-            // The pool would report a timeout instead of the reason why it cannot connect.
-            let options = self.pool.connections.connect_options();
-            let mut connection = PgConnection::connect_with(&options).await?;
-            let applied = sqlx::query_scalar::<_, Option<i64>>(
-                "-- store::is_migrated\nSELECT max(version) FROM _sqlx_migrations WHERE success",
-            )
-            .fetch_one(&mut connection)
-            .await;
-            match applied {
-                Ok(applied) => Ok(applied >= newest),
-                // undefined_table: no migration was ever applied.
-                Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => {
-                    Ok(false)
-                }
-                Err(error) => Err(error.into()),
-            }
-        };
-        let outcome = tokio::time::timeout(CONNECT_TIMEOUT, checked).await;
-        outcome.unwrap_or_else(|_| Err(pool::timed_out()))
-    }
-
-    /// Checks that the database answers and accepts writes, which a primary that was demoted does not.
-    pub async fn ping(&self) -> Result<()> {
-        self.run("ping", |connection| {
-            Box::pin(async {
-                let is_read_only: bool = sqlx::query_scalar(
-                    "-- store::ping\nSELECT current_setting('transaction_read_only')::boolean",
-                )
-                .fetch_one(connection.driver())
-                .await?;
-                if is_read_only {
-                    return Err(StoreError::ReadOnly);
-                }
-                Ok(())
-            })
-        })
-        .await
     }
 
     /// Runs a named unit of work on one connection without a transaction: a single statement, or several that may see
     /// different states of the database. It is retried when it lost against concurrent transactions.
     ///
     /// The work runs in a task of its own, so it completes even if the caller is cancelled. It fails when the server is
-    /// silent for longer than [`StoreConfig::statement_timeout`] and a margin.
+    /// silent for longer than [`StoreConfig::statement_timeout`].
     pub async fn run<T, E, F>(&self, name: &'static str, work: F) -> Result<T, E>
     where
         F: for<'c> Fn(&'c mut Connection<'_>) -> BoxFuture<'c, Result<T, E>>,
@@ -215,10 +172,15 @@ where
     W: Future<Output = Result<T, E>>,
     E: Transient,
 {
+    let begin = Instant::now();
     let mut attempt = 1;
     loop {
         match work().await {
-            Err(error) if error.is_transient() && attempt < ATTEMPTS_MAX => {
+            Err(error)
+                if error.is_transient()
+                    && attempt < ATTEMPTS_MAX
+                    && begin.elapsed() < RETRY_WITHIN =>
+            {
                 tracing::debug!(
                     transaction = name,
                     attempt,

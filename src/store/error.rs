@@ -1,5 +1,10 @@
 //! Errors of the database, grouped by what the caller can do about them.
 
+use std::io;
+
+use sqlx::error::DatabaseError;
+use sqlx::postgres::{PgDatabaseError, PgSeverity};
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Constraint {
     /// An address has at most one pending invitation in an organization.
@@ -19,8 +24,10 @@ pub enum StoreError {
     /// The database is down or overloaded.
     #[error("the database is unavailable")]
     Unavailable(#[source] sqlx::Error),
-    #[error("the database is read-only")]
-    ReadOnly,
+    /// Every statement was checked against the schema when the program was built. So the database has another schema,
+    /// or the role may not use it.
+    #[error("the database lacks the schema or the privileges that this version needs")]
+    Unprepared(#[source] sqlx::Error),
     /// A row contains a value that the service never writes.
     #[error("the column {0} contains an invalid value")]
     Inconsistent(&'static str),
@@ -29,6 +36,13 @@ pub enum StoreError {
     /// Any other error. It is always a bug of the service.
     #[error("the database rejected a statement")]
     Database(#[source] sqlx::Error),
+}
+
+impl StoreError {
+    /// The server did not answer in time.
+    pub(super) fn timed_out() -> Self {
+        Self::Unavailable(sqlx::Error::Io(io::ErrorKind::TimedOut.into()))
+    }
 }
 
 /// An error that says whether to retry the work and whether to keep the connection.
@@ -46,13 +60,17 @@ impl Transient for StoreError {
     }
 
     fn invalidates_connection(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::ReadOnly)
+        matches!(self, Self::Unavailable(_) | Self::Unprepared(_))
     }
 }
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {
+            // It ended the session, or prevented it. So it says nothing about the statement.
+            sqlx::Error::Database(database) if is_fatal(database.as_ref()) => {
+                Self::Unavailable(error)
+            }
             sqlx::Error::Database(database) => match database.code().as_deref() {
                 // serialization_failure, deadlock_detected, lock_not_available
                 Some("40001" | "40P01" | "55P03") => Self::Contended(error),
@@ -61,6 +79,13 @@ impl From<sqlx::Error> for StoreError {
                 Some("25006" | "25P03") => Self::Unavailable(error),
                 Some(code) if matches!(code.get(..2), Some("08" | "53" | "57")) => {
                     Self::Unavailable(error)
+                }
+                // feature not supported (a plan for a schema that has changed), invalid statement name, invalid
+                // authorization, invalid database, invalid schema, syntax error or access rule violation
+                Some(code)
+                    if matches!(code.get(..2), Some("0A" | "26" | "28" | "3D" | "3F" | "42")) =>
+                {
+                    Self::Unprepared(error)
                 }
                 _ => match database.constraint() {
                     Some("invitations_pending_key") => {
@@ -74,11 +99,18 @@ impl From<sqlx::Error> for StoreError {
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
             | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed
             | sqlx::Error::Protocol(_)
             | sqlx::Error::Tls(_) => Self::Unavailable(error),
             _ => Self::Database(error),
         }
     }
+}
+
+fn is_fatal(error: &dyn DatabaseError) -> bool {
+    let error = error.try_downcast_ref::<PgDatabaseError>();
+    let severity = error.map(PgDatabaseError::severity);
+    matches!(severity, Some(PgSeverity::Fatal | PgSeverity::Panic))
 }
 
 pub type Result<T, E = StoreError> = std::result::Result<T, E>;

@@ -3,6 +3,11 @@
 //!
 //! Events are ordered by the transaction that wrote them. Its events appear when it commits, maybe before others that
 //! were read already. Below the horizon, the oldest transaction that still runs, no event can be added any more.
+//!
+//! Transactions are numbered by one timeline of one cluster. After a failover, numbers that the old primary had given to
+//! lost transactions are given again. So a position is valid only together with the id of its log, a hash over the
+//! cluster, the database (by the oid of a table), its timeline, and the `log_id` of `event_fold`. The timeline is taken from the name of the WAL
+//! file, because the control file has the new one only after the first checkpoint.
 
 use std::collections::BTreeSet;
 
@@ -73,6 +78,7 @@ pub struct EventRow {
 /// A part of the log as of one moment.
 #[derive(Debug, Clone)]
 pub struct EventPage {
+    pub log_id: i64,
     /// The oldest transaction that still runs.
     pub horizon: i64,
     /// The last row up to which the log was scanned, and its time, if there may be rows behind it.
@@ -83,6 +89,7 @@ pub struct EventPage {
 
 /// What a page and one of its rows share.
 struct PageRow {
+    log_id: i64,
     horizon: i64,
     last_transaction_id: Option<i64>,
     last_seq: Option<i64>,
@@ -127,7 +134,13 @@ macro_rules! page_query {
                AND s.invitation_count > coalesce(known.count, 0)
                AND NOT EXISTS (SELECT FROM last WHERE (s.transaction_id, s.seq) > (last.transaction_id, last.seq))
         )
-        SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "horizon!",
+        SELECT (SELECT hashtextextended(concat_ws('/', log_id, system_identifier, event_fold.tableoid,
+                       CASE WHEN pg_is_in_recovery()
+                            THEN (SELECT lpad(upper(to_hex(timeline_id)), 8, '0') FROM pg_control_checkpoint())
+                            ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END), 0)
+                  FROM event_fold, pg_control_system()
+                 WHERE event_fold.id = 1) AS "log_id!",
+               pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "horizon!",
                last.transaction_id::text::bigint AS "last_transaction_id?", last.seq AS "last_seq?",
                last.created_at AS "last_created_at?",
                unread.transaction_id::text::bigint AS "transaction_id?", unread.seq AS "seq?",
@@ -160,7 +173,7 @@ pub async fn read_page(connection: &mut Connection<'_>, page: EventQuery<'_>) ->
         Access::Only(ids) => rows_of(connection, page, ids).await?,
     };
     let first = rows.first().ok_or(StoreError::Inconsistent("horizon"))?;
-    let horizon = first.horizon;
+    let (log_id, horizon) = (first.log_id, first.horizon);
     let truncated_at =
         position(first.last_transaction_id, first.last_seq).zip(first.last_created_at);
     let rows = rows.into_iter().filter_map(|row| {
@@ -175,6 +188,7 @@ pub async fn read_page(connection: &mut Connection<'_>, page: EventQuery<'_>) ->
         })
     });
     Ok(EventPage {
+        log_id,
         horizon,
         truncated_at,
         rows: rows.collect(),
@@ -243,6 +257,7 @@ fn position(transaction_id: Option<i64>, seq: Option<i64>) -> Option<EventPositi
 
 #[derive(Debug, Clone, Copy)]
 pub struct SnapshotBounds {
+    pub log_id: i64,
     /// The oldest transaction that still runs.
     pub horizon: i64,
     /// The next transaction to begin.
@@ -253,7 +268,13 @@ pub async fn snapshot_bounds(connection: &mut Connection<'_>) -> Result<Snapshot
     let query = sqlx::query_as!(
         SnapshotBounds,
         r#"-- store::invitation_events::snapshot_bounds
-        SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "horizon!",
+        SELECT (SELECT hashtextextended(concat_ws('/', log_id, system_identifier, event_fold.tableoid,
+                       CASE WHEN pg_is_in_recovery()
+                            THEN (SELECT lpad(upper(to_hex(timeline_id)), 8, '0') FROM pg_control_checkpoint())
+                            ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END), 0)
+                  FROM event_fold, pg_control_system()
+                 WHERE event_fold.id = 1) AS "log_id!",
+               pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS "horizon!",
                pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS "end!""#,
     );
     connection.fetch_one(query).await

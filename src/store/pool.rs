@@ -5,10 +5,12 @@
 //! * A connection that was left inside a transaction, which would swallow the next writes, is never reused.
 //! * A network that drops every packet ends nothing by itself. So waiting for an answer has a timeout on this side too.
 //! * A connection in doubt is closed, and nothing waits for that.
+//! * A URL may have several servers. When the one in use fails, the pool looks for the one that accepts writes.
 
 use std::future::poll_fn;
-use std::io;
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,11 +19,15 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
 use tokio::time::Instant;
 
+use super::database_servers::DatabaseServers;
 use super::error::{Result, StoreError, Transient};
 use crate::shutdown;
 
-/// How long after the statement timeout, which the server enforces, an answer may still arrive.
-const ANSWER_MARGIN: Duration = Duration::from_secs(2);
+/// How much longer than the service waits for a statement the server may run it. The server ends statements that nothing
+/// waits for any more. It must not end them earlier: it would answer that a commit succeeded whose standby is silent.
+pub(super) const SERVER_MARGIN: Duration = Duration::from_secs(2);
+/// The pause between two searches for the primary.
+const SEARCH_PAUSE: Duration = Duration::from_secs(1);
 /// How long a connection may be idle before it is checked when it is reused.
 const UNCHECKED_IDLE_MAX: Duration = Duration::from_secs(1);
 /// How long returning a connection to the pool may take: two round trips, which end an open transaction.
@@ -32,6 +38,7 @@ pub struct StoreConfig {
     pub connections_max: u32,
     /// How long a call waits for a connection before it fails because the service is overloaded.
     pub acquire_timeout: Duration,
+    /// How long the service waits for the answer to a statement or a commit.
     pub statement_timeout: Duration,
     pub lock_timeout: Duration,
 }
@@ -41,34 +48,111 @@ pub(super) struct Pool {
     pub(super) connections: PgPool,
     /// How long the server may send nothing.
     silence_max: Duration,
+    servers: DatabaseServers,
+    switched: Arc<Switch>,
+}
+
+/// When the pool began to use another server, and whether it looks for one.
+#[derive(Debug, Default)]
+struct Switch {
+    last: Mutex<Option<Instant>>,
+    is_searching: AtomicBool,
+}
+
+impl Switch {
+    /// Whether a connection of this age leads to the server that was used before.
+    fn is_outdated(&self, age: Duration) -> bool {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| age >= last.elapsed())
+    }
 }
 
 /// A connection for one unit of work. It is closed when it is dropped before it was returned to the pool.
 struct PooledConnection(Option<PoolConnection<Postgres>>);
 
 impl Pool {
-    pub(super) fn new(options: PgConnectOptions, config: StoreConfig) -> Self {
+    pub(super) fn new(servers: DatabaseServers, config: StoreConfig) -> Self {
+        let switched = Arc::<Switch>::default();
+        let switch = Arc::clone(&switched);
         let connections = PgPoolOptions::new()
             .max_connections(config.connections_max)
             .acquire_timeout(config.acquire_timeout)
             // Checked when it is returned, so that no unit of work waits for the check.
             .after_release(|connection, _| Box::pin(is_idle(connection)))
             .test_before_acquire(false)
-            .before_acquire(|connection, metadata| {
+            .before_acquire(move |connection, metadata| {
+                let is_outdated = switch.is_outdated(metadata.age);
                 Box::pin(async move {
-                    Ok(metadata.idle_for < UNCHECKED_IDLE_MAX || is_idle(connection).await?)
+                    let is_fresh = metadata.idle_for < UNCHECKED_IDLE_MAX;
+                    Ok(!is_outdated && (is_fresh || is_idle(connection).await?))
                 })
             })
-            .connect_lazy_with(options);
+            .connect_lazy_with(servers.first().clone());
         Self {
             connections,
-            silence_max: config.statement_timeout + ANSWER_MARGIN,
+            silence_max: config.statement_timeout,
+            servers,
+            switched,
         }
+    }
+
+    /// Finds the server that accepts writes. New connections lead to it from now on.
+    pub(super) async fn find_primary(&self) -> Result<PgConnectOptions> {
+        let primary = self.servers.find_primary().await?;
+        let address = |options: &PgConnectOptions| {
+            let (host, socket) = (options.get_host().to_owned(), options.get_socket().cloned());
+            (host, socket, options.get_port())
+        };
+        if address(&primary) != address(&self.connections.connect_options()) {
+            tracing::warn!(
+                database.host = primary.get_host(),
+                database.port = primary.get_port(),
+                "the primary is another server of the database URL now"
+            );
+            self.connections.set_connect_options(primary.clone());
+            let mut last = self
+                .switched
+                .last
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *last = Some(Instant::now());
+        }
+        Ok(primary)
+    }
+
+    /// Looks for the primary in the background, because the server in use failed.
+    fn search_primary(&self) {
+        if self.servers.is_single() || self.switched.is_searching.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let pool = self.clone();
+        shutdown::background("search_primary", async move {
+            while pool.find_primary().await.is_err() && !pool.connections.is_closed() {
+                tokio::time::sleep(SEARCH_PAUSE).await;
+            }
+            // Another search soon would find the same server.
+            tokio::time::sleep(SEARCH_PAUSE).await;
+            pool.switched.is_searching.store(false, Ordering::Release);
+        });
     }
 
     /// Runs a unit of work, on a connection that is not inside a transaction, until it ends or the server is silent for
     /// too long. The connection returns to the pool, unless it may be broken.
     pub(super) async fn run<T, E>(
+        &self,
+        work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
+    ) -> Result<T, E>
+    where
+        E: From<StoreError> + Transient,
+    {
+        let outcome = self.run_once(work).await;
+        if matches!(&outcome, Err(error) if error.invalidates_connection()) {
+            self.search_primary();
+        }
+        outcome
+    }
+
+    async fn run_once<T, E>(
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> Result<T, E>,
     ) -> Result<T, E>
@@ -91,7 +175,7 @@ impl Pool {
                 }
                 outcome
             }
-            None => Err(timed_out().into()),
+            None => Err(StoreError::timed_out().into()),
         }
     }
 }
@@ -121,10 +205,6 @@ async fn unless_silent<T>(silence_max: Duration, work: impl Future<Output = T>) 
         timeout.as_mut().poll(context).map(|()| None)
     })
     .await
-}
-
-pub(super) fn timed_out() -> StoreError {
-    StoreError::Unavailable(sqlx::Error::Io(io::ErrorKind::TimedOut.into()))
 }
 
 /// Whether a connection is alive and not inside a transaction. The pool closes it if not.

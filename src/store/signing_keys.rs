@@ -12,11 +12,12 @@ pub struct SigningKeyRow {
     pub check_value: Vec<u8>,
 }
 
+/// Inserts the keys whose ids are new, and returns how many there were.
 pub async fn insert_new(
     connection: &mut Connection<'_>,
     keys: &[SigningKeyRow],
     now: OffsetDateTime,
-) -> Result<()> {
+) -> Result<usize> {
     let query = sqlx::query!(
         "-- store::signing_keys::insert_new
         INSERT INTO signing_keys (key_id, check_value, created_at)
@@ -26,8 +27,8 @@ pub async fn insert_new(
         &column(keys, |key| key.check_value.as_slice()) as &[&[u8]],
         now,
     );
-    connection.execute(query).await?;
-    Ok(())
+    let inserted = connection.execute(query).await?;
+    Ok(usize::try_from(inserted).unwrap_or(usize::MAX))
 }
 
 pub async fn list(connection: &mut Connection<'_>) -> Result<Vec<SigningKeyRow>> {

@@ -1,6 +1,6 @@
-//! Code that the command lines of all three programs share: exit statuses, errors, secret files and the address of the
-//! server.
+//! Code that the command lines of all three programs share: exit statuses, errors, files and the address of the server.
 
+pub mod bounded_file;
 pub mod error;
 pub mod health;
 pub mod program;

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use crate::bounded_file::{self, FILE_BYTES_MAX};
 use crate::error::CommandError;
 
 /// The owner may read and write; all others have no access.
@@ -32,7 +33,7 @@ pub fn create(path: &Path, content: &str, replace: bool) -> Result<(), CommandEr
 
 /// The content of a file, or an empty text if the file does not exist.
 pub fn read_or_empty(path: &Path) -> Result<String, CommandError> {
-    match fs::read_to_string(path) {
+    match bounded_file::read(path, FILE_BYTES_MAX).and_then(bounded_file::into_text) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
         result => result.map_err(|source| CommandError::file("read", path, source)),
     }
@@ -48,7 +49,7 @@ pub fn append(path: &Path, lines: &str) -> Result<(), CommandError> {
             .mode(MODE)
             .open(path)?;
         let mut content = Vec::new();
-        file.read_to_end(&mut content)?;
+        (&mut file).take(FILE_BYTES_MAX).read_to_end(&mut content)?;
         let is_unfinished = content.last().is_some_and(|byte| *byte != b'\n');
         let separator = if is_unfinished { "\n" } else { "" };
         file.write_all(format!("{separator}{lines}").as_bytes())?;

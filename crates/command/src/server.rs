@@ -3,12 +3,12 @@
 //! An `https` address needs no options for TLS if the system trusts the root of the server.
 
 use std::error::Error as _;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
+use crate::bounded_file::{self, FILE_BYTES_MAX};
 use crate::error::CommandError;
 
 /// Timeout for opening a connection. A running server accepts at once, and a wrong address must be reported soon.
@@ -119,5 +119,6 @@ impl ServerArgs {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CommandError> {
-    fs::read(path).map_err(|source| CommandError::file("read", path, source))
+    bounded_file::read(path, FILE_BYTES_MAX)
+        .map_err(|source| CommandError::file("read", path, source))
 }

@@ -8,5 +8,6 @@ pub(crate) mod failed_accepts;
 pub(crate) mod peer;
 pub(crate) mod peer_identities;
 pub(crate) mod permission;
+pub(crate) mod ready;
 pub(crate) mod trusted_proxies;
 pub(crate) mod xfcc;

@@ -1,10 +1,12 @@
-//! Health: whether the database answers and accepts writes. Health is about readiness and not about liveness: a restart
+//! Health: whether the database commits writes to every table. Health is about readiness and not about liveness: a restart
 //! does not help while the database is down.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
@@ -65,13 +67,17 @@ impl Health {
     pub async fn watch(self, service: Service, stopping: CancellationToken) {
         self.set(true).await;
         let (mut is_serving, mut streak) = (true, 0);
+        let mut interval = tokio::time::interval(PROBE_INTERVAL);
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // The first tick is at once, and the process has just verified the database.
+        interval.tick().await;
         loop {
             tokio::select! {
                 () = stopping.cancelled() => return,
-                () = tokio::time::sleep(PROBE_INTERVAL) => {}
+                _ = interval.tick() => {}
             }
-            let probe = tokio::time::timeout(PROBE_TIMEOUT, service.ping()).await;
-            let is_alive = matches!(probe, Ok(Ok(())));
+            let failure = probe(&service).await;
+            let is_alive = failure.is_none();
             streak = if is_alive == is_serving {
                 0
             } else {
@@ -87,6 +93,7 @@ impl Health {
                 streak = 0;
                 tracing::warn!(
                     health.is_serving = is_serving,
+                    health.failure = failure,
                     "the database became unavailable or available"
                 );
                 self.set(is_serving).await;
@@ -107,5 +114,17 @@ impl Health {
         for name in NAMES {
             self.reporter.set_service_status(name, status).await;
         }
+    }
+}
+
+/// Why the database does not commit writes, or `None` if it does.
+async fn probe(service: &Service) -> Option<String> {
+    match tokio::time::timeout(PROBE_TIMEOUT, service.probe()).await {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => {
+            let cause = error.source().map(|cause| format!(": {cause}"));
+            Some(format!("{error}{}", cause.unwrap_or_default()))
+        }
+        Err(_) => Some("the database did not commit a row in time".to_owned()),
     }
 }

@@ -17,6 +17,7 @@ use crate::grpc::admission::authentication::Authenticated;
 use crate::grpc::admission::caller_rates::CallerRates;
 use crate::grpc::admission::control::AdmissionControl;
 use crate::grpc::admission::peer::PeerLayer;
+use crate::grpc::admission::ready::WhenReady;
 use crate::grpc::admission::trusted_proxies::TrustedProxies;
 use crate::grpc::methods::Api;
 use crate::grpc::wire::connection;
@@ -170,13 +171,32 @@ fn add_api(router: Router, api: &Api, callers: &Callers) -> Router {
         .max_encoding_message_size(RESPONSE_BYTES_MAX);
     let audit = AuditServiceServer::new(api.clone()).max_encoding_message_size(RESPONSE_BYTES_MAX);
     let feedback = FeedbackServiceServer::new(api.clone());
+    let readiness = api.service.readiness();
     router
-        .add_service(Authenticated::new(invitations, callers.clone()))
-        .add_service(Authenticated::new(mail, callers.clone()))
-        .add_service(Authenticated::new(directory, callers.clone()))
-        .add_service(Authenticated::new(suppressions, callers.clone()))
-        .add_service(Authenticated::new(audit, callers.clone()))
-        .add_service(Authenticated::new(feedback, callers.clone()))
+        .add_service(WhenReady::new(
+            Authenticated::new(invitations, callers.clone()),
+            readiness,
+        ))
+        .add_service(WhenReady::new(
+            Authenticated::new(mail, callers.clone()),
+            readiness,
+        ))
+        .add_service(WhenReady::new(
+            Authenticated::new(directory, callers.clone()),
+            readiness,
+        ))
+        .add_service(WhenReady::new(
+            Authenticated::new(suppressions, callers.clone()),
+            readiness,
+        ))
+        .add_service(WhenReady::new(
+            Authenticated::new(audit, callers.clone()),
+            readiness,
+        ))
+        .add_service(WhenReady::new(
+            Authenticated::new(feedback, callers.clone()),
+            readiness,
+        ))
 }
 
 fn reflection() -> tonic_reflection::server::Builder<'static> {

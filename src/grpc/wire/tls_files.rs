@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use invitations_command::bounded_file::{self, FILE_BYTES_MAX};
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -70,7 +71,7 @@ impl TlsFiles {
     fn read(&self) -> Result<PemContents, Vec<String>> {
         let mut problems = Vec::new();
         let mut read = |file: &Path, setting: &str| {
-            std::fs::read(file).unwrap_or_else(|error| {
+            bounded_file::read_regular(file, FILE_BYTES_MAX).unwrap_or_else(|error| {
                 problems.push(format!("{setting} {}: {error}", file.display()));
                 Vec::new()
             })

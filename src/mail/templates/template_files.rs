@@ -4,13 +4,17 @@ use std::borrow::Cow;
 use std::fs;
 use std::path::Path;
 
+use invitations_command::bounded_file;
+
 use super::template_error::TemplateError;
 
 pub(super) const LAYOUT_MJML: &str = "invitation.mjml";
 pub(super) const LAYOUT_TEXT: &str = "invitation.txt";
 pub(super) const LOCALE_SUFFIX: &str = ".toml";
 /// More than ten times the largest built-in file.
-const FILE_BYTES_MAX: u64 = 256 * 1_024;
+const TEMPLATE_BYTES_MAX: u64 = 256 * 1_024;
+/// Most entries of an operator's folder: a few layouts and every language.
+const FOLDER_ENTRIES_MAX: usize = 1_000;
 
 const LOCALES: [(&str, &str); 8] = [
     ("en.toml", include_str!("../../../templates/en.toml")),
@@ -73,7 +77,12 @@ impl TemplateFiles {
             Err(error) => return vec![folder_error(error)],
         };
         let mut errors = Vec::new();
-        for entry in entries {
+        for (index, entry) in entries.enumerate() {
+            if index >= FOLDER_ENTRIES_MAX {
+                let problem = format!("holds more than {FOLDER_ENTRIES_MAX} files");
+                errors.push(TemplateError::new(folder.display().to_string(), &problem));
+                break;
+            }
             let added = entry.map_err(folder_error).and_then(|entry| {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 if name.starts_with('.') {
@@ -112,8 +121,7 @@ fn read(path: &Path, name: &str) -> Result<String, TemplateError> {
         return Err(TemplateError::new(name, &reason));
     }
     let file_error = |error| TemplateError::new(name, &error);
-    if fs::metadata(path).map_err(file_error)?.len() > FILE_BYTES_MAX {
-        return Err(TemplateError::new(name, &"the file is over 256 KiB"));
-    }
-    fs::read_to_string(path).map_err(file_error)
+    bounded_file::read_regular(path, TEMPLATE_BYTES_MAX)
+        .and_then(bounded_file::into_text)
+        .map_err(file_error)
 }

@@ -93,8 +93,9 @@ impl WatchProgress {
     }
 
     /// The cursor after the events that were sent.
-    pub(super) fn cursor(&self) -> EventCursor {
+    pub(super) fn cursor(&self, log_id: i64) -> EventCursor {
         EventCursor {
+            log_id,
             position: self.position,
             ordinal: self.sent.get(&self.position).map_or(0, |sent| sent.count),
             time: self.time,

@@ -7,6 +7,7 @@ use super::*;
 use crate::store::invitation_events::EventRow;
 
 const NOW: OffsetDateTime = time::macros::datetime!(2026-11-23 06:00 UTC);
+const LOG_ID: i64 = 7;
 
 /// A moment after every transaction's end.
 const END: usize = 40;
@@ -64,6 +65,7 @@ impl Log {
             before += left;
         }
         EventPage {
+            log_id: LOG_ID,
             horizon: self.horizon(moment),
             truncated_at: (scanned.len() >= rows_max).then(|| (scanned.last().unwrap().0, NOW)),
             rows,
@@ -118,7 +120,7 @@ fn read(
         let page = log.page(&progress, moment, rows_max, events_max);
         let step = progress.absorb(page, NOW);
         names.extend(step.events.iter().map(|event| event.id.to_string()));
-        cursors.push((progress.cursor(), names.len()));
+        cursors.push((progress.cursor(LOG_ID), names.len()));
         if moment == END && !step.has_more {
             break;
         }
@@ -174,6 +176,7 @@ fn row(transaction_id: i64, seq: i64, count: usize) -> EventRow {
 
 fn page(horizon: i64, rows: Vec<EventRow>) -> EventPage {
     EventPage {
+        log_id: LOG_ID,
         horizon,
         truncated_at: None,
         rows,
@@ -196,7 +199,7 @@ fn what_is_not_final_is_remembered_up_to_a_bound_and_continues_with_the_horizon(
     let step = progress.absorb(page(count + 100, rest), NOW);
     assert_eq!(step.events.len(), 5);
     assert!(step.is_settled && !progress.is_ahead());
-    assert_eq!(progress.cursor().position.transaction_id, count + 100);
+    assert_eq!(progress.cursor(LOG_ID).position.transaction_id, count + 100);
 }
 
 #[test]

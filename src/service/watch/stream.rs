@@ -51,6 +51,7 @@ pub struct WatchedEvents {
 pub struct Watch {
     service: Service,
     filter: EventFilter,
+    log_id: i64,
     progress: WatchProgress,
     subscription: Subscription,
     read_at: Instant,
@@ -83,8 +84,10 @@ impl Service {
             WatchFrom::Oldest => WatchProgress::at(first, now),
             WatchFrom::Now => WatchProgress::at(EventPosition::of_transaction(span.horizon), now),
             WatchFrom::Cursor(cursor) => {
-                // A cursor beyond the newest transaction comes from another cluster.
-                let is_foreign = cursor.position.transaction_id > span.end;
+                // The database may have failed over to a server without the last events. A row of a restored dump may
+                // also be beyond the newest transaction.
+                let is_foreign =
+                    cursor.log_id != span.log_id || cursor.position.transaction_id > span.end;
                 if is_foreign || self.context.is_expired(cursor.time) {
                     return Err(ServiceError::Refused(Reason::CursorExpired));
                 }
@@ -94,6 +97,7 @@ impl Service {
         let mut watch = Watch {
             service: self.clone(),
             filter,
+            log_id: span.log_id,
             progress,
             subscription,
             read_at: Instant::now(),
@@ -119,19 +123,23 @@ impl Context {
 }
 
 impl Watch {
-    /// Reads the events since the last read. Fails with `CURSOR_EXPIRED` if the watch was too slow for the retention of events.
+    /// Reads the events since the last read. Fails with `CURSOR_EXPIRED` if the watch was too slow for the retention of
+    /// events, or if the database failed over meanwhile.
     pub async fn read(&mut self) -> Result<WatchedEvents, ServiceError> {
         let context = &self.service.context;
         if self.must_keep_up && context.is_expired(self.progress.time()) {
             return Err(ServiceError::Refused(Reason::CursorExpired));
         }
         let page = self.page().await?;
+        if page.log_id != self.log_id {
+            return Err(ServiceError::Refused(Reason::CursorExpired));
+        }
         self.read_at = Instant::now();
         let absorbed = self.progress.absorb(page, self.service.context.now());
         self.must_keep_up |= !absorbed.has_more;
         Ok(WatchedEvents {
             events: absorbed.events,
-            cursor: self.progress.cursor(),
+            cursor: self.progress.cursor(self.log_id),
             has_more: absorbed.has_more,
             is_settled: absorbed.is_settled,
         })

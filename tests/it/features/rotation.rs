@@ -153,6 +153,7 @@ async fn erased_addresses_do_not_require_their_old_key() {
         view: InvitationView::Full,
     };
     let with_both_keys = world.service_with_keys(&format!("{KEY_2}{KEYS}"));
+    with_both_keys.run(CheckKeys).await.unwrap().unwrap();
     assert_eq!(with_both_keys.run(list()).await.unwrap().items.len(), 1);
     // Without the old key the row still exists, but the address no longer finds it.
     let without_old_key = world.service_with_keys(KEY_2);

@@ -296,6 +296,8 @@ async fn expired_suppressions_do_not_require_their_key() {
         &[suppression_row("", "a@b.co", SuppressionReason::HardBounce)],
     )
     .await;
+    let rotated = world.service_with_keys(&format!("{KEY_2}{KEYS}"));
+    rotated.run(CheckKeys).await.unwrap().unwrap();
     let lost = world.service_with_keys(KEY_2);
     lost.run(CheckKeys).await.unwrap().unwrap_err();
     world.clock.advance(Duration::days(180));

@@ -4,11 +4,12 @@ use crate::support::database::Database;
 
 /// Tables without an organization: `organizations`, whose id is what everything is distributed by, and those that every
 /// shard would have as a whole, or one shard alone.
-const REFERENCE_TABLES: [&str; 9] = [
+const REFERENCE_TABLES: [&str; 10] = [
     "_sqlx_migrations",
     "address_quotas",
     "event_fold",
     "feedback_events",
+    "health_probes",
     "mail_batches",
     "organizations",
     "signing_keys",

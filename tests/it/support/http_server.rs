@@ -64,6 +64,7 @@ impl HttpServer {
         service: Service,
         clock: Arc<MockClock>,
     ) -> Self {
+        service.readiness().set_ready();
         let (readiness, ready) = watch::channel(true);
         let as_clock = Arc::clone(&clock) as Arc<dyn Clock>;
         let server = http::HttpServer::bind(config, service, as_clock, ready)

@@ -33,6 +33,7 @@ pub(crate) mod mail_queue;
 pub(crate) mod mailbox;
 pub(crate) mod other_worker;
 pub(crate) mod page_reads;
+pub(crate) mod postgres_cluster;
 pub(crate) mod programs;
 pub(crate) mod provider;
 pub(crate) mod provider_batches;

@@ -1,10 +1,10 @@
 //! Command line options that all commands with a call share, and the connection that they open. It makes the clients of the
 //! server's services, and adds the bearer token and the deadline to every call.
 
-use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use invitations_command::bounded_file::{self, FILE_BYTES_MAX};
 use invitations_command::error::CommandError;
 use invitations_command::server::ServerArgs;
 use secrecy::{ExposeSecret, SecretString};
@@ -61,7 +61,8 @@ impl ConnectionArgs {
         let token = match (&self.token, &self.token_file) {
             (Some(token), _) => Some(token.clone()),
             (None, Some(path)) => {
-                let text = fs::read_to_string(path)
+                let text = bounded_file::read(path, FILE_BYTES_MAX)
+                    .and_then(bounded_file::into_text)
                     .map_err(|source| CommandError::file("read", path, source))?;
                 Some(text.into())
             }

@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use invitations_command::bounded_file::{self, FILE_BYTES_MAX};
 use invitations_command::error::CommandError;
 use invitations_command::secret_file;
 use serde::{Deserialize, Serialize};
@@ -188,7 +189,7 @@ impl ResumeState {
 fn read_state(file: &Path, current: &ResumeState) -> Result<ResumeState, CommandError> {
     let path = file.display();
     let usage = |message| Err(CommandError::Usage(message));
-    let text = match fs::read_to_string(file) {
+    let text = match bounded_file::read(file, FILE_BYTES_MAX).and_then(bounded_file::into_text) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return usage(format!(
                 "there is nothing to resume, because {path} does not exist; run the command without --resume"

@@ -101,7 +101,14 @@ async fn a_connection_that_is_left_in_a_transaction_is_not_reused() {
     create_table(&database).await;
     let proxy = DatabaseProxy::to(&database).await;
     let store = store(&proxy.url(), 1);
-    store.ping().await.unwrap();
+    // Opens the connection.
+    let opened = store.run("open", |connection| {
+        Box::pin(async {
+            connection.driver().execute("SELECT").await?;
+            Ok::<_, StoreError>(())
+        })
+    });
+    opened.await.unwrap();
     proxy.delay(DELAY);
     let ways = [
         "a canceled BEGIN",

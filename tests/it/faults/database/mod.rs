@@ -1,5 +1,7 @@
 //! Failures of the database.
 
 mod canceled_calls;
+mod failover;
+mod health;
 mod outage_while_sending;
 mod outages;

@@ -1,17 +1,13 @@
 //! The database is unavailable, read-only, full or busy: the statuses that callers receive, the health status, and the
 //! recovery.
 
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Output;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use invitations::proto::GetRequest;
 use invitations::store::Store;
 use sqlx::{Executor as _, PgConnection};
-use tempfile::TempDir;
-use tokio::process::Command;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -20,8 +16,11 @@ use tonic_types::StatusExt as _;
 use crate::support::background_calls::print_line;
 use crate::support::database::{Database, count};
 use crate::support::deployment::{Deployment, client, directory_client, is_serving};
+use crate::support::postgres_cluster::PostgresCluster;
 use crate::support::waiting::wait_until;
-use crate::support::{get_membership_request, invite_request, upsert_user_request};
+use crate::support::{
+    ACME, UNKNOWN_ID, get_membership_request, invite_request, upsert_user_request,
+};
 
 /// Writes one row.
 async fn write(channel: &Channel, id: &str) -> Result<(), Status> {
@@ -198,65 +197,62 @@ async fn a_row_that_stays_locked_aborts_the_call_and_an_exhausted_pool_refuses_o
     read(&channel).await.unwrap();
 }
 
-/// A Postgres cluster of one test. Unlike the shared one it can be stopped, and it syncs to disk.
-struct PostgresCluster {
-    folder: TempDir,
+/// A lock of a whole table, as some maintenance commands take it.
+#[tokio::test]
+async fn a_statement_that_waits_for_a_lock_aborts_its_call_before_the_deadline() {
+    let deployment = Deployment::create().await;
+    let (_running, channel) = deployment.serve_populated(&API_SETTINGS).await;
+    let mut blocker = deployment.database.connect().await;
+    blocker
+        .execute("BEGIN; LOCK TABLE invitations")
+        .await
+        .unwrap();
+    let request = GetRequest {
+        organization_id: ACME.to_owned(),
+        invitation_id: UNKNOWN_ID.to_owned(),
+    };
+    let (mut reader, mut writer) = (client(&channel), client(&channel));
+    let (read, created) = tokio::join!(
+        reader.get(request),
+        writer.bulk_create(invite_request(&["a@b.co"]))
+    );
+    assert_retryable(&read.err().unwrap(), Code::Aborted);
+    assert_retryable(&created.err().unwrap(), Code::Aborted);
+    blocker.execute("ROLLBACK").await.unwrap();
+    let created = writer.bulk_create(invite_request(&["a@b.co"])).await;
+    assert_eq!(created.unwrap().into_inner().failed_count, 0);
 }
 
-impl PostgresCluster {
-    async fn start() -> Self {
-        let folder = TempDir::new().unwrap();
-        // The script keeps its cluster relative to its own location.
-        fs::create_dir(folder.path().join("scripts")).unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/postgres");
-        fs::copy(script, folder.path().join("scripts/postgres")).unwrap();
-        let cluster = Self { folder };
-        cluster.run("start").await;
-        cluster
-    }
-
-    async fn run(&self, verb: &str) -> String {
-        let output = self.output(verb).await;
-        assert!(output.status.success(), "{verb}: {output:?}");
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    }
-
-    async fn output(&self, verb: &str) -> Output {
-        let script = self.folder.path().join("scripts/postgres");
-        let command = Command::new(script).arg(verb).output().await;
-        command.unwrap()
-    }
-
-    fn data(&self) -> PathBuf {
-        self.folder.path().join(".data/postgres/data")
-    }
-
-    /// Ends the cluster without a clean shutdown.
-    async fn crash(&self) {
-        let pid = fs::read_to_string(self.data().join("postmaster.pid")).unwrap();
-        let pid = pid.lines().next().unwrap().to_owned();
-        let killed = Command::new("kill").args(["-QUIT", &pid]).status().await;
-        assert!(killed.unwrap().success());
-        wait_until("the cluster to end", async || {
-            !self.output("status").await.status.success()
-        })
-        .await;
-    }
-}
-
-impl Drop for PostgresCluster {
-    fn drop(&mut self) {
-        let script = self.folder.path().join("scripts/postgres");
-        let removing = std::process::Command::new(script).arg("remove").output();
-        drop(removing);
+/// The schema may be that of another version, for example after a failover that lost a migration.
+#[tokio::test]
+async fn a_missing_table_or_column_makes_calls_unavailable() {
+    let deployment = Deployment::create().await;
+    let (_running, channel) = deployment.serve_populated(&API_SETTINGS).await;
+    let mut database = deployment.database.connect().await;
+    for (change, undo) in [
+        (
+            "ALTER TABLE users RENAME COLUMN name TO old_name",
+            "ALTER TABLE users RENAME COLUMN old_name TO name",
+        ),
+        (
+            "ALTER TABLE users RENAME TO old_users",
+            "ALTER TABLE old_users RENAME TO users",
+        ),
+    ] {
+        database.execute(change).await.unwrap();
+        for attempt in 0..3 {
+            let refused = write(&channel, &format!("new{attempt}")).await.unwrap_err();
+            assert_retryable(&refused, Code::Unavailable);
+        }
+        database.execute(undo).await.unwrap();
+        write(&channel, "new").await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn a_database_that_restarts_after_a_crash_is_used_again() {
     let cluster = PostgresCluster::start().await;
-    let url = cluster.run("url").await;
-    let url = url.replace("/invitations?", "/postgres?");
+    let url = cluster.url().await;
     Store::migrate(&url).await.unwrap();
     let deployment = Deployment::with_database(Database::create_empty().await).await;
     let mut settings = vec![("INVITATIONS_DATABASE_URL", url.as_str())];
@@ -269,7 +265,7 @@ async fn a_database_that_restarts_after_a_crash_is_used_again() {
         let failed = write(&channel, "away").await;
         assert_retryable(&failed.unwrap_err(), Code::Unavailable);
         assert!(begin.elapsed() < Duration::from_secs(5));
-        cluster.run("start").await;
+        cluster.start_again().await;
         let begin = Instant::now();
         wait_until("a write to succeed", async || {
             write(&channel, &format!("user{round}")).await.is_ok()

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::support::batch_counts::wait_until_events_are_final;
 use crate::support::watch_stream::{WatchStream, watch_request};
-use crate::support::{ACME, EVENTS_KEPT, KEYS, START, World};
+use crate::support::{ACME, EVENTS_KEPT, KEYS, START, World, status_reason};
 
 #[tokio::test]
 async fn events_arrive_at_once_and_in_order() {
@@ -231,7 +231,9 @@ async fn a_cursor_of_another_database_cluster_is_expired() {
     let watch = WatchStream::begin(world.client(), watch_request()).await;
     assert_eq!(watch.events.len(), 3);
     let keyring = Keyring::parse(KEYS).unwrap();
+    let genuine = page_token::open(&keyring, b"events\0acme\0\0", &watch.cursors[0].0).unwrap();
     let cursor = EventCursor {
+        log_id: EventCursor::decode(&genuine).unwrap().log_id,
         position: EventPosition {
             transaction_id: 4_611_686_018_427_387_904,
             seq: 1,
@@ -245,4 +247,32 @@ async fn a_cursor_of_another_database_cluster_is_expired() {
         refused_watch(world.client(), resume_request(&cursor)).await,
         expected
     );
+}
+
+/// A failover to a server without the last commits changes the log in the same way. An idle watch may not notice that its
+/// connections were replaced.
+#[tokio::test]
+async fn cursors_and_open_watches_of_another_log_are_expired() {
+    let mut world = World::start().await;
+    world.may_leave_mail();
+    invite_many(&world, "person", 1).await;
+    let mut watch = WatchStream::begin(world.client(), watch_request()).await;
+    let cursor = watch.cursors.last().unwrap().0.clone();
+    world
+        .execute("UPDATE event_fold SET log_id = gen_random_uuid()")
+        .await;
+    invite_many(&world, "other", 1).await;
+    let ended = loop {
+        if let Err(status) = watch.next().await {
+            break (status.code(), status_reason(&status));
+        }
+    };
+    let expected = (Code::FailedPrecondition, "CURSOR_EXPIRED".to_owned());
+    assert_eq!(ended, expected);
+    assert_eq!(
+        refused_watch(world.client(), resume_request(&cursor)).await,
+        expected
+    );
+    let again = WatchStream::begin(world.client(), watch_request()).await;
+    assert_eq!(again.events.len(), 2);
 }

@@ -72,6 +72,7 @@ pub(super) async fn start_server(
     clock: &Arc<MockClock>,
     stopping: &CancellationToken,
 ) -> (SocketAddr, Channel) {
+    service.readiness().set_ready();
     let clock = Arc::clone(clock) as Arc<dyn Clock>;
     let callers = callers(issuers, clock);
     let keyring = Arc::new(Keyring::parse(KEYS).unwrap());

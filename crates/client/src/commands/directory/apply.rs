@@ -1,10 +1,10 @@
 //! `directory apply`: adds the items of a JSON file, or changes them to what the file says. Reports counts per list, and the
 //! items that were refused.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
+use invitations_command::bounded_file::{self, ROWS_FILE_BYTES_MAX};
 use invitations_command::error::{CommandError, CommandResult, Exit};
 use prost::Message;
 use prost_types::FieldMask;
@@ -68,7 +68,8 @@ pub(crate) struct DirectoryApplyArgs {
 
 pub(crate) async fn run(args: &DirectoryApplyArgs, out: &mut dyn Write) -> CommandResult {
     let path = &args.file;
-    let content = fs::read(path).map_err(|source| CommandError::file("read", path, source))?;
+    let content = bounded_file::read(path, ROWS_FILE_BYTES_MAX)
+        .map_err(|source| CommandError::file("read", path, source))?;
     let items = DirectoryMessages::parse(&content).map_err(|problem| {
         let path = path.display();
         CommandError::Usage(format!("nothing was sent, because {path}: {problem}"))

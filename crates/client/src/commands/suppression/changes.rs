@@ -1,9 +1,9 @@
 //! `suppression add` and `suppression lift`.
 
-use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use invitations_command::bounded_file::{self, ROWS_FILE_BYTES_MAX};
 use invitations_command::error::{CommandError, CommandResult, Exit};
 use prost::Message;
 use prost_types::Timestamp;
@@ -196,7 +196,7 @@ impl ChangeArgs {
         let text = if path == Path::new("-") {
             io::read_to_string(io::stdin().lock())
         } else {
-            fs::read_to_string(path)
+            bounded_file::read(path, ROWS_FILE_BYTES_MAX).and_then(bounded_file::into_text)
         };
         let text = text.map_err(|source| CommandError::file("read", path, source))?;
         parse_addresses(&text).map_err(|problems| {
