@@ -1,6 +1,7 @@
 //! The database: a pool of connections that runs units of work, and the migrations.
 
 use std::str::FromStr as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -11,6 +12,8 @@ use super::commit_notifier::CommitNotifier;
 use super::connection::Connection;
 use super::error::{Result, StoreError, Transient};
 use super::pool::{self, Pool, StoreConfig};
+use super::database_time;
+use crate::database_clock::DatabaseClock;
 use crate::{entropy, shutdown};
 
 /// Most attempts of a unit of work that lost against concurrent transactions, the first attempt included.
@@ -24,6 +27,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(super) pool: Pool,
+    clock: Arc<DatabaseClock>,
     notifier: CommitNotifier,
 }
 
@@ -38,6 +42,11 @@ impl Store {
     /// Prepares a pool for a `postgres://` URL. It connects when a connection is first needed, so the process starts
     /// while the database is down, and reports that through its health checks.
     pub fn new(url: &str, config: StoreConfig) -> Result<Self> {
+        Self::with_clock(url, config, Arc::default())
+    }
+
+    /// The same with a clock, which each new connection sets by the clock of the database before it is used.
+    pub fn with_clock(url: &str, config: StoreConfig, clock: Arc<DatabaseClock>) -> Result<Self> {
         let millis = |duration: Duration| format!("{}ms", duration.as_millis());
         let options = PgConnectOptions::from_str(url)?
             .application_name("invitations")
@@ -51,7 +60,8 @@ impl Store {
                 ("jit", "off".to_owned()),
             ]);
         Ok(Self {
-            pool: Pool::new(options, config),
+            pool: Pool::new(options, config, Arc::clone(&clock)),
+            clock,
             notifier: CommitNotifier::default(),
         })
     }
@@ -103,6 +113,16 @@ impl Store {
                 }
                 Ok(())
             })
+        })
+        .await
+    }
+
+    /// Sets the clock of this store by the clock of the database.
+    pub async fn set_clock(&self) -> Result<()> {
+        let clock = Arc::clone(&self.clock);
+        self.run("set_clock", move |connection| {
+            let clock = Arc::clone(&clock);
+            Box::pin(async move { Ok(database_time::set(connection.driver(), &clock).await?) })
         })
         .await
     }

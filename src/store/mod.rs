@@ -26,6 +26,7 @@ pub mod candidates;
 mod commit_notifier;
 mod connection;
 mod database;
+mod database_time;
 pub mod dead_letters;
 pub mod erasures;
 mod error;

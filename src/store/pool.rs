@@ -9,6 +9,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,7 +18,9 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
 use tokio::time::Instant;
 
+use super::database_time;
 use super::error::{Result, StoreError, Transient};
+use crate::database_clock::DatabaseClock;
 use crate::shutdown;
 
 /// How long after the statement timeout, which the server enforces, an answer may still arrive.
@@ -47,10 +50,19 @@ pub(super) struct Pool {
 struct PooledConnection(Option<PoolConnection<Postgres>>);
 
 impl Pool {
-    pub(super) fn new(options: PgConnectOptions, config: StoreConfig) -> Self {
+    pub(super) fn new(
+        options: PgConnectOptions,
+        config: StoreConfig,
+        clock: Arc<DatabaseClock>,
+    ) -> Self {
         let connections = PgPoolOptions::new()
             .max_connections(config.connections_max)
             .acquire_timeout(config.acquire_timeout)
+            // The server may be another one than before, with another clock.
+            .after_connect(move |connection, _| {
+                let clock = Arc::clone(&clock);
+                Box::pin(async move { database_time::set(connection, &clock).await })
+            })
             // Checked when it is returned, so that no unit of work waits for the check.
             .after_release(|connection, _| Box::pin(is_idle(connection)))
             .test_before_acquire(false)

@@ -1,10 +1,11 @@
-//! Health: whether the database answers and accepts writes. Health is about readiness and not about liveness: a restart
-//! does not help while the database is down.
+//! Health: whether the database answers and accepts writes, and whether the clock of the machine agrees with its clock.
+//! Health is about readiness and not about liveness: a restart does not help while the database is down.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
+use tokio::time::{Instant, interval_at};
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
@@ -61,35 +62,45 @@ impl Health {
         self.set(false).await;
     }
 
-    /// Reports SERVING as long as probes of the database succeed.
-    pub async fn watch(self, service: Service, stopping: CancellationToken) {
-        self.set(true).await;
-        let (mut is_serving, mut streak) = (true, 0);
+    /// Reports SERVING as long as probes of the database succeed and the clocks agree.
+    pub async fn watch(
+        self,
+        service: Service,
+        mut clock_agreement: watch::Receiver<bool>,
+        stopping: CancellationToken,
+    ) {
+        let (mut is_available, mut streak) = (true, 0);
+        let mut reported = None;
+        let mut probes = interval_at(Instant::now() + PROBE_INTERVAL, PROBE_INTERVAL);
         loop {
+            let is_serving = is_available && *clock_agreement.borrow_and_update();
+            if reported.replace(is_serving) != Some(is_serving) {
+                self.set(is_serving).await;
+            }
             tokio::select! {
                 () = stopping.cancelled() => return,
-                () = tokio::time::sleep(PROBE_INTERVAL) => {}
+                Ok(()) = clock_agreement.changed() => continue,
+                _ = probes.tick() => {}
             }
             let probe = tokio::time::timeout(PROBE_TIMEOUT, service.ping()).await;
             let is_alive = matches!(probe, Ok(Ok(())));
-            streak = if is_alive == is_serving {
+            streak = if is_alive == is_available {
                 0
             } else {
                 streak + 1
             };
-            let needed = if is_serving {
+            let needed = if is_available {
                 FAILURES_MAX
             } else {
                 SUCCESSES_MIN
             };
             if streak >= needed {
-                is_serving = is_alive;
+                is_available = is_alive;
                 streak = 0;
                 tracing::warn!(
-                    health.is_serving = is_serving,
+                    database.is_available = is_available,
                     "the database became unavailable or available"
                 );
-                self.set(is_serving).await;
             }
         }
     }
