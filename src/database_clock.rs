@@ -130,13 +130,14 @@ impl ClockState {
     fn log(&mut self, difference: time::Duration, agrees: bool, difference_max: Duration) {
         if agrees {
             if self.logged.take().is_some() {
-                tracing::warn!("the clock of this machine agrees with the clock of the database again");
+                tracing::warn!(
+                    "the clock of this machine agrees with the clock of the database again"
+                );
             }
             return;
         }
-        let is_logged = |logged: time::Duration| {
-            (difference - logged).unsigned_abs() <= difference_max
-        };
+        let is_logged =
+            |logged: time::Duration| (difference - logged).unsigned_abs() <= difference_max;
         if !self.logged.is_some_and(is_logged) {
             self.logged = Some(difference);
             tracing::error!(
@@ -167,11 +168,15 @@ mod tests {
     }
 
     fn time_at(clock: &DatabaseClock, elapsed_ms: u64) -> OffsetDateTime {
-        clock.state().time_at(Duration::from_millis(elapsed_ms)).unwrap()
+        clock
+            .state()
+            .time_at(Duration::from_millis(elapsed_ms))
+            .unwrap()
     }
 
     #[test]
-    fn the_time_is_set_by_the_middle_of_a_round_trip_and_corrected_only_if_an_answer_contradicts_it() {
+    fn the_time_is_set_by_the_middle_of_a_round_trip_and_corrected_only_if_an_answer_contradicts_it()
+     {
         let clock = DatabaseClock::default();
         let set = |reading| clock.set(reading, T);
         set(reading(1_000, 50_000, 1_200));
@@ -179,7 +184,10 @@ mod tests {
         set(reading(2_000, 52_000, 4_000));
         assert_eq!(time_at(&clock, 3_100), T + Duration::from_millis(52_000));
         set(reading(5_000, 53_950, 5_010));
-        assert_eq!(time_at(&clock, 5_010), T + Duration::from_millis(53_950 + 10 - 10));
+        assert_eq!(
+            time_at(&clock, 5_010),
+            T + Duration::from_millis(53_950 + 10 - 10)
+        );
         assert_eq!(clock.steady_for(), Duration::MAX);
         set(reading(6_000, 4_000, 6_000));
         assert_eq!(time_at(&clock, 6_000), T + Duration::from_millis(4_000));
@@ -199,7 +207,10 @@ mod tests {
             (94_999, false),
             (100_000, true),
         ] {
-            clock.set(reading(0, 100_000, 0), T + Duration::from_millis(machine_ms));
+            clock.set(
+                reading(0, 100_000, 0),
+                T + Duration::from_millis(machine_ms),
+            );
             assert_eq!(*agreement.borrow(), agrees, "{machine_ms}");
         }
     }

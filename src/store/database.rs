@@ -10,9 +10,9 @@ use sqlx::{Connection as _, PgConnection};
 
 use super::commit_notifier::CommitNotifier;
 use super::connection::Connection;
+use super::database_time;
 use super::error::{Result, StoreError, Transient};
 use super::pool::{self, Pool, StoreConfig};
-use super::database_time;
 use crate::database_clock::DatabaseClock;
 use crate::{entropy, shutdown};
 

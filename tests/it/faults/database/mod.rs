@@ -1,5 +1,6 @@
 //! Failures of the database.
 
 mod canceled_calls;
+mod clock_jump;
 mod outage_while_sending;
 mod outages;
