@@ -25,8 +25,8 @@ pub struct Reaper {
     lease_duration: Duration,
 }
 
-/// The time by which leases have ended. Returns `None` for a while after the clock of the database jumped: leases from
-/// before a jump forward look expired while their holders send. By the end of that while, they are extended or expired.
+/// The time by which leases have ended. Returns `None` until a lease duration after the clock of the database jumped:
+/// after a jump forward, leases look expired while their holders send. By then they are extended or really expired.
 pub(super) fn lease_end_time(
     clock: &dyn Clock,
     lease_duration: Duration,
