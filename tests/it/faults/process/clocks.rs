@@ -1,21 +1,27 @@
 //! Processes whose clock is wrong, beside a process whose clock is right. All of them decide by the clock of the
 //! database, so nothing happens early, late or twice.
 
+use std::fs;
 use std::time::Duration;
 
+use invitations::clock::{Clock as _, SystemClock};
+use invitations::proto::invitation_service_client::InvitationServiceClient;
 use invitations::proto::{BulkCreateRequest, NewInvitation, new_invitation};
+use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 use tonic::transport::Channel;
 
+use crate::support::callers::caller_channel;
 use crate::support::deployment::{Deployment, client, is_serving};
 use crate::support::deployment_invitations::{invite_fifty, invite_with_link, received_addresses};
 use crate::support::fake_clock::FakeClock;
 use crate::support::mail_queue::{CONNECTIONS, MailQueue};
 use crate::support::relay::{RelayAction, SmtpStep};
 use crate::support::requests::{
-    accept_request, create_request, item_without_email, new_request_id,
+    accept_request, create_request, item_without_email, new_request_id, preview_request,
 };
 use crate::support::server_process::ServerProcess;
+use crate::support::user_issuer::UserIssuer;
 use crate::support::waiting::wait_until;
 use crate::support::{created_ids, reason, token_of_link};
 
@@ -88,6 +94,32 @@ async fn wrong_clocks_expire_no_invitation_early_or_late_and_execute_no_request_
         reason(client(&behind).accept(accept).await),
         "INVITATION_EXPIRED"
     );
+}
+
+#[tokio::test]
+async fn processes_with_wrong_clocks_accept_valid_jwts_and_no_expired_one() {
+    let issuer = UserIssuer::start().await;
+    let deployment = Deployment::create().await;
+    let callers = fs::read_to_string(deployment.path("callers")).unwrap();
+    deployment.write("callers", &(callers + &issuer.table()));
+    let (_right, right) = deployment.serve_populated(&[]).await;
+    let link = invite_with_link(&right, "a@b.co").await;
+    let now = SystemClock.now();
+    let token_at = |time| issuer.token_at(time, &json!({"sub": "user"}));
+    let (valid, expired) = (token_at(now), token_at(now - Duration::from_mins(15)));
+    for offset in ["+1d", "-10m"] {
+        let (_wrong, channel) = serve_at(&deployment, offset).await;
+        let preview = async |token: &str| {
+            let mut client = InvitationServiceClient::new(caller_channel(&channel, token));
+            client.preview(preview_request(&link)).await
+        };
+        assert!(preview(&valid).await.is_ok(), "{offset}");
+        assert_eq!(
+            reason(preview(&expired).await),
+            "CREDENTIALS_INVALID",
+            "{offset}"
+        );
+    }
 }
 
 #[tokio::test]
