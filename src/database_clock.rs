@@ -182,14 +182,14 @@ mod tests {
         let clock = DatabaseClock::default();
         let set = |reading| clock.set(reading, T);
         set(reading(1_000, 50_000, 1_200));
-        assert_eq!(time_at(&clock, 1_100), T + Duration::from_millis(50_000));
+        assert_eq!(time_at(&clock, 1_100), T + Duration::from_secs(50));
         set(reading(2_000, 52_000, 4_000));
-        assert_eq!(time_at(&clock, 3_100), T + Duration::from_millis(52_000));
+        assert_eq!(time_at(&clock, 3_100), T + Duration::from_secs(52));
         set(reading(5_000, 53_950, 5_010));
         assert_eq!(time_at(&clock, 5_010), T + Duration::from_millis(53_950));
         assert_eq!(clock.steady_for(), Duration::MAX);
         set(reading(6_000, 4_000, 6_000));
-        assert_eq!(time_at(&clock, 6_000), T + Duration::from_millis(4_000));
+        assert_eq!(time_at(&clock, 6_000), T + Duration::from_secs(4));
         assert!(clock.steady_for() < Duration::MAX);
     }
 
