@@ -9,7 +9,8 @@ use anyhow::{Context as _, anyhow, bail};
 use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, SystemClock};
+use crate::clock::Clock;
+use crate::database_clock::DatabaseClock;
 use crate::delivery::{MessageBuilder, Reaper, Worker};
 use crate::domain::address_tag::AddressTagger;
 use crate::domain::keyring::Keyring;
@@ -27,12 +28,15 @@ const READY_POLL_INTERVAL: Duration = Duration::from_millis(500);
 const STOP_MARGIN: Duration = Duration::from_secs(5);
 /// Time between two looks at the backlog, and so between two warnings that emails are not sent.
 const BACKLOG_INTERVAL: Duration = Duration::from_mins(1);
+/// Time between two settings of the clock by the clock of the database. Quartz clocks drift by less than a millisecond
+/// meanwhile.
+const CLOCK_INTERVAL: Duration = Duration::from_secs(2);
 /// Time between two folds of new events into the counts of their batches.
 const FOLD_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the tasks of a process share.
 struct Components {
-    clock: Arc<dyn Clock>,
+    clock: Arc<DatabaseClock>,
     keyring: Arc<Keyring>,
     links: Arc<LinkTemplate>,
     store: Store,
@@ -41,12 +45,14 @@ struct Components {
 
 impl Components {
     fn new(settings: &Settings) -> anyhow::Result<Self> {
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let clock = Arc::clone(&settings.clock);
         let keyring = Arc::new(settings.keyring.clone());
         let links = Arc::new(settings.links.clone());
-        let store = Store::new(settings.database_url.expose_secret(), settings.store)
+        let url = settings.database_url.expose_secret();
+        let store = Store::with_clock(url, settings.store, Arc::clone(&clock))
             .context("cannot use the database URL")?;
-        let context = Context::new(Arc::clone(&clock), Arc::clone(&keyring), Arc::clone(&links))
+        let as_clock = Arc::clone(&clock) as Arc<dyn Clock>;
+        let context = Context::new(as_clock, Arc::clone(&keyring), Arc::clone(&links))
             .with_quotas(settings.quotas)
             .with_events_kept(settings.retention.events);
         let service = Service::new(store.clone(), context);
@@ -109,9 +115,11 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
         ready = wait_until_ready(&components) => ready?,
     }
 
-    let watching = health
-        .clone()
-        .watch(components.service.clone(), tasks.stopping().clone());
+    let watching = health.clone().watch(
+        components.service.clone(),
+        components.clock.agreement(),
+        tasks.stopping().clone(),
+    );
     tasks.spawn("health", watching);
     spawn_common(&tasks, &components);
     let (drain_delay, drain_timeout) = (settings.drain_delay, settings.delivery.drain_timeout);
@@ -204,14 +212,16 @@ async fn wait_until_ready(components: &Components) -> anyhow::Result<()> {
 fn spawn_common(tasks: &Tasks, components: &Components) {
     let listener = Listener::new(components.store.clone());
     tasks.spawn("listener", listener.run(tasks.stopping().clone()));
+    spawn_loop(tasks, "clock", set_clock(components.store.clone()));
     spawn_loop(tasks, "backlog", watch_backlog(components.service.clone()));
 }
 
 /// Spawns delivery and the periodic jobs of the database.
 fn spawn_worker(tasks: &Tasks, settings: Settings, components: &Components) {
-    let (store, clock) = (&components.store, &components.clock);
+    let store = &components.store;
+    let clock = Arc::clone(&components.clock) as Arc<dyn Clock>;
     let lease_duration = settings.delivery.lease_duration;
-    let reaper = Reaper::new(store.clone(), Arc::clone(clock), lease_duration);
+    let reaper = Reaper::new(store.clone(), Arc::clone(&clock), lease_duration);
     let builder = MessageBuilder {
         tagger: AddressTagger::new(&components.keyring),
         keyring: Arc::clone(&components.keyring),
@@ -221,7 +231,7 @@ fn spawn_worker(tasks: &Tasks, settings: Settings, components: &Components) {
         bounce_mailbox: settings.bounce_mailbox,
         public_url: settings.public_url,
     };
-    let worker = Worker::new(store.clone(), Arc::clone(clock), builder, settings.delivery);
+    let worker = Worker::new(store.clone(), clock, builder, settings.delivery);
     tasks.spawn("worker", worker.run(tasks.stopping().clone()));
     tasks.spawn("reaper", reaper.run(tasks.stopping().clone()));
     let service = &components.service;
@@ -237,6 +247,17 @@ fn spawn_loop(tasks: &Tasks, name: &'static str, task: impl Future<Output = ()> 
     tasks.spawn(name, async move {
         stopping.run_until_cancelled(task).await;
     });
+}
+
+/// Keeps the clock of the process equal to that of the database. While the database is unavailable, health says so.
+async fn set_clock(store: Store) {
+    loop {
+        tokio::time::sleep(CLOCK_INTERVAL).await;
+        if let Err(error) = store.set_clock().await {
+            let error: &dyn Error = &error;
+            tracing::debug!(error, "cannot read the clock of the database");
+        }
+    }
 }
 
 async fn watch_backlog(service: Service) {

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::delivery_context::DeliveryContext;
 use super::lane::millis;
+use super::reaper::lease_end_time;
 use super::settler::retry_until;
 use crate::entropy;
 use crate::store::StoreError;
@@ -39,7 +40,11 @@ impl BatchLease {
         context: &DeliveryContext,
         lane: String,
     ) -> Result<Option<(AbandonedBatch, Self)>, StoreError> {
-        let (lease, now) = (context.new_lease(), context.now());
+        let clock = context.clock.as_ref();
+        let Some(now) = lease_end_time(clock, context.config.lease_duration) else {
+            return Ok(None);
+        };
+        let lease = context.new_lease();
         let store = &context.store;
         let batch = store.with_tx("mail_batches.claim", move |connection| {
             let lane = lane.clone();

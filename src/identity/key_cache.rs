@@ -6,11 +6,12 @@
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration as StdDuration;
 
 use arc_swap::ArcSwapOption;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
-use time::{Duration, OffsetDateTime};
+use time::Duration;
 
 use super::jwt::{Claims, JwtError, UnverifiedJwt};
 use super::key_origin::KeyOrigin;
@@ -42,18 +43,19 @@ struct KeyCacheState {
     refreshes: Mutex<RefreshHistory>,
 }
 
+/// Times are those of [`Clock::elapsed`].
 struct CachedKeys {
     keys: KeySet,
-    fetched_at: OffsetDateTime,
+    fetched_at: StdDuration,
 }
 
 #[derive(Default)]
 struct RefreshHistory {
     running: Option<Refresh>,
-    started_at: Option<OffsetDateTime>,
+    started_at: Option<StdDuration>,
     /// When the last fetch failed; `None` if it succeeded.
-    failed_at: Option<OffsetDateTime>,
-    unknown_key_at: Option<OffsetDateTime>,
+    failed_at: Option<StdDuration>,
+    unknown_key_at: Option<StdDuration>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,7 +85,7 @@ impl KeyCache {
         if keys.as_ref().is_some_and(|keys| keys.len() == 0) {
             return Err("jwks_file: holds no key for RS256, ES256 or EdDSA with a kid".to_owned());
         }
-        let fetched_at = clock.now();
+        let fetched_at = clock.elapsed();
         let cached = keys.map(|keys| Arc::new(CachedKeys { keys, fetched_at }));
         Ok(Self(Arc::new(KeyCacheState {
             issuer,
@@ -126,7 +128,7 @@ impl KeyCache {
         if freshness == Freshness::Fresh {
             return false;
         }
-        let now = self.0.clock.now();
+        let now = self.0.clock.elapsed();
         let refresh = {
             let mut refreshes = self.0.refreshes();
             match &refreshes.running {
@@ -146,7 +148,7 @@ impl KeyCache {
 
     /// The refresh to await before a key counts as unknown. Returns `None` during a pause.
     fn refresh_for_unknown_key(&self) -> Option<Refresh> {
-        let now = self.0.clock.now();
+        let now = self.0.clock.elapsed();
         let mut refreshes = self.0.refreshes();
         if let Some(refresh) = &refreshes.running {
             return Some(refresh.clone());
@@ -160,13 +162,13 @@ impl KeyCache {
         Some(self.start_refresh(&mut refreshes, now))
     }
 
-    fn start_refresh(&self, refreshes: &mut RefreshHistory, now: OffsetDateTime) -> Refresh {
+    fn start_refresh(&self, refreshes: &mut RefreshHistory, now: StdDuration) -> Refresh {
         let state = Arc::clone(&self.0);
         let refresh = async move {
             // After a panic the next call must be able to start another refresh.
             let fetch = AssertUnwindSafe(state.fetch()).catch_unwind();
             let is_fetched = fetch.await.unwrap_or(false);
-            let now = state.clock.now();
+            let now = state.clock.elapsed();
             let mut refreshes = state.refreshes();
             refreshes.running = None;
             refreshes.failed_at = (!is_fetched).then_some(now);
@@ -185,7 +187,7 @@ impl KeyCacheState {
         match fetched.as_deref().map(KeySet::parse) {
             Ok(Some(keys)) => {
                 self.log_fetched(&keys);
-                let fetched_at = self.clock.now();
+                let fetched_at = self.clock.elapsed();
                 self.cached
                     .store(Some(Arc::new(CachedKeys { keys, fetched_at })));
                 true
@@ -231,11 +233,10 @@ impl KeyCacheState {
         let Some(cached) = cached else {
             return Freshness::Expired;
         };
-        let now = self.clock.now();
-        // The age is negative after the clock was set back. Then the keys are refreshed.
-        match now - cached.fetched_at {
+        let now = self.clock.elapsed();
+        match now.saturating_sub(cached.fetched_at) {
             age if age >= KEYS_KEPT_FOR => Freshness::Expired,
-            age if (Duration::ZERO..KEYS_FRESH_FOR).contains(&age) => Freshness::Fresh,
+            age if age < KEYS_FRESH_FOR => Freshness::Fresh,
             // No refresh was started recently, successful or not.
             age if age >= 2 * KEYS_FRESH_FOR
                 && !is_within(self.refreshes().started_at, KEYS_FRESH_FOR, now) =>
@@ -253,6 +254,6 @@ impl KeyCacheState {
 }
 
 /// Whether `then` is less than `pause` before `now`.
-fn is_within(then: Option<OffsetDateTime>, pause: Duration, now: OffsetDateTime) -> bool {
-    then.is_some_and(|then| (Duration::ZERO..pause).contains(&(now - then)))
+fn is_within(then: Option<StdDuration>, pause: Duration, now: StdDuration) -> bool {
+    then.is_some_and(|then| now.saturating_sub(then) < pause)
 }

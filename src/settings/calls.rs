@@ -8,7 +8,7 @@ use clap::{ArgAction, Args, ValueEnum};
 
 use super::callers_file::CallersFile;
 use super::files::read;
-use crate::clock::SystemClock;
+use crate::clock::Clock;
 use crate::domain::keyring::Keyring;
 use crate::domain::link::{LinkMode, LinkTemplate};
 use crate::identity::Callers;
@@ -61,7 +61,7 @@ impl CallArgs {
         read(&self.keys_file, "keys-file", Keyring::parse)
     }
 
-    pub(super) fn callers(&self) -> Result<Callers, Vec<String>> {
+    pub(super) fn callers(&self, clock: Arc<dyn Clock>) -> Result<Callers, Vec<String>> {
         let file = read(&self.callers_file, "callers-file", CallersFile::parse)
             .map_err(|problem| vec![problem])?;
         let in_file = |problem| format!("callers-file {}: {problem}", self.callers_file.display());
@@ -69,7 +69,7 @@ impl CallArgs {
             let problem = "holds no caller and no issuer; add one with `invitations caller new`";
             return Err(vec![in_file(problem.to_owned())]);
         }
-        Callers::new(file.callers, file.issuers, Arc::new(SystemClock))
+        Callers::new(file.callers, file.issuers, clock)
             .map_err(|problems| problems.into_iter().map(in_file).collect())
     }
 

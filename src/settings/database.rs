@@ -1,11 +1,13 @@
 //! Settings of the database.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
 use humantime::parse_duration;
 use secrecy::SecretString;
 
+use crate::database_clock::DatabaseClock;
 use crate::store::StoreConfig;
 
 #[expect(clippy::struct_field_names, reason = "the fields name the flags")]
@@ -27,9 +29,16 @@ pub(super) struct DatabaseArgs {
     /// How long one statement waits for a row or a table that another transaction has locked
     #[arg(long, env = "INVITATIONS_DATABASE_LOCK_TIMEOUT", default_value = "2s", value_parser = parse_duration)]
     pub(super) database_lock_timeout: Duration,
+    /// How far the clock of this machine may differ from that of the database before health reports NOT_SERVING
+    #[arg(long, env = "INVITATIONS_DATABASE_CLOCK_DIFFERENCE_MAX", default_value = "5s", value_parser = parse_duration)]
+    pub(super) database_clock_difference_max: Duration,
 }
 
 impl DatabaseArgs {
+    pub(super) fn clock(&self) -> Arc<DatabaseClock> {
+        Arc::new(DatabaseClock::new(self.database_clock_difference_max))
+    }
+
     pub(super) const fn store(&self) -> StoreConfig {
         StoreConfig {
             connections_max: self.database_connections_max,

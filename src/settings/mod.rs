@@ -19,6 +19,7 @@ mod quotas;
 mod retention;
 mod smtp;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -35,6 +36,7 @@ use self::queue::QueueArgs;
 use self::quotas::QuotaArgs;
 use self::retention::RetentionArgs;
 use self::smtp::SmtpArgs;
+use crate::database_clock::DatabaseClock;
 use crate::delivery::DeliveryConfig;
 use crate::domain::keyring::Keyring;
 use crate::domain::link::LinkTemplate;
@@ -95,6 +97,8 @@ pub struct Settings {
     pub public_url: Option<PublicUrl>,
     pub database_url: SecretString,
     pub store: StoreConfig,
+    /// The clock of the whole process, which the store sets.
+    pub clock: Arc<DatabaseClock>,
     pub composer: Composer,
     /// The right-hand side of message ids.
     pub message_id_domain: String,
@@ -117,7 +121,8 @@ impl ServeArgs {
         let role = self.calls.role;
         let mut problems = Problems::default();
         let keyring = problems.check(self.calls.keyring());
-        let callers = problems.check_all(self.calls.callers());
+        let clock = self.database.clock();
+        let callers = problems.check_all(self.calls.callers(Arc::<DatabaseClock>::clone(&clock)));
         let links = problems.check(self.calls.links());
         let certificates = problems.check_all(self.certificates.load(role, callers.as_ref()));
         let http = problems.check_all(self.http.load(role, self.process.drain_timeout));
@@ -147,6 +152,7 @@ impl ServeArgs {
                 public_url,
                 database_url: self.database.database_url.clone(),
                 store: self.database.store(),
+                clock,
                 composer: Composer::with_templates(sender?, templates?),
                 message_id_domain: self.mail.domain().to_owned(),
                 bounce_mailbox: self.mail.mail_envelope_from.clone(),
@@ -172,6 +178,10 @@ impl ServeArgs {
                 database.database_statement_timeout,
             ),
             ("database-lock-timeout", database.database_lock_timeout),
+            (
+                "database-clock-difference-max",
+                database.database_clock_difference_max,
+            ),
             ("smtp-reply-timeout", self.smtp.smtp_reply_timeout),
             ("smtp-pause", self.smtp.smtp_pause),
             ("poll-interval", self.queue.poll_interval),

@@ -1,5 +1,6 @@
 //! The database: a pool of connections that runs units of work.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -9,8 +10,10 @@ use tokio::time::Instant;
 use super::commit_notifier::CommitNotifier;
 use super::connection::Connection;
 use super::database_servers::DatabaseServers;
+use super::database_time;
 use super::error::{Result, StoreError, Transient};
 use super::pool::{Pool, SERVER_MARGIN, StoreConfig};
+use crate::database_clock::DatabaseClock;
 use crate::{entropy, shutdown};
 
 /// Most attempts of a unit of work that lost against concurrent transactions, the first attempt included.
@@ -27,6 +30,7 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(super) pool: Pool,
+    clock: Arc<DatabaseClock>,
     notifier: CommitNotifier,
 }
 
@@ -41,6 +45,11 @@ impl Store {
     /// Prepares a pool for a `postgres://` URL, which may name several servers. It connects when a connection is first
     /// needed, so the process starts while the database is down, and reports that through its health checks.
     pub fn new(url: &str, config: StoreConfig) -> Result<Self> {
+        Self::with_clock(url, config, Arc::default())
+    }
+
+    /// The same with a clock, which each new connection sets by the clock of the database before it is used.
+    pub fn with_clock(url: &str, config: StoreConfig, clock: Arc<DatabaseClock>) -> Result<Self> {
         let millis = |duration: Duration| format!("{}ms", duration.as_millis());
         let servers = DatabaseServers::parse(url)?.map(|options| {
             options.application_name("invitations").options([
@@ -59,9 +68,20 @@ impl Store {
             ])
         });
         Ok(Self {
-            pool: Pool::new(servers, config),
+            pool: Pool::new(servers, config, Arc::clone(&clock)),
+            clock,
             notifier: CommitNotifier::default(),
         })
+    }
+
+    /// Sets the clock of this store by the clock of the database.
+    pub async fn set_clock(&self) -> Result<()> {
+        let clock = Arc::clone(&self.clock);
+        self.run("set_clock", move |connection| {
+            let clock = Arc::clone(&clock);
+            Box::pin(async move { Ok(database_time::set(connection.driver(), &clock).await?) })
+        })
+        .await
     }
 
     /// Runs a named unit of work on one connection without a transaction: a single statement, or several that may see

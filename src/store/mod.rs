@@ -27,6 +27,7 @@ mod commit_notifier;
 mod connection;
 mod database;
 mod database_servers;
+mod database_time;
 pub mod dead_letters;
 pub mod erasures;
 mod error;

@@ -20,7 +20,9 @@ use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
 use tokio::time::Instant;
 
 use super::database_servers::DatabaseServers;
+use super::database_time;
 use super::error::{Result, StoreError, Transient};
+use crate::database_clock::DatabaseClock;
 use crate::shutdown;
 
 /// How much longer than the service waits for a statement the server may run it. The server ends statements that nothing
@@ -71,12 +73,21 @@ impl Switch {
 struct PooledConnection(Option<PoolConnection<Postgres>>);
 
 impl Pool {
-    pub(super) fn new(servers: DatabaseServers, config: StoreConfig) -> Self {
+    pub(super) fn new(
+        servers: DatabaseServers,
+        config: StoreConfig,
+        clock: Arc<DatabaseClock>,
+    ) -> Self {
         let switched = Arc::<Switch>::default();
         let switch = Arc::clone(&switched);
         let connections = PgPoolOptions::new()
             .max_connections(config.connections_max)
             .acquire_timeout(config.acquire_timeout)
+            // The server may be another one than before, with another clock.
+            .after_connect(move |connection, _| {
+                let clock = Arc::clone(&clock);
+                Box::pin(async move { database_time::set(connection, &clock).await })
+            })
             // Checked when it is returned, so that no unit of work waits for the check.
             .after_release(|connection, _| Box::pin(is_idle(connection)))
             .test_before_acquire(false)

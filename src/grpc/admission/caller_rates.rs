@@ -31,7 +31,7 @@ struct RecipientBuckets {
 type BucketLimiter =
     RateLimiter<String, HashMapStateStore<String>, BucketClock, NoOpMiddleware<Duration>>;
 
-/// The time since 1970. While it goes backwards, buckets do not fill.
+/// The time of this process, whatever happens to the clock of the database.
 #[derive(Clone)]
 struct BucketClock(Arc<dyn Clock>);
 
@@ -39,8 +39,7 @@ impl governor_clock::Clock for BucketClock {
     type Instant = Duration;
 
     fn now(&self) -> Duration {
-        let nanos = self.0.now().unix_timestamp_nanos();
-        Duration::from_nanos(u64::try_from(nanos).unwrap_or_default())
+        self.0.elapsed()
     }
 }
 

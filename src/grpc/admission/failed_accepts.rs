@@ -5,8 +5,8 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use time::OffsetDateTime;
 use tonic::Status;
 
 use crate::clock::Clock;
@@ -17,10 +17,10 @@ use crate::grpc::wire::limits::{
 
 type FailureKey = (String, String);
 
-/// The failures of the last minute, oldest first.
+/// The failures of the last minute by [`Clock::elapsed`], oldest first.
 pub(crate) struct FailedAccepts {
     clock: Arc<dyn Clock>,
-    failures: Mutex<HashMap<FailureKey, VecDeque<OffsetDateTime>>>,
+    failures: Mutex<HashMap<FailureKey, VecDeque<Duration>>>,
 }
 
 impl FailedAccepts {
@@ -33,7 +33,7 @@ impl FailedAccepts {
 
     /// Refuses an attempt after too many failures, with `RATE_LIMITED` and the time until another one is allowed.
     pub(crate) fn check(&self, caller: &str, user_id: &str) -> Result<(), Status> {
-        let now = self.clock.now();
+        let now = self.clock.elapsed();
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         let key = (caller.to_owned(), user_id.to_owned());
         match failures.get_mut(&key) {
@@ -44,7 +44,7 @@ impl FailedAccepts {
 
     /// Counts a failure. Fails as [`check`](Self::check) does if it is one too many of several concurrent attempts.
     pub(crate) fn count(&self, caller: &str, user_id: &str) -> Result<(), Status> {
-        let now = self.clock.now();
+        let now = self.clock.elapsed();
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if failures.len() >= FAILED_ACCEPTS_SWEPT_AT {
             failures.retain(|_, times| times.back().is_some_and(|last| is_recent(*last, now)));
@@ -61,18 +61,18 @@ impl FailedAccepts {
     }
 }
 
-fn is_recent(time: OffsetDateTime, now: OffsetDateTime) -> bool {
+fn is_recent(time: Duration, now: Duration) -> bool {
     time + FAILED_ACCEPTS_WINDOW > now
 }
 
 /// Removes old failures, and refuses if there is no room for another one.
-fn room(times: &mut VecDeque<OffsetDateTime>, now: OffsetDateTime) -> Result<(), Status> {
+fn room(times: &mut VecDeque<Duration>, now: Duration) -> Result<(), Status> {
     while times.front().is_some_and(|first| !is_recent(*first, now)) {
         times.pop_front();
     }
     match times.front() {
         Some(first) if times.len() >= FAILED_ACCEPTS_MAX => {
-            let delay = (*first + FAILED_ACCEPTS_WINDOW - now).unsigned_abs();
+            let delay = (*first + FAILED_ACCEPTS_WINDOW).saturating_sub(now);
             Err(status::rate_limited(delay))
         }
         _ => Ok(()),
@@ -83,7 +83,7 @@ fn room(times: &mut VecDeque<OffsetDateTime>, now: OffsetDateTime) -> Result<(),
 mod tests {
     use super::*;
     use crate::clock::MockClock;
-    use std::time::Duration;
+    use time::OffsetDateTime;
     use tonic_types::StatusExt as _;
 
     #[test]

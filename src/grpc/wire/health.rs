@@ -1,12 +1,12 @@
-//! Health: whether the database commits writes to every table. Health is about readiness and not about liveness: a restart
-//! does not help while the database is down.
+//! Health: whether the database commits writes to every table, and whether the clock of the machine agrees with its clock.
+//! Health is about readiness and not about liveness: a restart does not help while the database is down.
 
 use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use tokio_util::sync::CancellationToken;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, HealthService};
@@ -63,40 +63,48 @@ impl Health {
         self.set(false).await;
     }
 
-    /// Reports SERVING as long as probes of the database succeed.
-    pub async fn watch(self, service: Service, stopping: CancellationToken) {
-        self.set(true).await;
-        let (mut is_serving, mut streak) = (true, 0);
-        let mut interval = tokio::time::interval(PROBE_INTERVAL);
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        // The first tick is at once, and the process has just verified the database.
-        interval.tick().await;
+    /// Reports SERVING as long as probes of the database succeed and the clocks agree. The process has just verified the
+    /// database.
+    pub async fn watch(
+        self,
+        service: Service,
+        mut clock_agreement: watch::Receiver<bool>,
+        stopping: CancellationToken,
+    ) {
+        let (mut is_available, mut streak) = (true, 0);
+        let mut reported = None;
+        let mut probes = interval_at(Instant::now() + PROBE_INTERVAL, PROBE_INTERVAL);
+        probes.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let is_serving = is_available && *clock_agreement.borrow_and_update();
+            if reported.replace(is_serving) != Some(is_serving) {
+                self.set(is_serving).await;
+            }
             tokio::select! {
                 () = stopping.cancelled() => return,
-                _ = interval.tick() => {}
+                Ok(()) = clock_agreement.changed() => continue,
+                _ = probes.tick() => {}
             }
             let failure = probe(&service).await;
             let is_alive = failure.is_none();
-            streak = if is_alive == is_serving {
+            streak = if is_alive == is_available {
                 0
             } else {
                 streak + 1
             };
-            let needed = if is_serving {
+            let needed = if is_available {
                 FAILURES_MAX
             } else {
                 SUCCESSES_MIN
             };
             if streak >= needed {
-                is_serving = is_alive;
+                is_available = is_alive;
                 streak = 0;
                 tracing::warn!(
-                    health.is_serving = is_serving,
+                    database.is_available = is_available,
                     health.failure = failure,
                     "the database became unavailable or available"
                 );
-                self.set(is_serving).await;
             }
         }
     }

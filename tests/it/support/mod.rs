@@ -21,6 +21,7 @@ pub(crate) mod deployment_invitations;
 pub(crate) mod descriptors;
 pub(crate) mod directory;
 pub(crate) mod documented_reasons;
+pub(crate) mod fake_clock;
 pub(crate) mod feedback;
 pub(crate) mod fixtures;
 pub(crate) mod http2;

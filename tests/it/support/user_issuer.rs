@@ -2,6 +2,7 @@
 
 use invitations::clock::Clock as _;
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use crate::support::issuer::{JwtSigner, KeyServer};
 use crate::support::world::World;
@@ -43,7 +44,12 @@ impl UserIssuer {
 
     /// A token with these claims beside the required ones.
     pub(crate) fn token_with(&self, world: &World, more: &Value) -> String {
-        let now = world.clock.now().unix_timestamp();
+        self.token_at(world.clock.now(), more)
+    }
+
+    /// The same, issued at a time and valid for ten minutes.
+    pub(crate) fn token_at(&self, time: OffsetDateTime, more: &Value) -> String {
+        let now = time.unix_timestamp();
         let mut claims = json!({
             "iss": "https://accounts.example.com/",
             "aud": "invitations",
