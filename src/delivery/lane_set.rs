@@ -208,7 +208,11 @@ impl LaneState {
                     self.refused_until.retain(|until| *until > now);
                     self.refused_until.push(now + self.pause);
                 }
-                self.idle_sessions.push(session);
+                // Connected sessions are used first: the relay may refuse further connections while they are open.
+                match session.idle_deadline() {
+                    Some(_) => self.idle_sessions.push(session),
+                    None => self.idle_sessions.insert(0, session),
+                }
             }
             LaneTransport::Batches { .. } => self.idle_calls += 1,
         }
