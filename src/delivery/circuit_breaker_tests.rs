@@ -52,7 +52,7 @@ async fn a_judgement_ends_the_rest_at_once() {
     let breaker = resting();
     assert!(breaker.record_judgement());
     assert!(breaker.is_working() && breaker.available_at().is_none());
-    assert!(!breaker.record_failure(), "failures are counted anew");
+    assert!(!breaker.record_failure(), "failures are counted from zero");
 }
 
 #[tokio::test(start_paused = true)]
@@ -64,7 +64,7 @@ async fn temporary_answers_in_a_row_rest_the_lane() {
         }
         breaker.record_judgement();
         for _ in 1..count {
-            assert!(!breaker.record_temporary(suspicion), "counted anew");
+            assert!(!breaker.record_temporary(suspicion), "counted from zero");
         }
         assert!(breaker.record_temporary(suspicion));
         assert!(!breaker.is_working());

@@ -76,7 +76,7 @@ pub enum RefusalReason {
 pub enum Suspicion {
     /// The recipient or the server.
     Unclear,
-    /// The server as a whole, whoever the recipient is: it is overloaded, out of order or silent.
+    /// The server as a whole, for every recipient: it is overloaded, out of order or silent.
     Server,
 }
 

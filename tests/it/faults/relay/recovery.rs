@@ -1,4 +1,4 @@
-//! A relay that fails for a while: its lane rests, its emails take another lane, and soon after the relay works again
+//! A relay that fails for some time: its lane rests, its emails take another lane, and soon after the relay works again
 //! the emails leave.
 
 use std::time::Duration;
