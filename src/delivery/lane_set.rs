@@ -78,7 +78,8 @@ impl LaneSet {
         Some(chosen)
     }
 
-    /// Reserves one call on each lane where a call may start, if only to probe a resting lane. Returns the indexes and names of these lanes.
+    /// Reserves one call on each lane where a call may start, if only to probe a resting lane. Returns the indexes and
+    /// names of these lanes.
     pub(super) fn reserve_calls(&mut self) -> Vec<(usize, String)> {
         let mut reserved = Vec::new();
         for (index, state) in self.0.iter_mut().enumerate() {
