@@ -1,41 +1,33 @@
-//! A rate limiter that adapts to the relay.
+//! A rate limiter that adapts to the relay, as the rule of `slow_start` says.
 //!
-//! It halves the rate when the relay asks for less email, and then raises it by a tenth each minute. Before the first
-//! such request only the operator's ceiling limits the rate.
+//! Before the relay first asks for less email, only the operator's ceiling limits the rate.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// The factor by which a rate grows in a minute without a complaint.
-const GROWTH_PER_MINUTE: f64 = 1.1;
-/// In sends per second. A lower rate would not show whether the relay has recovered.
-const RATE_MIN: f64 = 0.5;
-/// The first complaint halves at least this rate: the rate of a quiet hour says nothing about what the relay accepts.
-const FIRST_RATE_MIN: f64 = 10.0;
-/// In sends per second. A higher rate is no limit any more.
-const RATE_FREE: f64 = 100_000.0;
-/// Complaints about emails that were in flight together count once.
-const COMPLAINT_SPAN: Duration = Duration::from_secs(2);
+use super::slow_start::{RATE_FREE, SlowStart};
+
 /// The period over which the current rate is measured.
 const MEASURE_SPAN: Duration = Duration::from_secs(10);
+/// The shortest period: the first emails after a quiet time are measured over it.
+const MEASURE_SPAN_MIN: Duration = Duration::from_millis(100);
+/// After this time without a send, measuring starts again: the rate of a quiet hour says nothing about what the relay
+/// accepts.
+const MEASURE_RESTART: Duration = Duration::from_secs(1);
 
 /// A token bucket, shared by every task that sends over a lane.
 #[derive(Debug)]
-pub(super) struct AdaptiveRate {
-    ceiling: Option<f64>,
-    state: Mutex<RateState>,
-}
+pub(super) struct AdaptiveRate(Mutex<RateState>);
 
 #[derive(Debug)]
 struct RateState {
-    /// In sends per second; `None` without a limit.
-    rate: Option<f64>,
+    rule: SlowStart,
     /// Sends that are allowed now. At most those of one second, so that idle time does not accumulate.
     tokens: f64,
     refilled_at: Instant,
-    slowed_at: Option<Instant>,
+    sent_at: Instant,
     measured_since: Instant,
     measured: u32,
 }
@@ -43,38 +35,39 @@ struct RateState {
 impl AdaptiveRate {
     pub(super) fn new(ceiling: Option<f64>) -> Self {
         let now = Instant::now();
-        Self {
-            ceiling,
-            state: Mutex::new(RateState {
-                rate: ceiling,
-                tokens: ceiling.map_or(0.0, burst),
-                refilled_at: now,
-                slowed_at: None,
-                measured_since: now,
-                measured: 0,
-            }),
-        }
+        Self(Mutex::new(RateState {
+            rule: SlowStart::new(ceiling),
+            tokens: ceiling.map_or(0.0, burst),
+            refilled_at: now,
+            sent_at: now,
+            measured_since: now,
+            measured: 0,
+        }))
     }
 
     /// How many of `wanted` sends are allowed now.
     pub(super) fn available(&self, wanted: usize) -> usize {
         let state = self.refilled();
-        state
-            .rate
-            .map_or(wanted, |_| wanted.min(whole(state.tokens)))
+        let rate = state.rule.rate();
+        rate.map_or(wanted, |_| wanted.min(whole(state.tokens)))
     }
 
     /// The most sends that are ever allowed at once.
     pub(super) fn burst(&self) -> usize {
-        let rate = self.refilled().rate;
+        let rate = self.refilled().rule.rate();
         rate.map_or(usize::MAX, |rate| whole(burst(rate)))
     }
 
     pub(super) fn consume(&self, count: usize) {
         let count = u32::try_from(count).unwrap_or(u32::MAX);
         let mut state = self.refilled();
+        let now = state.refilled_at;
+        if now - state.sent_at > MEASURE_RESTART {
+            (state.measured, state.measured_since) = (0, now);
+        }
+        state.sent_at = now;
         state.measured = state.measured.saturating_add(count);
-        if state.rate.is_some() {
+        if state.rule.rate().is_some() {
             state.tokens -= f64::from(count);
         }
     }
@@ -97,32 +90,32 @@ impl AdaptiveRate {
     pub(super) fn next_at(&self) -> Option<Instant> {
         let state = self.refilled();
         let missing = 1.0 - state.tokens;
-        let rate = state.rate.filter(|_| missing > 0.0)?;
+        let rate = state.rule.rate().filter(|_| missing > 0.0)?;
         Some(state.refilled_at + Duration::from_secs_f64(missing / rate))
     }
 
-    /// Halves the rate, because the relay asked for less.
+    /// Lowers the rate, because the relay asked for less.
     pub(super) fn slow_down(&self) {
         let mut state = self.refilled();
-        let now = state.refilled_at;
-        if state.slowed_at.is_some_and(|at| now - at < COMPLAINT_SPAN) {
-            return;
+        let (measured, now) = (state.measure(), state.refilled_at);
+        if state.rule.complain(measured, now) {
+            state.tokens = 0.0;
+            tracing::warn!(
+                lane.rate = state.rule.rate(),
+                "the relay asks for less email; lowering the rate"
+            );
         }
-        let measured = state.measure().max(FIRST_RATE_MIN);
-        let rate = state.rate.unwrap_or(f64::INFINITY).min(measured);
-        state.rate = Some((rate / 2.0).max(RATE_MIN));
-        state.tokens = 0.0;
-        state.slowed_at = Some(now);
-        tracing::warn!(
-            lane.rate = state.rate,
-            "the relay asks for less email; halving the rate"
-        );
+    }
+
+    /// Records that the relay accepted an email.
+    pub(super) fn accept(&self) {
+        self.refilled().rule.accept();
     }
 
     /// The state as of now.
     fn refilled(&self) -> MutexGuard<'_, RateState> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.refill(self.ceiling, Instant::now());
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        state.refill(Instant::now());
         state
     }
 }
@@ -130,11 +123,11 @@ impl AdaptiveRate {
 impl RateState {
     /// The rate at the last refill, in sends per second.
     fn measure(&self) -> f64 {
-        let span = (self.refilled_at - self.measured_since).max(Duration::from_secs(1));
+        let span = (self.refilled_at - self.measured_since).max(MEASURE_SPAN_MIN);
         f64::from(self.measured) / span.as_secs_f64()
     }
 
-    fn refill(&mut self, ceiling: Option<f64>, now: Instant) {
+    fn refill(&mut self, now: Instant) {
         let elapsed = now - self.refilled_at;
         self.refilled_at = now;
         if now - self.measured_since > MEASURE_SPAN {
@@ -142,13 +135,10 @@ impl RateState {
             self.measured /= 2;
             self.measured_since = now - MEASURE_SPAN / 2;
         }
-        let Some(rate) = self.rate else {
-            return;
-        };
-        let grown = rate * GROWTH_PER_MINUTE.powf(elapsed.as_secs_f64() / 60.0);
-        let rate = grown.min(ceiling.unwrap_or(f64::INFINITY));
-        self.tokens = (self.tokens + rate * elapsed.as_secs_f64()).min(burst(rate));
-        self.rate = (rate < RATE_FREE).then_some(rate);
+        self.rule.grow(elapsed, now);
+        if let Some(rate) = self.rule.rate() {
+            self.tokens = (self.tokens + rate * elapsed.as_secs_f64()).min(burst(rate));
+        }
     }
 }
 
@@ -203,38 +193,28 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_complaint_halves_the_rate_and_time_raises_it_again() {
+    async fn a_complaint_halves_the_measured_rate_and_stops_sends_that_are_due() {
         let limiter = AdaptiveRate::new(None);
         for _ in 0..5 {
             take(&limiter, 100);
             tokio::time::advance(SECOND).await;
         }
         limiter.slow_down();
-        limiter.slow_down();
-        let rate = limiter.refilled().rate.unwrap();
+        let rate = limiter.refilled().rule.rate().unwrap();
         assert!((49.0..=51.0).contains(&rate), "{rate} of 100 a second");
         assert_eq!(take(&limiter, 100), 0, "no send is allowed at once");
-        tokio::time::advance(Duration::from_mins(1)).await;
-        take(&limiter, 0);
-        let grown = limiter.refilled().rate.unwrap();
-        assert!((grown / rate - 1.1).abs() < 0.01, "{grown} after {rate}");
-        for _ in 0..100 {
-            tokio::time::advance(COMPLAINT_SPAN).await;
-            limiter.slow_down();
-        }
-        let slowest = limiter.refilled().rate.unwrap();
-        assert!((slowest - RATE_MIN).abs() < 0.01, "{slowest}");
         assert!(limiter.next_at().is_some());
-        tokio::time::advance(Duration::from_hours(4)).await;
-        take(&limiter, 0);
-        assert_eq!(limiter.refilled().rate, None, "the limit ends at last");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn growth_ends_at_the_ceiling() {
-        let limiter = AdaptiveRate::new(Some(10.0));
+    async fn a_quiet_hour_does_not_lower_the_measured_rate() {
+        let limiter = AdaptiveRate::new(None);
+        take(&limiter, 100);
+        tokio::time::advance(Duration::from_hours(1)).await;
+        take(&limiter, 50);
+        tokio::time::advance(MEASURE_SPAN_MIN).await;
         limiter.slow_down();
-        tokio::time::advance(Duration::from_hours(4)).await;
-        assert_eq!(take(&limiter, 100), 10);
+        let rate = limiter.refilled().rule.rate().unwrap();
+        assert!((rate - 250.0).abs() < 1.0, "{rate} of 500 a second");
     }
 }

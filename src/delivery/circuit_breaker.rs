@@ -1,4 +1,7 @@
-//! Pauses a lane after its relay or provider failed.
+//! Decides when a lane may send: always while its relay or provider works, rarely while that fails.
+//!
+//! After too many failures in a row the lane rests: one email for each pause probes it, and the first email that the
+//! relay judges ends the rest. Where only an operator can help, the lane is closed for longer and longer times instead.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -6,7 +9,15 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-const PAUSE_MAX: Duration = Duration::from_mins(10);
+use crate::mail::send_error::Suspicion;
+
+/// Temporary answers in a row that rest the lane if they may concern their recipients.
+const TEMPORARY_ANSWERS_MAX: u32 = 20;
+/// So many of these count as much as one answer that concerns the whole server.
+const SERVER_WEIGHT: u32 = 4;
+/// The first closing lasts this many pauses. Each further one doubles it.
+const CLOSED_PAUSES: u32 = 6;
+const CLOSED_MAX: Duration = Duration::from_mins(10);
 /// Policy refusals are counted among this many of the last emails.
 const POLICY_WINDOW: usize = 20;
 /// This many policy refusals mean that the sender is at fault, and that more emails would harm its reputation.
@@ -15,72 +26,116 @@ const POLICY_REFUSALS_MAX: usize = 10;
 /// Shared by every task that sends over a lane.
 #[derive(Debug)]
 pub(super) struct CircuitBreaker {
-    first_pause: Duration,
+    /// Between two probes of a resting lane.
+    pause: Duration,
+    /// Failures in a row that do not rest the lane yet.
+    failures_allowed: u32,
     state: Mutex<BreakerState>,
 }
 
 #[derive(Debug, Default)]
 struct BreakerState {
-    /// Failures in a row; each doubles the next pause.
+    /// Failures since the relay last judged an email.
     failures: u32,
-    paused_until: Option<Instant>,
+    /// Temporary answers since then, by their weights.
+    temporary_answers: u32,
+    /// While the lane rests: when the next email may probe it.
+    probe_at: Option<Instant>,
+    /// Until then not even a probe is sent.
+    closed_until: Option<Instant>,
+    /// Closings since the relay last judged an email.
+    closings: u32,
     /// For each of the last judged emails: whether it was refused for policy reasons.
     judgements: VecDeque<bool>,
 }
 
 impl CircuitBreaker {
-    pub(super) fn new(first_pause: Duration) -> Self {
+    pub(super) fn new(pause: Duration, failures_allowed: u32) -> Self {
         Self {
-            first_pause,
+            pause,
+            failures_allowed,
             state: Mutex::default(),
         }
     }
 
-    /// The end of the current pause; `None` if the lane may be used.
-    pub(super) fn paused_until(&self) -> Option<Instant> {
-        self.state().current_pause(Instant::now())
+    /// Whether the lane neither rests nor is closed.
+    pub(super) fn is_working(&self) -> bool {
+        let state = self.state();
+        state.probe_at.is_none() && !state.is_closed(Instant::now())
     }
 
-    /// Records that the relay judged an email for its own sake. Returns the pause that starts if too many of the last
-    /// emails were refused for policy reasons.
-    pub(super) fn record_judgement(&self, is_policy_refusal: bool) -> Option<Duration> {
+    /// When the next email may be sent; `None` if it may be sent now.
+    pub(super) fn available_at(&self) -> Option<Instant> {
+        let state = self.state();
+        let at = state.probe_at.max(state.closed_until);
+        at.filter(|at| *at > Instant::now())
+    }
+
+    /// Records that a send begins. Over a resting lane, the next one may begin after the pause, even if this one is
+    /// still waiting for a reply.
+    pub(super) fn begin_send(&self) {
+        let mut state = self.state();
+        if state.probe_at.is_some() {
+            state.probe_at = Some(Instant::now() + self.pause);
+        }
+    }
+
+    /// Records that the relay failed before it judged the email. Returns whether a rest begins.
+    pub(super) fn record_failure(&self) -> bool {
+        let mut state = self.state();
+        state.failures = state.failures.saturating_add(1);
+        state.failures > self.failures_allowed && state.rest(self.pause)
+    }
+
+    /// Records a temporary answer. Returns whether a rest begins.
+    pub(super) fn record_temporary(&self, suspicion: Suspicion) -> bool {
+        let weight = match suspicion {
+            Suspicion::Server => SERVER_WEIGHT,
+            Suspicion::Unclear => 1,
+        };
+        let mut state = self.state();
+        state.temporary_answers = state.temporary_answers.saturating_add(weight);
+        state.temporary_answers >= TEMPORARY_ANSWERS_MAX && state.rest(self.pause)
+    }
+
+    /// Records that the relay judged an email, which shows that the relay works. Returns whether a rest ends.
+    pub(super) fn record_judgement(&self) -> bool {
+        let mut state = self.state();
+        // An email that was in flight when the lane was closed says nothing about the relay now.
+        if state.is_closed(Instant::now()) {
+            return false;
+        }
+        (state.failures, state.temporary_answers, state.closings) = (0, 0, 0);
+        state.probe_at.take().is_some()
+    }
+
+    /// Counts a judged email. Returns for how long the lane is closed if too many of the last emails were refused for
+    /// policy reasons.
+    pub(super) fn count_policy_refusals(&self, is_policy_refusal: bool) -> Option<Duration> {
         let mut state = self.state();
         if state.judgements.len() == POLICY_WINDOW {
             state.judgements.pop_front();
         }
         state.judgements.push_back(is_policy_refusal);
         let refusals = state.judgements.iter().filter(|refused| **refused).count();
-        if refusals >= POLICY_REFUSALS_MAX {
-            state.judgements.clear();
-            return Some(state.pause(self.first_pause));
+        if refusals < POLICY_REFUSALS_MAX {
+            return None;
         }
-        // An email that was in flight when the relay failed says nothing about the relay now. A policy refusal does not
-        // show that the next emails will be accepted.
-        if state.current_pause(Instant::now()).is_none() && !is_policy_refusal {
-            state.failures = 0;
-            state.paused_until = None;
-        }
-        None
+        state.judgements.clear();
+        state.close(self.pause)
     }
 
-    /// Records that the relay failed and asked for a pause of at least `requested`. Returns the pause that starts, or
-    /// `None` during a pause: failures of emails that were in flight together count once.
-    pub(super) fn record_failure(&self, requested: Duration) -> Option<Duration> {
-        let mut state = self.state();
-        let was_paused = state.current_pause(Instant::now()).is_some();
-        let mut pause = state.pause(self.first_pause);
-        if pause < requested {
-            state.paused_until = Some(Instant::now() + requested);
-            pause = requested;
-        }
-        (!was_paused).then_some(pause)
+    /// Closes the lane for an operator to act, and probes it after that. Returns for how long, or `None` if the lane is
+    /// closed already.
+    pub(super) fn close(&self) -> Option<Duration> {
+        self.state().close(self.pause)
     }
 
-    /// Pauses for exactly as long as a working relay asked for. Such pauses do not grow.
-    pub(super) fn pause_for(&self, requested: Duration) {
+    /// Closes the lane for at least as long as its relay or provider asked for.
+    pub(super) fn close_for(&self, requested: Duration) {
         let mut state = self.state();
         let until = Instant::now() + requested;
-        state.paused_until = Some(state.paused_until.map_or(until, |other| other.max(until)));
+        state.closed_until = state.closed_until.max(Some(until));
     }
 
     fn state(&self) -> MutexGuard<'_, BreakerState> {
@@ -89,116 +144,31 @@ impl CircuitBreaker {
 }
 
 impl BreakerState {
-    fn current_pause(&self, now: Instant) -> Option<Instant> {
-        self.paused_until.filter(|until| *until > now)
+    fn is_closed(&self, now: Instant) -> bool {
+        self.closed_until.is_some_and(|until| until > now)
     }
 
-    /// Starts a pause, unless there is one. Returns how long the pause still lasts.
-    fn pause(&mut self, first_pause: Duration) -> Duration {
+    /// Starts a rest. Returns `false` if the lane rests already.
+    fn rest(&mut self, pause: Duration) -> bool {
+        let begins = self.probe_at.is_none();
+        self.probe_at.get_or_insert(Instant::now() + pause);
+        begins
+    }
+
+    fn close(&mut self, pause: Duration) -> Option<Duration> {
         let now = Instant::now();
-        if let Some(until) = self.current_pause(now) {
-            return until - now;
+        if self.is_closed(now) {
+            return None;
         }
-        let pause = (first_pause * 2_u32.saturating_pow(self.failures)).min(PAUSE_MAX);
-        self.failures = (self.failures + 1).min(16);
-        self.paused_until = Some(now + pause);
-        pause
+        let factor = CLOSED_PAUSES.saturating_mul(2_u32.saturating_pow(self.closings));
+        let closed = pause.saturating_mul(factor).min(CLOSED_MAX);
+        self.closings = (self.closings + 1).min(16);
+        self.closed_until = Some(now + closed);
+        self.probe_at = Some(now + closed);
+        Some(closed)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn pauses_double_until_the_relay_works_again() {
-        let breaker = CircuitBreaker::new(Duration::from_secs(30));
-        assert_eq!(breaker.paused_until(), None);
-        assert_eq!(
-            breaker.record_failure(Duration::ZERO),
-            Some(Duration::from_secs(30))
-        );
-        assert_eq!(
-            breaker.record_failure(Duration::ZERO),
-            None,
-            "an email in flight at the same time"
-        );
-        tokio::time::advance(Duration::from_secs(31)).await;
-        assert_eq!(breaker.paused_until(), None);
-        assert_eq!(
-            breaker.record_failure(Duration::ZERO),
-            Some(Duration::from_mins(1))
-        );
-        assert_eq!(breaker.record_judgement(false), None);
-        assert!(
-            breaker.paused_until().is_some(),
-            "the success of an email in flight does not end the pause"
-        );
-        tokio::time::advance(Duration::from_secs(61)).await;
-        breaker.record_judgement(false);
-        assert_eq!(breaker.paused_until(), None);
-        assert_eq!(
-            breaker.record_failure(Duration::ZERO),
-            Some(Duration::from_secs(30))
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn policy_refusals_of_half_of_the_emails_pause_the_lane() {
-        let breaker = CircuitBreaker::new(Duration::from_secs(30));
-        for _ in 0..9 {
-            assert_eq!(breaker.record_judgement(true), None);
-            assert_eq!(breaker.record_judgement(false), None);
-        }
-        assert_eq!(breaker.record_judgement(false), None);
-        assert_eq!(
-            breaker.record_judgement(true),
-            Some(Duration::from_secs(30))
-        );
-        assert!(breaker.paused_until().is_some());
-        tokio::time::advance(Duration::from_secs(31)).await;
-        for _ in 0..9 {
-            assert_eq!(
-                breaker.record_judgement(true),
-                None,
-                "the count starts again after a pause"
-            );
-        }
-        assert_eq!(
-            breaker.record_judgement(true),
-            Some(Duration::from_mins(1)),
-            "no email was accepted since the last pause"
-        );
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_requested_pause_is_kept() {
-        let breaker = CircuitBreaker::new(Duration::from_secs(30));
-        let long = Duration::from_mins(5);
-        assert_eq!(
-            breaker.record_failure(Duration::ZERO),
-            Some(Duration::from_secs(30))
-        );
-        assert_eq!(
-            breaker.record_failure(long),
-            None,
-            "the lane was already paused"
-        );
-        assert_eq!(breaker.paused_until(), Some(Instant::now() + long));
-        tokio::time::advance(long).await;
-        let short = Duration::from_secs(1);
-        assert_eq!(breaker.record_failure(short), Some(Duration::from_mins(1)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn pauses_that_a_working_relay_requests_do_not_grow() {
-        let breaker = CircuitBreaker::new(Duration::from_secs(30));
-        for _ in 0..3 {
-            let second = Duration::from_secs(1);
-            breaker.pause_for(second);
-            assert_eq!(breaker.paused_until(), Some(Instant::now() + second));
-            tokio::time::advance(second).await;
-            assert_eq!(breaker.paused_until(), None);
-        }
-    }
-}
+#[path = "circuit_breaker_tests.rs"]
+mod tests;

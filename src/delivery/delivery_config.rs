@@ -37,7 +37,7 @@ pub struct LaneConfig {
     /// In emails per second.
     pub rate_max: Option<f64>,
     pub domain_caps: DomainCaps,
-    /// How long the lane is paused after a failure. Doubles with each further failure in a row.
+    /// How long the lane rests after it failed, and between two emails that probe it.
     pub pause: Duration,
 }
 

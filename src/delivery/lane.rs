@@ -10,6 +10,9 @@ use super::delivery_config::{LaneConfig, LaneTransport};
 use super::domain_limit::DomainLimit;
 use crate::mail::send_error::{RefusalReason, SendError};
 
+/// A relay may refuse one connection and accept the next.
+const FAILURES_ALLOWED: u32 = 1;
+
 #[derive(Debug)]
 pub(super) struct Lane {
     pub(super) name: String,
@@ -24,76 +27,115 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(config: &LaneConfig) -> Self {
+        let (failures_allowed, call_rate) = match config.transport {
+            LaneTransport::PerMessage { .. } => (FAILURES_ALLOWED, None),
+            // The emails of a failed call may all be in doubt.
+            LaneTransport::Batches { calls_rate_max, .. } => {
+                (0, Some(AdaptiveRate::new(calls_rate_max)))
+            }
+        };
         Self {
             name: config.name.clone(),
             weight: config.weight,
-            breaker: CircuitBreaker::new(config.pause),
+            breaker: CircuitBreaker::new(config.pause, failures_allowed),
             message_rate: AdaptiveRate::new(config.rate_max),
-            call_rate: match config.transport {
-                LaneTransport::PerMessage { .. } => None,
-                LaneTransport::Batches { calls_rate_max, .. } => {
-                    Some(AdaptiveRate::new(calls_rate_max))
-                }
-            },
+            call_rate,
             domains: DomainLimit::new(config.domain_caps),
         }
     }
 
+    /// Whether the lane neither rests nor is closed.
+    pub(super) fn is_working(&self) -> bool {
+        self.breaker.is_working()
+    }
+
+    /// Whether an email may be sent now, if only to probe a resting lane.
     pub(super) fn is_available(&self) -> bool {
-        self.breaker.paused_until().is_none()
+        self.breaker.available_at().is_none()
     }
 
-    /// Lowers the rate, because the relay or provider asked for that.
+    /// Lowers the rate, because the relay or provider asked for that. A refused probe of a resting lane says nothing
+    /// about the rate.
     pub(super) fn slow_down(&self) {
-        let rate = self.call_rate.as_ref();
-        rate.unwrap_or(&self.message_rate).slow_down();
+        if self.is_working() {
+            let rate = self.call_rate.as_ref();
+            rate.unwrap_or(&self.message_rate).slow_down();
+        }
     }
 
-    /// When the lane can send again: after its pause, or else when its rates allow. `None` if it can send now.
+    /// When the lane can send again: when its breaker allows, or else its rates. `None` if it can send now.
     pub(super) fn available_at(&self, has_messages: bool) -> Option<Instant> {
         let rates = std::iter::once(&self.message_rate).chain(&self.call_rate);
-        self.breaker.paused_until().or_else(|| {
+        self.breaker.available_at().or_else(|| {
             let next_at = rates.filter_map(AdaptiveRate::next_at).max();
             next_at.filter(|_| has_messages)
         })
     }
 
-    /// Records that the relay accepted an email, or refused it for the email's own sake. Either proves that the relay
-    /// works, unless it refuses most emails. A failure without a reply proves nothing.
-    pub(super) fn record_judgement(&self, outcome: Result<(), &SendError>) {
-        let is_policy_refusal = match outcome {
-            Ok(()) => false,
-            Err(error) if error.reply_code.is_none() => return,
-            Err(error) => error.refusal_reason == RefusalReason::Policy,
-        };
-        if let Some(pause) = self.breaker.record_judgement(is_policy_refusal) {
+    /// Records that the relay accepted an email.
+    pub(super) fn record_acceptance(&self) {
+        self.message_rate.accept();
+        if let Some(rate) = &self.call_rate {
+            rate.accept();
+        }
+        self.breaker.count_policy_refusals(false);
+        self.record_judgement();
+    }
+
+    /// Records that the relay refused an email, for the email's own sake or not.
+    pub(super) fn record_refusal(&self, error: &SendError) {
+        if let Some(suspicion) = error.suspicion() {
+            if self.breaker.record_temporary(suspicion) {
+                let message = "the relay refuses every email for now; resting the lane";
+                self.warn(error, message);
+            }
+            return;
+        }
+        let is_policy_refusal = error.refusal_reason == RefusalReason::Policy;
+        if let Some(closed) = self.breaker.count_policy_refusals(is_policy_refusal) {
             tracing::error!(
                 lane.name = self.name,
-                lane.pause_ms = millis(pause),
-                "the relay refuses most emails for policy reasons; pausing the lane"
+                lane.closed_ms = millis(closed),
+                "the relay refuses most emails for policy reasons; closing the lane"
             );
+        }
+        // A policy refusal does not show that the next emails will be accepted.
+        if !is_policy_refusal {
+            self.record_judgement();
         }
     }
 
-    /// Pauses the lane after its relay or provider failed, for at least as long as that asked for.
+    /// Records that the relay or provider failed before it judged an email, and for how long it asked not to be used.
     pub(super) fn record_failure(&self, error: &SendError, requested: Option<Duration>) {
-        let Some(pause) = self.breaker.record_failure(requested.unwrap_or_default()) else {
-            return;
-        };
-        let (pause_ms, reply_code) = (millis(pause), error.reply_code);
-        if error.is_misconfiguration {
-            tracing::error!(
-                lane.name = self.name, lane.pause_ms = pause_ms, mail.stage = ?error.stage,
-                mail.reply_code = reply_code, error = error.text,
-                "the relay cannot be used until an operator corrects its settings"
-            );
-        } else {
-            tracing::warn!(
-                lane.name = self.name, lane.pause_ms = pause_ms, mail.stage = ?error.stage,
-                mail.reply_code = reply_code, error = error.text,
-                "the relay cannot be used; pausing the lane"
-            );
+        if let Some(requested) = requested {
+            self.breaker.close_for(requested);
         }
+        let is_rest_begun = self.breaker.record_failure();
+        if error.is_misconfiguration && !self.is_working() {
+            if let Some(closed) = self.breaker.close() {
+                tracing::error!(
+                    lane.name = self.name, lane.closed_ms = millis(closed), mail.stage = ?error.stage,
+                    mail.reply_code = error.reply_code, error = error.text,
+                    "the relay cannot be used until an operator corrects its settings"
+                );
+            }
+        } else if is_rest_begun {
+            self.warn(error, "the relay cannot be used; resting the lane");
+        }
+    }
+
+    fn record_judgement(&self) {
+        if self.breaker.record_judgement() {
+            tracing::info!(lane.name = self.name, "the relay works again");
+        }
+    }
+
+    fn warn(&self, error: &SendError, message: &str) {
+        tracing::warn!(
+            lane.name = self.name, mail.stage = ?error.stage,
+            mail.reply_code = error.reply_code, error = error.text,
+            "{message}"
+        );
     }
 }
 

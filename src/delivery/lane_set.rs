@@ -1,6 +1,7 @@
 //! All lanes of a worker: their idle connections and calls, and which of them gets the next email.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -20,6 +21,10 @@ pub(super) struct LaneState {
     pub(super) idle_sessions: Vec<TransportSession>,
     /// Calls to a provider that may start now.
     pub(super) idle_calls: usize,
+    /// How long a connection is not used after the relay refused it twice.
+    pause: Duration,
+    /// When connections that the relay refused may be used again. Other connections may still work.
+    refused_until: Vec<Instant>,
     /// The emails assigned so far, divided by the weight. The lane with the least gets the next email.
     assigned: f64,
 }
@@ -73,7 +78,8 @@ impl LaneSet {
         Some(chosen)
     }
 
-    /// Reserves one call on each lane where a call may start. Returns the indexes and names of these lanes.
+    /// Reserves one call on each lane where a call may start, if only to probe a resting lane. Returns the indexes and
+    /// names of these lanes.
     pub(super) fn reserve_calls(&mut self) -> Vec<(usize, String)> {
         let mut reserved = Vec::new();
         for (index, state) in self.0.iter_mut().enumerate() {
@@ -93,9 +99,9 @@ impl LaneSet {
             .collect()
     }
 
-    /// The lanes that may get emails. A spare lane is among them only while no other lane is available.
+    /// The lanes that may get emails. A spare lane is among them only while no other lane works.
     fn usable(&self) -> impl Iterator<Item = (usize, &LaneState)> {
-        let is_regular = |state: &LaneState| state.lane.weight > 0 && state.lane.is_available();
+        let is_regular = |state: &LaneState| state.lane.weight > 0 && state.lane.is_working();
         let needs_spare = !self.0.iter().any(is_regular);
         self.0.iter().enumerate().filter(move |(_, state)| {
             state.lane.is_available() && (state.lane.weight > 0 || needs_spare)
@@ -117,21 +123,25 @@ impl LaneState {
             transport: config.transport.clone(),
             idle_sessions,
             idle_calls,
+            refused_until: Vec::new(),
+            pause: config.pause,
             assigned: 0.0,
         }
     }
 
     /// How many of the buffered emails the lane can take now: one for a connection, or a whole call. A call waits until
-    /// the rate allows all its emails, because small calls would use up the provider's limit on calls.
+    /// the rate allows all its emails, because small calls would use up the provider's limit on calls. A resting lane
+    /// takes one email.
     pub(super) fn room(&self, buffered: usize) -> usize {
         let rate = &self.lane.message_rate;
         match &self.transport {
-            LaneTransport::PerMessage { .. } if self.idle_sessions.is_empty() => 0,
+            LaneTransport::PerMessage { .. } if !self.has_usable_session() => 0,
             LaneTransport::PerMessage { .. } => rate.available(1),
             LaneTransport::Batches { provider, .. } => {
                 let calls = self.lane.call_rate.as_ref();
                 let is_call_allowed = calls.is_none_or(|calls| calls.available(1) > 0);
-                let wanted = provider.batch_max().min(buffered).min(rate.burst());
+                let wanted = self.probe_size(provider.batch_max());
+                let wanted = wanted.min(buffered).min(rate.burst());
                 let has_room =
                     self.idle_calls > 0 && is_call_allowed && rate.available(wanted) >= wanted;
                 if has_room { wanted } else { 0 }
@@ -155,9 +165,38 @@ impl LaneState {
                 provider, calls, ..
             } => provider.batch_max() * calls,
         };
+        if !self.lane.is_working() {
+            return self.probe_size(in_flight_max);
+        }
         // With domain caps, emails to a domain at its cap must not fill the whole buffer.
         let factor = if self.lane.domains.is_capped() { 8 } else { 1 };
         in_flight_max.max(quarter) * factor
+    }
+
+    /// The connections of the lane, idle or in use.
+    fn connections(&self) -> usize {
+        match &self.transport {
+            LaneTransport::PerMessage { connections, .. } => *connections,
+            LaneTransport::Batches { .. } => 0,
+        }
+    }
+
+    /// Of `size` emails, how many the lane takes: a resting lane takes one.
+    fn probe_size(&self, size: usize) -> usize {
+        if self.lane.is_working() {
+            size
+        } else {
+            size.min(1)
+        }
+    }
+
+    /// Whether a connection is idle, and not one of those that the relay refused. The last connection is always used.
+    fn has_usable_session(&self) -> bool {
+        let now = Instant::now();
+        let refused = self.refused_until.iter().filter(|until| **until > now);
+        let in_flight = self.connections().saturating_sub(self.idle_sessions.len());
+        let usable = self.connections().saturating_sub(refused.count()).max(1);
+        !self.idle_sessions.is_empty() && (in_flight < usable || !self.lane.is_working())
     }
 
     /// Returns what a task used: its session, or a call. The session of a task that panicked is replaced.
@@ -165,7 +204,16 @@ impl LaneState {
         match &self.transport {
             LaneTransport::PerMessage { transport, .. } => {
                 let session = session.unwrap_or_else(|| transport.open());
-                self.idle_sessions.push(session);
+                if session.is_refused() {
+                    let now = Instant::now();
+                    self.refused_until.retain(|until| *until > now);
+                    self.refused_until.push(now + self.pause);
+                }
+                // Connected sessions are used first: the relay may refuse further connections while they are open.
+                match session.idle_deadline() {
+                    Some(_) => self.idle_sessions.push(session),
+                    None => self.idle_sessions.insert(0, session),
+                }
             }
             LaneTransport::Batches { .. } => self.idle_calls += 1,
         }
@@ -189,6 +237,7 @@ impl LaneState {
 
     /// Counts emails that the lane takes.
     pub(super) fn assign(&mut self, count: usize) {
+        self.lane.breaker.begin_send();
         self.lane.message_rate.consume(count);
         let count = f64::from(u32::try_from(count).unwrap_or(u32::MAX));
         self.assigned += count / f64::from(self.lane.weight.max(1));

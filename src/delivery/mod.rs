@@ -6,8 +6,8 @@
 //! In reading order:
 //!
 //! * The `worker` claims emails (`claims`), buffers them and hands them to lanes.
-//! * A `lane` has a `circuit_breaker`, an `adaptive_rate` and a `domain_limit`, shared by every task that sends over it.
-//!   The `lane_set` chooses the lane of the next email.
+//! * A `lane` has a `circuit_breaker`, an `adaptive_rate` (`slow_start`) and a `domain_limit`, shared by every task that
+//!   sends over it. The `lane_set` chooses the lane of the next email.
 //! * The `job_reader` reads the content of a `send_job`, which is one claimed email. The `message_builder` builds its
 //!   message, or decides that the email must not be sent.
 //! * The `smtp_sender` sends one email, the `provider_batch_sender` many in one call (`stored_batches`).
@@ -29,6 +29,7 @@ mod retry_schedule;
 mod send_job;
 mod send_outcome;
 mod settler;
+mod slow_start;
 mod smtp_sender;
 mod stored_batches;
 mod worker;

@@ -47,7 +47,7 @@ impl ProviderBatchSender {
     /// idle long enough to claim one.
     pub(super) async fn send(&self, jobs: Vec<SendJob>) {
         self.send_calls(jobs).await;
-        if !self.lane.is_available() {
+        if !self.lane.is_working() {
             return;
         }
         match BatchLease::claim_abandoned(&self.context, self.lane.name.clone()).await {
@@ -219,7 +219,7 @@ impl ProviderBatchSender {
             // The provider works and says for how long to pause.
             self.lane.slow_down();
             let pause = retry_after.unwrap_or(REPEAT_PAUSE);
-            self.lane.breaker.pause_for(pause);
+            self.lane.breaker.close_for(pause);
         } else if error.action == FailureAction::PauseLane {
             self.lane.record_failure(&error, retry_after);
         } else if call.jobs.len() == 1 {

@@ -12,6 +12,10 @@ const USEFUL_BEFORE_EXPIRY: Duration = Duration::hours(1);
 /// Random jitter shortens a wait by at most this share, so that emails that failed together are not retried together.
 const JITTER: f64 = 0.2;
 
+/// The shortest and the longest wait after an attempt that does not count, unless the lane rests.
+const UNCOUNTED_WAIT_MIN: Duration = Duration::seconds(1);
+const UNCOUNTED_WAIT_MAX: Duration = Duration::minutes(5);
+
 /// Three more attempts in a day.
 const FULL_MAILBOX_WAIT: Duration = Duration::hours(8);
 const FULL_MAILBOX_GIVE_UP_AFTER: Duration = Duration::hours(24);
@@ -61,6 +65,17 @@ pub(super) fn next_attempt_at(
     (next <= last).then_some(next)
 }
 
+/// How long an email waits after an attempt that does not count: as long as it has waited so far, so that the waits
+/// double.
+pub(super) fn uncounted_wait(
+    retrying_since: OffsetDateTime,
+    now: OffsetDateTime,
+) -> std::time::Duration {
+    let age = now - retrying_since;
+    let wait = age.clamp(UNCOUNTED_WAIT_MIN, UNCOUNTED_WAIT_MAX);
+    entropy::jittered(wait.unsigned_abs(), JITTER)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +101,15 @@ mod tests {
             next_attempt_at(RetryWait::Scheduled, 9, NOW - Duration::hours(47), far, NOW),
             None
         );
+    }
+
+    #[test]
+    fn waits_after_attempts_that_do_not_count_double_up_to_five_minutes() {
+        for (age, wait) in [(0, 1), (1, 1), (2, 2), (60, 60), (300, 300), (7_200, 300)] {
+            let waited = uncounted_wait(NOW - Duration::seconds(age), NOW);
+            let wait = Duration::seconds(wait);
+            assert!((wait * 0.8..=wait).contains(&waited), "{waited:?}");
+        }
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What the result of a send means for the email: sent, retried, bounced or given up.
 
+use std::time::Duration;
+
 use super::delivery_config::AmbiguousPolicy;
 use super::delivery_context::DeliveryContext;
 use super::lane::Lane;
@@ -18,7 +20,7 @@ pub(super) fn settlement(
     lane: &Lane,
 ) -> SettledMail {
     let Err(error) = outcome else {
-        lane.record_judgement(Ok(()));
+        lane.record_acceptance();
         return job.settled(Settlement::Sent);
     };
     tracing::info!(
@@ -34,38 +36,59 @@ pub(super) fn settlement(
     if error.is_throttle() {
         lane.slow_down();
     }
-    if error.is_ambiguous() && context.config.ambiguous == AmbiguousPolicy::Hold {
-        return job.settled(dead(error));
-    }
+    // A lane that fails with one email after the other is at fault, and not the emails.
+    let was_working = lane.is_working();
     match error.action {
-        FailureAction::PauseLane => {
-            lane.record_failure(&error, None);
+        FailureAction::PauseLane => lane.record_failure(&error, None),
+        FailureAction::Retry | FailureAction::Discard => lane.record_refusal(&error),
+    }
+    if error.is_ambiguous() {
+        return job.settled(match context.config.ambiguous {
+            AmbiguousPolicy::Hold => dead(error),
+            AmbiguousPolicy::Retry => retry_after_error(context, job, error),
+        });
+    }
+    let is_after_recipient = (SendStage::RcptTo..=SendStage::FinalReply).contains(&error.stage);
+    match error.action {
+        // From the recipient on, an email may itself be the cause.
+        FailureAction::PauseLane if is_after_recipient && was_working => {
+            job.settled(retry_after_error(context, job, error))
+        }
+        FailureAction::PauseLane => job.settled(after_lane_failure(context, job, error)),
+        FailureAction::Retry if error.suspicion().is_some() && !lane.is_working() => {
             job.settled(after_lane_failure(context, job, error))
         }
-        FailureAction::Retry | FailureAction::Discard => {
-            lane.record_judgement(Err(&error));
-            after_refusal(context, job, error)
+        FailureAction::Retry if error.is_server_failure() => {
+            let wait = retry_schedule::uncounted_wait(job.claimed.retrying_since, context.now());
+            job.settled(uncounted(context, job, error, wait))
         }
+        FailureAction::Retry | FailureAction::Discard => after_refusal(context, job, error),
     }
 }
 
-/// The settlement of an email whose lane failed: another lane may send it at once. The attempt counts only from
-/// RCPT on, when the email itself may be the cause.
+/// The settlement of an email whose lane failed: another lane may send it at once, and the attempt does not count.
 pub(super) fn after_lane_failure(
     context: &DeliveryContext,
     job: &SendJob,
     error: SendError,
 ) -> Settlement {
-    if (SendStage::RcptTo..=SendStage::FinalReply).contains(&error.stage) {
-        return retry_after_error(context, job, error);
-    }
+    // Behind the waiting emails: an email that makes a relay hang up must not be first every time.
+    uncounted(context, job, error, Duration::ZERO)
+}
+
+/// Retries an email after `wait` without counting the attempt, unless the email is too old.
+fn uncounted(
+    context: &DeliveryContext,
+    job: &SendJob,
+    error: SendError,
+    wait: Duration,
+) -> Settlement {
     let now = context.now();
     if now > job.claimed.retrying_since + retry_schedule::GIVE_UP_AFTER {
         return dead(error);
     }
     Settlement::Deferred {
-        // Behind the waiting emails: an email that makes a relay hang up must not be first every time.
-        next_attempt_at: now,
+        next_attempt_at: now + wait,
         is_counted: false,
         error: error.text,
         reply_code: error.reply_code,

@@ -337,6 +337,7 @@ impl Worker {
         self.may_have_more |= claimed.has_more || !claimed.abandoned.is_empty();
         self.buffer.extend(claimed.jobs);
         for (lane, batch, lease) in claimed.abandoned {
+            self.lanes.get_mut(lane).lane.breaker.begin_send();
             if let Some(sender) = self.take_call(lane) {
                 let in_flight = RunningSend {
                     lane,

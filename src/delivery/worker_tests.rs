@@ -128,7 +128,7 @@ async fn a_lane_does_not_catch_up_after_a_pause() {
         .get_mut(0)
         .lane
         .breaker
-        .pause_for(Duration::from_mins(1));
+        .close_for(Duration::from_mins(1));
     assert_eq!(shares(&mut worker, 100), [0, 100, 0]);
     tokio::time::advance(Duration::from_mins(2)).await;
     let after = shares(&mut worker, 20);

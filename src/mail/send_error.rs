@@ -71,6 +71,15 @@ pub enum RefusalReason {
     Other,
 }
 
+/// Whom a temporary failure may concern besides its email.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Suspicion {
+    /// The recipient or the server.
+    Unclear,
+    /// The server as a whole, for every recipient: it is overloaded, out of order or silent.
+    Server,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{stage:?}: {text}")]
 pub struct SendError {
@@ -134,13 +143,43 @@ impl SendError {
             && self.reply_code == Some(INACTIVE_RECIPIENT)
     }
 
-    /// Whether the server asks for a lower rate: 421, 432, 4.7.x, 4.5.3, and HTTP 429. Greylisting also uses 4.7.1, but
-    /// concerns one recipient only.
+    /// Whether the server asks for a lower rate: 432, 4.7.x, 4.5.3, and HTTP 429. Greylisting also uses 4.7.1, but
+    /// concerns one recipient only. A 421 closes its connection, whatever its enhanced code, and asks for nothing else.
     pub fn is_throttle(&self) -> bool {
-        matches!(self.reply_code, Some(421 | 429 | 432))
-            || matches!(
-                self.enhanced_code,
-                Some(EnhancedCode(4, 7, _) | EnhancedCode(4, 5, 3))
-            ) && !retry_hint::is_greylisting(&self.text)
+        let is_asking = matches!(
+            self.enhanced_code,
+            Some(EnhancedCode(4, 7, _) | EnhancedCode(4, 5, 3))
+        ) && !retry_hint::is_greylisting(&self.text);
+        self.reply_code != Some(421) && (is_asking || matches!(self.reply_code, Some(429 | 432)))
+    }
+
+    /// Whether the server could send no email now: 4.3.x, or 451 and 452 without an enhanced code. Such a failure does
+    /// not count as an attempt of its email. 4.3.4 concerns a message that is too big.
+    pub fn is_server_failure(&self) -> bool {
+        self.action == FailureAction::Retry
+            && match (self.reply_code, self.enhanced_code) {
+                (Some(_), Some(EnhancedCode(4, 3, detail))) => detail != 4,
+                (Some(451 | 452), None) => !self.is_delay(),
+                _ => false,
+            }
+    }
+
+    /// Whom a temporary failure concerns; `None` if the server judged the email, also if only to delay it.
+    pub fn suspicion(&self) -> Option<Suspicion> {
+        let is_refusal =
+            self.reply_code.is_some_and(|code| code >= 500) && self.stage != SendStage::Provider;
+        if self.action != FailureAction::Retry || is_refusal {
+            return None;
+        }
+        let is_silent = self.reply_code.is_none() && self.stage != SendStage::Provider;
+        if is_silent || self.is_throttle() || self.is_server_failure() {
+            return Some(Suspicion::Server);
+        }
+        (!self.is_delay()).then_some(Suspicion::Unclear)
+    }
+
+    /// Whether the server delays this email on purpose, as greylisting does.
+    fn is_delay(&self) -> bool {
+        self.retry_after.is_some() || retry_hint::is_greylisting(&self.text)
     }
 }

@@ -48,6 +48,14 @@ impl TransportSession {
         }
     }
 
+    /// Whether the server refused the last connections, at least two in a row.
+    pub fn is_refused(&self) -> bool {
+        match self {
+            Self::Smtp(session) => session.is_refused(),
+            Self::File(_) => false,
+        }
+    }
+
     /// When the idle connection is due to be closed; `None` without an open connection.
     pub fn idle_deadline(&self) -> Option<Instant> {
         match self {

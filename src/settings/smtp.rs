@@ -74,8 +74,9 @@ pub(super) struct SmtpArgs {
     /// Most emails in flight to one recipient domain, for relays that pass on the limits of recipient domains
     #[arg(long, env = "INVITATIONS_SMTP_DOMAIN_IN_FLIGHT_MAX")]
     smtp_domain_in_flight_max: Option<usize>,
-    /// How long a relay is not used after it failed; doubles up to 10 minutes
-    #[arg(long, env = "INVITATIONS_SMTP_PAUSE", default_value = "30s", value_parser = parse_duration)]
+    /// How long a relay that failed is not used before one email probes it; six times as long, doubling up to 10 minutes,
+    /// if an operator must act
+    #[arg(long, env = "INVITATIONS_SMTP_PAUSE", default_value = "5s", value_parser = parse_duration)]
     pub(super) smtp_pause: Duration,
 }
 

@@ -77,11 +77,13 @@ impl RelayConnection {
                 self.run(command, &command.line).await?;
             }
         }
-        if self.has_unexpected_input() {
+        if self.was_ended_by_server() {
             // Otherwise this input would be taken for the reply to a message that the server has not read.
             let text = "the server sent something or closed the connection before the message";
-            let error = SendError::broken(SendStage::Data, text);
-            return Err(RelayFailure::out_of_sync(error));
+            return Err(RelayFailure {
+                error: SendError::broken(SendStage::Data, text),
+                connection: ConnectionState::Closed,
+            });
         }
         let response = self.send_body(message.bytes(), timeouts.body).await?;
         self.is_reset_due = false;
@@ -91,14 +93,18 @@ impl RelayConnection {
         })
     }
 
-    /// Whether another email may be sent over this connection.
+    /// Whether the server has closed the connection or announced that (421).
     ///
-    /// Unexpected input is usually a goodbye. It must not be taken for the reply to the next command.
-    pub(super) fn is_reusable(&mut self, limits: &SmtpLimits) -> bool {
+    /// Any unexpected input counts. It must not be taken for the reply to the next command.
+    pub(super) fn was_ended_by_server(&mut self) -> bool {
+        self.inner.read_response().now_or_never().is_some()
+    }
+
+    /// Whether the limits allow another email over this connection.
+    pub(super) fn is_within(&self, limits: &SmtpLimits) -> bool {
         self.message_count < limits.messages_per_connection
             && self.opened_at.elapsed() < limits.connection_max_age
             && self.used_at.elapsed() < limits.idle_close
-            && !self.has_unexpected_input()
     }
 
     pub(super) fn used_at(&self) -> Instant {
@@ -108,11 +114,6 @@ impl RelayConnection {
     pub(super) async fn quit(mut self) {
         // The socket is closed either way, so an error or a timeout changes nothing.
         let _ = timeout(QUIT_TIMEOUT, self.inner.command(Quit)).await;
-    }
-
-    /// Whether a reply that no command asked for, or the end of the stream, has arrived.
-    fn has_unexpected_input(&mut self) -> bool {
-        self.inner.read_response().now_or_never().is_some()
     }
 
     fn commands(&self, message: &ComposedMessage, timeouts: &SmtpTimeouts) -> Vec<SmtpCommand> {

@@ -25,7 +25,7 @@ pub(crate) struct RelayFailure {
 pub(super) enum ConnectionState {
     /// Usable: the refusal was an orderly reply.
     InSync,
-    /// The server closed it.
+    /// The server closed it, or ended the conversation.
     Closed,
     /// Unusable: it is unknown which command the next reply belongs to.
     OutOfSync,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::mail::send_error::Suspicion;
 
 #[test]
 fn stage_and_code_of_a_reply_decide_the_action() {
@@ -59,12 +60,52 @@ fn a_missing_reply_is_ambiguous_only_after_the_final_dot() {
 #[test]
 fn throttling_differs_from_other_refusals() {
     let is_throttle = |code, text| SendError::reply(SendStage::RcptTo, code, text).is_throttle();
-    assert!(is_throttle(421, "bye"));
+    assert!(!is_throttle(421, "4.7.0 too much mail"));
+    assert!(!is_throttle(421, "bye"));
     assert!(is_throttle(450, "4.7.28 rate"));
     assert!(is_throttle(452, "4.5.3 too many recipients"));
     assert!(!is_throttle(450, "4.2.0 greylisted"));
     assert!(!is_throttle(450, "4.7.1 Greylisted, try again later"));
     assert!(!is_throttle(550, "5.7.1 policy"));
+}
+
+#[test]
+fn temporary_failures_concern_the_server_or_the_recipient() {
+    use Suspicion::{Server, Unclear};
+    let rcpt = SendStage::RcptTo;
+    let cases = [
+        (rcpt, 450, "4.3.2 not accepting messages", Some(Server)),
+        (rcpt, 452, "4.3.1 no space", Some(Server)),
+        (rcpt, 451, "4.3.0 try again in 5 minutes", Some(Server)),
+        (SendStage::FinalReply, 451, "4.3.0 queue", Some(Server)),
+        (SendStage::Data, 451, "local error", Some(Server)),
+        (rcpt, 452, "no space", Some(Server)),
+        (rcpt, 450, "4.7.1 too much mail", Some(Server)),
+        (rcpt, 452, "4.3.4 too big", Some(Unclear)),
+        (rcpt, 450, "busy", Some(Unclear)),
+        (rcpt, 450, "4.2.0 busy", Some(Unclear)),
+        (rcpt, 451, "4.4.1 no answer from the host", Some(Unclear)),
+        // The server judged the email.
+        (rcpt, 450, "4.2.0 greylisted", None),
+        (rcpt, 451, "Greylisted", None),
+        (rcpt, 450, "4.2.1 try again in 5 minutes", None),
+        (rcpt, 550, "5.1.1 unknown", None),
+        (rcpt, 552, "5.2.2 full", None),
+        (rcpt, 550, "5.7.1 no", None),
+    ];
+    for (stage, code, text, suspicion) in cases {
+        let error = SendError::reply(stage, code, text);
+        assert_eq!(error.suspicion(), suspicion, "{code} {text}");
+        let is_counted = suspicion != Some(Server) || error.is_throttle();
+        assert_eq!(!error.is_server_failure(), is_counted, "{code} {text}");
+    }
+    for silent in [
+        SendError::timed_out(rcpt),
+        SendError::broken(SendStage::FinalReply, "gone"),
+    ] {
+        assert_eq!(silent.suspicion(), Some(Server));
+        assert!(!silent.is_server_failure(), "the email may be the cause");
+    }
 }
 
 #[test]

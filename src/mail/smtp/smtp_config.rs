@@ -89,11 +89,12 @@ impl SmtpTimeouts {
 }
 
 impl Default for SmtpTimeouts {
-    /// Shorter than RFC 5321 §4.5.3.2 asks of a relay: this relay is near, and a lane that waits sends nothing.
+    /// Shorter than RFC 5321 §4.5.3.2 asks of a relay: this relay is near, and a lane that waits sends nothing. While a
+    /// relay does not greet, probes take one connection each; with this time and four connections, one is always left.
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
-            greeting: Duration::from_secs(30),
+            greeting: Duration::from_secs(20),
             command: Duration::from_secs(30),
             data: Duration::from_secs(30),
             body: Duration::from_mins(2),

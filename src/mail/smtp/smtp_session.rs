@@ -13,7 +13,7 @@ use super::relay_reply::{ConnectionState, RelayFailure};
 use super::smtp_config::{RelayEndpoint, SmtpConfig, SmtpConfigError};
 use crate::domain::masking::without_local_part;
 use crate::mail::message::ComposedMessage;
-use crate::mail::send_error::{SendError, SendReceipt, SendStage};
+use crate::mail::send_error::{SendError, SendReceipt};
 
 /// A configured relay. Cheap to clone.
 #[derive(Clone)]
@@ -23,6 +23,8 @@ pub struct SmtpTransport(Arc<RelayEndpoint>);
 pub struct SmtpSession {
     endpoint: Arc<RelayEndpoint>,
     idle: Option<RelayConnection>,
+    /// The last connections that could not be opened, in a row.
+    refusals: u32,
 }
 
 impl SmtpTransport {
@@ -36,29 +38,26 @@ impl SmtpTransport {
         SmtpSession {
             endpoint: Arc::clone(&self.0),
             idle: None,
+            refusals: 0,
         }
     }
 }
 
 impl SmtpSession {
-    /// Sends one email, over the idle connection if that is still usable.
+    /// Sends one email, over the idle connection if that is still usable. If the relay closes that connection before it
+    /// takes the email, the session tries one new connection: relays limit how many emails a connection may send.
     pub async fn send(&mut self, message: &ComposedMessage) -> Result<SendReceipt, SendError> {
-        let idle = self.take_idle().await;
-        let is_reused = idle.is_some();
-        let mut connection = match idle {
-            Some(connection) => connection,
-            None => RelayConnection::open(&self.endpoint).await?,
+        let mut outcome = None;
+        if let Some(idle) = self.take_idle().await {
+            outcome = Some(self.deliver(idle, message).await);
+        }
+        let outcome = match outcome {
+            Some(outcome) if !was_closed(&outcome) => outcome,
+            _ => {
+                let connection = self.open().await?;
+                self.deliver(connection, message).await
+            }
         };
-        let timeouts = &self.endpoint.config.timeouts;
-        let mut outcome = connection.deliver(message, timeouts).await;
-        if is_reused && matches!(&outcome, Err(failure) if was_closed_while_idle(failure)) {
-            connection = RelayConnection::open(&self.endpoint).await?;
-            outcome = connection.deliver(message, timeouts).await;
-        }
-        let failed = outcome.as_ref().err();
-        if failed.is_none_or(|failure| failure.connection == ConnectionState::InSync) {
-            self.idle = Some(connection);
-        }
         // Whole addresses are masked already. A reply may also quote the local part alone, which is known here.
         let local_part = message.recipient().user();
         match outcome {
@@ -70,6 +69,35 @@ impl SmtpSession {
                 Err(error)
             }
         }
+    }
+
+    async fn open(&mut self) -> Result<RelayConnection, SendError> {
+        let opened = RelayConnection::open(&self.endpoint).await;
+        self.refusals = match &opened {
+            Ok(_) => 0,
+            Err(_) => self.refusals.saturating_add(1),
+        };
+        opened
+    }
+
+    /// Delivers one email, and keeps the connection if it is still usable.
+    async fn deliver(
+        &mut self,
+        mut connection: RelayConnection,
+        message: &ComposedMessage,
+    ) -> Result<SendReceipt, RelayFailure> {
+        let timeouts = &self.endpoint.config.timeouts;
+        let outcome = connection.deliver(message, timeouts).await;
+        let failed = outcome.as_ref().err();
+        if failed.is_none_or(|failure| failure.connection == ConnectionState::InSync) {
+            self.idle = Some(connection);
+        }
+        outcome
+    }
+
+    /// Whether the server refused the last connections, at least two in a row.
+    pub fn is_refused(&self) -> bool {
+        self.refusals >= 2
     }
 
     /// When the idle connection is due to be closed; `None` without one.
@@ -87,7 +115,10 @@ impl SmtpSession {
 
     async fn take_idle(&mut self) -> Option<RelayConnection> {
         let mut connection = self.idle.take()?;
-        if connection.is_reusable(&self.endpoint.config.limits) {
+        if connection.was_ended_by_server() {
+            return None;
+        }
+        if connection.is_within(&self.endpoint.config.limits) {
             return Some(connection);
         }
         connection.quit().await;
@@ -95,10 +126,14 @@ impl SmtpSession {
     }
 }
 
-/// Whether the server had closed an idle connection before its first command. That says nothing about the relay or the
-/// email, so the session tries one new connection.
-fn was_closed_while_idle(failure: &RelayFailure) -> bool {
-    failure.connection == ConnectionState::Closed && failure.error.stage == SendStage::MailFrom
+/// Whether the server closed the connection, or announced it (421), and certainly did not accept the email. That says
+/// nothing about the email if the connection was used before.
+fn was_closed(outcome: &Result<SendReceipt, RelayFailure>) -> bool {
+    let Err(RelayFailure { error, connection }) = outcome else {
+        return false;
+    };
+    let is_closed = *connection == ConnectionState::Closed || error.reply_code == Some(421);
+    is_closed && !error.is_ambiguous()
 }
 
 impl fmt::Debug for SmtpTransport {

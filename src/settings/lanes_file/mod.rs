@@ -18,8 +18,8 @@ use crate::delivery::{DomainCaps, LaneConfig};
 use crate::domain::ids::{PLAIN_NAME_RULE, is_plain_name};
 
 pub const LANES_MAX: usize = 32;
-/// Pause of a lane after a failure, if the lane sets none.
-pub const PAUSE_DEFAULT: Duration = Duration::from_secs(30);
+/// Pause before a lane that failed is probed, if the lane sets none. Short, so that emails leave soon after an outage.
+pub const PAUSE_DEFAULT: Duration = Duration::from_secs(5);
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct LanesToml {

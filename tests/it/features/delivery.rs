@@ -151,7 +151,7 @@ async fn a_message_that_is_always_deferred_fails_in_the_end() {
     let mut world = World::start().await;
     let id = created(&world.invite(&["a@b.co"]).await.results[0]).id;
     for attempt in 1..=18 {
-        world.relay.reply_once(SmtpStep::Rcpt, "451 4.3.0 not now");
+        world.relay.reply_once(SmtpStep::Rcpt, "450 4.2.1 not now");
         assert_eq!(world.deliver_all().await, 1, "attempt {attempt}");
         if state_of(&world, &id).await == DeliveryState::Failed {
             assert!(attempt > 10, "{attempt}");

@@ -111,9 +111,9 @@ async fn a_spare_lane_is_used_only_while_no_other_lane_works() {
     assert_eq!(world.relay.received().len(), 20);
     assert_eq!(spare.received().len(), 0);
 
-    for _ in 0..4 {
-        world.relay.reply_once(SmtpStep::Mail, "421 4.3.2 closing");
-    }
+    world
+        .relay
+        .reply_always(SmtpStep::Mail, "421 4.3.2 closing");
     world.invite_numbered("c.co", 20).await;
     world.deliver_all().await;
     assert_eq!(
@@ -131,9 +131,7 @@ async fn a_spare_lane_is_used_only_while_no_other_lane_works() {
 #[tokio::test]
 async fn messages_of_a_lane_with_a_wrong_password_are_sent_over_another_lane() {
     let locked = Relay::start(Encryption::Implicit).await;
-    for _ in 0..4 {
-        locked.reply_once(SmtpStep::Auth, "535 5.7.8 wrong password");
-    }
+    locked.reply_always(SmtpStep::Auth, "535 5.7.8 wrong password");
     let mut world = World::builder()
         .lanes(|relay| {
             let refused = with_smtp(
@@ -178,9 +176,7 @@ async fn an_unusable_lane_counts_no_attempt() {
             _ => SmtpTls::StartTls,
         };
         let locked = Relay::start(encryption).await;
-        for _ in 0..4 {
-            locked.reply_once(SmtpStep::Auth, "535 5.7.8 wrong password");
-        }
+        locked.reply_always(SmtpStep::Auth, "535 5.7.8 wrong password");
         let expired = Relay::start_expired(encryption).await;
         let mut world = World::builder()
             .lanes(|_| {
@@ -236,9 +232,10 @@ async fn one_refusal_by_policy_fails_only_its_message() {
 }
 
 #[tokio::test]
-async fn a_421_reply_closes_the_lane() {
+async fn a_421_reply_to_two_new_connections_rests_the_lane() {
     for stage in [
         SmtpStep::Greeting,
+        SmtpStep::Ehlo,
         SmtpStep::Mail,
         SmtpStep::Rcpt,
         SmtpStep::Message,
@@ -248,7 +245,7 @@ async fn a_421_reply_closes_the_lane() {
             .start()
             .await;
         let closing = RelayAction::ReplyAndClose("421 4.3.2 closing".to_owned());
-        world.relay.act_once(stage, closing);
+        world.relay.act_always(stage, closing);
         world.invite_numbered("b.co", 5).await;
         world.deliver_all().await;
         assert_eq!(
@@ -256,7 +253,7 @@ async fn a_421_reply_closes_the_lane() {
             by_state([("queued", 5)]),
             "{stage:?}"
         );
-        assert_eq!(world.relay.connections().len(), 1, "{stage:?}");
+        assert_eq!(world.relay.connections().len(), 2, "{stage:?}");
         let counted = usize::from(matches!(stage, SmtpStep::Rcpt | SmtpStep::Message));
         assert_eq!(
             world.outbox_attempts().await.len(),

@@ -106,6 +106,33 @@ impl Relay {
         self.act_once(step, RelayAction::Reply(reply.to_owned()))
     }
 
+    /// Acts like this each time that a connection reaches a step, until the relay [recovers](Self::recover).
+    pub(crate) fn act_always(&self, step: SmtpStep, action: RelayAction) -> &Self {
+        self.change_script(|script| {
+            script.usual_actions.insert(step, action);
+        })
+    }
+
+    /// Replies like this each time that a connection reaches a step, until the relay [recovers](Self::recover).
+    pub(crate) fn reply_always(&self, step: SmtpStep, reply: &str) -> &Self {
+        self.act_always(step, RelayAction::Reply(reply.to_owned()))
+    }
+
+    /// Ends what [`act_always`](Self::act_always) began.
+    pub(crate) fn recover(&self) -> &Self {
+        self.change_script(|script| script.usual_actions.clear())
+    }
+
+    /// Closes each connection with 421 when it begins a message beyond this many.
+    pub(crate) fn close_after(&self, messages: usize) -> &Self {
+        self.change_script(|script| script.messages_per_connection = Some(messages))
+    }
+
+    /// Refuses a connection with 421 while this many others are open.
+    pub(crate) fn limit_connections(&self, count: usize) -> &Self {
+        self.change_script(|script| script.connections_max = Some(count))
+    }
+
     fn change_script(&self, change: impl FnOnce(&mut Script)) -> &Self {
         change(&mut self.state.lock().unwrap().script);
         self
@@ -131,6 +158,16 @@ impl Relay {
     /// All messages that were received up to their final dot, whatever the relay replied to them.
     pub(crate) fn received(&self) -> Vec<ReceivedMessage> {
         self.state.lock().unwrap().received.clone()
+    }
+
+    /// How often a client began a message or failed to get that far.
+    pub(crate) fn attempt_count(&self) -> usize {
+        let connections = self.connections();
+        let counts = connections.iter().map(|connection| {
+            let begun = connection.verbs.iter().filter(|verb| *verb == "MAIL");
+            begun.count().max(1)
+        });
+        counts.sum()
     }
 
     pub(crate) fn received_count(&self) -> usize {

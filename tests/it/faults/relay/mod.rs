@@ -2,5 +2,7 @@
 
 mod provider_calls;
 mod provider_results;
+mod recovery;
+mod slow_down;
 mod smtp_session;
 mod smtp_stages;

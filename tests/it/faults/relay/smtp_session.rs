@@ -163,7 +163,7 @@ async fn an_unexpected_positive_reply_ends_the_connection() {
 }
 
 #[tokio::test]
-async fn reply_421_pauses_the_lane() {
+async fn reply_421_on_a_new_connection_is_a_lane_failure() {
     for is_pipelining in PIPELINING {
         for on in [
             SmtpStep::Greeting,
@@ -184,10 +184,67 @@ async fn reply_421_pauses_the_lane() {
                 (FailureAction::PauseLane, Some(421)),
                 "{on:?}"
             );
-            assert!(error.is_throttle() && !error.is_ambiguous());
+            assert!(!error.is_throttle() && !error.is_ambiguous());
             deliver(&mut session, 2).await;
         }
     }
+}
+
+#[tokio::test]
+async fn a_used_connection_that_the_server_closes_is_replaced_at_every_stage() {
+    let ends = [
+        RelayAction::ReplyAndClose("421 4.3.2 closing".to_owned()),
+        RelayAction::Reply("421 4.7.0 too many messages".to_owned()),
+        RelayAction::Close,
+        RelayAction::Reset,
+    ];
+    for is_pipelining in PIPELINING {
+        for end in &ends {
+            for on in [
+                SmtpStep::Mail,
+                SmtpStep::Rcpt,
+                SmtpStep::Data,
+                SmtpStep::Message,
+            ] {
+                let relay = start_relay(is_pipelining).await;
+                let mut session = plain_session(&relay);
+                deliver(&mut session, 1).await;
+                relay.act_once(on, end.clone());
+                let sent = session.send(&message(2)).await;
+                let has_reply = !matches!(end, RelayAction::Close | RelayAction::Reset);
+                if on == SmtpStep::Message && !has_reply {
+                    // The relay may have accepted the message, so it is not repeated here.
+                    assert!(sent.unwrap_err().is_ambiguous(), "{end:?}");
+                    assert_eq!(relay.received_count(), 2, "{end:?}");
+                    continue;
+                }
+                sent.unwrap();
+                assert_eq!(relay.connections().len(), 2, "{on:?} {end:?}");
+                let copies = recipients(&relay);
+                let copies = copies.iter().filter(|rcpt| rcpt.contains("reader2"));
+                let refused = usize::from(on == SmtpStep::Message);
+                assert_eq!(copies.count(), 1 + refused, "{on:?} {end:?}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_says_goodbye_and_waits_does_not_delay_the_next_email() {
+    let relay = Relay::start(Encryption::None).await;
+    let goodbye = "250 2.0.0 queued\r\n421 4.7.0 too many messages";
+    relay
+        .reply_once(SmtpStep::Message, goodbye)
+        .act_always(SmtpStep::Quit, RelayAction::Silence);
+    let mut session = plain_session(&relay);
+    deliver(&mut session, 1).await;
+    deliver(&mut session, 2).await;
+    let connections = relay.connections();
+    assert_eq!((connections.len(), relay.received_count()), (2, 2));
+    assert!(
+        !connections[0].verbs.contains(&"QUIT".to_owned()),
+        "the session waits for a reply to QUIT"
+    );
 }
 
 #[tokio::test]
@@ -270,7 +327,7 @@ async fn a_connection_lost_after_the_final_dot_is_ambiguous_and_before_it_is_not
             SmtpStep::Data,
             RelayAction::ReplyAndClose("354 go on".to_owned()),
         );
-        let amid = send_error(&mut session, &long).await;
+        let amid = send_error(&mut plain_session(&relay), &long).await;
         assert!(amid.action == FailureAction::PauseLane && amid.stage < SendStage::FinalReply);
     }
 }

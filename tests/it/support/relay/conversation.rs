@@ -54,9 +54,18 @@ impl Conversation {
     pub(super) async fn run(mut self, tcp: TcpStream) -> io::Result<()> {
         self.number = {
             let connections = &mut self.state.lock().unwrap().connections;
-            connections.push(RelayConnection::default());
+            connections.push(RelayConnection {
+                is_open: true,
+                ..RelayConnection::default()
+            });
             connections.len() - 1
         };
+        let ended = self.converse(tcp).await;
+        self.with_connection(|connection| connection.is_open = false);
+        ended
+    }
+
+    async fn converse(&self, tcp: TcpStream) -> io::Result<()> {
         let mut is_encrypted = self.tls == Encryption::Implicit;
         let boxed: Box<dyn SmtpStream> = if is_encrypted {
             Box::new(self.acceptor.accept(tcp).await?)
@@ -64,12 +73,18 @@ impl Conversation {
             Box::new(tcp)
         };
         let mut stream = BufReader::new(boxed);
+        if self.is_beyond_limit() {
+            return refuse(&mut stream, "421 4.7.0 too many connections").await;
+        }
         self.act(&mut stream, SmtpStep::Greeting, "220 relay.test ESMTP")
             .await?;
-        let mut transaction = Transaction::default();
+        let (mut transaction, mut message_count) = (Transaction::default(), 0);
         while let Some(line) = self.read_line(&mut stream).await? {
             let line = String::from_utf8_lossy(&line).trim_end().to_owned();
             let (step, usual) = self.usual_reply(&line, &transaction, is_encrypted)?;
+            if step == SmtpStep::Mail && self.is_last_message(message_count) {
+                return refuse(&mut stream, "421 4.7.0 too many messages").await;
+            }
             let is_positive = self.act(&mut stream, step, &usual).await?;
             transaction.follow(step, is_positive, &line);
             if is_positive && step == SmtpStep::StartTls {
@@ -82,9 +97,24 @@ impl Conversation {
                 let usual = self.read_message(&mut stream, &transaction).await?;
                 self.act(&mut stream, SmtpStep::Message, usual).await?;
                 transaction = Transaction::default();
+                message_count += 1;
             }
         }
         Ok(())
+    }
+
+    /// Whether more connections are open than the script allows.
+    fn is_beyond_limit(&self) -> bool {
+        let state = self.state.lock().unwrap();
+        let open = state.connections.iter().filter(|other| other.is_open);
+        let max = state.script.connections_max;
+        max.is_some_and(|max| open.count() > max)
+    }
+
+    /// Whether a connection has sent all the messages that the script allows.
+    fn is_last_message(&self, count: usize) -> bool {
+        let max = self.state.lock().unwrap().script.messages_per_connection;
+        max.is_some_and(|max| count >= max)
     }
 
     fn usual_reply(
@@ -209,6 +239,12 @@ impl Conversation {
         }
         Err(io::ErrorKind::UnexpectedEof.into())
     }
+}
+
+/// Writes a reply and closes the connection.
+async fn refuse(stream: &mut BufferedStream, reply: &str) -> io::Result<()> {
+    write_pieces(stream, &[format!("{reply}\r\n").into_bytes()]).await?;
+    Err(io::Error::other("closed by a limit"))
 }
 
 /// Writes a reply. Returns whether it is positive.

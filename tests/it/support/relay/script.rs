@@ -59,6 +59,12 @@ pub(super) struct Script {
     /// How often each recipient was greylisted.
     greylisted: HashMap<String, u32>,
     actions: HashMap<SmtpStep, VecDeque<RelayAction>>,
+    /// The actions of steps without a queued action, until the relay recovers.
+    pub(super) usual_actions: HashMap<SmtpStep, RelayAction>,
+    /// The relay closes a connection after this many messages.
+    pub(super) messages_per_connection: Option<usize>,
+    /// The relay refuses further connections at the same time.
+    pub(super) connections_max: Option<usize>,
 }
 
 impl Script {
@@ -67,7 +73,8 @@ impl Script {
     }
 
     pub(super) fn pop(&mut self, step: SmtpStep) -> Option<RelayAction> {
-        self.actions.get_mut(&step)?.pop_front()
+        let queued = self.actions.get_mut(&step).and_then(VecDeque::pop_front);
+        queued.or_else(|| self.usual_actions.get(&step).cloned())
     }
 
     /// The usual reply to a recipient.

@@ -17,6 +17,7 @@ pub(crate) struct RelayConnection {
     pub(crate) arrivals: Vec<Vec<u8>>,
     /// The verbs of the commands, in order, without message bodies.
     pub(crate) verbs: Vec<String>,
+    pub(crate) is_open: bool,
 }
 
 /// A message that was received up to its final dot.
