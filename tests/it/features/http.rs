@@ -336,13 +336,14 @@ async fn slow_connections_are_closed_and_do_not_block_others() {
     let short = Duration::from_millis(300);
     let timeouts = HttpTimeouts {
         head: short,
-        request: short,
+        body: short,
+        request: Duration::from_secs(5),
         connection: Duration::from_secs(2),
     };
     let web = open_without_database(timeouts).await;
     // As many connections as the port accepts: silent, incomplete headers, or idle after a response.
     let mut slow = Vec::new();
-    for number in 0..256 {
+    for number in 0..512 {
         let mut stream = TcpStream::connect(web.address).await.unwrap();
         let said: &[u8] = match number % 3 {
             0 => b"",
