@@ -34,7 +34,9 @@ pub struct ConnectionLimits {
     pub connections_max: usize,
     /// Most connections that have authenticated.
     pub authenticated_max: usize,
-    /// Most connections that were told to close and have not closed yet. They come in addition.
+    /// Most connections that have authenticated as one caller.
+    pub caller_max: usize,
+    /// Most connections that were asked to close and have not closed yet. They come in addition.
     pub closing_max: usize,
 }
 
@@ -52,8 +54,15 @@ struct TableEntry {
     /// Since when an authenticated connection has had no open request.
     idle_since: Instant,
     requests: usize,
-    is_authenticated: bool,
+    /// The caller who has authenticated first.
+    caller: Option<Box<str>>,
     closing: CancellationToken,
+}
+
+impl TableEntry {
+    const fn is_authenticated(&self) -> bool {
+        self.caller.is_some()
+    }
 }
 
 impl ConnectionTable {
@@ -74,7 +83,7 @@ impl ConnectionTable {
         if self.open().count() < limits.connections_max || self.least_valuable(now).is_some() {
             return None;
         }
-        let strangers = self.open().filter(|(_, entry)| !entry.is_authenticated);
+        let strangers = self.open().filter(|(_, entry)| !entry.is_authenticated());
         let oldest = strangers.map(|(_, entry)| entry.accepted_at).min();
         Some(oldest.unwrap_or(now) + GRACE)
     }
@@ -92,7 +101,7 @@ impl ConnectionTable {
             accepted_at: now,
             idle_since: now,
             requests: 0,
-            is_authenticated: false,
+            caller: None,
             closing: closing.clone(),
         };
         self.by_number.insert(number, entry);
@@ -110,30 +119,38 @@ impl ConnectionTable {
         }
     }
 
-    /// Marks a connection as authenticated. If there are too many, closes the least valuable one without an open
-    /// request. Returns `false` if there is none.
-    pub(super) fn authenticate(&mut self, number: u64) -> bool {
+    /// Marks a connection as authenticated. If there are too many, of all callers or of this one, closes the least
+    /// valuable one of them without an open request. Returns `false` if there is none.
+    pub(super) fn authenticate(&mut self, number: u64, caller: &str) -> bool {
         if self.is_authenticated(number) {
             return true;
         }
-        let authenticated = self.open().filter(|(_, entry)| entry.is_authenticated);
-        if authenticated.count() >= self.limits.authenticated_max {
-            let is_idle = |entry: &TableEntry| entry.is_authenticated && entry.requests == 0;
-            let idle = self.open().filter(|(_, entry)| is_idle(entry));
-            let Some(idle) = self.first_in_order(idle) else {
-                return false;
-            };
-            idle.closing.cancel();
+        let of_caller = |entry: &TableEntry| entry.caller.as_deref() == Some(caller);
+        let count = self.open().filter(|(_, entry)| of_caller(entry)).count();
+        let has_place = if count >= self.limits.caller_max {
+            self.close_idle(of_caller)
+        } else {
+            let authenticated = self.open().filter(|(_, entry)| entry.is_authenticated());
+            authenticated.count() < self.limits.authenticated_max
+                || self.close_idle(TableEntry::is_authenticated)
+        };
+        if has_place && let Some(entry) = self.by_number.get_mut(&number) {
+            entry.caller = Some(caller.into());
         }
-        if let Some(entry) = self.by_number.get_mut(&number) {
-            entry.is_authenticated = true;
-        }
-        true
+        has_place
+    }
+
+    fn close_idle(&self, is_candidate: impl Fn(&TableEntry) -> bool + Clone) -> bool {
+        let idle = self
+            .open()
+            .filter(move |(_, entry)| entry.requests == 0 && is_candidate(entry));
+        let first = self.first_in_order(idle);
+        first.inspect(|entry| entry.closing.cancel()).is_some()
     }
 
     pub(super) fn is_authenticated(&self, number: u64) -> bool {
         let entry = self.by_number.get(&number);
-        entry.is_some_and(|entry| entry.is_authenticated)
+        entry.is_some_and(TableEntry::is_authenticated)
     }
 
     pub(super) fn begin_request(&mut self, number: u64) {
@@ -160,7 +177,7 @@ impl ConnectionTable {
     }
 
     fn least_valuable(&self, now: Instant) -> Option<&TableEntry> {
-        let strangers = self.open().filter(|(_, entry)| !entry.is_authenticated);
+        let strangers = self.open().filter(|(_, entry)| !entry.is_authenticated());
         let requesting = strangers.clone().filter(|(_, entry)| entry.requests > 0);
         let is_old = |(_, entry): &(&u64, &TableEntry)| entry.accepted_at + GRACE <= now;
         if requesting.clone().count() > self.limits.connections_max / STRANGERS_REQUESTING_SHARE
@@ -176,11 +193,11 @@ impl ConnectionTable {
         &self,
         candidates: impl Iterator<Item = (&'a u64, &'a TableEntry)> + Clone,
     ) -> Option<&'a TableEntry> {
-        let is_authenticated = candidates.clone().next()?.1.is_authenticated;
+        let is_authenticated = candidates.clone().next()?.1.is_authenticated();
         let mut of_network: HashMap<Network, usize> = HashMap::new();
         let alike = self
             .open()
-            .filter(|(_, entry)| entry.is_authenticated == is_authenticated);
+            .filter(|(_, entry)| entry.is_authenticated() == is_authenticated);
         for (_, entry) in alike {
             *of_network.entry(entry.network).or_default() += 1;
         }
@@ -211,6 +228,7 @@ mod tests {
         ConnectionTable::new(ConnectionLimits {
             connections_max,
             authenticated_max,
+            caller_max: authenticated_max,
             closing_max: 2,
         })
     }
@@ -234,7 +252,7 @@ mod tests {
             .collect();
         // Connection 1 is used by an authenticated caller, 2 has used it, and 3 sends a request of a stranger.
         table.begin_request(1);
-        assert!(table.authenticate(1) && table.authenticate(2));
+        assert!(table.authenticate(1, "web") && table.authenticate(2, "web"));
         table.begin_request(3);
         let mut order = Vec::new();
         for _ in 0..5 {
@@ -273,15 +291,34 @@ mod tests {
         let mut table = table(4, 2);
         let tokens: Vec<_> = (0..3).map(|_| insert(&mut table, A, GRACE)).collect();
         table.begin_request(0);
-        assert!(table.authenticate(0) && table.authenticate(1) && table.authenticate(1));
+        assert!(
+            table.authenticate(0, "web")
+                && table.authenticate(1, "web")
+                && table.authenticate(1, "web")
+        );
         // The idle connection makes room, and one with an open request never does.
-        assert!(table.authenticate(2) && tokens[1].is_cancelled());
+        assert!(table.authenticate(2, "web") && tokens[1].is_cancelled());
         table.begin_request(2);
         insert(&mut table, B, GRACE);
-        assert!(!table.authenticate(3));
+        assert!(!table.authenticate(3, "web"));
         assert!(!tokens[0].is_cancelled() && !tokens[2].is_cancelled());
         table.end_request(0, Instant::now());
-        assert!(table.authenticate(3) && tokens[0].is_cancelled());
+        assert!(table.authenticate(3, "web") && tokens[0].is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_caller_does_not_get_all_authenticated_connections() {
+        let mut table = table(8, 3);
+        table.limits.caller_max = 2;
+        let tokens: Vec<_> = (0..5).map(|_| insert(&mut table, A, GRACE)).collect();
+        table.begin_request(0);
+        table.begin_request(1);
+        assert!(table.authenticate(0, "web") && table.authenticate(1, "web"));
+        assert!(!table.authenticate(2, "web") && table.authenticate(3, "app"));
+        table.end_request(1, Instant::now());
+        assert!(table.authenticate(2, "web"));
+        let closed: Vec<_> = tokens.iter().map(CancellationToken::is_cancelled).collect();
+        assert_eq!(closed, [false, true, false, false, false]);
     }
 
     #[tokio::test(start_paused = true)]

@@ -2,14 +2,14 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::connection_table::{ConnectionLimits, ConnectionTable};
+use super::shared_table::SharedTable;
 use super::tracked_connection::TrackedConnection;
 
 /// Pause after an error of accept.
@@ -19,16 +19,13 @@ const NO_DESCRIPTOR: [i32; 2] = [23, 24];
 
 #[derive(Clone, Debug)]
 pub struct ConnectionLimiter {
-    table: Arc<Mutex<ConnectionTable>>,
-    /// Notified when a connection has ended.
-    ended: Arc<Notify>,
+    table: Arc<SharedTable>,
 }
 
 impl ConnectionLimiter {
     pub fn new(limits: ConnectionLimits) -> Self {
         Self {
-            table: Arc::new(Mutex::new(ConnectionTable::new(limits))),
-            ended: Arc::default(),
+            table: Arc::new(SharedTable::new(ConnectionTable::new(limits))),
         }
     }
 
@@ -55,11 +52,11 @@ impl ConnectionLimiter {
     /// Waits until there is room for a connection, or another one may be closed.
     async fn wait_for_room(&self) {
         loop {
-            let ended = self.ended.notified();
-            let Some(until) = self.table().full_until(Instant::now()) else {
+            let removed = self.table.removed();
+            let Some(until) = self.table.lock().full_until(Instant::now()) else {
                 return;
             };
-            let _ = tokio::time::timeout_at(until, ended).await;
+            let _ = tokio::time::timeout_at(until, removed).await;
         }
     }
 
@@ -67,21 +64,12 @@ impl ConnectionLimiter {
     fn close_one_without_descriptor(&self, error: &io::Error) {
         let code = error.raw_os_error();
         if code.is_some_and(|code| NO_DESCRIPTOR.contains(&code)) {
-            self.table().close_least_valuable(Instant::now());
+            self.table.lock().close_least_valuable(Instant::now());
         }
     }
 
-    pub(super) fn track(&self, ip: IpAddr) -> TrackedConnection {
-        let (number, closing) = self.table().insert(ip, Instant::now());
-        TrackedConnection::new(number, closing, self.clone())
-    }
-
-    pub(super) fn remove(&self, number: u64) {
-        self.table().remove(number);
-        self.ended.notify_one();
-    }
-
-    pub(super) fn table(&self) -> MutexGuard<'_, ConnectionTable> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    fn track(&self, ip: IpAddr) -> TrackedConnection {
+        let (number, closing) = self.table.lock().insert(ip, Instant::now());
+        TrackedConnection::new(number, closing, Arc::clone(&self.table))
     }
 }

@@ -7,6 +7,7 @@ mod connection_table;
 mod file_limit;
 mod limiter;
 mod network;
+mod shared_table;
 mod tracked_connection;
 mod tracked_service;
 

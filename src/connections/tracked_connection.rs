@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::limiter::ConnectionLimiter;
+use super::shared_table::SharedTable;
 
 /// How long the peer of a connection that must close has to finish what has begun.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
@@ -16,7 +16,7 @@ pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_millis(250);
 pub struct TrackedConnection {
     number: u64,
     closing: CancellationToken,
-    limiter: ConnectionLimiter,
+    table: Arc<SharedTable>,
 }
 
 /// A request that counts as open until this is dropped.
@@ -29,23 +29,23 @@ impl TrackedConnection {
     pub(super) const fn new(
         number: u64,
         closing: CancellationToken,
-        limiter: ConnectionLimiter,
+        table: Arc<SharedTable>,
     ) -> Self {
         Self {
             number,
             closing,
-            limiter,
+            table,
         }
     }
 
     /// Marks the connection as authenticated, for its whole life. Returns `false` if as many connections as allowed
-    /// are authenticated and all have open requests.
-    pub fn authenticate(&self) -> bool {
-        self.limiter.table().authenticate(self.number)
+    /// are authenticated, of all callers or of this one, and all have open requests.
+    pub fn authenticate(&self, caller: &str) -> bool {
+        self.table.lock().authenticate(self.number, caller)
     }
 
     pub fn has_request(&self) -> bool {
-        self.limiter.table().has_request(self.number)
+        self.table.lock().has_request(self.number)
     }
 
     /// Completes when the connection must be closed for another one.
@@ -59,7 +59,7 @@ impl TrackedConnection {
         self.closing().await;
         tokio::time::sleep(CLOSE_TIMEOUT).await;
         let is_in_use = {
-            let table = self.limiter.table();
+            let table = self.table.lock();
             table.is_authenticated(self.number) && table.has_request(self.number)
         };
         if is_in_use {
@@ -70,20 +70,20 @@ impl TrackedConnection {
 
 impl Drop for TrackedConnection {
     fn drop(&mut self) {
-        self.limiter.remove(self.number);
+        self.table.remove(self.number);
     }
 }
 
 impl OpenRequest {
     pub(super) fn begin(connection: Arc<TrackedConnection>) -> Self {
-        connection.limiter.table().begin_request(connection.number);
+        connection.table.lock().begin_request(connection.number);
         Self { connection }
     }
 }
 
 impl Drop for OpenRequest {
     fn drop(&mut self) {
-        let mut table = self.connection.limiter.table();
+        let mut table = self.connection.table.lock();
         table.end_request(self.connection.number, Instant::now());
     }
 }

@@ -18,11 +18,14 @@ pub const CONNECTIONS_MAX: usize = 512;
 /// Most connections that have sent a valid link, signature or password. The others are a reservation for health checks
 /// and new connections.
 pub const AUTHENTICATED_CONNECTIONS_MAX: usize = 256;
+/// Most connections that have authenticated in one way: by a link, or as one provider.
+pub const CALLER_CONNECTIONS_MAX: usize = 192;
 /// Most connections that were asked to close for another one and have not closed yet.
 pub const CLOSING_CONNECTIONS_MAX: usize = 128;
 pub(super) const CONNECTION_LIMITS: ConnectionLimits = ConnectionLimits {
     connections_max: CONNECTIONS_MAX,
     authenticated_max: AUTHENTICATED_CONNECTIONS_MAX,
+    caller_max: CALLER_CONNECTIONS_MAX,
     closing_max: CLOSING_CONNECTIONS_MAX,
 };
 /// Longest id of a report, in characters. Those of providers have about 30.

@@ -28,7 +28,7 @@ pub(super) async fn show(
     if !http.service.is_unsubscribe_token(&token) {
         return page::missing();
     }
-    connection.authenticate();
+    connection.authenticate(CALLER);
     page::question()
 }
 
@@ -42,7 +42,7 @@ pub(super) async fn confirm(
     if !http.service.is_unsubscribe_token(&token) {
         return Ok(page::missing());
     }
-    connection.authenticate();
+    connection.authenticate(CALLER);
     let body = request_body::of_unsubscribe(&http, request).await?;
     if !is_one_click(&body) {
         return Ok(page::incomplete());

@@ -58,7 +58,7 @@ where
         let callers = self.callers.clone();
         Box::pin(async move {
             match caller_of(&callers, request.headers(), request.extensions()).await {
-                Ok(_) if !has_place(request.extensions()) => {
+                Ok(caller) if !has_place(request.extensions(), &caller) => {
                     Ok(status::refused(Reason::Overloaded).into_http())
                 }
                 Ok(caller) => {
@@ -72,9 +72,9 @@ where
 }
 
 /// Marks the connection as authenticated. Returns `false` if too many others are, all with calls in progress.
-fn has_place(extensions: &Extensions) -> bool {
+fn has_place(extensions: &Extensions, caller: &Caller) -> bool {
     let connection = extensions.get::<Arc<TrackedConnection>>();
-    connection.is_none_or(|connection| connection.authenticate())
+    connection.is_none_or(|connection| connection.authenticate(&caller.name))
 }
 
 /// The caller by the `authorization` header, or by the client certificate if there is no such header. A certificate does not

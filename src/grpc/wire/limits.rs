@@ -33,11 +33,14 @@ pub const PAGE_SIZE_MAX: usize = 1_000;
 pub const CONNECTIONS_MAX: usize = 1_024;
 /// Most connections that have authenticated. The others are a reservation for health checks and new connections.
 pub const AUTHENTICATED_CONNECTIONS_MAX: usize = 512;
+/// Most connections of one caller that have authenticated, so that other callers always find a place.
+pub const CALLER_CONNECTIONS_MAX: usize = 448;
 /// Most connections that were asked to close for another one and have not closed yet.
 pub const CLOSING_CONNECTIONS_MAX: usize = 256;
 pub(super) const CONNECTION_LIMITS: ConnectionLimits = ConnectionLimits {
     connections_max: CONNECTIONS_MAX,
     authenticated_max: AUTHENTICATED_CONNECTIONS_MAX,
+    caller_max: CALLER_CONNECTIONS_MAX,
     closing_max: CLOSING_CONNECTIONS_MAX,
 };
 /// Longest time from a connection, or its TLS handshake, to its HTTP/2 preface.

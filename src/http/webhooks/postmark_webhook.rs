@@ -77,7 +77,7 @@ pub(in crate::http) async fn receive(
         return Err((StatusCode::UNAUTHORIZED, headers).into());
     }
     if let Some(connection) = request.extensions().get::<Arc<TrackedConnection>>() {
-        connection.authenticate();
+        connection.authenticate(USER);
     }
     let body = request_body::of_report(&http, request).await?;
     let event = serde_json::from_slice(&body.bytes).map_err(|_| StatusCode::BAD_REQUEST)?;

@@ -98,7 +98,7 @@ pub(in crate::http) async fn receive(
         return Err(StatusCode::UNAUTHORIZED.into());
     }
     if let Some(connection) = connection {
-        connection.authenticate();
+        connection.authenticate("resend");
     }
     let event = serde_json::from_slice(&body.bytes).map_err(|_| StatusCode::BAD_REQUEST)?;
     let report = interpret(event, head.event_id);

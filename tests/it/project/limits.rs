@@ -74,6 +74,7 @@ fn of_grpc() -> BTreeMap<&'static str, String> {
             "AUTHENTICATED_CONNECTIONS_MAX",
             AUTHENTICATED_CONNECTIONS_MAX.to_string(),
         ),
+        ("CALLER_CONNECTIONS_MAX", CALLER_CONNECTIONS_MAX.to_string()),
         (
             "CLOSING_CONNECTIONS_MAX",
             CLOSING_CONNECTIONS_MAX.to_string(),
@@ -146,6 +147,7 @@ fn of_http() -> BTreeMap<&'static str, String> {
             "AUTHENTICATED_CONNECTIONS_MAX",
             AUTHENTICATED_CONNECTIONS_MAX.to_string(),
         ),
+        ("CALLER_CONNECTIONS_MAX", CALLER_CONNECTIONS_MAX.to_string()),
         (
             "CLOSING_CONNECTIONS_MAX",
             CLOSING_CONNECTIONS_MAX.to_string(),
