@@ -222,7 +222,7 @@ async fn keep_alive_connections_that_request_healthz_block_no_other_request() {
         assert_all_answer(&web).await;
     }
     // Only as many were closed as necessary.
-    assert!(peers.len() == HTTP_PEERS);
+    assert_eq!(peers.len(), HTTP_PEERS);
     while peers.try_join_next().is_some() {}
     assert!(
         peers.len() >= http::limits::CONNECTIONS_MAX / 2,
