@@ -8,7 +8,7 @@
 pub mod app;
 pub mod clock;
 pub mod command_line;
-pub mod connection_limiter;
+pub mod connections;
 pub mod database_clock;
 pub mod delivery;
 pub mod domain;

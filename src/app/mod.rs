@@ -10,6 +10,7 @@ use secrecy::ExposeSecret as _;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::connections::raise_file_limit;
 use crate::database_clock::DatabaseClock;
 use crate::delivery::{MessageBuilder, Reaper, Worker};
 use crate::domain::address_tag::AddressTagger;
@@ -74,6 +75,7 @@ pub async fn migrate(config: &MigrateArgs) -> anyhow::Result<()> {
 
 /// Serves until SIGTERM or SIGINT. A second signal ends the process at once.
 pub async fn serve(settings: Settings) -> anyhow::Result<()> {
+    raise_file_limit();
     let stop_timeout = settings.drain_delay
         + settings.grpc.drain_timeout
         + settings.delivery.drain_timeout
@@ -110,7 +112,7 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
         tasks.spawn("http", http.run(closing.clone()));
     }
     tokio::select! {
-        ended = &mut answering => return ended_early(ended),
+        () = &mut answering => return ended_early(),
         () = stopping.cancelled() => return Ok(()),
         ready = wait_until_ready(&components) => ready?,
     }
@@ -128,18 +130,17 @@ async fn run(settings: Settings, stopping: CancellationToken) -> anyhow::Result<
     }
     tracing::info!("serving");
     tokio::select! {
-        ended = &mut answering => return ended_early(ended),
+        () = &mut answering => return ended_early(),
         () = stopping.cancelled() => {}
     }
 
     health.drain().await;
     tokio::select! {
-        ended = &mut answering => return ended_early(ended),
+        () = &mut answering => return ended_early(),
         () = tokio::time::sleep(drain_delay) => {}
     }
     closing.cancel();
-    let (answered, is_stopped) = tokio::join!(answering, tasks.stop(drain_timeout + STOP_MARGIN));
-    answered?;
+    let ((), is_stopped) = tokio::join!(answering, tasks.stop(drain_timeout + STOP_MARGIN));
     if !is_stopped {
         bail!("the background tasks did not end in time");
     }
@@ -185,8 +186,7 @@ async fn bind_http(
 }
 
 /// The gRPC server ended before it was stopped, which is always an error.
-fn ended_early(ended: Result<(), tonic::transport::Error>) -> anyhow::Result<()> {
-    ended?;
+fn ended_early() -> anyhow::Result<()> {
     bail!("the gRPC server ended unexpectedly")
 }
 

@@ -23,9 +23,11 @@ pub struct HttpConfig {
 pub struct HttpTimeouts {
     /// From the connection or the previous response to the whole head of a request. Closes idle connections.
     pub head: Duration,
+    /// From the head of a request to the end of its body.
+    pub body: Duration,
     /// From the head of a request to its response.
     pub request: Duration,
-    /// For all requests of one connection, so that no peer occupies a slot forever.
+    /// For all requests of one connection, so that no peer occupies a place forever.
     pub connection: Duration,
 }
 
@@ -33,6 +35,7 @@ impl Default for HttpTimeouts {
     fn default() -> Self {
         Self {
             head: Duration::from_secs(5),
+            body: Duration::from_secs(5),
             request: Duration::from_secs(10),
             connection: Duration::from_mins(1),
         }

@@ -8,6 +8,7 @@
 mod config;
 pub mod limits;
 mod page;
+mod request_body;
 mod router;
 mod server;
 mod state;

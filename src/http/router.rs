@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
 
 use super::config::{HttpConfig, HttpTimeouts};
-use super::limits::BODY_BYTES_MAX;
 use super::state::HttpState;
 use super::webhooks::{postmark_webhook, resend_webhook};
 use super::{page, unsubscribe};
@@ -42,7 +41,6 @@ pub(super) fn router(config: HttpConfig, state: HttpState) -> Router {
         .route("/healthz", get(is_alive))
         .route("/readyz", get(is_ready))
         .fallback(async || page::missing())
-        .layer(DefaultBodyLimit::max(BODY_BYTES_MAX))
         .layer(from_fn_with_state(config.timeouts, end_in_time))
         .layer(from_fn(add_headers))
         .with_state(state)
@@ -75,7 +73,7 @@ async fn refuse_until_ready(
     }
 }
 
-/// Ends a request whose body does not arrive in time. A use case that has begun still completes.
+/// Ends a request that is not answered in time. A use case that has begun still completes.
 async fn end_in_time(
     State(timeouts): State<HttpTimeouts>,
     request: Request,

@@ -1,8 +1,9 @@
 //! The state that all handlers share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::clock::Clock;
 use crate::service::Service;
@@ -13,4 +14,8 @@ pub(super) struct HttpState {
     pub(super) clock: Arc<dyn Clock>,
     /// Whether the gRPC health is SERVING.
     pub(super) readiness: watch::Receiver<bool>,
+    /// From the head of a request to the end of its body.
+    pub(super) body_timeout: Duration,
+    /// Bytes of reports for which there is room in memory.
+    pub(super) reports_bytes: Arc<Semaphore>,
 }

@@ -3,12 +3,15 @@
 //! Mail scanners follow links, so a GET changes nothing. Only a POST with the fields of RFC 8058, of a mail client or of
 //! the form on the page, unsubscribes. The token in the URL is the only credential; it appears in no log and no page.
 
-use axum::body::Bytes;
-use axum::extract::{Path, State};
-use axum::response::Response;
+use std::sync::Arc;
 
-use super::page;
+use axum::Extension;
+use axum::extract::{Path, Request, State};
+use axum::response::{Response, Result};
+
 use super::state::HttpState;
+use super::{page, request_body};
+use crate::connections::TrackedConnection;
 use crate::domain::actor::Actor;
 
 const CALLER: &str = "http:unsubscribe";
@@ -17,27 +20,35 @@ const CALLER: &str = "http:unsubscribe";
 const FIELD: &[u8] = b"List-Unsubscribe";
 const VALUE: &[u8] = b"One-Click";
 
-pub(super) async fn show(State(http): State<HttpState>, Path(token): Path<String>) -> Response {
-    if http.service.is_unsubscribe_token(&token) {
-        page::question()
-    } else {
-        page::missing()
-    }
-}
-
-pub(super) async fn confirm(
+pub(super) async fn show(
     State(http): State<HttpState>,
+    Extension(connection): Extension<Arc<TrackedConnection>>,
     Path(token): Path<String>,
-    body: Bytes,
 ) -> Response {
     if !http.service.is_unsubscribe_token(&token) {
         return page::missing();
     }
+    connection.authenticate(CALLER);
+    page::question()
+}
+
+pub(super) async fn confirm(
+    State(http): State<HttpState>,
+    Extension(connection): Extension<Arc<TrackedConnection>>,
+    Path(token): Path<String>,
+    request: Request,
+) -> Result<Response> {
+    // The token is checked before the body is read, so that strangers use no memory.
+    if !http.service.is_unsubscribe_token(&token) {
+        return Ok(page::missing());
+    }
+    connection.authenticate(CALLER);
+    let body = request_body::of_unsubscribe(&http, request).await?;
     if !is_one_click(&body) {
-        return page::incomplete();
+        return Ok(page::incomplete());
     }
     let actor = Actor::from_outside(CALLER);
-    match http.service.unsubscribe(&token, actor).await {
+    Ok(match http.service.unsubscribe(&token, actor).await {
         Ok(true) => page::done(),
         Ok(false) => page::missing(),
         Err(error) => {
@@ -45,7 +56,7 @@ pub(super) async fn confirm(
             tracing::error!(error, cause = error.source(), "cannot unsubscribe");
             page::unavailable()
         }
-    }
+    })
 }
 
 /// Whether a body has the field and the value, as a form or as multipart (RFC 8058 §3.2). Both encode them literally.

@@ -13,6 +13,7 @@ use http::{Extensions, HeaderMap, Request, Response};
 use tonic::server::NamedService;
 use tower::Service;
 
+use crate::connections::TrackedConnection;
 use crate::domain::reason::Reason;
 use crate::grpc::admission::peer_identities::PeerIdentities;
 use crate::grpc::status;
@@ -57,6 +58,9 @@ where
         let callers = self.callers.clone();
         Box::pin(async move {
             match caller_of(&callers, request.headers(), request.extensions()).await {
+                Ok(caller) if !has_place(request.extensions(), &caller) => {
+                    Ok(status::refused(Reason::Overloaded).into_http())
+                }
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);
                     inner.call(request).await
@@ -65,6 +69,12 @@ where
             }
         })
     }
+}
+
+/// Marks the connection as authenticated. Returns `false` if too many others are, all with calls in progress.
+fn has_place(extensions: &Extensions, caller: &Caller) -> bool {
+    let connection = extensions.get::<Arc<TrackedConnection>>();
+    connection.is_none_or(|connection| connection.authenticate(&caller.name))
 }
 
 /// The caller by the `authorization` header, or by the client certificate if there is no such header. A certificate does not

@@ -1,248 +1,144 @@
-//! The connections of the gRPC port. Each is pending until it has sent the HTTP/2 preface, and then needs a slot.
+//! One connection of the gRPC port: its TLS handshake, its HTTP/2 preface, its calls and its end.
 //!
-//! hyper has timeouts only after the preface, so without this a peer that connects and sends nothing would be kept for
-//! ever. Each TLS handshake is a task of its own, so that a slow one does not delay others.
+//! tonic cannot close a single connection gracefully, so its services are served by hyper here. hyper has timeouts only
+//! after the preface, so without this a peer that connects and sends nothing would be kept for ever.
 
-use std::io;
+use std::error::Error;
+use std::future::pending;
 use std::net::IpAddr;
-use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use futures::future::BoxFuture;
-use futures::stream::FuturesUnordered;
-use futures::{FutureExt as _, Stream, StreamExt as _};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::OwnedSemaphorePermit;
-use tokio_rustls::server::TlsStream;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
 use tokio_util::either::Either;
-use tokio_util::sync::PollSemaphore;
-use tonic::transport::server::Connected;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::service::Routes;
+use tower::util::MapRequest;
 
-use crate::connection_limiter::{ConnectionLimiter, PendingConnection};
-use crate::grpc::admission::peer::Peer;
+use crate::connections::{TrackedConnection, TrackedService};
+use crate::grpc::admission::peer::{Peer, WithPeer};
 use crate::grpc::admission::peer_identities::PeerIdentities;
+use crate::grpc::wire::deadline::Deadline;
 use crate::grpc::wire::limits::{
-    CONNECTIONS_MAX, HANDSHAKE_TIMEOUT, PENDING_CONNECTIONS_MAX, PREFACE_TIMEOUT,
+    CALL_WINDOW_BYTES, CONCURRENT_STREAMS_MAX, CONNECTION_WINDOW_BYTES, HANDSHAKE_TIMEOUT,
+    HEADER_LIST_BYTES_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, LOCAL_ERROR_RESETS_MAX,
+    PENDING_ACCEPT_RESETS_MAX, PREFACE_TIMEOUT,
 };
+use crate::grpc::wire::prefaced_stream::{MaybeTlsStream, PrefacedStream};
 use crate::grpc::wire::tls::ServerTls;
-use crate::shutdown;
 
-/// Bytes of the client's connection preface (RFC 9113 §3.4).
-const PREFACE_BYTES: usize = 24;
-
-type MaybeTlsStream = Either<TcpStream, Box<TlsStream<TcpStream>>>;
-
-pub(crate) struct GrpcConnection {
-    stream: MaybeTlsStream,
-    peer: Peer,
-    phase: Phase,
+/// What all connections of the port have in common.
+pub(crate) struct ConnectionServer {
+    pub(crate) tls: Option<ServerTls>,
+    /// The services with the layers around all of them.
+    pub(crate) routes: Deadline<WithPeer<Routes>>,
+    /// Age at which a connection is asked to reconnect.
+    pub(crate) age_max: Duration,
 }
 
-enum Phase {
-    Pending(PendingPhase),
-    Admitted { _slot: OwnedSemaphorePermit },
-}
-
-/// A connection that has not sent its whole preface, or waits for a slot.
-struct PendingPhase {
-    /// Bytes of the preface that were not received yet.
-    missing: usize,
-    /// Completes when the connection must be closed.
-    expired: Pin<Box<dyn Future<Output = ()> + Send>>,
-    slots: PollSemaphore,
-    _counted: PendingConnection,
-}
-
-struct Incoming {
-    listener: TcpListener,
-    tls: Option<ServerTls>,
-    limiter: ConnectionLimiter,
-    handshakes: FuturesUnordered<BoxFuture<'static, Option<GrpcConnection>>>,
-}
-
-/// The connections of a listener, each after its TLS handshake.
-pub(crate) fn incoming(
-    listener: TcpListener,
-    tls: Option<ServerTls>,
-) -> impl Stream<Item = io::Result<GrpcConnection>> {
-    let incoming = Incoming {
-        listener,
-        tls,
-        limiter: ConnectionLimiter::new(PENDING_CONNECTIONS_MAX, CONNECTIONS_MAX),
-        handshakes: FuturesUnordered::new(),
-    };
-    futures::stream::unfold(incoming, |mut incoming| async move {
-        let next = incoming.next().await;
-        Some((Ok(next), incoming))
-    })
-}
-
-impl Incoming {
-    async fn next(&mut self) -> GrpcConnection {
-        loop {
-            let (stream, counted) = tokio::select! {
-                Some(done) = self.handshakes.next() => match done {
-                    Some(connection) => return connection,
-                    None => continue,
-                },
-                accepted = self.limiter.accept(&self.listener) => accepted,
-            };
-            let ip = stream.peer_addr().ok().map(|address| address.ip());
-            let slots = PollSemaphore::new(self.limiter.slots());
-            let Some(tls) = self.tls.clone() else {
-                let peer = Peer {
-                    ip,
-                    certificate: None,
-                };
-                return GrpcConnection::new(Either::Left(stream), peer, counted, slots);
-            };
-            self.handshakes.push(Box::pin(shutdown::detached(
-                "handshake",
-                // A panic would end the only listener of the process.
-                AssertUnwindSafe(handshake(tls, stream, ip, counted, slots))
-                    .catch_unwind()
-                    .map(|done| done.unwrap_or(None)),
-            )));
-        }
-    }
-}
-
-/// Returns `None` if the handshake fails, takes too long or must make room for a newer connection. That is logged only
-/// at DEBUG, because any stranger can cause it at any rate.
-async fn handshake(
-    tls: ServerTls,
-    stream: TcpStream,
-    ip: Option<IpAddr>,
-    counted: PendingConnection,
-    slots: PollSemaphore,
-) -> Option<GrpcConnection> {
-    let expired = counted.expired(HANDSHAKE_TIMEOUT);
-    let accepted = tokio::select! {
-        accepted = tls.acceptor().accept(stream) => accepted,
-        () = expired => Err(io::ErrorKind::TimedOut.into()),
-    };
-    let stream = accepted
-        .inspect_err(|error| {
-            let error = error as &dyn std::error::Error;
-            tracing::debug!(
-                peer.ip = ip.map(tracing::field::display),
-                error,
-                "a TLS handshake failed"
-            );
-        })
-        .ok()?;
-    let certificates = stream.get_ref().1.peer_certificates();
-    let certificate = certificates
-        .and_then(|chain| PeerIdentities::of_certificate(chain.first()?))
-        .map(Arc::new);
-    let peer = Peer { ip, certificate };
-    let stream = Either::Right(Box::new(stream));
-    Some(GrpcConnection::new(stream, peer, counted, slots))
-}
-
-impl GrpcConnection {
-    fn new(
-        stream: MaybeTlsStream,
-        peer: Peer,
-        counted: PendingConnection,
-        slots: PollSemaphore,
-    ) -> Self {
-        let pending = PendingPhase {
-            missing: PREFACE_BYTES,
-            expired: Box::pin(counted.expired(PREFACE_TIMEOUT)),
-            slots,
-            _counted: counted,
+impl ConnectionServer {
+    /// Serves a connection until its peer closes it, it must make room for another one, or the process stops.
+    pub(crate) async fn serve(
+        &self,
+        stream: TcpStream,
+        ip: IpAddr,
+        connection: Arc<TrackedConnection>,
+        stopping: CancellationToken,
+    ) {
+        // Bytes that have arrived are always read before the connection is closed for another one.
+        let accepted = tokio::select! {
+            biased;
+            accepted = self.handshake(stream, ip) => accepted,
+            () = connection.closing() => None,
+            () = stopping.cancelled() => None,
         };
-        Self {
-            stream,
-            peer,
-            phase: Phase::Pending(pending),
-        }
-    }
-
-    /// Reads the missing bytes of the preface and no others, then waits for a slot.
-    fn poll_pending(
-        &mut self,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let Phase::Pending(pending) = &mut self.phase else {
-            return Poll::Ready(Ok(()));
+        let Some((stream, peer)) = accepted else {
+            return;
         };
-        if pending.expired.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        let (stream, preface) = PrefacedStream::new(stream);
+        let service = TrackedService::new(self.routes.clone(), Arc::clone(&connection));
+        let service = MapRequest::new(service, move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer.clone());
+            request.map(Body::new)
+        });
+        let service = TowerToHyperService::new(service);
+        let mut calls = pin!(http2_settings().serve_connection(TokioIo::new(stream), service));
+        tokio::select! {
+            biased;
+            _ = calls.as_mut() => return,
+            () = no_preface(&preface) => return,
+            () = connection.closing() => {}
+            () = stopping.cancelled() => {}
+            () = sleep(self.age_max) => {}
         }
-        if pending.missing > 0 {
-            let mut bytes = [0; PREFACE_BYTES];
-            let length = pending.missing.min(buffer.remaining());
-            let mut preface = ReadBuf::new(&mut bytes[..length]);
-            ready!(Pin::new(&mut self.stream).poll_read(context, &mut preface))?;
-            pending.missing -= preface.filled().len();
-            buffer.put_slice(preface.filled());
-            return Poll::Ready(Ok(()));
+        if !preface.is_cancelled() {
+            return;
         }
-        let slot = ready!(pending.slots.poll_acquire(context));
-        let slot = slot.expect("the semaphore is never closed");
-        self.phase = Phase::Admitted { _slot: slot };
-        Poll::Ready(Ok(()))
+        // GOAWAY: calls in progress finish, and the peer opens another connection for the next call.
+        calls.as_mut().graceful_shutdown();
+        tokio::select! {
+            biased;
+            _ = calls => {}
+            () = connection.overdue() => {}
+        }
+    }
+
+    /// Returns `None` if the handshake fails or takes too long. That is logged only at DEBUG, because any stranger can
+    /// cause it at any rate.
+    async fn handshake(&self, stream: TcpStream, ip: IpAddr) -> Option<(MaybeTlsStream, Peer)> {
+        let Some(tls) = &self.tls else {
+            let peer = Peer {
+                ip: Some(ip),
+                certificate: None,
+            };
+            return Some((Either::Left(stream), peer));
+        };
+        let accepted = timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await;
+        let stream = accepted
+            .unwrap_or_else(|elapsed| Err(elapsed.into()))
+            .inspect_err(|error| {
+                let error = error as &dyn Error;
+                tracing::debug!(peer.ip = %ip, error, "a TLS handshake failed");
+            })
+            .ok()?;
+        let certificates = stream.get_ref().1.peer_certificates();
+        let certificate = certificates
+            .and_then(|chain| PeerIdentities::of_certificate(chain.first()?))
+            .map(Arc::new);
+        let peer = Peer {
+            ip: Some(ip),
+            certificate,
+        };
+        Some((Either::Right(Box::new(stream)), peer))
     }
 }
 
-impl AsyncRead for GrpcConnection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if matches!(self.phase, Phase::Pending(_)) {
-            let before = buffer.filled().len();
-            ready!(self.poll_pending(context, buffer))?;
-            // Bytes of the preface were read, or the peer closed the connection.
-            if matches!(self.phase, Phase::Pending(_)) || buffer.filled().len() > before {
-                return Poll::Ready(Ok(()));
-            }
-        }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+/// Completes if the preface does not arrive in time.
+async fn no_preface(preface: &CancellationToken) {
+    if timeout(PREFACE_TIMEOUT, preface.cancelled()).await.is_ok() {
+        pending::<()>().await;
     }
 }
 
-impl AsyncWrite for GrpcConnection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffers: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, buffers)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-impl Connected for GrpcConnection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Self::ConnectInfo {
-        self.peer.clone()
-    }
+fn http2_settings() -> http2::Builder<TokioExecutor> {
+    let mut settings = http2::Builder::new(TokioExecutor::new());
+    settings
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
+        .initial_stream_window_size(CALL_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_local_error_reset_streams(LOCAL_ERROR_RESETS_MAX)
+        .max_pending_accept_reset_streams(PENDING_ACCEPT_RESETS_MAX)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
+    settings
 }

@@ -3,6 +3,7 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::connections::ConnectionLimits;
 use crate::domain::new_invitation::ITEMS_MAX;
 
 // Messages.
@@ -31,11 +32,21 @@ pub const PAGE_SIZE_MAX: usize = 1_000;
 
 // Connections.
 
-/// Most admitted connections. A further one waits for a slot until [`PREFACE_TIMEOUT`].
-pub const CONNECTIONS_MAX: usize = 512;
-/// Most connections that have not sent the HTTP/2 preface. The oldest is closed for a further one.
-pub const PENDING_CONNECTIONS_MAX: usize = 512;
-/// Longest time from a connection, or its TLS handshake, to its preface and its slot.
+/// Most connections. For a further one the least valuable is closed (`connections/connection_table.rs`).
+pub const CONNECTIONS_MAX: usize = 1_024;
+/// Most connections that have authenticated. The others are a reservation for health checks and new connections.
+pub const AUTHENTICATED_CONNECTIONS_MAX: usize = 512;
+/// Most connections of one caller that have authenticated, so that other callers always find a place.
+pub const CALLER_CONNECTIONS_MAX: usize = 448;
+/// Most connections that were asked to close for another one and have not closed yet.
+pub const CLOSING_CONNECTIONS_MAX: usize = 256;
+pub(super) const CONNECTION_LIMITS: ConnectionLimits = ConnectionLimits {
+    connections_max: CONNECTIONS_MAX,
+    authenticated_max: AUTHENTICATED_CONNECTIONS_MAX,
+    caller_max: CALLER_CONNECTIONS_MAX,
+    closing_max: CLOSING_CONNECTIONS_MAX,
+};
+/// Longest time from a connection, or its TLS handshake, to its HTTP/2 preface.
 pub const PREFACE_TIMEOUT: Duration = Duration::from_secs(5);
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often the TLS files are read. They are small, and SPIFFE certificates live for an hour.

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
-use tower::layer::util::{Identity, Stack};
+use tower::Layer as _;
 
+use crate::connections::ConnectionLimiter;
 use crate::domain::keyring::Keyring;
 use crate::entropy;
 use crate::grpc::admission::authentication::Authenticated;
@@ -20,13 +22,12 @@ use crate::grpc::admission::peer::PeerLayer;
 use crate::grpc::admission::ready::WhenReady;
 use crate::grpc::admission::trusted_proxies::TrustedProxies;
 use crate::grpc::methods::Api;
-use crate::grpc::wire::connection;
+use crate::grpc::wire::connection::ConnectionServer;
 use crate::grpc::wire::deadline::DeadlineLayer;
 use crate::grpc::wire::health::Health;
 use crate::grpc::wire::limits::{
-    CALL_WINDOW_BYTES, CONCURRENT_STREAMS_MAX, CONNECTION_AGE_JITTER, CONNECTION_AGE_MAX,
-    CONNECTION_WINDOW_BYTES, HEADER_LIST_BYTES_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
-    LOCAL_ERROR_RESETS_MAX, PENDING_ACCEPT_RESETS_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX,
+    CONNECTION_AGE_JITTER, CONNECTION_AGE_MAX, CONNECTION_LIMITS, REQUEST_BYTES_MAX,
+    RESPONSE_BYTES_MAX,
 };
 use crate::grpc::wire::tls::ServerTls;
 use crate::identity::Callers;
@@ -38,10 +39,7 @@ use crate::proto::invitation_service_server::InvitationServiceServer;
 use crate::proto::mail_service_server::MailServiceServer;
 use crate::proto::suppression_service_server::SuppressionServiceServer;
 use crate::service::Service;
-
-type Router = tonic::transport::server::Router<Layers>;
-/// The layers around all services, the outermost last.
-type Layers = Stack<PeerLayer, Stack<DeadlineLayer, Identity>>;
+use crate::shutdown::Tasks;
 
 #[derive(Debug, Clone)]
 pub struct GrpcConfig {
@@ -62,7 +60,7 @@ pub struct GrpcConfig {
 pub struct GrpcServer {
     listener: TcpListener,
     config: GrpcConfig,
-    router: Router,
+    routes: Routes,
     health: Health,
     closing: CancellationToken,
 }
@@ -78,8 +76,7 @@ impl GrpcServer {
         let listener = TcpListener::bind(config.listen).await?;
         let (health, health_service) = Health::new().await;
         let closing = CancellationToken::new();
-        let mut router =
-            server(config.trusted_proxies.clone()).add_service(HealthServer::new(health_service));
+        let mut routes = Routes::new(HealthServer::new(health_service));
         if config.serves_api {
             let api = Api {
                 admission: AdmissionControl::new(closing.clone()),
@@ -87,17 +84,17 @@ impl GrpcServer {
                 rates: Arc::new(CallerRates::new(&service.clock(), config.caller_rate)),
                 service,
             };
-            router = add_api(router, &api, &callers);
+            routes = add_api(routes, &api, &callers);
         }
         if config.reflection {
-            router = router
+            routes = routes
                 .add_service(reflection().build_v1()?)
                 .add_service(reflection().build_v1alpha()?);
         }
         Ok(Self {
             listener,
             config,
-            router,
+            routes,
             health,
             closing,
         })
@@ -113,24 +110,43 @@ impl GrpcServer {
 
     /// Serves until `stopping` is cancelled, then lets running calls finish for at most the configured drain timeout. A
     /// graceful shutdown alone would wait forever for a silent peer.
-    pub async fn run(self, stopping: CancellationToken) -> Result<(), tonic::transport::Error> {
-        let serving = self.router.serve_with_incoming_shutdown(
-            connection::incoming(self.listener, self.config.tls.clone()),
-            stopping.clone().cancelled_owned(),
-        );
-        let drain_timeout = async {
-            stopping.cancelled().await;
-            self.closing.cancel();
-            tokio::time::sleep(self.config.drain_timeout).await;
-        };
+    pub async fn run(self, stopping: CancellationToken) {
+        let tls = self.config.tls;
+        let layers = (DeadlineLayer, PeerLayer::new(self.config.trusted_proxies));
+        let server = Arc::new(ConnectionServer {
+            tls: tls.clone(),
+            routes: layers.layer(self.routes.prepare()),
+            age_max: entropy::jittered(CONNECTION_AGE_MAX, CONNECTION_AGE_JITTER),
+        });
+        let connections = Tasks::default();
         tokio::select! {
-            never = keep_fresh(self.config.tls) => match never {},
-            ended = serving => ended,
-            () = drain_timeout => {
-                tracing::warn!("gRPC connections did not end in time and are closed");
-                Ok(())
-            }
+            never = keep_fresh(tls) => match never {},
+            never = accept_all(&self.listener, &server, &connections) => match never {},
+            () = stopping.cancelled() => {}
         }
+        // From here on no connection is accepted.
+        drop(self.listener);
+        self.closing.cancel();
+        if !connections.stop(self.config.drain_timeout).await {
+            tracing::warn!("gRPC connections did not end in time and are closed");
+        }
+    }
+}
+
+async fn accept_all(
+    listener: &TcpListener,
+    server: &Arc<ConnectionServer>,
+    connections: &Tasks,
+) -> Infallible {
+    let limiter = ConnectionLimiter::new(CONNECTION_LIMITS);
+    loop {
+        let (stream, ip, connection) = limiter.accept(listener).await;
+        let (server, stopping) = (Arc::clone(server), connections.stopping().clone());
+        connections.spawn("grpc", async move {
+            server
+                .serve(stream, ip, Arc::new(connection), stopping)
+                .await;
+        });
     }
 }
 
@@ -141,22 +157,7 @@ async fn keep_fresh(tls: Option<ServerTls>) -> Infallible {
     }
 }
 
-fn server(trusted_proxies: TrustedProxies) -> tonic::transport::Server<Layers> {
-    tonic::transport::Server::builder()
-        .max_concurrent_streams(CONCURRENT_STREAMS_MAX)
-        .initial_stream_window_size(CALL_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .http2_max_local_error_reset_streams(Some(LOCAL_ERROR_RESETS_MAX))
-        .http2_max_pending_accept_reset_streams(Some(PENDING_ACCEPT_RESETS_MAX))
-        .http2_max_header_list_size(HEADER_LIST_BYTES_MAX)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .max_connection_age(entropy::jittered(CONNECTION_AGE_MAX, CONNECTION_AGE_JITTER))
-        .layer(DeadlineLayer)
-        .layer(PeerLayer::new(trusted_proxies))
-}
-
-fn add_api(router: Router, api: &Api, callers: &Callers) -> Router {
+fn add_api(routes: Routes, api: &Api, callers: &Callers) -> Routes {
     let invitations = InvitationServiceServer::new(api.clone())
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(RESPONSE_BYTES_MAX);
@@ -172,7 +173,7 @@ fn add_api(router: Router, api: &Api, callers: &Callers) -> Router {
     let audit = AuditServiceServer::new(api.clone()).max_encoding_message_size(RESPONSE_BYTES_MAX);
     let feedback = FeedbackServiceServer::new(api.clone());
     let readiness = api.service.readiness();
-    router
+    routes
         .add_service(WhenReady::new(
             Authenticated::new(invitations, callers.clone()),
             readiness,

@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::{FromRequest as _, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Response, Result};
 use base64::Engine as _;
@@ -15,6 +14,8 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 use super::report::{ProviderReport, TextOrNumber, record, sent_mail};
+use crate::connections::TrackedConnection;
+use crate::http::request_body;
 use crate::http::state::HttpState;
 use crate::service::{FeedbackKind, FeedbackSource};
 
@@ -75,8 +76,11 @@ pub(in crate::http) async fn receive(
         let headers = [(header::WWW_AUTHENTICATE, challenge)];
         return Err((StatusCode::UNAUTHORIZED, headers).into());
     }
-    let body = Bytes::from_request(request, &()).await?;
-    let event = serde_json::from_slice(&body).map_err(|_| StatusCode::BAD_REQUEST)?;
+    if let Some(connection) = request.extensions().get::<Arc<TrackedConnection>>() {
+        connection.authenticate(USER);
+    }
+    let body = request_body::of_report(&http, request).await?;
+    let event = serde_json::from_slice(&body.bytes).map_err(|_| StatusCode::BAD_REQUEST)?;
     Ok(record(&http, FeedbackSource::Postmark, interpret(event)).await)
 }
 

@@ -4,14 +4,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::body::Bytes;
-use axum::extract::{FromRequest as _, Request, State};
+use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{Response, Result};
 use serde::Deserialize;
 
 use super::report::{ProviderReport, TextOrNumber, record, sent_mail};
 use super::signature::{SignedHead, WebhookSecret};
+use crate::connections::TrackedConnection;
+use crate::http::request_body;
 use crate::http::state::HttpState;
 use crate::service::{FeedbackKind, FeedbackSource};
 
@@ -86,13 +87,20 @@ pub(in crate::http) async fn receive(
     request: Request,
 ) -> Result<Response> {
     let headers = request.headers().clone();
+    let connection = request
+        .extensions()
+        .get::<Arc<TrackedConnection>>()
+        .cloned();
     // The headers are checked before the body is read, so that most strangers use no memory.
     let head = SignedHead::parse(&headers, http.clock.now()).ok_or(StatusCode::UNAUTHORIZED)?;
-    let body = Bytes::from_request(request, &()).await?;
-    if !secret.signed(&head, &body) {
+    let body = request_body::of_report(&http, request).await?;
+    if !secret.signed(&head, &body.bytes) {
         return Err(StatusCode::UNAUTHORIZED.into());
     }
-    let event = serde_json::from_slice(&body).map_err(|_| StatusCode::BAD_REQUEST)?;
+    if let Some(connection) = connection {
+        connection.authenticate("resend");
+    }
+    let event = serde_json::from_slice(&body.bytes).map_err(|_| StatusCode::BAD_REQUEST)?;
     let report = interpret(event, head.event_id);
     Ok(record(&http, FeedbackSource::Resend, report).await)
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use invitations::clock::MockClock;
+use invitations::http::limits::{BODY_BYTES_MAX, REPORTS_BYTES_MAX};
 use invitations::http::{HttpConfig, HttpTimeouts};
 use invitations::service::Service;
 use invitations::store::{Store, StoreConfig};
@@ -197,6 +198,41 @@ async fn a_request_that_is_too_long_is_refused() {
 }
 
 #[tokio::test]
+async fn a_report_without_room_in_memory_is_asked_to_come_again() {
+    let timeouts = HttpTimeouts {
+        body: Duration::from_mins(1),
+        request: Duration::from_mins(1),
+        ..HttpTimeouts::default()
+    };
+    let web = open_without_database(timeouts).await;
+    let now = START.unix_timestamp();
+    let head = format!(
+        "POST /webhooks/resend HTTP/1.1\r\nHost: x\r\nsvix-id: msg_1\r\nsvix-timestamp: {now}\r\nsvix-signature: v1,AAAA\r\nContent-Length: {BODY_BYTES_MAX}\r\n\r\n"
+    );
+    let mut peers = Vec::new();
+    for _ in 0..REPORTS_BYTES_MAX / BODY_BYTES_MAX + 1 {
+        let mut stream = TcpStream::connect(web.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The last byte is missing. A server without room answers before it has read everything.
+        let _ = stream.write_all(&vec![b' '; BODY_BYTES_MAX - 1]).await;
+        peers.push(stream);
+    }
+    let ignored = format!("{:<1024}", r#"{"type": "email.opened"}"#);
+    let ignored = ignored.as_str();
+    wait_until("503", async || {
+        web.resend("msg_2", ignored).await.status == 503
+    })
+    .await;
+    let answer = web.resend("msg_2", ignored).await;
+    assert_eq!(answer.header("retry-after"), Some("30"));
+    drop(peers);
+    wait_until("room", async || {
+        web.resend("msg_2", ignored).await.status == 204
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn requests_during_a_database_outage_are_answered_with_503_and_retry_after() {
     let web = open_without_database(HttpTimeouts::default()).await;
     let bounce = resend_event("email.bounced", "Permanent", UNKNOWN_ID);
@@ -336,13 +372,14 @@ async fn slow_connections_are_closed_and_do_not_block_others() {
     let short = Duration::from_millis(300);
     let timeouts = HttpTimeouts {
         head: short,
-        request: short,
+        body: short,
+        request: Duration::from_secs(5),
         connection: Duration::from_secs(2),
     };
     let web = open_without_database(timeouts).await;
     // As many connections as the port accepts: silent, incomplete headers, or idle after a response.
     let mut slow = Vec::new();
-    for number in 0..256 {
+    for number in 0..512 {
         let mut stream = TcpStream::connect(web.address).await.unwrap();
         let said: &[u8] = match number % 3 {
             0 => b"",

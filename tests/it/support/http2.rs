@@ -1,11 +1,11 @@
 //! HTTP/2 as bytes: frames in any order and any number, which no library would send.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TryRecvError;
 use tokio::time::timeout;
@@ -47,7 +47,17 @@ pub(crate) struct Http2Connection {
 impl Http2Connection {
     /// Connects and sends the preface and empty settings.
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
+        Self::begin(TcpStream::connect(address).await.unwrap()).await
+    }
+
+    /// Connects from an address of the loopback network.
+    pub(crate) async fn connect_from(ip: Ipv4Addr, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((ip, 0).into()).unwrap();
+        Self::begin(socket.connect(address).await.unwrap()).await
+    }
+
+    async fn begin(stream: TcpStream) -> Self {
         stream.set_nodelay(true).unwrap();
         let (reader, writer) = stream.into_split();
         let (sender, frames) = mpsc::unbounded_channel();
