@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::server::NamedService;
 use tonic_health::pb::health_server::HealthServer;
 use tower::layer::util::{Identity, Stack};
 
@@ -15,18 +16,25 @@ use crate::domain::keyring::Keyring;
 use crate::entropy;
 use crate::grpc::admission::authentication::Authenticated;
 use crate::grpc::admission::caller_rates::CallerRates;
-use crate::grpc::admission::control::AdmissionControl;
+use crate::grpc::admission::capacity::Capacity;
+use crate::grpc::admission::control::{AdmissionControl, Method};
 use crate::grpc::admission::peer::PeerLayer;
+use crate::grpc::admission::permitted_calls::PermittedCalls;
 use crate::grpc::admission::trusted_proxies::TrustedProxies;
-use crate::grpc::methods::Api;
+use crate::grpc::methods::{
+    Api, audit_service, directory_service, feedback_service, invitations, mail_service,
+    suppression_service,
+};
 use crate::grpc::wire::connection;
 use crate::grpc::wire::deadline::DeadlineLayer;
 use crate::grpc::wire::health::Health;
 use crate::grpc::wire::limits::{
     CALL_WINDOW_BYTES, CONCURRENT_STREAMS_MAX, CONNECTION_AGE_JITTER, CONNECTION_AGE_MAX,
     CONNECTION_WINDOW_BYTES, HEADER_LIST_BYTES_MAX, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
-    LOCAL_ERROR_RESETS_MAX, PENDING_ACCEPT_RESETS_MAX, REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX,
+    LOCAL_ERROR_RESETS_MAX, PENDING_ACCEPT_RESETS_MAX, PUBLIC_REQUEST_BYTES_MAX, REQUEST_BYTES_MAX,
+    RESPONSE_BYTES_MAX,
 };
+use crate::grpc::wire::public_calls::{PublicCalls, PublicLimits};
 use crate::grpc::wire::tls::ServerTls;
 use crate::identity::Callers;
 use crate::proto::FILE_DESCRIPTOR_SET;
@@ -48,6 +56,8 @@ pub struct GrpcConfig {
     /// Whether the server answers calls, or only health checks.
     pub serves_api: bool,
     pub reflection: bool,
+    /// Bytes of memory for the messages of calls.
+    pub memory_budget: usize,
     /// Recipients per second that one caller may invite or resend to; `None` for no limit.
     pub caller_rate: Option<NonZeroU32>,
     /// How long running calls may take to finish at shutdown.
@@ -77,8 +87,10 @@ impl GrpcServer {
         let listener = TcpListener::bind(config.listen).await?;
         let (health, health_service) = Health::new().await;
         let closing = CancellationToken::new();
-        let mut router =
-            server(config.trusted_proxies.clone()).add_service(HealthServer::new(health_service));
+        let health_service =
+            HealthServer::new(health_service).max_decoding_message_size(PUBLIC_REQUEST_BYTES_MAX);
+        let health_service = PublicCalls::new(health_service, PublicLimits::of_health());
+        let mut router = server(config.trusted_proxies.clone()).add_service(health_service);
         if config.serves_api {
             let api = Api {
                 admission: AdmissionControl::new(closing.clone()),
@@ -86,12 +98,14 @@ impl GrpcServer {
                 rates: Arc::new(CallerRates::new(&service.clock(), config.caller_rate)),
                 service,
             };
-            router = add_api(router, &api, &callers);
+            let wrapper = ServiceWrapper {
+                callers,
+                memory: Capacity::new(config.memory_budget),
+            };
+            router = add_api(router, &api, &wrapper);
         }
         if config.reflection {
-            router = router
-                .add_service(reflection().build_v1()?)
-                .add_service(reflection().build_v1alpha()?);
+            router = add_reflection(router)?;
         }
         Ok(Self {
             listener,
@@ -155,7 +169,24 @@ fn server(trusted_proxies: TrustedProxies) -> tonic::transport::Server<Layers> {
         .layer(PeerLayer::new(trusted_proxies))
 }
 
-fn add_api(router: Router, api: &Api, callers: &Callers) -> Router {
+/// What every service of the API is wrapped in: authentication, then permission and memory.
+struct ServiceWrapper {
+    callers: Callers,
+    memory: Capacity,
+}
+
+impl ServiceWrapper {
+    fn wrap<S: NamedService>(
+        &self,
+        service: S,
+        methods: &'static [Method],
+    ) -> Authenticated<PermittedCalls<S>> {
+        let permitted = PermittedCalls::new(service, methods, self.memory.clone());
+        Authenticated::new(permitted, self.callers.clone())
+    }
+}
+
+fn add_api(router: Router, api: &Api, wrapper: &ServiceWrapper) -> Router {
     let invitations = InvitationServiceServer::new(api.clone())
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(RESPONSE_BYTES_MAX);
@@ -171,16 +202,61 @@ fn add_api(router: Router, api: &Api, callers: &Callers) -> Router {
     let audit = AuditServiceServer::new(api.clone()).max_encoding_message_size(RESPONSE_BYTES_MAX);
     let feedback = FeedbackServiceServer::new(api.clone());
     router
-        .add_service(Authenticated::new(invitations, callers.clone()))
-        .add_service(Authenticated::new(mail, callers.clone()))
-        .add_service(Authenticated::new(directory, callers.clone()))
-        .add_service(Authenticated::new(suppressions, callers.clone()))
-        .add_service(Authenticated::new(audit, callers.clone()))
-        .add_service(Authenticated::new(feedback, callers.clone()))
+        .add_service(wrapper.wrap(invitations, invitations::service::METHODS))
+        .add_service(wrapper.wrap(mail, mail_service::METHODS))
+        .add_service(wrapper.wrap(directory, directory_service::METHODS))
+        .add_service(wrapper.wrap(suppressions, suppression_service::METHODS))
+        .add_service(wrapper.wrap(audit, audit_service::METHODS))
+        .add_service(wrapper.wrap(feedback, feedback_service::METHODS))
 }
 
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+fn add_reflection(router: Router) -> Result<Router, tonic_reflection::server::Error> {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let v1 = builder().build_v1()?;
+    let v1 = v1.max_decoding_message_size(PUBLIC_REQUEST_BYTES_MAX);
+    let v1alpha = builder().build_v1alpha()?;
+    let v1alpha = v1alpha.max_decoding_message_size(PUBLIC_REQUEST_BYTES_MAX);
+    let limits = PublicLimits::of_reflection();
+    Ok(router
+        .add_service(PublicCalls::new(v1, limits.clone()))
+        .add_service(PublicCalls::new(v1alpha, limits)))
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+
+    #[test]
+    fn every_method_is_permitted_before_its_message_is_read() {
+        let listed = [
+            ("InvitationService", invitations::service::METHODS),
+            ("MailService", mail_service::METHODS),
+            ("DirectoryService", directory_service::METHODS),
+            ("SuppressionService", suppression_service::METHODS),
+            ("AuditService", audit_service::METHODS),
+            ("FeedbackService", feedback_service::METHODS),
+        ];
+        let listed = listed.iter().flat_map(|(service, methods)| {
+            let names = methods.iter().map(|method| method.name);
+            names.map(move |name| format!("{service}/{name}"))
+        });
+        let mut listed: Vec<_> = listed.collect();
+        let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
+        let services = files.file.iter().flat_map(|file| &file.service);
+        let described = services.flat_map(|service| {
+            let names = service.method.iter().map(|method| method.name());
+            names.map(move |name| format!("{}/{name}", service.name()))
+        });
+        let mut described: Vec<_> = described.collect();
+        listed.sort_unstable();
+        described.sort_unstable();
+        assert_eq!(listed, described);
+    }
 }
