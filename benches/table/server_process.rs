@@ -82,6 +82,8 @@ impl ServerProcess {
             .env("INVITATIONS_QUOTA_ORGANIZATION_DAILY", "0")
             .env("INVITATIONS_QUOTA_ADDRESS_DAILY", "0")
             .env("INVITATIONS_CALLER_RATE", "0")
+            // Callers of a measurement share one token.
+            .env("INVITATIONS_MEMORY_BUDGET", "2GiB")
             .env("INVITATIONS_DATABASE_ACQUIRE_TIMEOUT", "20s")
             .env("INVITATIONS_DATABASE_STATEMENT_TIMEOUT", "30s")
             .env("INVITATIONS_DRAIN_DELAY", "0s")

@@ -15,6 +15,9 @@ pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 /// Most Content-Type headers in a report. Each may open another level of parts, and each level uses stack. A usual
 /// report has about eight.
 const CONTENT_TYPES_MAX: usize = 64;
+/// Most lines of a report. Each may be a header or begin a part, which take hundreds of bytes when they are parsed. A
+/// report of the largest size with an attachment has 14,000.
+const LINES_MAX: usize = 20_000;
 /// Most recipients of a report that are examined. An email of this service has one recipient.
 const RECIPIENTS_MAX: usize = 100;
 /// Headers in which mail servers write the recipient of an email, the most reliable first.
@@ -128,7 +131,9 @@ impl Dsn {
 /// The addresses to which an email was delivered according to its headers, the most reliable first. For callers that
 /// do not know the envelope recipient.
 pub fn envelope_recipients(message: &[u8]) -> Vec<String> {
-    let Some(message) = MessageParser::default().parse_headers(cut(message)) else {
+    let message = parsable(message);
+    let message = message.and_then(|message| MessageParser::default().parse_headers(message));
+    let Some(message) = message else {
         return Vec::new();
     };
     RECIPIENT_HEADERS
@@ -139,12 +144,15 @@ pub fn envelope_recipients(message: &[u8]) -> Vec<String> {
         .collect()
 }
 
-fn cut(message: &[u8]) -> &[u8] {
-    &message[..message.len().min(MESSAGE_BYTES_MAX)]
+/// The part that is parsed. `None` if parsing it would take much memory.
+fn parsable(message: &[u8]) -> Option<&[u8]> {
+    let message = &message[..message.len().min(MESSAGE_BYTES_MAX)];
+    let lines = message.iter().filter(|byte| **byte == b'\n');
+    (lines.count() <= LINES_MAX).then_some(message)
 }
 
 fn open(message: &[u8]) -> Option<Message<'_>> {
-    let message = cut(message);
+    let message = parsable(message)?;
     let names = message.windows("content-type".len());
     let names = names.filter(|window| window.eq_ignore_ascii_case(b"content-type"));
     (names.count() <= CONTENT_TYPES_MAX).then_some(())?;

@@ -165,6 +165,15 @@ fn the_recipients_of_an_email_are_read_from_its_headers() {
     assert_eq!(exim, ["bounces+envelope@mail.example.com"; 2]);
 }
 
+#[test]
+fn an_email_of_many_lines_is_not_parsed() {
+    let email = |lines| format!("To: a@x.co\n{}\n", "b:\n".repeat(lines));
+    assert_eq!(envelope_recipients(email(10).as_bytes()), ["a@x.co"]);
+    assert!(envelope_recipients(email(LINES_MAX).as_bytes()).is_empty());
+    let report = format!("{POSTFIX}{}", "\n".repeat(LINES_MAX));
+    assert_eq!(Dsn::parse(report.as_bytes()), None);
+}
+
 proptest! {
     #[test]
     fn parsing_arbitrary_bytes_does_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..2_000)) {

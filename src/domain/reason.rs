@@ -140,7 +140,7 @@ reasons! {
     EmailSuppressed "EMAIL_SUPPRESSED" Precondition "the address is suppressed, because it bounced or its reader wants no more invitations";
     QuotaExceeded "QUOTA_EXCEEDED" Exhausted "a quota is used up";
     ItemsEmpty "ITEMS_EMPTY" Invalid "the list contains no items";
-    TooManyItems "TOO_MANY_ITEMS" Invalid "the list contains more than 10,000 items";
+    TooManyItems "TOO_MANY_ITEMS" Invalid "the list contains more than 10,000 items, or items with too many values";
     FieldRequired "FIELD_REQUIRED" Invalid "the field is required";
     FieldInvalid "FIELD_INVALID" Invalid "the field is malformed";
     RequestIdInvalid "REQUEST_ID_INVALID" Invalid "the request id is not a UUID";

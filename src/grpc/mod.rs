@@ -1,12 +1,13 @@
 //! The gRPC API.
 //!
-//! A call passes [`wire`] (connections, TLS, deadlines) and [`admission`] (who calls, and may they). [`methods`] runs one use
+//! A call passes [`wire`] (connections, TLS, deadlines) and [`admission`] (who calls, and may they), which counts the [`memory`] of messages. [`methods`] runs one use
 //! case for each method and uses [`convert`] for messages. [`status`] is the one place where errors become status codes.
 
 mod admission;
 mod convert;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod memory;
 mod methods;
 mod status;
 mod wire;

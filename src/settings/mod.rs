@@ -4,6 +4,7 @@
 //! conversion. [`ServeArgs::load`] reads the files that the arguments name and reports all problems together. Only clap
 //! reads the environment, for these arguments and for two of `invitations mail`.
 
+mod byte_size;
 pub mod callers_file;
 mod calls;
 mod certificates;
@@ -43,6 +44,7 @@ use crate::domain::link::LinkTemplate;
 use crate::domain::public_url::PublicUrl;
 use crate::domain::quota::QuotaLimits;
 use crate::grpc::GrpcConfig;
+use crate::grpc::limits::MEMORY_BUDGET_MIN;
 use crate::http::HttpConfig;
 use crate::identity::Callers;
 use crate::mail::message::Composer;
@@ -139,6 +141,7 @@ impl ServeArgs {
                     listen: self.calls.listen,
                     serves_api: role != ProcessRole::Worker,
                     reflection: self.calls.reflection,
+                    memory_budget: self.calls.memory_budget,
                     caller_rate: self.quotas.caller_rate(),
                     drain_timeout: self.process.drain_timeout,
                     tls,
@@ -192,6 +195,9 @@ impl ServeArgs {
             }
         }
         problems.extend(self.retention.problems());
+        if self.calls.memory_budget < MEMORY_BUDGET_MIN {
+            problems.add("memory-budget: must be at least 64MiB, or large batches have no room");
+        }
         if self.queue.lease_duration < LEASE_DURATION_MIN {
             problems.add("lease-duration: must be at least 2s, or a busy machine loses its leases");
         }
@@ -243,6 +249,8 @@ mod tests {
             "1s",
             "--database-connections-max",
             "1",
+            "--memory-budget",
+            "63MiB",
             "--public-url",
             "http://app.example.com",
             "--resend-webhook-secret",
@@ -274,6 +282,7 @@ mod tests {
             "mail-folder",
             "templates-folder",
             "keep-addresses",
+            "memory-budget",
             "lease-duration",
             "database-connections-max",
         ];

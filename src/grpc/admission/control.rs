@@ -8,29 +8,34 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use tonic::{Request, Response, Status};
+use tonic::{Extensions, Request, Response, Status};
 use tracing::{Instrument as _, Span};
 
+use super::capacity::{Capacity, Reservation};
 use super::permission::require_scope;
 use crate::domain::reason::Reason;
 use crate::domain::scope::Scope;
 use crate::grpc::status;
 use crate::grpc::wire::limits::{
-    BULK_CALL_DURATION_MAX, CALL_DURATION_MAX, CALLS_AT_ONCE_MAX, STREAM_PARTS_AT_ONCE_MAX,
-    STREAMS_AT_ONCE_MAX, WATCHES_AT_ONCE_MAX,
+    BULK_CALL_DURATION_MAX, BULK_CALL_MEMORY_BYTES, CALL_DURATION_MAX, CALL_MEMORY_BYTES,
+    CALLS_AT_ONCE_MAX, CALLS_OF_SERVICE_MAX, CALLS_OF_USER_MAX, ROWS_MEMORY_BYTES,
+    STREAM_PARTS_AT_ONCE_MAX, STREAMS_AT_ONCE_MAX, STREAMS_OF_SERVICE_MAX, STREAMS_OF_USER_MAX,
+    STREAMS_OPENING_MAX, WATCHES_AT_ONCE_MAX, WATCHES_OF_SERVICE_MAX, WATCHES_OF_USER_MAX,
 };
 use crate::identity::Caller;
 
 /// A method of the protocol: its name, who may call it and how long it may take.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Method {
-    name: &'static str,
+    pub(in crate::grpc) name: &'static str,
     scope: Scope,
     /// Whether signed-in users may call it. Which of them may is checked by the method.
     is_for_users: bool,
     duration_max: Duration,
+    /// The memory of a call beside its messages.
+    pub(super) call_bytes: usize,
 }
 
 impl Method {
@@ -41,6 +46,7 @@ impl Method {
             scope,
             is_for_users: false,
             duration_max: CALL_DURATION_MAX,
+            call_bytes: CALL_MEMORY_BYTES,
         }
     }
 
@@ -48,7 +54,16 @@ impl Method {
     pub(crate) const fn bulk(name: &'static str, scope: Scope) -> Self {
         Self {
             duration_max: BULK_CALL_DURATION_MAX,
+            call_bytes: BULK_CALL_MEMORY_BYTES,
             ..Self::quick(name, scope)
+        }
+    }
+
+    /// A method whose response has many rows, whatever the size of its request.
+    pub(crate) const fn with_many_rows(self) -> Self {
+        Self {
+            call_bytes: ROWS_MEMORY_BYTES,
+            ..self
         }
     }
 
@@ -64,19 +79,23 @@ impl Method {
 #[derive(Debug, Clone)]
 pub(crate) struct AdmissionControl {
     calls: Arc<Semaphore>,
-    pub(crate) streams: Arc<Semaphore>,
+    /// What each caller uses of the calls.
+    calls_of_callers: Capacity,
+    streams: Capacity,
+    /// Streams and watches whose first message was not permitted yet.
+    opening: Capacity,
     stream_parts: Arc<Semaphore>,
-    pub(crate) watches: Arc<Semaphore>,
+    watches: Capacity,
     closing: CancellationToken,
 }
 
-/// A stream that was admitted. It counts as a stream for as long as it lives, and as a call only while it works.
+/// A stream of items or a watch. It counts as such for as long as it lives, and as a call only while it works.
 #[derive(Debug)]
 pub(crate) struct AdmittedStream {
     pub(crate) caller: Arc<Caller>,
     pub(crate) span: Span,
     control: AdmissionControl,
-    _permit: OwnedSemaphorePermit,
+    counted: Reservation,
 }
 
 impl AdmissionControl {
@@ -84,9 +103,11 @@ impl AdmissionControl {
     pub(crate) fn new(closing: CancellationToken) -> Self {
         Self {
             calls: Arc::new(Semaphore::new(CALLS_AT_ONCE_MAX)),
-            streams: Arc::new(Semaphore::new(STREAMS_AT_ONCE_MAX)),
+            calls_of_callers: Capacity::new(CALLS_AT_ONCE_MAX),
+            streams: Capacity::new(STREAMS_AT_ONCE_MAX),
+            opening: Capacity::new(STREAMS_OPENING_MAX),
             stream_parts: Arc::new(Semaphore::new(STREAM_PARTS_AT_ONCE_MAX)),
-            watches: Arc::new(Semaphore::new(WATCHES_AT_ONCE_MAX)),
+            watches: Capacity::new(WATCHES_AT_ONCE_MAX),
             closing,
         }
     }
@@ -101,8 +122,10 @@ impl AdmissionControl {
     where
         W: Future<Output = Result<T, Status>>,
     {
-        let caller = permitted_caller(&request, method)?;
-        let Ok(_permit) = self.calls.try_acquire() else {
+        let caller = permitted_caller(request.extensions(), method)?;
+        let share = share(&caller, CALLS_OF_SERVICE_MAX, CALLS_OF_USER_MAX);
+        let counted = self.calls_of_callers.reserve(&caller.name, share, 1);
+        let (Ok(_counted), Ok(_permit)) = (counted, self.calls.try_acquire()) else {
             return Err(status::refused(Reason::Overloaded));
         };
         let span = span(method, &caller);
@@ -110,28 +133,45 @@ impl AdmissionControl {
         limited(method.duration_max, work).await.map(Response::new)
     }
 
-    /// Admits a stream, if the caller may call the method and `capacity` has room.
+    /// Admits a stream of items or a watch, which is only counted as one when its first message was permitted.
     pub(crate) fn admit<M>(
         &self,
-        capacity: &Arc<Semaphore>,
         method: Method,
         request: &Request<M>,
     ) -> Result<AdmittedStream, Status> {
-        let caller = permitted_caller(request, method)?;
+        let caller = permitted_caller(request.extensions(), method)?;
         if self.closing.is_cancelled() {
             return Err(status::refused(Reason::Overloaded));
         }
-        let permit = Arc::clone(capacity).try_acquire_owned();
+        let of_user = STREAMS_OF_USER_MAX + WATCHES_OF_USER_MAX;
+        let share = share(&caller, STREAMS_OPENING_MAX / 2, of_user);
+        let counted = self.opening.reserve(&caller.name, share, 1);
         Ok(AdmittedStream {
             span: span(method, &caller),
+            counted: counted.map_err(status::refused)?,
             caller,
             control: self.clone(),
-            _permit: permit.map_err(|_| status::refused(Reason::Overloaded))?,
         })
     }
 }
 
 impl AdmittedStream {
+    /// Counts a stream of items as such, after its header was permitted.
+    pub(crate) fn count_as_stream(&mut self) -> Result<(), Status> {
+        let share = share(&self.caller, STREAMS_OF_SERVICE_MAX, STREAMS_OF_USER_MAX);
+        let counted = self.control.streams.reserve(&self.caller.name, share, 1);
+        self.counted = counted.map_err(status::refused)?;
+        Ok(())
+    }
+
+    /// Counts a watch as such, after its request was permitted.
+    pub(crate) fn count_as_watch(&mut self) -> Result<(), Status> {
+        let share = share(&self.caller, WATCHES_OF_SERVICE_MAX, WATCHES_OF_USER_MAX);
+        let counted = self.control.watches.reserve(&self.caller.name, share, 1);
+        self.counted = counted.map_err(status::refused)?;
+        Ok(())
+    }
+
     /// Runs a part of the stream with the limits of a bulk call. Unlike a call, it waits for capacity.
     pub(crate) async fn run_part<T>(
         &self,
@@ -163,9 +203,12 @@ impl AdmittedStream {
     }
 }
 
-fn permitted_caller<M>(request: &Request<M>, method: Method) -> Result<Arc<Caller>, Status> {
-    let caller = request
-        .extensions()
+/// The caller of a call, if it may call the method.
+pub(super) fn permitted_caller(
+    extensions: &Extensions,
+    method: Method,
+) -> Result<Arc<Caller>, Status> {
+    let caller = extensions
         .get::<Arc<Caller>>()
         .cloned()
         .ok_or_else(|| status::refused(Reason::CredentialsInvalid))?;
@@ -175,6 +218,13 @@ fn permitted_caller<M>(request: &Request<M>, method: Method) -> Result<Arc<Calle
         (Some(_), false) => return Err(status::refused(Reason::MethodDenied)),
     }
     Ok(caller)
+}
+
+const fn share(caller: &Caller, of_service: usize, of_user: usize) -> usize {
+    match caller.as_user() {
+        None => of_service,
+        Some(_) => of_user,
+    }
 }
 
 fn span(method: Method, caller: &Caller) -> Span {

@@ -3,11 +3,13 @@
 pub(crate) mod acting_user;
 pub(crate) mod authentication;
 pub(crate) mod caller_rates;
+pub(crate) mod capacity;
 pub(crate) mod control;
 pub(crate) mod failed_accepts;
 pub(crate) mod peer;
 pub(crate) mod peer_identities;
 pub(crate) mod permission;
+pub(crate) mod permitted_calls;
 pub(crate) mod ready;
 pub(crate) mod trusted_proxies;
 pub(crate) mod xfcc;

@@ -18,6 +18,8 @@ use crate::proto::{ListAuditEventsRequest, ListAuditEventsResponse};
 use crate::service::ListAuditEvents;
 
 const LIST: Method = Method::quick("ListAuditEvents", Scope::AuditRead);
+/// All methods of the service.
+pub(in crate::grpc) const METHODS: &[Method] = &[LIST];
 
 #[tonic::async_trait]
 impl AuditService for Api {

@@ -23,11 +23,13 @@ const UPSERT_ORGANIZATIONS: Method = Method::bulk("UpsertOrganizations", Scope::
 const UPSERT_USERS: Method = Method::bulk("UpsertUsers", Scope::DirectoryWrite);
 const UPSERT_MEMBERSHIPS: Method = Method::bulk("UpsertMemberships", Scope::DirectoryWrite);
 const GET_ORGANIZATION: Method = Method::quick("GetOrganization", Scope::DirectoryRead);
-const LIST_ORGANIZATIONS: Method = Method::quick("ListOrganizations", Scope::DirectoryRead);
+const LIST_ORGANIZATIONS: Method =
+    Method::quick("ListOrganizations", Scope::DirectoryRead).with_many_rows();
 const GET_USER: Method = Method::quick("GetUser", Scope::DirectoryRead);
 const LIST_USERS: Method = Method::quick("ListUsers", Scope::DirectoryRead);
 const GET_MEMBERSHIP: Method = Method::quick("GetMembership", Scope::DirectoryRead);
-const LIST_MEMBERSHIPS: Method = Method::quick("ListMemberships", Scope::DirectoryRead);
+const LIST_MEMBERSHIPS: Method =
+    Method::quick("ListMemberships", Scope::DirectoryRead).with_many_rows();
 const DELETE_ORGANIZATION: Method = Method::bulk("DeleteOrganization", Scope::DirectoryAdmin);
 const SUSPEND_ORGANIZATION: Method = Method::quick("SuspendOrganization", Scope::DirectoryAdmin);
 const RESUME_ORGANIZATION: Method = Method::bulk("ResumeOrganization", Scope::DirectoryAdmin);
@@ -37,6 +39,26 @@ const DELETE_MEMBERSHIP: Method = Method::bulk("DeleteMembership", Scope::Direct
 const BULK_DELETE_MEMBERSHIPS: Method =
     Method::bulk("BulkDeleteMemberships", Scope::DirectoryAdmin);
 const ERASE_ADDRESS: Method = Method::bulk("EraseAddress", Scope::DirectoryAdmin);
+/// All methods of the service.
+pub(in crate::grpc) const METHODS: &[Method] = &[
+    UPSERT_ORGANIZATIONS,
+    UPSERT_USERS,
+    UPSERT_MEMBERSHIPS,
+    GET_ORGANIZATION,
+    LIST_ORGANIZATIONS,
+    GET_USER,
+    LIST_USERS,
+    GET_MEMBERSHIP,
+    LIST_MEMBERSHIPS,
+    DELETE_ORGANIZATION,
+    SUSPEND_ORGANIZATION,
+    RESUME_ORGANIZATION,
+    DELETE_USER,
+    BULK_DELETE_USERS,
+    DELETE_MEMBERSHIP,
+    BULK_DELETE_MEMBERSHIPS,
+    ERASE_ADDRESS,
+];
 
 #[tonic::async_trait]
 impl DirectoryService for Api {

@@ -23,6 +23,8 @@ use crate::service::{Feedback, FeedbackKind, FeedbackOutcome, FeedbackSource, Re
 const RECIPIENT_BYTES_MAX: usize = 1_000;
 
 const REPORT_BOUNCE: Method = Method::quick("ReportBounce", Scope::FeedbackWrite);
+/// All methods of the service.
+pub(in crate::grpc) const METHODS: &[Method] = &[REPORT_BOUNCE];
 
 impl Api {
     async fn record(&self, request: &ReportBounceRequest) -> Result<BounceOutcome, Status> {

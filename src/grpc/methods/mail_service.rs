@@ -18,8 +18,10 @@ use crate::proto::{
 };
 use crate::service::GetBacklog;
 
-const REQUEUE: Method = Method::bulk("RequeueMessages", Scope::InvitationsWrite);
+const REQUEUE: Method = Method::bulk("RequeueMessages", Scope::InvitationsWrite).with_many_rows();
 const GET_BACKLOG: Method = Method::quick("GetBacklog", Scope::InvitationsRead);
+/// All methods of the service.
+pub(in crate::grpc) const METHODS: &[Method] = &[REQUEUE, GET_BACKLOG];
 
 #[tonic::async_trait]
 impl MailService for Api {

@@ -20,6 +20,8 @@ use crate::service::{AddSuppressions, LiftSuppressions, ListSuppressions};
 const ADD: Method = Method::bulk("AddSuppressions", Scope::SuppressionsWrite);
 const LIST: Method = Method::quick("ListSuppressions", Scope::SuppressionsRead);
 const LIFT: Method = Method::bulk("LiftSuppressions", Scope::SuppressionsWrite);
+/// All methods of the service.
+pub(in crate::grpc) const METHODS: &[Method] = &[ADD, LIST, LIFT];
 
 #[tonic::async_trait]
 impl SuppressionService for Api {

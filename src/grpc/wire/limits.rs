@@ -30,6 +30,31 @@ pub const VIOLATIONS_IN_STATUS_MAX: usize = 40;
 pub const PAGE_SIZE_DEFAULT: usize = 100;
 pub const PAGE_SIZE_MAX: usize = 1_000;
 
+/// Longest pause while a message arrives. Then it is refused, so that it keeps no memory.
+pub const MESSAGE_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Longest time from the first byte of a message to its last.
+pub const MESSAGE_DURATION_MAX: Duration = Duration::from_secs(30);
+/// Largest message to health checks and reflection, which need no caller.
+pub const PUBLIC_REQUEST_BYTES_MAX: usize = 4 * 1024;
+
+// Memory.
+
+/// Memory for the messages of all calls together, in bytes; a setting. Without calls a process needs about 64 MiB.
+pub const MEMORY_BUDGET_DEFAULT: usize = 128 * 1024 * 1024;
+/// The smallest budget. With less, a batch of the largest size would not fit into the share of a user.
+pub const MEMORY_BUDGET_MIN: usize = 64 * 1024 * 1024;
+/// Most of the budget that one service gets, in percent: room for a batch of the largest size.
+pub const SERVICE_MEMORY_PERCENT: usize = 75;
+/// Most of the budget that one user gets, in percent: room for ten thousand items without metadata.
+pub const USER_MEMORY_PERCENT: usize = 33;
+/// What the two chunks take that a stream uses while its next message arrives.
+pub const CHUNKS_MEMORY_BYTES: usize = 8 * 1024 * 1024;
+/// What a call needs beside its messages.
+pub const CALL_MEMORY_BYTES: usize = 128 * 1024;
+pub const BULK_CALL_MEMORY_BYTES: usize = 512 * 1024;
+/// The same for a method that returns many rows: a page of the default size with much metadata.
+pub const ROWS_MEMORY_BYTES: usize = 4 * 1024 * 1024;
+
 // Connections.
 
 /// Most connections. For a further one the least valuable is closed (`connections/connection_table.rs`).
@@ -77,6 +102,9 @@ pub const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
 /// Most concurrent calls over all connections. A further call is refused with UNAVAILABLE.
 pub const CALLS_AT_ONCE_MAX: usize = 64;
+/// Most concurrent calls of one service, and of one user, so that others are answered.
+pub const CALLS_OF_SERVICE_MAX: usize = 48;
+pub const CALLS_OF_USER_MAX: usize = 16;
 pub const BULK_CALL_DURATION_MAX: Duration = Duration::from_secs(30);
 pub const CALL_DURATION_MAX: Duration = Duration::from_secs(5);
 /// How long before the caller's deadline the server answers, so that the answer arrives.
@@ -106,6 +134,14 @@ pub const FAILED_ACCEPTS_SWEPT_AT: usize = 10_000;
 
 /// Most concurrent streams. Each has up to three chunks in memory, and one connection to the database in use.
 pub const STREAMS_AT_ONCE_MAX: usize = 32;
+/// Most concurrent streams of one service, and of one user.
+pub const STREAMS_OF_SERVICE_MAX: usize = 16;
+pub const STREAMS_OF_USER_MAX: usize = 4;
+/// Most streams and watches whose first message was not permitted yet, which are not counted as such. A service gets half
+/// of them.
+pub const STREAMS_OPENING_MAX: usize = 256;
+/// Longest time until the header of a stream arrives.
+pub const STREAM_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a stream waits for its caller to send or to read.
 pub const STREAM_IDLE_MAX: Duration = Duration::from_mins(1);
 /// Longest stream: millions of items. A withdrawn permission and a new replica take effect within this time.
@@ -127,7 +163,21 @@ pub const CHUNK_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// Most concurrent watches. Each uses memory, and runs a statement whenever something happens.
 pub const WATCHES_AT_ONCE_MAX: usize = 256;
+/// Most concurrent watches of one service, and of one user.
+pub const WATCHES_OF_SERVICE_MAX: usize = 128;
+pub const WATCHES_OF_USER_MAX: usize = 16;
 /// Longest time without a message on a watch. Proxies close streams that are silent for a minute.
 pub const WATCH_SILENCE_MAX: Duration = Duration::from_secs(25);
 /// How often it is checked that a watching user is still an admin.
 pub const WATCH_PERMISSION_INTERVAL: Duration = Duration::from_mins(1);
+
+// Health and reflection, which need no caller.
+
+/// Most concurrent calls and streams of reflection, and of health. One address gets a quarter of those of reflection, and
+/// half of those of health.
+pub const REFLECTIONS_AT_ONCE_MAX: usize = 64;
+pub const HEALTH_CALLS_AT_ONCE_MAX: usize = 1_024;
+/// How long a stream of reflection waits for its next request.
+pub const REFLECTION_IDLE_MAX: Duration = Duration::from_secs(10);
+/// Longest stream of reflection. A client such as grpcurl needs less than a second.
+pub const REFLECTION_AGE_MAX: Duration = Duration::from_mins(1);

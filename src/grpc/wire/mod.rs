@@ -5,6 +5,7 @@ pub(crate) mod deadline;
 pub(crate) mod health;
 pub mod limits;
 mod prefaced_stream;
+pub(crate) mod public_calls;
 pub(crate) mod server;
 pub(crate) mod tls;
 pub(crate) mod tls_files;

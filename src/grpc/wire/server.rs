@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 use tower::Layer as _;
@@ -17,18 +18,24 @@ use crate::domain::keyring::Keyring;
 use crate::entropy;
 use crate::grpc::admission::authentication::Authenticated;
 use crate::grpc::admission::caller_rates::CallerRates;
-use crate::grpc::admission::control::AdmissionControl;
+use crate::grpc::admission::capacity::Capacity;
+use crate::grpc::admission::control::{AdmissionControl, Method};
 use crate::grpc::admission::peer::PeerLayer;
+use crate::grpc::admission::permitted_calls::PermittedCalls;
 use crate::grpc::admission::ready::WhenReady;
 use crate::grpc::admission::trusted_proxies::TrustedProxies;
-use crate::grpc::methods::Api;
+use crate::grpc::methods::{
+    Api, audit_service, directory_service, feedback_service, invitations, mail_service,
+    suppression_service,
+};
 use crate::grpc::wire::connection::ConnectionServer;
 use crate::grpc::wire::deadline::DeadlineLayer;
 use crate::grpc::wire::health::Health;
 use crate::grpc::wire::limits::{
-    CONNECTION_AGE_JITTER, CONNECTION_AGE_MAX, CONNECTION_LIMITS, REQUEST_BYTES_MAX,
-    RESPONSE_BYTES_MAX,
+    CONNECTION_AGE_JITTER, CONNECTION_AGE_MAX, CONNECTION_LIMITS, PUBLIC_REQUEST_BYTES_MAX,
+    REQUEST_BYTES_MAX, RESPONSE_BYTES_MAX,
 };
+use crate::grpc::wire::public_calls::{PublicCalls, PublicLimits};
 use crate::grpc::wire::tls::ServerTls;
 use crate::identity::Callers;
 use crate::proto::FILE_DESCRIPTOR_SET;
@@ -38,7 +45,7 @@ use crate::proto::feedback_service_server::FeedbackServiceServer;
 use crate::proto::invitation_service_server::InvitationServiceServer;
 use crate::proto::mail_service_server::MailServiceServer;
 use crate::proto::suppression_service_server::SuppressionServiceServer;
-use crate::service::Service;
+use crate::service::{Readiness, Service};
 use crate::shutdown::Tasks;
 
 #[derive(Debug, Clone)]
@@ -47,6 +54,8 @@ pub struct GrpcConfig {
     /// Whether the server answers calls, or only health checks.
     pub serves_api: bool,
     pub reflection: bool,
+    /// Bytes of memory for the messages of calls.
+    pub memory_budget: usize,
     /// Recipients per second that one caller may invite or resend to; `None` for no limit.
     pub caller_rate: Option<NonZeroU32>,
     /// How long running calls may take to finish at shutdown.
@@ -76,7 +85,10 @@ impl GrpcServer {
         let listener = TcpListener::bind(config.listen).await?;
         let (health, health_service) = Health::new().await;
         let closing = CancellationToken::new();
-        let mut routes = Routes::new(HealthServer::new(health_service));
+        let health_service =
+            HealthServer::new(health_service).max_decoding_message_size(PUBLIC_REQUEST_BYTES_MAX);
+        let health_service = PublicCalls::new(health_service, PublicLimits::of_health());
+        let mut routes = Routes::new(health_service);
         if config.serves_api {
             let api = Api {
                 admission: AdmissionControl::new(closing.clone()),
@@ -84,12 +96,15 @@ impl GrpcServer {
                 rates: Arc::new(CallerRates::new(&service.clock(), config.caller_rate)),
                 service,
             };
-            routes = add_api(routes, &api, &callers);
+            let wrapper = ServiceWrapper {
+                callers,
+                memory: Capacity::new(config.memory_budget),
+                readiness: api.service.readiness().clone(),
+            };
+            routes = add_api(routes, &api, &wrapper);
         }
         if config.reflection {
-            routes = routes
-                .add_service(reflection().build_v1()?)
-                .add_service(reflection().build_v1alpha()?);
+            routes = add_reflection(routes)?;
         }
         Ok(Self {
             listener,
@@ -157,7 +172,26 @@ async fn keep_fresh(tls: Option<ServerTls>) -> Infallible {
     }
 }
 
-fn add_api(routes: Routes, api: &Api, callers: &Callers) -> Routes {
+/// What every service of the API is wrapped in: readiness, authentication, then permission and memory.
+struct ServiceWrapper {
+    callers: Callers,
+    memory: Capacity,
+    readiness: Readiness,
+}
+
+impl ServiceWrapper {
+    fn wrap<S: NamedService>(
+        &self,
+        service: S,
+        methods: &'static [Method],
+    ) -> WhenReady<Authenticated<PermittedCalls<S>>> {
+        let permitted = PermittedCalls::new(service, methods, self.memory.clone());
+        let authenticated = Authenticated::new(permitted, self.callers.clone());
+        WhenReady::new(authenticated, &self.readiness)
+    }
+}
+
+fn add_api(routes: Routes, api: &Api, wrapper: &ServiceWrapper) -> Routes {
     let invitations = InvitationServiceServer::new(api.clone())
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(RESPONSE_BYTES_MAX);
@@ -172,36 +206,62 @@ fn add_api(routes: Routes, api: &Api, callers: &Callers) -> Routes {
         .max_encoding_message_size(RESPONSE_BYTES_MAX);
     let audit = AuditServiceServer::new(api.clone()).max_encoding_message_size(RESPONSE_BYTES_MAX);
     let feedback = FeedbackServiceServer::new(api.clone());
-    let readiness = api.service.readiness();
     routes
-        .add_service(WhenReady::new(
-            Authenticated::new(invitations, callers.clone()),
-            readiness,
-        ))
-        .add_service(WhenReady::new(
-            Authenticated::new(mail, callers.clone()),
-            readiness,
-        ))
-        .add_service(WhenReady::new(
-            Authenticated::new(directory, callers.clone()),
-            readiness,
-        ))
-        .add_service(WhenReady::new(
-            Authenticated::new(suppressions, callers.clone()),
-            readiness,
-        ))
-        .add_service(WhenReady::new(
-            Authenticated::new(audit, callers.clone()),
-            readiness,
-        ))
-        .add_service(WhenReady::new(
-            Authenticated::new(feedback, callers.clone()),
-            readiness,
-        ))
+        .add_service(wrapper.wrap(invitations, invitations::service::METHODS))
+        .add_service(wrapper.wrap(mail, mail_service::METHODS))
+        .add_service(wrapper.wrap(directory, directory_service::METHODS))
+        .add_service(wrapper.wrap(suppressions, suppression_service::METHODS))
+        .add_service(wrapper.wrap(audit, audit_service::METHODS))
+        .add_service(wrapper.wrap(feedback, feedback_service::METHODS))
 }
 
-fn reflection() -> tonic_reflection::server::Builder<'static> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+fn add_reflection(routes: Routes) -> Result<Routes, tonic_reflection::server::Error> {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let v1 = builder().build_v1()?;
+    let v1 = v1.max_decoding_message_size(PUBLIC_REQUEST_BYTES_MAX);
+    let v1alpha = builder().build_v1alpha()?;
+    let v1alpha = v1alpha.max_decoding_message_size(PUBLIC_REQUEST_BYTES_MAX);
+    let limits = PublicLimits::of_reflection();
+    Ok(routes
+        .add_service(PublicCalls::new(v1, limits.clone()))
+        .add_service(PublicCalls::new(v1alpha, limits)))
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+
+    #[test]
+    fn every_method_is_permitted_before_its_message_is_read() {
+        let listed = [
+            ("InvitationService", invitations::service::METHODS),
+            ("MailService", mail_service::METHODS),
+            ("DirectoryService", directory_service::METHODS),
+            ("SuppressionService", suppression_service::METHODS),
+            ("AuditService", audit_service::METHODS),
+            ("FeedbackService", feedback_service::METHODS),
+        ];
+        let listed = listed.iter().flat_map(|(service, methods)| {
+            let names = methods.iter().map(|method| method.name);
+            names.map(move |name| format!("{service}/{name}"))
+        });
+        let mut listed: Vec<_> = listed.collect();
+        let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
+        let services = files.file.iter().flat_map(|file| &file.service);
+        let described = services.flat_map(|service| {
+            let names = service.method.iter().map(|method| method.name());
+            names.map(move |name| format!("{}/{name}", service.name()))
+        });
+        let mut described: Vec<_> = described.collect();
+        listed.sort_unstable();
+        described.sort_unstable();
+        assert_eq!(listed, described);
+    }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
-use invitations::grpc::limits::{CALLS_AT_ONCE_MAX, REQUEST_BYTES_MAX};
+use invitations::grpc::limits::{CALLS_AT_ONCE_MAX, CALLS_OF_SERVICE_MAX, REQUEST_BYTES_MAX};
 use invitations::proto::BulkCreateRequest;
 use prost::Message as _;
 use prost_types::FileDescriptorProto;
@@ -215,9 +215,16 @@ async fn a_deadline_longer_than_the_limit_of_a_method_is_shortened() {
 async fn a_call_above_the_concurrency_limit_is_refused_with_a_retry_delay() {
     let world = World::start().await;
     let mut blocker = block_calls(&world).await;
+    // One caller gets its share, and both together what is left of the limit.
+    const { assert!(CALLS_OF_SERVICE_MAX < CALLS_AT_ONCE_MAX) };
     let mut calls: FuturesUnordered<_> = (0..=CALLS_AT_ONCE_MAX)
         .map(|number| {
-            let mut client = world.client();
+            let caller = if number < CALLS_OF_SERVICE_MAX {
+                "all"
+            } else {
+                "acme-only"
+            };
+            let mut client = world.client_of(caller);
             async move {
                 client
                     .bulk_create(invite_without_email(&format!("{number}@b.co")))
@@ -237,6 +244,9 @@ async fn a_call_above_the_concurrency_limit_is_refused_with_a_retry_delay() {
         push_back
     );
     assert_eq!(status_reason(&status), "OVERLOADED");
+    let mut client = world.client();
+    let of_share = client.bulk_create(invite_without_email("share@b.co"));
+    assert_eq!(reason(of_share.await), "OVERLOADED");
     // Health checks of load balancers do not count for the limit.
     let health = HealthCheckRequest::default();
     HealthClient::new(world.channel())

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use invitations::grpc::limits::{CALLS_AT_ONCE_MAX, CHUNK_ITEMS, STREAMS_AT_ONCE_MAX};
+use invitations::grpc::limits::{
+    CHUNK_ITEMS, STREAM_HEADER_TIMEOUT, STREAMS_AT_ONCE_MAX, STREAMS_OF_SERVICE_MAX,
+    STREAMS_OF_USER_MAX, STREAMS_OPENING_MAX,
+};
 use tokio::time::{Instant, sleep};
 use tonic::Request;
 use tonic_types::StatusExt as _;
@@ -10,6 +13,7 @@ use tonic_types::StatusExt as _;
 use crate::support::background_calls::print_line;
 use crate::support::deployment::{Deployment, client};
 use crate::support::streams::{CreateStream, header, resumable_header, send_all, stream_items};
+use crate::support::user_issuer::UserIssuer;
 use crate::support::{World, reason, status_reason};
 
 #[tokio::test]
@@ -35,24 +39,29 @@ async fn streams_have_a_limit_separate_from_that_of_calls() {
     let mut world = World::start().await;
     let client = world.client();
     let mut calls = Vec::new();
-    for _ in 0..STREAMS_AT_ONCE_MAX {
-        let mut call = CreateStream::begin(&client, header()).await;
-        call.next().await.unwrap();
-        calls.push(call);
+    const { assert!(STREAMS_AT_ONCE_MAX == 2 * STREAMS_OF_SERVICE_MAX) };
+    for caller in ["all", "acme-only"] {
+        for _ in 0..STREAMS_OF_SERVICE_MAX {
+            let mut call = CreateStream::begin(&world.client_of(caller), header()).await;
+            call.next().await.unwrap();
+            calls.push(call);
+        }
     }
-    const { assert!(STREAMS_AT_ONCE_MAX < CALLS_AT_ONCE_MAX) };
-    let one_more = async || {
-        let messages = futures::stream::pending();
-        let answer = client.clone().bulk_create_stream(messages).await;
-        answer.map(drop)
+    let one_more = async |caller| {
+        let mut call = CreateStream::begin(&world.client_of(caller), header()).await;
+        call.next().await.map(drop)
     };
-    let status = one_more().await.unwrap_err();
+    let status = one_more("acme-and-other").await.unwrap_err();
     assert!(status.get_details_retry_info().is_some());
     assert_eq!(status_reason(&status), "OVERLOADED");
     // Permission is checked first, and other calls are answered.
     let mut reader = world.client_of("only-invitations:read");
     let denied = reader.bulk_create_stream(futures::stream::pending());
     assert_eq!(reason(denied.await), "SCOPE_MISSING");
+    assert_eq!(
+        status_reason(&one_more("other-only").await.unwrap_err()),
+        "ORGANIZATION_DENIED"
+    );
     world.invite(&["call@b.co"]).await;
     for call in &mut calls {
         call.send(stream_items("crowd", 0..1));
@@ -60,7 +69,7 @@ async fn streams_have_a_limit_separate_from_that_of_calls() {
     }
     drop(calls);
     let mut call = loop {
-        match one_more().await {
+        match one_more("all").await {
             Ok(()) => break CreateStream::begin(&client, header()).await,
             Err(_) => sleep(Duration::from_millis(20)).await,
         }
@@ -68,6 +77,50 @@ async fn streams_have_a_limit_separate_from_that_of_calls() {
     call.next().await.unwrap();
     call.close();
     assert_eq!(world.deliver_all().await, 2);
+}
+
+#[tokio::test]
+async fn silent_streams_of_one_caller_leave_room_for_others() {
+    let users = UserIssuer::start().await;
+    let mut world = World::builder().issuers(&users.table()).start().await;
+    let (eve, ada) = (users.token(&world, "eve"), users.token(&world, "ada"));
+    let eve = world.client_of(&eve);
+    // Streams without a header do not count as streams. They end after five seconds.
+    let began = Instant::now();
+    let mut silent = Vec::new();
+    for _ in 0..STREAMS_OF_USER_MAX {
+        silent.push(CreateStream::open(&eve, Request::new(()), Vec::new()).await);
+    }
+    const { assert!(STREAMS_OPENING_MAX > STREAMS_AT_ONCE_MAX) };
+    for caller in ["all", ada.as_str()] {
+        let items = stream_items("others", 0..1);
+        let answer = send_all(&world.client_of(caller), header(), 1, &items).await;
+        assert!(answer.end.is_ok());
+    }
+    for call in &mut silent {
+        let status = call.next().await.err().unwrap();
+        assert_eq!(status_reason(&status), "DEADLINE_EXCEEDED");
+    }
+    assert!(began.elapsed() >= STREAM_HEADER_TIMEOUT);
+    // Of the streams with a header, a user and a service have their shares.
+    let mut open = Vec::new();
+    for (caller, share) in [
+        (ada.as_str(), STREAMS_OF_USER_MAX),
+        ("all", STREAMS_OF_SERVICE_MAX),
+    ] {
+        let client = world.client_of(caller);
+        for _ in 0..share {
+            let mut call = CreateStream::begin(&client, header()).await;
+            call.next().await.unwrap();
+            open.push(call);
+        }
+        let mut call = CreateStream::begin(&client, header()).await;
+        let status = call.next().await.err().unwrap();
+        assert_eq!(status_reason(&status), "OVERLOADED");
+    }
+    let mut call = CreateStream::begin(&world.client_of("acme-only"), header()).await;
+    call.next().await.unwrap();
+    assert_eq!(world.deliver_all().await, 1);
 }
 
 /// Returns the largest amount of memory that a process has used, in KiB.

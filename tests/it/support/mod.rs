@@ -50,6 +50,7 @@ pub(crate) mod streams;
 pub(crate) mod suppression_rows;
 pub(crate) mod tasks;
 pub(crate) mod tls_deployment;
+pub(crate) mod unfinished_call;
 pub(crate) mod user_issuer;
 pub(crate) mod waiting;
 pub(crate) mod watch_stream;

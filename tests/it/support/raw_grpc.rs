@@ -121,7 +121,7 @@ fn messages(mut bytes: &[u8]) -> Vec<&[u8]> {
 }
 
 /// The status of a response, which is in the headers if the response has no body.
-fn status(head: &HeaderMap, trailers: &HeaderMap) -> Status {
+pub(super) fn status(head: &HeaderMap, trailers: &HeaderMap) -> Status {
     Status::from_header_map(trailers)
         .or_else(|| Status::from_header_map(head))
         .unwrap()

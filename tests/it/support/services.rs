@@ -42,6 +42,7 @@ pub(super) fn grpc_config() -> GrpcConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         serves_api: true,
         reflection: true,
+        memory_budget: 1 << 30,
         caller_rate: None,
         drain_timeout: Duration::from_secs(1),
         tls: None,

@@ -2,6 +2,7 @@
 //!
 //! A chunk ends when it has enough items or bytes, when the sender pauses or the chunk gets old, and with the stream.
 
+use std::time::Duration;
 use std::vec;
 
 use futures::{Stream, StreamExt as _};
@@ -13,7 +14,8 @@ use crate::domain::new_invitation::ITEMS_MAX;
 use crate::domain::reason::{Reason, Violation};
 use crate::grpc::status;
 use crate::grpc::wire::limits::{
-    CHUNK_AGE_MAX, CHUNK_BYTES_MAX, CHUNK_ITEMS, CHUNK_LINGER, STREAM_IDLE_MAX,
+    CHUNK_AGE_MAX, CHUNK_BYTES_MAX, CHUNK_ITEMS, CHUNK_LINGER, STREAM_HEADER_TIMEOUT,
+    STREAM_IDLE_MAX,
 };
 use crate::proto::{
     BulkCreateStreamHeader as Header, BulkCreateStreamRequest as Request, NewInvitation as Item,
@@ -47,7 +49,7 @@ impl<S: Stream<Item = Result<Request, Status>> + Unpin> Chunks<S> {
 
     /// Reads the header, which comes first. Items of the same message are returned by [`Self::next`].
     pub(super) async fn header(&mut self) -> Result<Header, Status> {
-        let message = self.message_in_time().await?;
+        let message = self.message_within(STREAM_HEADER_TIMEOUT).await?;
         let message = message.ok_or_else(malformed)?;
         self.first = message.invitations;
         message.header.ok_or_else(malformed)
@@ -68,7 +70,7 @@ impl<S: Stream<Item = Result<Request, Status>> + Unpin> Chunks<S> {
                 return Ok((!chunk.items.is_empty()).then_some(chunk.items));
             }
             let message = match chunk.due {
-                None => self.message_in_time().await?,
+                None => self.message_within(STREAM_IDLE_MAX).await?,
                 Some(due) => {
                     let until = due.min(Instant::now() + CHUNK_LINGER);
                     match timeout_at(until, self.messages.next()).await {
@@ -84,8 +86,8 @@ impl<S: Stream<Item = Result<Request, Status>> + Unpin> Chunks<S> {
         }
     }
 
-    async fn message_in_time(&mut self) -> Result<Option<Request>, Status> {
-        match timeout(STREAM_IDLE_MAX, self.messages.next()).await {
+    async fn message_within(&mut self, duration: Duration) -> Result<Option<Request>, Status> {
+        match timeout(duration, self.messages.next()).await {
             Ok(message) => message.transpose().map_err(of_sender),
             Err(_) => Err(status::refused(Reason::DeadlineExceeded)),
         }

@@ -27,7 +27,7 @@ use crate::grpc::wire::limits::{STREAM_AGE_MAX, STREAM_IDLE_MAX, STREAM_RATE_WAI
 use crate::proto::{
     BulkCreateStreamHeader, BulkCreateStreamRequest, BulkCreateStreamResponse, NewInvitation,
 };
-use crate::service::bulk_create::{CreateChunk, OpenBatch, OpenStream};
+use crate::service::bulk_create::{CreateChunk, OpenBatch, OpenStream, StreamHeader};
 use crate::shutdown;
 
 pub(super) type ResultStream = BoxStream<'static, Result<BulkCreateStreamResponse, Status>>;
@@ -95,7 +95,7 @@ fn responses_then_end(
 }
 
 impl CreateStream {
-    async fn run(self, messages: Streaming<BulkCreateStreamRequest>) -> Result<(), Status> {
+    async fn run(mut self, messages: Streaming<BulkCreateStreamRequest>) -> Result<(), Status> {
         let mut chunks = Chunks::new(messages);
         let aged = tokio::time::sleep(STREAM_AGE_MAX);
         tokio::pin!(aged);
@@ -103,7 +103,11 @@ impl CreateStream {
             header = chunks.header() => header?,
             () = self.admitted.closing().cancelled() => return Err(ends_early()),
         };
-        let stream = self.admitted.run_part(self.open(header)).await?;
+        let header = self.admitted.run_part(self.permit(header)).await?;
+        self.admitted.count_as_stream()?;
+        let opening = self.api.service.run(OpenBatch(Arc::new(header)));
+        let opening = async { Ok(opening.await?) };
+        let stream = Box::pin(self.admitted.run_part(opening)).await?;
         let stream = Arc::new(stream);
         self.send(bulk_create::first_response(&stream)).await?;
         let (read, chunks_read) = mpsc::channel(CHUNKS_AHEAD);
@@ -126,8 +130,8 @@ impl CreateStream {
         }
     }
 
-    /// Checks the header, permission first, and opens the stream.
-    async fn open(&self, mut header: BulkCreateStreamHeader) -> Result<OpenStream, Status> {
+    /// Checks the header, permission first.
+    async fn permit(&self, mut header: BulkCreateStreamHeader) -> Result<StreamHeader, Status> {
         let caller = &self.admitted.caller;
         let organization_id = self
             .api
@@ -135,8 +139,7 @@ impl CreateStream {
             .await?;
         let (field, inviter) = ("header.inviter_user_id", &mut header.inviter_user_id);
         acting_user::restrict_inviter(caller, field, inviter, header.return_link)?;
-        let header = bulk_create::header(header, actor(caller), organization_id).valid()?;
-        Ok(self.api.service.run(OpenBatch(Arc::new(header))).await?)
+        bulk_create::header(header, actor(caller), organization_id).valid()
     }
 
     async fn write_all(

@@ -4,5 +4,5 @@ mod by_link;
 mod chunks;
 mod create_stream;
 mod of_organization;
-mod service;
+pub(in crate::grpc) mod service;
 mod watch;

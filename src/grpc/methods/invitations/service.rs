@@ -18,11 +18,19 @@ use crate::proto::{
 const BULK_CREATE: Method = Method::bulk("BulkCreate", Scope::InvitationsWrite).for_users();
 const BULK_CREATE_STREAM: Method =
     Method::bulk("BulkCreateStream", Scope::InvitationsWrite).for_users();
-const BULK_RESEND: Method = Method::bulk("BulkResend", Scope::InvitationsWrite).for_users();
-const BULK_REVOKE: Method = Method::bulk("BulkRevoke", Scope::InvitationsWrite).for_users();
+const BULK_RESEND: Method = Method::bulk("BulkResend", Scope::InvitationsWrite)
+    .with_many_rows()
+    .for_users();
+const BULK_REVOKE: Method = Method::bulk("BulkRevoke", Scope::InvitationsWrite)
+    .with_many_rows()
+    .for_users();
 const GET: Method = Method::quick("Get", Scope::InvitationsRead).for_users();
-const BULK_GET: Method = Method::bulk("BulkGet", Scope::InvitationsRead).for_users();
-const LIST: Method = Method::quick("List", Scope::InvitationsRead).for_users();
+const BULK_GET: Method = Method::bulk("BulkGet", Scope::InvitationsRead)
+    .with_many_rows()
+    .for_users();
+const LIST: Method = Method::quick("List", Scope::InvitationsRead)
+    .with_many_rows()
+    .for_users();
 const GET_BATCH: Method = Method::quick("GetBatch", Scope::InvitationsRead).for_users();
 const WATCH: Method = Method::quick("Watch", Scope::InvitationsRead).for_users();
 const REVOKE: Method = Method::quick("Revoke", Scope::InvitationsWrite).for_users();
@@ -30,6 +38,23 @@ const RESEND: Method = Method::quick("Resend", Scope::InvitationsWrite).for_user
 const PREVIEW: Method = Method::quick("Preview", Scope::InvitationsRead).for_users();
 const ACCEPT: Method = Method::quick("Accept", Scope::InvitationsWrite).for_users();
 const DECLINE: Method = Method::quick("Decline", Scope::InvitationsWrite).for_users();
+/// All methods of the service.
+pub(in crate::grpc) const METHODS: &[Method] = &[
+    BULK_CREATE,
+    BULK_CREATE_STREAM,
+    BULK_RESEND,
+    BULK_REVOKE,
+    GET,
+    BULK_GET,
+    LIST,
+    GET_BATCH,
+    WATCH,
+    REVOKE,
+    RESEND,
+    PREVIEW,
+    ACCEPT,
+    DECLINE,
+];
 
 #[tonic::async_trait]
 impl InvitationService for Api {
@@ -47,8 +72,7 @@ impl InvitationService for Api {
         &self,
         request: Request<Streaming<BulkCreateStreamRequest>>,
     ) -> Result<Response<Self::BulkCreateStreamStream>, Status> {
-        let control = &self.admission;
-        let stream = control.admit(&control.streams, BULK_CREATE_STREAM, &request)?;
+        let stream = self.admission.admit(BULK_CREATE_STREAM, &request)?;
         Ok(Response::new(create_stream::open(self, stream, request)))
     }
 
@@ -66,8 +90,7 @@ impl InvitationService for Api {
         &self,
         request: Request<WatchRequest>,
     ) -> Result<Response<Self::WatchStream>, Status> {
-        let control = &self.admission;
-        let stream = control.admit(&control.watches, WATCH, &request)?;
+        let stream = self.admission.admit(WATCH, &request)?;
         let events = watch::open(self, stream, request.into_inner());
         Ok(Response::new(Box::pin(events).await?))
     }

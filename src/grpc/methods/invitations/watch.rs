@@ -50,12 +50,13 @@ struct Watcher {
 
 pub(super) async fn open(
     api: &Api,
-    admitted: AdmittedStream,
+    mut admitted: AdmittedStream,
     message: WatchRequest,
 ) -> Result<EventStream, Status> {
     let span = admitted.span.clone();
     let begin = begin(api, &admitted.caller, &message).instrument(span.clone());
     let started = Box::pin(admitted.run_quick_part(begin)).await?;
+    admitted.count_as_watch()?;
     let now = Instant::now();
     let watcher = Watcher {
         watch: started.watch,

@@ -2,5 +2,6 @@
 
 mod floods;
 mod idle_peers;
+mod memory;
 mod overload;
 mod slow_readers;

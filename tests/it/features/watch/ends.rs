@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use invitations::grpc::limits::WATCHES_AT_ONCE_MAX;
+use invitations::grpc::limits::{WATCHES_AT_ONCE_MAX, WATCHES_OF_SERVICE_MAX};
 use invitations::proto::WatchRequest;
 use invitations::proto::invitation_service_client::InvitationServiceClient;
 use tokio::time::{sleep, timeout};
@@ -37,18 +37,26 @@ async fn watches_have_a_limit_separate_from_that_of_calls() {
     let mut world = World::start().await;
     world.may_leave_mail();
     let mut streams = Vec::new();
-    for _ in 0..WATCHES_AT_ONCE_MAX {
+    const { assert!(WATCHES_AT_ONCE_MAX == 2 * WATCHES_OF_SERVICE_MAX) };
+    for number in 0..WATCHES_AT_ONCE_MAX {
+        let is_first = number < WATCHES_OF_SERVICE_MAX;
+        let caller = if is_first { "all" } else { "acme-only" };
         // One connection can have only 128 streams, so each watch has its own.
         let channel = Endpoint::from_shared(format!("http://{}", world.address()))
             .unwrap()
             .connect_lazy();
-        let client = InvitationServiceClient::new(caller_channel(&channel, "all"));
+        let client = InvitationServiceClient::new(caller_channel(&channel, caller));
         streams.push(open_watch(client, from_now_request()).await.unwrap());
+        if number + 1 == WATCHES_OF_SERVICE_MAX {
+            // One caller gets its share, and no more.
+            let refused = open_watch(world.client(), from_now_request()).await;
+            assert_eq!(status_reason(&refused.unwrap_err()), "OVERLOADED");
+        }
         if streams.len() % 64 == 0 {
             invite_many(&world, &format!("person{}x", streams.len()), 1).await;
         }
     }
-    let status = open_watch(world.client(), from_now_request())
+    let status = open_watch(world.client_of("acme-and-other"), from_now_request())
         .await
         .unwrap_err();
     assert_eq!(status.code(), Code::Unavailable);
@@ -56,7 +64,7 @@ async fn watches_have_a_limit_separate_from_that_of_calls() {
     // A watch that ends makes room for another one.
     drop(streams.pop());
     let started = Instant::now();
-    while open_watch(world.client(), from_now_request())
+    while open_watch(world.client_of("acme-only"), from_now_request())
         .await
         .is_err()
     {

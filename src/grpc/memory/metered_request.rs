@@ -1,0 +1,229 @@
+//! The body of a request, which reserves memory for each of its messages before the message is read.
+//!
+//! The length that a message announces is reserved first, and more while the message turns out to need more. A message
+//! must arrive steadily, so that a peer that has stopped to send does not keep the memory.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use hyper::body::{Frame, SizeHint};
+use prost::bytes::Bytes;
+use tokio::time::{Instant, Sleep};
+use tonic::Status;
+use tonic::body::Body;
+
+use super::message_scan::{MessageScan, ScanError};
+use crate::domain::reason::{Reason, Violation};
+use crate::grpc::admission::capacity::Reservation;
+use crate::grpc::status;
+use crate::grpc::wire::limits::{
+    CHUNKS_MEMORY_BYTES, MESSAGE_DURATION_MAX, MESSAGE_PAUSE_MAX, REQUEST_BYTES_MAX,
+};
+
+/// Bytes before each message: a flag and the length.
+const PREFIX_BYTES: usize = 5;
+/// Copies of the bytes of a message: as it was received, and in the arguments of statements. They are reserved when the
+/// length is known.
+const COPIES: usize = 2;
+
+/// The memory of a call's requests. The body and the call share it.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestMemory(Arc<Mutex<Reservation>>);
+
+pub(crate) struct MeteredRequest {
+    inner: Body,
+    /// The number of the shape of the messages.
+    shape: usize,
+    memory: RequestMemory,
+    /// What the call needs beside its messages.
+    call_bytes: usize,
+    /// What the chunks of the last complete message need. A stream uses them while the next message arrives.
+    previous_bytes: usize,
+    progress: Progress,
+    began: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+/// How far the current message was received.
+enum Progress {
+    Prefix {
+        bytes: [u8; PREFIX_BYTES],
+        count: usize,
+    },
+    Message {
+        length: usize,
+        missing: usize,
+        /// `None` for a message that is refused when its prefix is decoded.
+        scan: Option<MessageScan>,
+        reserved: usize,
+    },
+}
+
+const NO_PREFIX: Progress = Progress::Prefix {
+    bytes: [0; PREFIX_BYTES],
+    count: 0,
+};
+
+impl RequestMemory {
+    pub(crate) fn new(reservation: Reservation) -> Self {
+        Self(Arc::new(Mutex::new(reservation)))
+    }
+
+    fn resize(&self, bytes: usize) -> Result<(), Reason> {
+        let mut reservation = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reservation.resize(bytes)
+    }
+
+    fn share(&self) -> usize {
+        let reservation = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        reservation.share()
+    }
+}
+
+impl MeteredRequest {
+    pub(crate) fn new(inner: Body, shape: usize, memory: RequestMemory, call_bytes: usize) -> Self {
+        Self {
+            inner,
+            shape,
+            memory,
+            call_bytes,
+            previous_bytes: 0,
+            progress: NO_PREFIX,
+            began: Instant::now(),
+            timer: Box::pin(tokio::time::sleep(MESSAGE_PAUSE_MAX)),
+        }
+    }
+
+    fn receive(&mut self, mut data: &[u8]) -> Result<(), Status> {
+        while !data.is_empty() {
+            match &mut self.progress {
+                Progress::Prefix { bytes, count } => {
+                    if *count == 0 {
+                        self.began = Instant::now();
+                    }
+                    let copied = data.len().min(PREFIX_BYTES - *count);
+                    bytes[*count..][..copied].copy_from_slice(&data[..copied]);
+                    data = &data[copied..];
+                    *count += copied;
+                    if *count == PREFIX_BYTES {
+                        let prefix = *bytes;
+                        self.begin(prefix)?;
+                    }
+                }
+                Progress::Message { missing, scan, .. } => {
+                    let received = data.len().min(*missing);
+                    if let Some(scan) = scan {
+                        scan.read(&data[..received]).map_err(refused)?;
+                    }
+                    *missing -= received;
+                    data = &data[received..];
+                    self.reserve()?;
+                }
+            }
+            self.end_message();
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, prefix: [u8; PREFIX_BYTES]) -> Result<(), Status> {
+        let [flag, length @ ..] = prefix;
+        let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+        let is_read = flag == 0 && length <= REQUEST_BYTES_MAX;
+        self.progress = Progress::Message {
+            length,
+            missing: length,
+            scan: is_read.then(|| MessageScan::new(self.shape, length)),
+            reserved: 0,
+        };
+        self.reserve()
+    }
+
+    /// Reserves what the current message is known to need.
+    fn reserve(&mut self) -> Result<(), Status> {
+        let Progress::Message {
+            length,
+            scan: Some(scan),
+            reserved,
+            ..
+        } = &mut self.progress
+        else {
+            return Ok(());
+        };
+        let needed = *length * COPIES + scan.weight();
+        if needed <= *reserved {
+            return Ok(());
+        }
+        *reserved = needed;
+        if needed + self.call_bytes > self.memory.share() {
+            return Err(status::invalid(vec![Violation::new(
+                scan.list_name(),
+                Reason::TooManyItems,
+            )]));
+        }
+        let bytes = self.call_bytes + self.previous_bytes + needed;
+        self.memory.resize(bytes).map_err(status::refused)
+    }
+
+    fn end_message(&mut self) {
+        if let Progress::Message {
+            missing: 0,
+            reserved,
+            ..
+        } = self.progress
+        {
+            self.previous_bytes = reserved.min(CHUNKS_MEMORY_BYTES);
+            self.progress = NO_PREFIX;
+        }
+    }
+
+    const fn is_between_messages(&self) -> bool {
+        matches!(self.progress, Progress::Prefix { count: 0, .. })
+    }
+}
+
+fn refused(error: ScanError) -> Status {
+    match error {
+        ScanError::Malformed => status::refused(Reason::RequestMalformed),
+        ScanError::TooManyItems(list) => {
+            status::invalid(vec![Violation::new(list, Reason::TooManyItems)])
+        }
+    }
+}
+
+impl hyper::body::Body for MeteredRequest {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) else {
+            if self.is_between_messages() {
+                return Poll::Pending;
+            }
+            ready!(self.timer.as_mut().poll(context));
+            return Poll::Ready(Some(Err(status::refused(Reason::DeadlineExceeded))));
+        };
+        if let Some(Ok(frame)) = &frame
+            && let Some(data) = frame.data_ref()
+        {
+            if let Err(status) = self.receive(data) {
+                return Poll::Ready(Some(Err(status)));
+            }
+            let pause_ends = Instant::now() + MESSAGE_PAUSE_MAX;
+            let message_ends = self.began + MESSAGE_DURATION_MAX;
+            self.timer.as_mut().reset(pause_ends.min(message_ends));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
