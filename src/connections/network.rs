@@ -16,7 +16,7 @@ impl Network {
                 let prefix = ip.to_bits() >> HOST_BITS << HOST_BITS;
                 Self(IpAddr::V6(Ipv6Addr::from_bits(prefix)))
             }
-            ip => Self(ip),
+            ip @ IpAddr::V4(_) => Self(ip),
         }
     }
 }

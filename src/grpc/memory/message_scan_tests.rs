@@ -66,7 +66,7 @@ fn a_list_with_too_many_entries_is_refused_wherever_it_is() {
     assert_eq!(error, too_many("users.verified_emails"));
     // A packed list of enum values.
     let list = "/invitation.v1.InvitationService/Watch";
-    let packed = [&[0x2a, 0xff, 0xff, 0x03][..], &[1; 0xffff]].concat();
+    let packed = [&[0x2a, 0xff, 0xff, 0x03][..], &vec![1; 0xffff]].concat();
     assert_eq!(scan(list, &packed, 1_000), too_many("types"));
 }
 

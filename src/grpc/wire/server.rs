@@ -234,7 +234,7 @@ fn add_reflection(routes: Routes) -> Result<Routes, tonic_reflection::server::Er
 #[cfg(test)]
 mod tests {
     use prost::Message as _;
-    use prost_types::FileDescriptorSet;
+    use prost_types::{FileDescriptorSet, MethodDescriptorProto};
 
     use super::*;
 
@@ -256,7 +256,7 @@ mod tests {
         let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
         let services = files.file.iter().flat_map(|file| &file.service);
         let described = services.flat_map(|service| {
-            let names = service.method.iter().map(|method| method.name());
+            let names = service.method.iter().map(MethodDescriptorProto::name);
             names.map(move |name| format!("{}/{name}", service.name()))
         });
         let mut described: Vec<_> = described.collect();
