@@ -241,7 +241,7 @@ func accept(ctx context.Context, invitations invitationv1.InvitationServiceClien
 func revokeBatch(ctx context.Context, invitations invitationv1.InvitationServiceClient, batchID string) {
 	request := &invitationv1.BulkRevokeRequest{
 		OrganizationId: organization,
-		Filter:         &invitationv1.InvitationFilter{BatchId: batchID},
+		Filter:         &invitationv1.InvitationFilter{BatchId: &batchID},
 		ActingUserId:   inviter,
 		PageSize:       pageSize,
 	}

@@ -203,7 +203,7 @@ impl<'a> ItemDraft<'a> {
         let can_invite = inviters.get(user_id.as_str()).map(|it| it.can_invite);
         let obstacle = match can_invite {
             None => Some(Reason::InviterNotFound),
-            Some(false) => Some(Reason::InviterNotAdmin),
+            Some(false) => Some(Reason::InviterCannotInvite),
             Some(true) => None,
         };
         if let Some(reason) = obstacle {
@@ -362,7 +362,7 @@ mod tests {
             };
             let draft = ItemDraft::parse(0, &granting, &organization, "bob", NOW);
             let expected = [
-                ("inviter_user_id".to_owned(), Reason::InviterNotAdmin),
+                ("inviter_user_id".to_owned(), Reason::InviterCannotInvite),
                 ("role".to_owned(), Reason::RoleNotGrantable),
             ];
             assert_eq!(reasons(draft), expected);

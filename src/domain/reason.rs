@@ -127,7 +127,7 @@ reasons! {
     RoleUnknown "ROLE_UNKNOWN" Invalid "the role is not one of the organization's roles";
     RoleNotGrantable "ROLE_NOT_GRANTABLE" Denied "the inviter may not grant this role, or no invitation may grant it";
     InviterNotFound "INVITER_NOT_FOUND" NotFound "the inviter is not a known user";
-    InviterNotAdmin "INVITER_NOT_ADMIN" Precondition "the inviter is not a member of the organization with a role that can invite";
+    InviterCannotInvite "INVITER_CANNOT_INVITE" Precondition "the inviter is not a member of the organization with a role that can invite";
     RedirectUrlInvalid "REDIRECT_URL_INVALID" Invalid "the redirect URL is malformed, or its origin is not on the organization's list";
     ExpiryOutOfRange "EXPIRY_OUT_OF_RANGE" Invalid "the invitation must expire between 1 hour and 365 days from now";
     MetadataTooLarge "METADATA_TOO_LARGE" Invalid "the metadata is larger than 8 KiB as JSON or nested deeper than 16 levels";

@@ -205,7 +205,7 @@ impl Attempt<'_> {
         } else if !acceptances::is_role_offered(work, &subject).await? {
             Reason::RoleWithdrawn
         } else if !acceptances::is_inviter_trusted(work, &subject).await? {
-            Reason::InviterNotAdmin
+            Reason::InviterCannotInvite
         } else {
             // The invitation or the addresses of the user changed between the attempt and this read. A retry may succeed.
             return Err(ServiceError::Conflict);

@@ -66,7 +66,7 @@ impl ItemResult {
         self.violations.iter().any(|violation| {
             matches!(
                 violation.reason,
-                Reason::RoleNotGrantable | Reason::InviterNotAdmin
+                Reason::RoleNotGrantable | Reason::InviterCannotInvite
             )
         })
     }

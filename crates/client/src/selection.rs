@@ -57,9 +57,9 @@ impl FilterArgs {
                 .iter()
                 .map(|state| (*state).into())
                 .collect(),
-            email: self.email.clone().unwrap_or_default(),
-            inviter_user_id: self.inviter.clone().unwrap_or_default(),
-            batch_id: self.batch.clone().unwrap_or_default(),
+            email: self.email.clone(),
+            inviter_user_id: self.inviter.clone(),
+            batch_id: self.batch.clone(),
         };
         (filter != InvitationFilter::default()).then_some(filter)
     }

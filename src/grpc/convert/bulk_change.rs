@@ -89,7 +89,7 @@ pub(in crate::grpc) fn resend_response(
         failed_count,
         results: (0..)
             .zip(ids.zip(resent.results))
-            .map(|(index, (invitation_id, item))| proto::BulkResendResult {
+            .map(|(index, (invitation_id, item))| proto::ResendResult {
                 index,
                 invitation_id,
                 outcome: match item.outcome {
@@ -164,7 +164,7 @@ fn revoke_result(
     index: i32,
     invitation_id: String,
     input: Result<RevokedInvitation, RefusedInvitation>,
-) -> proto::BulkRevokeResult {
+) -> proto::RevokeResult {
     let (outcome, invitation, error) = match input {
         Ok(revoked) => {
             let outcome = match revoked.outcome {
@@ -178,7 +178,7 @@ fn revoke_result(
             (proto::RevokeOutcome::Failed, None, Some(error))
         }
     };
-    proto::BulkRevokeResult {
+    proto::RevokeResult {
         index,
         invitation_id,
         outcome: outcome.into(),

@@ -99,6 +99,14 @@ pub(crate) fn optional<T>(input: &str, parse: impl FnOnce(&str) -> Field<T>) -> 
     parse(input).map(Some)
 }
 
+/// A field with presence, where an empty text is no value.
+pub(crate) fn set<T>(
+    input: Option<&str>,
+    parse: impl FnOnce(&str) -> Field<T>,
+) -> Field<Option<T>> {
+    input.map(parse).transpose()
+}
+
 pub(crate) fn invalid(field: &str) -> Vec<Violation> {
     vec![Violation::new(field, Reason::FieldInvalid)]
 }

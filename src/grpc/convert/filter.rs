@@ -87,9 +87,9 @@ impl FilterRules {
         let (mut states, delivery_states, email, batch_id, inviter) = (
             enums::states(&input.states, self.states),
             enums::delivery_states(&input.delivery_states, self.delivery_states),
-            fields::optional(&input.email, fields::email),
-            fields::optional(&input.batch_id, fields::batch_id),
-            fields::optional(&input.inviter_user_id, inviter),
+            fields::set(input.email.as_deref(), fields::email),
+            fields::set(input.batch_id.as_deref(), fields::batch_id),
+            fields::set(input.inviter_user_id.as_deref(), inviter),
         )
             .all()
             .map_err(|violations| within("filter", violations))?;
@@ -230,6 +230,32 @@ mod tests {
         }
         let all = violation(&ids, None, true);
         assert_eq!(all, refused("all", "FIELD_INVALID"));
+    }
+
+    #[test]
+    fn a_field_that_is_set_to_an_empty_text_selects_nothing() {
+        let set = || Some(String::new());
+        for (field, [email, inviter_user_id, batch_id]) in [
+            ("filter.email", [set(), None, None]),
+            ("filter.inviter_user_id", [None, set(), None]),
+            ("filter.batch_id", [None, None, set()]),
+        ] {
+            let filter = proto::InvitationFilter {
+                states: vec![InvitationState::Pending.into()],
+                email,
+                inviter_user_id,
+                batch_id,
+                ..Default::default()
+            };
+            let request = BulkRevokeRequest {
+                filter: Some(filter.clone()),
+                ..Default::default()
+            };
+            let refused = Some((field.to_owned(), "FIELD_REQUIRED"));
+            assert_eq!(violation(&request), refused);
+            let listed = LIST.parse(Some(&filter)).err();
+            assert_eq!(listed.map(|violations| violations.len()), Some(1));
+        }
     }
 
     #[test]

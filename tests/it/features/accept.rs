@@ -351,7 +351,7 @@ async fn an_organization_can_require_that_the_inviter_is_still_an_admin() {
     world.upsert_organization(rechecking).await;
     assert_eq!(
         reason(world.accept(&token("b@b.co"), "b", "b@b.co").await),
-        "INVITER_NOT_ADMIN"
+        "INVITER_CANNOT_INVITE"
     );
     world.add_member(ACME, "bob", "admin").await;
     world.accept(&token("b@b.co"), "b", "b@b.co").await.unwrap();

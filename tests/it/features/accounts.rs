@@ -42,7 +42,7 @@ async fn only_readers_of_the_directory_learn_who_has_an_account() {
         check("Get", answer.into_inner().invitation.unwrap());
         let request = ListRequest {
             filter: Some(invitations::proto::InvitationFilter {
-                email: "a@b.co".to_owned(),
+                email: Some("a@b.co".to_owned()),
                 ..Default::default()
             }),
             ..list_request()

@@ -210,8 +210,8 @@ async fn a_filter_selects_invitations_by_delivery_state_batch_and_state() {
     );
 
     let batch = InvitationFilter {
-        batch_id: first.batch_id.clone(),
-        inviter_user_id: "ada".to_owned(),
+        batch_id: Some(first.batch_id.clone()),
+        inviter_user_id: Some("ada".to_owned()),
         ..Default::default()
     };
     let answer = resend(&world, &bulk_resend_by_filter(batch.clone())).await;

@@ -126,15 +126,15 @@ async fn a_filter_selects_by_inviter_address_and_batch() {
     let ids = invited(&world, &["a@b.co", "b@b.co"]).await;
     let batch_id = world.invite(&["c@b.co"]).await.batch_id;
     let email = InvitationFilter {
-        email: "A@B.co".to_owned(),
+        email: Some("A@B.co".to_owned()),
         ..Default::default()
     };
     let batch = InvitationFilter {
-        batch_id,
+        batch_id: Some(batch_id),
         ..Default::default()
     };
     let unknown_inviter = InvitationFilter {
-        inviter_user_id: "nobody".to_owned(),
+        inviter_user_id: Some("nobody".to_owned()),
         ..Default::default()
     };
     for (filter, count) in [(unknown_inviter, 0), (email, 1), (batch, 1)] {
@@ -144,7 +144,7 @@ async fn a_filter_selects_by_inviter_address_and_batch() {
     assert_eq!(state(&world, &ids[0]).await, InvitationState::Revoked);
     assert_eq!(state(&world, &ids[1]).await, InvitationState::Pending);
     let inviter = InvitationFilter {
-        inviter_user_id: "ada".to_owned(),
+        inviter_user_id: Some("ada".to_owned()),
         ..Default::default()
     };
     assert_eq!(
@@ -177,7 +177,7 @@ async fn a_malformed_revoke_request_is_refused() {
         ..bulk_revoke_all()
     };
     let address = InvitationFilter {
-        email: "no address".to_owned(),
+        email: Some("no address".to_owned()),
         ..Default::default()
     };
     for (request, expected) in [

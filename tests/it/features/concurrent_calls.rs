@@ -31,7 +31,7 @@ async fn count_pending(world: &World, inviter_user_id: &str) -> usize {
         page_size: 1_000,
         filter: Some(invitations::proto::InvitationFilter {
             states: vec![InvitationState::Pending.into()],
-            inviter_user_id: inviter_user_id.to_owned(),
+            inviter_user_id: Some(inviter_user_id.to_owned()),
             ..Default::default()
         }),
         ..list_request()

@@ -235,7 +235,7 @@ async fn an_erased_invitation_is_found_by_its_address_and_cannot_be_accepted_or_
 
     let list = ListRequest {
         filter: Some(invitations::proto::InvitationFilter {
-            email: "A@b.co".to_owned(),
+            email: Some("A@b.co".to_owned()),
             ..Default::default()
         }),
         ..list_request()

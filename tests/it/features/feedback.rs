@@ -324,7 +324,7 @@ async fn a_report_before_the_worker_settles_is_not_overwritten() {
         for (state, count) in [(DeliveryState::Sending, 0), (DeliveryState::Bounced, 1)] {
             let request = ListRequest {
                 filter: Some(invitations::proto::InvitationFilter {
-                    email: email.clone(),
+                    email: Some(email.clone()),
                     delivery_states: vec![state.into()],
                     ..Default::default()
                 }),

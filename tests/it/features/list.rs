@@ -65,7 +65,7 @@ async fn filters_select_invitations_alone_and_in_combination() {
     world.accept(&token, "new", "accepted@b.co").await.unwrap();
     let revoked = ListRequest {
         filter: Some(invitations::proto::InvitationFilter {
-            email: "REVOKED@B.CO".to_owned(),
+            email: Some("REVOKED@B.CO".to_owned()),
             ..Default::default()
         }),
         ..list_request()
@@ -96,21 +96,21 @@ async fn filters_select_invitations_alone_and_in_combination() {
     };
     let email = |email: &str| ListRequest {
         filter: Some(invitations::proto::InvitationFilter {
-            email: email.to_owned(),
+            email: Some(email.to_owned()),
             ..Default::default()
         }),
         ..list_request()
     };
     let inviter = |id: &str| ListRequest {
         filter: Some(invitations::proto::InvitationFilter {
-            inviter_user_id: id.to_owned(),
+            inviter_user_id: Some(id.to_owned()),
             ..Default::default()
         }),
         ..list_request()
     };
     let batch = |id: &str| ListRequest {
         filter: Some(invitations::proto::InvitationFilter {
-            batch_id: id.to_owned(),
+            batch_id: Some(id.to_owned()),
             ..Default::default()
         }),
         ..list_request()
@@ -119,17 +119,17 @@ async fn filters_select_invitations_alone_and_in_combination() {
     let pending_of_quiet = ListRequest {
         filter: Some(invitations::proto::InvitationFilter {
             states: vec![InvitationState::Pending.into()],
-            inviter_user_id: "ada".to_owned(),
+            inviter_user_id: Some("ada".to_owned()),
             delivery_states: vec![DeliveryState::NotRequested.into()],
-            batch_id: quiet,
+            batch_id: Some(quiet),
             ..Default::default()
         }),
         ..list_request()
     };
     let nothing = ListRequest {
         filter: Some(invitations::proto::InvitationFilter {
-            email: "quiet@b.co".to_owned(),
-            inviter_user_id: "bob".to_owned(),
+            email: Some("quiet@b.co".to_owned()),
+            inviter_user_id: Some("bob".to_owned()),
             ..Default::default()
         }),
         ..list_request()
@@ -267,9 +267,9 @@ async fn a_refusal_lists_every_malformed_filter() {
         filter: Some(invitations::proto::InvitationFilter {
             states: vec![99],
             delivery_states: vec![-1],
-            email: "nobody".to_owned(),
-            inviter_user_id: "a b".to_owned(),
-            batch_id: "7".to_owned(),
+            email: Some("nobody".to_owned()),
+            inviter_user_id: Some("a b".to_owned()),
+            batch_id: Some("7".to_owned()),
         }),
         ..list_request()
     };

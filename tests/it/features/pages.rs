@@ -104,9 +104,9 @@ async fn a_page_token_is_valid_only_for_the_list_that_returned_it() {
         with_other_filter(&|request| {
             filter_of(request).delivery_states = vec![DeliveryState::NotRequested.into()];
         }),
-        with_other_filter(&|request| "1@b.co".clone_into(&mut filter_of(request).email)),
-        with_other_filter(&|request| "ada".clone_into(&mut filter_of(request).inviter_user_id)),
-        with_other_filter(&|request| filter_of(request).batch_id.clone_from(&batch_id)),
+        with_other_filter(&|request| filter_of(request).email = Some("1@b.co".to_owned())),
+        with_other_filter(&|request| filter_of(request).inviter_user_id = Some("ada".to_owned())),
+        with_other_filter(&|request| filter_of(request).batch_id = Some(batch_id.clone())),
         with_other_filter(&|request| OTHER.clone_into(&mut request.organization_id)),
     ];
     for (number, request) in requests.iter().enumerate() {

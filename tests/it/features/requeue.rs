@@ -224,22 +224,22 @@ async fn a_filter_requeues_the_dead_letters_of_an_inviter_an_address_or_a_batch(
     };
     let newest_first = [&first[1], &first[0]].map(String::clone);
     let of_batch = InvitationFilter {
-        batch_id: batch_id.clone(),
+        batch_id: Some(batch_id.clone()),
         ..Default::default()
     };
     assert_eq!(filtered(of_batch).await, newest_first);
     let of_address = InvitationFilter {
-        email: "C@b.co".to_owned(),
+        email: Some("C@b.co".to_owned()),
         ..Default::default()
     };
     assert_eq!(filtered(of_address.clone()).await, second);
     let of_both = InvitationFilter {
-        batch_id,
+        batch_id: Some(batch_id),
         ..of_address
     };
     assert!(filtered(of_both).await.is_empty());
     let of_inviter = |id: &str| InvitationFilter {
-        inviter_user_id: id.to_owned(),
+        inviter_user_id: Some(id.to_owned()),
         delivery_states: vec![DeliveryState::Failed.into()],
         ..Default::default()
     };

@@ -138,7 +138,7 @@ async fn an_ended_invitation_loses_its_address_after_30_days_and_is_deleted_afte
     assert_eq!(reason(answer), "TOKEN_INVALID");
     let list = ListRequest {
         filter: Some(invitations::proto::InvitationFilter {
-            email: "expired@b.co".to_owned(),
+            email: Some("expired@b.co".to_owned()),
             ..Default::default()
         }),
         ..list_request()

@@ -64,7 +64,7 @@ async fn a_member_invites_if_and_only_if_their_role_can_invite() {
             created(&results[0]);
         } else {
             let refused = item_reason(&results[0]);
-            assert_eq!(refused, ErrorReason::InviterNotAdmin, "{role}");
+            assert_eq!(refused, ErrorReason::InviterCannotInvite, "{role}");
         }
     }
     // The role loses the permission, and its members with it.
@@ -72,7 +72,7 @@ async fn a_member_invites_if_and_only_if_their_role_can_invite() {
     set_roles(&world, vec![role("lead"), role("member"), role("owner")]).await;
     let items = vec![with_role("late@b.co", "member")];
     let results = world.bulk_create(request_of("grace", items)).await.results;
-    assert_eq!(item_reason(&results[0]), ErrorReason::InviterNotAdmin);
+    assert_eq!(item_reason(&results[0]), ErrorReason::InviterCannotInvite);
 }
 
 #[tokio::test]
@@ -104,7 +104,7 @@ async fn only_an_inviter_whose_role_can_invite_grants_a_role_that_can_invite() {
         let found: Vec<_> = violations
             .map(|violation| (violation.field.as_str(), violation.reason()))
             .collect();
-        let mut expected = vec![("inviter_user_id", ErrorReason::InviterNotAdmin)];
+        let mut expected = vec![("inviter_user_id", ErrorReason::InviterCannotInvite)];
         expected.extend(is_granting.then_some(("role", ErrorReason::RoleNotGrantable)));
         assert_eq!(found, expected, "{index}");
     }
@@ -148,7 +148,7 @@ async fn accept_checks_the_role_of_the_inviter_again_if_the_organization_asks_fo
     world.accept(&token("a@b.co"), "a", "a@b.co").await.unwrap();
     set_roles(&world, vec![role("lead"), role("member")]).await;
     let refused = world.accept(&token("b@b.co"), "b", "b@b.co").await;
-    assert_eq!(reason(refused), "INVITER_NOT_ADMIN");
+    assert_eq!(reason(refused), "INVITER_CANNOT_INVITE");
     set_roles(&world, vec![inviting("lead"), role("member")]).await;
     world.accept(&token("b@b.co"), "b", "b@b.co").await.unwrap();
 }

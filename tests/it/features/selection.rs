@@ -128,7 +128,7 @@ async fn a_filter_whose_variable_is_unset_does_not_select_every_invitation() {
     let ids = invite_failed(&mut world, 1).await;
     for method in METHODS {
         let unset = InvitationFilter {
-            batch_id: String::new(),
+            batch_id: Some(String::new()),
             ..Default::default()
         };
         let refused = method.call(&world, by_filter(unset)).await.err().unwrap();
@@ -162,7 +162,7 @@ async fn a_call_selects_by_one_of_ids_a_filter_and_all() {
     let mut world = World::start().await;
     let ids = invite_failed(&mut world, 1).await;
     let filter = InvitationFilter {
-        inviter_user_id: "ada".to_owned(),
+        inviter_user_id: Some("ada".to_owned()),
         ..Default::default()
     };
     let filtered = by_filter(filter.clone());
@@ -275,7 +275,7 @@ async fn a_dry_run_and_a_call_return_the_same_pages_with_the_newest_first() {
     assert_eq!(created_ids(&of_other).len(), 1);
     let ids = invite_failed(&mut world, 5).await;
     let filter = InvitationFilter {
-        inviter_user_id: "ada".to_owned(),
+        inviter_user_id: Some("ada".to_owned()),
         ..Default::default()
     };
     for method in METHODS {
@@ -318,7 +318,7 @@ async fn a_page_token_belongs_to_its_method_organization_and_filter() {
     let mut world = World::start().await;
     invite_failed(&mut world, 2).await;
     let by_inviter = InvitationFilter {
-        inviter_user_id: "ada".to_owned(),
+        inviter_user_id: Some("ada".to_owned()),
         ..Default::default()
     };
     for (method, other_method) in [

@@ -76,7 +76,7 @@ async fn bulk_resend_and_requeue_of_any_size_run_the_same_number_of_statements()
         let by_filter = BulkResendRequest {
             request_id: new_request_id(),
             ..bulk_resend_by_filter(InvitationFilter {
-                batch_id: created.batch_id,
+                batch_id: Some(created.batch_id),
                 ..Default::default()
             })
         };

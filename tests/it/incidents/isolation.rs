@@ -131,7 +131,7 @@ async fn a_list_never_shows_invitations_of_another_organization() {
     };
     let of_email = |email: &str| ListRequest {
         filter: Some(invitations::proto::InvitationFilter {
-            email: email.to_owned(),
+            email: Some(email.to_owned()),
             ..Default::default()
         }),
         ..one_per_page()
@@ -144,14 +144,14 @@ async fn a_list_never_shows_invitations_of_another_organization() {
     }
     let of_inviter = ListRequest {
         filter: Some(invitations::proto::InvitationFilter {
-            inviter_user_id: "eve".to_owned(),
+            inviter_user_id: Some("eve".to_owned()),
             ..Default::default()
         }),
         ..one_per_page()
     };
     let of_batch = ListRequest {
         filter: Some(invitations::proto::InvitationFilter {
-            batch_id: of_other.batch_id,
+            batch_id: Some(of_other.batch_id),
             ..Default::default()
         }),
         ..one_per_page()
@@ -192,7 +192,7 @@ async fn addresses_are_compared_as_a_whole_and_never_as_a_pattern() {
     ] {
         let request = ListRequest {
             filter: Some(invitations::proto::InvitationFilter {
-                email: email.to_owned(),
+                email: Some(email.to_owned()),
                 ..Default::default()
             }),
             ..list_request()
@@ -256,7 +256,7 @@ async fn read_and_revoke(client: &mut InvitationClient, id: &str, email: &str) -
     let list = ListRequest {
         page_size: 1,
         filter: Some(invitations::proto::InvitationFilter {
-            email: email.to_owned(),
+            email: Some(email.to_owned()),
             ..Default::default()
         }),
         ..list_request()

@@ -51,8 +51,8 @@ async fn only_an_admin_grants_the_admin_role_in_every_mode() {
     world.invite(&["a@b.co"]).await;
     // `grace` is a member, `eve` is an admin of another organization, and `nobody` is not a user.
     for (inviter, expected) in [
-        ("grace", ErrorReason::InviterNotAdmin),
-        ("eve", ErrorReason::InviterNotAdmin),
+        ("grace", ErrorReason::InviterCannotInvite),
+        ("eve", ErrorReason::InviterCannotInvite),
         ("nobody", ErrorReason::InviterNotFound),
     ] {
         for on_existing in [
@@ -160,7 +160,7 @@ async fn a_pending_invitation_grants_nothing() {
         let request = request_of("boss", item("c@b.co"), OnExisting::Fail);
         let answer = world.bulk_create(request).await;
         let refused = item_reason(&answer.results[0]);
-        assert_eq!(refused, ErrorReason::InviterNotAdmin);
+        assert_eq!(refused, ErrorReason::InviterCannotInvite);
     };
     grants_nothing().await;
     let refused = world.accept(&token, "boss2", "x@b.co").await;

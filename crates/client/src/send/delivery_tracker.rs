@@ -180,7 +180,7 @@ impl DeliveryTracker {
             organization_id: self.organization_id.clone(),
             page_size: i32::try_from(PAGE_SIZE_MAX).unwrap_or(i32::MAX),
             filter: Some(InvitationFilter {
-                batch_id: self.batch_id.clone(),
+                batch_id: Some(self.batch_id.clone()),
                 delivery_states: states.map(|state| (*state).into()).collect(),
                 ..Default::default()
             }),

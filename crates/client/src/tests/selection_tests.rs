@@ -67,9 +67,9 @@ async fn a_filter_reaches_the_server() {
     run_command(&server, &words).await.0.unwrap();
     let request = &server.requests.all::<BulkRevokeRequest>()[0];
     let filter = request.filter.clone().unwrap();
-    assert_eq!(filter.batch_id, "b");
-    assert_eq!(filter.inviter_user_id, "u");
-    assert_eq!(filter.email, "a@b.co");
+    assert_eq!(filter.batch_id(), "b");
+    assert_eq!(filter.inviter_user_id(), "u");
+    assert_eq!(filter.email(), "a@b.co");
     let states: Vec<_> = filter.delivery_states().collect();
     assert_eq!(states, [DeliveryState::Failed, DeliveryState::Bounced]);
     assert!(!request.all);
@@ -92,7 +92,7 @@ async fn failed_emails_are_queued_again_page_by_page() {
     let requests = server.requests.all::<RequeueMessagesRequest>();
     let last = requests.last().unwrap();
     assert!(last.validate_only && !last.all);
-    assert_eq!(last.filter.as_ref().unwrap().batch_id, "b");
+    assert_eq!(last.filter.as_ref().unwrap().batch_id(), "b");
 }
 
 #[tokio::test]

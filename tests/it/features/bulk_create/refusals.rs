@@ -78,7 +78,7 @@ async fn a_response_lists_every_violation_of_every_item() {
     ];
     assert_eq!(violations(&results[0]), expected);
     let expected = [
-        ("inviter_user_id", ErrorReason::InviterNotAdmin),
+        ("inviter_user_id", ErrorReason::InviterCannotInvite),
         ("role", ErrorReason::RoleNotGrantable),
     ];
     assert_eq!(violations(&results[1]), expected);

@@ -180,7 +180,7 @@ async fn the_events_of_a_batch_are_found_among_those_of_a_busy_organization() {
     let revoke = BulkRevokeRequest {
         organization_id: ACME.to_owned(),
         filter: Some(InvitationFilter {
-            batch_id,
+            batch_id: Some(batch_id),
             ..Default::default()
         }),
         ..Default::default()

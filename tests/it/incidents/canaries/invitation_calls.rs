@@ -84,7 +84,7 @@ impl CanaryDeployment {
             .await;
         let list = ListRequest {
             filter: Some(invitations::proto::InvitationFilter {
-                email: "qzlocal1@qzdomain1.example".to_owned(),
+                email: Some("qzlocal1@qzdomain1.example".to_owned()),
                 ..Default::default()
             }),
             ..list_request()

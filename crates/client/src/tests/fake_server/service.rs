@@ -21,10 +21,10 @@ use crate::proto::suppression_service_server::SuppressionServiceServer;
 use crate::proto::{
     AcceptRequest, AcceptResponse, Batch, BulkCreateRequest, BulkCreateResponse,
     BulkCreateStreamRequest, BulkCreateStreamResponse, BulkGetRequest, BulkGetResponse,
-    BulkResendRequest, BulkResendResponse, BulkResendResult, BulkRevokeRequest, BulkRevokeResponse,
-    BulkRevokeResult, DeliveryState, DeliveryStateCount, ErrorReason, GetBatchRequest,
-    GetBatchResponse, GetResult, Invitation, InvitationState, ItemError, ListRequest, ListResponse,
-    Membership, RevokeOutcome, StateCount, WatchRequest, WatchResponse,
+    BulkResendRequest, BulkResendResponse, BulkRevokeRequest, BulkRevokeResponse, DeliveryState,
+    DeliveryStateCount, ErrorReason, GetBatchRequest, GetBatchResponse, GetResult, Invitation,
+    InvitationState, ItemError, ListRequest, ListResponse, Membership, ResendResult, RevokeOutcome,
+    RevokeResult, StateCount, WatchRequest, WatchResponse,
 };
 
 /// The only valid token.
@@ -181,7 +181,7 @@ impl InvitationService for FakeServer {
             wanted.is_empty() || state.is_some_and(|state| wanted.contains(&state))
         };
         let is_of_batch = |invitation: &&Invitation| {
-            filter.batch_id.is_empty() || invitation.batch_id == filter.batch_id
+            filter.batch_id.is_none() || invitation.batch_id == filter.batch_id()
         };
         let found: Vec<_> = stored
             .iter()
@@ -315,7 +315,7 @@ impl InvitationService for FakeServer {
                 ENDED_ID => RevokeOutcome::Unchanged,
                 _ => RevokeOutcome::Revoked,
             };
-            BulkRevokeResult {
+            RevokeResult {
                 error: missing(&invitation_id),
                 invitation_id,
                 outcome: outcome.into(),
@@ -339,7 +339,7 @@ impl InvitationService for FakeServer {
         lock(&self.request_ids).push(request.request_id);
         self.check_refusals()?;
         let (ids, next_page_token) = selected_ids(request.invitation_ids, &request.page_token);
-        let results = ids.into_iter().map(|invitation_id| BulkResendResult {
+        let results = ids.into_iter().map(|invitation_id| ResendResult {
             error: missing(&invitation_id),
             invitation_id,
             ..Default::default()
