@@ -127,12 +127,17 @@ async fn a_filter_whose_variable_is_unset_does_not_select_every_invitation() {
     let mut world = World::start().await;
     let ids = invite_failed(&mut world, 1).await;
     for method in METHODS {
+        let empty = by_filter(InvitationFilter::default());
+        let refused = method.call(&world, empty).await.err().unwrap();
+        let expected = [("filter".to_owned(), "FIELD_REQUIRED".to_owned())];
+        assert_eq!(field_violations(&refused), expected, "{method:?}");
         let unset = InvitationFilter {
             batch_id: Some(String::new()),
+            delivery_states: vec![DeliveryState::Failed.into()],
             ..Default::default()
         };
         let refused = method.call(&world, by_filter(unset)).await.err().unwrap();
-        let expected = [("filter".to_owned(), "FIELD_REQUIRED".to_owned())];
+        let expected = [("filter.batch_id".to_owned(), "FIELD_REQUIRED".to_owned())];
         assert_eq!(field_violations(&refused), expected, "{method:?}");
         let unset = InvitationFilter {
             states: vec![InvitationState::Unspecified.into()],
