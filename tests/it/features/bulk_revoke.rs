@@ -134,7 +134,7 @@ async fn a_filter_selects_by_inviter_address_and_batch() {
         ..Default::default()
     };
     let unknown_inviter = InvitationFilter {
-        inviter_user_id: Some("nobody".to_owned()),
+        inviter_user_id: Some("unknown".to_owned()),
         ..Default::default()
     };
     for (filter, count) in [(unknown_inviter, 0), (email, 1), (batch, 1)] {

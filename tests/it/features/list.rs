@@ -267,7 +267,7 @@ async fn a_refusal_lists_every_malformed_filter() {
         filter: Some(invitations::proto::InvitationFilter {
             states: vec![99],
             delivery_states: vec![-1],
-            email: Some("nobody".to_owned()),
+            email: Some("no address".to_owned()),
             inviter_user_id: Some("a b".to_owned()),
             batch_id: Some("7".to_owned()),
         }),

@@ -76,7 +76,7 @@ async fn a_deleted_organization_is_restored_only_on_request_and_starts_empty() {
     // A list is refused, whether it would return invitations or not.
     let empty = ListRequest {
         filter: Some(invitations::proto::InvitationFilter {
-            email: Some("nobody@b.co".to_owned()),
+            email: Some("unknown@b.co".to_owned()),
             ..Default::default()
         }),
         ..list_request()

@@ -6,10 +6,8 @@
 use std::fmt::Write as _;
 
 use invitations::domain::reason::{ErrorKind, Reason};
-use invitations::proto::FILE_DESCRIPTOR_SET;
-use prost::Message as _;
-use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
+use crate::support::descriptors;
 use crate::support::documented_reasons::{METHOD_REASONS, OF_EVERY_METHOD};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/errors.md");
@@ -18,6 +16,7 @@ const END: &str = "<!-- /errors -->";
 const PREFIX: &str = "ERROR_REASON_";
 /// Set by `make docs`: write the page instead of checking it.
 const WRITE: &str = "WRITE_DOCS";
+
 #[test]
 fn the_page_of_errors_says_what_the_protocol_says() {
     let page = std::fs::read_to_string(PAGE).unwrap();
@@ -109,37 +108,17 @@ const fn status_code(kind: ErrorKind) -> &'static str {
 /// Every reason with its comment, as one line.
 fn reasons() -> Vec<(String, String)> {
     let mut reasons = Vec::new();
-    for file in files() {
+    for file in descriptors::files() {
         for (number, found) in file.enum_type.iter().enumerate() {
             if found.name() != "ErrorReason" {
                 continue;
             }
             for (value_number, value) in found.value.iter().enumerate().skip(1) {
                 let code = value.name().strip_prefix(PREFIX).unwrap().to_owned();
-                reasons.push((code, comment(&file, &[5, number, 2, value_number])));
+                let comment = descriptors::comment(&file, [5, number, 2, value_number]);
+                reasons.push((code, comment.replace('|', "\\|")));
             }
         }
     }
     reasons
-}
-
-fn files() -> Vec<FileDescriptorProto> {
-    let files = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file;
-    let is_ours = |file: &FileDescriptorProto| file.package() == "invitation.v1";
-    files.into_iter().filter(is_ours).collect()
-}
-
-fn comment(file: &FileDescriptorProto, path: &[usize]) -> String {
-    let path: Vec<i32> = path
-        .iter()
-        .map(|part| i32::try_from(*part).unwrap())
-        .collect();
-    let locations = &file.source_code_info.as_ref().unwrap().location;
-    let location = locations.iter().find(|location| location.path == path);
-    let words: Vec<&str> = location
-        .unwrap()
-        .leading_comments()
-        .split_whitespace()
-        .collect();
-    words.join(" ").replace('|', "\\|")
 }

@@ -192,23 +192,25 @@ fn fields_of(message: &str) -> Vec<FieldDescriptorProto> {
     unreachable!("{message} has no last part")
 }
 
-fn files() -> Vec<FileDescriptorProto> {
+/// The files of the protocol and those that they import.
+pub(crate) fn files() -> Vec<FileDescriptorProto> {
     FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap().file
 }
 
+/// The comment before an element of a file, as one line. `path` is the one of `SourceCodeInfo.Location`.
+pub(crate) fn comment(file: &FileDescriptorProto, path: [usize; 4]) -> String {
+    let path = path.map(|number| i32::try_from(number).unwrap());
+    let locations = &file.source_code_info.as_ref().unwrap().location;
+    let location = locations.iter().find(|location| location.path == path);
+    let words = location.unwrap().leading_comments().split_whitespace();
+    words.collect::<Vec<_>>().join(" ")
+}
+
 fn methods_of(file: &FileDescriptorProto) -> Vec<MethodDescriptor> {
-    let comment = |service: usize, method: usize| {
-        let path = [6, service, 2, method].map(|number| i32::try_from(number).unwrap());
-        let locations = &file.source_code_info.as_ref().unwrap().location;
-        let location = locations.iter().find(|location| location.path == path);
-        location.unwrap().leading_comments().to_owned()
-    };
     let mut methods = Vec::new();
     for (service_number, service) in file.service.iter().enumerate() {
         for (number, method) in service.method.iter().enumerate() {
-            let comment = comment(service_number, number);
-            let comment: Vec<&str> = comment.split_whitespace().collect();
-            let comment = comment.join(" ");
+            let comment = comment(file, [6, service_number, 2, number]);
             let named = |what: &str| {
                 let parts: Vec<&str> = comment.split(what).collect();
                 assert_eq!(parts.len(), 2, "{}: {what:?} once", method.name());

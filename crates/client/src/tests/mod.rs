@@ -6,6 +6,7 @@ mod directory_tests;
 mod fake_server;
 mod resend_tests;
 mod selection_tests;
+mod send_stream_tests;
 mod send_tests;
 mod suppression_tests;
 mod watch_tests;

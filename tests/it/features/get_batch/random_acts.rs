@@ -75,12 +75,7 @@ async fn call_concurrently(world: &World, random: &mut SeededRandom, created: &m
         ..bulk_resend_all()
     };
     let of_batch = InvitationFilter {
-        batch_id: Some(
-            random
-                .choose(&created.batch_ids)
-                .cloned()
-                .unwrap_or_default(),
-        ),
+        batch_id: random.choose(&created.batch_ids).cloned(),
         ..Default::default()
     };
     let revoke = BulkRevokeRequest {
