@@ -11,8 +11,10 @@ use super::slow_start::{RATE_FREE, SlowStart};
 
 /// The period over which the current rate is measured.
 const MEASURE_SPAN: Duration = Duration::from_secs(10);
-/// The shortest period: the first emails after a quiet time are measured over it.
-const MEASURE_SPAN_MIN: Duration = Duration::from_millis(100);
+/// The shortest period when the relay complains: the first emails after a quiet time are measured over it.
+const COMPLAINT_SPAN_MIN: Duration = Duration::from_millis(100);
+/// The shortest period otherwise, so that a few emails sent at once are no high rate.
+const RECENT_SPAN_MIN: Duration = Duration::from_secs(1);
 /// After this time without a send, measuring starts again: the rate of a quiet hour says nothing about what the relay
 /// accepts.
 const MEASURE_RESTART: Duration = Duration::from_secs(1);
@@ -74,7 +76,7 @@ impl AdaptiveRate {
 
     /// The current rate in sends per second.
     pub(super) fn recent(&self) -> f64 {
-        self.refilled().measure()
+        self.refilled().measure(RECENT_SPAN_MIN)
     }
 
     /// Waits until one send is allowed, and counts it.
@@ -97,7 +99,8 @@ impl AdaptiveRate {
     /// Lowers the rate, because the relay asked for less.
     pub(super) fn slow_down(&self) {
         let mut state = self.refilled();
-        let (measured, now) = (state.measure(), state.refilled_at);
+        let measured = state.measure(COMPLAINT_SPAN_MIN);
+        let now = state.refilled_at;
         if state.rule.complain(measured, now) {
             state.tokens = 0.0;
             tracing::warn!(
@@ -121,9 +124,9 @@ impl AdaptiveRate {
 }
 
 impl RateState {
-    /// The rate at the last refill, in sends per second.
-    fn measure(&self) -> f64 {
-        let span = (self.refilled_at - self.measured_since).max(MEASURE_SPAN_MIN);
+    /// The rate at the last refill, in sends per second, over a period of at least `span_min`.
+    fn measure(&self, span_min: Duration) -> f64 {
+        let span = (self.refilled_at - self.measured_since).max(span_min);
         f64::from(self.measured) / span.as_secs_f64()
     }
 

@@ -17,7 +17,7 @@ use crate::grpc::memory::message_shapes::MESSAGE_SHAPES;
 use crate::grpc::memory::metered_request::{MeteredRequest, RequestMemory};
 use crate::grpc::memory::metered_response::MeteredResponse;
 use crate::grpc::status;
-use crate::grpc::wire::limits::{SERVICE_MEMORY_PERCENT, USER_MEMORY_PERCENT};
+use crate::grpc::wire::limits::{CALL_MEMORY_BYTES, SERVICE_MEMORY_PERCENT, USER_MEMORY_PERCENT};
 
 /// A service whose calls were permitted. [`authentication`](super::authentication) has identified their callers.
 #[derive(Debug, Clone)]
@@ -54,7 +54,9 @@ impl<S> PermittedCalls<S> {
             let reservation = self.memory.reserve(&caller.name, share, bytes);
             reservation.map_err(status::refused)
         };
-        Ok((RequestMemory::new(reserve(method.call_bytes)?), reserve(0)?))
+        // Only what every call needs: more is reserved when its message begins.
+        let received = reserve(CALL_MEMORY_BYTES)?;
+        Ok((RequestMemory::new(received), reserve(0)?))
     }
 }
 

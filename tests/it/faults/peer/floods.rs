@@ -264,7 +264,7 @@ async fn slowly_sent_request_bodies_end_with_their_deadline() {
             for stream in &streams {
                 peer.send(&frame(HEADERS, END_HEADERS, *stream, &head))
                     .await;
-                peer.send(&frame(DATA, NO_FLAGS, *stream, &[0, 0, 1, 0, 0]))
+                peer.send(&frame(DATA, NO_FLAGS, *stream, &[0, 0, 0, 1, 0]))
                     .await;
             }
             for _ in 0..2 {
