@@ -42,6 +42,7 @@ mod log_privacy;
 mod memberships;
 mod mtls;
 mod organizations;
+mod page_size;
 mod pages;
 mod pipelining;
 mod process_start;
