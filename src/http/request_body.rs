@@ -45,14 +45,18 @@ impl IntoResponse for RefusedBody {
     }
 }
 
-type Result<T> = std::result::Result<T, RefusedBody>;
-
 /// Reads the report of a provider. It takes memory only as its bytes arrive, so silent peers take none.
-pub(super) async fn of_report(http: &HttpState, request: Request) -> Result<ReservedBody> {
+pub(super) async fn of_report(
+    http: &HttpState,
+    request: Request,
+) -> Result<ReservedBody, RefusedBody> {
     read_in_time(http, request, BODY_BYTES_MAX).await
 }
 
-pub(super) async fn of_unsubscribe(http: &HttpState, request: Request) -> Result<ReservedBody> {
+pub(super) async fn of_unsubscribe(
+    http: &HttpState,
+    request: Request,
+) -> Result<ReservedBody, RefusedBody> {
     read_in_time(http, request, UNSUBSCRIBE_BYTES_MAX).await
 }
 
@@ -60,12 +64,16 @@ async fn read_in_time(
     http: &HttpState,
     request: Request,
     bytes_max: usize,
-) -> Result<ReservedBody> {
+) -> Result<ReservedBody, RefusedBody> {
     let read = timeout(http.body_timeout, read(http, request, bytes_max)).await;
     read.unwrap_or(Err(RefusedBody::TooLate))
 }
 
-async fn read(http: &HttpState, request: Request, bytes_max: usize) -> Result<ReservedBody> {
+async fn read(
+    http: &HttpState,
+    request: Request,
+    bytes_max: usize,
+) -> Result<ReservedBody, RefusedBody> {
     let share = http.memory.total() / 100 * BODIES_MEMORY_PERCENT;
     let memory = http.memory.reserve(HOLDER, share, 0);
     let mut body = ReservedBody {

@@ -1,6 +1,7 @@
 //! Reads invitations from the `invitations` table, with what other tables add to them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use sqlx::types::Json;
 use time::OffsetDateTime;
@@ -113,7 +114,10 @@ pub async fn get_page(
 fn in_order(rows: Vec<StoredRow>, ids: &[Uuid], now: OffsetDateTime) -> Result<Vec<Invitation>> {
     let mut by_id: HashMap<Uuid, Invitation> = HashMap::with_capacity(rows.len());
     for row in rows {
-        by_id.insert(row.id, row.into_invitation(now)?);
+        // If an id is repeated, its first row is the one that has large fields.
+        if let Entry::Vacant(entry) = by_id.entry(row.id) {
+            entry.insert(row.into_invitation(now)?);
+        }
     }
     Ok(ids.iter().filter_map(|id| by_id.remove(id)).collect())
 }

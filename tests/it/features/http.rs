@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use invitations::capacity::Capacity;
 use invitations::clock::MockClock;
 use invitations::grpc::limits::MEMORY_BUDGET_DEFAULT;
 use invitations::http::limits::{BODIES_MEMORY_PERCENT, BODY_BYTES_MAX};
@@ -352,6 +353,7 @@ async fn a_webhook_exists_only_if_its_secret_is_configured() {
         resend: None,
         postmark: None,
         timeouts: HttpTimeouts::default(),
+        memory: Capacity::new(MEMORY_BUDGET_DEFAULT),
         drain_timeout: Duration::from_secs(1),
     };
     let service = service_without_database(&clock);
