@@ -1,4 +1,4 @@
-//! The size of pages: a page of the largest rows ends early, and its token continues.
+//! The size of pages: a page of the largest rows ends early, and its token continues. Links are complete in any case.
 
 use std::collections::BTreeSet;
 
@@ -7,21 +7,23 @@ use invitations::domain::ids::OrganizationId;
 use invitations::domain::invitation::InvitationView as View;
 use invitations::domain::role::{LOCALIZED_NAMES_MAX, ROLES_MAX};
 use invitations::domain::user::USER_EMAILS_MAX;
-use invitations::grpc::limits::LARGE_FIELDS_BYTES_MAX;
+use invitations::grpc::limits::{LARGE_FIELDS_BYTES_MAX, RESPONSE_BYTES_MAX};
 use invitations::proto::directory_service_client::DirectoryServiceClient;
 use invitations::proto::invitation_service_client::InvitationServiceClient;
 use invitations::proto::{
-    ListMembershipsRequest, ListOrganizationsRequest, ListRequest, ListUsersRequest, Membership,
-    NewInvitation, Organization, Role, User,
+    BulkCreateRequest, BulkCreateResponse, ListMembershipsRequest, ListOrganizationsRequest,
+    ListRequest, ListUsersRequest, Membership, NewInvitation, Organization, Role, User,
 };
 use invitations::service::BulkGetInvitations;
 use tonic::Status;
 use uuid::Uuid;
 
 use crate::support::callers::{DirectoryClient, caller_channel};
+use crate::support::deployment::{Deployment, TOKEN};
 use crate::support::directory::{assert_upserted, membership, organization, user};
 use crate::support::{
     ACME, World, create_request, created_ids, item_without_email, list_request, metadata,
+    new_request_id,
 };
 
 const PAGE_SIZE: i32 = 1_000;
@@ -204,4 +206,38 @@ async fn large_fields_are_bounded_before_they_are_read() {
         "{bytes}"
     );
     assert_eq!(found.len(), 500);
+}
+
+#[tokio::test]
+async fn links_have_their_redirect_urls_whatever_a_response_leaves_out() {
+    let deployment = Deployment::create().await;
+    let settings = [
+        ("INVITATIONS_ROLE", "api"),
+        ("INVITATIONS_LINK_STYLE", "redirect"),
+    ];
+    let (_process, channel) = deployment.serve_populated(&settings).await;
+    let client = InvitationServiceClient::new(caller_channel(&channel, TOKEN));
+    let mut client = client.max_decoding_message_size(RESPONSE_BYTES_MAX);
+    let url = |number: usize| format!("https://app.example.com/{number:0>1900}");
+    let items = (0..1_500).map(|number| NewInvitation {
+        redirect_url: url(number),
+        ..item_without_email(&format!("{number}@b.co"))
+    });
+    let request = BulkCreateRequest {
+        request_id: new_request_id(),
+        return_link: true,
+        ..create_request(items.collect())
+    };
+    let first = client.bulk_create(request.clone()).await.unwrap();
+    let again = client.bulk_create(request).await.unwrap();
+    let links = |response: &BulkCreateResponse| -> Vec<String> {
+        let results = response.results.iter();
+        results.map(|result| result.link.clone()).collect()
+    };
+    assert_eq!(links(first.get_ref()), links(again.get_ref()));
+    for (number, result) in again.get_ref().results.iter().enumerate() {
+        assert!(result.link.starts_with(&url(number)), "{}", result.link);
+    }
+    let last = again.into_inner().results.pop().unwrap();
+    assert!(last.invitation.unwrap().omitted_fields.is_some());
 }
