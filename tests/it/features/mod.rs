@@ -25,6 +25,7 @@ mod directory_actors;
 mod directory_reads;
 mod encryption;
 mod erasure;
+mod error_size;
 mod events;
 mod feedback;
 mod feedback_effects;
