@@ -21,7 +21,9 @@ pub(crate) struct MeteredResponse {
 
 impl MeteredResponse {
     /// `sent` is an empty reservation of the caller.
-    pub(crate) const fn new(inner: Body, request: RequestMemory, sent: Reservation) -> Self {
+    pub(crate) fn new(inner: Body, request: RequestMemory, sent: Reservation) -> Self {
+        // A client that never lets the server send does not read, either.
+        call_task::begin_sending();
         Self {
             inner,
             request: Some(request),

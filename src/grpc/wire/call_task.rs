@@ -24,7 +24,7 @@ tokio::task_local! {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CallExecutor;
 
-/// Notes, inside of the task of a call, that a message begins to be sent.
+/// Notes, inside of the task of a call, that a message is to be sent.
 pub(in crate::grpc) fn begin_sending() {
     set(Some(Instant::now() + RESPONSE_DURATION_MAX));
 }

@@ -14,10 +14,13 @@ use prost::bytes::Bytes;
 use tokio::io::DuplexStream;
 
 use super::*;
+use crate::capacity::Capacity;
+use crate::grpc::memory::metered_request::RequestMemory;
+use crate::grpc::memory::metered_response::MeteredResponse;
 
 const MESSAGE_BYTES: usize = 1024 * 1024;
 
-/// A response of one message, which takes no note of what is read.
+/// A response of one message.
 struct LargeBody {
     is_sent: bool,
 }
@@ -30,32 +33,36 @@ impl Body for LargeBody {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        end_sending();
         if self.is_sent {
             return Poll::Ready(None);
         }
         self.is_sent = true;
-        begin_sending();
         Poll::Ready(Some(Ok(Frame::data(vec![0; MESSAGE_BYTES].into()))))
     }
 }
 
+fn large_response() -> Response<MeteredResponse> {
+    let capacity = Capacity::new(MESSAGE_BYTES);
+    let reserve = || capacity.reserve("caller", MESSAGE_BYTES, 0).unwrap();
+    let body = tonic::body::Body::new(LargeBody { is_sent: false });
+    let memory = RequestMemory::new(reserve());
+    Response::new(MeteredResponse::new(body, memory, reserve()))
+}
+
 /// Serves one connection, whose every call has a large response.
 fn serve(connection: DuplexStream) {
-    let service = service_fn(async |_: Request<Incoming>| {
-        Ok::<_, Infallible>(Response::new(LargeBody { is_sent: false }))
-    });
-    let serving =
-        http2::Builder::new(CallExecutor).serve_connection(TokioIo::new(connection), service);
+    let service = service_fn(async |_: Request<Incoming>| Ok::<_, Infallible>(large_response()));
+    let settings = http2::Builder::new(CallExecutor);
+    let serving = settings.serve_connection(TokioIo::new(connection), service);
     shutdown::background("server", async {
         let _ = serving.await;
     });
 }
 
-async fn connect() -> SendRequest<Bytes> {
+async fn connect(settings: &h2::client::Builder) -> SendRequest<Bytes> {
     let (client, server) = tokio::io::duplex(64 * 1024);
     serve(server);
-    let (requests, connection) = h2::client::handshake(client).await.unwrap();
+    let (requests, connection) = settings.handshake(client).await.unwrap();
     shutdown::background("client", async {
         let _ = connection.await;
     });
@@ -81,12 +88,20 @@ async fn read(mut body: h2::RecvStream) -> Result<usize, Option<h2::Reason>> {
 
 #[tokio::test(start_paused = true)]
 async fn a_call_whose_response_is_not_read_is_reset_and_the_others_continue() {
-    let mut requests = connect().await;
+    let mut requests = connect(&h2::client::Builder::new()).await;
     let unread = begin_call(&mut requests).await;
     tokio::time::sleep(RESPONSE_DURATION_MAX / 2).await;
-    // The two calls share the window of the connection, of which the first one keeps a part.
+    // Until the first call is reset, it keeps the window of the connection.
     let slow = begin_call(&mut requests).await;
     tokio::time::sleep(RESPONSE_DURATION_MAX * 2 / 3).await;
     assert!(matches!(read(unread).await, Err(Some(_))));
     assert_eq!(read(slow).await, Ok(MESSAGE_BYTES));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_whose_client_opens_no_window_is_reset() {
+    let mut requests = connect(h2::client::Builder::new().initial_window_size(0)).await;
+    let unread = begin_call(&mut requests).await;
+    tokio::time::sleep(RESPONSE_DURATION_MAX * 2).await;
+    assert_eq!(read(unread).await, Err(Some(h2::Reason::CANCEL)));
 }
