@@ -138,20 +138,18 @@ impl<'a> ViewedInvitations<'a> {
         }
         // As in the store, the invitations after one without room have no room either.
         self.bytes_left = 0;
-        let mut paths = Vec::new();
-        for (name, field) in [
-            ("public_metadata", &mut message.public_metadata),
-            ("private_metadata", &mut message.private_metadata),
-        ] {
-            paths.extend(field.take().map(|_| name.to_owned()));
-        }
-        for (name, field) in [
-            ("redirect_url", &mut message.redirect_url),
-            ("message", &mut message.message),
-        ] {
-            let text = std::mem::take(field);
-            paths.extend((!text.is_empty()).then(|| name.to_owned()));
-        }
+        let texts = [&mut message.redirect_url, &mut message.message].map(std::mem::take);
+        let metadata = [&mut message.public_metadata, &mut message.private_metadata];
+        let [has_public, has_private] = metadata.map(|field| field.take().is_some());
+        // In the order of the store, so that a repeated call returns the same response.
+        let fields = [
+            ("redirect_url", !texts[0].is_empty()),
+            ("public_metadata", has_public),
+            ("private_metadata", has_private),
+            ("message", !texts[1].is_empty()),
+        ];
+        let omitted = fields.into_iter().filter(|(_, is_set)| *is_set);
+        let paths = omitted.map(|(name, _)| name.to_owned()).collect();
         message.omitted_fields = Some(FieldMask { paths });
     }
 }

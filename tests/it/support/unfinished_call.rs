@@ -78,7 +78,8 @@ impl UnfinishedCall {
 
     /// Ends the request and waits for the head of the response, whose body is not read while it is kept.
     pub(crate) async fn unread_response(mut self) -> (Status, RecvStream) {
-        self.sending.send_data(Bytes::new(), true).unwrap();
+        // A call that was refused early has ended already.
+        let _ = self.sending.send_data(Bytes::new(), true);
         let (head, body) = self.response.await.unwrap().into_parts();
         let refused = Status::from_header_map(&head.headers);
         (refused.unwrap_or_else(|| Status::ok("")), body)

@@ -145,13 +145,15 @@ impl AttackedServer {
 
     /// Each response has about two megabytes: an error for each id.
     async fn leave_responses_unread(&self, count: usize) -> UnreadResponses {
-        let (connections, calls) = self.begin(BULK_GET, count).await;
         let message = bulk_get_request(&vec![UNKNOWN_ID; ITEMS_MAX]).encode_to_vec();
-        let mut responses = Vec::new();
-        for mut call in calls {
+        let (mut connections, mut responses) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let (connection, mut calls) = self.begin(BULK_GET, 1).await;
+            let mut call = calls.remove(0);
             call.send_prefix(message.len()).await;
             call.send(&message).await;
             responses.push(call.unread_response().await);
+            connections.extend(connection);
         }
         (connections, responses)
     }
