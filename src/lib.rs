@@ -6,6 +6,7 @@
 //! around it. `ARCHITECTURE.md` says which module may use which.
 
 pub mod app;
+pub mod capacity;
 pub mod clock;
 pub mod command_line;
 pub mod connections;

@@ -20,7 +20,7 @@ except ModuleNotFoundError as missing:
     sys.exit("client: the generated code is missing; run ./generate.sh first")
 
 CALL_SECONDS = 30  # the server's own limit for a bulk call
-MESSAGE_BYTES_MAX = 32 * 1024 * 1024  # 10,000 results in the view FULL; in the view BASIC, gRPC's 4 MiB suffice
+MESSAGE_BYTES_MAX = 32 * 1024 * 1024  # 10,000 results with long links; for all other responses, gRPC's 4 MiB suffice
 # UNAVAILABLE and ABORTED mean that nothing was done, except if the database failed during a commit. A retry is safe then
 # too, if BulkCreate, Resend and BulkResend have a request_id. The server says how long to wait.
 RETRY = {

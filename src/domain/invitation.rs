@@ -1,12 +1,14 @@
 //! Invitations: their states and the delivery of their emails.
 
-use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::named_enum::named_enum;
 use super::reason::Reason;
 use super::reminder::ReminderLead;
+
+/// Most bytes of metadata, redirect URLs and messages that are read in one call, and of the lists of organizations.
+pub const LARGE_FIELDS_BYTES_MAX: usize = 2 * 1024 * 1024;
 
 named_enum! {
     #[derive(Default)]
@@ -166,9 +168,9 @@ pub struct Invitation {
     pub invited_user_id: Option<String>,
     /// Where the application sends the person after accepting; may be empty.
     pub redirect_url: String,
-    /// Is copied to the membership, as is `private_metadata`.
-    pub public_metadata: Option<Value>,
-    pub private_metadata: Option<Value>,
+    /// A JSON object as text, as is `private_metadata`. Both are copied to the membership.
+    pub public_metadata: Option<String>,
+    pub private_metadata: Option<String>,
     /// The language of the emails; may be empty.
     pub locale: String,
     /// May be empty.
@@ -184,6 +186,8 @@ pub struct Invitation {
     pub reminder_lead: ReminderLead,
     /// When the reminder is due, if its email gets through.
     pub remind_at: Option<OffsetDateTime>,
+    /// The fields that are empty here although the row has them, because the rows of a read have too many bytes.
+    pub omitted_fields: Vec<String>,
 }
 
 impl Invitation {

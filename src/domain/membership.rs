@@ -10,15 +10,15 @@ use super::reason::{Reason, Violation, Violations};
 use super::role::RoleId;
 use super::update_mask::UpdateMask;
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
     pub organization_id: String,
     pub user_id: String,
     pub role: String,
-    /// A JSON object that members may see.
-    pub public_metadata: Option<Value>,
-    /// A JSON object that only backend services may see.
-    pub private_metadata: Option<Value>,
+    /// A JSON object as text, that members may see.
+    pub public_metadata: Option<String>,
+    /// A JSON object as text, that only backend services may see.
+    pub private_metadata: Option<String>,
     /// The invitation that created the membership.
     pub invitation_id: Option<Uuid>,
     pub created_at: OffsetDateTime,

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::webhooks::{PostmarkPassword, WebhookSecret};
+use crate::capacity::Capacity;
 
 #[derive(Clone)]
 pub struct HttpConfig {
@@ -15,6 +16,8 @@ pub struct HttpConfig {
     /// The password of Postmark. Without it there is no route for its webhook.
     pub postmark: Option<PostmarkPassword>,
     pub timeouts: HttpTimeouts,
+    /// The memory of the process for messages.
+    pub memory: Capacity,
     /// How long running requests may take to finish at shutdown.
     pub drain_timeout: Duration,
 }

@@ -6,9 +6,9 @@ use crate::connections::ConnectionLimits;
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Largest body of a request to unsubscribe, in bytes. Mail clients send about 200.
 pub const UNSUBSCRIBE_BYTES_MAX: usize = 4 * 1024;
-/// Most bytes of reports in memory, over all connections. A report that finds no room is answered with 503, and its
-/// provider sends it again.
-pub const REPORTS_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Most of the memory budget that the bodies of all requests get, in percent. A body that finds no room is answered with
+/// 503, and its sender tries again.
+pub const BODIES_MEMORY_PERCENT: usize = 12;
 /// Largest head of a request, in bytes: the request line and the headers.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Most headers of a request.

@@ -5,17 +5,21 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt as _;
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::timeout;
 
-use super::limits::{BODY_BYTES_MAX, RETRY_DELAY_SECONDS, UNSUBSCRIBE_BYTES_MAX};
+use super::limits::{
+    BODIES_MEMORY_PERCENT, BODY_BYTES_MAX, RETRY_DELAY_SECONDS, UNSUBSCRIBE_BYTES_MAX,
+};
 use super::state::HttpState;
+use crate::capacity::Reservation;
 
-/// A body and its share of the memory for bodies.
-pub(super) struct ReportBody<'s> {
+/// The caller of all bodies, which have one share of the memory for messages.
+const HOLDER: &str = "http";
+
+/// A body, and the memory that is reserved for it until the request is processed.
+pub(super) struct ReservedBody {
     pub(super) bytes: Vec<u8>,
-    /// Held until the report is processed.
-    room: Option<SemaphorePermit<'s>>,
+    memory: Reservation,
 }
 
 /// Why a body was not read.
@@ -41,56 +45,51 @@ impl IntoResponse for RefusedBody {
     }
 }
 
-type Result<T> = std::result::Result<T, RefusedBody>;
-
 /// Reads the report of a provider. It takes memory only as its bytes arrive, so silent peers take none.
-pub(super) async fn of_report(http: &HttpState, request: Request) -> Result<ReportBody<'_>> {
-    let reading = read(request, BODY_BYTES_MAX, Some(&http.reports_bytes));
-    in_time(http, reading).await
+pub(super) async fn of_report(
+    http: &HttpState,
+    request: Request,
+) -> Result<ReservedBody, RefusedBody> {
+    read_in_time(http, request, BODY_BYTES_MAX).await
 }
 
-pub(super) async fn of_unsubscribe(http: &HttpState, request: Request) -> Result<Vec<u8>> {
-    let reading = read(request, UNSUBSCRIBE_BYTES_MAX, None);
-    in_time(http, reading).await.map(|body| body.bytes)
+pub(super) async fn of_unsubscribe(
+    http: &HttpState,
+    request: Request,
+) -> Result<ReservedBody, RefusedBody> {
+    read_in_time(http, request, UNSUBSCRIBE_BYTES_MAX).await
 }
 
-async fn in_time<T>(http: &HttpState, reading: impl Future<Output = Result<T>>) -> Result<T> {
-    let read = timeout(http.body_timeout, reading).await;
+async fn read_in_time(
+    http: &HttpState,
+    request: Request,
+    bytes_max: usize,
+) -> Result<ReservedBody, RefusedBody> {
+    let read = timeout(http.body_timeout, read(http, request, bytes_max)).await;
     read.unwrap_or(Err(RefusedBody::TooLate))
 }
 
 async fn read(
+    http: &HttpState,
     request: Request,
     bytes_max: usize,
-    room: Option<&Semaphore>,
-) -> Result<ReportBody<'_>> {
-    let mut body = ReportBody {
+) -> Result<ReservedBody, RefusedBody> {
+    let share = http.memory.total() / 100 * BODIES_MEMORY_PERCENT;
+    let memory = http.memory.reserve(HOLDER, share, 0);
+    let mut body = ReservedBody {
         bytes: Vec::new(),
-        room: None,
+        memory: memory.map_err(|_| RefusedBody::NoRoom)?,
     };
     let mut chunks = request.into_body().into_data_stream();
     while let Some(chunk) = chunks.next().await {
         let chunk: Bytes = chunk.map_err(|_| RefusedBody::Malformed)?;
-        if body.bytes.len() + chunk.len() > bytes_max {
+        let length = body.bytes.len() + chunk.len();
+        if length > bytes_max {
             return Err(RefusedBody::TooLarge);
         }
-        if let Some(room) = room {
-            body.take_room(room, chunk.len())?;
-        }
+        let reserved = body.memory.resize(length);
+        reserved.map_err(|_| RefusedBody::NoRoom)?;
         body.bytes.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-impl<'s> ReportBody<'s> {
-    fn take_room(&mut self, room: &'s Semaphore, bytes: usize) -> Result<()> {
-        let permits = u32::try_from(bytes).ok();
-        let permits = permits.and_then(|permits| room.try_acquire_many(permits).ok());
-        let permits = permits.ok_or(RefusedBody::NoRoom)?;
-        match &mut self.room {
-            Some(all) => all.merge(permits),
-            none => *none = Some(permits),
-        }
-        Ok(())
-    }
 }

@@ -10,11 +10,11 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::config::{HttpConfig, HttpTimeouts};
-use super::limits::{CONNECTION_LIMITS, HEAD_BYTES_MAX, HEADERS_MAX, REPORTS_BYTES_MAX};
+use super::limits::{CONNECTION_LIMITS, HEAD_BYTES_MAX, HEADERS_MAX};
 use super::router::router;
 use super::state::HttpState;
 use crate::clock::Clock;
@@ -43,7 +43,7 @@ impl HttpServer {
             clock,
             readiness,
             body_timeout: config.timeouts.body,
-            reports_bytes: Arc::new(Semaphore::new(REPORTS_BYTES_MAX)),
+            memory: config.memory.clone(),
         };
         Ok(Self {
             listener,

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 
+use crate::capacity::Capacity;
 use crate::clock::Clock;
 use crate::service::Service;
 
@@ -16,6 +17,6 @@ pub(super) struct HttpState {
     pub(super) readiness: watch::Receiver<bool>,
     /// From the head of a request to the end of its body.
     pub(super) body_timeout: Duration,
-    /// Bytes of reports for which there is room in memory.
-    pub(super) reports_bytes: Arc<Semaphore>,
+    /// The memory of the process for messages.
+    pub(super) memory: Capacity,
 }

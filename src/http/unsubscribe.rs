@@ -44,7 +44,7 @@ pub(super) async fn confirm(
     }
     connection.authenticate(CALLER);
     let body = request_body::of_unsubscribe(&http, request).await?;
-    if !is_one_click(&body) {
+    if !is_one_click(&body.bytes) {
         return Ok(page::incomplete());
     }
     let actor = Actor::from_outside(CALLER);

@@ -140,7 +140,7 @@ pub(super) async fn invitations_by_id(
 }
 
 /// Adds the link of each invitation that did not fail. A link may contain the redirect URL, so the invitations must have
-/// been read in the full view.
+/// been read in the full view. The redirect URLs that such a read left out are read here.
 pub(super) async fn add_links(
     work: &mut UnitOfWork<'_>,
     organization_id: &OrganizationId,
@@ -152,6 +152,17 @@ pub(super) async fn add_links(
         .filter_map(|result| Some(result.invitation.as_ref()?.id))
         .collect();
     let (keyring, links) = (&work.context.keyring, &work.context.links);
+    let omitting: Vec<Uuid> = results
+        .iter()
+        .filter_map(|result| result.invitation.as_ref())
+        .filter(|invitation| !invitation.omitted_fields.is_empty())
+        .map(|invitation| invitation.id)
+        .collect();
+    let omitted_urls = if omitting.is_empty() {
+        HashMap::new()
+    } else {
+        subjects::redirect_urls(work, organization_id, &omitting).await?
+    };
     let subjects = subjects::find_many(work, organization_id, &ids).await?;
     let subjects: HashMap<Uuid, _> = subjects
         .iter()
@@ -165,7 +176,9 @@ pub(super) async fn add_links(
             let token = Token::derive(keyring, subject.key_id()?, &subject.token_subject()?);
             let unloaded = ServiceError::Corrupt("a row names a key that is not loaded");
             let token = token.ok_or(unloaded)?;
-            result.link = Some(links.link(&token, &invitation.redirect_url));
+            let omitted_url = omitted_urls.get(&invitation.id);
+            let redirect_url = omitted_url.unwrap_or(&invitation.redirect_url);
+            result.link = Some(links.link(&token, redirect_url));
         }
     }
     Ok(())

@@ -20,6 +20,17 @@ pub struct ResultPage<T> {
 }
 
 impl<T> ResultPage<T> {
+    /// A page that ends before the first row that is too many.
+    pub(super) fn ending_before(self, mut is_beyond: impl FnMut(&T) -> bool) -> Self {
+        let row_count = self.items.len();
+        let items = self.items.into_iter();
+        let items: Vec<T> = items.take_while(|row| !is_beyond(row)).collect();
+        Self {
+            has_more: self.has_more || items.len() < row_count,
+            items,
+        }
+    }
+
     /// How many rows to read for a page: one more than its size tells whether there are more.
     pub(super) fn rows_max(page_size: usize) -> i64 {
         i64::try_from(page_size + 1).unwrap_or(i64::MAX)
@@ -35,7 +46,7 @@ impl<T> ResultPage<T> {
     }
 }
 
-/// Reads a page of the invitations of an organization.
+/// Reads a page of the invitations of an organization. The page ends early if its invitations are large.
 pub struct ListInvitations {
     pub organization_id: OrganizationId,
     pub filter: InvitationFilter,
@@ -76,10 +87,11 @@ impl UseCase for ListInvitations {
             let (view, now) = (self.view, context.now());
             stored_invitations::get_page(work, id.as_str(), &page.items, view, now).await?
         };
-        Ok(ResultPage {
+        let page = ResultPage {
             items: items.ok_or(ServiceError::Refused(Reason::OrganizationNotFound))?,
             has_more: page.has_more,
-        })
+        };
+        Ok(page.ending_before(|invitation| !invitation.omitted_fields.is_empty()))
     }
 }
 

@@ -12,7 +12,7 @@ pub struct GetMembership {
     pub user_id: UserId,
 }
 
-/// Reads a page of the memberships of an organization, ordered by user.
+/// Reads a page of the memberships of an organization, ordered by user. The page ends early if their metadata are large.
 pub struct ListMemberships {
     pub organization_id: OrganizationId,
     /// The last user of the page before; empty for the first page.
@@ -50,7 +50,11 @@ impl UseCase for ListMemberships {
         work.require_organization(id).await?;
         let limit = ResultPage::<Membership>::rows_max(self.page_size);
         let rows = memberships::list(work, id, &self.after, limit).await?;
-        Ok(ResultPage::new(rows, self.page_size))
+        let page = ResultPage::new(rows, self.page_size).ending_before(|row| row.is_beyond_bytes);
+        Ok(ResultPage {
+            items: page.items.into_iter().map(|row| row.membership).collect(),
+            has_more: page.has_more,
+        })
     }
 }
 

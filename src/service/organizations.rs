@@ -13,7 +13,7 @@ pub struct GetOrganization {
     pub organization_id: OrganizationId,
 }
 
-/// Reads a page of the organizations that a caller may act for, ordered by id.
+/// Reads a page of the organizations that a caller may act for, ordered by id. The page ends early if they are large.
 pub struct ListOrganizations {
     pub access: Access,
     pub show_deleted: bool,
@@ -48,9 +48,11 @@ impl UseCase for ListOrganizations {
         let limit = ResultPage::<String>::rows_max(self.page_size);
         let (only, after) = (only.as_deref(), &self.after);
         let ids = organizations::list_ids(work, only, self.show_deleted, after, limit).await?;
-        let page = ResultPage::new(ids, self.page_size);
+        let page =
+            ResultPage::new(ids, self.page_size).ending_before(|listed| listed.is_beyond_bytes);
+        let ids: Vec<String> = page.items.into_iter().map(|listed| listed.id).collect();
         // The rows of organizations stay, so this statement finds every one of them.
-        let items = organizations::get_many(work, &page.items).await?;
+        let items = organizations::get_many(work, &ids).await?;
         Ok(ResultPage {
             items,
             has_more: page.has_more,

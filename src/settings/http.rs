@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use super::calls::ProcessRole;
 use super::problems::Problems;
+use crate::capacity::Capacity;
 use crate::domain::public_url::PublicUrl;
 use crate::http::{HttpConfig, HttpTimeouts, PostmarkPassword, WebhookSecret};
 
@@ -34,6 +35,7 @@ impl HttpArgs {
         &self,
         role: ProcessRole,
         drain_timeout: Duration,
+        memory: &Capacity,
     ) -> Result<(Option<HttpConfig>, Option<PublicUrl>), Vec<String>> {
         let mut problems = Problems::default();
         let public_url = self.public_url.as_deref().map(|url| {
@@ -57,6 +59,7 @@ impl HttpArgs {
             resend,
             postmark,
             timeouts: HttpTimeouts::default(),
+            memory: memory.clone(),
             drain_timeout,
         });
         problems.into_result(Some((http, public_url)))

@@ -37,6 +37,7 @@ use self::queue::QueueArgs;
 use self::quotas::QuotaArgs;
 use self::retention::RetentionArgs;
 use self::smtp::SmtpArgs;
+use crate::capacity::Capacity;
 use crate::database_clock::DatabaseClock;
 use crate::delivery::DeliveryConfig;
 use crate::domain::keyring::Keyring;
@@ -127,7 +128,9 @@ impl ServeArgs {
         let callers = problems.check_all(self.calls.callers(Arc::<DatabaseClock>::clone(&clock)));
         let links = problems.check(self.calls.links());
         let certificates = problems.check_all(self.certificates.load(role, callers.as_ref()));
-        let http = problems.check_all(self.http.load(role, self.process.drain_timeout));
+        let memory = Capacity::new(self.calls.memory_budget);
+        let http = self.http.load(role, self.process.drain_timeout, &memory);
+        let http = problems.check_all(http);
         let sender = problems.check(self.mail.sender());
         let lanes = problems.check_all(self.mail.lanes(&self.smtp));
         let templates = problems.check_all(self.mail.templates());
@@ -141,7 +144,7 @@ impl ServeArgs {
                     listen: self.calls.listen,
                     serves_api: role != ProcessRole::Worker,
                     reflection: self.calls.reflection,
-                    memory_budget: self.calls.memory_budget,
+                    memory,
                     caller_rate: self.quotas.caller_rate(),
                     drain_timeout: self.process.drain_timeout,
                     tls,

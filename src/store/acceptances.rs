@@ -120,7 +120,8 @@ pub async fn accept(
                    AS "is_as_read!",
                EXISTS (SELECT FROM new_email WHERE new_email.email_normalized = changed.email_normalized)
                    AS "is_email_added!",
-               new_membership.role AS "role?", new_membership.public_metadata, new_membership.private_metadata
+               new_membership.role AS "role?", new_membership.public_metadata::text,
+               new_membership.private_metadata::text
           FROM (VALUES (true)) AS attempt
           LEFT JOIN changed ON true
           LEFT JOIN new_membership ON true"#,

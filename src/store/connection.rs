@@ -10,6 +10,7 @@ use sqlx::{FromRow, PgConnection, Postgres};
 
 use super::Result;
 use super::pending_notifications::PendingNotifications;
+use crate::domain::invitation::LARGE_FIELDS_BYTES_MAX;
 
 /// A connection to the database, for the length of one unit of work, and what to announce once the work is committed.
 #[derive(Debug)]
@@ -95,6 +96,11 @@ impl<'c> Connection<'c> {
     pub fn set_notifications(&mut self, notifications: PendingNotifications) {
         self.notifications = notifications;
     }
+}
+
+/// [`LARGE_FIELDS_BYTES_MAX`] as a parameter of a statement.
+pub(super) fn bytes_max() -> i64 {
+    i64::try_from(LARGE_FIELDS_BYTES_MAX).unwrap_or(i64::MAX)
 }
 
 /// Returns one column of many rows, as an array that a statement can unnest.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use time::OffsetDateTime;
 
-use super::{Connection, Result, column};
+use super::{Connection, Result, bytes_max, column};
 use crate::domain::ids::{OrganizationId, UserId};
 use crate::domain::membership::{Membership, MembershipChanges};
 use crate::domain::new_invitation::Inviter;
@@ -81,7 +81,8 @@ pub async fn get(
     let query = sqlx::query_as!(
         Membership,
         "-- store::memberships::get
-        SELECT organization_id, user_id, role, public_metadata, private_metadata, invitation_id, created_at, updated_at
+        SELECT organization_id, user_id, role, public_metadata::text, private_metadata::text, invitation_id, created_at,
+               updated_at
           FROM memberships
          WHERE organization_id = $1 AND user_id = $2",
         organization_id,
@@ -90,25 +91,56 @@ pub async fn get(
     connection.fetch_optional(query).await
 }
 
+/// A membership of a list.
+#[derive(Debug)]
+pub struct ListedMembership {
+    pub membership: Membership,
+    /// Whether the metadata of this row and of those before it have too many bytes to be read together. Then this row has
+    /// none.
+    pub is_beyond_bytes: bool,
+}
+
 /// Returns the memberships of an organization whose user id is greater than `after`, by user id.
 pub async fn list(
     connection: &mut Connection<'_>,
     organization_id: &OrganizationId,
     after: &str,
     limit: i64,
-) -> Result<Vec<Membership>> {
-    let query = sqlx::query_as!(
-        Membership,
-        "-- store::memberships::list
-        SELECT organization_id, user_id, role, public_metadata, private_metadata, invitation_id, created_at, updated_at
-          FROM memberships
-         WHERE organization_id = $1 AND user_id > $2
-         ORDER BY user_id
-         LIMIT $3",
+) -> Result<Vec<ListedMembership>> {
+    let query = sqlx::query!(
+        r#"-- store::memberships::list
+        SELECT organization_id, user_id, role, invitation_id, created_at, updated_at,
+               CASE WHEN read_bytes <= $4 THEN public_metadata::text END AS public_metadata,
+               CASE WHEN read_bytes <= $4 THEN private_metadata::text END AS private_metadata,
+               read_bytes > $4 AS "is_beyond_bytes!"
+          FROM (SELECT page.*,
+                       sum(coalesce(octet_length(public_metadata::text), 0)
+                           + coalesce(octet_length(private_metadata::text), 0))
+                           OVER (ORDER BY user_id ROWS UNBOUNDED PRECEDING) AS read_bytes
+                  FROM (SELECT *
+                          FROM memberships
+                         WHERE organization_id = $1 AND user_id > $2
+                         ORDER BY user_id
+                         LIMIT $3) AS page) AS measured
+         ORDER BY user_id"#,
         organization_id.as_str(),
         after,
         limit,
-    );
+        bytes_max(),
+    )
+    .map(|row| ListedMembership {
+        membership: Membership {
+            organization_id: row.organization_id,
+            user_id: row.user_id,
+            role: row.role,
+            public_metadata: row.public_metadata,
+            private_metadata: row.private_metadata,
+            invitation_id: row.invitation_id,
+            created_at: row.created_at,
+            updated_at: row.updated_at,
+        },
+        is_beyond_bytes: row.is_beyond_bytes,
+    });
     connection.fetch_all(query).await
 }
 

@@ -58,7 +58,7 @@ pub mod suppressions;
 pub mod suspensions;
 pub mod users;
 
-use connection::column;
+use connection::{bytes_max, column};
 use invitation_events::query_with_events;
 
 pub use commit_notifier::{CommitNotifier, Subscription};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use sqlx::types::Json;
 use time::{Date, OffsetDateTime};
 
-use super::{Connection, Result, StoreError, column};
+use super::{Connection, Result, StoreError, bytes_max, column};
 use crate::domain::brand::Brand;
 use crate::domain::email_address::EmailAddress;
 use crate::domain::ids::OrganizationId;
@@ -202,6 +202,14 @@ impl OrganizationRow {
     }
 }
 
+/// The id of an organization of a list.
+#[derive(Debug)]
+pub struct ListedOrganization {
+    pub id: String,
+    /// Whether this row and those before it have too many bytes to be read together.
+    pub is_beyond_bytes: bool,
+}
+
 /// Returns the ids of organizations that are greater than `after`, in order. `only` limits them to some organizations.
 pub async fn list_ids(
     connection: &mut Connection<'_>,
@@ -209,18 +217,22 @@ pub async fn list_ids(
     show_deleted: bool,
     after: &str,
     limit: i64,
-) -> Result<Vec<String>> {
-    let query = sqlx::query_scalar!(
-        "-- store::organizations::list_ids
-        SELECT id
-          FROM organizations
-         WHERE id > $1 AND ($2::text[] IS NULL OR id = ANY($2)) AND ($3 OR deleted_at IS NULL)
-         ORDER BY id
-         LIMIT $4",
+) -> Result<Vec<ListedOrganization>> {
+    let query = sqlx::query_as!(
+        ListedOrganization,
+        r#"-- store::organizations::list_ids
+        SELECT id, sum(bytes) OVER (ORDER BY id ROWS UNBOUNDED PRECEDING) > $5 AS "is_beyond_bytes!"
+          FROM (SELECT id, octet_length(o::text) AS bytes
+                  FROM organizations o
+                 WHERE id > $1 AND ($2::text[] IS NULL OR id = ANY($2)) AND ($3 OR deleted_at IS NULL)
+                 ORDER BY id
+                 LIMIT $4) AS page
+         ORDER BY id"#,
         after,
         only,
         show_deleted,
         limit,
+        bytes_max(),
     );
     connection.fetch_all(query).await
 }

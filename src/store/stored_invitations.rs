@@ -1,14 +1,14 @@
 //! Reads invitations from the `invitations` table, with what other tables add to them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
-use serde_json::Value;
 use sqlx::types::Json;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::subjects::{Subject, current_state};
-use super::{Connection, Result, StoreError};
+use super::{Connection, Result, StoreError, bytes_max};
 use crate::domain::invitation::{
     AcceptPolicy, Delivery, DeliveryState, Invitation, InvitationState, InvitationView, StateName,
 };
@@ -31,8 +31,8 @@ struct StoredRow {
     inviter_name: String,
     invited_user_id: Option<String>,
     redirect_url: String,
-    public_metadata: Option<Value>,
-    private_metadata: Option<Value>,
+    public_metadata: Option<String>,
+    private_metadata: Option<String>,
     locale: String,
     organization_locale: String,
     message: String,
@@ -59,6 +59,7 @@ struct StoredRow {
     key_id: i16,
     email_normalized: String,
     version: String,
+    omitted_fields: Vec<String>,
 }
 
 /// An invitation that a token names. Not `Debug`: it holds an address.
@@ -113,7 +114,10 @@ pub async fn get_page(
 fn in_order(rows: Vec<StoredRow>, ids: &[Uuid], now: OffsetDateTime) -> Result<Vec<Invitation>> {
     let mut by_id: HashMap<Uuid, Invitation> = HashMap::with_capacity(rows.len());
     for row in rows {
-        by_id.insert(row.id, row.into_invitation(now)?);
+        // If an id is repeated, its first row is the one that has large fields.
+        if let Entry::Vacant(entry) = by_id.entry(row.id) {
+            entry.insert(row.into_invitation(now)?);
+        }
     }
     Ok(ids.iter().filter_map(|id| by_id.remove(id)).collect())
 }
@@ -123,6 +127,10 @@ fn in_order(rows: Vec<StoredRow>, ids: &[Uuid], now: OffsetDateTime) -> Result<V
 /// Planning this statement takes several times as long as running it for one id. Because the array is hidden from the
 /// planner, each connection plans the statement once and keeps the plan. It may do so while the tables are empty (ADR
 /// 31), so each row is looked up by itself.
+///
+/// The large fields of the rows are counted in the order in which the rows are found, which is that of `ids` and needs no
+/// sort. Nothing is read of the large fields of a row that exceeds the limit. In the view BASIC there is no count, so that
+/// no row has large fields.
 async fn rows(
     connection: &mut Connection<'_>,
     organization_id: Option<&str>,
@@ -140,10 +148,17 @@ async fn rows(
                coalesce((SELECT u.name FROM users u WHERE u.id = i.inviter_user_id), '') AS "inviter_name!",
                (SELECT min(e.user_id) FROM user_emails e WHERE e.email_normalized = i.email_normalized)
                    AS "invited_user_id?",
-               CASE WHEN $3 THEN i.redirect_url ELSE '' END AS "redirect_url!",
-               CASE WHEN $3 THEN i.public_metadata END AS "public_metadata?",
-               CASE WHEN $3 THEN i.private_metadata END AS "private_metadata?", i.locale AS "locale!",
-               CASE WHEN $3 THEN i.message ELSE '' END AS "message!", i.batch_id AS "batch_id!",
+               CASE WHEN i.read_bytes <= $4 THEN i.redirect_url ELSE '' END AS "redirect_url!",
+               CASE WHEN i.read_bytes <= $4 THEN i.public_metadata::text END AS "public_metadata?",
+               CASE WHEN i.read_bytes <= $4 THEN i.private_metadata::text END AS "private_metadata?",
+               i.locale AS "locale!",
+               CASE WHEN i.read_bytes <= $4 THEN i.message ELSE '' END AS "message!",
+               CASE WHEN i.read_bytes > $4
+                    THEN array_remove(ARRAY[CASE WHEN i.redirect_url <> '' THEN 'redirect_url' END,
+                                            CASE WHEN i.public_metadata IS NOT NULL THEN 'public_metadata' END,
+                                            CASE WHEN i.private_metadata IS NOT NULL THEN 'private_metadata' END,
+                                            CASE WHEN i.message <> '' THEN 'message' END], NULL)
+                    ELSE '{}' END AS "omitted_fields!: Vec<String>", i.batch_id AS "batch_id!",
                i.accept_policy AS "accept_policy!", i.created_at AS "created_at!", i.updated_at AS "updated_at!",
                i.expires_at AS "expires_at!", i.last_accept_error AS "last_accept_error?", i.delivery_state AS "delivery_state!",
                i.delivery_attempts AS "delivery_attempts!", i.delivery_error AS "delivery_error?",
@@ -158,12 +173,18 @@ async fn rows(
                o.suspended_at IS NOT NULL AS "is_organization_suspended!", i.generation AS "generation!",
                i.nonce AS "nonce!: [u8; NONCE_BYTES]", i.key_id AS "key_id!",
                coalesce(i.email_normalized, '') AS "email_normalized!", i.version AS "version!"
-          FROM UNNEST((SELECT $2::uuid[])::uuid[]) AS requested (id)
-         CROSS JOIN LATERAL (
-               SELECT *, xmin::text AS version
-                 FROM invitations
-                WHERE id = requested.id AND ($1::text IS NULL OR organization_id = $1)
-                LIMIT 1) AS i
+          FROM (SELECT found.*, sum(found.bytes) OVER (ROWS UNBOUNDED PRECEDING) AS read_bytes
+                  FROM UNNEST((SELECT $2::uuid[])::uuid[]) AS requested (id)
+                 CROSS JOIN LATERAL (
+                       SELECT *, xmin::text AS version,
+                              CASE WHEN $3
+                                   THEN octet_length(redirect_url) + octet_length(message)
+                                        + coalesce(octet_length(public_metadata::text), 0)
+                                        + coalesce(octet_length(private_metadata::text), 0)
+                                   END AS bytes
+                         FROM invitations
+                        WHERE id = requested.id AND ($1::text IS NULL OR organization_id = $1)
+                        LIMIT 1) AS found) AS i
          CROSS JOIN LATERAL (
                SELECT name, locale, role_names, deleted_at, suspended_at
                  FROM organizations
@@ -172,6 +193,7 @@ async fn rows(
         organization_id,
         ids,
         view == InvitationView::Full,
+        bytes_max(),
     );
     connection.fetch_all(query).await
 }
@@ -229,6 +251,7 @@ impl StoredRow {
             delivery,
             reminder_lead: ReminderLead::from_seconds(self.reminder_lead_seconds),
             remind_at: self.remind_at.filter(|_| is_reminded),
+            omitted_fields: self.omitted_fields,
         })
     }
 

@@ -1,5 +1,7 @@
 //! One row of the `invitations` table with what decides on it: verifying its token and ending it.
 
+use std::collections::HashMap;
+
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -64,6 +66,22 @@ pub(super) fn current_state(
         Some(state) => Ok(state),
         None => Err(StoreError::Inconsistent("invitations.state")),
     }
+}
+
+/// Returns the redirect URLs of an organization's invitations, by id.
+pub async fn redirect_urls(
+    connection: &mut Connection<'_>,
+    organization_id: &OrganizationId,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, String>> {
+    let query = sqlx::query!(
+        "-- store::subjects::redirect_urls
+        SELECT id, redirect_url FROM invitations WHERE id = ANY($2) AND organization_id = $1",
+        organization_id.as_str(),
+        ids,
+    )
+    .map(|row| (row.id, row.redirect_url));
+    connection.fetch_all(query).await
 }
 
 /// Returns those of an organization's invitations that exist, to derive their links. Does not read the organization.

@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Extensions, Request, Response, Status};
 use tracing::{Instrument as _, Span};
 
-use super::capacity::{Capacity, Reservation};
 use super::permission::require_scope;
+use crate::capacity::{Capacity, Reservation};
 use crate::domain::reason::Reason;
 use crate::domain::scope::Scope;
 use crate::grpc::status;

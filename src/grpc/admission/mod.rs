@@ -3,7 +3,6 @@
 pub(crate) mod acting_user;
 pub(crate) mod authentication;
 pub(crate) mod caller_rates;
-pub(crate) mod capacity;
 pub(crate) mod control;
 pub(crate) mod failed_accepts;
 pub(crate) mod peer;

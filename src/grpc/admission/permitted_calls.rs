@@ -11,8 +11,8 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
 
-use super::capacity::{Capacity, Reservation};
 use super::control::{Method, permitted_caller};
+use crate::capacity::{Capacity, Reservation};
 use crate::grpc::memory::message_shapes::MESSAGE_SHAPES;
 use crate::grpc::memory::metered_request::{MeteredRequest, RequestMemory};
 use crate::grpc::memory::metered_response::MeteredResponse;

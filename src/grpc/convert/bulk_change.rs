@@ -84,7 +84,7 @@ pub(in crate::grpc) fn resend_response(
     let found = resent.found.iter().map(Uuid::to_string);
     let ids = input.invitation_ids.iter().map(fields::echo).chain(found);
     let errors = ItemErrors::among(resent.results.len());
-    proto::BulkResendResponse {
+    let response = proto::BulkResendResponse {
         resent_count: all_count - failed_count,
         failed_count,
         results: (0..)
@@ -101,7 +101,8 @@ pub(in crate::grpc) fn resend_response(
             })
             .collect(),
         next_page_token,
-    }
+    };
+    viewed.fit(response)
 }
 
 /// SHA-256 of the request without the request id, `validate_only` and the view.
@@ -147,7 +148,7 @@ pub(in crate::grpc) fn revoke_response(
     let found = revoked.found.iter().map(Uuid::to_string);
     let ids = input.invitation_ids.iter().map(fields::echo).chain(found);
     let errors = ItemErrors::among(results.len());
-    proto::BulkRevokeResponse {
+    let response = proto::BulkRevokeResponse {
         revoked_count,
         failed_count,
         results: (0..)
@@ -155,7 +156,8 @@ pub(in crate::grpc) fn revoke_response(
             .map(|(index, (id, result))| revoke_result(viewed, errors, index, id, result))
             .collect(),
         next_page_token: token.next_after(revoked.has_more, revoked.found.last()),
-    }
+    };
+    viewed.fit(response)
 }
 
 fn revoke_result(

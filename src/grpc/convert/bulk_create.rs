@@ -7,6 +7,7 @@ use crate::domain::actor::Actor;
 use crate::domain::expiry::Expiry;
 use crate::domain::ids::OrganizationId;
 use crate::domain::new_invitation::{ItemInput, KEY_BYTES_MAX};
+use crate::grpc::wire::limits::ECHOED_EMAIL_BYTES_MAX;
 use crate::proto::{self, new_invitation};
 use crate::service::bulk_create::{
     BatchTerms, BulkCreate, Chunk, CreatedBatch, ITEM_HASH_BYTES, OpenStream, StreamHeader,
@@ -65,7 +66,7 @@ pub(in crate::grpc) fn response(
     let is_failed = |result: &&ItemResult| result.outcome == ItemOutcome::Failed;
     let failed_count = count(batch.results.iter().filter(is_failed).count());
     let errors = ItemErrors::among(batch.results.len());
-    proto::BulkCreateResponse {
+    let response = proto::BulkCreateResponse {
         batch_id: viewer::id(batch.id),
         succeeded_count: all_count - failed_count,
         failed_count,
@@ -73,7 +74,8 @@ pub(in crate::grpc) fn response(
             .zip(batch.results.into_iter().zip(echoes))
             .map(|(index, (item, echo))| result(viewed, errors, index, item, echo))
             .collect(),
-    }
+    };
+    viewed.fit(response)
 }
 
 fn result(
@@ -130,7 +132,8 @@ fn item(input: proto::NewInvitation) -> ItemInput {
     }
 }
 
-/// What a result repeats of its item. A key that is too long is not repeated, so that results have a largest size.
+/// What a result repeats of its item. A key or an address that is too long is not repeated, so that results have a largest
+/// size.
 pub(in crate::grpc) struct ItemEcho {
     key: String,
     email: String,
@@ -143,7 +146,10 @@ impl ItemEcho {
                 .filter(|key| key.len() <= KEY_BYTES_MAX)
                 .cloned()
                 .unwrap_or_default(),
-            email: item.email.clone(),
+            email: Some(&item.email)
+                .filter(|email| email.len() <= ECHOED_EMAIL_BYTES_MAX)
+                .cloned()
+                .unwrap_or_default(),
         }
     }
 }
@@ -243,11 +249,11 @@ pub(in crate::grpc) fn stream_response(
         .zip(results.into_iter().zip(echoes))
         .map(|(index, (item, echo))| result(viewed, errors, number(index), item, echo))
         .collect();
-    proto::BulkCreateStreamResponse {
+    viewed.fit(proto::BulkCreateStreamResponse {
         batch_id: batch_id(stream),
         next_index: number(first_index + results.len()),
         results,
-    }
+    })
 }
 
 fn batch_id(stream: &OpenStream) -> String {

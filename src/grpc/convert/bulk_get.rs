@@ -58,10 +58,10 @@ pub(in crate::grpc) fn response(
             },
         })
         .collect();
-    proto::BulkGetResponse {
+    viewed.fit(proto::BulkGetResponse {
         failed_count: count(results.iter().filter(|it| it.error.is_some()).count()),
         results,
-    }
+    })
 }
 
 fn find(id: Option<Uuid>, found: &HashMap<Uuid, Invitation>) -> Result<&Invitation, Reason> {

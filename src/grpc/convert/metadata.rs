@@ -1,22 +1,46 @@
 //! Metadata: `google.protobuf.Struct` and JSON objects.
 
+use prost::Message as _;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct};
 use serde_json::{Map, Number, Value};
 
 /// The largest integer that a double holds exactly.
 const WHOLE_MAX: f64 = 9_007_199_254_740_992.0;
+/// Memory of a map with up to eleven entries, and of an entry of a larger one.
+const MAP_BYTES: usize = 640;
+const MAP_ENTRY_BYTES: usize = 58;
 
 /// A struct as a JSON object. Empty if it is not set. `None` if it holds a number that JSON does not have.
 pub(in crate::grpc) fn object(input: Option<Struct>) -> Option<Map<String, Value>> {
     input.map_or_else(|| Some(Map::new()), fields)
 }
 
-pub(in crate::grpc) fn structure(input: Option<Value>) -> Option<Struct> {
-    match input {
-        Some(Value::Object(object)) => Some(wire_object(object)),
-        _ => None,
-    }
+/// A struct of a JSON object that is stored as text.
+pub(in crate::grpc) fn structure(json: Option<&str>) -> Option<Struct> {
+    serde_json::from_str(json?).ok().map(wire_object)
+}
+
+/// What a struct counts of the memory of a response: its bytes on the wire, or in memory if they are more. A struct of
+/// many small maps takes forty times as much memory as on the wire.
+pub(in crate::grpc) fn response_bytes(input: &Struct) -> usize {
+    memory_bytes(input).max(input.encoded_len())
+}
+
+fn memory_bytes(input: &Struct) -> usize {
+    let fields = input.fields.iter();
+    let fields = fields.map(|(name, item)| MAP_ENTRY_BYTES + name.len() + value_bytes(item));
+    MAP_BYTES.max(fields.sum())
+}
+
+fn value_bytes(input: &prost_types::Value) -> usize {
+    let content = match &input.kind {
+        Some(Kind::StringValue(text)) => text.len(),
+        Some(Kind::ListValue(list)) => list.values.iter().map(value_bytes).sum(),
+        Some(Kind::StructValue(fields)) => memory_bytes(fields),
+        _ => 0,
+    };
+    size_of::<prost_types::Value>() + content
 }
 
 fn fields(input: Struct) -> Option<Map<String, Value>> {
@@ -77,7 +101,7 @@ mod tests {
     #[test]
     fn metadata_comes_back_as_it_went() {
         let json = serde_json::json!({"a": 1, "b": -2.5, "c": [true, null, "x"], "d": {"e": 9_007_199_254_740_992_i64}});
-        let back = object(structure(Some(json.clone()))).unwrap();
+        let back = object(structure(Some(&json.to_string()))).unwrap();
         assert_eq!(Value::Object(back), json);
     }
 

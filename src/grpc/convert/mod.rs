@@ -14,6 +14,7 @@ pub(super) mod filter;
 pub(super) mod list_token;
 pub(super) mod mail;
 mod metadata;
+pub(super) mod page;
 pub(super) mod suppression;
 pub(super) mod target;
 pub(super) mod times;

@@ -2,6 +2,7 @@
 //!
 //! Only a viewer builds these messages, so no method can forget to hide something. A test checks that.
 
+use prost_types::FieldMask;
 use uuid::Uuid;
 
 use crate::domain::email_address::EmailAddress;
@@ -46,8 +47,8 @@ impl<'a> Viewer<'a> {
             registered: sees_accounts.then_some(invited_user_id.is_some()),
             invited_user_id: invited_user_id.unwrap_or_default(),
             redirect_url: input.redirect_url,
-            public_metadata: metadata::structure(input.public_metadata),
-            private_metadata: metadata::structure(private_metadata),
+            public_metadata: metadata::structure(input.public_metadata.as_deref()),
+            private_metadata: metadata::structure(private_metadata.as_deref()),
             locale: input.locale,
             message: input.message,
             batch_id: id(input.batch_id),
@@ -63,10 +64,16 @@ impl<'a> Viewer<'a> {
             delivery: Some(delivery(input.delivery)),
             remind_time: input.remind_at.map(times::timestamp),
             reminder_lead: times::lead_duration(input.reminder_lead),
-            omitted_fields: None,
+            omitted_fields: self.omitted_fields(input.omitted_fields),
             ..Default::default()
         };
         with_end(message, input.state)
+    }
+
+    /// The fields that were not read. Users do not learn whether there are private metadata.
+    fn omitted_fields(&self, mut paths: Vec<String>) -> Option<FieldMask> {
+        paths.retain(|path| !(self.is_user() && path == "private_metadata"));
+        Some(FieldMask { paths }).filter(|mask| !mask.paths.is_empty())
     }
 
     /// The view BASIC of an invitation, which every caller who may see the invitation sees alike.
@@ -134,8 +141,8 @@ impl<'a> Viewer<'a> {
             organization_id: input.organization_id,
             user_id: input.user_id,
             role: Some(input.role),
-            public_metadata: metadata::structure(input.public_metadata),
-            private_metadata: metadata::structure(private_metadata),
+            public_metadata: metadata::structure(input.public_metadata.as_deref()),
+            private_metadata: metadata::structure(private_metadata.as_deref()),
             invitation_id: input.invitation_id.map(id).unwrap_or_default(),
             create_time: Some(times::timestamp(input.created_at)),
             update_time: Some(times::timestamp(input.updated_at)),

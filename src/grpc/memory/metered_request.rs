@@ -14,8 +14,8 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::message_scan::{MessageScan, ScanError};
+use crate::capacity::Reservation;
 use crate::domain::reason::{Reason, Violation};
-use crate::grpc::admission::capacity::Reservation;
 use crate::grpc::status;
 use crate::grpc::wire::limits::{
     CHUNKS_MEMORY_BYTES, MESSAGE_DURATION_MAX, MESSAGE_PAUSE_MAX, REQUEST_BYTES_MAX,

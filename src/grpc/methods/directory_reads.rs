@@ -9,6 +9,7 @@ use crate::grpc::admission::permission::{organization, require_every_organizatio
 use crate::grpc::convert::directory;
 use crate::grpc::convert::fields::{self, Fields as _};
 use crate::grpc::convert::list_token::ListToken;
+use crate::grpc::convert::page::FittingRows;
 use crate::grpc::convert::viewer::Viewer;
 use crate::identity::Caller;
 use crate::proto::{
@@ -54,12 +55,12 @@ pub(super) async fn list_organizations(
         page_size,
     };
     let page = api.service.run(list).await?;
-    let items = page.items.into_iter();
-    let organizations: Vec<_> = items.map(directory::organization_record).collect();
-    let last_key = organizations.last().map(|last| last.id.as_bytes());
-    let next_page_token = token.next(page.has_more, last_key);
+    let items = page.items.into_iter().map(directory::organization_record);
+    let fitting = FittingRows::of(items);
+    let last_key = fitting.rows.last().map(|last| last.id.as_bytes());
+    let next_page_token = token.next(page.has_more || fitting.is_cut, last_key);
     Ok(ListOrganizationsResponse {
-        organizations,
+        organizations: fitting.rows,
         next_page_token,
     })
 }
@@ -100,10 +101,11 @@ pub(super) async fn list_users(
         page_size,
     };
     let page = api.service.run(list).await?;
-    let last_key = page.items.last().map(|last| last.id.as_bytes());
-    let next_page_token = token.next(page.has_more, last_key);
+    let fitting = FittingRows::of(page.items.into_iter().map(directory::user_record));
+    let last_key = fitting.rows.last().map(|last| last.id.as_bytes());
+    let next_page_token = token.next(page.has_more || fitting.is_cut, last_key);
     Ok(ListUsersResponse {
-        users: page.items.into_iter().map(directory::user_record).collect(),
+        users: fitting.rows,
         next_page_token,
     })
 }
@@ -150,11 +152,12 @@ pub(super) async fn list_memberships(
         page_size,
     };
     let page = api.service.run(list).await?;
-    let last_key = page.items.last().map(|last| last.user_id.as_bytes());
-    let next_page_token = token.next(page.has_more, last_key);
     let (viewer, items) = (Viewer::new(&caller), page.items.into_iter());
+    let fitting = FittingRows::of(items.map(|found| viewer.membership(found)));
+    let last_key = fitting.rows.last().map(|last| last.user_id.as_bytes());
+    let next_page_token = token.next(page.has_more || fitting.is_cut, last_key);
     Ok(ListMembershipsResponse {
-        memberships: items.map(|found| viewer.membership(found)).collect(),
+        memberships: fitting.rows,
         next_page_token,
     })
 }

@@ -26,7 +26,7 @@ const GET_ORGANIZATION: Method = Method::quick("GetOrganization", Scope::Directo
 const LIST_ORGANIZATIONS: Method =
     Method::quick("ListOrganizations", Scope::DirectoryRead).with_many_rows();
 const GET_USER: Method = Method::quick("GetUser", Scope::DirectoryRead);
-const LIST_USERS: Method = Method::quick("ListUsers", Scope::DirectoryRead);
+const LIST_USERS: Method = Method::quick("ListUsers", Scope::DirectoryRead).with_many_rows();
 const GET_MEMBERSHIP: Method = Method::quick("GetMembership", Scope::DirectoryRead);
 const LIST_MEMBERSHIPS: Method =
     Method::quick("ListMemberships", Scope::DirectoryRead).with_many_rows();

@@ -13,7 +13,7 @@ use std::time::Duration;
 use http::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
@@ -26,6 +26,7 @@ use tower::util::MapRequest;
 use crate::connections::{TrackedConnection, TrackedService};
 use crate::grpc::admission::peer::{Peer, WithPeer};
 use crate::grpc::admission::peer_identities::PeerIdentities;
+use crate::grpc::wire::call_task::CallExecutor;
 use crate::grpc::wire::deadline::Deadline;
 use crate::grpc::wire::limits::{
     CALL_WINDOW_BYTES, CONCURRENT_STREAMS_MAX, CONNECTION_WINDOW_BYTES, HANDSHAKE_TIMEOUT,
@@ -128,8 +129,8 @@ async fn no_preface(preface: &CancellationToken) {
     }
 }
 
-fn http2_settings() -> http2::Builder<TokioExecutor> {
-    let mut settings = http2::Builder::new(TokioExecutor::new());
+fn http2_settings() -> http2::Builder<CallExecutor> {
+    let mut settings = http2::Builder::new(CallExecutor);
     settings
         .timer(TokioTimer::new())
         .max_concurrent_streams(CONCURRENT_STREAMS_MAX)

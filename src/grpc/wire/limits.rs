@@ -4,18 +4,22 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use crate::connections::ConnectionLimits;
+use crate::domain::invitation;
 use crate::domain::new_invitation::ITEMS_MAX;
 
 // Messages.
 
 /// Largest request, in bytes: ten thousand items with small metadata. tonic answers OUT_OF_RANGE to a larger one.
 pub const REQUEST_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Largest response, in bytes: ten thousand results, each with its invitation.
+/// Largest response, in bytes: ten thousand results with links that contain long redirect URLs. Every other response is
+/// smaller than the 4 MiB that gRPC clients receive by default.
 pub const RESPONSE_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Most metadata in one response, in bytes. Invitations for which there is no room are returned without them.
-pub const METADATA_IN_RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Most redirect URLs and personal messages in one response, in bytes, as for metadata.
-pub const TEXTS_IN_RESPONSE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Most bytes of a page, and of a response with invitations in the view FULL. A page ends before it is larger. Invitations
+/// without room are returned in the view BASIC.
+pub const ROWS_BYTES_MAX: usize = 4_000_000;
+/// Most bytes of metadata, redirect URLs and personal messages that one call reads and returns. Invitations without room
+/// are returned without them.
+pub const LARGE_FIELDS_BYTES_MAX: usize = invitation::LARGE_FIELDS_BYTES_MAX;
 /// Most bytes of all errors of items in one response, which share them evenly. Ten thousand results with such errors stay
 /// below the 4 MiB that gRPC clients receive by default, whatever the items contain. Violations that do not fit are only
 /// counted.
@@ -24,6 +28,8 @@ pub const ITEM_ERRORS_BYTES_MAX: usize = 3_200_000;
 pub const BASIC_INVITATION_BYTES_MAX: usize = 170;
 /// Longest id of an invitation that the result of its item repeats, in bytes.
 pub const ECHOED_ID_BYTES_MAX: usize = 64;
+/// Longest address that the result of its item repeats, in bytes: the longest valid one and white space around it.
+pub const ECHOED_EMAIL_BYTES_MAX: usize = 320;
 /// Field violations in one status. Details are sent in a header of about 8 KiB, so further violations are only counted.
 pub const VIOLATIONS_IN_STATUS_MAX: usize = 40;
 /// Page size of a request that sets none.
@@ -32,6 +38,8 @@ pub const PAGE_SIZE_MAX: usize = 1_000;
 
 /// Longest pause while a message arrives. Then it is refused, so that it keeps no memory.
 pub const MESSAGE_PAUSE_MAX: Duration = Duration::from_secs(5);
+/// Longest time until a client has read a response, or a message of a stream. After that the call is reset.
+pub const RESPONSE_DURATION_MAX: Duration = Duration::from_mins(1);
 /// Longest time from the first byte of a message to its last.
 pub const MESSAGE_DURATION_MAX: Duration = Duration::from_secs(30);
 /// Largest message to health checks and reflection, which need no caller.

@@ -1,5 +1,6 @@
 //! The gRPC port: connections, TLS, deadlines, health and limits.
 
+pub(in crate::grpc) mod call_task;
 pub(crate) mod connection;
 pub(crate) mod deadline;
 pub(crate) mod health;

@@ -16,8 +16,8 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower::Service;
 
+use crate::capacity::{Capacity, Reservation};
 use crate::domain::reason::Reason;
-use crate::grpc::admission::capacity::{Capacity, Reservation};
 use crate::grpc::admission::peer::Peer;
 use crate::grpc::status;
 use crate::grpc::wire::limits::{

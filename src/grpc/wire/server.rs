@@ -13,12 +13,12 @@ use tonic::service::Routes;
 use tonic_health::pb::health_server::HealthServer;
 use tower::Layer as _;
 
+use crate::capacity::Capacity;
 use crate::connections::ConnectionLimiter;
 use crate::domain::keyring::Keyring;
 use crate::entropy;
 use crate::grpc::admission::authentication::Authenticated;
 use crate::grpc::admission::caller_rates::CallerRates;
-use crate::grpc::admission::capacity::Capacity;
 use crate::grpc::admission::control::{AdmissionControl, Method};
 use crate::grpc::admission::peer::PeerLayer;
 use crate::grpc::admission::permitted_calls::PermittedCalls;
@@ -54,8 +54,8 @@ pub struct GrpcConfig {
     /// Whether the server answers calls, or only health checks.
     pub serves_api: bool,
     pub reflection: bool,
-    /// Bytes of memory for the messages of calls.
-    pub memory_budget: usize,
+    /// The memory of the process for messages.
+    pub memory: Capacity,
     /// Recipients per second that one caller may invite or resend to; `None` for no limit.
     pub caller_rate: Option<NonZeroU32>,
     /// How long running calls may take to finish at shutdown.
@@ -98,7 +98,7 @@ impl GrpcServer {
             };
             let wrapper = ServiceWrapper {
                 callers,
-                memory: Capacity::new(config.memory_budget),
+                memory: config.memory.clone(),
                 readiness: api.service.readiness().clone(),
             };
             routes = add_api(routes, &api, &wrapper);

@@ -139,14 +139,10 @@ impl Plan {
             .collect()
     }
 
-    /// A new invitation as it is stored, without reading it. Its metadata are only parsed for the full view.
+    /// A new invitation as it is stored, without reading it. Its metadata are only copied for the full view.
     pub(super) fn created(&self, item: &NewInvitation, id: Uuid, batch_id: Uuid) -> Invitation {
         let is_full = self.view == InvitationView::Full;
-        let json = |text: &Option<String>| {
-            text.as_deref()
-                .filter(|_| is_full)
-                .and_then(|text| serde_json::from_str(text).ok())
-        };
+        let copied = |metadata: &Option<String>| metadata.clone().filter(|_| is_full);
         let inviter = self.inviters.get(item.inviter_user_id.as_str());
         Invitation {
             id,
@@ -161,8 +157,8 @@ impl Plan {
                 .unwrap_or_default(),
             invited_user_id: self.owners.get(item.email.normalized()).cloned(),
             redirect_url: item.redirect_url.clone(),
-            public_metadata: json(&item.public_metadata),
-            private_metadata: json(&item.private_metadata),
+            public_metadata: copied(&item.public_metadata),
+            private_metadata: copied(&item.private_metadata),
             locale: item.locale.clone(),
             message: item.message.clone(),
             batch_id,
@@ -174,6 +170,7 @@ impl Plan {
             delivery: Delivery::initial(self.now, item.notify),
             reminder_lead: item.reminder_lead,
             remind_at: item.remind_at(self.now),
+            omitted_fields: Vec::new(),
         }
     }
 }

@@ -4,8 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use invitations::capacity::Capacity;
 use invitations::clock::MockClock;
-use invitations::http::limits::{BODY_BYTES_MAX, REPORTS_BYTES_MAX};
+use invitations::grpc::limits::MEMORY_BUDGET_DEFAULT;
+use invitations::http::limits::{BODIES_MEMORY_PERCENT, BODY_BYTES_MAX};
 use invitations::http::{HttpConfig, HttpTimeouts};
 use invitations::service::Service;
 use invitations::store::{Store, StoreConfig};
@@ -210,7 +212,8 @@ async fn a_report_without_room_in_memory_is_asked_to_come_again() {
         "POST /webhooks/resend HTTP/1.1\r\nHost: x\r\nsvix-id: msg_1\r\nsvix-timestamp: {now}\r\nsvix-signature: v1,AAAA\r\nContent-Length: {BODY_BYTES_MAX}\r\n\r\n"
     );
     let mut peers = Vec::new();
-    for _ in 0..=(REPORTS_BYTES_MAX / BODY_BYTES_MAX) {
+    let share = MEMORY_BUDGET_DEFAULT / 100 * BODIES_MEMORY_PERCENT;
+    for _ in 0..=(share / BODY_BYTES_MAX) {
         let mut stream = TcpStream::connect(web.address).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
         // The last byte is missing. A server without room answers before it has read everything.
@@ -350,6 +353,7 @@ async fn a_webhook_exists_only_if_its_secret_is_configured() {
         resend: None,
         postmark: None,
         timeouts: HttpTimeouts::default(),
+        memory: Capacity::new(MEMORY_BUDGET_DEFAULT),
         drain_timeout: Duration::from_secs(1),
     };
     let service = service_without_database(&clock);

@@ -6,12 +6,12 @@ use std::collections::BTreeSet;
 use invitations::domain::new_invitation::KEY_BYTES_MAX;
 use invitations::domain::role::ROLE_BYTES_MAX;
 use invitations::grpc::limits::{
-    ECHOED_ID_BYTES_MAX, METADATA_IN_RESPONSE_BYTES_MAX, TEXTS_IN_RESPONSE_BYTES_MAX,
+    ECHOED_EMAIL_BYTES_MAX, ECHOED_ID_BYTES_MAX, LARGE_FIELDS_BYTES_MAX,
 };
 use invitations::proto::invitation_service_client::InvitationServiceClient;
 use invitations::proto::{
     AcceptPolicy, BulkCreateRequest, BulkCreateResponse, CreateOutcome, ErrorReason, Invitation,
-    InvitationView, ListRequest, NewInvitation, new_invitation,
+    InvitationView, NewInvitation, new_invitation,
 };
 use prost::Message as _;
 use prost_types::value::Kind;
@@ -23,7 +23,7 @@ use crate::support::directory::organization;
 use crate::support::user_issuer::UserIssuer;
 use crate::support::{
     ACME, InvitationClient, World, bulk_get_request, bulk_resend_request, bulk_revoke_request,
-    create_request, created_ids, item, item_without_email, list_request, metadata, new_request_id,
+    create_request, created_ids, item, item_without_email, metadata, new_request_id,
 };
 
 /// What gRPC clients receive by default.
@@ -197,82 +197,129 @@ async fn a_long_id_is_not_repeated_in_the_response() {
     assert!(resent.eq([ids[0].as_str(), ""]));
 }
 
-async fn list_all(world: &World, caller: &str) -> Vec<Invitation> {
-    let request = ListRequest {
-        page_size: 1_000,
-        ..list_request()
-    };
-    let answer = world.client_of(caller).list(request).await.unwrap();
-    answer.into_inner().invitations
+#[tokio::test]
+async fn a_long_address_is_not_repeated_in_the_response() {
+    let world = World::start().await;
+    let emails = ["x".repeat(ECHOED_EMAIL_BYTES_MAX), "x".repeat(5 << 20)];
+    let items = emails.iter().map(|email| item(email));
+    let request = create_request(items.collect());
+    let results = default_client(&world).bulk_create(request).await;
+    let results = results.unwrap().into_inner().results;
+    let repeated = results.iter().map(|result| result.email.as_str());
+    assert!(repeated.eq([emails[0].as_str(), ""]));
 }
 
 #[tokio::test]
-async fn metadata_beyond_the_size_of_a_response_are_omitted_and_named() {
+async fn large_fields_beyond_the_size_of_a_response_are_omitted_and_named() {
     let issuer = UserIssuer::start().await;
     let world = World::builder().issuers(&issuer.table()).start().await;
     let large = metadata("x", &"y".repeat(8_000));
     let items = (0..400).map(|number| NewInvitation {
         public_metadata: Some(large.clone()),
         private_metadata: Some(large.clone()),
-        message: "Welcome aboard.".to_owned(),
-        ..item_without_email(&format!("{number}@b.co"))
-    });
-    let response = world.bulk_create(create_request(items.collect())).await;
-    let ids = created_ids(&response);
-    let created = response
-        .results
-        .into_iter()
-        .map(|it| it.invitation.unwrap());
-    let found = world.client().bulk_get(bulk_get_request(&ids)).await;
-    let found = found.unwrap().into_inner().results;
-    let found = found.into_iter().map(|it| it.invitation.unwrap());
-    for invitations in [
-        created.collect(),
-        found.collect(),
-        list_all(&world, "all").await,
-    ] {
-        let names = BTreeSet::from(["private_metadata", "public_metadata"]);
-        assert_eq!(omitted_fields(&invitations), names);
-        let metadata = invitations
-            .iter()
-            .flat_map(|it| [&it.public_metadata, &it.private_metadata]);
-        let bytes: usize = metadata.flatten().map(Struct::encoded_len).sum();
-        let room_left = METADATA_IN_RESPONSE_BYTES_MAX.checked_sub(bytes).unwrap();
-        assert!(room_left < 2 * large.encoded_len());
-        assert!(invitations.iter().all(|it| !it.message.is_empty()));
-    }
-    // A user learns nothing about private metadata.
-    let seen = list_all(&world, &issuer.token(&world, "ada")).await;
-    assert_eq!(omitted_fields(&seen), BTreeSet::new());
-    let read = world.get(&ids[399]).await;
-    assert!(read.omitted_fields.is_none() && read.private_metadata == Some(large));
-}
-
-#[tokio::test]
-async fn texts_beyond_the_size_of_a_response_are_omitted_and_named() {
-    let world = World::start().await;
-    let url = format!("https://app.example.com/{:0>2000}", "");
-    let message = "\u{1f600}".repeat(500);
-    let items = (0..2_200).map(|number| NewInvitation {
-        redirect_url: url.clone(),
-        message: message.clone(),
+        redirect_url: format!("https://app.example.com/{:0>2000}", ""),
+        message: "\u{1f600}".repeat(500),
         accept_policy: AcceptPolicy::InvitedEmail.into(),
         ..item_without_email(&format!("{number}@b.co"))
     });
     let request = BulkCreateRequest {
-        view: InvitationView::Basic.into(),
+        request_id: new_request_id(),
         ..create_request(items.collect())
     };
-    let ids = created_ids(&world.bulk_create(request).await);
-    let found = world.client().bulk_get(bulk_get_request(&ids)).await;
-    let found = found.unwrap().into_inner().results;
-    let found: Vec<_> = found.into_iter().map(|it| it.invitation.unwrap()).collect();
-    let names = BTreeSet::from(["message", "redirect_url"]);
+    let mut client = default_client(&world);
+    let created = client.bulk_create(request.clone()).await.unwrap();
+    let again = client.bulk_create(request).await.unwrap();
+    assert!(created.get_ref() == again.get_ref());
+    let ids = created_ids(created.get_ref());
+    let found = client.bulk_get(bulk_get_request(&ids)).await.unwrap();
+    let created = created.into_inner().results.into_iter();
+    let found = found.into_inner().results.into_iter();
+    for invitations in [
+        created.map(|it| it.invitation.unwrap()).collect::<Vec<_>>(),
+        found.map(|it| it.invitation.unwrap()).collect(),
+    ] {
+        let names = BTreeSet::from([
+            "message",
+            "private_metadata",
+            "public_metadata",
+            "redirect_url",
+        ]);
+        assert_eq!(omitted_fields(&invitations), names);
+        let complete = invitations.iter().filter(|it| it.omitted_fields.is_none());
+        let bytes = complete.map(Invitation::encoded_len);
+        let bytes: usize = bytes.sum();
+        assert!(
+            (LARGE_FIELDS_BYTES_MAX * 9 / 10..LARGE_FIELDS_BYTES_MAX * 11 / 10).contains(&bytes)
+        );
+        assert!(invitations.iter().all(|it| !it.email.is_empty()));
+    }
+    // A user learns nothing about private metadata.
+    let found = world.client_of(&issuer.token(&world, "ada"));
+    let found = found
+        .clone()
+        .bulk_get(bulk_get_request(&ids))
+        .await
+        .unwrap();
+    let found = found.into_inner().results.into_iter();
+    let found: Vec<_> = found.map(|it| it.invitation.unwrap()).collect();
+    let names = BTreeSet::from(["message", "public_metadata", "redirect_url"]);
     assert_eq!(omitted_fields(&found), names);
-    let texts = found
-        .iter()
-        .map(|it| it.redirect_url.len() + it.message.len());
-    let bytes: usize = texts.sum();
-    let room_left = TEXTS_IN_RESPONSE_BYTES_MAX.checked_sub(bytes).unwrap();
-    assert!(room_left < url.len() + message.len());
+    let read = world.get(&ids[399]).await;
+    assert!(read.omitted_fields.is_none() && read.private_metadata == Some(large));
+}
+
+/// An address of 57 characters.
+fn usual_email(number: usize) -> String {
+    format!("{number:0>40}@mail.example.com")
+}
+
+#[tokio::test]
+async fn ten_thousand_full_results_reach_a_client_with_default_limits() {
+    let mut world = World::start().await;
+    world.may_leave_mail();
+    assert_eq!(usual_email(0).len(), 57);
+    let text = metadata("team", &"x".repeat(238));
+    let items = (0..10_000).map(|number| NewInvitation {
+        public_metadata: Some(text.clone()),
+        ..item(&usual_email(number))
+    });
+    let request = BulkCreateRequest {
+        request_id: new_request_id(),
+        ..create_request(items.collect())
+    };
+    let mut client = default_client(&world);
+    let first = client.bulk_create(request.clone()).await.unwrap();
+    let first = first.into_inner();
+    let again = client.bulk_create(request.clone()).await.unwrap();
+    assert!(again.into_inner() == first);
+    let ids = created_ids(&first);
+    let bytes = first.encoded_len();
+    assert!((3_900_000..CLIENT_BYTES_MAX).contains(&bytes), "{bytes}");
+    let complete = first.results[0].invitation.clone().unwrap();
+    assert!(complete.public_metadata == Some(text) && complete.omitted_fields.is_none());
+    let last = &first.results[9_999];
+    assert!(last.email.is_empty());
+    let last = last.invitation.clone().unwrap();
+    assert!(last.email.is_empty() && last.expire_time.is_some());
+    assert_eq!(last.omitted_fields.unwrap().paths, ["*"]);
+    // Nothing changes, so that each call returns every invitation.
+    let other = BulkCreateRequest {
+        request_id: new_request_id(),
+        ..request
+    };
+    let exists = client.bulk_create(other).await.unwrap().into_inner();
+    assert_eq!(exists.failed_count, 10_000);
+    let found = client.bulk_get(bulk_get_request(&ids)).await.unwrap();
+    let mut resend = bulk_resend_request(&ids);
+    resend.validate_only = true;
+    let resent = client.bulk_resend(resend).await.unwrap();
+    let revoked = client.bulk_revoke(bulk_revoke_request(&ids)).await.unwrap();
+    for bytes in [
+        exists.encoded_len(),
+        found.get_ref().encoded_len(),
+        resent.get_ref().encoded_len(),
+        revoked.get_ref().encoded_len(),
+    ] {
+        assert!((3_000_000..CLIENT_BYTES_MAX).contains(&bytes), "{bytes}");
+    }
 }

@@ -7,7 +7,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use invitations::capacity::Capacity;
 use invitations::clock::{Clock, MockClock};
+use invitations::grpc::limits::MEMORY_BUDGET_DEFAULT;
 use invitations::http::{self, HttpConfig, HttpTimeouts, PostmarkPassword, WebhookSecret};
 use invitations::service::Service;
 use sha2::Sha256;
@@ -53,6 +55,7 @@ impl HttpServer {
             resend: Some(WebhookSecret::parse(WEBHOOK_SECRET).unwrap()),
             postmark: PostmarkPassword::parse(WEBHOOK_PASSWORD),
             timeouts,
+            memory: Capacity::new(MEMORY_BUDGET_DEFAULT),
             drain_timeout: Duration::from_secs(1),
         };
         Self::open_with(config, service, clock).await

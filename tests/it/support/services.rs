@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use invitations::capacity::Capacity;
 use invitations::clock::{Clock, MockClock};
 use invitations::domain::keyring::Keyring;
 use invitations::domain::link::{LinkMode, LinkTemplate};
@@ -42,7 +43,7 @@ pub(super) fn grpc_config() -> GrpcConfig {
         listen: "127.0.0.1:0".parse().unwrap(),
         serves_api: true,
         reflection: true,
-        memory_budget: 1 << 30,
+        memory: Capacity::new(1 << 30),
         caller_rate: None,
         drain_timeout: Duration::from_secs(1),
         tls: None,

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{SendStream, client};
+use h2::{RecvStream, SendStream, client};
 use http::Request;
 use prost::bytes::Bytes;
 use tokio::net::TcpStream;
@@ -74,6 +74,15 @@ impl UnfinishedCall {
                 return;
             }
         }
+    }
+
+    /// Ends the request and waits for the head of the response, whose body is not read while it is kept.
+    pub(crate) async fn unread_response(mut self) -> (Status, RecvStream) {
+        // A call that was refused early has ended already.
+        let _ = self.sending.send_data(Bytes::new(), true);
+        let (head, body) = self.response.await.unwrap().into_parts();
+        let refused = Status::from_header_map(&head.headers);
+        (refused.unwrap_or_else(|| Status::ok("")), body)
     }
 
     /// The status with which the server ends the call.

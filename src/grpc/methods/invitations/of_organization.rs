@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use tonic::Status;
+use uuid::Uuid;
 
 use crate::grpc::admission::acting_user;
 use crate::grpc::admission::permission::actor;
@@ -76,16 +77,12 @@ pub(super) async fn list(
         view,
     };
     let page = api.service.run(list).await?;
-    let last_id = page.items.last().map(|last| &last.id);
-    let next_page_token = token.next_after(page.has_more, last_id);
-    let mut viewed = ViewedInvitations::new(&caller, view);
+    let ids: Vec<Uuid> = page.items.iter().map(|found| found.id).collect();
+    let fitting = ViewedInvitations::new(&caller, view).page(page.items);
+    let last_id = ids[..fitting.rows.len()].last();
     Ok(ListResponse {
-        invitations: page
-            .items
-            .into_iter()
-            .map(|found| viewed.convert(found))
-            .collect(),
-        next_page_token,
+        next_page_token: token.next_after(page.has_more || fitting.is_cut, last_id),
+        invitations: fitting.rows,
     })
 }
 

@@ -4,8 +4,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::future::join_all;
+use h2::RecvStream;
 use invitations::domain::new_invitation::ITEMS_MAX;
 use invitations::domain::scope::Scope;
+use invitations::grpc::limits::{MEMORY_BUDGET_DEFAULT, MEMORY_BUDGET_MIN};
 use invitations::identity::CallerEntry;
 use invitations::settings::callers_file::to_toml;
 use prost::Message as _;
@@ -20,9 +22,10 @@ use crate::support::raw_grpc;
 use crate::support::server_process::ServerProcess;
 use crate::support::unfinished_call::{RawConnection, UnfinishedCall};
 use crate::support::user_issuer::UserIssuer;
-use crate::support::{World, create_request, item, status_reason};
+use crate::support::{UNKNOWN_ID, World, bulk_get_request, create_request, item, status_reason};
 
 const BULK_CREATE: &str = "/invitation.v1.InvitationService/BulkCreate";
+const BULK_GET: &str = "/invitation.v1.InvitationService/BulkGet";
 const UPSERT_ORGANIZATIONS: &str = "/invitation.v1.DirectoryService/UpsertOrganizations";
 const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 const ATTACKER: &str = "attacker-access-token";
@@ -32,6 +35,9 @@ const GROWTH_MAX: usize = 112 * MIB;
 /// How long the process may take to return memory.
 const RETURN_MAX: Duration = Duration::from_mins(1);
 
+/// Open connections, and the calls on them with the bodies of their responses.
+type UnreadResponses = (Vec<RawConnection>, Vec<(Status, RecvStream)>);
+
 /// A server process with a caller that attacks it, and another one.
 struct AttackedServer {
     _deployment: Deployment,
@@ -40,6 +46,10 @@ struct AttackedServer {
 
 impl AttackedServer {
     async fn start() -> Self {
+        Self::start_with(MEMORY_BUDGET_DEFAULT).await
+    }
+
+    async fn start_with(memory_budget: usize) -> Self {
         let deployment = Deployment::create().await;
         let callers = [("all", TOKEN), ("attacker", ATTACKER)].map(|(name, token)| {
             to_toml(&CallerEntry {
@@ -50,7 +60,11 @@ impl AttackedServer {
             })
         });
         deployment.write("callers", &callers.concat());
-        let settings = [("INVITATIONS_ROLE", "api")];
+        let memory_budget = format!("{}MiB", memory_budget / MIB);
+        let settings = [
+            ("INVITATIONS_ROLE", "api"),
+            ("INVITATIONS_MEMORY_BUDGET", memory_budget.as_str()),
+        ];
         let (process, _) = deployment.serve_populated(&settings).await;
         Self {
             _deployment: deployment,
@@ -127,6 +141,21 @@ impl AttackedServer {
         }))
         .await;
         join_all(calls.into_iter().map(UnfinishedCall::status)).await
+    }
+
+    /// Each response has about two megabytes: an error for each id.
+    async fn leave_responses_unread(&self, count: usize) -> UnreadResponses {
+        let message = bulk_get_request(&vec![UNKNOWN_ID; ITEMS_MAX]).encode_to_vec();
+        let (mut connections, mut responses) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let (connection, mut calls) = self.begin(BULK_GET, 1).await;
+            let mut call = calls.remove(0);
+            call.send_prefix(message.len()).await;
+            call.send(&message).await;
+            responses.push(call.unread_response().await);
+            connections.extend(connection);
+        }
+        (connections, responses)
     }
 
     async fn begin_reflection(&self) -> Vec<Status> {
@@ -214,6 +243,19 @@ async fn unfinished_messages_of_one_caller_leave_memory_for_others() {
     let message = create_request(vec![item("ada@after.example")]).encode_to_vec();
     let status = call(server.address(), BULK_CREATE, &message).await;
     assert_eq!(status.code(), Code::Ok);
+}
+
+#[tokio::test]
+async fn responses_that_one_caller_does_not_read_leave_memory_for_others() {
+    let server = AttackedServer::start_with(MEMORY_BUDGET_MIN).await;
+    let attack = server.leave_responses_unread(40);
+    let (_connections, responses) = server.attack("unread responses", attack).await;
+    let is_refused = |(status, _): &&(Status, RecvStream)| status.code() != Code::Ok;
+    let refused: Vec<_> = responses.iter().filter(is_refused).collect();
+    assert!((1..30).contains(&refused.len()), "{}", refused.len());
+    for (status, _) in refused {
+        assert_eq!(status_reason(status), "OVERLOADED", "{status:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,5 @@
-//! Capacity that callers share, such as a number of streams or bytes of memory. Each caller gets at most a share of it.
+//! Capacity that callers share, such as a number of streams or bytes of memory. Each caller gets at most a share of it. Both
+//! ports share the memory for messages.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::domain::reason::Reason;
 
 #[derive(Debug, Clone)]
-pub(crate) struct Capacity {
+pub struct Capacity {
     total: usize,
     used: Arc<Mutex<UsedCapacity>>,
 }
@@ -19,7 +20,7 @@ struct UsedCapacity {
 
 /// A part of a capacity, which is released when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Reservation {
+pub struct Reservation {
     capacity: Capacity,
     holder: String,
     share: usize,
@@ -27,14 +28,14 @@ pub(crate) struct Reservation {
 }
 
 impl Capacity {
-    pub(crate) fn new(total: usize) -> Self {
+    pub fn new(total: usize) -> Self {
         Self {
             total,
             used: Arc::default(),
         }
     }
 
-    pub(crate) const fn total(&self) -> usize {
+    pub const fn total(&self) -> usize {
         self.total
     }
 
@@ -43,7 +44,7 @@ impl Capacity {
     /// # Errors
     ///
     /// `OVERLOADED` if the share or the capacity is used up. Another process may have room.
-    pub(crate) fn reserve(
+    pub fn reserve(
         &self,
         holder: &str,
         share: usize,
@@ -65,12 +66,12 @@ impl Capacity {
 }
 
 impl Reservation {
-    pub(crate) const fn share(&self) -> usize {
+    pub const fn share(&self) -> usize {
         self.share
     }
 
     /// Changes the amount, unless a larger one exceeds the share or the capacity.
-    pub(crate) fn resize(&mut self, amount: usize) -> Result<(), Reason> {
+    pub fn resize(&mut self, amount: usize) -> Result<(), Reason> {
         let mut used = self.capacity.used();
         let others = used.total - self.amount;
         let own = used.by_holder.get(&self.holder).copied();
@@ -86,7 +87,7 @@ impl Reservation {
     }
 
     /// Changes the amount to what is in use already. That may exceed the share, so that nothing else fits.
-    pub(crate) fn set(&mut self, amount: usize) {
+    pub fn set(&mut self, amount: usize) {
         let mut used = self.capacity.used();
         let total = used.total - self.amount + amount;
         let own = used.by_holder.get(&self.holder).copied();
