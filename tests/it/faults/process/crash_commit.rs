@@ -71,13 +71,10 @@ impl Crashes {
         }
 
         // A repeated call may be recorded in the audit log, because it is a call.
-        let tables = TABLES.map(|table| {
-            if table == "audit_events" {
-                "batches"
-            } else {
-                table
-            }
-        });
+        let tables: Vec<_> = TABLES
+            .into_iter()
+            .filter(|it| *it != "audit_events")
+            .collect();
         let committed = dump_tables(&mut database, &tables).await;
         for call in calls {
             let name = &call.name;

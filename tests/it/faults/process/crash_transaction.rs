@@ -45,8 +45,8 @@ async fn create(
     channel: Channel,
     request: BulkCreateRequest,
 ) -> Result<BulkCreateResponse, Status> {
-    let client = client(&channel).max_decoding_message_size(64 << 20);
-    let response = { client }.bulk_create(request).await?;
+    let mut client = client(&channel).max_decoding_message_size(64 << 20);
+    let response = client.bulk_create(request).await?;
     Ok(response.into_inner())
 }
 
@@ -80,7 +80,9 @@ async fn a_crash_in_the_middle_of_a_large_call_leaves_nothing_and_the_call_can_b
         .unwrap();
     let request = request();
     let calling = tokio::spawn(create(channel, request.clone()));
-    let blocked = format!("{SESSIONS} AND wait_event_type = 'Lock'");
+    let blocked = format!(
+        "{SESSIONS} AND wait_event_type = 'Lock' AND query LIKE '-- store::batches::add_items%'"
+    );
     wait_until("the call to have inserted its invitations", async || {
         let mut database = deployment.database.connect().await;
         count(&mut database, &blocked).await == 1

@@ -10,7 +10,7 @@ use invitations::proto::audit_service_client::AuditServiceClient;
 use invitations::proto::{
     BulkCreateRequest, BulkCreateResponse, ListAuditEventsRequest, ResendRequest,
 };
-use sqlx::Executor as _;
+use sqlx::{Executor as _, PgConnection};
 use tonic::transport::Channel;
 
 use crate::support::callers::caller_channel;
@@ -26,15 +26,16 @@ use crate::support::{
 };
 
 /// What a migration of the next version may do: it only adds.
-const LATER_MIGRATION: &str = "
-    ALTER TABLE invitations ADD COLUMN department text;
-    ALTER TABLE outbox ADD COLUMN priority smallint NOT NULL DEFAULT 0;
-    ALTER TABLE memberships ADD COLUMN department text, ADD CONSTRAINT memberships_department_check CHECK (department <> '');
-    ALTER TABLE organizations ADD COLUMN departments text[] NOT NULL DEFAULT '{}';
-    CREATE INDEX invitations_department_idx ON invitations (organization_id, department);
-    CREATE TABLE departments (id text PRIMARY KEY);
-    INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
-    VALUES (9999, 'departments', true, '', 0)";
+const LATER_MIGRATION: [&str; 7] = [
+    "ALTER TABLE invitations ADD COLUMN department text",
+    "ALTER TABLE outbox ADD COLUMN priority smallint NOT NULL DEFAULT 0",
+    "ALTER TABLE memberships ADD COLUMN department text CHECK (department <> '')",
+    "ALTER TABLE organizations ADD COLUMN departments text[] NOT NULL DEFAULT '{}'",
+    "CREATE INDEX invitations_department_idx ON invitations (organization_id, department)",
+    "CREATE TABLE departments (id text PRIMARY KEY)",
+    "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+     VALUES (9999, 'departments', true, '', 0)",
+];
 /// An event and an audit event of kinds that only the next version knows.
 const LATER_ROWS: &str = "
     INSERT INTO invitation_events (batch_id, created_at, event_type, old_state, old_delivery_state, new_state,
@@ -161,6 +162,12 @@ async fn create(channel: &Channel, request: BulkCreateRequest) -> BulkCreateResp
     response.into_inner()
 }
 
+async fn migrate(database: &mut PgConnection) {
+    for statement in LATER_MIGRATION {
+        database.execute(statement).await.unwrap();
+    }
+}
+
 async fn assert_lists_audit_events(channel: &Channel) {
     let mut audit = AuditServiceClient::new(caller_channel(channel, TOKEN));
     let request = ListAuditEventsRequest::default();
@@ -178,11 +185,7 @@ async fn roll(times: usize) {
     // The earlier version works while the schema is migrated, and afterwards.
     let mut watch = WatchStream::begin(client(&one), watch_request()).await;
     let mut database = rolling.deployment.database.connect().await;
-    let (_, migrated) = tokio::join!(
-        rolling.work(&one, &other),
-        database.execute(LATER_MIGRATION)
-    );
-    migrated.unwrap();
+    tokio::join!(rolling.work(&one, &other), migrate(&mut database));
     database.execute(LATER_ROWS).await.unwrap();
     let id = rolling.work(&one, &other).await;
     while watch.events.iter().all(|event| event.invitation_id != id) {

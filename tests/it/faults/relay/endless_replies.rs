@@ -11,7 +11,7 @@ use crate::support::smtp_session::{message, open_session, send_error, smtp_confi
 const MIB: usize = 1024 * 1024;
 /// More than the client reads and the sockets buffer.
 const ACCEPTED_MAX: usize = 16 * MIB;
-/// How much the relay sends if the client goes on reading.
+/// How much the relay sends if the client continues to read.
 const SENT_MAX: usize = 64 * MIB;
 /// The replies before the endless one, for each stage at which it may come.
 const REPLIES: [&str; 5] = [

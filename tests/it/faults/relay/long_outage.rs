@@ -19,11 +19,14 @@ const DISPLACEMENT_MAX: usize = 100;
 
 /// Lets six hours pass in which the emails were queued one after the other.
 const PASS_HOURS: &str = "
+    BEGIN;
+    LOCK TABLE outbox IN EXCLUSIVE MODE;
     UPDATE outbox AS o
        SET created_at = created_at - age, next_attempt_at = next_attempt_at - age
       FROM (SELECT invitation_id AS id, interval '6 hours' * percent_rank() OVER (ORDER BY random()) AS age
               FROM outbox) AS aged
-     WHERE aged.id = o.invitation_id";
+     WHERE aged.id = o.invitation_id;
+    COMMIT";
 
 /// The waiting emails in the order of their age.
 async fn addresses_by_age(queue: &MailQueue) -> Vec<String> {
