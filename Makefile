@@ -1,7 +1,7 @@
 # The commands of the project. Most run a script of the same name in scripts/.
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench profile instructions lint deny sqlx proto docs clean-data
+.PHONY: help run test chaos bench profile instructions lint deny sqlx proto docs clean-data
 
 SCRIPTS = $(shell grep -lr '^\#!/usr/bin/env bash' .ci scripts examples) scripts/lib.sh examples/lib.sh
 
@@ -13,6 +13,9 @@ run: ## builds, starts everything, invites 280 people, accepts one invitation, t
 
 test: ## runs all tests on a private Postgres (ARGS='...': options of cargo test)
 	@scripts/test $(ARGS)
+
+chaos: ## runs the tests of faults that take minutes, one after the other (ARGS=faults::relay: some of them)
+	@scripts/test --test it -- --ignored --test-threads=1 --nocapture $(ARGS)
 
 bench: ## compares the service with references that do the same work (ARGS='--quick bulk_create accept')
 	@scripts/bench $(ARGS)

@@ -10,6 +10,7 @@ use lettre::transport::smtp::commands::Ehlo;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::timeout;
 
+use super::limited_replies::LimitedReplies;
 use super::relay_reply::{blames_certificate, check_code, failure_of};
 use super::relay_stream::RelayStream;
 use super::smtp_config::{RelayEndpoint, RelayTls};
@@ -36,6 +37,7 @@ pub(super) async fn connect(
             Box::new(RelayStream::ImplicitTls(Box::new(tls)))
         }
     };
+    let stream = Box::new(LimitedReplies::new(stream));
     let greeting = AsyncSmtpConnection::connect_with_transport(stream, &endpoint.hello);
     let mut connection = within(timeouts.greeting, SendStage::Greeting, greeting).await?;
     if let RelayTls::StartTls(parameters) = &endpoint.tls {

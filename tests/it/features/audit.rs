@@ -15,6 +15,7 @@ use self::acts::{
 };
 use self::expectations::expectations;
 use crate::support::audit::{AuditRow, audit_rows_of, list_audit_events};
+use crate::support::database_dump::{TABLES, dump_tables};
 use crate::support::descriptors;
 use crate::support::{START, World};
 
@@ -202,42 +203,21 @@ async fn an_act_whose_event_cannot_be_written_has_no_effect() {
     let refuse = "ALTER TABLE audit_events ADD CONSTRAINT refuse CHECK (false) NOT VALID";
     let allow = "ALTER TABLE audit_events DROP CONSTRAINT refuse";
     for (action, _) in expectations() {
-        let before = dump(&world).await;
+        let before = dump_tables(&mut world.database().await, &TABLES).await;
         database.execute(refuse).await.unwrap();
         let answer = perform(&world, &invitations, action).await;
         assert_eq!(answer, Err("INTERNAL".to_owned()), "{action:?}");
-        assert_eq!(dump(&world).await, before, "{action:?}");
+        assert_eq!(
+            dump_tables(&mut world.database().await, &TABLES).await,
+            before,
+            "{action:?}"
+        );
         database.execute(allow).await.unwrap();
         perform(&world, &invitations, action).await.unwrap();
-        assert_ne!(dump(&world).await, before, "{action:?}");
-    }
-}
-
-/// All rows of the tables that calls write.
-async fn dump(world: &World) -> String {
-    let mut database = world.database().await;
-    let mut dump = String::new();
-    for table in [
-        "organizations",
-        "users",
-        "user_emails",
-        "memberships",
-        "invitations",
-        "outbox",
-        "suppressions",
-        "idempotency_keys",
-        "stream_chunks",
-        "batches",
-        "audit_events",
-    ] {
-        let statement = format!(
-            "SELECT coalesce(string_agg(t::text, ';' ORDER BY t::text), '') FROM {table} t"
+        assert_ne!(
+            dump_tables(&mut world.database().await, &TABLES).await,
+            before,
+            "{action:?}"
         );
-        let rows: String = sqlx::query_scalar(sqlx::AssertSqlSafe(statement))
-            .fetch_one(&mut database)
-            .await
-            .unwrap();
-        dump.push_str(&rows);
     }
-    dump
 }

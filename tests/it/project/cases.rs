@@ -5,7 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The tables. That of limits has a test of its own.
-const TABLES: [&str; 2] = ["docs/incidents.md", "docs/bad-inputs.md"];
+const TABLES: [&str; 3] = ["docs/incidents.md", "docs/bad-inputs.md", FAULTS];
+const FAULTS: &str = "docs/faults.md";
+/// The faults of the plan are numbered from 1.
+const FAULTS_MAX: usize = 40;
 /// The column that names tests; one that names none says why in words, without backticks.
 const COLUMN: usize = 3;
 
@@ -29,6 +32,17 @@ fn every_test_that_a_table_of_cases_names_exists() {
         );
     }
     assert!(missing.is_empty(), "no such test:\n{}", missing.join("\n"));
+}
+
+#[test]
+fn every_fault_has_a_row_that_names_a_test() {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(FAULTS)).unwrap();
+    for number in 1..=FAULTS_MAX {
+        let begin = format!("| F{number:02}: ");
+        let rows: Vec<_> = text.lines().filter(|row| row.starts_with(&begin)).collect();
+        assert_eq!(rows.len(), 1, "rows of F{number:02}");
+        assert!(!named_in(rows[0]).is_empty(), "F{number:02} has no test");
+    }
 }
 
 #[test]

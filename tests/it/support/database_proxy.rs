@@ -1,9 +1,9 @@
-//! A proxy in front of the database that delays answers, resets connections, or swallows everything.
+//! A proxy in front of the database that delays answers, resets connections, swallows everything, or hides commits.
 
 use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;
 
 use sqlx::postgres::PgConnectOptions;
@@ -35,8 +35,13 @@ pub(crate) struct DatabaseProxy {
     resets: watch::Sender<u32>,
     /// How many more bytes of answers pass before all connections are reset. There is no limit below zero.
     bytes_left: Arc<AtomicI64>,
+    /// Whether the answers to commits are withheld.
+    hides_commits: Arc<AtomicBool>,
     _tasks: JoinSet<()>,
 }
+
+/// The answer to a commit: a `CommandComplete` message of the protocol of Postgres.
+const COMMITTED: &[u8] = b"C\0\0\0\x0bCOMMIT\0";
 
 #[derive(Clone)]
 enum ProxyTarget {
@@ -51,6 +56,7 @@ struct ProxyLink {
     resets: watch::Receiver<u32>,
     reset: watch::Sender<u32>,
     bytes_left: Arc<AtomicI64>,
+    hides_commits: Arc<AtomicBool>,
 }
 
 impl DatabaseProxy {
@@ -72,12 +78,14 @@ impl DatabaseProxy {
         let network = watch::Sender::new(Network::default());
         let resets = watch::Sender::new(0);
         let bytes_left = Arc::new(AtomicI64::new(-1));
+        let hides_commits = Arc::new(AtomicBool::new(false));
         let link = ProxyLink {
             target,
             network: network.subscribe(),
             resets: resets.subscribe(),
             reset: resets.clone(),
             bytes_left: Arc::clone(&bytes_left),
+            hides_commits: Arc::clone(&hides_commits),
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(accept(listener, link));
@@ -86,6 +94,7 @@ impl DatabaseProxy {
             network,
             resets,
             bytes_left,
+            hides_commits,
             _tasks: tasks,
         }
     }
@@ -115,6 +124,11 @@ impl DatabaseProxy {
     /// Resets every connection after this many more bytes of answers.
     pub(crate) fn reset_after(&self, bytes: i64) {
         self.bytes_left.store(bytes, Ordering::SeqCst);
+    }
+
+    /// Withholds the answer to every commit from now on: the database commits, and its client never learns of it.
+    pub(crate) fn hide_commits(&self) {
+        self.hides_commits.store(true, Ordering::SeqCst);
     }
 }
 
@@ -176,6 +190,12 @@ async fn pipe(
             }
             if count == 0 {
                 return;
+            }
+            if is_answer && link.hides_commits.load(Ordering::SeqCst) {
+                let mut messages = buffer[..count].windows(COMMITTED.len());
+                if messages.any(|message| message == COMMITTED) {
+                    std::future::pending::<()>().await;
+                }
             }
             let mut count = count;
             if is_answer && link.bytes_left.load(Ordering::SeqCst) >= 0 {

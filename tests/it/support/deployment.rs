@@ -94,8 +94,7 @@ impl Deployment {
     /// Starts `invitations serve` and waits until it serves.
     pub(crate) async fn serve(&self, settings: &[(&str, &str)]) -> (ServerProcess, Channel) {
         let process = self.start("serve", settings);
-        let channel = process.channel().await;
-        wait_until("SERVING", async || is_serving(&channel).await).await;
+        let channel = serving_channel(&process).await;
         (process, channel)
     }
 
@@ -147,6 +146,13 @@ pub(crate) fn client(channel: &Channel) -> InvitationClient {
 /// A directory client of the only caller.
 pub(crate) fn directory_client(channel: &Channel) -> DirectoryClient {
     DirectoryServiceClient::new(caller_channel(channel, TOKEN))
+}
+
+/// A channel to a process, as soon as it serves.
+pub(crate) async fn serving_channel(process: &ServerProcess) -> Channel {
+    let channel = process.channel().await;
+    wait_until("SERVING", async || is_serving(&channel).await).await;
+    channel
 }
 
 /// Whether the health service reports `SERVING`.

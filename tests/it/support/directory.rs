@@ -54,7 +54,7 @@ pub(crate) fn mask(paths: &[&str]) -> FieldMask {
 }
 
 /// Upserts organizations. The results are checked to be in order, with an error for each failed item and for no other.
-pub(super) async fn upsert_organizations(
+pub(crate) async fn upsert_organizations(
     directory: &DirectoryClient,
     organizations: Vec<Organization>,
 ) -> Vec<UpsertResult> {
@@ -67,7 +67,7 @@ pub(super) async fn upsert_organizations(
 }
 
 /// Upserts users, with results as [`upsert_organizations`] returns them.
-pub(super) async fn upsert_users(
+pub(crate) async fn upsert_users(
     directory: &DirectoryClient,
     users: Vec<User>,
 ) -> Vec<UpsertResult> {
@@ -80,7 +80,7 @@ pub(super) async fn upsert_users(
 }
 
 /// Upserts memberships, with results as [`upsert_organizations`] returns them.
-pub(super) async fn upsert_memberships(
+pub(crate) async fn upsert_memberships(
     directory: &DirectoryClient,
     memberships: Vec<Membership>,
 ) -> Vec<UpsertResult> {

@@ -180,7 +180,8 @@ impl Arrivals {
     }
 }
 
-fn message_id(wire: &[u8]) -> String {
+/// The line of the header Message-ID.
+pub(crate) fn message_id(wire: &[u8]) -> String {
     let text = String::from_utf8_lossy(wire);
     let line = text.lines().find(|line| line.starts_with("Message-ID: "));
     line.unwrap().to_owned()

@@ -74,10 +74,11 @@ async fn exchange(
     if let Some(bytes) = body {
         sending.send_data(bytes, true).unwrap();
     }
-    let (head, mut body) = response.await.unwrap().into_parts();
+    let response = response.await.map_err(connection_lost)?;
+    let (head, mut body) = response.into_parts();
     let mut bytes = Vec::new();
     while let Some(data) = body.data().await {
-        let data = data.unwrap();
+        let data = data.map_err(connection_lost)?;
         body.flow_control().release_capacity(data.len()).unwrap();
         bytes.extend_from_slice(&data);
         // Such a stream does not end by itself, so its first message is the answer.
@@ -86,7 +87,8 @@ async fn exchange(
             return Ok(bytes[5..end].to_vec());
         }
     }
-    let trailers = body.trailers().await.unwrap().unwrap_or_default();
+    let trailers = body.trailers().await.map_err(connection_lost)?;
+    let trailers = trailers.unwrap_or_default();
     connection.abort();
     let status = status(&head.headers, &trailers);
     if status.code() == tonic::Code::Ok {
@@ -94,6 +96,11 @@ async fn exchange(
     } else {
         Err(status)
     }
+}
+
+/// How a call ends whose connection breaks.
+fn connection_lost(error: h2::Error) -> Status {
+    Status::unavailable(error.to_string())
 }
 
 /// The end of the first frame, if it has arrived completely.

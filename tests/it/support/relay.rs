@@ -133,6 +133,11 @@ impl Relay {
         self.change_script(|script| script.connections_max = Some(count))
     }
 
+    /// Keeps nothing of messages but their recipients and ids, because a test sends very many.
+    pub(crate) fn forget_bytes(&self) -> &Self {
+        self.change_script(|script| script.forgets_bytes = true)
+    }
+
     fn change_script(&self, change: impl FnOnce(&mut Script)) -> &Self {
         change(&mut self.state.lock().unwrap().script);
         self

@@ -68,9 +68,21 @@ impl ServerProcess {
         amount.unwrap().parse().unwrap()
     }
 
+    /// The largest resident memory so far, in bytes.
+    pub(crate) fn peak_memory(&self) -> usize {
+        let status = self.proc_status();
+        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+        let kib = line.unwrap().split_whitespace().nth(1).unwrap();
+        kib.parse::<usize>().unwrap() * 1024
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     /// The text of `/proc/PID/status`, see proc(5).
     pub(crate) fn proc_status(&self) -> String {
-        let status = format!("/proc/{}/status", self.child.id().unwrap());
+        let status = format!("/proc/{}/status", self.pid());
         fs::read_to_string(status).unwrap()
     }
 
@@ -90,7 +102,7 @@ impl ServerProcess {
     }
 
     async fn signal(&self, signal: &str) {
-        let pid = self.child.id().unwrap().to_string();
+        let pid = self.pid().to_string();
         let killed = Command::new("kill").args([signal, &pid]).status().await;
         assert!(killed.unwrap().success());
     }

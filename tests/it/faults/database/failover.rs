@@ -8,10 +8,12 @@ use tonic::{Code, Status};
 
 use crate::support::database::{Database, count};
 use crate::support::deployment::{Deployment, client, is_serving};
+use crate::support::deployment_invitations::invite_with_link;
+use crate::support::invariants::assert_invariants;
 use crate::support::postgres_cluster::PostgresCluster;
 use crate::support::waiting::wait_until;
 use crate::support::watch_stream::{WatchStream, open_watch, watch_request};
-use crate::support::{invite_request, new_request_id, status_reason};
+use crate::support::{accept_request, invite_request, new_request_id, status_reason};
 
 async fn create(
     channel: &Channel,
@@ -55,11 +57,14 @@ async fn a_failover_that_loses_commits_expires_cursors_and_repeated_requests_are
     let mut watch = WatchStream::begin(client(&channel), watch_request()).await;
     watch.wait_for_events(1).await;
     let kept_cursor = watch.cursors.last().unwrap().0.clone();
-    wait_until("the standby to replay the invitation", async || {
-        count(&mut standby.connect().await, "invitations").await == 1
+    let token = invite_with_link(&channel, "accepts@b.co").await;
+    wait_until("the standby to replay the invitations", async || {
+        count(&mut standby.connect().await, "invitations").await == 2
     })
     .await;
     standby.stop_replication().await;
+    let accept = accept_request(&token, "newcomer", "accepts@b.co");
+    client(&channel).accept(accept.clone()).await.unwrap();
 
     let lost_request = BulkCreateRequest {
         request_id: new_request_id(),
@@ -104,8 +109,21 @@ async fn a_failover_that_loses_commits_expires_cursors_and_repeated_requests_are
         ended.code() == Code::Unavailable || status_reason(&ended) == expired.1,
         "{ended:?}"
     );
-    let invitations = count(&mut database, "invitations").await;
-    assert_eq!(invitations, 2);
+    assert_eq!(count(&mut database, "invitations").await, 3);
     let mut again = WatchStream::begin(client(&channel), watch_request()).await;
-    again.wait_for_events(2).await;
+    again.wait_for_events(3).await;
+
+    // The membership was lost together with the state of its invitation, and the user can accept again.
+    assert_eq!(
+        count(&mut database, "memberships WHERE user_id = 'newcomer'").await,
+        0
+    );
+    client(&channel).accept(accept).await.unwrap();
+    wait_until("every email to be sent", async || {
+        count(&mut standby.connect().await, "outbox WHERE state <> 'sent'").await == 0
+    })
+    .await;
+    // What the database forgot is sent again.
+    let received = deployment.relay.received();
+    assert_invariants(&mut database, &received, received.len()).await;
 }

@@ -9,18 +9,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use invitations::clock::MockClock;
+use invitations::proto::BulkCreateRequest;
 use invitations::service::{NotReady, Service};
 use invitations::store::{Store, StoreConfig};
-use sqlx::{AssertSqlSafe, Executor as _};
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection};
 use tonic::Code;
 use tonic_types::StatusExt as _;
 
 use crate::support::background_calls::print_line;
-use crate::support::database::Database;
-use crate::support::deployment::{Deployment, directory_client};
+use crate::support::database::{Database, count};
+use crate::support::deployment::{Deployment, client, directory_client, is_serving};
+use crate::support::invariants::assert_invariants;
 use crate::support::postgres_cluster::PostgresCluster;
 use crate::support::services::context;
-use crate::support::{KEYS, START, upsert_user_request};
+use crate::support::waiting::wait_until;
+use crate::support::{
+    KEYS, START, invite_request, new_request_id, numbered_emails, upsert_user_request,
+};
 
 /// A service with short timeouts over a migrated database.
 fn service(url: &str) -> Service {
@@ -152,9 +157,41 @@ impl Drop for SmallDisk {
     }
 }
 
+/// Asserts that a call that does not fit on the disk is refused and sends no email, and that it can be repeated.
+async fn assert_calls_leave_nothing_on_a_full_disk(url: &str, disk: &SmallDisk) {
+    let deployment = Deployment::with_database(Database::create_empty().await).await;
+    let (_running, channel) = deployment
+        .serve_populated(&[("INVITATIONS_DATABASE_URL", url)])
+        .await;
+    let request = BulkCreateRequest {
+        request_id: new_request_id(),
+        // More than fits into the free space of pages that exist.
+        ..invite_request(&numbered_emails("p", "b.co", 0..500))
+    };
+    let create = async || client(&channel).bulk_create(request.clone()).await;
+    disk.fill();
+    let refused = create().await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
+    assert!(refused.get_error_details().retry_info().is_some());
+    wait_until("NOT_SERVING", async || !is_serving(&channel).await).await;
+    let mut database = PgConnection::connect(url).await.unwrap();
+    assert_eq!(count(&mut database, "invitations").await, 0);
+    assert_eq!(deployment.relay.attempt_count(), 0);
+
+    fs::remove_file(disk.filler()).unwrap();
+    wait_until("SERVING", async || is_serving(&channel).await).await;
+    assert_eq!(create().await.unwrap().into_inner().failed_count, 0);
+    wait_until("the emails to be sent", async || {
+        let mut database = PgConnection::connect(url).await.unwrap();
+        count(&mut database, "outbox WHERE state = 'sent'").await == 500
+    })
+    .await;
+    assert_invariants(&mut database, &deployment.relay.received(), 0).await;
+}
+
 /// F14 of the fault plan.
 #[tokio::test]
-async fn health_notices_a_full_disk() {
+async fn health_and_calls_notice_a_full_disk() {
     let cluster = PostgresCluster::start().await;
     let owner = fs::metadata(cluster.data()).unwrap().uid();
     let folder = cluster.data().with_file_name("small");
@@ -180,6 +217,7 @@ async fn health_notices_a_full_disk() {
         fs::remove_file(disk.filler()).unwrap();
     }
     service.probe().await.unwrap();
+    assert_calls_leave_nothing_on_a_full_disk(&url, &disk).await;
     // The server has files open there.
     admin
         .execute("DROP DATABASE on_small_disk WITH (FORCE)")

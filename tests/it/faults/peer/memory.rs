@@ -78,9 +78,9 @@ impl AttackedServer {
 
     /// Runs an attack beside calls of the other caller, and checks the memory that the process used.
     async fn attack<T>(&self, name: &str, attack: impl Future<Output = T>) -> T {
-        let before = self.peak_bytes();
+        let before = self.process.peak_memory();
         let outcome = with_background_calls(name, &self.process, attack).await;
-        let peak = self.peak_bytes();
+        let peak = self.process.peak_memory();
         print_line(&format!(
             "{name}: peak {} MiB then {} MiB",
             before / MIB,
@@ -88,14 +88,6 @@ impl AttackedServer {
         ));
         assert!(peak < before + GROWTH_MAX, "{name}: {before} then {peak}");
         outcome
-    }
-
-    /// The largest amount of memory that the process has used.
-    fn peak_bytes(&self) -> usize {
-        let status = self.process.proc_status();
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-        let kib = line.unwrap().split_whitespace().nth(1).unwrap();
-        kib.parse::<usize>().unwrap() * 1024
     }
 
     /// Begins calls of the attacker, 100 on each connection.

@@ -1,5 +1,7 @@
 //! Failures of SMTP relays and of providers with an HTTP API.
 
+mod endless_replies;
+mod long_outage;
 mod provider_calls;
 mod provider_results;
 mod recovery;

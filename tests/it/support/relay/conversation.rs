@@ -165,6 +165,17 @@ impl Conversation {
         self.with_connection(|connection| connection.plain_bytes = connection.bytes.len());
     }
 
+    fn forgets_bytes(&self) -> bool {
+        self.state.lock().unwrap().script.forgets_bytes
+    }
+
+    /// Keeps bytes, unless the script says otherwise.
+    fn record(&self, record: impl FnOnce(&mut RelayConnection)) {
+        if !self.forgets_bytes() {
+            self.with_connection(record);
+        }
+    }
+
     fn with_connection(&self, change: impl FnOnce(&mut RelayConnection)) {
         change(&mut self.state.lock().unwrap().connections[self.number]);
     }
@@ -210,11 +221,11 @@ impl Conversation {
     async fn read_line(&self, stream: &mut BufferedStream) -> io::Result<Option<Vec<u8>>> {
         if stream.buffer().is_empty() {
             let arrived = stream.fill_buf().await?.to_vec();
-            self.with_connection(|connection| connection.arrivals.push(arrived));
+            self.record(|connection| connection.arrivals.push(arrived));
         }
         let mut line = Vec::new();
         stream.read_until(b'\n', &mut line).await?;
-        self.with_connection(|connection| connection.bytes.extend_from_slice(&line));
+        self.record(|connection| connection.bytes.extend_from_slice(&line));
         Ok((!line.is_empty()).then_some(line))
     }
 
@@ -235,7 +246,9 @@ impl Conversation {
                 state.message_received.notify_waiters();
                 return Ok("250 2.0.0 queued");
             }
-            wire.extend_from_slice(&line);
+            if !self.forgets_bytes() || line.starts_with(b"Message-ID: ") {
+                wire.extend_from_slice(&line);
+            }
         }
         Err(io::ErrorKind::UnexpectedEof.into())
     }

@@ -65,6 +65,8 @@ pub(super) struct Script {
     pub(super) messages_per_connection: Option<usize>,
     /// The relay refuses further connections at the same time.
     pub(super) connections_max: Option<usize>,
+    /// The relay forgets what it receives, except for recipients and message ids.
+    pub(super) forgets_bytes: bool,
 }
 
 impl Script {

@@ -1,0 +1,144 @@
+//! Crashes between the commit of a call and its response. The caller cannot know whether the call was carried out, and
+//! repeats it at another process: nothing happens twice, and each address gets one email.
+
+mod writing_calls;
+
+use std::collections::BTreeSet;
+
+use tokio::task::JoinSet;
+
+use self::writing_calls::{QUEUED, Subjects, WritingCall};
+use crate::support::database::count;
+use crate::support::database_dump::{TABLES, dump_tables};
+use crate::support::database_proxy::DatabaseProxy;
+use crate::support::deployment::Deployment;
+use crate::support::descriptors;
+use crate::support::invariants::assert_invariants;
+use crate::support::server_process::ServerProcess;
+use crate::support::waiting::wait_until;
+
+/// The beginnings of the names of methods that only read.
+const READING: [&str; 5] = ["Get", "BulkGet", "List", "Preview", "Watch"];
+/// Nothing but calls changes the database.
+const QUIET: [(&str, &str); 3] = [
+    ("INVITATIONS_ROLE", "api"),
+    ("INVITATIONS_SWEEP_INTERVAL", "1h"),
+    ("INVITATIONS_DATABASE_CONNECTIONS_MAX", "40"),
+];
+
+/// A deployment with everything that the calls need, and a process that does not crash.
+struct Crashes {
+    deployment: Deployment,
+    subjects: Subjects,
+    survivor: ServerProcess,
+}
+
+impl Crashes {
+    async fn prepare() -> Self {
+        let deployment = Deployment::create().await;
+        let (survivor, channel) = deployment.serve_populated(&QUIET).await;
+        let subjects = Subjects::create(&deployment, &channel).await;
+        Self {
+            deployment,
+            subjects,
+            survivor,
+        }
+    }
+
+    /// Crashes a process that has committed these calls and answered none. Then repeats each call twice.
+    async fn crash_after_commit(&self, calls: &[WritingCall]) {
+        let proxy = DatabaseProxy::to(&self.deployment.database).await;
+        let url = proxy.url();
+        let settings = [("INVITATIONS_DATABASE_URL", url.as_str())];
+        let settings = [settings.as_slice(), &QUIET].concat();
+        let (process, _) = self.deployment.serve(&settings).await;
+        proxy.hide_commits();
+        let mut tasks = JoinSet::new();
+        for call in calls {
+            tasks.spawn(call.send(&process));
+        }
+        let mut database = self.deployment.database.connect().await;
+        for call in calls {
+            wait_until(&call.name, async || {
+                let mut database = self.deployment.database.connect().await;
+                count(&mut database, &call.committed).await > 0
+            })
+            .await;
+        }
+        process.crash().await;
+        while let Some(response) = tasks.join_next().await {
+            assert!(response.unwrap().is_err(), "a call was answered");
+        }
+
+        // A repeated call may be recorded in the audit log, because it is a call.
+        let tables: Vec<_> = TABLES
+            .into_iter()
+            .filter(|it| *it != "audit_events")
+            .collect();
+        let committed = dump_tables(&mut database, &tables).await;
+        for call in calls {
+            let name = &call.name;
+            let first = call.send(&self.survivor).await;
+            let first = first.unwrap_or_else(|status| panic!("{name}: {status:?}"));
+            let second = call.send(&self.survivor).await.unwrap();
+            assert_eq!(first, second, "{name}");
+            let repeated = dump_tables(&mut database, &tables).await;
+            assert!(repeated == committed, "{name} changed something twice");
+        }
+    }
+
+    /// Sends all emails. Each person whose email a call queued gets one more.
+    async fn assert_each_email_arrives_once(self) {
+        let relay = &self.deployment.relay;
+        let before = relay.received_count();
+        let _worker = self
+            .deployment
+            .start("serve", &[("INVITATIONS_ROLE", "worker")]);
+        let mut database = self.deployment.database.connect().await;
+        wait_until("every email to be sent", async || {
+            let mut database = self.deployment.database.connect().await;
+            count(&mut database, "outbox WHERE state IN ('queued', 'sending')").await == 0
+        })
+        .await;
+        let received = relay.received();
+        let mut recipients: Vec<_> = received[before..].iter().map(|it| it.address()).collect();
+        recipients.sort_unstable();
+        assert_eq!(recipients, QUEUED);
+        assert_invariants(&mut database, &received, 0).await;
+    }
+}
+
+/// F04 and F05 of the fault plan.
+#[tokio::test]
+async fn calls_of_every_method_that_crash_after_their_commit_have_one_effect() {
+    let crashes = Crashes::prepare().await;
+    let calls = crashes.subjects.calls();
+    crashes.crash_after_commit(&calls).await;
+    crashes.assert_each_email_arrives_once().await;
+}
+
+#[tokio::test]
+#[ignore = "takes a minute"]
+async fn a_call_of_each_method_that_crashes_after_its_commit_has_one_effect() {
+    for _ in 0..2 {
+        let crashes = Crashes::prepare().await;
+        for call in crashes.subjects.calls() {
+            crashes.crash_after_commit(&[call]).await;
+        }
+        crashes.assert_each_email_arrives_once().await;
+    }
+}
+
+#[tokio::test]
+async fn every_method_that_writes_is_crashed() {
+    let crashed: BTreeSet<String> = Subjects::default()
+        .calls()
+        .into_iter()
+        .map(|call| call.path)
+        .collect();
+    for method in descriptors::methods() {
+        let name = method.path.rsplit('/').next().unwrap();
+        let is_reading = READING.iter().any(|reading| name.starts_with(reading));
+        assert_ne!(is_reading, crashed.contains(&method.path), "{name}");
+    }
+}
