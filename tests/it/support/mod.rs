@@ -6,6 +6,7 @@
 //!
 //! The names of most tests are re-exported here.
 
+pub(crate) mod attacked_server;
 pub(crate) mod audit;
 pub(crate) mod background_calls;
 pub(crate) mod batch_counts;
