@@ -215,7 +215,7 @@ mod tests {
         take(&limiter, 100);
         tokio::time::advance(Duration::from_hours(1)).await;
         take(&limiter, 50);
-        tokio::time::advance(MEASURE_SPAN_MIN).await;
+        tokio::time::advance(COMPLAINT_SPAN_MIN).await;
         limiter.slow_down();
         let rate = limiter.refilled().rule.rate().unwrap();
         assert!((rate - 250.0).abs() < 1.0, "{rate} of 500 a second");
