@@ -170,7 +170,7 @@ async fn assert_calls_leave_nothing_on_a_full_disk(url: &str, disk: &SmallDisk) 
     };
     let create = async || client(&channel).bulk_create(request.clone()).await;
     disk.fill();
-    let refused = create().await.unwrap_err();
+    let refused = create().await.err().unwrap();
     assert_eq!(refused.code(), Code::Unavailable, "{refused:?}");
     assert!(refused.get_error_details().retry_info().is_some());
     wait_until("NOT_SERVING", async || !is_serving(&channel).await).await;
