@@ -20,8 +20,8 @@ const MIB: usize = 1024 * 1024;
 const MEMORY_MAX: usize = 256 * MIB;
 const CALLS: usize = 64;
 const ITEMS: usize = 1_000;
-/// About as long as the text of a person may be.
-const TEXT_LENGTH: usize = 1_400;
+/// As long as a message of a person may be.
+const TEXT_LENGTH: usize = 500;
 
 /// A call that invites people whom no other call invites.
 fn request(name: &str) -> BulkCreateRequest {

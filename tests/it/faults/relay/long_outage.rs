@@ -28,12 +28,12 @@ const PASS_HOURS: &str = "
      WHERE aged.id = o.invitation_id;
     COMMIT";
 
-/// The waiting emails in the order of their age.
+/// The emails that were never tried, in the order of their age. Those with which the lane was probed wait longer.
 async fn addresses_by_age(queue: &MailQueue) -> Vec<String> {
     let mut database = queue.deployment.database.connect().await;
     sqlx::query_scalar(
         "SELECT i.email FROM outbox o JOIN invitations i ON i.id = o.invitation_id
-          WHERE o.state = 'queued' ORDER BY o.created_at",
+          WHERE o.state = 'queued' AND o.next_attempt_at = o.created_at ORDER BY o.created_at",
     )
     .fetch_all(&mut database)
     .await
@@ -79,7 +79,7 @@ async fn deliver_after_outage(emails: usize) {
     wait_for_probes().await;
 
     let expected = addresses_by_age(&queue).await;
-    // The worker holds a few.
+    // The worker holds or has tried a few.
     assert!(expected.len() + DISPLACEMENT_MAX > emails);
     relay.recover();
     wait_until_received(&queue, emails).await;

@@ -1,4 +1,5 @@
-//! One call of each method that writes, and what it writes to.
+//! One call of each method that writes, and what it writes to. `BulkCreateStream` commits several times, and has tests
+//! in `crash_stream`.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,16 +8,16 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use invitations::proto::suppression_service_client::SuppressionServiceClient;
 use invitations::proto::{
-    AcceptRequest, AddSuppressionsRequest, BulkCreateRequest, BulkCreateStreamHeader,
-    BulkDeleteMembershipsRequest, BulkDeleteUsersRequest, BulkResendRequest, BulkRevokeRequest,
-    DeclineRequest, DeleteMembershipRequest, DeleteOrganizationRequest, DeleteUserRequest,
-    EraseAddressRequest, LiftSuppressionsRequest, ReportBounceRequest, RequeueMessagesRequest,
-    ResendRequest, ResumeOrganizationRequest, RevokeRequest, SuspendOrganizationRequest,
-    UpsertMembershipsRequest, UpsertOrganizationsRequest, UpsertUsersRequest,
+    AcceptRequest, AddSuppressionsRequest, BulkCreateRequest, BulkDeleteMembershipsRequest,
+    BulkDeleteUsersRequest, BulkResendRequest, BulkRevokeRequest, DeclineRequest,
+    DeleteMembershipRequest, DeleteOrganizationRequest, DeleteUserRequest, EraseAddressRequest,
+    LiftSuppressionsRequest, ReportBounceRequest, RequeueMessagesRequest, ResendRequest,
+    ResumeOrganizationRequest, RevokeRequest, SuspendOrganizationRequest, UpsertMembershipsRequest,
+    UpsertOrganizationsRequest, UpsertUsersRequest,
 };
 use prost::Message;
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use crate::support::callers::caller_channel;
 use crate::support::database::count;
@@ -28,7 +29,6 @@ use crate::support::directory::{
 use crate::support::feedback::{bounce_address, sent_mail};
 use crate::support::relay::SmtpStep;
 use crate::support::server_process::ServerProcess;
-use crate::support::streams::{header, send_all, stream_item};
 use crate::support::waiting::wait_until;
 use crate::support::{
     ACME, accept_request, bulk_delete_memberships_request, bulk_delete_users_request,
@@ -37,8 +37,6 @@ use crate::support::{
     new_suppressions, raw_grpc, requeue_request, resend_request, revoke_request, token_of_link,
 };
 
-const STREAM: &str = "/invitation.v1.InvitationService/BulkCreateStream";
-const STREAMED: &str = "streamed@b.co";
 /// The invitations that exist before the calls. Their emails were sent, except for that to `requeue@b.co`.
 const INVITED: [&str; 8] = [
     "accept@b.co",
@@ -52,13 +50,12 @@ const INVITED: [&str; 8] = [
 ];
 const REFUSED: &str = "requeue@b.co";
 /// The recipients of the emails that the calls queue, sorted.
-pub(super) const QUEUED: [&str; 6] = [
+pub(super) const QUEUED: [&str; 5] = [
     "bulk-resend@b.co",
     "created-without-id@b.co",
     "created@b.co",
     "requeue@b.co",
     "resend@b.co",
-    STREAMED,
 ];
 
 /// A call that the caller may repeat.
@@ -67,7 +64,6 @@ pub(super) struct WritingCall {
     pub(super) path: String,
     /// The rows that exist once the call has committed, as in `SELECT count(*) FROM {committed}`.
     pub(super) committed: String,
-    /// The request, or the header of a stream.
     message: Vec<u8>,
 }
 
@@ -95,9 +91,6 @@ impl WritingCall {
     ) -> BoxFuture<'static, Result<Vec<u8>, Status>> {
         let address: SocketAddr = process.address().parse().unwrap();
         let (path, message) = (self.path.clone(), self.message.clone());
-        if path == STREAM {
-            return send_stream(address, message).boxed();
-        }
         async move {
             let authorization = format!("Bearer {TOKEN}");
             let headers = [("authorization", authorization.as_str())];
@@ -105,19 +98,6 @@ impl WritingCall {
         }
         .boxed()
     }
-}
-
-async fn send_stream(address: SocketAddr, header: Vec<u8>) -> Result<Vec<u8>, Status> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).unwrap();
-    let header = BulkCreateStreamHeader::decode(header.as_slice()).unwrap();
-    let items = [stream_item(STREAMED, 0)];
-    let stream = send_all(&client(&endpoint.connect_lazy()), header, 1, &items).await;
-    stream.end?;
-    Ok(stream
-        .responses
-        .iter()
-        .flat_map(Message::encode_to_vec)
-        .collect())
 }
 
 /// The invitations, users and organizations that the calls need.
@@ -269,12 +249,6 @@ fn creating_calls() -> Vec<WritingCall> {
             }
         }),
         WritingCall::with_effect("InvitationService/BulkCreate", &request, committed),
-        WritingCall::new("InvitationService/BulkCreateStream", |request_id| {
-            BulkCreateStreamHeader {
-                request_id,
-                ..header()
-            }
-        }),
     ]
 }
 
