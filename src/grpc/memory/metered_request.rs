@@ -18,14 +18,17 @@ use crate::capacity::Reservation;
 use crate::domain::reason::{Reason, Violation};
 use crate::grpc::status;
 use crate::grpc::wire::limits::{
-    CHUNKS_MEMORY_BYTES, MESSAGE_DURATION_MAX, MESSAGE_PAUSE_MAX, REQUEST_BYTES_MAX,
+    CALL_MEMORY_BYTES, CHUNKS_MEMORY_BYTES, MESSAGE_DURATION_MAX, MESSAGE_PAUSE_MAX,
+    REQUEST_BYTES_MAX,
 };
 
 /// Bytes before each message: a flag and the length.
 const PREFIX_BYTES: usize = 5;
-/// Copies of the bytes of a message: as it was received, and in the arguments of statements. They are reserved when the
-/// length is known.
+/// Copies of the bytes of a message: as it was received, and in the arguments of statements.
 const COPIES: usize = 2;
+/// What a message of large items needs, in multiples of its length. As much is reserved when the length is known:
+/// otherwise several large messages would begin, and each would be refused because of the others.
+const EXPECTED_COPIES: usize = 5;
 
 /// The memory of a call's requests. The body and the call share it.
 #[derive(Debug, Clone)]
@@ -36,7 +39,7 @@ pub(crate) struct MeteredRequest {
     /// The number of the shape of the messages.
     shape: usize,
     memory: RequestMemory,
-    /// What the call needs beside its messages.
+    /// What the call needs beside its messages, from the end of a message on.
     call_bytes: usize,
     /// What the chunks of the last complete message need. A stream uses them while the next message arrives.
     previous_bytes: usize,
@@ -64,6 +67,20 @@ const NO_PREFIX: Progress = Progress::Prefix {
     bytes: [0; PREFIX_BYTES],
     count: 0,
 };
+
+impl Progress {
+    /// What the current message is known to need. `None` if there is none, or if it is refused when it is decoded.
+    fn needed(&self) -> Option<usize> {
+        match self {
+            Self::Message {
+                length,
+                scan: Some(scan),
+                ..
+            } => Some(length * COPIES + scan.weight()),
+            Self::Message { scan: None, .. } | Self::Prefix { .. } => None,
+        }
+    }
+}
 
 impl RequestMemory {
     pub(crate) fn new(reservation: Reservation) -> Self {
@@ -121,7 +138,7 @@ impl MeteredRequest {
                     self.reserve()?;
                 }
             }
-            self.end_message();
+            self.end_message()?;
         }
         Ok(())
     }
@@ -139,8 +156,11 @@ impl MeteredRequest {
         self.reserve()
     }
 
-    /// Reserves what the current message is known to need.
+    /// Reserves what the current message is known or expected to need.
     fn reserve(&mut self) -> Result<(), Status> {
+        let Some(needed) = self.progress.needed() else {
+            return Ok(());
+        };
         let Progress::Message {
             length,
             scan: Some(scan),
@@ -150,31 +170,34 @@ impl MeteredRequest {
         else {
             return Ok(());
         };
-        let needed = *length * COPIES + scan.weight();
-        if needed <= *reserved {
-            return Ok(());
-        }
-        *reserved = needed;
-        if needed + self.call_bytes > self.memory.share() {
+        let room = self.memory.share().saturating_sub(self.call_bytes);
+        if needed > room {
             return Err(status::invalid(vec![Violation::new(
                 scan.list_name(),
                 Reason::TooManyItems,
             )]));
         }
-        let bytes = self.call_bytes + self.previous_bytes + needed;
+        let needed = needed.max(room.min(*length * EXPECTED_COPIES));
+        if needed <= *reserved {
+            return Ok(());
+        }
+        *reserved = needed;
+        let bytes = CALL_MEMORY_BYTES + self.previous_bytes + needed;
         self.memory.resize(bytes).map_err(status::refused)
     }
 
-    fn end_message(&mut self) {
-        if let Progress::Message {
-            missing: 0,
-            reserved,
-            ..
-        } = self.progress
-        {
-            self.previous_bytes = reserved.min(CHUNKS_MEMORY_BYTES);
-            self.progress = NO_PREFIX;
+    /// Reserves what the call needs once its message is complete.
+    fn end_message(&mut self) -> Result<(), Status> {
+        if !matches!(self.progress, Progress::Message { missing: 0, .. }) {
+            return Ok(());
         }
+        let ended = std::mem::replace(&mut self.progress, NO_PREFIX);
+        let Some(needed) = ended.needed() else {
+            return Ok(());
+        };
+        let bytes = self.call_bytes + self.previous_bytes + needed;
+        self.previous_bytes = needed.min(CHUNKS_MEMORY_BYTES);
+        self.memory.resize(bytes).map_err(status::refused)
     }
 
     const fn is_between_messages(&self) -> bool {

@@ -55,13 +55,7 @@ fn default_directory(world: &World) -> DirectoryClient {
 /// An organization with as many roles, and names of roles, as possible.
 fn largest_organization(id: &str) -> Organization {
     let name = "\u{4e00}".repeat(NAME_CHARACTERS_MAX);
-    let languages: Vec<_> = (b'a'..=b'z')
-        .flat_map(|first| ["a", "e"].map(|second| format!("{}{second}", char::from(first))))
-        .take(LOCALIZED_NAMES_MAX)
-        .collect();
-    let names = languages
-        .into_iter()
-        .map(|language| (language, name.clone()));
+    let names = (0..LOCALIZED_NAMES_MAX).map(|number| (format!("de-x-{number}"), name.clone()));
     let role = |id: String| Role {
         id,
         display_name: name.clone(),

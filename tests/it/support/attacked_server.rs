@@ -9,7 +9,7 @@ use invitations::domain::new_invitation::ITEMS_MAX;
 use invitations::domain::scope::Scope;
 use invitations::grpc::limits::MEMORY_BUDGET_DEFAULT;
 use invitations::identity::CallerEntry;
-use invitations::proto::BulkCreateStreamRequest;
+use invitations::proto::{BulkCreateStreamRequest, NewInvitation};
 use invitations::settings::callers_file::to_toml;
 use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -25,7 +25,7 @@ use crate::support::server_process::ServerProcess;
 use crate::support::streams::header;
 use crate::support::unfinished_call::{RawConnection, UnfinishedCall};
 use crate::support::watch_stream::watch_request;
-use crate::support::{UNKNOWN_ID, bulk_get_request, create_request, item, raw_grpc};
+use crate::support::{UNKNOWN_ID, bulk_get_request, create_request, item, metadata, raw_grpc};
 
 pub(crate) const BULK_CREATE: &str = "/invitation.v1.InvitationService/BulkCreate";
 const BULK_GET: &str = "/invitation.v1.InvitationService/BulkGet";
@@ -254,11 +254,10 @@ impl AttackedServer {
 
 /// A batch of almost the largest size.
 pub(crate) fn large_batch() -> Vec<u8> {
-    let text = "x".repeat(1_400);
-    let items = (0..ITEMS_MAX).map(|number| {
-        let mut item = item(&format!("person{number}@large.example"));
-        item.message.clone_from(&text);
-        item
+    let items = (0..ITEMS_MAX).map(|number| NewInvitation {
+        message: "x".repeat(500),
+        public_metadata: Some(metadata("key", &"x".repeat(900))),
+        ..item(&format!("person{number}@large.example"))
     });
     create_request(items.collect()).encode_to_vec()
 }

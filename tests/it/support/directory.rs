@@ -100,10 +100,15 @@ fn checked(results: Vec<UpsertResult>) -> Vec<UpsertResult> {
     results
 }
 
-/// Fails if an item failed.
+/// Fails if an item failed, and shows the fields that it names.
 pub(crate) fn assert_upserted(results: &[UpsertResult]) {
+    let errors = results.iter().filter_map(|result| result.error.as_ref());
+    let violations: Vec<_> = errors
+        .flat_map(|error| &error.violations)
+        .map(|violation| (&violation.field, &violation.message))
+        .collect();
     for result in results {
-        assert_ne!(result.outcome(), UpsertOutcome::Failed);
+        assert_ne!(result.outcome(), UpsertOutcome::Failed, "{violations:?}");
     }
 }
 
