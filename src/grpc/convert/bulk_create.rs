@@ -1,5 +1,7 @@
 //! `BulkCreate` and `BulkCreateStream`: requests and results.
 
+use std::mem;
+
 use prost::Message as _;
 use sha2::{Digest as _, Sha256};
 
@@ -23,7 +25,7 @@ use super::{count, enums, metadata, times};
 
 /// The request. Reports every violation that is not of an item.
 pub(in crate::grpc) fn request(
-    input: proto::BulkCreateRequest,
+    mut input: proto::BulkCreateRequest,
     actor: Actor,
     organization_id: Field<OrganizationId>,
 ) -> Field<BulkCreate> {
@@ -37,7 +39,7 @@ pub(in crate::grpc) fn request(
         .all()?;
     let request_hash = match request_id {
         None => [0; 32],
-        Some(_) => hash(&input),
+        Some(_) => hash(&mut input),
     };
     Ok(BulkCreate {
         terms: BatchTerms {
@@ -98,16 +100,23 @@ fn result(
     }
 }
 
-/// SHA-256 of the request without the request id, `validate_only` and what the response holds.
-fn hash(input: &proto::BulkCreateRequest) -> [u8; 32] {
-    let hashed = proto::BulkCreateRequest {
+/// SHA-256 of the request without the request id, `validate_only` and what the response holds. Items are hashed one by one,
+/// because a copy of all would take much memory.
+fn hash(input: &mut proto::BulkCreateRequest) -> [u8; 32] {
+    let items = mem::take(&mut input.invitations);
+    let terms = proto::BulkCreateRequest {
         request_id: String::new(),
         validate_only: false,
         return_link: false,
         view: 0,
         ..input.clone()
     };
-    Sha256::digest(hashed.encode_to_vec()).into()
+    let mut hashed = terms.encode_length_delimited_to_vec();
+    for item in &items {
+        hashed.extend(Sha256::digest(item.encode_to_vec()));
+    }
+    input.invitations = items;
+    Sha256::digest(hashed).into()
 }
 
 fn item(input: proto::NewInvitation) -> ItemInput {
