@@ -182,6 +182,8 @@ async fn pipe(
     let (sender, mut receiver) = mpsc::unbounded_channel::<(Instant, Vec<u8>)>();
     let reading = async {
         let mut buffer = vec![0; 16 * 1024];
+        // The end of what has passed, because a message may arrive in two parts.
+        let mut passed = Vec::new();
         loop {
             let count = from.read(&mut buffer).await.unwrap_or(0);
             if link.network.borrow().is_black_hole {
@@ -192,10 +194,12 @@ async fn pipe(
                 return;
             }
             if is_answer && link.hides_commits.load(Ordering::SeqCst) {
-                let mut messages = buffer[..count].windows(COMMITTED.len());
+                passed.extend_from_slice(&buffer[..count]);
+                let mut messages = passed.windows(COMMITTED.len());
                 if messages.any(|message| message == COMMITTED) {
                     std::future::pending::<()>().await;
                 }
+                passed.drain(..passed.len().saturating_sub(COMMITTED.len() - 1));
             }
             let mut count = count;
             if is_answer && link.bytes_left.load(Ordering::SeqCst) >= 0 {

@@ -5,12 +5,15 @@ mod writing_calls;
 
 use std::collections::BTreeSet;
 
+use futures::FutureExt as _;
+use sqlx::{Executor as _, PgConnection};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use self::writing_calls::{QUEUED, Subjects, WritingCall};
 use crate::support::database::count;
 use crate::support::database_dump::{TABLES, dump_tables};
-use crate::support::database_proxy::DatabaseProxy;
+use crate::support::database_proxy::{DatabaseProxy, Network};
 use crate::support::deployment::Deployment;
 use crate::support::descriptors;
 use crate::support::invariants::assert_invariants;
@@ -27,12 +30,19 @@ const OTHERS: [&str; 6] = [
     "BulkCreateStream",
 ];
 /// Nothing but calls changes the database.
-const QUIET: [(&str, &str); 4] = [
+const QUIET: [(&str, &str); 5] = [
+    ("INVITATIONS_DATABASE_LOCK_TIMEOUT", "1m"),
     ("INVITATIONS_ROLE", "api"),
     ("INVITATIONS_QUOTA_RESEND_PAUSE", "0s"),
     ("INVITATIONS_SWEEP_INTERVAL", "1h"),
     ("INVITATIONS_DATABASE_CONNECTIONS_MAX", "40"),
 ];
+
+/// Accept is one statement, which commits by itself. It waits for this lock until the network is cut.
+const LOCK_ACCEPTED: &str = "BEGIN; SELECT FROM invitations WHERE email = 'accept@b.co' FOR UPDATE";
+const BLOCKED_ACCEPT: &str = "pg_stat_activity
+    WHERE datname = current_database() AND wait_event_type = 'Lock'
+      AND query LIKE '-- store::acceptances::accept%'";
 
 /// A deployment with everything that the calls need, and a process that does not crash.
 struct Crashes {
@@ -61,22 +71,30 @@ impl Crashes {
         let settings = [settings.as_slice(), &QUIET].concat();
         let (process, _) = self.deployment.serve(&settings).await;
         proxy.hide_commits();
+        let mut accepting = self.deployment.database.connect().await;
+        accepting.execute(LOCK_ACCEPTED).await.unwrap();
         let mut tasks = JoinSet::new();
         for call in calls {
-            tasks.spawn(call.send(&process));
+            let (name, response) = (call.name.clone(), call.send(&process));
+            tasks.spawn(response.map(|response| (name, response.is_ok())));
         }
+        let (accepts, others): (Vec<_>, Vec<_>) =
+            calls.iter().partition(|call| call.is_one_statement());
         let mut database = self.deployment.database.connect().await;
-        for call in calls {
-            wait_until(&call.name, async || {
-                let mut database = self.deployment.database.connect().await;
-                count(&mut database, &call.committed).await > 0
-            })
-            .await;
+        wait_until_committed(&mut database, &others).await;
+        if !accepts.is_empty() {
+            wait_until_there_is(&mut database, "a blocked Accept", BLOCKED_ACCEPT).await;
         }
+        proxy.set_network(Network {
+            is_black_hole: true,
+            ..Network::default()
+        });
+        accepting.execute("ROLLBACK").await.unwrap();
+        wait_until_committed(&mut database, &accepts).await;
         process.crash().await;
-        while let Some(response) = tasks.join_next().await {
-            assert!(response.unwrap().is_err(), "a call was answered");
-        }
+        let responses = tasks.join_all().await.into_iter();
+        let answered: Vec<_> = responses.filter(|(_, is_answered)| *is_answered).collect();
+        assert!(answered.is_empty(), "{answered:?}");
 
         // A repeated call may be recorded in the audit log, because it is a call.
         let tables: Vec<_> = TABLES
@@ -114,6 +132,21 @@ impl Crashes {
         assert_eq!(recipients, QUEUED);
         assert_invariants(&mut database, &received, 0).await;
     }
+}
+
+async fn wait_until_committed(database: &mut PgConnection, calls: &[&WritingCall]) {
+    for call in calls {
+        wait_until_there_is(database, &call.name, &call.committed).await;
+    }
+}
+
+/// Waits until `SELECT count(*) FROM {rows}` is not 0.
+async fn wait_until_there_is(database: &mut PgConnection, what: &str, rows: &str) {
+    let database = Mutex::new(database);
+    wait_until(what, async || {
+        count(&mut **database.lock().await, rows).await > 0
+    })
+    .await;
 }
 
 /// F04 and F05 of the fault plan.

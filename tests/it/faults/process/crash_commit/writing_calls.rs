@@ -84,6 +84,11 @@ impl WritingCall {
         }
     }
 
+    /// Whether the call commits with its only statement that writes.
+    pub(super) fn is_one_statement(&self) -> bool {
+        self.name == "InvitationService/Accept"
+    }
+
     /// Makes the call at a process. Returns the response as bytes.
     pub(super) fn send(
         &self,
