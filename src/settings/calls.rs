@@ -43,7 +43,7 @@ pub(super) struct CallArgs {
     /// Whether callers may read the protocol by gRPC reflection, as grpcurl does
     #[arg(long, env = "INVITATIONS_REFLECTION", default_value_t = true, action = ArgAction::Set)]
     pub(super) reflection: bool,
-    /// Memory for the messages of calls and the bodies of HTTP requests, such as 128MiB. A process needs 96 MiB more (see docs/limits.md)
+    /// Memory for the messages of calls and the bodies of HTTP requests, such as 128MiB. A process needs one and a half times as much, and 64 MiB (see docs/limits.md)
     #[arg(long, env = "INVITATIONS_MEMORY_BUDGET", default_value = "128MiB", value_parser = parse_bytes)]
     pub(super) memory_budget: usize,
     /// File of callers: names, token hashes, scopes, and issuers of JWTs (see docs/callers.md)

@@ -4,7 +4,7 @@ use super::*;
 use crate::proto::{BulkCreateRequest, NewInvitation, UpsertUsersRequest, User};
 
 fn scan(path: &str, message: &[u8], step: usize) -> Result<usize, ScanError> {
-    let shape = MESSAGE_SHAPES.of_request(path).unwrap();
+    let shape = MESSAGE_SHAPES.of_request(path).unwrap().message;
     let mut scan = MessageScan::new(shape, message.len());
     for part in message.chunks(step) {
         scan.read(part)?;
@@ -40,7 +40,8 @@ fn a_message_has_the_same_weight_however_it_is_cut() {
     }
     assert!(weight > 300 * size_of::<NewInvitation>());
     for end in 1..message.len() {
-        let mut scan = MessageScan::new(MESSAGE_SHAPES.of_request(BULK_CREATE).unwrap(), end);
+        let mut scan =
+            MessageScan::new(MESSAGE_SHAPES.of_request(BULK_CREATE).unwrap().message, end);
         // A message that is cut is malformed, or complete with fewer fields.
         let _ = scan.read(&message[..end]);
     }

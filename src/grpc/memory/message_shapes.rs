@@ -25,8 +25,17 @@ pub(crate) static MESSAGE_SHAPES: LazyLock<MessageShapes> = LazyLock::new(|| {
 
 pub(crate) struct MessageShapes {
     shapes: Vec<MessageShape>,
-    /// The shape of the request of each method, by its path.
-    requests: HashMap<String, usize>,
+    /// By the path of the method.
+    requests: HashMap<String, RequestShape>,
+}
+
+/// What a method receives.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RequestShape {
+    /// The number of the shape of its messages.
+    pub(crate) message: usize,
+    /// Whether a call may send more than one message.
+    pub(crate) is_stream: bool,
 }
 
 pub(crate) struct MessageShape {
@@ -77,15 +86,18 @@ impl MessageShapes {
                 for method in &service.method {
                     let (package, service) = (file.package(), service.name());
                     let path = format!("/{package}.{service}/{}", method.name());
-                    requests.insert(path, descriptors.numbers[method.input_type()]);
+                    let shape = RequestShape {
+                        message: descriptors.numbers[method.input_type()],
+                        is_stream: method.client_streaming(),
+                    };
+                    requests.insert(path, shape);
                 }
             }
         }
         Self { shapes, requests }
     }
 
-    /// The number of the shape of a method's request.
-    pub(crate) fn of_request(&self, path: &str) -> Option<usize> {
+    pub(crate) fn of_request(&self, path: &str) -> Option<RequestShape> {
         self.requests.get(path).copied()
     }
 
@@ -169,7 +181,7 @@ mod tests {
         let shapes = &MESSAGE_SHAPES;
         let request = |name: &str| {
             let number = shapes.of_request(&format!("/invitation.v1.{name}"));
-            shapes.shape(number.unwrap())
+            shapes.shape(number.unwrap().message)
         };
         let item = |name: &str| {
             let list = request(name).fields.iter().find(|field| field.is_list);

@@ -1,7 +1,8 @@
 //! The body of a request, which reserves memory for each of its messages before the message is read.
 //!
-//! The length that a message announces is reserved first, and more while the message turns out to need more. A message
-//! must arrive steadily, so that a peer that has stopped to send does not keep the memory.
+//! The memory that a message of the announced length is expected to need is reserved first, and more if it turns out to need
+//! more. A message must arrive steadily, and the end of a request soon after it, so that a peer that has stopped to send
+//! does not keep the memory.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,6 +15,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use super::message_scan::{MessageScan, ScanError};
+use super::message_shapes::RequestShape;
 use crate::capacity::Reservation;
 use crate::domain::reason::{Reason, Violation};
 use crate::grpc::status;
@@ -24,11 +26,11 @@ use crate::grpc::wire::limits::{
 
 /// Bytes before each message: a flag and the length.
 const PREFIX_BYTES: usize = 5;
-/// Copies of the bytes of a message: as it was received, and in the arguments of statements.
-const COPIES: usize = 2;
+/// Copies of the bytes of a message: as it was received, in the arguments of a statement, and on the way to the database.
+const COPIES: usize = 3;
 /// What a message of large items needs, in multiples of its length. As much is reserved when the length is known:
 /// otherwise several large messages would begin, and each would be refused because of the others.
-const EXPECTED_COPIES: usize = 5;
+const EXPECTED_COPIES: usize = 6;
 
 /// The memory of a call's requests. The body and the call share it.
 #[derive(Debug, Clone)]
@@ -36,14 +38,15 @@ pub(crate) struct RequestMemory(Arc<Mutex<Reservation>>);
 
 pub(crate) struct MeteredRequest {
     inner: Body,
-    /// The number of the shape of the messages.
-    shape: usize,
+    shape: RequestShape,
     memory: RequestMemory,
     /// What the call needs beside its messages, from the end of a message on.
     call_bytes: usize,
     /// What the chunks of the last complete message need. A stream uses them while the next message arrives.
     previous_bytes: usize,
     progress: Progress,
+    /// Whether a message has arrived completely.
+    has_message: bool,
     began: Instant,
     timer: Pin<Box<Sleep>>,
 }
@@ -99,7 +102,12 @@ impl RequestMemory {
 }
 
 impl MeteredRequest {
-    pub(crate) fn new(inner: Body, shape: usize, memory: RequestMemory, call_bytes: usize) -> Self {
+    pub(crate) fn new(
+        inner: Body,
+        shape: RequestShape,
+        memory: RequestMemory,
+        call_bytes: usize,
+    ) -> Self {
         Self {
             inner,
             shape,
@@ -107,6 +115,7 @@ impl MeteredRequest {
             call_bytes,
             previous_bytes: 0,
             progress: NO_PREFIX,
+            has_message: false,
             began: Instant::now(),
             timer: Box::pin(tokio::time::sleep(MESSAGE_PAUSE_MAX)),
         }
@@ -144,13 +153,16 @@ impl MeteredRequest {
     }
 
     fn begin(&mut self, prefix: [u8; PREFIX_BYTES]) -> Result<(), Status> {
+        if self.has_message && !self.shape.is_stream {
+            return Err(status::refused(Reason::RequestMalformed));
+        }
         let [flag, length @ ..] = prefix;
         let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
         let is_read = flag == 0 && length <= REQUEST_BYTES_MAX;
         self.progress = Progress::Message {
             length,
             missing: length,
-            scan: is_read.then(|| MessageScan::new(self.shape, length)),
+            scan: is_read.then(|| MessageScan::new(self.shape.message, length)),
             reserved: 0,
         };
         self.reserve()
@@ -191,6 +203,7 @@ impl MeteredRequest {
         if !matches!(self.progress, Progress::Message { missing: 0, .. }) {
             return Ok(());
         }
+        self.has_message = true;
         let ended = std::mem::replace(&mut self.progress, NO_PREFIX);
         let Some(needed) = ended.needed() else {
             return Ok(());
@@ -200,8 +213,18 @@ impl MeteredRequest {
         self.memory.resize(bytes).map_err(status::refused)
     }
 
+    /// Keeps what a stream needs after it has taken a message, of which it still uses some chunks.
+    fn release_message(&self) {
+        if self.has_message {
+            let bytes = self.call_bytes + self.previous_bytes;
+            // Less than before.
+            let _ = self.memory.resize(bytes);
+        }
+    }
+
+    /// Whether the next byte may come at any time: only between the messages of a stream.
     const fn is_between_messages(&self) -> bool {
-        matches!(self.progress, Progress::Prefix { count: 0, .. })
+        self.shape.is_stream && matches!(self.progress, Progress::Prefix { count: 0, .. })
     }
 }
 
@@ -224,6 +247,7 @@ impl hyper::body::Body for MeteredRequest {
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) else {
             if self.is_between_messages() {
+                self.release_message();
                 return Poll::Pending;
             }
             ready!(self.timer.as_mut().poll(context));

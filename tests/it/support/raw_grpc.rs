@@ -74,11 +74,11 @@ async fn exchange(
     if let Some(bytes) = body {
         sending.send_data(bytes, true).unwrap();
     }
-    let response = response.await.map_err(connection_lost)?;
+    let response = response.await.map_err(|error| connection_lost(&error))?;
     let (head, mut body) = response.into_parts();
     let mut bytes = Vec::new();
     while let Some(data) = body.data().await {
-        let data = data.map_err(connection_lost)?;
+        let data = data.map_err(|error| connection_lost(&error))?;
         body.flow_control().release_capacity(data.len()).unwrap();
         bytes.extend_from_slice(&data);
         // Such a stream does not end by itself, so its first message is the answer.
@@ -87,7 +87,10 @@ async fn exchange(
             return Ok(bytes[5..end].to_vec());
         }
     }
-    let trailers = body.trailers().await.map_err(connection_lost)?;
+    let trailers = body
+        .trailers()
+        .await
+        .map_err(|error| connection_lost(&error))?;
     let trailers = trailers.unwrap_or_default();
     connection.abort();
     let status = status(&head.headers, &trailers);
@@ -99,7 +102,7 @@ async fn exchange(
 }
 
 /// How a call ends whose connection breaks.
-fn connection_lost(error: h2::Error) -> Status {
+fn connection_lost(error: &h2::Error) -> Status {
     Status::unavailable(error.to_string())
 }
 

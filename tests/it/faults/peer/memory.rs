@@ -63,6 +63,32 @@ async fn a_method_is_refused_before_its_message_is_sent() {
 }
 
 #[tokio::test]
+async fn a_second_message_of_a_call_is_refused() {
+    let server = AttackedServer::start().await;
+    let (_connections, mut calls) = server.begin(BULK_CREATE, 1).await;
+    let mut call = calls.remove(0);
+    let message = large_batch();
+    call.send_prefix(message.len()).await;
+    call.send(&message).await;
+    call.send_prefix(0).await;
+    assert_eq!(status_reason(&call.status().await), "REQUEST_MALFORMED");
+}
+
+#[tokio::test]
+async fn a_request_that_does_not_end_is_refused() {
+    let server = AttackedServer::start().await;
+    let message = create_request(vec![item("ada@b.co")]).encode_to_vec();
+    let (_connections, mut calls) = server.begin(BULK_CREATE, 2).await;
+    // Of one call the message arrives, and of the other nothing.
+    calls[0].send_prefix(message.len()).await;
+    calls[0].send(&message).await;
+    for call in calls {
+        let status = call.status().await;
+        assert_eq!(status_reason(&status), "DEADLINE_EXCEEDED");
+    }
+}
+
+#[tokio::test]
 async fn large_calls_of_one_caller_leave_memory_for_others() {
     let server = AttackedServer::start().await;
     let attack = server.send_large_calls(12);

@@ -65,6 +65,8 @@ pub(super) struct WritingCall {
     /// The rows that exist once the call has committed, as in `SELECT count(*) FROM {committed}`.
     pub(super) committed: String,
     message: Vec<u8>,
+    /// Whether its repetition returns the same response. Otherwise only the effect is the same.
+    pub(super) has_request_id: bool,
 }
 
 impl WritingCall {
@@ -72,7 +74,10 @@ impl WritingCall {
     fn new<M: Message>(name: &str, request: impl FnOnce(String) -> M) -> Self {
         let id = new_request_id();
         let committed = format!("audit_events WHERE request_id = '{id}'");
-        Self::with_effect(name, &request(id), committed)
+        Self {
+            has_request_id: true,
+            ..Self::with_effect(name, &request(id), committed)
+        }
     }
 
     fn with_effect(name: &str, request: &impl Message, committed: String) -> Self {
@@ -81,6 +86,7 @@ impl WritingCall {
             path: format!("/invitation.v1.{name}"),
             committed,
             message: request.encode_to_vec(),
+            has_request_id: false,
         }
     }
 
