@@ -184,10 +184,12 @@ pub const WATCH_PERMISSION_INTERVAL: Duration = Duration::from_mins(1);
 
 // Health and reflection, which need no caller.
 
-/// Most concurrent calls and streams of reflection, and of health. One address gets a quarter of those of reflection, and
-/// half of those of health.
+/// Most concurrent streams of reflection, and watches of health. One address gets a quarter of them. Health checks are not
+/// counted, because each ends soon.
 pub const REFLECTIONS_AT_ONCE_MAX: usize = 64;
-pub const HEALTH_CALLS_AT_ONCE_MAX: usize = 1_024;
+pub const HEALTH_WATCHES_AT_ONCE_MAX: usize = 256;
+/// Longest watch of health.
+pub const HEALTH_WATCH_AGE_MAX: Duration = Duration::from_hours(1);
 /// How long a stream of reflection waits for its next request.
 pub const REFLECTION_IDLE_MAX: Duration = Duration::from_secs(10);
 /// Longest stream of reflection. A client such as grpcurl needs less than a second.
