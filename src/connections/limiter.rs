@@ -69,7 +69,7 @@ impl ConnectionLimiter {
     }
 
     fn track(&self, ip: IpAddr) -> TrackedConnection {
-        let (number, closing) = self.table.lock().insert(ip, Instant::now());
-        TrackedConnection::new(number, closing, Arc::clone(&self.table))
+        let (number, tokens) = self.table.lock().insert(ip, Instant::now());
+        TrackedConnection::new(number, tokens, Arc::clone(&self.table))
     }
 }

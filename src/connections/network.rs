@@ -1,5 +1,6 @@
-//! The network of a peer, within which connections count together.
+//! The network of a peer, within which connections and calls without a caller count together.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Bits of an IPv6 address that name a host, which its owner chooses.
@@ -7,10 +8,10 @@ const HOST_BITS: u32 = 64;
 
 /// An IPv4 address, or the first half of an IPv6 address: one customer has at least that many addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Network(IpAddr);
+pub(crate) struct Network(IpAddr);
 
 impl Network {
-    pub(super) fn of(ip: IpAddr) -> Self {
+    pub(crate) fn of(ip: IpAddr) -> Self {
         match ip.to_canonical() {
             IpAddr::V6(ip) => {
                 let prefix = ip.to_bits() >> HOST_BITS << HOST_BITS;
@@ -18,6 +19,12 @@ impl Network {
             }
             ip @ IpAddr::V4(_) => Self(ip),
         }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
     }
 }
 
@@ -30,6 +37,7 @@ mod tests {
         let network = |ip: &str| Network::of(ip.parse().unwrap());
         assert_eq!(network("2001:db8::1"), network("2001:db8::ffff:1"));
         assert_eq!(network("::ffff:10.0.0.1"), network("10.0.0.1"));
+        assert_eq!(network("2001:db8::1").to_string(), "2001:db8::");
         assert_ne!(network("10.0.0.1"), network("10.0.0.2"));
         assert_ne!(network("2001:db8::1"), network("2001:db8:0:1::1"));
     }

@@ -26,6 +26,8 @@ pub(super) const CONNECTION_LIMITS: ConnectionLimits = ConnectionLimits {
     connections_max: CONNECTIONS_MAX,
     authenticated_max: AUTHENTICATED_CONNECTIONS_MAX,
     caller_max: CALLER_CONNECTIONS_MAX,
+    // No user authenticates on this port.
+    user_max: CALLER_CONNECTIONS_MAX,
     closing_max: CLOSING_CONNECTIONS_MAX,
 };
 /// Longest id of a report, in characters. Those of providers have about 30.

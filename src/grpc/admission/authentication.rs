@@ -17,7 +17,7 @@ use crate::connections::TrackedConnection;
 use crate::domain::reason::Reason;
 use crate::grpc::admission::peer_identities::PeerIdentities;
 use crate::grpc::status;
-use crate::identity::{Caller, Callers};
+use crate::identity::{Caller, Callers, Principal};
 
 /// A service whose requests carry an `Arc<Caller>` in their extensions.
 #[derive(Debug, Clone)]
@@ -74,7 +74,10 @@ where
 /// Marks the connection as authenticated. Returns `false` if too many others are, all with calls in progress.
 fn has_place(extensions: &Extensions, caller: &Caller) -> bool {
     let connection = extensions.get::<Arc<TrackedConnection>>();
-    connection.is_none_or(|connection| connection.authenticate(&caller.name))
+    connection.is_none_or(|connection| match caller.principal {
+        Principal::Service => connection.authenticate(&caller.name),
+        Principal::User(_) => connection.authenticate_user(&caller.name),
+    })
 }
 
 /// The caller by the `authorization` header, or by the client certificate if there is no such header. A certificate does not

@@ -69,14 +69,17 @@ pub const ROWS_MEMORY_BYTES: usize = 4 * 1024 * 1024;
 pub const CONNECTIONS_MAX: usize = 1_024;
 /// Most connections that have authenticated. The others are a reservation for health checks and new connections.
 pub const AUTHENTICATED_CONNECTIONS_MAX: usize = 512;
-/// Most connections of one caller that have authenticated, so that other callers always find a place.
-pub const CALLER_CONNECTIONS_MAX: usize = 448;
-/// Most connections that were asked to close for another one and have not closed yet.
+/// Most connections of one service that have authenticated, and of one user, so that other callers find a place.
+pub const CALLER_CONNECTIONS_MAX: usize = 256;
+pub const USER_CONNECTIONS_MAX: usize = 32;
+/// Most connections that were asked to close for another one and have not closed yet. For a further one the oldest of
+/// them is dropped.
 pub const CLOSING_CONNECTIONS_MAX: usize = 256;
 pub(super) const CONNECTION_LIMITS: ConnectionLimits = ConnectionLimits {
     connections_max: CONNECTIONS_MAX,
     authenticated_max: AUTHENTICATED_CONNECTIONS_MAX,
     caller_max: CALLER_CONNECTIONS_MAX,
+    user_max: USER_CONNECTIONS_MAX,
     closing_max: CLOSING_CONNECTIONS_MAX,
 };
 /// Longest time from a connection, or its TLS handshake, to its HTTP/2 preface.
@@ -181,10 +184,12 @@ pub const WATCH_PERMISSION_INTERVAL: Duration = Duration::from_mins(1);
 
 // Health and reflection, which need no caller.
 
-/// Most concurrent calls and streams of reflection, and of health. One address gets a quarter of those of reflection, and
-/// half of those of health.
+/// Most concurrent streams of reflection, and watches of health. One address gets a quarter of them. Health checks are not
+/// counted, because each ends soon.
 pub const REFLECTIONS_AT_ONCE_MAX: usize = 64;
-pub const HEALTH_CALLS_AT_ONCE_MAX: usize = 1_024;
+pub const HEALTH_WATCHES_AT_ONCE_MAX: usize = 256;
+/// Longest watch of health.
+pub const HEALTH_WATCH_AGE_MAX: Duration = Duration::from_hours(1);
 /// How long a stream of reflection waits for its next request.
 pub const REFLECTION_IDLE_MAX: Duration = Duration::from_secs(10);
 /// Longest stream of reflection. A client such as grpcurl needs less than a second.

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use invitations::grpc::limits::CONNECTIONS_MAX;
+use invitations::grpc::limits::{
+    CALLER_CONNECTIONS_MAX, CLOSING_CONNECTIONS_MAX, CONCURRENT_STREAMS_MAX, CONNECTIONS_MAX,
+};
 use invitations::http::{self, HttpTimeouts};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -176,6 +178,58 @@ async fn the_address_with_the_most_connections_is_closed_first_and_gracefully() 
         call(&mut peer, 1).await;
     }
     assert_eq!(ended(&mut modest), 0);
+}
+
+#[tokio::test]
+async fn closing_connections_with_silent_calls_do_not_stop_the_port() {
+    /// A few places may still be those of the caller that set the server up.
+    const OTHERS: usize = 5;
+    let (_site, running) = start().await;
+    let to = address(&running);
+    let silent_check = frame(HEADERS, END_HEADERS, 3, &header_block(HEALTH_CHECK, &[]));
+    let closing = CLOSING_CONNECTIONS_MAX + 10;
+    let mut peers = Vec::new();
+    for number in 0..CALLER_CONNECTIONS_MAX + closing {
+        let mut peer = Http2Connection::connect(to).await;
+        call(&mut peer, 1).await;
+        peers.push(peer);
+        // The connection that was idle longest must close. It begins a call that it does not continue.
+        if let Some(oldest) = number.checked_sub(CALLER_CONNECTIONS_MAX) {
+            peers[oldest].send(&silent_check).await;
+        }
+    }
+    let strangers = open(Ipv4Addr::LOCALHOST, to, GRPC_PEERS, &[]).await;
+    assert!(is_serving(&running.channel().await).await);
+    // They end although they never acknowledge that they must close.
+    let closing = peers[OTHERS..closing].iter_mut();
+    join_all(closing.map(Http2Connection::rest)).await;
+    assert!(is_serving(&running.channel().await).await);
+    drop(strangers);
+}
+
+#[tokio::test]
+async fn watches_of_health_from_two_addresses_block_no_health_check() {
+    let (_site, running) = start().await;
+    let to = address(&running);
+    let streams = (1..2 * CONCURRENT_STREAMS_MAX).step_by(2);
+    let watches = streams.flat_map(|stream| {
+        let head = header_block(HEALTH_WATCH, &[]);
+        let message = frame(DATA, END_STREAM, stream, &[0; 5]);
+        [frame(HEADERS, END_HEADERS, stream, &head), message].concat()
+    });
+    let watches: Vec<u8> = watches.collect();
+    let mut peers = Vec::new();
+    for last in [2, 3] {
+        let from = Ipv4Addr::new(127, 0, 0, last);
+        peers.extend(open(from, to, 4, &watches).await);
+    }
+    // Each watch is open or was refused.
+    for peer in &mut peers {
+        peer.answer(2 * CONCURRENT_STREAMS_MAX - 1).await;
+    }
+    for _ in 0..20 {
+        assert!(is_serving(&running.channel().await).await);
+    }
 }
 
 /// Asserts that every route of the HTTP port answers within a time that is wide for a loaded machine.
