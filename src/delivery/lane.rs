@@ -63,7 +63,8 @@ impl Lane {
         }
     }
 
-    /// Records that the relay closed a new connection for a reason of policy. That lowers the rate if it is repeated soon.
+    /// Records that the relay closed a new connection for a reason of policy. If that is repeated soon, the rate is
+    /// lowered.
     pub(super) fn record_policy_closing(&self) {
         if self.message_rate.is_closing_repeated() {
             self.slow_down();

@@ -1,4 +1,4 @@
-//! The memory for the bodies of requests. Each route has its own share, so a flood of one route leaves the others served.
+//! The memory for the bodies of requests. Each route has its own share, so a flood of one leaves the others served.
 //!
 //! A body whose sender is not authenticated yet also counts against a share of the network that it comes from.
 

@@ -154,9 +154,9 @@ impl SendError {
         self.reply_code != Some(421) && (is_asking || matches!(self.reply_code, Some(429 | 432)))
     }
 
-    /// Whether the server closed a new connection for a reason of policy, after it had begun to talk about an email: 421
-    /// with 4.7.x. Large providers limit rates in this way, but one such reply may only end a connection. A server that
-    /// closes the connection earlier limits connections and not emails.
+    /// Whether the server closed a new connection for a reason of policy, after MAIL FROM was sent: 421 with 4.7.x.
+    /// Large providers limit rates in this way, but one such reply may only end a connection. A server that closes the
+    /// connection earlier limits connections and not emails.
     pub fn is_policy_closing(&self) -> bool {
         self.reply_code == Some(421)
             && matches!(self.enhanced_code, Some(EnhancedCode(4, 7, _)))

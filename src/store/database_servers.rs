@@ -127,8 +127,8 @@ impl DatabaseServers {
     }
 
     /// The server that accepts writes, and its timeline. The `current` server is asked first: a server that was the
-    /// primary before a failover may accept writes again. A server on an older timeline than `last` is such a server, and
-    /// is refused. A single server is not asked and has no timeline.
+    /// primary before a failover may accept writes again. A server on an older timeline than `last` is such a server,
+    /// and is refused. A single server is not asked and has no timeline.
     ///
     /// # Errors
     ///
