@@ -110,6 +110,14 @@ impl AdaptiveRate {
         }
     }
 
+    /// Records that the relay closed a new connection for a reason of policy. Returns whether the relay asks for less
+    /// email by that.
+    pub(super) fn is_closing_repeated(&self) -> bool {
+        let mut state = self.refilled();
+        let now = state.refilled_at;
+        state.rule.close(now)
+    }
+
     /// Records that the relay accepted an email.
     pub(super) fn accept(&self) {
         self.refilled().rule.accept();
@@ -207,6 +215,18 @@ mod tests {
         assert!((49.0..=51.0).contains(&rate), "{rate} of 100 a second");
         assert_eq!(take(&limiter, 100), 0, "no send is allowed at once");
         assert!(limiter.next_at().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_is_closed_for_policy_is_repeated_within_two_seconds() {
+        let limiter = AdaptiveRate::new(None);
+        assert!(!limiter.is_closing_repeated(), "the first one");
+        assert!(limiter.is_closing_repeated());
+        tokio::time::advance(Duration::from_millis(1_999)).await;
+        assert!(limiter.is_closing_repeated());
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(!limiter.is_closing_repeated(), "a first one again");
+        assert_eq!(take(&limiter, 2_000), 2_000, "the rate has not changed");
     }
 
     #[tokio::test(start_paused = true)]

@@ -63,6 +63,14 @@ impl Lane {
         }
     }
 
+    /// Records that the relay closed a new connection for a reason of policy. If that is repeated soon, the rate is
+    /// lowered.
+    pub(super) fn record_policy_closing(&self) {
+        if self.message_rate.is_closing_repeated() {
+            self.slow_down();
+        }
+    }
+
     /// When the lane can send again: when its breaker allows, or else its rates. `None` if it can send now.
     pub(super) fn available_at(&self, has_messages: bool) -> Option<Instant> {
         let rates = std::iter::once(&self.message_rate).chain(&self.call_rate);

@@ -35,6 +35,8 @@ pub(super) fn settlement(
     );
     if error.is_throttle() {
         lane.slow_down();
+    } else if error.is_policy_closing() {
+        lane.record_policy_closing();
     }
     // A lane that fails with one email after the other is at fault, and not the emails.
     let was_working = lane.is_working();

@@ -33,6 +33,8 @@ pub(super) struct SlowStart {
     has_accepted: bool,
     slowed_at: Option<Instant>,
     complained_at: Option<Instant>,
+    /// When the relay last closed a new connection for a reason of policy.
+    closed_at: Option<Instant>,
 }
 
 impl SlowStart {
@@ -45,6 +47,7 @@ impl SlowStart {
             has_accepted: false,
             slowed_at: None,
             complained_at: None,
+            closed_at: None,
         }
     }
 
@@ -74,6 +77,13 @@ impl SlowStart {
         self.has_accepted = false;
         self.slowed_at = Some(now);
         true
+    }
+
+    /// Records that the relay closed a new connection for a reason of policy. Returns whether that is a complaint: the
+    /// second one within the span is.
+    pub(super) fn close(&mut self, now: Instant) -> bool {
+        let last = self.closed_at.replace(now);
+        last.is_some_and(|last| now - last < COMPLAINT_SPAN)
     }
 
     /// Records that the relay accepted an email.

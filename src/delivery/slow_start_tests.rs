@@ -80,6 +80,18 @@ fn a_single_complaint_costs_less_than_a_few_seconds() {
 }
 
 #[test]
+fn one_closed_connection_costs_nothing_and_two_in_a_row_are_a_complaint() {
+    let mut simulation = Simulation::new(1e9);
+    simulation.run(5);
+    assert!(!simulation.rule.close(simulation.now));
+    let (accepted, _) = simulation.run(4);
+    assert!(accepted >= 2_399, "{accepted} of 2400 in four seconds");
+    assert!(!simulation.rule.close(simulation.now), "the first again");
+    simulation.step();
+    assert!(simulation.rule.close(simulation.now));
+}
+
+#[test]
 fn a_limit_of_the_relay_is_used_and_rarely_exceeded() {
     for limit in [2.0, 10.0, 50.0, 200.0] {
         let mut simulation = Simulation::new(limit);

@@ -6,9 +6,14 @@ use crate::connections::ConnectionLimits;
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
 /// Largest body of a request to unsubscribe, in bytes. Mail clients send about 200.
 pub const UNSUBSCRIBE_BYTES_MAX: usize = 4 * 1024;
-/// Most of the memory budget that the bodies of all requests get, in percent. A body that finds no room is answered with
-/// 503, and its sender tries again.
-pub const BODIES_MEMORY_PERCENT: usize = 12;
+/// Most of the memory budget that the bodies of requests to unsubscribe get, in percent. A body that finds no room is
+/// answered with 503, and its sender tries again.
+pub const UNSUBSCRIBE_MEMORY_PERCENT: usize = 2;
+/// The same for the reports of each provider.
+pub const PROVIDER_MEMORY_PERCENT: usize = 6;
+/// Most of the share of a provider that one network gets for reports whose signatures are not verified yet, in percent.
+/// Anyone can send such a report, because its signature covers its body.
+pub const UNVERIFIED_NETWORK_PERCENT: usize = 25;
 /// Largest head of a request, in bytes: the request line and the headers.
 pub const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Most headers of a request.

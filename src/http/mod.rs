@@ -5,6 +5,7 @@
 //! proof: a signed token, or the signature or the password of a provider. TLS is left to a proxy. This module knows no
 //! SQL, no store, no email and no gRPC.
 
+mod body_memory;
 mod config;
 pub mod limits;
 mod page;

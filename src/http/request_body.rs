@@ -7,19 +7,21 @@ use axum::response::{IntoResponse, Response};
 use futures::StreamExt as _;
 use tokio::time::timeout;
 
-use super::limits::{
-    BODIES_MEMORY_PERCENT, BODY_BYTES_MAX, RETRY_DELAY_SECONDS, UNSUBSCRIBE_BYTES_MAX,
-};
+use super::body_memory::{BodyReservation, BodyRoute, PeerNetwork};
+use super::limits::{BODY_BYTES_MAX, RETRY_DELAY_SECONDS, UNSUBSCRIBE_BYTES_MAX};
 use super::state::HttpState;
-use crate::capacity::Reservation;
-
-/// The caller of all bodies, which have one share of the memory for messages.
-const HOLDER: &str = "http";
 
 /// A body, and the memory that is reserved for it until the request is processed.
 pub(super) struct ReservedBody {
     pub(super) bytes: Vec<u8>,
-    memory: Reservation,
+    memory: BodyReservation,
+}
+
+impl ReservedBody {
+    /// Records that the sender is authenticated, so the body no longer counts against its network.
+    pub(super) fn authenticate(&mut self) {
+        self.memory.release_network();
+    }
 }
 
 /// Why a body was not read.
@@ -27,7 +29,7 @@ pub(super) enum RefusedBody {
     Malformed,
     TooLarge,
     TooLate,
-    /// Other bodies use all the memory.
+    /// Other bodies use all the memory of the route, or of the peer's network.
     NoRoom,
 }
 
@@ -45,40 +47,53 @@ impl IntoResponse for RefusedBody {
     }
 }
 
-/// Reads the report of a provider. It takes memory only as its bytes arrive, so silent peers take none.
-pub(super) async fn of_report(
+/// Reads the body of a request whose sender is authenticated. It takes memory only as its bytes arrive, so silent peers
+/// take none.
+pub(super) async fn of_authenticated(
     http: &HttpState,
     request: Request,
+    route: BodyRoute,
 ) -> Result<ReservedBody, RefusedBody> {
-    read_in_time(http, request, BODY_BYTES_MAX).await
+    let memory = http.body_memory.begin(route, None);
+    let memory = memory.map_err(|_| RefusedBody::NoRoom)?;
+    read_in_time(http, request, route, memory).await
 }
 
-pub(super) async fn of_unsubscribe(
+/// Reads a body that authenticates its sender. It also counts against the network of the peer.
+pub(super) async fn of_unauthenticated(
     http: &HttpState,
     request: Request,
+    route: BodyRoute,
 ) -> Result<ReservedBody, RefusedBody> {
-    read_in_time(http, request, UNSUBSCRIBE_BYTES_MAX).await
+    // The server adds the network to every request.
+    let network = request.extensions().get::<PeerNetwork>();
+    let memory = http.body_memory.begin(route, network);
+    let memory = memory.map_err(|_| RefusedBody::NoRoom)?;
+    read_in_time(http, request, route, memory).await
 }
 
 async fn read_in_time(
     http: &HttpState,
     request: Request,
-    bytes_max: usize,
+    route: BodyRoute,
+    memory: BodyReservation,
 ) -> Result<ReservedBody, RefusedBody> {
-    let read = timeout(http.body_timeout, read(http, request, bytes_max)).await;
+    let bytes_max = match route {
+        BodyRoute::Unsubscribe => UNSUBSCRIBE_BYTES_MAX,
+        BodyRoute::Postmark | BodyRoute::Resend => BODY_BYTES_MAX,
+    };
+    let read = timeout(http.body_timeout, read(request, bytes_max, memory)).await;
     read.unwrap_or(Err(RefusedBody::TooLate))
 }
 
 async fn read(
-    http: &HttpState,
     request: Request,
     bytes_max: usize,
+    memory: BodyReservation,
 ) -> Result<ReservedBody, RefusedBody> {
-    let share = http.memory.total() / 100 * BODIES_MEMORY_PERCENT;
-    let memory = http.memory.reserve(HOLDER, share, 0);
     let mut body = ReservedBody {
         bytes: Vec::new(),
-        memory: memory.map_err(|_| RefusedBody::NoRoom)?,
+        memory,
     };
     let mut chunks = request.into_body().into_data_stream();
     while let Some(chunk) = chunks.next().await {

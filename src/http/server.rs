@@ -5,14 +5,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
+use axum::middleware::AddExtension;
+use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tower::Layer as _;
 
+use super::body_memory::{BodyMemory, PeerNetwork};
 use super::config::{HttpConfig, HttpTimeouts};
 use super::limits::{CONNECTION_LIMITS, HEAD_BYTES_MAX, HEADERS_MAX};
 use super::router::router;
@@ -43,7 +46,7 @@ impl HttpServer {
             clock,
             readiness,
             body_timeout: config.timeouts.body,
-            memory: config.memory.clone(),
+            body_memory: BodyMemory::new(config.memory.clone()),
         };
         Ok(Self {
             listener,
@@ -63,14 +66,14 @@ impl HttpServer {
         let connections = Tasks::default();
         let limiter = ConnectionLimiter::new(CONNECTION_LIMITS);
         loop {
-            let (stream, _, connection) = tokio::select! {
+            let (stream, ip, connection) = tokio::select! {
                 () = stopping.cancelled() => break,
                 accepted = limiter.accept(&self.listener) => accepted,
             };
             let serving = serve(
                 stream,
                 Arc::new(connection),
-                self.router.clone(),
+                Extension(PeerNetwork::of(ip)).layer(self.router.clone()),
                 self.timeouts,
                 connections.stopping().clone(),
             );
@@ -89,7 +92,7 @@ impl HttpServer {
 async fn serve(
     stream: TcpStream,
     connection: Arc<TrackedConnection>,
-    router: Router,
+    router: AddExtension<Router, PeerNetwork>,
     timeouts: HttpTimeouts,
     stopping: CancellationToken,
 ) {

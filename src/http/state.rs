@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::capacity::Capacity;
+use super::body_memory::BodyMemory;
 use crate::clock::Clock;
 use crate::service::Service;
 
@@ -17,6 +17,5 @@ pub(super) struct HttpState {
     pub(super) readiness: watch::Receiver<bool>,
     /// From the head of a request to the end of its body.
     pub(super) body_timeout: Duration,
-    /// The memory of the process for messages.
-    pub(super) memory: Capacity,
+    pub(super) body_memory: BodyMemory,
 }

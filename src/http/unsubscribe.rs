@@ -9,6 +9,7 @@ use axum::Extension;
 use axum::extract::{Path, Request, State};
 use axum::response::{Response, Result};
 
+use super::body_memory::BodyRoute;
 use super::state::HttpState;
 use super::{page, request_body};
 use crate::connections::TrackedConnection;
@@ -43,7 +44,7 @@ pub(super) async fn confirm(
         return Ok(page::missing());
     }
     connection.authenticate(CALLER);
-    let body = request_body::of_unsubscribe(&http, request).await?;
+    let body = request_body::of_authenticated(&http, request, BodyRoute::Unsubscribe).await?;
     if !is_one_click(&body.bytes) {
         return Ok(page::incomplete());
     }

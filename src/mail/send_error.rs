@@ -144,13 +144,23 @@ impl SendError {
     }
 
     /// Whether the server asks for a lower rate: 432, 4.7.x, 4.5.3, and HTTP 429. Greylisting also uses 4.7.1, but
-    /// concerns one recipient only. A 421 closes its connection, whatever its enhanced code, and asks for nothing else.
+    /// concerns one recipient only. A 421 closes its connection, and asks for a lower rate only if it is repeated: see
+    /// [`is_policy_closing`](Self::is_policy_closing).
     pub fn is_throttle(&self) -> bool {
         let is_asking = matches!(
             self.enhanced_code,
             Some(EnhancedCode(4, 7, _) | EnhancedCode(4, 5, 3))
         ) && !retry_hint::is_greylisting(&self.text);
         self.reply_code != Some(421) && (is_asking || matches!(self.reply_code, Some(429 | 432)))
+    }
+
+    /// Whether the server closed a new connection for a reason of policy, after MAIL FROM was sent: 421 with 4.7.x.
+    /// Large providers limit rates in this way, but one such reply may only end a connection. A server that closes the
+    /// connection earlier limits connections and not emails.
+    pub fn is_policy_closing(&self) -> bool {
+        self.reply_code == Some(421)
+            && matches!(self.enhanced_code, Some(EnhancedCode(4, 7, _)))
+            && (SendStage::MailFrom..=SendStage::FinalReply).contains(&self.stage)
     }
 
     /// Whether the server could send no email now: 4.3.x, or 451 and 452 without an enhanced code. Such a failure does
@@ -181,5 +191,42 @@ impl SendError {
     /// Whether the server delays this email on purpose, as greylisting does.
     fn is_delay(&self) -> bool {
         self.retry_after.is_some() || retry_hint::is_greylisting(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_is_closed_for_policy_differs_from_one_that_is_refused() {
+        let is_policy_closing = |stage, code, enhanced_code| {
+            let error = SendError {
+                reply_code: Some(code),
+                enhanced_code,
+                ..SendError::fault(FailureAction::PauseLane, stage, "closing")
+            };
+            assert!(!error.is_throttle() || code != 421, "one 421 is free");
+            error.is_policy_closing()
+        };
+        for stage in [
+            SendStage::MailFrom,
+            SendStage::RcptTo,
+            SendStage::Data,
+            SendStage::FinalReply,
+        ] {
+            for detail in [0, 28] {
+                let policy = Some(EnhancedCode(4, 7, detail));
+                assert!(is_policy_closing(stage, 421, policy), "{stage:?}");
+                assert!(!is_policy_closing(stage, 450, policy), "{stage:?}");
+            }
+            let other = Some(EnhancedCode(4, 3, 2));
+            assert!(!is_policy_closing(stage, 421, other), "{stage:?}");
+            assert!(!is_policy_closing(stage, 421, None), "{stage:?}");
+        }
+        for stage in [SendStage::Greeting, SendStage::Auth, SendStage::Provider] {
+            let policy = Some(EnhancedCode(4, 7, 0));
+            assert!(!is_policy_closing(stage, 421, policy), "{stage:?}");
+        }
     }
 }

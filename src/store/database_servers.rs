@@ -3,6 +3,7 @@
 //! The driver knows URLs with one server only. So this module splits a URL such as
 //! `postgres://user@one,two:5433/name?target_session_attrs=read-write`, and looks for the server that accepts writes.
 
+use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
@@ -18,6 +19,13 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 /// The servers in the order of the URL, at least one.
 #[derive(Debug, Clone)]
 pub(super) struct DatabaseServers(Vec<PgConnectOptions>);
+
+/// A history of a cluster. A promotion begins one with a higher number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Timeline {
+    system_identifier: i64,
+    number: i64,
+}
 
 /// The parts of a URL that sqlx does not parse.
 struct UrlParts<'a> {
@@ -114,15 +122,39 @@ impl DatabaseServers {
     ///
     /// The error of the last server.
     pub(super) async fn find_primary(&self) -> Result<PgConnectOptions> {
+        let (primary, _) = self.find_primary_again(self.first(), None).await?;
+        Ok(primary)
+    }
+
+    /// The server that accepts writes, and its timeline. The `current` server is asked first: a server that was the
+    /// primary before a failover may accept writes again. A server on an older timeline than `last` is such a server,
+    /// and is refused. A single server is not asked and has no timeline.
+    ///
+    /// # Errors
+    ///
+    /// The error of the last server.
+    pub(super) async fn find_primary_again(
+        &self,
+        current: &PgConnectOptions,
+        last: Option<Timeline>,
+    ) -> Result<(PgConnectOptions, Option<Timeline>)> {
+        if self.is_single() {
+            return Ok((self.first().clone(), None));
+        }
         let mut failure = None;
-        for server in &self.0 {
-            if self.is_single() {
-                return Ok(server.clone());
-            }
-            let answer = tokio::time::timeout(ANSWER_TIMEOUT, accepts_writes(server)).await;
+        for server in self.beginning_with(current) {
+            let answer = tokio::time::timeout(ANSWER_TIMEOUT, timeline_for_writing(server)).await;
             match answer.unwrap_or_else(|_| Err(StoreError::timed_out())) {
-                Ok(true) => return Ok(server.clone()),
-                Ok(false) => {}
+                Ok(Some(timeline)) if last.is_some_and(|last| timeline.is_older_than(last)) => {
+                    tracing::warn!(
+                        database.host = server.get_host(),
+                        database.port = server.get_port(),
+                        "a server of the database URL accepts writes on an older timeline, so it is not the primary; \
+                         stop it"
+                    );
+                }
+                Ok(Some(timeline)) => return Ok((server.clone(), Some(timeline))),
+                Ok(None) => {}
                 Err(error) => failure = Some(error),
             }
         }
@@ -131,6 +163,26 @@ impl DatabaseServers {
             StoreError::Unavailable(sqlx::Error::Io(std::io::Error::other(problem)))
         }))
     }
+
+    /// The servers in the order of the URL, except that `current` is the first.
+    fn beginning_with(&self, current: &PgConnectOptions) -> Vec<&PgConnectOptions> {
+        let mut servers: Vec<&PgConnectOptions> = self.0.iter().collect();
+        servers.sort_by_key(|server| address(server) != address(current));
+        servers
+    }
+}
+
+impl Timeline {
+    /// Whether a promotion ended this timeline. Timelines of different clusters cannot be compared.
+    pub(super) const fn is_older_than(self, other: Self) -> bool {
+        self.system_identifier == other.system_identifier && self.number < other.number
+    }
+}
+
+/// The host or the folder of the socket, and the port.
+pub(super) fn address(options: &PgConnectOptions) -> (String, Option<PathBuf>, u16) {
+    let (host, socket) = (options.get_host().to_owned(), options.get_socket().cloned());
+    (host, socket, options.get_port())
 }
 
 /// Splits `one,two:5433,[::1]:5432` into hosts and their ports.
@@ -154,14 +206,23 @@ fn is_for_writing(target: &str) -> bool {
     ["any", "read-write", "primary"].contains(&target)
 }
 
-async fn accepts_writes(server: &PgConnectOptions) -> Result<bool> {
+/// The timeline of a server that accepts writes; `None` if it does not.
+async fn timeline_for_writing(server: &PgConnectOptions) -> Result<Option<Timeline>> {
     let mut connection = PgConnection::connect_with(server).await?;
-    let is_read_only: bool = sqlx::query_scalar(
-        "-- store::database_servers::accepts_writes\nSELECT current_setting('transaction_read_only')::boolean",
+    // After a promotion, pg_control_checkpoint() has the old timeline until the first checkpoint.
+    let (system_identifier, number): (i64, Option<i64>) = sqlx::query_as(
+        "-- store::database_servers::timeline_for_writing
+        SELECT system_identifier,
+               CASE WHEN NOT current_setting('transaction_read_only')::boolean
+                    THEN ('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint END
+          FROM pg_control_system()",
     )
     .fetch_one(&mut connection)
     .await?;
-    Ok(!is_read_only)
+    Ok(number.map(|number| Timeline {
+        system_identifier,
+        number,
+    }))
 }
 
 fn invalid(problem: &str) -> StoreError {
@@ -205,6 +266,32 @@ mod tests {
             servers("postgres://us%40er@[::1]:5433,%2Frun%2Fpg/name?port=5434"),
             [("::1".to_owned(), 5434), ("/run/pg".to_owned(), 5434)]
         );
+    }
+
+    #[test]
+    fn the_current_server_is_asked_first_and_the_others_in_the_order_of_the_url() {
+        let servers = DatabaseServers::parse("postgres://one,two,three/name").unwrap();
+        let order = |current: usize| {
+            let servers = servers.beginning_with(&servers.0[current]);
+            servers
+                .into_iter()
+                .map(PgConnectOptions::get_host)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(order(0), ["one", "two", "three"]);
+        assert_eq!(order(2), ["three", "one", "two"]);
+    }
+
+    #[test]
+    fn only_an_earlier_timeline_of_the_same_cluster_is_older() {
+        let timeline = |system_identifier, number| Timeline {
+            system_identifier,
+            number,
+        };
+        assert!(timeline(7, 1).is_older_than(timeline(7, 2)));
+        assert!(!timeline(7, 2).is_older_than(timeline(7, 2)));
+        assert!(!timeline(7, 3).is_older_than(timeline(7, 2)));
+        assert!(!timeline(8, 1).is_older_than(timeline(7, 2)));
     }
 
     #[test]

@@ -10,7 +10,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{Connection as _, PgConnection, PgPool, Postgres};
 use tokio::time::Instant;
 
-use super::database_servers::DatabaseServers;
+use super::database_servers::{DatabaseServers, Timeline, address};
 use super::database_time;
 use super::error::{Result, StoreError, Transient};
 use crate::database_clock::DatabaseClock;
@@ -54,10 +54,11 @@ pub(super) struct Pool {
     switched: Arc<Switch>,
 }
 
-/// When the pool began to use another server, and whether it looks for one.
+/// When the pool began to use another server, the timeline of the server, and whether the pool looks for one.
 #[derive(Debug, Default)]
 struct Switch {
     last: Mutex<Option<Instant>>,
+    timeline: Mutex<Option<Timeline>>,
     is_searching: AtomicBool,
 }
 
@@ -66,6 +67,10 @@ impl Switch {
     fn is_outdated(&self, age: Duration) -> bool {
         let last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         last.is_some_and(|last| age >= last.elapsed())
+    }
+
+    fn timeline(&self) -> MutexGuard<'_, Option<Timeline>> {
+        self.timeline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -107,13 +112,16 @@ impl Pool {
         }
     }
 
-    /// Finds the server that accepts writes. New connections lead to it from now on.
+    /// Finds the server that accepts writes, which is the one in use as long as that accepts them. New connections lead
+    /// to it from now on.
     pub(super) async fn find_primary(&self) -> Result<PgConnectOptions> {
-        let primary = self.servers.find_primary().await?;
-        let address = |options: &PgConnectOptions| {
-            let (host, socket) = (options.get_host().to_owned(), options.get_socket().cloned());
-            (host, socket, options.get_port())
-        };
+        let current = self.connections.connect_options();
+        let last = *self.switched.timeline();
+        let found = self.servers.find_primary_again(&current, last).await?;
+        let (primary, timeline) = found;
+        if timeline.is_some() {
+            *self.switched.timeline() = timeline;
+        }
         if address(&primary) != address(&self.connections.connect_options()) {
             tracing::warn!(
                 database.host = primary.get_host(),
@@ -131,7 +139,8 @@ impl Pool {
         Ok(primary)
     }
 
-    /// Looks for the primary in the background, because the server in use failed.
+    /// Looks for the primary in the background, because the server in use failed. A full pool looks like that too: the
+    /// driver retries refused connections until the same timeout. The search then finds the server in use.
     fn search_primary(&self) {
         if self.servers.is_single() || self.switched.is_searching.swap(true, Ordering::AcqRel) {
             return;

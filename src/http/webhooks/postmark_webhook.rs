@@ -15,6 +15,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::report::{ProviderReport, TextOrNumber, record, sent_mail};
 use crate::connections::TrackedConnection;
+use crate::http::body_memory::BodyRoute;
 use crate::http::request_body;
 use crate::http::state::HttpState;
 use crate::service::{FeedbackKind, FeedbackSource};
@@ -79,7 +80,7 @@ pub(in crate::http) async fn receive(
     if let Some(connection) = request.extensions().get::<Arc<TrackedConnection>>() {
         connection.authenticate(USER);
     }
-    let body = request_body::of_report(&http, request).await?;
+    let body = request_body::of_authenticated(&http, request, BodyRoute::Postmark).await?;
     let event = serde_json::from_slice(&body.bytes).map_err(|_| StatusCode::BAD_REQUEST)?;
     Ok(record(&http, FeedbackSource::Postmark, interpret(event)).await)
 }

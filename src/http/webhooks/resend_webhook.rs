@@ -12,6 +12,7 @@ use serde::Deserialize;
 use super::report::{ProviderReport, TextOrNumber, record, sent_mail};
 use super::signature::{SignedHead, WebhookSecret};
 use crate::connections::TrackedConnection;
+use crate::http::body_memory::BodyRoute;
 use crate::http::request_body;
 use crate::http::state::HttpState;
 use crate::service::{FeedbackKind, FeedbackSource};
@@ -91,12 +92,15 @@ pub(in crate::http) async fn receive(
         .extensions()
         .get::<Arc<TrackedConnection>>()
         .cloned();
-    // The headers are checked before the body is read, so that most strangers use no memory.
+    // The headers are checked before the body is read, so that most strangers use no memory. The signature
+    // covers the body.
     let head = SignedHead::parse(&headers, http.clock.now()).ok_or(StatusCode::UNAUTHORIZED)?;
-    let body = request_body::of_report(&http, request).await?;
+    let body = request_body::of_unauthenticated(&http, request, BodyRoute::Resend);
+    let mut body = body.await?;
     if !secret.signed(&head, &body.bytes) {
         return Err(StatusCode::UNAUTHORIZED.into());
     }
+    body.authenticate();
     if let Some(connection) = connection {
         connection.authenticate("resend");
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use invitations::capacity::Capacity;
 use invitations::clock::MockClock;
 use invitations::grpc::limits::MEMORY_BUDGET_DEFAULT;
-use invitations::http::limits::{BODIES_MEMORY_PERCENT, BODY_BYTES_MAX};
 use invitations::http::{HttpConfig, HttpTimeouts};
 use invitations::service::Service;
 use invitations::store::{Store, StoreConfig};
@@ -31,7 +30,7 @@ async fn open(world: &World) -> HttpServer {
 }
 
 /// A port whose database is unreachable.
-async fn open_without_database(timeouts: HttpTimeouts) -> HttpServer {
+pub(super) async fn open_without_database(timeouts: HttpTimeouts) -> HttpServer {
     let clock = Arc::new(MockClock::new(START));
     let service = service_without_database(&clock);
     HttpServer::open(service, clock, timeouts).await
@@ -197,43 +196,6 @@ async fn a_request_that_is_too_long_is_refused() {
     assert_eq!(answer.status, 413);
     let long = format!("/{}", "x".repeat(20 * 1024));
     assert!(matches!(web.get(&long).await.status, 414 | 431));
-}
-
-#[tokio::test]
-async fn a_report_without_room_in_memory_is_asked_to_come_again() {
-    let timeouts = HttpTimeouts {
-        body: Duration::from_mins(1),
-        request: Duration::from_mins(1),
-        ..HttpTimeouts::default()
-    };
-    let web = open_without_database(timeouts).await;
-    let now = START.unix_timestamp();
-    let head = format!(
-        "POST /webhooks/resend HTTP/1.1\r\nHost: x\r\nsvix-id: msg_1\r\nsvix-timestamp: {now}\r\nsvix-signature: v1,AAAA\r\nContent-Length: {BODY_BYTES_MAX}\r\n\r\n"
-    );
-    let mut peers = Vec::new();
-    let share = MEMORY_BUDGET_DEFAULT / 100 * BODIES_MEMORY_PERCENT;
-    for _ in 0..=(share / BODY_BYTES_MAX) {
-        let mut stream = TcpStream::connect(web.address).await.unwrap();
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // The last byte is missing. A server without room answers before it has read everything.
-        let _ = stream.write_all(&vec![b' '; BODY_BYTES_MAX - 1]).await;
-        peers.push(stream);
-    }
-    // More than the rest of the share.
-    let ignored = r#"{"type": "email.opened"}"#.to_owned() + &" ".repeat(BODY_BYTES_MAX / 2);
-    let ignored = ignored.as_str();
-    wait_until("503", async || {
-        web.resend("msg_2", ignored).await.status == 503
-    })
-    .await;
-    let answer = web.resend("msg_2", ignored).await;
-    assert_eq!(answer.header("retry-after"), Some("30"));
-    drop(peers);
-    wait_until("room", async || {
-        web.resend("msg_2", ignored).await.status == 204
-    })
-    .await;
 }
 
 #[tokio::test]

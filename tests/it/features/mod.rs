@@ -32,6 +32,7 @@ mod feedback_effects;
 mod forwarded_certificates;
 mod get_batch;
 mod http;
+mod http_memory;
 mod idempotency;
 mod independent_smtp;
 mod jwt;

@@ -127,3 +127,59 @@ async fn a_failover_that_loses_commits_expires_cursors_and_repeated_requests_are
     let received = deployment.relay.received();
     assert_invariants(&mut database, &received, received.len()).await;
 }
+
+#[tokio::test]
+async fn an_old_primary_that_accepts_writes_again_gets_none() {
+    let primary = PostgresCluster::start().await;
+    Store::migrate(&primary.url().await).await.unwrap();
+    let standby = primary.start_standby().await;
+    let deployment = Deployment::with_database(Database::create_empty().await).await;
+    let url = format!(
+        "postgres://invitations@/postgres?host={},{}",
+        primary.socket().await,
+        standby.socket().await
+    );
+    let (running, channel) = deployment
+        .serve_populated(&[("INVITATIONS_DATABASE_URL", &url)])
+        .await;
+    let before = create(&channel, invite_request(&["before@b.co"]));
+    assert_eq!(before.await.unwrap().failed_count, 0);
+    wait_until("the standby to replay the invitation", async || {
+        count(&mut standby.connect().await, "invitations").await == 1
+    })
+    .await;
+    primary.crash().await;
+    standby.promote().await;
+    let request = BulkCreateRequest {
+        request_id: new_request_id(),
+        ..invite_request(&["between@b.co"])
+    };
+    wait_until("the standby to be used", async || {
+        create(&channel, request.clone()).await.is_ok()
+    })
+    .await;
+
+    // The old primary is the first server of the URL and the only one that answers.
+    primary.start_again().await;
+    standby.crash().await;
+    let request = BulkCreateRequest {
+        request_id: new_request_id(),
+        ..invite_request(&["after@b.co"])
+    };
+    wait_until("the old primary to be refused", async || {
+        assert!(create(&channel, request.clone()).await.is_err());
+        running.log().contains("on an older timeline")
+    })
+    .await;
+    standby.start_again().await;
+    wait_until("the standby to be used again", async || {
+        create(&channel, request.clone()).await.is_ok()
+    })
+    .await;
+    assert_eq!(count(&mut primary.connect().await, "invitations").await, 1);
+    assert_eq!(count(&mut standby.connect().await, "invitations").await, 3);
+    wait_until("every email to be sent", async || {
+        count(&mut standby.connect().await, "outbox WHERE state <> 'sent'").await == 0
+    })
+    .await;
+}
