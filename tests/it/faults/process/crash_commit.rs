@@ -31,7 +31,8 @@ const OTHERS: [&str; 6] = [
     "BulkCreateStream",
 ];
 /// Nothing but calls changes the database.
-const QUIET: [(&str, &str); 5] = [
+const QUIET: [(&str, &str); 6] = [
+    ("INVITATIONS_DATABASE_STATEMENT_TIMEOUT", "1m"),
     ("INVITATIONS_DATABASE_LOCK_TIMEOUT", "1m"),
     ("INVITATIONS_ROLE", "api"),
     ("INVITATIONS_QUOTA_RESEND_PAUSE", "0s"),
@@ -102,7 +103,7 @@ impl Crashes {
             .into_iter()
             .filter(|it| *it != "audit_events")
             .collect();
-        let committed = dump_tables(&mut database, &tables).await;
+        let mut committed = dump_tables(&mut database, &tables).await;
         for call in calls {
             let name = &call.name;
             let first = call.send(&self.survivor).await;
@@ -110,7 +111,13 @@ impl Crashes {
             let second = call.send(&self.survivor).await.unwrap();
             assert!(first == second || !call.has_request_id, "{name}");
             let repeated = dump_tables(&mut database, &tables).await;
-            assert!(repeated == committed, "{name} changed something twice");
+            // Without a request id, a repetition is a batch of its own, which invites nobody.
+            let is_unchanged = repeated == committed;
+            assert!(
+                is_unchanged || !call.has_request_id,
+                "{name} changed something twice"
+            );
+            committed = repeated;
         }
     }
 
