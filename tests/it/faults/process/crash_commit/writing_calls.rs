@@ -95,6 +95,12 @@ impl WritingCall {
         self.name == "InvitationService/Accept"
     }
 
+    /// Whether a repetition changes rows: a batch without a request id is a batch of its own, which invites nobody, and an
+    /// upsert renews the time of its row.
+    pub(super) fn repetition_writes(&self) -> bool {
+        !self.has_request_id || self.name.contains("/Upsert")
+    }
+
     /// Makes the call at a process. Returns the response as bytes.
     pub(super) fn send(
         &self,
